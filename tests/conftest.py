@@ -1,0 +1,37 @@
+"""What every test shares: a private home, fixed seeds, two threads."""
+
+import os
+
+# Before napari is imported: its settings are neither read from nor written to the disk.
+os.environ["NAPARI_CONFIG"] = ""
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+# The same examples on every run and no time limit per example: CI machines stutter.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    import torch
+
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def private_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Downloads and caches of a test stay out of the user's own directory."""
+    home = tmp_path_factory.mktemp("napari-sam-home")
+    monkeypatch.setenv("NAPARI_SAM_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
