@@ -1,0 +1,89 @@
+# make demo   segment the sample images from the command line with the embedded model
+# make test   every check: style, types, import contracts, documentation, tests
+# make help   the rest
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# This version has a CPU build; a plain "torch" may pull gigabytes of CUDA packages.
+# Set TORCH= to another requirement, such as TORCH="torch" for a GPU build.
+TORCH ?= torch==2.13.0
+SOURCES := src tests benchmarks tools
+
+# On Linux the viewer's tests need an X server with GL; elsewhere the desktop is there.
+ifeq ($(shell uname -s),Linux)
+WITH_SCREEN := xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24 +extension GLX"
+else
+WITH_SCREEN :=
+endif
+PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
+
+.PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs-test pytest clean
+
+help:
+	@echo "setup      install the plugin and what it needs into $(VENV)"
+	@echo "demo       segment the sample images into demo-output/"
+	@echo "test       lint, typecheck, imports, docs-test and pytest, in this order"
+	@echo "lint       ruff: rules and layout"
+	@echo "format     rewrite the layout with ruff"
+	@echo "typecheck  mypy"
+	@echo "imports    the import contracts of pyproject.toml"
+	@echo "docs-test  links and Python examples in README.md and docs/"
+	@echo "pytest     the tests alone; choose with ARGS='-k io'"
+	@echo "clean      remove $(VENV) and every cache"
+
+setup: $(VENV)/.runtime
+setup-test: $(VENV)/.test
+
+$(BIN)/python:
+	$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml | $(BIN)/python
+	@echo "installing $(TORCH), napari and what they need into $(VENV): a few minutes the first time"
+	$(PIP) install "$(TORCH)"
+	$(PIP) install --editable ".[all,zarr]"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	@echo "installing what the checks need"
+	$(PIP) install --editable ".[all,zarr,test]"
+	touch $@
+
+system-libraries:
+	tools/system-libraries.sh
+
+demo: $(VENV)/.runtime
+	$(BIN)/napari-sam demo --output demo-output
+
+test: lint typecheck imports docs-test pytest
+# One after the other even under "make -j", so that pytest's closing line is the last.
+.NOTPARALLEL:
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check $(wildcard $(SOURCES))
+	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
+	$(BIN)/ruff format $(wildcard $(SOURCES))
+
+typecheck: $(VENV)/.test
+	$(BIN)/mypy
+
+imports: $(VENV)/.test
+	$(BIN)/lint-imports
+
+docs-test: $(VENV)/.test
+	$(BIN)/python tools/check_docs.py README.md CHANGELOG.md docs
+
+pytest: $(VENV)/.test system-libraries
+	$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov demo-output
