@@ -1,0 +1,1 @@
+"""Segment Anything in plain PyTorch: configuration, network and checkpoints."""

@@ -1,0 +1,191 @@
+"""What defines a network: frozen configurations and the presets by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Resize = Literal["sam", "own"]
+
+
+@dataclass(frozen=True, slots=True)
+class ViTConfig:
+    """Plain vision transformer with windowed and global attention.
+
+    Parameters
+    ----------
+    embed_dim, depth, num_heads
+        Width, number of blocks and heads of each block.
+    global_attn_indexes
+        Blocks that attend over the whole image; the others attend in windows.
+    window_size
+        Side of an attention window, in patches.
+    patch_size
+        Side of a patch, in model pixels.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attn_indexes: tuple[int, ...]
+    window_size: int = 14
+    patch_size: int = 16
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    use_rel_pos: bool = True
+
+    @property
+    def stride(self) -> int:
+        """Model pixels per cell of the embedding."""
+        return self.patch_size
+
+
+@dataclass(frozen=True, slots=True)
+class HybridConfig:
+    """Convolutional pyramid (strides 4, 8, 16, 32) with attention at the coarse levels.
+
+    Parameters
+    ----------
+    stem_channels
+        Channels at stride 2.
+    channels, depths
+        Channels and number of convolutional blocks of the strides 4, 8, 16, 32.
+    attention_depths
+        Number of global attention blocks after the convolutional ones, per stride.
+    """
+
+    stem_channels: int
+    channels: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    attention_depths: tuple[int, int, int, int]
+    head_dim: int = 32
+    mlp_ratio: float = 4.0
+
+    @property
+    def stride(self) -> int:
+        """Model pixels per cell of the embedding."""
+        return 8
+
+
+@dataclass(frozen=True, slots=True)
+class SamConfig:
+    """Everything needed to build a :class:`~napari_sam.model.sam.Sam`.
+
+    Parameters
+    ----------
+    name
+        Name shown to people.
+    image_size
+        Side of the square model input, in model pixels.
+    encoder
+        Configuration of the image encoder; its type chooses the class.
+    embed_dim
+        Channels of the image embedding and of the prompt tokens.
+    mask_in_chans
+        Hidden channels of the mask prompt's downscaling.
+    decoder_depth, decoder_heads, decoder_mlp_dim
+        Layers, heads and MLP width of the two-way transformer.
+    num_multimask_outputs
+        Number of candidates for an ambiguous prompt.
+    iou_head_depth, iou_head_hidden_dim
+        Layers and width of the head that predicts IoU.
+    raster_sigma
+        Standard deviation, in model pixels, of the bumps that draw clicks into the dense
+        prompt; ``None`` leaves clicks to the tokens alone, as in SAM.
+    skip_channels
+        Channels of the high-resolution features (strides 1/2 and 1/4 of the embedding's) that
+        the mask upscaling adds; empty in SAM.
+    dense_channels
+        Width of the dense head, 0 where there is none.
+    pixel_mean, pixel_std
+        Normalisation of the three channels, in 0-255 grey values.
+    resize
+        ``"sam"``: the longest side becomes `image_size`, zero padding to the square, coordinates
+        x·s. ``"own"``: never shrinks or grows a plane beyond `image_size` and `max_upscale`,
+        padding to a multiple of 32, coordinates (x + 0.5)·s − 0.5.
+    max_upscale
+        Largest magnification of a small plane under ``"own"``.
+    """
+
+    name: str
+    image_size: int
+    encoder: ViTConfig | HybridConfig
+    embed_dim: int = 256
+    mask_in_chans: int = 16
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    num_multimask_outputs: int = 3
+    iou_head_depth: int = 3
+    iou_head_hidden_dim: int = 256
+    raster_sigma: float | None = None
+    skip_channels: tuple[int, ...] = ()
+    dense_channels: int = 0
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    resize: Resize = "sam"
+    max_upscale: float = 2.0
+
+    @property
+    def stride(self) -> int:
+        """Model pixels per cell of the embedding."""
+        return self.encoder.stride
+
+    @property
+    def mask_stride(self) -> int:
+        """Model pixels per cell of the low-resolution logits."""
+        return self.stride // 4
+
+    def to_json(self) -> str:
+        """Return the configuration as JSON, as stored in a checkpoint's metadata."""
+        kind = "vit" if isinstance(self.encoder, ViTConfig) else "hybrid"
+        return json.dumps(asdict(self) | {"encoder": {"kind": kind} | asdict(self.encoder)})
+
+    @classmethod
+    def from_json(cls, text: str) -> SamConfig:
+        """Read a configuration written by :meth:`to_json`.
+
+        Raises
+        ------
+        ValueError
+            If the text is no such configuration.
+        """
+        try:
+            values = json.loads(text)
+            encoder = dict(values.pop("encoder"))
+            kind = {"vit": ViTConfig, "hybrid": HybridConfig}[encoder.pop("kind")]
+            return cls(encoder=kind(**_tuples(encoder)), **_tuples(values))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"expected the JSON of a SamConfig, got {text[:80]!r} ({error}); "
+                "the checkpoint was written by another program or version"
+            ) from error
+
+    def renamed(self, name: str) -> SamConfig:
+        """Return the same configuration under another name."""
+        return replace(self, name=name)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+
+
+PRESETS: dict[str, SamConfig] = {
+    "vit_b": SamConfig("vit_b", 1024, ViTConfig(768, 12, 12, (2, 5, 8, 11))),
+    "vit_l": SamConfig("vit_l", 1024, ViTConfig(1024, 24, 16, (5, 11, 17, 23))),
+    "vit_h": SamConfig("vit_h", 1024, ViTConfig(1280, 32, 16, (7, 15, 23, 31))),
+    "nano": SamConfig(
+        "nano",
+        512,
+        HybridConfig(24, (48, 96, 192, 256), (2, 2, 4, 1), (0, 0, 1, 2)),
+        embed_dim=128,
+        mask_in_chans=32,
+        decoder_mlp_dim=512,
+        iou_head_hidden_dim=128,
+        raster_sigma=3.0,
+        skip_channels=(32, 16),
+        dense_channels=32,
+        resize="own",
+    ),
+}

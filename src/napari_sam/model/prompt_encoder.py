@@ -1,0 +1,173 @@
+"""SAM's prompt encoder: clicks, boxes and masks to sparse tokens and a dense map."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from napari_sam.model.config import SamConfig
+from napari_sam.model.layers import LayerNorm2d
+
+# Labels of prompt tokens, as in SAM.
+PADDING, NEGATIVE, POSITIVE = -1, 0, 1
+
+
+class PromptEncoder(nn.Module):
+    """Encode prompts in model pixels.
+
+    With `config.raster_sigma` set, clicks and boxes are also drawn into three extra input
+    channels of the mask prompt (positive bumps, negative bumps, box interior): in a small model
+    clicks are learned several times faster that way than from tokens alone.
+    """
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        dim, hidden = config.embed_dim, config.mask_in_chans
+        self.image_size = config.image_size
+        self.stride = config.stride
+        self.raster_sigma = config.raster_sigma
+        self.pe_layer = PositionEmbeddingRandom(dim // 2)
+        # negative point, positive point, first and second box corner
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, dim)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1 if self.raster_sigma is None else 4, hidden // 4, 2, stride=2),
+            LayerNorm2d(hidden // 4),
+            nn.GELU(),
+            nn.Conv2d(hidden // 4, hidden, 2, stride=2),
+            LayerNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, dim, 1),
+        )
+        self.no_mask_embed = nn.Embedding(1, dim)
+
+    def forward(
+        self,
+        points: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        grid: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """Encode the prompts of B objects, each with the same number of points.
+
+        Parameters
+        ----------
+        points
+            `(B, N, 2)` as (x, y) in model pixels, or ``None``.
+        point_labels
+            `(B, N)`: 1 positive, 0 negative, −1 padding.
+        boxes
+            `(B, 4)` as (x0, y0, x1, y1) in model pixels, or ``None``.
+        masks
+            `(B, 1, 4·h, 4·w)` logits, or ``None``.
+        grid
+            (h, w) of the image embedding.
+
+        Returns
+        -------
+        sparse, dense
+            `(B, T, C)` tokens and a `(B, C, h, w)` map (expanded, not copied, where possible).
+        """
+        sparse = self._embed_sparse(points, point_labels, boxes)
+        if self.raster_sigma is None and masks is None:
+            dense = self.no_mask_embed.weight.view(1, -1, 1, 1)
+            return sparse, dense.expand(sparse.shape[0], -1, *grid)
+        if self.raster_sigma is None:
+            return sparse, self.mask_downscaling(masks)
+        drawn = self._draw(points, point_labels, boxes, grid, sparse)
+        b = sparse.shape[0]
+        logits = drawn.new_zeros(b, 1, *drawn.shape[2:]) if masks is None else masks
+        dense = self.mask_downscaling(torch.cat([logits, drawn], 1))
+        if masks is None:
+            dense = dense + self.no_mask_embed.weight.view(1, -1, 1, 1)
+        return sparse, dense
+
+    def get_dense_pe(self, grid: tuple[int, int]) -> Tensor:
+        """Position embedding of the image cells, `(1, C, h, w)`."""
+        device = self.not_a_point_embed.weight.device
+        y = (torch.arange(grid[0], device=device) + 0.5) * self.stride / self.image_size
+        x = (torch.arange(grid[1], device=device) + 0.5) * self.stride / self.image_size
+        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (h, w, 2)
+        return self.pe_layer(xy).permute(2, 0, 1)[None]
+
+    def _embed_sparse(
+        self, points: Tensor | None, point_labels: Tensor | None, boxes: Tensor | None
+    ) -> Tensor:
+        tokens = []
+        if points is not None and point_labels is not None:
+            points, labels = points + 0.5, point_labels  # to pixel centres
+            if boxes is None:
+                pad = points.new_zeros(points.shape[0], 1, 2)
+                points = torch.cat([points, pad], 1)
+                labels = torch.cat([labels, labels.new_full((len(labels), 1), PADDING)], 1)
+            embedded = self.pe_layer(points / self.image_size)
+            known = (labels != PADDING)[..., None]
+            embedded = torch.where(known, embedded, self.not_a_point_embed.weight)
+            for label in (NEGATIVE, POSITIVE):
+                chosen = (labels == label)[..., None].to(embedded.dtype)
+                embedded = embedded + chosen * self.point_embeddings[label].weight
+            tokens.append(embedded)
+        if boxes is not None:
+            corners = self.pe_layer((boxes.view(-1, 2, 2) + 0.5) / self.image_size)
+            kind = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
+            tokens.append(corners + kind)
+        if not tokens:
+            return self.not_a_point_embed.weight.new_zeros(1, 0, self.not_a_point_embed.embedding_dim)
+        return torch.cat(tokens, 1)
+
+    def _draw(
+        self,
+        points: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None,
+        grid: tuple[int, int],
+        like: Tensor,
+    ) -> Tensor:
+        """Clicks as Gaussian bumps and boxes as filled rectangles, `(B, 3, 4·h, 4·w)`."""
+        assert self.raster_sigma is not None
+        h, w, step = 4 * grid[0], 4 * grid[1], self.stride / 4
+        y = (torch.arange(h, device=like.device) + 0.5) * step  # model pixels, edges at integers
+        x = (torch.arange(w, device=like.device) + 0.5) * step
+        drawn = torch.zeros(like.shape[0], 3, h, w, device=like.device)
+        if points is not None and point_labels is not None and points.shape[1]:
+            scale = -0.5 / self.raster_sigma**2
+            at = points.float() + 0.5
+            gx = torch.exp(scale * (x - at[..., :1]) ** 2)  # (B, N, W)
+            gy = torch.exp(scale * (y - at[..., 1:]) ** 2)  # (B, N, H)
+            for channel, label in enumerate((POSITIVE, NEGATIVE)):
+                row = gy * (point_labels == label)[..., None]
+                # a bump is separable; one product per click, kept by maximum
+                for n in range(points.shape[1]):
+                    bump = row[:, n, :, None] * gx[:, n, None, :]
+                    drawn[:, channel] = torch.maximum(drawn[:, channel], bump)
+        if boxes is not None:
+            box = boxes.float() + 0.5
+            in_x = (x >= box[:, 0:1] - 0.5) & (x <= box[:, 2:3] + 0.5)
+            in_y = (y >= box[:, 1:2] - 0.5) & (y <= box[:, 3:4] + 0.5)
+            drawn[:, 2] = (in_y[:, :, None] & in_x[:, None, :]).float()
+        return drawn.to(like.dtype)
+
+
+class PositionEmbeddingRandom(nn.Module):
+    """Random Fourier features of positions in the unit square.
+
+    Source: Tancik et al., Fourier Features Let Networks Learn High Frequency Functions (2020).
+    """
+
+    positional_encoding_gaussian_matrix: Tensor
+
+    def __init__(self, num_pos_feats: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, num_pos_feats))
+
+    def forward(self, xy: Tensor) -> Tensor:
+        """Map `(..., 2)` positions (x, y) in 0-1 to `(..., 2 · num_pos_feats)`."""
+        matrix = self.positional_encoding_gaussian_matrix
+        # phases reach hundreds of radians: half precision would destroy them
+        phase = 2 * math.pi * ((2 * xy.float() - 1) @ matrix.float())
+        return torch.cat([phase.sin(), phase.cos()], -1).to(matrix.dtype)
+
+

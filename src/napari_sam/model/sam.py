@@ -1,0 +1,94 @@
+"""The parts of Segment Anything put together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_sam.model.config import SamConfig, ViTConfig
+from napari_sam.model.dense_head import DenseHead
+from napari_sam.model.hybrid_encoder import ImageEncoderHybrid
+from napari_sam.model.image_encoder import ImageEncoderViT
+from napari_sam.model.mask_decoder import MaskDecoder
+from napari_sam.model.prompt_encoder import PromptEncoder
+
+
+class Sam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder, and the dense head where there is one."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder: ImageEncoderViT | ImageEncoderHybrid
+        if isinstance(config.encoder, ViTConfig):
+            self.image_encoder = ImageEncoderViT(
+                config.encoder, config.image_size, config.embed_dim
+            )
+        else:
+            self.image_encoder = ImageEncoderHybrid(
+                config.encoder, config.embed_dim, config.skip_channels
+            )
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.dense_head = (
+            DenseHead(config.embed_dim, config.skip_channels, config.dense_channels)
+            if config.dense_channels
+            else None
+        )
+        for name, values in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+
+    def preprocess(self, pixels: Tensor, canvas: tuple[int, int] | None = None) -> Tensor:
+        """Normalise grey values and pad with zeros on the right and below.
+
+        Parameters
+        ----------
+        pixels
+            `(..., 3, h, w)` grey values 0-255 at the model's scale.
+        canvas
+            (H, W) of the model input; the square of `image_size` by default.
+
+        Returns
+        -------
+        x
+            `(..., 3, H, W)`.
+        """
+        h, w = pixels.shape[-2:]
+        canvas = canvas or (self.config.image_size, self.config.image_size)
+        x = (pixels - self.pixel_mean) / self.pixel_std
+        return F.pad(x, (0, canvas[1] - w, 0, canvas[0] - h))
+
+    def decode(
+        self,
+        features: tuple[Tensor, ...],
+        points: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        multimask_output: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Prompts of B objects to `(B, M, 4·h, 4·w)` logits and `(B, M)` predicted IoUs.
+
+        Parameters
+        ----------
+        features
+            From the image encoder, for one plane (batch 1) or one plane per object (batch B).
+        points, point_labels, boxes, masks
+            As :class:`PromptEncoder` takes them.
+        multimask_output
+            Return the candidates for an ambiguous prompt rather than the single mask.
+        """
+        h, w = features[0].shape[2:]
+        sparse, dense = self.prompt_encoder(points, point_labels, boxes, masks, (h, w))
+        image_pe = self.prompt_encoder.get_dense_pe((h, w))
+        logits, iou = self.mask_decoder(features, image_pe, sparse, dense, multimask_output)
+        return logits, iou
+
+
+def build(config: SamConfig) -> Sam:
+    """Build the network of a configuration with freshly initialised weights."""
+    return Sam(config)

@@ -1,0 +1,115 @@
+"""Random and filtered fields: the textures, warps and blurs every family is painted with.
+
+All filters reflect at the border, so that an object cut by one edge never glows on the other.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]
+
+
+def blur(field: Field, sigma: float) -> Field:
+    """Gaussian blur in the cosine domain: its cost doesn't depend on ``sigma``.
+
+    Parameters
+    ----------
+    field
+        ``(H, W)`` or ``(H, W, C)`` float32; channels are blurred alike.
+    sigma
+        Standard deviation in pixels; 0 or less returns the field unchanged.
+    """
+    if sigma <= 0:
+        return field
+    spectrum = scipy.fft.dctn(field, axes=(0, 1), norm="ortho")
+    rows = _gaussian_response(field.shape[0], round(float(sigma), 3))[:, None]
+    columns = _gaussian_response(field.shape[1], round(float(sigma), 3))[None, :]
+    response = rows * columns
+    spectrum *= response if field.ndim == 2 else response[..., None]
+    return scipy.fft.idctn(spectrum, axes=(0, 1), norm="ortho", overwrite_x=True)
+
+
+def smooth_noise(rng: np.random.Generator, size: int, scale: float) -> Field:
+    """Gaussian random field of zero mean and unit variance, ``(size, size)`` float32.
+
+    ``scale`` is the standard deviation in pixels of the Gaussian that white noise would have
+    been blurred with; only the coefficients that survive it are drawn.
+    """
+    kept = int(np.clip(np.ceil(1.3 * size / max(scale, 0.1)), 2, size))
+    response = _gaussian_response(size, round(float(scale), 3))[:kept]
+    return _synthesise(rng, size, response[:, None] * response[None, :])
+
+
+def fractal_noise(
+    rng: np.random.Generator, size: int, exponent: float, coarsest: float = 64.0
+) -> Field:
+    """Power-law noise (amplitude ∝ frequency^-exponent), zero mean, unit variance.
+
+    ``coarsest`` is the wavelength in pixels above which the spectrum is flat.
+    """
+    return _synthesise(rng, size, _power_response(size, float(exponent), float(coarsest)))
+
+
+def oriented_noise(
+    rng: np.random.Generator, size: int, length: float, width: float, angle: float
+) -> Field:
+    """Streaky noise: correlated over ``length`` pixels along ``angle`` and ``width`` across.
+
+    ``angle`` is in radians from the column axis towards increasing rows. Zero mean, unit
+    variance, periodic.
+    """
+    fy = np.fft.fftfreq(size).astype(np.float32)[:, None]
+    fx = np.fft.rfftfreq(size).astype(np.float32)[None, :]
+    along = fx * np.float32(np.cos(angle)) + fy * np.float32(np.sin(angle))
+    across = fy * np.float32(np.cos(angle)) - fx * np.float32(np.sin(angle))
+    response = np.exp(-(np.float32(np.pi) ** 2) * 2 * ((along * length) ** 2 + (across * width) ** 2))
+    response[0, 0] = 0
+    spectrum = scipy.fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
+    field = scipy.fft.irfft2(spectrum * response, s=(size, size))
+    return field / max(float(field.std()), 1e-6)
+
+
+def shift_difference(field: Field, dy: float, dx: float) -> Field:
+    """Derivative of ``field`` along ``(dy, dx)`` (central differences, same shape)."""
+    padded = np.pad(field, 1, mode="edge")
+    down = padded[2:, 1:-1] - padded[:-2, 1:-1]
+    right = padded[1:-1, 2:] - padded[1:-1, :-2]
+    return np.float32(0.5 * dy) * down + np.float32(0.5 * dx) * right
+
+
+def borders(labels: NDArray[np.int32]) -> Field:
+    """1.0 on pixels whose right or lower neighbour carries another label, 0.0 elsewhere."""
+    edge = np.zeros(labels.shape, np.float32)
+    edge[:-1] = labels[:-1] != labels[1:]
+    np.maximum(edge[:, :-1], labels[:, :-1] != labels[:, 1:], out=edge[:, :-1])
+    return edge
+
+
+def soft_step(field: Field, sharpness: float = 1.0) -> Field:
+    """Logistic step of ``field``: 0.5 at zero, steeper with ``sharpness``."""
+    return 1.0 / (1.0 + np.exp(np.clip(-np.float32(sharpness) * field, -30, 30)))
+
+
+def _synthesise(rng: np.random.Generator, size: int, response: Field) -> Field:
+    coefficients = rng.standard_normal(response.shape, dtype=np.float32) * response
+    coefficients[0, 0] = 0
+    coefficients *= size / max(float(np.sqrt(np.sum(coefficients**2))), 1e-12)
+    return scipy.fft.idctn(coefficients, s=(size, size), norm="ortho")
+
+
+@lru_cache(maxsize=512)
+def _gaussian_response(length: int, sigma: float) -> Field:
+    frequency = np.arange(length) / (2 * length)
+    return np.exp(-2 * (np.pi * sigma * frequency) ** 2).astype(np.float32)
+
+
+@lru_cache(maxsize=32)
+def _power_response(size: int, exponent: float, coarsest: float) -> Field:
+    frequency = np.arange(size) / (2 * size)
+    radius = np.hypot(frequency[:, None], frequency[None, :])
+    return (np.maximum(radius, 1 / coarsest) ** -exponent).astype(np.float32)

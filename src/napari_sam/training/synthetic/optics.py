@@ -1,0 +1,96 @@
+"""From an ideal signal to what a camera hands over: light, blur, noise, eight bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.training.synthetic.fields import Field, blur, smooth_noise
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """One value whose logarithm is uniform between those of ``low`` and ``high``."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def illumination(rng: np.random.Generator, size: int, strength: float) -> Field:
+    """Uneven light: a tilt, a vignette and slow drift, ``(size, size)`` around 1.
+
+    ``strength`` is about the relative difference between the brightest and darkest corner.
+    """
+    axis = np.linspace(-1, 1, size, dtype=np.float32)
+    y, x = axis[:, None], axis[None, :]
+    angle = rng.uniform(0, 2 * np.pi)
+    tilt = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
+    cy, cx = rng.uniform(-0.5, 0.5, 2).astype(np.float32)
+    vignette = (y - cy) ** 2 + (x - cx) ** 2
+    weights = rng.dirichlet([1.0, 1.0, 1.0]) * strength
+    light = 1 + np.float32(weights[0] * 0.5) * tilt - np.float32(weights[1] * 0.5) * vignette
+    light = light + np.float32(weights[2] * 0.25) * smooth_noise(rng, size, size / 4)
+    return np.maximum(light, 0.15)
+
+
+def expose(
+    rng: np.random.Generator, signal: Field, photons: float, read_noise: float = 0.0
+) -> Field:
+    """Add shot noise for ``photons`` counts at signal 1 and read noise (in signal units).
+
+    Counts are drawn exactly where they are few; above 30 their normal limit is used.
+    """
+    if photons < 30:
+        exposed = rng.poisson(np.maximum(signal, 0) * photons).astype(np.float32) / np.float32(photons)
+        scale = np.float32(read_noise)
+        return exposed + scale * rng.standard_normal(signal.shape, dtype=np.float32)
+    variance = np.maximum(signal, 0) * np.float32(1 / photons) + np.float32(read_noise**2)
+    return signal + np.sqrt(variance) * rng.standard_normal(signal.shape, dtype=np.float32)
+
+
+def digitise(
+    rng: np.random.Generator, signal: Field, saturate: float = 0.002, fill: tuple[float, float] = (0.6, 1.0)
+) -> NDArray[np.uint8]:
+    """Stretch a grey ``(H, W)`` signal to eight bits, as acquisition software does.
+
+    About ``saturate`` of the pixels clip at either end; the brightest reach a random share
+    ``fill`` of the range.
+    """
+    sample = np.sort(signal[::3, ::3], axis=None)
+    cut = int(rng.uniform(0, saturate) * len(sample))
+    low, high = float(sample[cut]), float(sample[-1 - cut])
+    scale = 255 * rng.uniform(*fill) / max(high - low, 1e-6)
+    lift = rng.uniform(0, 12)
+    return np.clip((signal - low) * np.float32(scale) + np.float32(lift), 0, 255).astype(np.uint8)
+
+
+def to_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``(H, W)`` to ``(H, W, 3)`` with three equal channels."""
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def absorb(
+    densities: list[Field], stains: NDArray[np.float32], white: NDArray[np.float32]
+) -> Field:
+    """Beer-Lambert: transmitted ``(H, W, 3)`` light through stains of given optical densities.
+
+    Parameters
+    ----------
+    densities
+        One ``(H, W)`` amount per stain.
+    stains
+        ``(len(densities), 3)`` absorbance of a unit amount in red, green and blue.
+    white
+        ``(3,)`` colour of the empty field, 0…1.
+    """
+    total = sum(d[..., None] * s for d, s in zip(densities, stains, strict=True))
+    return white * np.exp(-np.asarray(total, np.float32))
+
+
+def photograph(
+    rng: np.random.Generator, colour: Field, sigma: float, noise: float
+) -> NDArray[np.uint8]:
+    """Blur an ``(H, W, 3)`` image in 0…1 by the optics, add camera noise, make it eight bits."""
+    image = blur(colour, sigma)
+    if noise > 0:
+        grain = rng.standard_normal((*colour.shape[:2], 1), dtype=np.float32)
+        chroma = rng.standard_normal(colour.shape, dtype=np.float32)
+        image = image + np.float32(noise) * (grain + np.float32(0.5) * chroma)
+    return np.clip(image * 255, 0, 255).astype(np.uint8)

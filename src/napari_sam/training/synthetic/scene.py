@@ -1,0 +1,158 @@
+"""Who owns which pixel: shapes are claimed one by one, the nearest (or the topmost) wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import label as connected_components
+
+from napari_sam.training.synthetic.fields import Field, smooth_noise
+
+Rule = Literal["nearest", "over", "under"]
+Box = tuple[slice, slice]
+
+
+@dataclass(slots=True)
+class Scene:
+    """A square plane being filled with objects.
+
+    Attributes
+    ----------
+    size
+        Side of the plane in pixels.
+    rows, columns
+        ``(size, size)`` float32 coordinates after a smooth random warp: a plain ellipse in them
+        is an organic outline in the plane.
+    labels
+        ``(size, size)`` int32, 0 where nothing was claimed.
+    depth
+        ``(size, size)`` float32 shape coordinate of the owner: 0 at its centre, 1 at its
+        outline and wherever nothing was claimed.
+    cover
+        ``(size, size)`` float32 number of shapes that cover a pixel, hidden ones included.
+    count
+        Labels handed out so far.
+    """
+
+    size: int
+    rows: Field
+    columns: Field
+    labels: NDArray[np.int32] = field(init=False)
+    depth: Field = field(init=False)
+    cover: Field = field(init=False)
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (self.size, self.size)
+        self.labels = np.zeros(shape, np.int32)
+        self.depth = np.ones(shape, np.float32)
+        self.cover = np.zeros(shape, np.float32)
+
+    def claim(self, box: Box, depth: Field, rule: Rule = "nearest") -> int:
+        """Give the pixels of ``box`` where ``depth < 1`` to a new label and return it.
+
+        Where shapes meet, ``"nearest"`` leaves a pixel to the smaller depth (flat contacts),
+        ``"over"`` to the new one and ``"under"`` to the old one.
+        """
+        self.count += 1
+        inside = depth < 1
+        self.cover[box] += inside
+        if rule == "nearest":
+            inside &= depth < self.depth[box]
+        elif rule == "under":
+            inside &= self.labels[box] == 0
+        np.copyto(self.labels[box], self.count, where=inside)
+        np.copyto(self.depth[box], depth, where=inside)
+        return self.count
+
+    def local(self, y: float, x: float, reach: float) -> tuple[Box, Field, Field] | None:
+        """Box of half side ``reach`` around ``(y, x)`` and the warped offsets from there.
+
+        Returns ``None`` where the box misses the plane.
+        """
+        top, left = max(int(y - reach), 0), max(int(x - reach), 0)
+        bottom, right = min(int(y + reach) + 2, self.size), min(int(x + reach) + 2, self.size)
+        if top >= bottom or left >= right:
+            return None
+        box = (slice(top, bottom), slice(left, right))
+        row = min(max(int(y), 0), self.size - 1)
+        column = min(max(int(x), 0), self.size - 1)
+        # The warp is taken relative to the centre's own, so that shapes bend but stay in place.
+        dy = self.rows[box] - np.float32(self.rows[row, column] - row + y)
+        dx = self.columns[box] - np.float32(self.columns[row, column] - column + x)
+        return box, dy, dx
+
+    def prune(self, min_area: int = 14) -> None:
+        """Leave each label one connected piece of at least ``min_area`` pixels."""
+        self.labels = keep_largest(self.labels, min_area)
+        np.copyto(self.depth, 1, where=self.labels == 0)
+
+
+def open_scene(
+    rng: np.random.Generator, size: int, scale: float = 20.0, amount: float = 0.0
+) -> Scene:
+    """Empty scene; its coordinates wander by ``amount`` pixels (std) over ``scale`` pixels."""
+    rows, columns = np.meshgrid(
+        np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32), indexing="ij"
+    )
+    if amount > 0:
+        rows = rows + np.float32(amount) * smooth_noise(rng, size, scale)
+        columns = columns + np.float32(amount) * smooth_noise(rng, size, scale)
+    return Scene(size, rows, columns)
+
+
+def keep_largest(labels: NDArray[np.int32], min_area: int) -> NDArray[np.int32]:
+    """Copy of ``labels`` in which each label keeps its largest connected piece, if big enough."""
+    pieces = connected_components(labels, connectivity=1, background=0)
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0
+    owner = np.zeros(len(areas), np.int32)
+    owner[pieces.ravel()] = labels.ravel()
+    order = np.argsort(areas, kind="stable")
+    best = np.zeros(int(labels.max()) + 1, np.int64)
+    best[owner[order]] = order
+    keep = (best[owner] == np.arange(len(areas))) & (areas >= min_area)
+    return np.where(keep, owner, 0).astype(np.int32)[pieces]
+
+
+def renumber(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Copy of ``labels`` whose labels are 1…n without gaps."""
+    present = np.bincount(labels.ravel()) > 0
+    present[0] = False
+    table = np.where(present, np.cumsum(present), 0).astype(np.int32)
+    return table[labels]
+
+
+def scatter(
+    rng: np.random.Generator, size: int, spacing: float, jitter: float = 0.35, margin: float = 0.0
+) -> NDArray[np.float64]:
+    """Shuffled ``(N, 2)`` positions (row, column) on a jittered, rotated hexagonal lattice.
+
+    ``spacing`` is the lattice constant in pixels, ``jitter`` the displacement in lattice
+    constants, ``margin`` how far outside the plane positions are kept.
+    """
+    reach = int(np.ceil((size + 2 * margin) * 0.75 / spacing)) + 1
+    i, j = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    lattice = np.stack([i * np.sqrt(0.75), j + 0.5 * (i % 2)], axis=-1).reshape(-1, 2)
+    lattice = lattice + rng.uniform(-jitter, jitter, lattice.shape)
+    angle = rng.uniform(0, np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = lattice @ turn * spacing + size / 2 + rng.uniform(-0.5, 0.5, 2) * spacing
+    points = points[np.all((points > -margin) & (points < size + margin), axis=1)]
+    return rng.permutation(points)
+
+
+def thin(
+    rng: np.random.Generator, points: NDArray[np.float64], size: int, scale: float, share: float
+) -> NDArray[np.float64]:
+    """Keep about ``share`` of ``points``, in clumps ``scale`` pixels wide."""
+    if share >= 1 or len(points) == 0:
+        return points
+    density = smooth_noise(rng, size, scale)
+    at = np.clip(points.astype(int), 0, size - 1)
+    value = density[at[:, 0], at[:, 1]] + 0.5 * rng.standard_normal(len(points))
+    kept = max(1, round(share * len(points)))
+    return points[np.sort(np.argsort(-value, kind="stable")[:kept])]

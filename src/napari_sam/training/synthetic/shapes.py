@@ -1,0 +1,118 @@
+"""Outlines in local boxes, as a depth: 0 at the centre, 1 on the outline, more outside."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_sam.training.synthetic.fields import Field
+from napari_sam.training.synthetic.scene import Box, Scene
+
+
+def blob(
+    rng: np.random.Generator,
+    scene: Scene,
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    angle: float,
+    lobes: float = 0.0,
+    squareness: float = 2.0,
+) -> tuple[Box, Field] | None:
+    """Ellipse with half axes ``radii`` (pixels), its outline modulated by low harmonics.
+
+    ``lobes`` is the standard deviation of the modulation (share of the radius) and
+    ``squareness`` the exponent of the norm: 2 an ellipse, 4 nearly a rectangle.
+    """
+    reach = max(radii) * (1.15 + 2 * lobes) + 1
+    place = scene.local(*centre, reach)
+    if place is None:
+        return None
+    box, dy, dx = place
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    along = (dx * cos + dy * sin) * np.float32(1 / radii[0])
+    across = (dy * cos - dx * sin) * np.float32(1 / radii[1])
+    if squareness == 2.0:
+        depth = np.sqrt(along * along + across * across)
+    else:
+        power = np.float32(squareness)
+        depth = (np.abs(along) ** power + np.abs(across) ** power) ** np.float32(1 / squareness)
+    if lobes > 0:
+        turn = np.arctan2(across, along)
+        wave = np.zeros_like(turn)
+        for order in (2, 3, 4, 5):
+            weight = np.float32(lobes * rng.standard_normal() / (order - 0.5))
+            wave += weight * np.cos(order * turn + np.float32(rng.uniform(0, 2 * np.pi)))
+        depth = depth * (1 - np.clip(wave, -0.45, 0.45))
+    return box, depth
+
+
+def rod(
+    scene: Scene,
+    centre: tuple[float, float],
+    half_length: float,
+    radius: float,
+    angle: float,
+    bend: float = 0.0,
+    waist: float = 0.0,
+) -> tuple[Box, Field] | None:
+    """Capsule of total length ``2 * half_length`` and half width ``radius`` (pixels).
+
+    ``bend`` is the sagitta in pixels, ``waist`` how deep (0…1) its middle is pinched.
+    """
+    place = scene.local(*centre, half_length + abs(bend) + 2)
+    if place is None:
+        return None
+    box, dy, dx = place
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    along = dx * cos + dy * sin
+    across = dy * cos - dx * sin
+    if bend:
+        across = across + np.float32(bend) * ((along / np.float32(half_length)) ** 2 - 0.5)
+    beyond = np.maximum(np.abs(along) - np.float32(max(half_length - radius, 0)), 0)
+    width: Field | np.float32 = np.float32(radius)
+    if waist:
+        width = width * (1 - np.float32(waist) * np.exp(-((along / np.float32(radius)) ** 2)))
+    return box, np.sqrt(beyond**2 + across**2) / width
+
+
+def spread_cell(
+    rng: np.random.Generator,
+    scene: Scene,
+    centre: tuple[float, float],
+    radius: float,
+    arms: int,
+    stretch: float,
+    length: float,
+) -> tuple[Box, Field] | None:
+    """Adherent cell: an elongated body with ``arms`` tapering, bent protrusions.
+
+    ``stretch`` is the body's aspect ratio, ``length`` the protrusions' length in body radii.
+    The depth is a smooth union, so that arms flow out of the body.
+    """
+    reach = radius * max(np.sqrt(stretch), length) * 1.25 + 3
+    place = scene.local(*centre, reach)
+    if place is None:
+        return None
+    box, dy, dx = place
+    angle = rng.uniform(0, np.pi)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    long, short = np.float32(radius * np.sqrt(stretch)), np.float32(radius / np.sqrt(stretch))
+    sharpness = np.float32(4.0)
+    total = np.exp(-sharpness * np.sqrt((along / long) ** 2 + (across / short) ** 2))
+    # Bipolar cells put their first two arms at the poles; others spread them round.
+    starts = rng.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(arms) / max(arms, 1)
+    if stretch > 1.6:
+        starts[:2] = [0.0, np.pi][: len(starts)]
+    for start in starts:
+        turn = start + rng.normal(0, 0.25)
+        c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        out, side = along * c + across * s, across * c - along * s
+        tip = np.float32(radius * length * rng.uniform(0.6, 1.0))
+        place_along = np.clip(out / tip, 0, 1)
+        side = side - np.float32(rng.normal(0, 0.15)) * tip * place_along**2
+        beyond = np.maximum(out - tip, 0) + np.maximum(-out, 0)
+        base = short * np.float32(rng.uniform(0.5, 0.9))
+        foot = np.float32(rng.uniform(0.12, 0.3)) * short + 1
+        width = foot + (base - foot) * (1 - place_along) ** 2
+        total += np.exp(-sharpness * np.sqrt(side**2 + beyond**2) / width) * np.float32(0.8)
+    return box, np.maximum(-np.log(total + np.float32(1e-9)) / sharpness, 0)
