@@ -67,7 +67,9 @@ def oriented_noise(
     fx = np.fft.rfftfreq(size).astype(np.float32)[None, :]
     along = fx * np.float32(np.cos(angle)) + fy * np.float32(np.sin(angle))
     across = fy * np.float32(np.cos(angle)) - fx * np.float32(np.sin(angle))
-    response = np.exp(-(np.float32(np.pi) ** 2) * 2 * ((along * length) ** 2 + (across * width) ** 2))
+    response = np.exp(
+        -(np.float32(np.pi) ** 2) * 2 * ((along * length) ** 2 + (across * width) ** 2)
+    )
     response[0, 0] = 0
     spectrum = scipy.fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
     field = scipy.fft.irfft2(spectrum * response, s=(size, size))

@@ -38,7 +38,9 @@ def expose(
     Counts are drawn exactly where they are few; above 30 their normal limit is used.
     """
     if photons < 30:
-        exposed = rng.poisson(np.maximum(signal, 0) * photons).astype(np.float32) / np.float32(photons)
+        exposed = rng.poisson(np.maximum(signal, 0) * photons).astype(np.float32) / np.float32(
+            photons
+        )
         scale = np.float32(read_noise)
         return exposed + scale * rng.standard_normal(signal.shape, dtype=np.float32)
     variance = np.maximum(signal, 0) * np.float32(1 / photons) + np.float32(read_noise**2)
@@ -46,7 +48,10 @@ def expose(
 
 
 def digitise(
-    rng: np.random.Generator, signal: Field, saturate: float = 0.002, fill: tuple[float, float] = (0.6, 1.0)
+    rng: np.random.Generator,
+    signal: Field,
+    saturate: float = 0.002,
+    fill: tuple[float, float] = (0.6, 1.0),
 ) -> NDArray[np.uint8]:
     """Stretch a grey ``(H, W)`` signal to eight bits, as acquisition software does.
 
