@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.training.synthetic import membranes, microbes, nuclei, phase, tissue
+from napari_sam.training.synthetic import membranes, microbes, nuclei, phase, smears, tissue
 from napari_sam.training.synthetic.scene import keep_largest, renumber
 
 __all__ = ["KINDS", "Sample", "generate"]
@@ -34,6 +34,8 @@ _PAINTERS: Mapping[str, Painter] = MappingProxyType(
         "yeast": microbes.yeast,
         "he_tissue": tissue.pink_tissue,
         "purple_on_white": tissue.purple_on_white,
+        "grey_cytology": smears.grey_cytology,
+        "blood_smear": smears.blood_smear,
     }
 )
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 
+_FINE = 4
+"""Samples per pixel of a fibre bundle's cross-section."""
+
 
 def blur(field: Field, sigma: float) -> Field:
     """Gaussian blur in the cosine domain: its cost doesn't depend on ``sigma``.
@@ -55,29 +58,39 @@ def fractal_noise(
     return _synthesise(rng, size, _power_response(size, float(exponent), float(coarsest)))
 
 
-def oriented_noise(
-    rng: np.random.Generator, size: int, length: float, width: float, angle: float
+def fibres(
+    rng: np.random.Generator, size: int, width: float, angle: float, waviness: float
 ) -> Field:
-    """Streaky noise: correlated over ``length`` pixels along ``angle`` and ``width`` across.
+    """Bundle of wavy fibres about ``width`` pixels wide; zero mean, about unit variance.
 
-    ``angle`` is in radians from the column axis towards increasing rows. Zero mean, unit
-    variance, periodic.
+    They run along ``angle`` (radians, from the column axis towards increasing rows) and stray
+    from it by ``waviness`` times their spacing; they fade in and out on their way.
     """
-    fy = np.fft.fftfreq(size).astype(np.float32)[:, None]
-    fx = np.fft.rfftfreq(size).astype(np.float32)[None, :]
-    along = fx * np.float32(np.cos(angle)) + fy * np.float32(np.sin(angle))
-    across = fy * np.float32(np.cos(angle)) - fx * np.float32(np.sin(angle))
-    response = np.exp(
-        -(np.float32(np.pi) ** 2) * 2 * ((along * length) ** 2 + (across * width) ** 2)
-    )
-    response[0, 0] = 0
-    spectrum = scipy.fft.rfft2(rng.standard_normal((size, size), dtype=np.float32))
-    field = scipy.fft.irfft2(spectrum * response, s=(size, size))
-    return field / max(float(field.std()), 1e-6)
+    axis = np.arange(size, dtype=np.float32)
+    total = np.zeros((size, size), np.float32)
+    profile = smooth_line(rng, 4096, max(width, 0.5) * _FINE)
+    for turn in (0.0, rng.normal(0, 0.5)):
+        cos, sin = np.float32(np.cos(angle + turn)), np.float32(np.sin(angle + turn))
+        across = axis[:, None] * cos - axis[None, :] * sin
+        across = across + np.float32(waviness * width * 6) * smooth_noise(rng, size, 12 * width)
+        at = ((across + np.float32(rng.uniform(0, 1000))) * np.float32(_FINE)).astype(np.int32)
+        strength = np.maximum(smooth_noise(rng, size, 8 * width) + np.float32(0.6), 0)
+        total += strength * profile[at & 4095]
+    return total
+
+
+def smooth_line(rng: np.random.Generator, length: int, scale: float) -> Field:
+    """Periodic 1-D Gaussian noise of zero mean, unit variance, blurred by ``scale`` samples."""
+    frequency = np.fft.rfftfreq(length).astype(np.float32)
+    response = np.exp(-2 * (np.float32(np.pi * scale) * frequency) ** 2)
+    response[0] = 0
+    white = rng.standard_normal(len(frequency)) + 1j * rng.standard_normal(len(frequency))
+    line = scipy.fft.irfft((white * response).astype(np.complex64), n=length)
+    return line / np.float32(max(float(line.std()), 1e-9))
 
 
 def shift_difference(field: Field, dy: float, dx: float) -> Field:
-    """Derivative of ``field`` along ``(dy, dx)`` (central differences, same shape)."""
+    """Differentiate ``field`` along ``(dy, dx)`` (central differences, same shape)."""
     padded = np.pad(field, 1, mode="edge")
     down = padded[2:, 1:-1] - padded[:-2, 1:-1]
     right = padded[1:-1, 2:] - padded[1:-1, :-2]

@@ -75,11 +75,12 @@ def _tessellation(
     points = scatter(rng, size, radius * 1.9, jitter=rng.uniform(0.15, 0.45), margin=2.5 * radius)
     scene.depth[:] = 9
     base = rng.uniform(0, np.pi)
+    reach = 2.1 + spread
     for y, x in points:
         r = radius * np.exp(np.clip(spread * rng.standard_normal(), -1.2, 1.2))
         aspect = np.sqrt(rng.uniform(1, stretch))
         angle = base + rng.normal(0, 0.08) if boxy else rng.uniform(0, np.pi)
-        radii = (3 * r * aspect, 3 * r / aspect)
+        radii = (reach * r * aspect, reach * r / aspect)
         shape = blob(rng, scene, (y, x), radii, angle, squareness=3.2 if boxy else 2.0)
         if shape is not None:
             scene.claim(*shape, "nearest")

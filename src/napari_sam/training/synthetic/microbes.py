@@ -30,7 +30,7 @@ def rods(rng: np.random.Generator, size: int) -> Painted:
             half = radius * rng.uniform(0.55, 1) * longest
             bend, waist = rng.normal(0, 0.06) * half, 0.3 * (rng.random() < 0.2)
             shape = rod(scene, (y, x), half, radius * rng.uniform(0.9, 1.1), angle, bend, waist)
-            if shape is not None:
+            if shape is not None and scene.taken(*shape) < 0.2:
                 scene.claim(*shape, "under")
             if rng.random() > chaining:
                 break
@@ -50,7 +50,7 @@ def yeast(rng: np.random.Generator, size: int) -> Painted:
         r = radius * np.exp(0.15 * rng.standard_normal())
         angle = rng.uniform(0, np.pi)
         mother = blob(rng, scene, (y, x), (r * rng.uniform(1, 1.3), r), angle, 0.02)
-        if mother is None:
+        if mother is None or scene.taken(*mother) > 0.3:
             continue
         label = scene.claim(*mother, "nearest")
         if rng.random() < 0.35:
@@ -59,10 +59,8 @@ def yeast(rng: np.random.Generator, size: int) -> Painted:
             gap = r * (1 + share * 0.85)
             centre = (y + gap * np.sin(turn), x + gap * np.cos(turn))
             bud = blob(rng, scene, centre, (r * share, r * share * 0.9), turn, 0.02)
-            if bud is not None:
-                own = scene.claim(*bud, "nearest")
-                if share < 0.5:
-                    np.copyto(scene.labels[bud[0]], label, where=scene.labels[bud[0]] == own)
+            if bud is not None and scene.taken(*bud) < 0.4:
+                scene.claim(*bud, "under", label if share < 0.5 else None)
     scene.prune(12)
     return _image(rng, scene, radius, rings=True), scene.labels
 

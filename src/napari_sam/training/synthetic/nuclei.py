@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.training.synthetic.fields import Field, blur, smooth_noise
-from napari_sam.training.synthetic.optics import digitise, expose, illumination, log_uniform, to_rgb
+from napari_sam.training.synthetic.optics import digitise, expose, illumination, log_uniform, tint
 from napari_sam.training.synthetic.scene import Rule, Scene, open_scene, scatter, thin
 from napari_sam.training.synthetic.shapes import blob
 
@@ -15,7 +15,7 @@ Painted = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 def sparse_nuclei(rng: np.random.Generator, size: int) -> Painted:
     """Separate nuclei on a dark field, some of them touching, with debris between."""
-    radius = log_uniform(rng, 4.5, 48)
+    radius = log_uniform(rng, 4, 70)
     scene = open_scene(rng, size, radius * 1.2, radius * rng.uniform(0, 0.12))
     spacing = radius * rng.uniform(2.0, 3.6)
     points = scatter(rng, size, spacing, jitter=0.45, margin=radius)
@@ -26,12 +26,12 @@ def sparse_nuclei(rng: np.random.Generator, size: int) -> Painted:
 
 def crowded_nuclei(rng: np.random.Generator, size: int) -> Painted:
     """Nuclei packed until they touch and overlap, as in confluent cultures and spheroids."""
-    radius = log_uniform(rng, 5, 36)
+    radius = log_uniform(rng, 5, 55)
     scene = open_scene(rng, size, radius * 1.2, radius * rng.uniform(0, 0.14))
     spacing = radius * rng.uniform(1.45, 2.1)
     points = scatter(rng, size, spacing, jitter=rng.uniform(0.2, 0.45), margin=radius)
     points = thin(rng, points, size, spacing * rng.uniform(1, 4), rng.uniform(0.5, 1.0))
-    rule: Rule = "over" if rng.random() < 0.25 else "nearest"
+    rule: Rule = "over" if rng.random() < 0.15 else "nearest"
     _place(rng, scene, points, radius, rng.uniform(0.05, 0.25), rule)
     return _finish(rng, scene, radius, haze=rng.uniform(0, 1))
 
@@ -53,7 +53,7 @@ def noisy_nuclei(rng: np.random.Generator, size: int) -> Painted:
     exposed = expose(rng, signal, log_uniform(rng, 3, 60), rng.uniform(0, 0.25))
     if rng.random() < 0.6:
         exposed = blur(exposed, rng.uniform(0.4, 1.2))
-    return to_rgb(digitise(rng, exposed, saturate=0.02)), scene.labels
+    return tint(rng, digitise(rng, exposed, saturate=0.02), 0.1), scene.labels
 
 
 def _place(
@@ -66,7 +66,7 @@ def _place(
 ) -> None:
     """Claim one nucleus per point; their sizes vary by ``spread`` (log standard deviation)."""
     slenderness = rng.uniform(1.0, 1.9)
-    lobes = rng.uniform(0.0, 0.09) if rng.random() < 0.8 else rng.uniform(0.12, 0.25)
+    lobes = rng.uniform(0.0, 0.09) if rng.random() < 0.8 else rng.uniform(0.1, 0.18)
     aligned = rng.uniform(0, np.pi)
     disorder = rng.uniform(0.2, 2.0)
     for y, x in points:
@@ -74,7 +74,7 @@ def _place(
         aspect = np.sqrt(1 + (slenderness - 1) * rng.uniform(0.3, 1.3))
         angle = aligned + disorder * rng.standard_normal()
         shape = blob(rng, scene, (y, x), (r * aspect, r / aspect), angle, lobes)
-        if shape is not None:
+        if shape is not None and scene.taken(*shape) < 0.45:
             scene.claim(*shape, rule)
 
 
@@ -98,7 +98,7 @@ def _glow(
         signal = signal * np.maximum(1 + bright - dark, 0.15)
     signal = signal * gain[scene.labels]
     hidden = np.maximum(scene.cover - 1, 0) * (scene.labels > 0)
-    return signal + np.float32(rng.uniform(0, 0.45)) * np.minimum(hidden, 2) * signal
+    return signal + np.float32(rng.uniform(0, 0.35)) * np.minimum(hidden, 2) * signal
 
 
 def _finish(rng: np.random.Generator, scene: Scene, radius: float, haze: float) -> Painted:
@@ -122,7 +122,7 @@ def _finish(rng: np.random.Generator, scene: Scene, radius: float, haze: float) 
     background = log_uniform(rng, 0.004, 0.25)
     light = (light + np.float32(background)) * illumination(rng, size, rng.uniform(0, 0.6))
     exposed = expose(rng, light, log_uniform(rng, 40, 3000), log_uniform(rng, 0.001, 0.03))
-    return to_rgb(digitise(rng, exposed, saturate=rng.choice([0.001, 0.01]))), scene.labels
+    return tint(rng, digitise(rng, exposed, saturate=rng.choice([0.001, 0.01])), 0.1), scene.labels
 
 
 def _debris(rng: np.random.Generator, size: int, radius: float) -> Field | np.float32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.training.synthetic.fields import Field, blur, smooth_noise
+from napari_sam.training.synthetic.fields import Field, smooth_noise
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -67,8 +67,18 @@ def digitise(
 
 
 def to_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``(H, W)`` to ``(H, W, 3)`` with three equal channels."""
+    """Repeat a grey ``(H, W)`` image in three channels."""
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def tint(rng: np.random.Generator, grey: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Turn ``(H, W)`` to RGB, in a ``share`` of cases through a one-colour fluorescence map."""
+    if rng.random() >= share:
+        return to_rgb(grey)
+    weights = rng.uniform(0, 0.5, 3)
+    weights[rng.integers(3)] = 1
+    table = (np.arange(256)[:, None] * weights).astype(np.uint8)
+    return table[grey]
 
 
 def absorb(
@@ -89,13 +99,9 @@ def absorb(
     return white * np.exp(-np.asarray(total, np.float32))
 
 
-def photograph(
-    rng: np.random.Generator, colour: Field, sigma: float, noise: float
-) -> NDArray[np.uint8]:
-    """Blur an ``(H, W, 3)`` image in 0…1 by the optics, add camera noise, make it eight bits."""
-    image = blur(colour, sigma)
-    if noise > 0:
-        grain = rng.standard_normal((*colour.shape[:2], 1), dtype=np.float32)
-        chroma = rng.standard_normal(colour.shape, dtype=np.float32)
-        image = image + np.float32(noise) * (grain + np.float32(0.5) * chroma)
+def photograph(rng: np.random.Generator, colour: Field, noise: float) -> NDArray[np.uint8]:
+    """Eight-bit ``(H, W, 3)`` picture of ``colour`` (0…1) with mostly grey camera noise."""
+    grain = np.float32(noise) * rng.standard_normal((*colour.shape[:2], 2), dtype=np.float32)
+    hue = np.array([[1, 1, 1], [0.6, 0, -0.6]], np.float32)
+    image = colour + grain @ hue
     return np.clip(image * 255, 0, 255).astype(np.uint8)

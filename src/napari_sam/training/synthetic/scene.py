@@ -51,22 +51,31 @@ class Scene:
         self.depth = np.ones(shape, np.float32)
         self.cover = np.zeros(shape, np.float32)
 
-    def claim(self, box: Box, depth: Field, rule: Rule = "nearest") -> int:
-        """Give the pixels of ``box`` where ``depth < 1`` to a new label and return it.
+    def claim(
+        self, box: Box, depth: Field, rule: Rule = "nearest", label: int | None = None
+    ) -> int:
+        """Give the pixels of ``box`` where ``depth < 1`` to ``label`` (default: a new one).
 
         Where shapes meet, ``"nearest"`` leaves a pixel to the smaller depth (flat contacts),
         ``"over"`` to the new one and ``"under"`` to the old one.
         """
-        self.count += 1
+        if label is None:
+            self.count += 1
+            label = self.count
         inside = depth < 1
         self.cover[box] += inside
         if rule == "nearest":
             inside &= depth < self.depth[box]
         elif rule == "under":
             inside &= self.labels[box] == 0
-        np.copyto(self.labels[box], self.count, where=inside)
+        np.copyto(self.labels[box], label, where=inside)
         np.copyto(self.depth[box], depth, where=inside)
-        return self.count
+        return label
+
+    def taken(self, box: Box, depth: Field) -> float:
+        """Share of the shape's pixels in the plane that other objects own already."""
+        inside = depth < 1
+        return float(np.count_nonzero(inside & (self.labels[box] > 0)) / max(inside.sum(), 1))
 
     def local(self, y: float, x: float, reach: float) -> tuple[Box, Field, Field] | None:
         """Box of half side ``reach`` around ``(y, x)`` and the warped offsets from there.
@@ -146,13 +155,22 @@ def scatter(
 
 
 def thin(
-    rng: np.random.Generator, points: NDArray[np.float64], size: int, scale: float, share: float
+    rng: np.random.Generator,
+    points: NDArray[np.float64],
+    size: int,
+    scale: float,
+    share: float,
+    most: float = 160,
 ) -> NDArray[np.float64]:
-    """Keep about ``share`` of ``points``, in clumps ``scale`` pixels wide."""
-    if share >= 1 or len(points) == 0:
+    """Keep about ``share`` of ``points``, in clumps ``scale`` pixels wide.
+
+    No more than ``most`` per 256 × 256 pixels are kept: beyond, small objects cost time and
+    teach nothing new.
+    """
+    kept = max(1, round(min(share * len(points), most * (size / 256) ** 2)))
+    if kept >= len(points):
         return points
     density = smooth_noise(rng, size, scale)
     at = np.clip(points.astype(int), 0, size - 1)
     value = density[at[:, 0], at[:, 1]] + 0.5 * rng.standard_normal(len(points))
-    kept = max(1, round(share * len(points)))
     return points[np.sort(np.argsort(-value, kind="stable")[:kept])]

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from napari_sam.training.synthetic.fields import Field
 from napari_sam.training.synthetic.scene import Box, Scene
+
+_TURNS = 128
+_ANGLES = np.arange(_TURNS) * (2 * np.pi / _TURNS)
+# Cosines and sines of orders 2…6, weaker as they get finer, over one turn; negative angles
+# (-pi…0) index it from the end.
+_HARMONICS = np.concatenate(
+    [[np.cos(k * _ANGLES) / (k - 0.5), np.sin(k * _ANGLES) / (k - 0.5)] for k in range(2, 7)]
+).astype(np.float32)
 
 
 def blob(
@@ -22,26 +32,27 @@ def blob(
     ``lobes`` is the standard deviation of the modulation (share of the radius) and
     ``squareness`` the exponent of the norm: 2 an ellipse, 4 nearly a rectangle.
     """
-    reach = max(radii) * (1.15 + 2 * lobes) + 1
-    place = scene.local(*centre, reach)
+    long, short = radii
+    if lobes * max(radii) < 0.15:
+        lobes = 0.0
+    place = scene.local(*centre, max(radii) * (1.1 + 1.5 * lobes) + 1)
     if place is None:
         return None
     box, dy, dx = place
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    along = (dx * cos + dy * sin) * np.float32(1 / radii[0])
-    across = (dy * cos - dx * sin) * np.float32(1 / radii[1])
+    cos, sin = math.cos(angle), math.sin(angle)
+    along = dx * np.float32(cos / long) + dy * np.float32(sin / long)
+    across = dy * np.float32(cos / short) - dx * np.float32(sin / short)
     if squareness == 2.0:
         depth = np.sqrt(along * along + across * across)
     else:
         power = np.float32(squareness)
         depth = (np.abs(along) ** power + np.abs(across) ** power) ** np.float32(1 / squareness)
     if lobes > 0:
+        weights = rng.standard_normal(len(_HARMONICS), dtype=np.float32) * np.float32(lobes)
+        outline = 1 - np.clip(weights @ _HARMONICS, -0.4, 0.4)
         turn = np.arctan2(across, along)
-        wave = np.zeros_like(turn)
-        for order in (2, 3, 4, 5):
-            weight = np.float32(lobes * rng.standard_normal() / (order - 0.5))
-            wave += weight * np.cos(order * turn + np.float32(rng.uniform(0, 2 * np.pi)))
-        depth = depth * (1 - np.clip(wave, -0.45, 0.45))
+        turn *= np.float32(_TURNS / (2 * np.pi))
+        depth *= outline[turn.astype(np.int16)]
     return box, depth
 
 
