@@ -1,0 +1,115 @@
+"""Tell a network's configuration from the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from napari_sam.model.config import PRESETS, SamConfig, ViTConfig
+
+# Beginnings of tensor names by which architectures other than SAM's are recognised.
+_RELATIVES = {
+    "image_encoder.trunk.": "SAM 2",
+    "image_encoder.layers.": "MobileSAM (a TinyViT encoder)",
+    "vision_encoder.": "transformers' SamModel; take the original .pth file instead",
+    "detector.": "SAM 3",
+}
+
+
+class CheckpointError(ValueError):
+    """A file is not the checkpoint it was taken for; the message says what it lacks."""
+
+
+def infer_config(state: Mapping[str, Tensor]) -> SamConfig:
+    """Infer the configuration of a SAM with a ViT encoder from its tensors.
+
+    All but the decoder's number of heads, which leaves no trace and is taken as SAM's 8, follows
+    from shapes: heads from the width of the relative-position tables; windows and global blocks
+    from their lengths, 2·14 − 1 and 2·64 − 1 in SAM.
+
+    Parameters
+    ----------
+    state
+        Tensors by SAM's names.
+
+    Returns
+    -------
+    config
+        A preset where one fits, otherwise named ``"custom"``.
+
+    Raises
+    ------
+    CheckpointError
+        If the tensors are of another architecture.
+    """
+    try:
+        config = _from_shapes({name: tuple(value.shape) for name, value in state.items()})
+    except (LookupError, ValueError, ArithmeticError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(_unknown_architecture(state, error)) from error
+    for name, preset in PRESETS.items():
+        if config.renamed(name) == preset:
+            return preset
+    return config
+
+
+def some(names: Iterable[str]) -> str:
+    """Return up to three names for an error message."""
+    listed = list(names)
+    return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
+
+
+def _from_shapes(shape: Mapping[str, tuple[int, ...]]) -> SamConfig:
+    embed_dim, _, patch_size, _ = shape["image_encoder.patch_embed.proj.weight"]
+    _, grid, _, _ = shape["image_encoder.pos_embed"]
+    depth = _count(shape, "image_encoder.blocks.")
+    block = "image_encoder.blocks.{}.attn.rel_pos_h"
+    lengths = [shape[block.format(i)][0] for i in range(depth)]
+    windows = {length for length in lengths if length != 2 * grid - 1}
+    if len(windows) > 1:
+        raise CheckpointError(
+            f"expected relative-position tables of length {2 * grid - 1} (global) and one other "
+            f"(windows), got {sorted(set(lengths))}"
+        )
+    encoder = ViTConfig(
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=embed_dim // shape[block.format(0)][1],
+        global_attn_indexes=tuple(i for i, n in enumerate(lengths) if n == 2 * grid - 1),
+        patch_size=patch_size,
+        mlp_ratio=shape["image_encoder.blocks.0.mlp.lin1.weight"][0] / embed_dim,
+        qkv_bias="image_encoder.blocks.0.attn.qkv.bias" in shape,
+    )
+    layer = "mask_decoder.transformer.layers."
+    return SamConfig(
+        name="custom",
+        image_size=grid * patch_size,
+        encoder=replace(encoder, window_size=(windows.pop() + 1) // 2) if windows else encoder,
+        embed_dim=shape["image_encoder.neck.0.weight"][0],
+        mask_in_chans=shape["prompt_encoder.mask_downscaling.3.weight"][0],
+        decoder_depth=_count(shape, layer),
+        decoder_mlp_dim=shape[f"{layer}0.mlp.lin1.weight"][0],
+        num_multimask_outputs=shape["mask_decoder.mask_tokens.weight"][0] - 1,
+        iou_head_depth=_count(shape, "mask_decoder.iou_prediction_head.layers."),
+        iou_head_hidden_dim=shape["mask_decoder.iou_prediction_head.layers.0.weight"][0],
+    )
+
+
+def _count(names: Iterable[str], prefix: str) -> int:
+    """Length of the list of modules whose tensors' names start with a prefix."""
+    indexes = {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
+    return len(indexes)
+
+
+def _unknown_architecture(state: Mapping[str, Tensor], error: Exception) -> str:
+    relative = next(
+        (kind for part, kind in _RELATIVES.items() if any(k.startswith(part) for k in state)), None
+    )
+    return (
+        "expected the tensors of a Segment Anything network with a ViT encoder, got "
+        + (f"those of {relative}" if relative else f"{len(state)} tensors, {some(state)}")
+        + (f" (no {error})" if isinstance(error, KeyError) else f" ({error})")
+    )
