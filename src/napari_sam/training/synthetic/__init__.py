@@ -13,8 +13,16 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.training.synthetic import membranes, microbes, nuclei, phase, smears, tissue
-from napari_sam.training.synthetic.scene import keep_largest, renumber
+from napari_sam.training.synthetic import (
+    electron,
+    membranes,
+    microbes,
+    nuclei,
+    phase,
+    smears,
+    tissue,
+)
+from napari_sam.training.synthetic.scene import renumber
 
 __all__ = ["KINDS", "Sample", "generate"]
 
@@ -27,7 +35,8 @@ _PAINTERS: Mapping[str, Painter] = MappingProxyType(
         "nuclei_noisy": nuclei.noisy_nuclei,
         "membrane_cells": membranes.membrane_cells,
         "plant_walls": membranes.plant_walls,
-        "em_neuropil": membranes.neuropil,
+        "em_neuropil": electron.neuropil,
+        "em_axons": electron.myelinated_axons,
         "phase_cells": phase.phase_cells,
         "dic_cells": phase.dic_cells,
         "bacteria": microbes.rods,
@@ -90,4 +99,4 @@ def generate(rng: np.random.Generator, size: int = 256, kind: str | None = None)
     if size < _SMALLEST:
         raise ValueError(f"expected size to be at least {_SMALLEST} pixels, got {size}")
     image, labels = _PAINTERS[kind](rng, size)
-    return Sample(image, renumber(keep_largest(labels, 1)), kind)
+    return Sample(image, renumber(labels), kind)

@@ -114,7 +114,9 @@ def _synthesise(rng: np.random.Generator, size: int, response: Field) -> Field:
     coefficients = rng.standard_normal(response.shape, dtype=np.float32) * response
     coefficients[0, 0] = 0
     coefficients *= size / max(float(np.sqrt(np.sum(coefficients**2))), 1e-12)
-    return scipy.fft.idctn(coefficients, s=(size, size), norm="ortho")
+    # One axis after the other: the columns that were cut off are never transformed.
+    tall = scipy.fft.idct(coefficients, n=size, axis=0, norm="ortho")
+    return scipy.fft.idct(tall, n=size, axis=1, norm="ortho")
 
 
 @lru_cache(maxsize=512)

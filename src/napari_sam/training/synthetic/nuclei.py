@@ -66,7 +66,7 @@ def _place(
 ) -> None:
     """Claim one nucleus per point; their sizes vary by ``spread`` (log standard deviation)."""
     slenderness = rng.uniform(1.0, 1.9)
-    lobes = rng.uniform(0.0, 0.09) if rng.random() < 0.8 else rng.uniform(0.1, 0.18)
+    lobes = 0.09 * rng.random() ** 1.5 if rng.random() < 0.8 else rng.uniform(0.1, 0.18)
     aligned = rng.uniform(0, np.pi)
     disorder = rng.uniform(0.2, 2.0)
     for y, x in points:

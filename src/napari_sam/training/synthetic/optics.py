@@ -81,10 +81,14 @@ def tint(rng: np.random.Generator, grey: NDArray[np.uint8], share: float) -> NDA
     return table[grey]
 
 
-def absorb(
-    densities: list[Field], stains: NDArray[np.float32], white: NDArray[np.float32]
-) -> Field:
-    """Beer-Lambert: transmitted ``(H, W, 3)`` light through stains of given optical densities.
+def photograph(
+    rng: np.random.Generator,
+    densities: list[Field],
+    stains: NDArray[np.float32],
+    white: NDArray[np.float32],
+    noise: float,
+) -> NDArray[np.uint8]:
+    """Picture ``(H, W, 3)`` of light absorbed by stains (Beer-Lambert), with camera noise.
 
     Parameters
     ----------
@@ -94,14 +98,18 @@ def absorb(
         ``(len(densities), 3)`` absorbance of a unit amount in red, green and blue.
     white
         ``(3,)`` colour of the empty field, 0…1.
+    noise
+        Standard deviation, in units of full scale; mostly grey, a little coloured.
     """
-    total = sum(d[..., None] * s for d, s in zip(densities, stains, strict=True))
-    return white * np.exp(-np.asarray(total, np.float32))
-
-
-def photograph(rng: np.random.Generator, colour: Field, noise: float) -> NDArray[np.uint8]:
-    """Eight-bit ``(H, W, 3)`` picture of ``colour`` (0…1) with mostly grey camera noise."""
-    grain = np.float32(noise) * rng.standard_normal((*colour.shape[:2], 2), dtype=np.float32)
-    hue = np.array([[1, 1, 1], [0.6, 0, -0.6]], np.float32)
-    image = colour + grain @ hue
-    return np.clip(image * 255, 0, 255).astype(np.uint8)
+    shape = densities[0].shape
+    grain = np.float32(255 * noise) * rng.standard_normal(shape, dtype=np.float32)
+    hue = np.float32(255 * 0.5 * noise) * rng.standard_normal(shape, dtype=np.float32)
+    picture = np.empty((*shape, 3), np.uint8)
+    for channel in range(3):
+        total = np.float32(0)
+        for density, stain in zip(densities, stains, strict=True):
+            total = total - np.float32(stain[channel]) * density
+        light = np.exp(total) * np.float32(255 * white[channel])
+        light = light + grain + np.float32(1 - channel) * hue
+        picture[..., channel] = np.minimum(np.maximum(light, 0), 255)
+    return picture

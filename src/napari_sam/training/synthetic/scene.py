@@ -99,6 +99,17 @@ class Scene:
         self.labels = keep_largest(self.labels, min_area)
         np.copyto(self.depth, 1, where=self.labels == 0)
 
+    def partition(self, min_area: int = 14) -> None:
+        """Make every connected piece an object of its own, gaps included.
+
+        Pieces below ``min_area`` pixels become background.
+        """
+        pieces = connected_components(self.labels, connectivity=1, background=-1)
+        areas = np.bincount(pieces.ravel())
+        table = np.where(areas >= min_area, np.arange(len(areas)), 0).astype(np.int32)
+        self.labels = table[pieces]
+        self.count = len(areas) - 1
+
 
 def open_scene(
     rng: np.random.Generator, size: int, scale: float = 20.0, amount: float = 0.0
@@ -152,6 +163,28 @@ def scatter(
     points = lattice @ turn * spacing + size / 2 + rng.uniform(-0.5, 0.5, 2) * spacing
     points = points[np.all((points > -margin) & (points < size + margin), axis=1)]
     return rng.permutation(points)
+
+
+def bricks(
+    rng: np.random.Generator, size: int, across: float, along: float, angle: float
+) -> NDArray[np.float64]:
+    """Shuffled ``(N, 2)`` centres of rows of bricks, ``along`` long and ``across`` wide.
+
+    The rows run along ``angle`` (radians, from the column axis towards increasing rows), each
+    shifted at random, with some jitter along the row.
+    """
+    half = size * 0.75
+    rows = np.arange(-half, half + across, across)
+    steps = np.arange(-half - along, half + along, along)
+    v = np.repeat(rows[:, None], len(steps), 1)
+    u = steps[None, :] + rng.uniform(0, along, (len(rows), 1))
+    u = u + rng.uniform(-0.25, 0.25, u.shape) * along
+    v = v + rng.uniform(-0.06, 0.06, v.shape) * across
+    y = size / 2 + u * np.sin(angle) + v * np.cos(angle)
+    x = size / 2 + u * np.cos(angle) - v * np.sin(angle)
+    points = np.stack([y, x], axis=-1).reshape(-1, 2)
+    margin = max(across, along)
+    return rng.permutation(points[np.all((points > -margin) & (points < size + margin), axis=1)])
 
 
 def thin(

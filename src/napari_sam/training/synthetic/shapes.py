@@ -49,7 +49,7 @@ def blob(
         depth = (np.abs(along) ** power + np.abs(across) ** power) ** np.float32(1 / squareness)
     if lobes > 0:
         weights = rng.standard_normal(len(_HARMONICS), dtype=np.float32) * np.float32(lobes)
-        outline = 1 - np.clip(weights @ _HARMONICS, -0.4, 0.4)
+        outline = 1 - np.float32(0.45) * np.tanh(weights @ _HARMONICS / np.float32(0.45))
         turn = np.arctan2(across, along)
         turn *= np.float32(_TURNS / (2 * np.pi))
         depth *= outline[turn.astype(np.int16)]

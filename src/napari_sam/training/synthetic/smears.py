@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from napari_sam.training.synthetic.fields import Field, blur, fibres, smooth_noise
 from napari_sam.training.synthetic.optics import (
-    absorb,
     digitise,
     illumination,
     log_uniform,
@@ -56,7 +55,7 @@ def grey_cytology(rng: np.random.Generator, size: int) -> Painted:
     folds = fibres(rng, size, rng.uniform(1.2, 3), rng.uniform(0, np.pi), 3.0)
     grain = smooth_noise(rng, size, rng.uniform(0.8, 1.8))
     mottled = 1 + np.float32(0.2) * smooth_noise(rng, size, radius * 0.15)
-    mottled = mottled + np.float32(0.10) * grain + np.float32(rng.uniform(0.03, 0.2)) * folds
+    mottled = mottled + np.float32(0.10) * grain + np.float32(rng.uniform(0.02, 0.12)) * folds
     density = absorbance * np.maximum(mottled + np.float32(0.4) * sheet_edge, 0)
     density = density + _flecks(rng, size)
     dark = rng.uniform(0.6, 1.8, kernels.count + 1).astype(np.float32)
@@ -102,13 +101,11 @@ def blood_smear(rng: np.random.Generator, size: int) -> Painted:
     )
     stains = np.array([[0.55, 0.95, 0.25], [0.12, 0.45, 0.35]], np.float32)
     stains = stains * rng.uniform(0.75, 1.25, stains.shape).astype(np.float32)
-    white_point = (rng.uniform(0.85, 0.98) * (1 - rng.uniform(0, 0.08, 3))).astype(np.float32)
+    white_point = rng.uniform(0.85, 0.98) * (1 - rng.uniform(0, 0.08, 3))
     background = np.float32(rng.uniform(0, 0.1)) * (1 + smooth_noise(rng, size, radius))
     amount = np.float32(rng.uniform(0.4, 1.3))
-    colour = absorb(
-        [violet, amount * np.maximum(blur(eosin, focus), 0) + background], stains, white_point
-    )
-    return photograph(rng, colour, rng.uniform(0.003, 0.02)), scene.labels
+    layers = [violet, amount * np.maximum(blur(eosin, focus), 0) + background]
+    return photograph(rng, layers, stains, white_point, rng.uniform(0.003, 0.02)), scene.labels
 
 
 def _white_nucleus(
@@ -117,11 +114,10 @@ def _white_nucleus(
     """Violet stain of one white cell: a lobed nucleus in faint cytoplasm."""
     own = scene.labels == label
     stain = own * np.float32(rng.uniform(0.05, 0.3))
-    bare = open_scene(rng, scene.size)
     for _ in range(rng.integers(1, 4)):
         y, x = np.asarray(centre) + rng.normal(0, 0.25 * radius, 2)
         k = radius * rng.uniform(0.35, 0.6)
-        lobe = blob(rng, bare, (y, x), (k * 1.2, k), rng.uniform(0, np.pi), 0.1)
+        lobe = blob(rng, scene, (y, x), (k * 1.2, k), rng.uniform(0, np.pi), 0.1)
         if lobe is not None:
             stain[lobe[0]] = np.maximum(stain[lobe[0]], (lobe[1] < 1) * np.float32(1.1))
     return stain * own

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.training.synthetic.fields import Field, blur, fibres, smooth_noise, soft_step
-from napari_sam.training.synthetic.optics import absorb, log_uniform, photograph
+from napari_sam.training.synthetic.optics import log_uniform, photograph
 from napari_sam.training.synthetic.scene import Scene, open_scene, scatter, thin
 from napari_sam.training.synthetic.shapes import blob
 
@@ -21,11 +21,11 @@ def pink_tissue(rng: np.random.Generator, size: int) -> Painted:
     focus = rng.uniform(0.5, 1.0) + 0.03 * radius * rng.random()
     nuclear = blur(_chromatin(rng, scene, radius), focus)
     inside = blur((scene.labels > 0).astype(np.float32), focus)
-    strands = fibres(rng, size, radius * rng.uniform(0.12, 0.4), angle, rng.uniform(0.3, 2))
+    strands = fibres(rng, size, radius * rng.uniform(0.08, 0.25), angle, rng.uniform(0.3, 1.5))
     clouds = smooth_noise(rng, size, radius * rng.uniform(0.8, 3))
     grain = smooth_noise(rng, size, rng.uniform(0.8, 1.6))
-    stroma = 1 + np.float32(rng.uniform(0.03, 0.28)) * strands + np.float32(0.2) * clouds
-    stroma = stroma + np.float32(rng.uniform(0.03, 0.12)) * grain
+    stroma = 1 + np.float32(rng.uniform(0.02, 0.18)) * strands + np.float32(0.2) * clouds
+    stroma = stroma + np.float32(rng.uniform(0.04, 0.16)) * grain
     outside = 1 - inside
     if rng.random() < 0.5:
         lumen = smooth_noise(rng, size, radius * rng.uniform(1.2, 4)) - np.float32(
@@ -33,7 +33,7 @@ def pink_tissue(rng: np.random.Generator, size: int) -> Painted:
         )
         stroma = stroma * (1 - outside * soft_step(lumen, 14))
     eosin = np.maximum(stroma, 0.02) * (1 - np.float32(rng.uniform(0.2, 0.8)) * inside)
-    wash = np.maximum(1 + 0.6 * clouds + 0.4 * strands, 0) * outside
+    wash = np.maximum(1 + 0.6 * clouds + 0.25 * strands, 0) * outside
     haematoxylin = np.float32(rng.uniform(0.7, 1.7)) * nuclear
     haematoxylin = haematoxylin + np.float32(rng.uniform(0.02, 0.2)) * wash
     haematoxylin = haematoxylin + _ghosts(rng, size, radius) * outside
@@ -41,8 +41,8 @@ def pink_tissue(rng: np.random.Generator, size: int) -> Painted:
     stains = stains * rng.uniform(0.8, 1.25, stains.shape).astype(np.float32)
     white = rng.uniform(0.86, 0.99) * (1 - rng.uniform(0, 0.05, 3))
     amount = np.float32(rng.uniform(0.3, 0.9))
-    colour = absorb([haematoxylin, amount * eosin], stains, white.astype(np.float32))
-    return photograph(rng, colour, rng.uniform(0.003, 0.025)), scene.labels
+    layers = [haematoxylin, amount * eosin]
+    return photograph(rng, layers, stains, white, rng.uniform(0.003, 0.025)), scene.labels
 
 
 def purple_on_white(rng: np.random.Generator, size: int) -> Painted:
@@ -57,21 +57,20 @@ def purple_on_white(rng: np.random.Generator, size: int) -> Painted:
     relief = fibres(rng, size, rng.uniform(1.0, 3.0), angle, rng.uniform(0.5, 3))
     relief = relief - np.roll(relief, 2, axis=1)
     halo = np.maximum(blur(inside, radius * rng.uniform(0.15, 0.6)), 0)
-    pale = np.maximum(
-        smooth_noise(rng, size, radius * rng.uniform(0.6, 2)) - rng.uniform(0, 1.5), 0
-    )
+    clouds = smooth_noise(rng, size, radius * rng.uniform(0.6, 2))
+    pale = np.maximum(clouds - np.float32(rng.uniform(0, 1.5)), 0)
     wash = np.float32(rng.uniform(0, 0.3)) * pale + np.float32(rng.uniform(0, 0.4)) * halo
     stain = np.float32(rng.uniform(0.7, 1.9)) * nuclear + wash * outside
     stain = stain + _ghosts(rng, size, radius) * outside
-    stain = stain + np.float32(rng.uniform(0.005, 0.04)) * relief
+    stain = stain + np.float32(rng.uniform(0.003, 0.02)) * relief * clouds
     hue = np.array([[0.62, 0.95, 0.22]], np.float32)
     hue = hue * rng.uniform(0.8, 1.2, hue.shape).astype(np.float32)
     if rng.random() < 0.5:
         white = np.array([0.76, 0.68, 0.86]) * rng.uniform(0.9, 1.1)
     else:
         white = np.full(3, rng.uniform(0.82, 0.97)) * (1 - rng.uniform(0, 0.06, 3))
-    colour = absorb([np.maximum(stain, -0.1)], hue, np.minimum(white, 1).astype(np.float32))
-    return photograph(rng, colour, rng.uniform(0.002, 0.015)), scene.labels
+    layers, white = [np.maximum(stain, -0.1)], np.minimum(white, 1)
+    return photograph(rng, layers, hue, white, rng.uniform(0.002, 0.015)), scene.labels
 
 
 def _nuclei(
@@ -120,4 +119,4 @@ def _ghosts(rng: np.random.Generator, size: int, radius: float) -> Field | np.fl
     if rng.random() < 0.5:
         return np.float32(0)
     smudge = np.maximum(smooth_noise(rng, size, radius * rng.uniform(0.5, 0.9)) - 1.5, 0)
-    return np.float32(rng.uniform(0.1, 0.6)) * smudge
+    return np.float32(rng.uniform(0.03, 0.25)) * smudge
