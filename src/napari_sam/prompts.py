@@ -1,0 +1,244 @@
+"""What a user says about one object on one plane, and the clicks that say it best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from napari_sam.geometry import Frame
+
+Box = tuple[float, float, float, float]
+Click = tuple[tuple[float, float], int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompts:
+    """Ordered prompts of one object on one plane.
+
+    Parameters
+    ----------
+    points
+        `(N, 2)` clicks as (row, column) in pixels, pixel centres at integers.
+    point_labels
+        `(N,)`: 1 for "belongs to the object", 0 for "does not".
+    box
+        (row 0, column 0, row 1, column 1): centres of the outermost pixels, both inclusive.
+    mask
+        Low-resolution logits `(h, w)` of an earlier prediction (float), or a mask `(H, W)` at
+        the plane's resolution (bool).
+    mask_frame
+        Frame of logits in `mask`; :meth:`with_logits` sets it. With it, logits of another plane
+        or tile are refused even where the shapes agree.
+
+    Raises
+    ------
+    ValueError
+        For shapes that don't fit together, labels other than 0 and 1, non-finite coordinates.
+    """
+
+    points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    point_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    box: Box | None = None
+    mask: NDArray[np.float32] | NDArray[np.bool_] | None = None
+    mask_frame: Frame | None = None
+
+    def __init__(
+        self,
+        points: ArrayLike = (),
+        point_labels: ArrayLike = (),
+        box: Sequence[float] | None = None,
+        mask: ArrayLike | None = None,
+        mask_frame: Frame | None = None,
+    ) -> None:
+        put = object.__setattr__  # frozen: the only place that sets fields
+        put(self, "points", _as_points(points))
+        put(self, "point_labels", _as_labels(point_labels, len(self.points)))
+        put(self, "box", _as_box(box))
+        put(self, "mask", _as_mask(mask))
+        put(self, "mask_frame", mask_frame)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to predict from."""
+        return len(self.points) == 0 and self.box is None and self.mask is None
+
+    def with_point(self, point: Sequence[float], label: int = 1) -> Prompts:
+        """Return these prompts and one more click, as (row, column)."""
+        return replace(
+            self,
+            points=np.concatenate([self.points, _as_points([point])]),
+            point_labels=np.append(self.point_labels, label),
+        )
+
+    def with_box(self, box: Sequence[float] | None) -> Prompts:
+        """Return these prompts with another box, or without one."""
+        return replace(self, box=box)
+
+    def with_logits(
+        self, logits: NDArray[np.float32] | None, frame: Frame | None = None
+    ) -> Prompts:
+        """Return these prompts with the logits of an earlier prediction and their frame."""
+        return replace(self, mask=logits, mask_frame=frame)
+
+    def first(self, count: int) -> Prompts:
+        """Return the box and the first `count` clicks, without a mask."""
+        return Prompts(self.points[:count], self.point_labels[:count], self.box)
+
+    def check(self, plane_shape: tuple[int, int]) -> None:
+        """Refuse prompts that lie outside a plane.
+
+        Parameters
+        ----------
+        plane_shape
+            (H, W) of the plane.
+
+        Raises
+        ------
+        ValueError
+            If a click lies outside, a box doesn't touch the plane, or a bool mask has another
+            shape.
+        """
+        h, w = plane_shape
+        inside = np.all((self.points >= -0.5) & (self.points <= (h - 0.5, w - 0.5)), axis=1)
+        if not inside.all():
+            r, c = self.points[~inside][0]
+            raise ValueError(
+                f"expected clicks inside the plane of {h} x {w} pixels, got (row, column) = "
+                f"({r:g}, {c:g}); move or delete that point"
+            )
+        if self.box is not None:
+            r0, c0, r1, c1 = self.box
+            if r1 < -0.5 or c1 < -0.5 or r0 > h - 0.5 or c0 > w - 0.5:
+                raise ValueError(
+                    f"expected a box that overlaps the plane of {h} x {w} pixels, got "
+                    f"{self.box}; draw it on the image"
+                )
+        if self.mask is not None and self.mask.dtype == bool and self.mask.shape != (h, w):
+            raise ValueError(
+                f"expected a mask of the plane's shape {(h, w)}, got {self.mask.shape}; "
+                "give the mask of this plane, or low-resolution logits as float"
+            )
+
+
+def deepest_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Find the pixel of a mask that is farthest from the outside: the ideal click.
+
+    It is the maximum of the Euclidean distance transform; the image's border counts as outside.
+    Of several equally deep pixels the first in row-major order is taken.
+
+    Parameters
+    ----------
+    mask
+        `(H, W)`.
+
+    Returns
+    -------
+    point
+        (row, column).
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        raise ValueError("expected a mask with at least one pixel, got an empty one")
+    r0, c0 = int(rows[0]), int(columns[0])
+    crop = np.pad(mask[r0 : rows[-1] + 1, c0 : columns[-1] + 1], 1)
+    depth = ndimage.distance_transform_edt(crop)
+    r, c = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return r0 + int(r) - 1, c0 + int(c) - 1
+
+
+def corrective_click(target: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Click | None:
+    """Find the click that corrects a prediction best: the deepest point of the larger error.
+
+    Parameters
+    ----------
+    target, predicted
+        `(H, W)` masks.
+
+    Returns
+    -------
+    click
+        ((row, column), label): label 1 where pixels were missed, 0 where they were spilled;
+        ``None`` if the masks are equal.
+    """
+    missed, spilled = target & ~predicted, predicted & ~target
+    positive = np.count_nonzero(missed) >= np.count_nonzero(spilled)
+    error = missed if positive else spilled
+    return (deepest_point(error), int(positive)) if error.any() else None
+
+
+def tight_box(mask: NDArray[np.bool_]) -> Box:
+    """Bounding box of a mask: (row 0, column 0, row 1, column 1), both ends inclusive.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        raise ValueError("expected a mask with at least one pixel, got an empty one")
+    return float(rows[0]), float(columns[0]), float(rows[-1]), float(columns[-1])
+
+
+def _as_points(points: ArrayLike) -> NDArray[np.float64]:
+    array = np.array(points, np.float64)  # a copy: the caller's array may change
+    if array.size == 0:
+        array = array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(
+            f"expected points as (row, column) pairs of shape (N, 2), got shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"expected finite point coordinates, got {array.tolist()}; delete NaNs")
+    array.setflags(write=False)
+    return array
+
+
+def _as_labels(labels: ArrayLike, count: int) -> NDArray[np.int64]:
+    array = np.array(labels).reshape(-1)
+    if len(array) != count:
+        raise ValueError(f"expected one label for each of {count} points, got {len(array)} labels")
+    if not np.isin(array, (0, 1)).all():
+        raise ValueError(f"expected labels 1 (positive) or 0 (negative), got {array.tolist()}")
+    array = array.astype(np.int64)
+    array.setflags(write=False)
+    return array
+
+
+def _as_box(box: Sequence[float] | None) -> Box | None:
+    if box is None:
+        return None
+    values = tuple(float(v) for v in box)
+    if len(values) != 4 or not np.isfinite(values).all():
+        raise ValueError(f"expected a box (row 0, column 0, row 1, column 1), got {tuple(box)}")
+    r0, c0, r1, c1 = values
+    return min(r0, r1), min(c0, c1), max(r0, r1), max(c0, c1)
+
+
+def _as_mask(mask: ArrayLike | None) -> NDArray[np.float32] | NDArray[np.bool_] | None:
+    if mask is None:
+        return None
+    array = np.asarray(mask)
+    if array.ndim != 2:
+        raise ValueError(f"expected a mask of two dimensions, got shape {array.shape}")
+    if array.dtype == bool:
+        return array
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"expected logits (float) or a mask (bool), got {array.dtype}; "
+            "for a label use labels == label_id"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("expected finite mask logits, got NaN or infinity")
+    return array.astype(np.float32, copy=False)

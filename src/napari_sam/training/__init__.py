@@ -1,0 +1,1 @@
+"""Training of the embedded model: data, simulated clicks, losses and the loop."""

@@ -1,0 +1,109 @@
+"""What defines a training run, read from one short TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from napari_sam.model.config import PRESETS, SamConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Settings of one run.
+
+    Parameters
+    ----------
+    model
+        Name of a model preset.
+    data
+        Folder with the packed data set (`manifest.json` and `*.npz`).
+    output
+        Folder for checkpoints, the log and the plot.
+    seed
+        Seed of the weights, the data order and every simulated click.
+    iterations
+        Length of the run in optimizer steps.
+    warmup, decay
+        Fractions of the run in which the learning rate rises from and falls to zero.
+    planes, objects
+        Crops in a batch, and objects prompted in each crop.
+    crop
+        Side of a crop in model pixels, a multiple of 32.
+    learning_rate, weight_decay, ema
+        Of AdamW, and the decay of the averaged weights.
+    rounds
+        Probabilities of 1, 2, 3, … rounds of clicks.
+    box_share
+        Share of objects that are prompted by a box first.
+    scale
+        Smallest and largest random magnification.
+    sources
+        Weight of each source in the mixture; `synthetic` is the procedural generator.
+    validate_every, validate_planes
+        Iterations between validations and planes used in each (0: all).
+    checkpoint_every
+        Iterations between resumable checkpoints.
+    threads, workers
+        Torch threads and data-loading processes.
+    compile
+        Compile the image encoder (several times faster on CPU; needs a C++ compiler).
+    """
+
+    model: str
+    data: str
+    output: str
+    seed: int = 0
+    iterations: int = 4000
+    warmup: float = 0.02
+    decay: float = 0.3
+    planes: int = 8
+    objects: int = 4
+    crop: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    ema: float = 0.999
+    rounds: tuple[float, ...] = (0.3, 0.35, 0.25, 0.1)
+    box_share: float = 0.25
+    scale: tuple[float, float] = (0.45, 2.6)
+    sources: dict[str, float] = field(default_factory=dict)
+    validate_every: int = 500
+    validate_planes: int = 12
+    checkpoint_every: int = 100
+    threads: int = 2
+    workers: int = 1
+    compile: bool = False
+
+    @property
+    def network(self) -> SamConfig:
+        """Configuration of the network."""
+        return PRESETS[self.model]
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """Read a run's configuration; relative paths in it are relative to the working directory.
+
+    Raises
+    ------
+    ValueError
+        For unknown keys, unknown models or values that don't fit.
+    """
+    with open(path, "rb") as file:
+        values = tomllib.load(file)
+    known = {f.name for f in fields(TrainConfig)}
+    if unknown := set(values) - known:
+        raise ValueError(
+            f"expected only {sorted(known)} in {path}, got {sorted(unknown)}; correct the names"
+        )
+    if missing := {"model", "data", "output"} - set(values):
+        raise ValueError(f"expected {sorted(missing)} in {path}; add them")
+    if values["model"] not in PRESETS:
+        raise ValueError(f"expected a model among {sorted(PRESETS)}, got {values['model']!r}")
+    for key, value in values.items():
+        if isinstance(value, list):
+            values[key] = tuple(value)
+    config = TrainConfig(**values)
+    if config.crop % 32:
+        raise ValueError(f"expected a crop side that is a multiple of 32, got {config.crop}")
+    return config

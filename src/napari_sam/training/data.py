@@ -1,0 +1,196 @@
+"""Training samples: labelled planes read, chosen, cropped and augmented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage import measure
+from torch.utils.data import IterableDataset
+
+from napari_sam.training.augment import augment_colours, crop_warped, to_rgb
+from napari_sam.training.config import TrainConfig
+from napari_sam.training.synthetic import generate
+
+# Validation planes of a training volume: the last slices, never trained on.
+HELD_OUT_SLICES = 20
+_MIN_OBJECT_PIXELS = 24
+# Profiles of one body that are apart in a plane are different objects to a user most of the time.
+_CONNECTED_SHARE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A labelled plane: image `(H, W)` or `(H, W, 3)`, labels `(H, W)` with 0 for background."""
+
+    image: NDArray[Any]
+    labels: NDArray[Any]
+    source: str
+    modality: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Crops of one training step.
+
+    Parameters
+    ----------
+    images
+        `(B, 3, S, S)` uint8.
+    labels
+        `(B, S, S)` int32; 0 is background.
+    chosen
+        `(B, K)` labels of the objects to prompt.
+    index
+        Number of the step this batch belongs to.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    chosen: torch.Tensor
+    index: int
+
+
+def read_planes(folder: str | Path, split: str) -> list[Plane]:
+    """Read the planes of a split from the packed data set.
+
+    Parameters
+    ----------
+    folder
+        Folder with `manifest.json` and the `.npz` files.
+    split
+        ``"train"`` or ``"val"``. Volumes give their slices; the last slices of a training
+        volume belong to ``"val"``.
+
+    Returns
+    -------
+    planes
+        In the order of the manifest.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no such data set.
+    """
+    root = Path(folder)
+    if not (root / "manifest.json").is_file():
+        raise FileNotFoundError(
+            f"expected a packed data set with manifest.json in {root}; set `data` in the "
+            "configuration to its folder"
+        )
+    items = json.loads((root / "manifest.json").read_text())["items"]
+    archives: dict[str, Any] = {}
+    planes: list[Plane] = []
+    for item in items:
+        volume = item["dims"] in ("ZYX", "TYX")
+        if item["split"] != split and not (volume and item["split"] == "train"):
+            continue
+        archive = archives.setdefault(item["file"], np.load(root / item["file"]))
+        image, labels = archive[f"{item['id']}.image"], archive[f"{item['id']}.label"]
+        if not volume:
+            plane = Plane(image, labels, item["source"], item["modality"], item["id"])
+            planes.append(plane)
+            continue
+        indexes = range(len(image))
+        if item["split"] == "train":
+            cut = len(image) - HELD_OUT_SLICES
+            indexes = range(cut) if split == "train" else range(cut, len(image))
+        planes += [
+            Plane(image[z], labels[z], item["source"], item["modality"], f"{item['id']}/{z}")
+            for z in indexes
+        ]
+    return planes
+
+
+class CropStream(IterableDataset[Batch]):
+    """Endless batches; batch `i` depends on the seed and on `i` alone, so a run can resume.
+
+    Parameters
+    ----------
+    config
+        The run's settings.
+    planes
+        Training planes, see :func:`read_planes`.
+    start
+        Number of the first batch.
+    """
+
+    def __init__(self, config: TrainConfig, planes: list[Plane], start: int = 0) -> None:
+        self.config = config
+        self.start = start
+        self.pools: dict[str, dict[str, list[Plane]]] = {}
+        for plane in planes:
+            pool = self.pools.setdefault(plane.source, {})
+            pool.setdefault(plane.modality, []).append(plane)
+        self.weights = config.sources or dict.fromkeys(self.pools, 1.0)
+        if unknown := set(self.weights) - set(self.pools) - {"synthetic"}:
+            raise ValueError(
+                f"expected sources among {sorted(self.pools)} and synthetic, got {sorted(unknown)}"
+            )
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        offset, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        index = self.start + offset
+        while True:
+            yield self.batch(index)
+            index += step
+
+    def batch(self, index: int) -> Batch:
+        """Make batch number `index`."""
+        rng = np.random.default_rng((self.config.seed, index))
+        crops = [self._crop(rng) for _ in range(self.config.planes)]
+        chosen = [_choose(labels, self.config.objects, rng) for _, labels in crops]
+        return Batch(
+            torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in crops])),
+            torch.from_numpy(np.stack([labels for _, labels in crops]).astype(np.int32)),
+            torch.from_numpy(np.stack(chosen)),
+            index,
+        )
+
+    def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        names = list(self.weights)
+        shares = np.array([self.weights[n] for n in names])
+        for _ in range(20):
+            source = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+            if source == "synthetic":
+                sample = generate(rng, self.config.crop)
+                image, labels = sample.image, sample.labels
+            else:
+                image, labels = self._crop_real(source, rng)
+            # objects cut off at the rim to a sliver teach nothing
+            if np.bincount(labels.ravel())[1:].max(initial=0) >= _MIN_OBJECT_PIXELS:
+                return augment_colours(image, rng), labels
+        raise ValueError("expected labelled objects in the training planes, found none in 20 tries")
+
+    def _crop_real(
+        self, source: str, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        modalities = list(self.pools[source].values())
+        # the square root of the counts: small modalities count, none is worn out
+        shares = np.sqrt([len(m) for m in modalities])
+        pool = modalities[int(rng.choice(len(modalities), p=shares / shares.sum()))]
+        plane = pool[int(rng.integers(len(pool)))]
+        low, high = self.config.scale
+        magnification = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        image, labels = crop_warped(
+            to_rgb(plane.image, rng), plane.labels, self.config.crop, magnification, rng
+        )
+        if rng.random() < _CONNECTED_SHARE:
+            labels = measure.label(labels, background=0, connectivity=1).astype(np.int32)
+        return image, labels
+
+
+def _choose(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    ids = np.flatnonzero(areas >= _MIN_OBJECT_PIXELS)
+    return rng.choice(ids, count, replace=len(ids) < count).astype(np.int64)

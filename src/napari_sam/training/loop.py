@@ -1,0 +1,246 @@
+"""The training loop: deterministic given its seed, resumable, with averaged weights."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from napari_sam.model.sam import Sam, build
+from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
+from napari_sam.training.config import TrainConfig
+from napari_sam.training.data import Batch, CropStream, read_planes
+from napari_sam.training.losses import dense_loss, dense_targets, mask_iou, mask_loss
+
+log = logging.getLogger(__name__)
+
+Validate = Callable[[Sam], dict[str, float]]
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything a run needs to go on: written to and read from one file."""
+
+    model: Sam
+    average: Sam
+    optimizer: torch.optim.Optimizer
+    iteration: int = 0
+    best: float = -1.0
+
+
+def train(
+    config: TrainConfig, validate: Validate | None = None, stop_after: float | None = None
+) -> Path:
+    """Run or resume a training.
+
+    Parameters
+    ----------
+    config
+        The run's settings. A checkpoint in its output folder is resumed.
+    validate
+        Measures the averaged weights; its ``"score"`` decides which ones are kept as best.
+    stop_after
+        Stop with a checkpoint after so many seconds.
+
+    Returns
+    -------
+    path
+        Averaged weights at the end of the run, `average.pt` in the output folder.
+    """
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.threads)
+    state = start(config)
+    resume(state, output / "checkpoint.pt")
+    log.info("training %s from iteration %d", config.model, state.iteration)
+    planes = read_planes(config.data, "train")
+    began = time.perf_counter()
+    encoder: nn.Module = state.model.image_encoder
+    if config.compile:
+        encoder = torch.compile(encoder)  # type: ignore[assignment]
+    for batch in _batches(config, CropStream(config, planes, state.iteration)):
+        if state.iteration >= config.iterations:
+            break
+        figures = train_step(state, encoder, batch, config)
+        done = state.iteration >= config.iterations
+        late = stop_after is not None and time.perf_counter() - began > stop_after
+        if validate is not None and (done or state.iteration % config.validate_every == 0):
+            measured = validate(state.average)
+            figures |= measured
+            if measured["score"] > state.best:
+                state.best = measured["score"]
+                _save(output / "best.pt", state.average.state_dict())
+        if done or late or state.iteration % config.checkpoint_every == 0:
+            checkpoint(state, output / "checkpoint.pt")
+            _save(output / "average.pt", state.average.state_dict())
+        _log(output / "log.csv", {"iteration": state.iteration} | figures)
+        if late:
+            break
+    return output / "average.pt"
+
+
+def start(config: TrainConfig) -> TrainState:
+    """Build the networks and the optimizer of a new run."""
+    torch.manual_seed(config.seed)
+    model = build(config.network)
+    model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = build(config.network)
+    average.load_state_dict(model.state_dict())
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    kept = [p for p in model.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    return TrainState(model, average.eval(), optimizer)
+
+
+def train_step(
+    state: TrainState, encoder: nn.Module, batch: Batch, config: TrainConfig
+) -> dict[str, float]:
+    """Do one optimizer step; return what the log shows."""
+    began = time.perf_counter()
+    rng = np.random.default_rng((config.seed, batch.index, 1))
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.learning_rate * schedule(state.iteration / config.iterations, config)
+    state.optimizer.zero_grad(set_to_none=True)
+    losses = batch_losses(state.model, encoder, batch, config, rng)
+    torch.stack(list(losses.values())).sum().backward()
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+    state.optimizer.step()
+    state.iteration += 1
+    decay = min(config.ema, (1 + state.iteration) / (10 + state.iteration))
+    with torch.no_grad():
+        pairs = zip(state.average.parameters(), state.model.parameters(), strict=True)
+        for kept, new in pairs:
+            kept.lerp_(new, 1 - decay)
+    figures = {name: float(value.detach()) for name, value in losses.items()}
+    return figures | {"norm": float(norm), "seconds": time.perf_counter() - began}
+
+
+def batch_losses(
+    model: Sam, encoder: nn.Module, batch: Batch, config: TrainConfig, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """Losses of a batch whose objects are prompted and corrected for a random number of rounds."""
+    stride = model.config.mask_stride
+    pixels = batch.images.float().contiguous(memory_format=torch.channels_last)
+    size = (config.crop, config.crop)
+    features = encoder(model.preprocess(pixels, size))
+    losses: dict[str, Tensor] = {}
+    if model.dense_head is not None:
+        coarse = batch.labels[:, ::stride, ::stride].numpy()
+        dense = torch.from_numpy(np.stack([dense_targets(labels) for labels in coarse]))
+        losses["dense"] = dense_loss(model.dense_head(features), dense)
+    target = F.avg_pool2d(
+        (batch.labels[:, None] == batch.chosen[:, :, None, None]).flatten(0, 1)[:, None].float(),
+        stride,
+    )  # (B·K, 1, h, w)
+    # an object thinner than a cell keeps its densest cell
+    truth = target >= target.amax((2, 3), keepdim=True).clamp_max(0.5)
+    features = tuple(f.repeat_interleave(config.objects, 0) for f in features)
+    masks = truth[:, 0].numpy()
+    rounds = 1 + int(rng.choice(len(config.rounds), p=np.divide(config.rounds, sum(config.rounds))))
+    boxes: Tensor | None = None
+    points = torch.empty(len(masks), 0, 2)
+    labels = torch.empty(len(masks), 0, dtype=torch.long)
+    if rng.random() < config.box_share:
+        boxes = jittered_boxes(masks, stride, rng)
+    else:
+        points = first_clicks(masks, stride, rng)
+        labels = torch.ones(len(masks), 1, dtype=torch.long)
+    previous: Tensor | None = None
+    segmentation, quality = [], []
+    for i in range(rounds):
+        multimask = i == 0 and boxes is None
+        given = (points, labels) if points.shape[1] else (None, None)
+        logits, scores = model.decode(features, *given, boxes, previous, multimask)
+        per_candidate = mask_loss(logits, target)
+        # the best candidate learns; a little for the others keeps them alive
+        best = per_candidate.min(1).values.mean()
+        segmentation.append(0.95 * best + 0.05 * per_candidate.mean() if multimask else best)
+        quality.append(F.mse_loss(scores, mask_iou(logits.detach(), truth)))
+        if i + 1 < rounds:
+            chosen = scores.detach().argmax(1)
+            previous = logits.detach()[torch.arange(len(chosen)), chosen][:, None]
+            new, signs = corrections(masks, (previous[:, 0] > 0).numpy(), stride, rng)
+            points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)
+    losses["mask"] = torch.stack(segmentation).mean()
+    losses["iou"] = torch.stack(quality).mean()
+    return losses
+
+
+def schedule(progress: float, config: TrainConfig) -> float:
+    """Learning rate as a share of the largest: up, flat, then down to zero.
+
+    The flat part makes a run extensible: resumed with more `iterations`, it goes on as if it
+    had been planned so.
+    """
+    rise = progress / config.warmup if config.warmup else 1.0
+    fall = (1 - progress) / config.decay if config.decay else 1.0
+    return max(min(1.0, rise, fall), 1e-3)
+
+
+def checkpoint(state: TrainState, path: Path) -> None:
+    """Write the state of a run; an interrupted write leaves the earlier file."""
+    content = {
+        "model": state.model.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "iteration": state.iteration,
+        "best": state.best,
+    }
+    _save(path, content)
+
+
+def resume(state: TrainState, path: Path) -> None:
+    """Read a state written by :func:`checkpoint`, if there is one."""
+    if not path.exists():
+        return
+    content = torch.load(path, weights_only=True)
+    state.model.load_state_dict(content["model"])
+    state.average.load_state_dict(content["average"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.iteration, state.best = content["iteration"], content["best"]
+
+
+def describe(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings as plain values, for a checkpoint's metadata or a report."""
+    return asdict(config)
+
+
+def _batches(config: TrainConfig, stream: CropStream) -> Iterator[Batch]:
+    loader = DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+    )
+    return iter(loader)
+
+
+def _save(path: Path, content: Any) -> None:
+    partial = path.with_suffix(".part")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def _log(path: Path, figures: dict[str, float]) -> None:
+    columns = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score")
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow(figures)
