@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.training.synthetic import (
+    cells,
     electron,
     membranes,
     microbes,
@@ -37,6 +38,8 @@ _PAINTERS: Mapping[str, Painter] = MappingProxyType(
         "plant_walls": membranes.plant_walls,
         "em_neuropil": electron.neuropil,
         "em_axons": electron.myelinated_axons,
+        "cytoplasm_cells": cells.cytoplasm_cells,
+        "filaments": cells.threads,
         "phase_cells": phase.phase_cells,
         "dic_cells": phase.dic_cells,
         "bacteria": microbes.rods,

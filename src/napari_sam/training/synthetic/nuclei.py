@@ -46,8 +46,9 @@ def noisy_nuclei(rng: np.random.Generator, size: int) -> Painted:
     _place(rng, scene, points, radius, 0.25, "nearest")
     scene.prune()
     signal = _glow(rng, scene, radius, spread=rng.uniform(0.1, 0.4), texture=rng.uniform(0, 0.3))
-    below = np.maximum(smooth_noise(rng, size, radius * 0.9), 0)
-    signal = blur(signal + np.float32(rng.uniform(0, 0.3)) * below, rng.uniform(0.6, 0.18 * radius))
+    below: Field = np.maximum(smooth_noise(rng, size, radius * 0.9), 0)
+    signal = signal + np.float32(rng.uniform(0, 0.3)) * below
+    signal = blur(signal, rng.uniform(0.6, 0.18 * radius))
     signal = signal + np.float32(rng.uniform(0.02, 0.5))
     signal = signal * illumination(rng, size, rng.uniform(0, 0.5))
     exposed = expose(rng, signal, log_uniform(rng, 3, 60), rng.uniform(0, 0.25))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,7 +87,7 @@ def photograph(
     rng: np.random.Generator,
     densities: list[Field],
     stains: NDArray[np.float32],
-    white: NDArray[np.float32],
+    white: NDArray[np.floating[Any]],
     noise: float,
 ) -> NDArray[np.uint8]:
     """Picture ``(H, W, 3)`` of light absorbed by stains (Beer-Lambert), with camera noise.
@@ -106,7 +108,7 @@ def photograph(
     hue = np.float32(255 * 0.5 * noise) * rng.standard_normal(shape, dtype=np.float32)
     picture = np.empty((*shape, 3), np.uint8)
     for channel in range(3):
-        total = np.float32(0)
+        total: Field = np.zeros(shape, np.float32)
         for density, stain in zip(densities, stains, strict=True):
             total = total - np.float32(stain[channel]) * density
         light = np.exp(total) * np.float32(255 * white[channel])
