@@ -1,0 +1,194 @@
+"""Which file is read or written by what."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_sam.io.atomic import replaced
+from napari_sam.io.image_file import (
+    ImageFile,
+    UnreadableImageError,
+    arrange,
+    check_axes,
+    guess_axes,
+)
+from napari_sam.io.ome_zarr import is_zarr, read_zarr, write_zarr
+from napari_sam.io.tiff import read_tiff, write_tiff
+
+_TIFF = (".tif", ".tiff")
+_PICTURE = (".png", ".jpg", ".jpeg")
+IMAGE_FORMATS: tuple[str, ...] = (*_TIFF, *_PICTURE, ".npy", ".zarr")
+"""Suffixes that `read_image` reads, in lower case."""
+LABEL_FORMATS: tuple[str, ...] = (*_TIFF, ".zarr")
+"""Suffixes that `write_labels` writes, in lower case."""
+
+
+def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
+    """Open an image file; stacks are read one plane at a time, when a plane is asked for.
+
+    Parameters
+    ----------
+    path : str or Path
+        TIFF (plain, ImageJ, OME), PNG, JPEG, NPY, or the folder of a Zarr array or OME-Zarr
+        image, of which the finest level is read.
+    axes : str, optional
+        One letter for each dimension in the file's own order, instead of what the file says,
+        for example ``"TYX"``. Rows ``Y``, columns ``X`` and colour samples ``S`` are moved to
+        the end. Known pixel sizes are dropped with the axes they belonged to.
+
+    Returns
+    -------
+    ImageFile
+        Its axes are guessed from the shape where the file does not name them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing under that name.
+    UnreadableImageError
+        If the file is damaged, cut short, holds no numbers, or has another content than its
+        name says.
+    ValueError
+        If the format is not one of `IMAGE_FORMATS`, or `axes` doesn't fit.
+    ImportError
+        If it is a Zarr image and the zarr library is not installed.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise FileNotFoundError(f"expected an image at {path}, found nothing there")
+    if suffix == ".zarr" or (path.is_dir() and is_zarr(path)):
+        image = read_zarr(path)
+    elif path.is_dir():
+        raise ValueError(f"expected an image file or a Zarr folder, got the folder {path}")
+    elif suffix in _TIFF:
+        image = read_tiff(path)
+    elif suffix in _PICTURE:
+        image = _read_picture(path)
+    elif suffix == ".npy":
+        image = _read_npy(path)
+    else:
+        raise ValueError(
+            f"cannot read {path.name}: expected one of {', '.join(IMAGE_FORMATS)}, "
+            f"got {suffix or 'no suffix'!r}"
+        )
+    dtype = np.dtype(image.data.dtype)
+    if dtype.kind not in "buifc":
+        raise UnreadableImageError(f"expected numbers in {path}, got pixels of type {dtype}")
+    if 0 in image.data.shape:
+        raise UnreadableImageError(f"{path} has no pixels: its shape is {image.data.shape}")
+    return image if axes is None else _with_axes(image, axes.upper())
+
+
+def write_labels(
+    path: str | Path,
+    labels: Any,
+    axes: str | None = None,
+    pixel_size: Mapping[str, float] | None = None,
+    unit: str | None = None,
+) -> None:
+    """Write a label image so that `read_image` returns the same axes and pixel sizes.
+
+    The file appears when it is complete; one that stood there before stays untouched if
+    anything fails.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.tif`` or ``.tiff``: compressed with zlib, an OME-TIFF where the axes allow it.
+        ``.zarr``: an OME-Zarr image. Missing folders are made.
+    labels : array of int or bool, ending in (H, W)
+        0 is background. numpy, dask or zarr; written one plane at a time. 64-bit labels are
+        written with 32 bits.
+    axes : str, optional
+        One letter for each dimension, ending in ``YX``. Guessed from the shape by default.
+    pixel_size, unit
+        As in `ImageFile`. Sizes of axes that `labels` does not have are ignored, so those of
+        the image can be passed as they are.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers.
+    ValueError
+        If the format is not one of `LABEL_FORMATS`, the axes do not fit, or a label needs more
+        than 32 bits.
+    FileExistsError
+        If a folder of that name is something else than a Zarr image.
+    OSError
+        If the place is full or cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in LABEL_FORMATS:
+        raise ValueError(
+            f"cannot write labels to {path.name}: expected one of {', '.join(LABEL_FORMATS)}, "
+            f"got {suffix or 'no suffix'!r}"
+        )
+    axes = guess_axes((*labels.shape[:-2], 5, 5)) if axes is None else axes.upper()
+    check_axes(axes, tuple(labels.shape))
+    if not axes.endswith("YX"):
+        raise ValueError(f"expected labels with axes that end in YX, got {axes!r}")
+    if path.is_dir() and not (suffix == ".zarr" and is_zarr(path)):
+        raise FileExistsError(f"{path} is a folder and no Zarr image; it was left as it is")
+    if suffix == ".zarr" and path.is_file():
+        raise FileExistsError(f"{path} is a file and no Zarr folder; it was left as it is")
+    dtype = _stored_dtype(labels)
+    sizes = {axis: size for axis, size in (pixel_size or {}).items() if axis in axes} or None
+    write = write_zarr if suffix == ".zarr" else write_tiff
+    with replaced(path) as temporary:
+        write(temporary, labels, axes, dtype, sizes, unit)
+
+
+def _read_picture(path: Path) -> ImageFile:
+    import imageio.v3
+
+    try:
+        # Named, so that a broken file is not offered to every other plugin in turn.
+        pixels = imageio.v3.imread(path, plugin="pillow", index=0)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableImageError(f"cannot read {path} as a picture: {error}") from error
+    if pixels.ndim == 3 and pixels.shape[-1] == 2:
+        pixels = pixels[..., 0]  # grey with transparency
+    return ImageFile(pixels, "YXS" if pixels.ndim == 3 else "YX")
+
+
+def _read_npy(path: Path) -> ImageFile:
+    try:
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (EOFError, OSError, ValueError) as error:
+        raise UnreadableImageError(f"cannot read {path} as NPY: {error}") from error
+    return ImageFile(pixels, guess_axes(pixels.shape))
+
+
+def _with_axes(image: ImageFile, axes: str) -> ImageFile:
+    data, arranged = arrange(image.data, axes)
+    sizes = image.pixel_size or {}
+    kept = {a: size for a, size in sizes.items() if a in arranged} or None
+    return replace(image, data=data, axes=arranged, pixel_size=kept)
+
+
+def _stored_dtype(labels: Any) -> np.dtype[Any]:
+    """Return the type to write: bool as bytes, 64-bit integers as 32 bits where they fit."""
+    dtype = np.dtype(labels.dtype)
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind not in "ui":
+        raise TypeError(f"expected integer labels, got {dtype}; convert them with astype(int)")
+    if dtype.itemsize < 8:
+        return dtype.newbyteorder("=")
+    lowest = highest = 0
+    for index in np.ndindex(tuple(labels.shape[:-2])):
+        plane = np.asarray(labels[index])
+        lowest, highest = min(lowest, int(plane.min())), max(highest, int(plane.max()))
+    narrow = np.dtype(np.int32 if lowest < 0 or highest < 2**31 else np.uint32)
+    limits = np.iinfo(narrow)
+    if not limits.min <= lowest <= highest <= limits.max:
+        raise ValueError(
+            f"expected labels that fit into 32 bits, got {lowest} to {highest}; "
+            "number them anew with skimage.segmentation.relabel_sequential"
+        )
+    return narrow

@@ -1,0 +1,195 @@
+"""An image on disk as named axes, pixel sizes and planes that are read when asked for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+MICROMETRE = "µm"
+
+
+class UnreadableImageError(ValueError):
+    """A file that is broken, cut short, or not what its name says."""
+
+
+class LazyArray(Protocol):
+    """What numpy, dask and zarr arrays have in common: indexing reads the pixels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of one pixel."""
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """Pixels with named axes; every axis that is not part of a plane indexes planes.
+
+    No file stays open between reads: pixels are read when they are indexed. Uncompressed files
+    are mapped into memory instead, and let go with the last array over the mapping.
+
+    Parameters
+    ----------
+    data : numpy, memory-mapped, dask or zarr array
+        The pixels, in the order of `axes`.
+    axes : str
+        One letter for each axis of `data`, ending in ``YX``, or in ``YXS`` when the last axis
+        holds the samples red, green, blue (and alpha). The others index planes: ``T`` time,
+        ``Z`` depth, ``C`` channel; any other letter is a dimension the file does not explain.
+    pixel_size : mapping of axis letter to float, or None
+        Distance between neighbours along the axes for which it is known: `unit` for space,
+        seconds for ``T``. None where the file does not say.
+    unit : str or None
+        Unit of the spatial pixel sizes. Lengths are converted to ``µm`` when a file is read;
+        another word means that the file used a unit we could not convert.
+
+    Raises
+    ------
+    ValueError
+        If `axes` does not describe `data` or does not end in ``YX`` or ``YXS``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = ImageFile(np.zeros((2, 5, 64, 32), np.uint8), "TZYX", {"Z": 0.5}, "µm")
+    >>> image.plane_axes, image.plane_shape, image.scale
+    ('TZ', (64, 32), (1.0, 0.5, 1.0, 1.0))
+    >>> image.plane((1, 4)).shape
+    (64, 32)
+    """
+
+    data: LazyArray
+    axes: str
+    pixel_size: Mapping[str, float] | None = None
+    unit: str | None = None
+
+    def __post_init__(self) -> None:
+        check_axes(self.axes, self.data.shape)
+        if not self.axes.endswith(("YX", "YXS")):
+            raise ValueError(f"expected axes that end in YX or YXS, got {self.axes!r}")
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether the last axis holds the samples of a colour image."""
+        return self.axes.endswith("S")
+
+    @property
+    def plane_axes(self) -> str:
+        """The letters of the axes that index planes, outermost first."""
+        return self.axes[: -3 if self.is_rgb else -2]
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """Rows and columns of one plane."""
+        rows, columns = self.data.shape[len(self.plane_axes) :][:2]
+        return rows, columns
+
+    @property
+    def stack_shape(self) -> tuple[int, ...]:
+        """Length of each axis in `plane_axes`; empty for a single plane."""
+        return tuple(self.data.shape[: len(self.plane_axes)])
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Pixel size of each axis except the samples, 1.0 where it is not known."""
+        sizes = self.pixel_size or {}
+        return tuple(sizes.get(axis, 1.0) for axis in self.axes.removesuffix("S"))
+
+    def plane_indices(self) -> Iterator[tuple[int, ...]]:
+        """Yield the index of each plane, the last plane axis running fastest."""
+        yield from np.ndindex(self.stack_shape)
+
+    def plane(self, index: tuple[int, ...] = ()) -> NDArray[Any]:
+        """Read one plane.
+
+        Parameters
+        ----------
+        index : tuple of int
+            One position for each axis in `plane_axes`.
+
+        Returns
+        -------
+        array of shape (H, W) or (H, W, samples)
+            A copy in the machine's byte order, independent of the file.
+
+        Raises
+        ------
+        IndexError
+            If the index has another length than `plane_axes` or lies outside.
+        UnreadableImageError
+            If the file turns out to be damaged at this plane.
+        """
+        shape = self.stack_shape
+        if len(index) != len(shape):
+            raise IndexError(
+                f"expected an index along the axes {self.plane_axes!r} ({len(shape)} numbers), "
+                f"got {index}"
+            )
+        if not all(0 <= at < length for at, length in zip(index, shape, strict=True)):
+            raise IndexError(
+                f"plane {index} lies outside the axes {self.plane_axes!r} of lengths {shape}"
+            )
+        try:
+            pixels = self.data[tuple(int(at) for at in index)]
+            return np.array(pixels, dtype=np.dtype(self.data.dtype).newbyteorder("="))
+        except UnreadableImageError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            # What the decoders of Zarr and of mapped files raise.
+            raise UnreadableImageError(f"cannot read plane {index}: {error}") from error
+
+    def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+        """Yield the index and the pixels of each plane, reading one at a time."""
+        for index in self.plane_indices():
+            yield index, self.plane(index)
+
+
+def check_axes(axes: str, shape: tuple[int, ...]) -> None:
+    """Refuse axes that do not name each dimension of `shape` once, Y and X among them."""
+    if len(axes) != len(shape):
+        raise ValueError(
+            f"expected one letter for each of the {len(shape)} dimensions of shape {shape}, "
+            f"got the axes {axes!r}"
+        )
+    if len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
+        raise ValueError(f"expected axes with Y, X and no letter twice, got {axes!r}")
+
+
+def guess_axes(shape: tuple[int, ...]) -> str:
+    """Name the dimensions of pixels that came without names.
+
+    A last dimension of 3 or 4 behind two larger ones is taken for colour samples; what stands
+    before Y and X is Z, then T, then C between them, then letters without a meaning.
+    """
+    if len(shape) < 2:
+        raise UnreadableImageError(f"expected at least 2 dimensions, got shape {shape}")
+    samples = len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4
+    stack = len(shape) - (3 if samples else 2)
+    known = ("", "Z", "TZ", "TCZ")
+    leading = known[stack] if stack < len(known) else "QRIJKLMNOP"[: stack - 3] + "TCZ"
+    return leading + ("YXS" if samples else "YX")
+
+
+def arrange(data: Any, axes: str) -> tuple[Any, str]:
+    """Move rows, columns and colour samples to the end, without reading pixels.
+
+    A sample axis of another length than 3 or 4 is no colour; it becomes an axis of planes.
+    """
+    check_axes(axes, tuple(data.shape))
+    if "S" in axes and data.shape[axes.index("S")] not in (3, 4):
+        axes = axes.replace("S", next(letter for letter in "CQR" if letter not in axes))
+    wanted = "".join(axis for axis in axes if axis not in "YXS") + "YX" + "S" * ("S" in axes)
+    if wanted == axes:
+        return data, axes
+    if not hasattr(data, "transpose"):
+        import dask.array
+
+        data = dask.array.from_array(data, chunks=data.chunks)
+    return data.transpose([axes.index(axis) for axis in wanted]), wanted

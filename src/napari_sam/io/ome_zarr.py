@@ -1,0 +1,188 @@
+"""Zarr arrays and OME-Zarr images, versions 2 and 3 of the format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from napari_sam.io.image_file import (
+    MICROMETRE,
+    ImageFile,
+    UnreadableImageError,
+    arrange,
+    guess_axes,
+)
+from napari_sam.io.units import pixel_sizes
+
+_MARKS = (".zarray", ".zgroup", "zarr.json")
+# OME-Zarr spells units out.
+_LONG_NAMES = {MICROMETRE: "micrometer"}
+_KINDS = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr array or group."""
+    return any((path / mark).is_file() for mark in _MARKS)
+
+
+def read_zarr(path: Path) -> ImageFile:
+    """Open a Zarr array, or the finest level of an OME-Zarr image.
+
+    The first image of a collection as Bio-Formats writes it is opened too. Labels, plates and
+    groups of plain arrays are opened by naming the array's own folder.
+
+    Raises
+    ------
+    ImportError
+        If the zarr library is not installed.
+    UnreadableImageError
+        If the folder holds neither an array nor a multiscale image, or is damaged.
+    """
+    zarr = _zarr()
+    try:
+        node = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Array):
+            return _read_array(node)
+        return _read_multiscale(zarr, node)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"cannot read {path}: {error}") from None
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise UnreadableImageError(f"cannot read {path} as Zarr: {error}") from error
+
+
+def write_zarr(
+    path: Path,
+    labels: Any,
+    axes: str,
+    dtype: np.dtype[Any],
+    pixel_size: Mapping[str, float] | None,
+    unit: str | None,
+) -> None:
+    """Write labels as an OME-Zarr 0.4 image of one level, a chunk per plane or 1024² of it."""
+    zarr = _zarr()
+    import numcodecs
+
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    shape = tuple(labels.shape)
+    chunks = (1,) * (len(shape) - 2) + tuple(min(1024, length) for length in shape[-2:])
+    level = group.create_array(
+        "0",
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        # Zstandard notices a chunk that was cut short; zarr's default Blosc returns noise.
+        compressors=numcodecs.Zstd(level=3, checksum=True),
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+    )
+    for index in np.ndindex(shape[:-2]):
+        level[index] = np.asarray(labels[index], dtype=dtype)
+    sizes = pixel_size or {}
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "name": path.name,
+            "axes": [_axis(axis, sizes, unit) for axis in axes],
+            "datasets": [
+                {
+                    "path": "0",
+                    "coordinateTransformations": [
+                        {"type": "scale", "scale": [float(sizes.get(axis, 1)) for axis in axes]}
+                    ],
+                }
+            ],
+        }
+    ]
+    group.attrs["image-label"] = {"version": "0.4"}
+
+
+def _axis(axis: str, sizes: Mapping[str, float], unit: str | None) -> dict[str, str]:
+    described = {"name": axis.lower(), "type": _KINDS.get(axis, "custom")}
+    if axis == "T" and axis in sizes:
+        described["unit"] = "second"
+    elif described["type"] == "space" and axis in sizes and unit is not None:
+        described["unit"] = _LONG_NAMES.get(unit, unit)
+    return described
+
+
+def _zarr() -> ModuleType:
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImportError(
+            "Zarr images need the zarr library, which is not installed; install it with: "
+            'pip install "napari-sam-live[zarr]"'
+        ) from error
+    module: ModuleType = zarr
+    return module
+
+
+def _read_array(array: Any) -> ImageFile:
+    names = getattr(array.metadata, "dimension_names", None) or ()
+    if names and all(isinstance(name, str) and len(name) == 1 for name in names):
+        axes = "".join(names).upper()
+        if len(set(axes)) == len(axes) and {"Y", "X"} <= set(axes):
+            return ImageFile(*arrange(array, axes))
+    return ImageFile(array, guess_axes(array.shape))
+
+
+def _read_multiscale(zarr: ModuleType, group: Any) -> ImageFile:
+    attributes = _ome_attributes(group)
+    if "multiscales" not in attributes and "bioformats2raw.layout" in attributes and "0" in group:
+        group = group["0"]
+        attributes = _ome_attributes(group)
+    if not attributes.get("multiscales"):
+        inside = ", ".join(sorted(group.keys())) or "nothing"
+        raise UnreadableImageError(
+            "expected a Zarr array or an OME-Zarr image with multiscales metadata, found a group "
+            f"with: {inside}; name one of its arrays or images"
+        )
+    image = attributes["multiscales"][0]
+    dataset = image["datasets"][0]
+    array = group[dataset["path"]]
+    if not isinstance(array, zarr.Array):
+        raise UnreadableImageError(f"its finest level {dataset['path']!r} is no array")
+    described = image.get("axes") or list("tczyx")[-array.ndim :]
+    names = [axis["name"] if isinstance(axis, dict) else axis for axis in described]
+    letters = _letters(names)
+    sizes = _scales(image, dataset, described, letters)
+    pixel_size, unit = pixel_sizes(sizes)
+    data, axes = arrange(array, letters)
+    return ImageFile(data, axes, pixel_size, unit)
+
+
+def _ome_attributes(group: Any) -> Mapping[str, Any]:
+    # Version 0.5 put everything under one key.
+    attributes = group.attrs.asdict()
+    ome: Mapping[str, Any] = attributes.get("ome", attributes)
+    return ome
+
+
+def _letters(names: list[str]) -> str:
+    """One upper-case letter for each axis name: its first where that is free."""
+    letters = ""
+    for name in names:
+        wanted = name[:1].upper() + "QRIJKLMNOP"
+        letters += next(letter for letter in wanted if letter not in letters)
+    return letters
+
+
+def _scales(
+    image: Mapping[str, Any], dataset: Mapping[str, Any], described: list[Any], letters: str
+) -> dict[str, tuple[float, str]]:
+    factors = np.ones(len(letters))
+    stated = False
+    for holder in (dataset, image):
+        for transformation in holder.get("coordinateTransformations", ()):
+            if transformation.get("type") == "scale":
+                factors = factors * np.asarray(transformation["scale"], dtype=float)
+                stated = True
+    if not stated:
+        return {}
+    sizes = {}
+    for axis, letter, factor in zip(described, letters, factors, strict=True):
+        unit = axis.get("unit", "") if isinstance(axis, dict) else ""
+        if letter != "C" and (unit or factor != 1):
+            sizes[letter] = float(factor), unit
+    return sizes
