@@ -75,7 +75,7 @@ def threads(rng: np.random.Generator, size: int) -> Painted:
     length = radius * rng.uniform(6, 40)
     most = max(area / (2 * radius * length) * rng.uniform(0.08, 0.4), 4)
     number = int(min(most, 40 * area / 256**2))
-    stiffness = rng.uniform(0.03, 0.25)
+    stiffness = log_uniform(rng, 0.01, 0.16)
     for y, x in rng.uniform(-0.1 * size, 1.1 * size, (number, 2)):
         _thread(rng, scene, (y, x), radius, length * rng.uniform(0.4, 1.3), stiffness)
     scene.prune(20)

@@ -72,7 +72,7 @@ def tessellate(
         points = scatter(
             rng, size, radius * 1.9, jitter=rng.uniform(0.15, 0.45), margin=1.6 * radius
         )
-    reach = 1.8 + spread
+    reach = 1.8 + 0.6 * spread
     for y, x in points:
         r = radius * np.exp(np.clip(spread * rng.standard_normal(), -1.2, 1.2))
         aspect = np.sqrt(length if files else rng.uniform(1, stretch))

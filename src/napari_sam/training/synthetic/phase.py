@@ -15,42 +15,54 @@ Painted = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 def phase_cells(rng: np.random.Generator, size: int) -> Painted:
     """Grey, granular cells in a grey field, each in a bright halo (large, flat, spindly)."""
-    radius = log_uniform(rng, 9, 42)
-    scene = _adherent(rng, size, radius)
+    radius = log_uniform(rng, 8, 60)
+    scene, rounded = _adherent(rng, size, radius)
     thickness = _thickness(rng, scene, radius)
-    halo_width = radius * rng.uniform(0.15, 0.45) + 1.5
-    strength = rng.uniform(0.5, 1.2)
-    # The phase ring lets low frequencies leak: the halo is what a high pass leaves outside.
-    image = -strength * thickness + strength * rng.uniform(0.7, 1.1) * blur(thickness, halo_width)
+    near = min(radius * rng.uniform(0.1, 0.3), 6) + 1.0
     inside = (scene.labels > 0).astype(np.float32)
-    image = image + np.float32(rng.uniform(-0.12, 0.1)) * blur(inside, 1.0)
-    image = image + _rim(rng, scene, inside)
-    image = blur(image, rng.uniform(0.5, 1.0)) + _dirt(rng, size)
-    return _develop(rng, image, size), scene.labels
+    # The phase ring lets low frequencies leak: the halo is what a high pass leaves outside.
+    halo = np.float32(rng.uniform(0.5, 1.3)) * blur(thickness, near)
+    halo = halo + np.float32(rng.uniform(0, 0.4)) * blur(thickness, near * 4)
+    image = halo - thickness
+    # Flat cells hardly differ from the medium: what shows is their texture and their rim.
+    image = image + np.float32(rng.uniform(-0.15, 0.12)) * blur(inside, 0.8)
+    image = image + _rim(rng, scene, inside) + _dirt(rng, size, radius) * (1 - inside)
+    image = image + _refractile(rng, scene, rounded)
+    return _develop(rng, blur(image, rng.uniform(0.5, 1.0)), size), scene.labels
 
 
 def dic_cells(rng: np.random.Generator, size: int) -> Painted:
     """Relief of optical thickness: one side bright, the other dark."""
-    radius = log_uniform(rng, 8, 45)
-    scene = _adherent(rng, size, radius)
+    radius = log_uniform(rng, 8, 60)
+    scene, _ = _adherent(rng, size, radius)
     thickness = blur(_thickness(rng, scene, radius), rng.uniform(0.6, 1.4))
     angle = rng.uniform(0, 2 * np.pi)
     relief = shift_difference(thickness, np.sin(angle), np.cos(angle))
     image = relief * np.float32(rng.uniform(1.2, 3.0) * min(radius / 12, 2.0))
-    image = image + np.float32(rng.uniform(-0.06, 0.06)) * thickness + 0.5 * _dirt(rng, size)
+    image = (
+        image + np.float32(rng.uniform(-0.06, 0.06)) * thickness + 0.5 * _dirt(rng, size, radius)
+    )
     return _develop(rng, image, size), scene.labels
 
 
-def _adherent(rng: np.random.Generator, size: int, radius: float) -> Scene:
-    """Cells of one culture: rounded, epithelial, bipolar or many-armed."""
+def _adherent(rng: np.random.Generator, size: int, radius: float) -> tuple[Scene, list[int]]:
+    """Cells of one culture, round, epithelial, bipolar or many-armed; the rounded-up ones."""
     scene = open_scene(rng, size, max(radius * 0.3, 4), radius * rng.uniform(0.03, 0.12))
     habit = rng.choice(["round", "polygonal", "bipolar", "spread"], p=[0.2, 0.2, 0.3, 0.3])
     crowding = rng.uniform(1.6, 3.0) if habit in ("round", "polygonal") else rng.uniform(2.2, 4.0)
     spacing = radius * crowding
     points = scatter(rng, size, spacing, jitter=0.45, margin=radius)
     points = thin(rng, points, size, spacing * rng.uniform(0.8, 3), rng.uniform(0.25, 1.0))
+    rounding = rng.uniform(0, 0.3) if rng.random() < 0.4 else 0.0
+    rounded = []
     for y, x in points:
         r = radius * np.exp(np.clip(0.22 * rng.standard_normal(), -0.6, 0.6))
+        if rng.random() < rounding:
+            r = max(0.5 * r, 4.0)
+            ball = blob(rng, scene, (y, x), (r, r * rng.uniform(0.8, 1)), 0.0, 0.02)
+            if ball is not None:
+                rounded.append(scene.claim(*ball, "over"))
+            continue
         if habit == "round":
             shape = blob(rng, scene, (y, x), (r, r * rng.uniform(0.75, 1)), 0.0, 0.03)
         elif habit == "polygonal":
@@ -70,7 +82,7 @@ def _adherent(rng: np.random.Generator, size: int, radius: float) -> Scene:
         if shape is not None:
             scene.claim(*shape, "nearest")
     scene.prune(30)
-    return scene
+    return scene, rounded
 
 
 def _thickness(rng: np.random.Generator, scene: Scene, radius: float) -> Field:
@@ -107,12 +119,25 @@ def _rim(rng: np.random.Generator, scene: Scene, inside: Field) -> Field | np.fl
     return edge * np.float32(rng.uniform(-0.9, 0.9))
 
 
-def _dirt(rng: np.random.Generator, size: int) -> Field:
-    """Medium and coverslip: fine texture, dark flecks, rings of dust out of focus."""
-    texture = np.float32(rng.uniform(0.005, 0.03)) * smooth_noise(rng, size, rng.uniform(0.7, 2.5))
+def _refractile(rng: np.random.Generator, scene: Scene, rounded: list[int]) -> Field | np.float32:
+    """Glare of cells that rounded up to divide or to die: bright, with a dark edge."""
+    if not rounded:
+        return np.float32(0)
+    glowing = np.zeros(scene.count + 1, np.float32)
+    glowing[rounded] = rng.uniform(0.4, 1.5, len(rounded))
+    return np.clip(1.1 - 1.5 * scene.depth, -0.6, 1) * glowing[scene.labels]
+
+
+def _dirt(rng: np.random.Generator, size: int, radius: float) -> Field:
+    """Medium and coverslip, unlabelled: fine texture, dark flecks, patches of debris."""
+    texture = np.float32(rng.uniform(0.003, 0.03)) * smooth_noise(rng, size, rng.uniform(0.7, 2.5))
     if rng.random() < 0.5:
-        flecks = np.maximum(smooth_noise(rng, size, rng.uniform(0.9, 2)) - rng.uniform(2.0, 2.8), 0)
-        texture = texture - np.float32(rng.uniform(0.1, 0.5)) * flecks
+        flecks = smooth_noise(rng, size, rng.uniform(0.9, 2)) - np.float32(rng.uniform(2.0, 2.8))
+        texture = texture - np.float32(rng.uniform(0.1, 0.5)) * np.maximum(flecks, 0)
+    if rng.random() < 0.35:
+        patch = smooth_noise(rng, size, radius * rng.uniform(0.2, 0.5)) - rng.uniform(1.6, 2.4)
+        crumbs = smooth_noise(rng, size, rng.uniform(0.8, 1.6)) * np.clip(4 * patch, 0, 1)
+        texture = texture + np.float32(rng.uniform(0.03, 0.15)) * crumbs
     return texture
 
 

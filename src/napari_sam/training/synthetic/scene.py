@@ -77,13 +77,16 @@ class Scene:
         inside = depth < 1
         return float(np.count_nonzero(inside & (self.labels[box] > 0)) / max(inside.sum(), 1))
 
-    def local(self, y: float, x: float, reach: float) -> tuple[Box, Field, Field] | None:
-        """Box of half side ``reach`` around ``(y, x)`` and the warped offsets from there.
+    def local(
+        self, centre: tuple[float, float], tall: float, wide: float
+    ) -> tuple[Box, Field, Field] | None:
+        """Box of half sides ``tall`` and ``wide`` around ``centre``, and the warped offsets there.
 
         Returns ``None`` where the box misses the plane.
         """
-        top, left = max(int(y - reach), 0), max(int(x - reach), 0)
-        bottom, right = min(int(y + reach) + 2, self.size), min(int(x + reach) + 2, self.size)
+        y, x = centre
+        top, left = max(int(y - tall), 0), max(int(x - wide), 0)
+        bottom, right = min(int(y + tall) + 2, self.size), min(int(x + wide) + 2, self.size)
         if top >= bottom or left >= right:
             return None
         box = (slice(top, bottom), slice(left, right))

@@ -35,11 +35,14 @@ def blob(
     long, short = radii
     if lobes * max(radii) < 0.15:
         lobes = 0.0
-    place = scene.local(*centre, max(radii) * (1.1 + 1.5 * lobes) + 1)
+    cos, sin = math.cos(angle), math.sin(angle)
+    slack = (1.1 + 1.5 * lobes) * (1 if squareness == 2.0 else 1.2)
+    tall = slack * math.hypot(long * sin, short * cos) + 1
+    wide = slack * math.hypot(long * cos, short * sin) + 1
+    place = scene.local(centre, tall, wide)
     if place is None:
         return None
     box, dy, dx = place
-    cos, sin = math.cos(angle), math.sin(angle)
     along = dx * np.float32(cos / long) + dy * np.float32(sin / long)
     across = dy * np.float32(cos / short) - dx * np.float32(sin / short)
     if squareness == 2.0:
@@ -69,11 +72,13 @@ def rod(
 
     ``bend`` is the sagitta in pixels, ``waist`` how deep (0…1) its middle is pinched.
     """
-    place = scene.local(*centre, half_length + abs(bend) + 2)
+    cos, sin = math.cos(angle), math.sin(angle)
+    tall = half_length * abs(sin) + radius + abs(bend) + 2
+    wide = half_length * abs(cos) + radius + abs(bend) + 2
+    place = scene.local(centre, tall, wide)
     if place is None:
         return None
     box, dy, dx = place
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     along = dx * cos + dy * sin
     across = dy * cos - dx * sin
     if bend:
@@ -100,7 +105,7 @@ def spread_cell(
     The depth is a smooth union, so that arms flow out of the body.
     """
     reach = radius * max(np.sqrt(stretch), length) * 1.25 + 3
-    place = scene.local(*centre, reach)
+    place = scene.local(centre, reach, reach)
     if place is None:
         return None
     box, dy, dx = place
