@@ -130,8 +130,7 @@ def test_decomposed_bias_equals_reference(q_size, k_size):
         scores, queries, *tables, q_size, k_size
     )
     rel_h, rel_w = (
-        encoder.get_rel_pos(q, k, table)
-        for q, k, table in zip(q_size, k_size, tables, strict=True)
+        encoder.get_rel_pos(q, k, table) for q, k, table in zip(q_size, k_size, tables, strict=True)
     )
     value = encoder.add_decomposed_rel_pos(scores, queries, rel_h, rel_w, q_size, k_size)
     assert torch.allclose(value, expected, atol=1e-5)

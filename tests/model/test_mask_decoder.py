@@ -18,9 +18,7 @@ def no_gradients():
 
 
 def features(batch: int) -> torch.Tensor:
-    return torch.randn(
-        batch, SMALL.embed_dim, 6, 6, generator=torch.Generator().manual_seed(batch)
-    )
+    return torch.randn(batch, SMALL.embed_dim, 6, 6, generator=torch.Generator().manual_seed(batch))
 
 
 def clicks(batch: int, number: int = 3):
@@ -59,9 +57,7 @@ def test_logits_and_predicted_ious_equal_segment_anything(networks, kind, batch,
     logits, iou = networks.ours.decode((plane,), points, labels, box, mask, multimask)
 
     original = networks.original
-    sparse, dense = original.prompt_encoder(
-        None if points is None else (points, labels), box, mask
-    )
+    sparse, dense = original.prompt_encoder(None if points is None else (points, labels), box, mask)
     expected_logits, expected_iou = original.mask_decoder(
         image_embeddings=plane,
         image_pe=original.prompt_encoder.get_dense_pe(),

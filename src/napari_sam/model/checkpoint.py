@@ -64,6 +64,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
     text = None
     if start[8:] == b"{":  # safetensors: eight bytes of length, then a JSON header
         content, text = _read_safetensors(path)
+    elif start[:1] == pickle.PROTO and start[1:2] != b"\x02":  # PyTorch writes protocol 2
+        raise CheckpointError(_refused(path, "a bare pickle"))
     else:
         content = _read_pickle(path)
     state = _unwrap(content, path)
@@ -159,30 +161,36 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch.load would go by its suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise CheckpointError(
-                f"{path}: refused, because it holds more than tensors and could run code when "
-                f"opened ({_first_line(error)}). If you trust its author, save only the weights "
-                "with torch.save(model.state_dict(), ...) in the program that wrote it"
-            ) from error
+        if "GLOBAL" in str(error):
+            raise CheckpointError(_refused(path, _told(error))) from error
         raise CheckpointError(_damaged(path, "PyTorch checkpoint", error)) from error
     except _UNREADABLE as error:
         raise CheckpointError(_damaged(path, "PyTorch checkpoint", error)) from error
 
 
-def _damaged(path: Path, kind: str, error: Exception) -> str:
+def _refused(path: Path, found: str) -> str:
     return (
-        f"{path}: expected a {kind}, got {path.stat().st_size} bytes that cannot be read as one "
-        f"({_first_line(error)}); the file is truncated, damaged or of another kind: fetch it anew"
+        f"{path}: refused, because it holds more than tensors and could run code when opened "
+        f"({found}). If you trust its author, save only the weights with "
+        "torch.save(model.state_dict(), ...) in the program that wrote it"
     )
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = next((line for line in lines if "GLOBAL" in line), lines[0] if lines else "")
-    return told[:200] or type(error).__name__
+def _damaged(path: Path, kind: str, error: Exception) -> str:
+    return (
+        f"{path}: expected a {kind}, got {path.stat().st_size} bytes that cannot be read as one "
+        f"({_told(error)}); the file is truncated, damaged or of another kind: fetch it anew"
+    )
+
+
+def _told(error: Exception) -> str:
+    """Return the line of an error that says what was found."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    marked = [line for line in lines if "GLOBAL" in line or line.startswith("Unsupported")]
+    return (*marked, *lines, type(error).__name__)[0][:200]
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
