@@ -110,7 +110,9 @@ def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> N
             rows.append([len(rows), *position, _WORDS[int(label)], number])
     axes = [f"axis-{axis}" for axis in range(max(lengths, default=0) + 2)]
     with replaced(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["index", *axes, "label", "object"], *rows])
+        csv.writer(file, lineterminator="\n").writerows(
+            [["index", *axes, "label", "object"], *rows]
+        )
 
 
 def _check_heading(path: Path, heading: list[str]) -> list[str]:
