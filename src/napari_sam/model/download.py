@@ -16,7 +16,7 @@ import requests
 
 Progress = Callable[[float], None]
 
-_BLOCK = 2**18
+_BLOCK = 2**16  # bytes; what a broken connection loses at most
 _TIMEOUTS_S = (10, 60)  # to connect, and between two blocks
 
 

@@ -202,7 +202,7 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
     """
     entry, path = _entry(name), path_of(name)
     if entry.url is None or entry.digest is None:
-        return path
+        return _existing(name)
     if path.is_file() and not force:
         if _digest(path, entry.digest) == entry.digest:
             return path
@@ -285,7 +285,7 @@ def _existing(model: str | Path) -> Path:
         advice = (
             "the installation is incomplete: install napari-sam-live again"
             if REGISTRY[model].url is None
-            else f"download it with napari_sam.model.weights.download({model!r})"
+            else f"fetch it with: napari-sam models download {model}"
         )
     else:
         path = Path(model).expanduser()
