@@ -27,7 +27,7 @@ def cytoplasm_cells(rng: np.random.Generator, size: int) -> Painted:
     """
     radius = log_uniform(rng, 8, 70)
     scene = open_scene(rng, size, radius * 0.6, radius * rng.uniform(0.02, 0.14))
-    nuclei = Scene(size, scene.rows, scene.columns)
+    nuclei = Scene(size, scene.rows, scene.columns, scene.sway)
     spacing = radius * rng.uniform(1.5, 2.6)
     points = scatter(rng, size, spacing, jitter=0.42, margin=radius)
     points = thin(rng, points, size, spacing * rng.uniform(1, 4), rng.uniform(0.25, 1.0))

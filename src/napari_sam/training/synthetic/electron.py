@@ -21,7 +21,7 @@ def neuropil(rng: np.random.Generator, size: int) -> Painted:
     """
     radius = log_uniform(rng, 9, 45)
     stretch = rng.uniform(1.8, 4.5)
-    scene = tessellate(rng, size, radius, rng.uniform(0.4, 0.85), stretch, warp=0.6)
+    scene = tessellate(rng, size, radius, rng.uniform(0.4, 0.85), stretch, warp=0.5)
     membrane = wall_of(scene.labels, min(rng.uniform(0.9, 2.2), 0.12 * radius))
     tone = rng.uniform(rng.uniform(0.5, 0.9), 1.0, scene.count + 1).astype(np.float32)
     tone[rng.random(scene.count + 1) < rng.uniform(0, 0.15)] *= np.float32(rng.uniform(0.4, 0.8))

@@ -49,10 +49,10 @@ def _adherent(rng: np.random.Generator, size: int, radius: float) -> tuple[Scene
     """Cells of one culture, round, epithelial, bipolar or many-armed; the rounded-up ones."""
     scene = open_scene(rng, size, max(radius * 0.3, 4), radius * rng.uniform(0.03, 0.12))
     habit = rng.choice(["round", "polygonal", "bipolar", "spread"], p=[0.2, 0.2, 0.3, 0.3])
-    crowding = rng.uniform(1.6, 3.0) if habit in ("round", "polygonal") else rng.uniform(2.2, 4.0)
+    crowding = rng.uniform(1.6, 3.0) if habit in ("round", "polygonal") else rng.uniform(1.8, 3.4)
     spacing = radius * crowding
     points = scatter(rng, size, spacing, jitter=0.45, margin=radius)
-    points = thin(rng, points, size, spacing * rng.uniform(0.8, 3), rng.uniform(0.25, 1.0))
+    points = thin(rng, points, size, spacing * rng.uniform(0.8, 3), rng.uniform(0.35, 1.0))
     rounding = rng.uniform(0, 0.3) if rng.random() < 0.4 else 0.0
     rounded = []
     for y, x in points:

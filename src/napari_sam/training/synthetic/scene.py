@@ -33,6 +33,8 @@ class Scene:
         outline and wherever nothing was claimed.
     cover
         ``(size, size)`` float32 number of shapes that cover a pixel, hidden ones included.
+    sway
+        How far, in pixels, the warp may carry an outline beyond its plain bounds.
     count
         Labels handed out so far.
     """
@@ -40,6 +42,7 @@ class Scene:
     size: int
     rows: Field
     columns: Field
+    sway: float = 0.0
     labels: NDArray[np.int32] = field(init=False)
     depth: Field = field(init=False)
     cover: Field = field(init=False)
@@ -80,11 +83,12 @@ class Scene:
     def local(
         self, centre: tuple[float, float], tall: float, wide: float
     ) -> tuple[Box, Field, Field] | None:
-        """Box of half sides ``tall`` and ``wide`` around ``centre``, and the warped offsets there.
+        """Box ``2 * tall`` by ``2 * wide`` (plus ``sway``) at ``centre``, and its warped offsets.
 
         Returns ``None`` where the box misses the plane.
         """
         y, x = centre
+        tall, wide = tall + self.sway, wide + self.sway
         top, left = max(int(y - tall), 0), max(int(x - wide), 0)
         bottom, right = min(int(y + tall) + 2, self.size), min(int(x + wide) + 2, self.size)
         if top >= bottom or left >= right:
@@ -124,7 +128,7 @@ def open_scene(
     if amount > 0:
         rows = rows + np.float32(amount) * smooth_noise(rng, size, scale)
         columns = columns + np.float32(amount) * smooth_noise(rng, size, scale)
-    return Scene(size, rows, columns)
+    return Scene(size, rows, columns, 3 * amount)
 
 
 def keep_largest(labels: NDArray[np.int32], min_area: int) -> NDArray[np.int32]:

@@ -33,10 +33,14 @@ def blob(
     ``squareness`` the exponent of the norm: 2 an ellipse, 4 nearly a rectangle.
     """
     long, short = radii
-    if lobes * max(radii) < 0.15:
-        lobes = 0.0
     cos, sin = math.cos(angle), math.sin(angle)
-    slack = (1.1 + 1.5 * lobes) * (1 if squareness == 2.0 else 1.2)
+    # A rectangle-like norm reaches further along its diagonals than the ellipse does.
+    slack = 2 ** (0.5 - 1 / squareness)
+    outline = None
+    if lobes * max(radii) >= 0.15:
+        weights = rng.standard_normal(len(_HARMONICS), dtype=np.float32) * np.float32(lobes)
+        outline = 1 - np.float32(0.45) * np.tanh(weights @ _HARMONICS / np.float32(0.45))
+        slack /= float(outline.min())
     tall = slack * math.hypot(long * sin, short * cos) + 1
     wide = slack * math.hypot(long * cos, short * sin) + 1
     place = scene.local(centre, tall, wide)
@@ -50,9 +54,7 @@ def blob(
     else:
         power = np.float32(squareness)
         depth = (np.abs(along) ** power + np.abs(across) ** power) ** np.float32(1 / squareness)
-    if lobes > 0:
-        weights = rng.standard_normal(len(_HARMONICS), dtype=np.float32) * np.float32(lobes)
-        outline = 1 - np.float32(0.45) * np.tanh(weights @ _HARMONICS / np.float32(0.45))
+    if outline is not None:
         turn = np.arctan2(across, along)
         turn *= np.float32(_TURNS / (2 * np.pi))
         depth *= outline[turn.astype(np.int16)]
