@@ -71,15 +71,15 @@ class PromptEncoder(nn.Module):
         sparse, dense
             `(B, T, C)` tokens and a `(B, C, h, w)` map (expanded, not copied, where possible).
         """
-        sparse = self._embed_sparse(points, point_labels, boxes)
+        batch = next((len(x) for x in (points, boxes, masks) if x is not None), 1)
+        sparse = self._embed_sparse(points, point_labels, boxes, batch)
         if self.raster_sigma is None and masks is None:
             dense = self.no_mask_embed.weight.view(1, -1, 1, 1)
-            return sparse, dense.expand(sparse.shape[0], -1, *grid)
+            return sparse, dense.expand(batch, -1, *grid)
         if self.raster_sigma is None:
             return sparse, self.mask_downscaling(masks)
         drawn = self._draw(points, point_labels, boxes, grid, sparse)
-        b = sparse.shape[0]
-        logits = drawn.new_zeros(b, 1, *drawn.shape[2:]) if masks is None else masks
+        logits = drawn.new_zeros(batch, 1, *drawn.shape[2:]) if masks is None else masks
         dense = self.mask_downscaling(torch.cat([logits, drawn], 1))
         if masks is None:
             dense = dense + self.no_mask_embed.weight.view(1, -1, 1, 1)
@@ -94,9 +94,14 @@ class PromptEncoder(nn.Module):
         return self.pe_layer(xy).permute(2, 0, 1)[None]
 
     def _embed_sparse(
-        self, points: Tensor | None, point_labels: Tensor | None, boxes: Tensor | None
+        self,
+        points: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None,
+        batch: int,
     ) -> Tensor:
-        tokens = []
+        weight = self.not_a_point_embed.weight
+        tokens = [weight.new_zeros(batch, 0, weight.shape[1])]
         if points is not None and point_labels is not None:
             points, labels = points + 0.5, point_labels  # to pixel centres
             if boxes is None:
@@ -105,7 +110,7 @@ class PromptEncoder(nn.Module):
                 labels = torch.cat([labels, labels.new_full((len(labels), 1), PADDING)], 1)
             embedded = self.pe_layer(points / self.image_size)
             known = (labels != PADDING)[..., None]
-            embedded = torch.where(known, embedded, self.not_a_point_embed.weight)
+            embedded = torch.where(known, embedded, weight)
             for label in (NEGATIVE, POSITIVE):
                 chosen = (labels == label)[..., None].to(embedded.dtype)
                 embedded = embedded + chosen * self.point_embeddings[label].weight
@@ -114,8 +119,6 @@ class PromptEncoder(nn.Module):
             corners = self.pe_layer((boxes.view(-1, 2, 2) + 0.5) / self.image_size)
             kind = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
             tokens.append(corners + kind)
-        if not tokens:
-            return self.not_a_point_embed.weight.new_zeros(1, 0, self.not_a_point_embed.embedding_dim)
         return torch.cat(tokens, 1)
 
     def _draw(
@@ -169,5 +172,3 @@ class PositionEmbeddingRandom(nn.Module):
         # phases reach hundreds of radians: half precision would destroy them
         phase = 2 * math.pi * ((2 * xy.float() - 1) @ matrix.float())
         return torch.cat([phase.sin(), phase.cos()], -1).to(matrix.dtype)
-
-

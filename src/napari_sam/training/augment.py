@@ -76,10 +76,14 @@ def crop_warped(
     ch, cw = crop.shape[2:]
     grid = np.stack([(columns - c0 + 0.5) / cw * 2 - 1, (rows - r0 + 0.5) / ch * 2 - 1], -1)
     warped = F.grid_sample(
-        crop, torch.from_numpy(grid.astype(np.float32))[None], padding_mode="border",
+        crop,
+        torch.from_numpy(grid.astype(np.float32))[None],
+        padding_mode="border",
         align_corners=False,
     )[0]
-    picked = labels[np.rint(rows).astype(int).clip(0, h - 1), np.rint(columns).astype(int).clip(0, w - 1)]
+    picked = labels[
+        np.rint(rows).astype(int).clip(0, h - 1), np.rint(columns).astype(int).clip(0, w - 1)
+    ]
     out = warped.numpy().transpose(1, 2, 0).clip(0, 255)
     return np.ascontiguousarray(out.astype(np.uint8)), picked.astype(np.int32)
 

@@ -65,7 +65,7 @@ def dense_loss(maps: Tensor, target: Tensor) -> Tensor:
 
 
 def dense_targets(labels: NDArray[np.int32]) -> NDArray[np.float32]:
-    """What the dense head should say about labels.
+    """Compute what the dense head should say about labels.
 
     Parameters
     ----------

@@ -1,0 +1,66 @@
+"""Devices and precisions by name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class DeviceWarning(UserWarning):
+    """Work was moved to another device than the one asked for."""
+
+
+def choose_device(device: str) -> torch.device:
+    """Resolve a device's name; ``"auto"`` is a GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the device is not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected a device such as 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps', got {device!r}"
+        ) from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(chosen.type)
+    if count is None:
+        count = int(chosen.type == "mps" and torch.backends.mps.is_available())
+    if (chosen.index or 0) >= count:
+        raise ValueError(
+            f"expected a device that is here, got {device!r}: torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices. Choose 'cpu' or 'auto', or install a "
+            "CUDA build of torch and its driver"
+        )
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> Precision:
+    """Resolve a precision's name for a device; ``"auto"`` is half precision on CUDA.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if precision == "auto":
+        if device.type != "cuda":
+            return "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if precision == "float32" or precision == "bfloat16" or precision == "float16":
+        return precision
+    raise ValueError(f"expected a precision among auto, {', '.join(DTYPES)}, got {precision!r}")

@@ -1,0 +1,199 @@
+"""How pixels of a plane and pixels of a model's input correspond, and tiles of large planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_sam.model.config import Resize, SamConfig
+
+_CANVAS_MULTIPLE = 32  # coarsest stride of our own encoders
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Correspondence of a rectangle of a plane and a model's input.
+
+    Parameters
+    ----------
+    plane_shape
+        (H, W) of the whole plane, in pixels.
+    origin, shape
+        First (row, column) and (height, width) of the rectangle the model sees, in plane pixels.
+    scaled
+        (height, width) of the rectangle in model pixels.
+    canvas
+        (height, width) of the padded model input, in model pixels.
+    convention
+        ``"sam"``: a coordinate x maps to x·s, as in SAM's reference. ``"own"``: pixel centres
+        map to pixel centres, (x + 0.5)·s − 0.5.
+    """
+
+    plane_shape: tuple[int, int]
+    origin: tuple[int, int]
+    shape: tuple[int, int]
+    scaled: tuple[int, int]
+    canvas: tuple[int, int]
+    convention: Resize
+
+    @property
+    def region(self) -> tuple[slice, slice]:
+        """The rectangle as slices of the plane."""
+        (r, c), (h, w) = self.origin, self.shape
+        return slice(r, r + h), slice(c, c + w)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the rectangle is the whole plane."""
+        return self.shape == self.plane_shape
+
+    def to_model(self, points_yx: ArrayLike) -> NDArray[np.float64]:
+        """Map `(..., 2)` (row, column) plane pixels to (x, y) model pixels."""
+        local = np.asarray(points_yx, np.float64) - self.origin
+        scale = np.divide(self.scaled, self.shape)
+        centre = 0.5 if self.convention == "own" else 0.0
+        local = (local + centre) * scale - centre
+        return local[..., ::-1]
+
+    def to_plane(self, points_xy: ArrayLike) -> NDArray[np.float64]:
+        """Map `(..., 2)` (x, y) model pixels to (row, column) plane pixels."""
+        local = np.asarray(points_xy, np.float64)[..., ::-1]
+        scale = np.divide(self.shape, self.scaled)
+        centre = 0.5 if self.convention == "own" else 0.0
+        local = (local + centre) * scale - centre
+        return local + self.origin
+
+    def enlarge(self, logits: Tensor) -> Tensor:
+        """Resample low-resolution logits to the rectangle's resolution.
+
+        Parameters
+        ----------
+        logits
+            `(M, h, w)` over the canvas.
+
+        Returns
+        -------
+        logits
+            `(M, *shape)`.
+        """
+        x = _resample(logits[None], self.canvas)[..., : self.scaled[0], : self.scaled[1]]
+        return _resample(x, self.shape)[0]
+
+    def reduce(self, mask: NDArray[np.bool_], low_res: tuple[int, int]) -> NDArray[np.float32]:
+        """Average a mask of the whole plane over the cells of the low-resolution grid.
+
+        Parameters
+        ----------
+        mask
+            `(H, W)` over the plane.
+        low_res
+            (h, w) of the grid over the canvas.
+
+        Returns
+        -------
+        share
+            `(h, w)`: share of foreground, 0-1.
+        """
+        x = torch.from_numpy(mask[self.region].astype(np.float32))[None, None]
+        x = F.interpolate(x, self.scaled, mode="bilinear", antialias=True)
+        pad = self.canvas[1] - self.scaled[1], self.canvas[0] - self.scaled[0]
+        x = F.pad(x, (0, pad[0], 0, pad[1]))
+        return F.adaptive_avg_pool2d(x, low_res)[0, 0].numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A haloed tile of a plane.
+
+    Parameters
+    ----------
+    core, outer
+        (row 0, column 0, row 1, column 1), half-open: the part that belongs to this tile alone,
+        and the part the model sees.
+    """
+
+    core: tuple[int, int, int, int]
+    outer: tuple[int, int, int, int]
+
+
+def fit_frame(
+    shape: tuple[int, int],
+    config: SamConfig,
+    origin: tuple[int, int] = (0, 0),
+    plane_shape: tuple[int, int] | None = None,
+) -> Frame:
+    """Fit a rectangle of a plane into a model's input.
+
+    Parameters
+    ----------
+    shape
+        (height, width) of the rectangle in pixels.
+    config
+        The model: its input size and resize policy.
+    origin, plane_shape
+        Where the rectangle lies; by default it is the whole plane.
+    """
+    scale = config.image_size / max(shape)
+    if config.resize == "own":
+        scale = min(scale, config.max_upscale)
+    h, w = (max(1, int(side * scale + 0.5)) for side in shape)
+    if config.resize == "own":
+        canvas = (h + -h % _CANVAS_MULTIPLE, w + -w % _CANVAS_MULTIPLE)
+    else:
+        canvas = (config.image_size, config.image_size)
+    return Frame(plane_shape or shape, origin, shape, (h, w), canvas, config.resize)
+
+
+def tile_grid(shape: tuple[int, int], tile: int, halo: int) -> list[Tile]:
+    """Cover a plane with equal tiles whose cores partition it.
+
+    Parameters
+    ----------
+    shape
+        (H, W) of the plane.
+    tile
+        Side of a tile with its halo, in pixels; smaller only where the plane is smaller.
+    halo
+        Least overlap of a core with its tile's border inside the plane, in pixels.
+
+    Returns
+    -------
+    tiles
+        In row-major order.
+
+    Raises
+    ------
+    ValueError
+        If no core is left between the halos.
+    """
+    if tile <= 2 * halo:
+        raise ValueError(f"expected a tile larger than two halos of {halo} pixels, got {tile}")
+    rows, columns = (_tile_axis(length, tile, halo) for length in shape)
+    return [
+        Tile((r[0], c[0], r[1], c[1]), (r[2], c[2], r[3], c[3])) for r, c in product(rows, columns)
+    ]
+
+
+def _tile_axis(length: int, tile: int, halo: int) -> list[tuple[int, int, int, int]]:
+    if length <= tile:
+        return [(0, length, 0, length)]
+    count = -(-(length - 2 * halo) // (tile - 2 * halo))
+    starts = np.linspace(0, length - tile, count).round().astype(int).tolist()
+    edges = [0] + [(a + tile + b) // 2 for a, b in pairwise(starts)]
+    edges.append(length)
+    return [
+        (low, high, start, start + tile)
+        for low, high, start in zip(edges[:-1], edges[1:], starts, strict=True)
+    ]
+
+
+def _resample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if x.shape[-2:] == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,159 @@
+"""Any plane to what a model sees: `(H, W, 3)` grey values 0-255."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Limits = tuple[float, float]
+
+# Robust percentiles: clip hot pixels, keep the brightest objects apart.
+_PERCENTILES = (0.3, 99.8)
+_SAMPLES_PER_SIDE = 512
+_SAMPLED_PLANES = 8
+
+
+class ImageWarning(UserWarning):
+    """Something in an image had to be replaced; the result is usable."""
+
+
+def normalise(plane: ArrayLike, contrast_limits: Limits | None = None) -> NDArray[np.uint8]:
+    """Turn a plane into RGB grey values 0-255.
+
+    Parameters
+    ----------
+    plane
+        `(H, W)` or `(H, W, 3)` of any real dtype, or `(H, W, 4)` uint8 RGBA, whose alpha is
+        dropped.
+    contrast_limits
+        Values that become 0 and 255. By default uint8 RGB passes through unchanged and anything
+        else is stretched between robust percentiles.
+
+    Returns
+    -------
+    pixels
+        `(H, W, 3)`.
+
+    Raises
+    ------
+    TypeError
+        For complex, text or object arrays.
+    ValueError
+        For other shapes, planes without area, or limits that are not an increasing pair.
+
+    Warns
+    -----
+    ImageWarning
+        If pixels are NaN or infinite: they become the low limit.
+    """
+    array = check_plane(plane)
+    if contrast_limits is None and array.dtype == np.uint8 and array.ndim == 3:
+        return np.ascontiguousarray(array)
+    low, high = robust_limits(array) if contrast_limits is None else _check_limits(contrast_limits)
+    x = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    x -= low
+    x *= 255 / (high - low)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int(np.count_nonzero(~np.isfinite(array)))
+        warnings.warn(
+            f"{count} pixels are NaN or infinite; they were read as the low contrast limit "
+            f"{low:g}. Replace them to choose another value",
+            ImageWarning,
+            stacklevel=2,
+        )
+        x[~np.isfinite(array)] = 0
+    pixels = np.clip(x, 0, 255, out=x).round().astype(np.uint8)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+
+
+def check_plane(plane: ArrayLike) -> NDArray[Any]:
+    """Return a plane as a real array `(H, W)` or `(H, W, 3)`, or raise what :func:`normalise` does.
+
+    A uint8 RGBA plane loses its alpha; bool becomes uint8.
+    """
+    array = np.asarray(plane)
+    if array.dtype.kind == "c":
+        raise TypeError(
+            f"expected a real image, got {array.dtype}; take the magnitude (numpy.abs) or the "
+            "phase (numpy.angle) first"
+        )
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"expected an image of numbers, got dtype {array.dtype}")
+    if array.ndim == 3 and array.shape[2] == 4 and array.dtype == np.uint8:
+        array = array[..., :3]
+    if array.ndim == 3 and array.shape[2] == 4:
+        raise ValueError(
+            f"expected RGB with three channels, got four of {array.dtype}, shape {array.shape}; "
+            "pick one channel, or three of them as red, green and blue"
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise ValueError(
+            f"expected a 2-D or RGB plane, got shape {array.shape}; pick a slice first"
+        )
+    if min(array.shape[:2]) < 2:
+        raise ValueError(
+            f"expected a plane of at least 2 x 2 pixels, got shape {array.shape}; "
+            "there is nothing to segment in it"
+        )
+    return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def robust_limits(values: ArrayLike) -> Limits:
+    """Contrast limits between robust percentiles of the finite values.
+
+    Parameters
+    ----------
+    values
+        An array; a large one is sampled on a regular grid of its first two axes.
+
+    Returns
+    -------
+    limits
+        (low, high) with low < high, also for constant or empty input.
+    """
+    array = np.asarray(values)
+    if array.ndim >= 2:
+        steps = (-(-side // _SAMPLES_PER_SIDE) or 1 for side in array.shape[:2])
+        array = array[tuple(slice(None, None, step) for step in steps)]
+    array = array[np.isfinite(array)]
+    if array.size == 0:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(array, _PERCENTILES))
+    if high <= low:  # few bright pixels on a constant background
+        low, high = float(array.min()), float(array.max())
+    return (low, high) if high > low else (low, low + 1)
+
+
+def stack_limits(stack: Any, axis: int = 0) -> Limits | None:
+    """One pair of contrast limits for a stack, from sampled planes, so that neighbours agree.
+
+    Parameters
+    ----------
+    stack
+        Array-like with `shape` and indexing; only the sampled planes are read.
+    axis
+        Axis along which planes are stacked.
+
+    Returns
+    -------
+    limits
+        (low, high), or ``None`` for uint8 RGB, which needs no stretching.
+    """
+    count = stack.shape[axis]
+    picked = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int))
+    before = (slice(None),) * axis
+    planes = [check_plane(stack[(*before, int(i))]) for i in picked]
+    if planes[0].dtype == np.uint8 and planes[0].ndim == 3:
+        return None
+    pairs = np.array([robust_limits(p) for p in planes])
+    return float(pairs[:, 0].min()), float(pairs[:, 1].max())
+
+
+def _check_limits(limits: Limits) -> Limits:
+    low, high = (float(v) for v in limits)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(f"expected contrast limits (low, high) with low < high, got {limits}")
+    return low, high

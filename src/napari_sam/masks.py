@@ -1,0 +1,166 @@
+"""Masks: their stability, overlap and encoding, and how one is merged into labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Rle:
+    """Run-length encoding in column-major order, as in COCO's uncompressed form.
+
+    Parameters
+    ----------
+    size
+        (H, W) of the mask.
+    counts
+        Lengths of alternating runs, the first of background.
+    """
+
+    size: tuple[int, int]
+    counts: tuple[int, ...]
+
+    @property
+    def area(self) -> int:
+        """Number of foreground pixels."""
+        return sum(self.counts[1::2])
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What writing a mask changes in labels; all masks have the labels' shape.
+
+    Parameters
+    ----------
+    erase, paint
+        Pixels to set to 0 and to the label.
+    written
+        Pixels that belong to the prediction afterwards: give them back as `previous` next time.
+    """
+
+    erase: Bool
+    paint: Bool
+    written: Bool
+
+
+def merge_mask(
+    labels: NDArray[Any], previous: Bool | None, mask: Bool, label_id: int, overwrite: bool = False
+) -> Merge:
+    """Decide what a new prediction of an object changes.
+
+    Pixels that the object's last prediction wrote and the new one lacks are erased. Painted
+    pixels and other labels are never erased; occupied pixels are kept unless `overwrite` is on.
+
+    Parameters
+    ----------
+    labels
+        `(H, W)` integers, or the part of them that the masks cover.
+    previous
+        Pixels the last prediction of this object wrote, or ``None``.
+    mask
+        The new prediction.
+    label_id
+        Label of the object.
+    overwrite
+        Whether the mask may take pixels of other labels.
+    """
+    same = labels == label_id
+    ours = np.zeros_like(mask) if previous is None else previous & same
+    free = ~same if overwrite else labels == 0
+    paint = mask & free
+    return Merge(erase=ours & ~mask, paint=paint, written=(ours & mask) | paint)
+
+
+def iou(a: Bool, b: Bool) -> float:
+    """Intersection over union of two masks; 1 for two empty ones."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def stability_score(
+    logits: NDArray[np.float32], threshold: float = 0.0, offset: float = 1.0
+) -> NDArray[np.float32]:
+    """Agreement of masks cut a little above and a little below the threshold.
+
+    Parameters
+    ----------
+    logits
+        `(..., H, W)`.
+    threshold, offset
+        The masks are cut at `threshold + offset` and `threshold - offset`.
+
+    Returns
+    -------
+    score
+        `(...)`: IoU of the two masks; 0 where both are empty.
+    """
+    high = np.count_nonzero(logits > threshold + offset, axis=(-2, -1))
+    low = np.count_nonzero(logits > threshold - offset, axis=(-2, -1))
+    return (high / np.maximum(low, 1)).astype(np.float32)
+
+
+def box_nms(
+    boxes: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]], threshold: float
+) -> NDArray[np.int64]:
+    """Keep the best of overlapping boxes.
+
+    Parameters
+    ----------
+    boxes
+        `(N, 4)` as (row 0, column 0, row 1, column 1).
+    scores
+        `(N,)`; the higher is kept.
+    threshold
+        Largest IoU of two boxes that are both kept.
+
+    Returns
+    -------
+    kept
+        Indexes of the kept boxes, best first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    kept = []
+    while len(order):
+        i, order = order[0], order[1:]
+        kept.append(i)
+        low = np.maximum(boxes[i, :2], boxes[order, :2])
+        high = np.minimum(boxes[i, 2:], boxes[order, 2:])
+        overlap = np.prod(np.clip(high - low, 0, None), axis=1)
+        union = area[i] + area[order] - overlap
+        order = order[overlap <= threshold * union]
+    return np.array(kept, np.int64)
+
+
+def encode_rle(mask: Bool) -> Rle:
+    """Encode a mask `(H, W)`."""
+    flat = mask.ravel("F")
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    edges = np.concatenate([[0], changes, [flat.size]])
+    counts = np.diff(edges).tolist()
+    if flat.size and flat[0]:
+        counts = [0, *counts]
+    return Rle((mask.shape[0], mask.shape[1]), tuple(counts))
+
+
+def decode_rle(rle: Rle) -> Bool:
+    """Decode to a mask `(H, W)`.
+
+    Raises
+    ------
+    ValueError
+        If the runs don't fill the mask.
+    """
+    h, w = rle.size
+    if sum(rle.counts) != h * w:
+        raise ValueError(
+            f"expected runs of {h * w} pixels for a mask of {h} x {w}, got {sum(rle.counts)}"
+        )
+    values = np.arange(len(rle.counts)) % 2 == 1
+    return np.repeat(values, rle.counts).reshape((h, w), order="F")

@@ -1,0 +1,290 @@
+"""The plain segmenter: a network on a device."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from scipy import ndimage
+from skimage.feature import peak_local_max
+from torch import Tensor
+
+from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
+from napari_sam.geometry import Frame, fit_frame
+from napari_sam.image import Limits, normalise
+from napari_sam.model.sam import Sam
+from napari_sam.prompts import Prompts
+from napari_sam.segmenter import Embedding, MaskPrediction, Multimask, Progress, Proposals
+
+# Objects decoded in one pass: bounds the memory of decode_many.
+_CHUNK = 32
+# Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
+_SURE = 8.0
+
+
+class SamSegmenter:
+    """A network on a device. Safe to use from several threads at once.
+
+    Parameters
+    ----------
+    sam
+        Network with its weights, in float32 on the CPU. It is moved and must not be used by
+        others afterwards.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    precision
+        Of the image encoder: ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``. The decoder
+        always computes in float32.
+
+    Raises
+    ------
+    ValueError
+        For an unknown or absent device, or an unknown precision.
+    """
+
+    def __init__(self, sam: Sam, device: str = "auto", precision: str = "auto") -> None:
+        self.config = sam.config
+        self.model_key = model_key(sam)
+        self._device = choose_device(device)
+        self.precision: Precision = choose_precision(precision, self._device)
+        self._sam = sam.eval().requires_grad_(False)
+        self._place()
+        self._derived: WeakKeyDictionary[Embedding, tuple[Tensor, ...]] = WeakKeyDictionary()
+
+    @property
+    def device(self) -> str:
+        """Device the network is on; becomes ``"cpu"`` after the GPU's memory ran out."""
+        return str(self._device)
+
+    def embed(
+        self,
+        plane: ArrayLike,
+        contrast_limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        """Encode a plane; see :meth:`Segmenter.embed` and :func:`~napari_sam.image.normalise`."""
+        return self.embed_pixels(normalise(plane, contrast_limits), progress=progress)
+
+    def embed_pixels(
+        self,
+        pixels: NDArray[np.uint8],
+        frame: Frame | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        """Encode normalised grey values.
+
+        Parameters
+        ----------
+        pixels
+            `(h, w, 3)` from :func:`~napari_sam.image.normalise`, of the frame's rectangle.
+        frame
+            Where the rectangle lies in its plane; by default it is a whole plane.
+        progress
+            Called with the finished fraction between blocks; it may raise :class:`Cancelled`.
+        """
+        shape = (pixels.shape[0], pixels.shape[1])
+        frame = frame or fit_frame(shape, self.config)
+        if shape != frame.shape:
+            raise ValueError(f"expected pixels of the frame's shape {frame.shape}, got {shape}")
+        try:
+            features = self._encode(pixels, frame, progress)
+        except torch.OutOfMemoryError as error:
+            if self._device.type == "cpu":
+                raise
+            self._fall_back_to_cpu(error)
+            features = self._encode(pixels, frame, progress)
+        return Embedding(features, frame, self.model_key, self.precision)
+
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> MaskPrediction:
+        """Predict one object; see :meth:`Segmenter.decode`.
+
+        Raises
+        ------
+        ValueError
+            For another model's embedding, logits of another frame, empty prompts, or prompts
+            outside the plane.
+        """
+        return self.decode_many(embedding, [prompts], multimask)[0]
+
+    def decode_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[MaskPrediction]:
+        """Predict many objects of one plane; see :meth:`Segmenter.decode_many`.
+
+        Objects are grouped by their number of tokens: padding would change results.
+        """
+        self._check_embedding(embedding)
+        low_res = self._low_res(embedding.frame)
+        groups: dict[tuple[int, bool, bool, bool], list[int]] = {}
+        for i, one in enumerate(prompts):
+            _check_prompts(one, embedding.frame, low_res)
+            wants = _wants_candidates(one) if multimask == "auto" else bool(multimask)
+            key = (len(one.points), one.box is not None, one.mask is not None, wants)
+            groups.setdefault(key, []).append(i)
+        features = self._features(embedding)
+        results: dict[int, MaskPrediction] = {}
+        for (_, _, _, wants), members in groups.items():
+            for start in range(0, len(members), _CHUNK):
+                chunk = members[start : start + _CHUNK]
+                chosen = [prompts[i] for i in chunk]
+                logits, scores = self._decode_batch(features, embedding.frame, chosen, wants)
+                for i, one_logits, one_scores in zip(chunk, logits, scores, strict=True):
+                    results[i] = MaskPrediction(one_logits, one_scores, embedding.frame)
+        return [results[i] for i in range(len(prompts))]
+
+    @torch.inference_mode()
+    def propose(self, embedding: Embedding) -> Proposals | None:
+        """Find objects with the dense head; see :meth:`Segmenter.propose`."""
+        self._check_embedding(embedding)
+        head = self._sam.dense_head
+        if head is None:
+            return None
+        maps = head(self._features(embedding)).sigmoid()[0].cpu().numpy()
+        frame, stride = embedding.frame, self.config.mask_stride
+        inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
+        foreground, distance = maps[0][inside], maps[1][inside]
+        score = ndimage.gaussian_filter(foreground * distance, 1.0)
+        peaks = peak_local_max(score, min_distance=2, threshold_abs=0.2, exclude_border=False)
+        xy = (peaks[:, ::-1] + 0.5) * stride - 0.5
+        points = np.clip(frame.to_plane(xy), frame.origin, np.add(frame.origin, frame.shape) - 1)
+        return Proposals(points, score[tuple(peaks.T)].astype(np.float32))
+
+    def prepare(
+        self,
+        embedding: Embedding,
+        prompts: Prompts | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Do nothing: an embedding of this segmenter is complete."""
+
+    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+        """Return True: an embedding of this segmenter is complete."""
+        return True
+
+    @torch.inference_mode()
+    def _encode(
+        self, pixels: NDArray[np.uint8], frame: Frame, progress: Progress | None
+    ) -> tuple[Tensor, ...]:
+        scaled = resize_pixels(pixels, frame.scaled)
+        x = torch.from_numpy(scaled).to(self._device).permute(2, 0, 1)[None].float()
+        x = self._sam.preprocess(x, frame.canvas).to(DTYPES[self.precision])
+        x = x.contiguous(memory_format=self._memory_format)
+        features: tuple[Tensor, ...] = self._sam.image_encoder(x, progress)
+        return features
+
+    @torch.inference_mode()
+    def _decode_batch(
+        self,
+        features: tuple[Tensor, ...],
+        frame: Frame,
+        prompts: Sequence[Prompts],
+        multimask: bool,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        points = labels = boxes = masks = None
+        if len(prompts[0].points):
+            points = self._tensor(np.stack([frame.to_model(p.points) for p in prompts]))
+            labels = torch.from_numpy(np.stack([p.point_labels for p in prompts]))
+            labels = labels.to(self._device)
+        if prompts[0].box is not None:
+            corners = np.array([p.box for p in prompts]).reshape(-1, 2, 2)
+            boxes = self._tensor(frame.to_model(corners).reshape(-1, 4))
+        if prompts[0].mask is not None:
+            low_res = self._low_res(frame)
+            masks = self._tensor(np.stack([_mask_logits(p, frame, low_res) for p in prompts]))
+            masks = masks[:, None]
+        logits, scores = self._sam.decode(features, points, labels, boxes, masks, multimask)
+        return logits.float().cpu().numpy(), scores.float().cpu().numpy()
+
+    def _features(self, embedding: Embedding) -> tuple[Tensor, ...]:
+        """Features as the decoder wants them, kept as long as the embedding is."""
+        derived = self._derived.get(embedding)
+        if derived is None:
+            derived = tuple(f.to(self._device, torch.float32) for f in embedding.features)
+            self._derived[embedding] = derived
+        return derived
+
+    def _low_res(self, frame: Frame) -> tuple[int, int]:
+        stride = self.config.mask_stride
+        return frame.canvas[0] // stride, frame.canvas[1] // stride
+
+    def _tensor(self, array: NDArray[np.floating]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+
+    def _check_embedding(self, embedding: Embedding) -> None:
+        if embedding.model_key != self.model_key:
+            raise ValueError(
+                f"expected an embedding of this model ({self.config.name}, {self.model_key[:8]}), "
+                f"got one of another ({embedding.model_key[:8]}); embed the plane again"
+            )
+
+    def _place(self) -> None:
+        own = self.config.resize == "own"
+        self._memory_format = torch.channels_last if own else torch.contiguous_format
+        self._sam.to(self._device)
+        self._sam.image_encoder.to(dtype=DTYPES[self.precision], memory_format=self._memory_format)  # type: ignore[call-overload]
+
+    def _fall_back_to_cpu(self, error: Exception) -> None:
+        warnings.warn(
+            f"the memory of {self.device} ran out ({error}); going on with the CPU. Close other "
+            "programs that use the GPU, or choose a smaller model",
+            DeviceWarning,
+            stacklevel=4,
+        )
+        self._device = torch.device("cpu")
+        self.precision = "float32"
+        self._sam.image_encoder.float()
+        self._place()
+        self._derived.clear()
+        torch.cuda.empty_cache()
+
+
+def model_key(sam: Sam) -> str:
+    """Hash a network's weights and configuration."""
+    digest = xxhash.xxh3_128(sam.config.renamed("").to_json().encode())
+    for name, tensor in sam.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def resize_pixels(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize `(h, w, 3)` grey values as SAM's reference does: bilinear, antialiased, in uint8."""
+    if pixels.shape[:2] == size:
+        return np.array(pixels)  # writable, as torch wants it
+    image = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.array(image)
+
+
+def _wants_candidates(prompts: Prompts) -> bool:
+    return len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
+
+
+def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> None:
+    if prompts.is_empty:
+        raise ValueError("expected a click, a box or a mask, got no prompts; add one first")
+    prompts.check(frame.plane_shape)
+    if prompts.mask is None or prompts.mask.dtype == bool:
+        return
+    foreign = prompts.mask_frame is not None and prompts.mask_frame != frame
+    if foreign or prompts.mask.shape != low_res:
+        raise ValueError(
+            f"expected mask logits of this embedding's frame, shape {low_res}, got shape "
+            f"{prompts.mask.shape} of {'another' if foreign else 'an unknown'} frame; carry "
+            "logits only between predictions on the same plane, or give a bool mask"
+        )
+
+
+def _mask_logits(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> NDArray[np.floating]:
+    mask = prompts.mask
+    assert mask is not None
+    if mask.dtype != bool:
+        return mask  # type: ignore[return-value]
+    return (2 * frame.reduce(mask, low_res) - 1) * _SURE  # type: ignore[arg-type]

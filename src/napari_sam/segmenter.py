@@ -1,0 +1,242 @@
+"""Planes to embeddings, prompts to masks: the protocol that every segmenter follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from napari_sam.geometry import Frame
+from napari_sam.image import Limits
+from napari_sam.model.config import SamConfig
+from napari_sam.prompts import Prompts
+
+Progress = Callable[[float], None]
+Multimask = bool | Literal["auto"]
+
+
+class Cancelled(Exception):
+    """Raised by a progress callback to stop an embedding between two blocks."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Embedding:
+    """What an image encoder made of a plane.
+
+    Parameters
+    ----------
+    features
+        Feature levels `(1, C, h, w)`, the image embedding first.
+    frame
+        How plane and model pixels correspond.
+    model_key
+        Hash of the weights and configuration that made it.
+    precision
+        Precision the encoder ran in.
+    """
+
+    features: tuple[Tensor, ...]
+    frame: Frame
+    model_key: str
+    precision: str
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the features in bytes."""
+        return sum(f.nbytes for f in self.features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskPrediction:
+    """Candidates for one object.
+
+    Parameters
+    ----------
+    logits
+        `(M, h, w)` float32 at low resolution; positive is foreground.
+    scores
+        `(M,)` predicted IoU of each candidate.
+    frame
+        Frame of the embedding that was decoded.
+    """
+
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    frame: Frame
+
+    @property
+    def best_index(self) -> int:
+        """Index of the candidate with the highest predicted IoU."""
+        return int(self.scores.argmax())
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Return all candidates at the plane's resolution, `(M, H, W)`."""
+        return np.stack([self.mask(i) for i in range(len(self.logits))])
+
+    def best(self) -> NDArray[np.bool_]:
+        """Return the candidate with the highest predicted IoU, `(H, W)`."""
+        return self.mask(self.best_index)
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """Return one candidate at the plane's resolution, `(H, W)`."""
+        region = self.region_mask(index)
+        if self.frame.is_whole:
+            return region
+        plane = np.zeros(self.frame.plane_shape, bool)
+        plane[self.frame.region] = region
+        return plane
+
+    def region_mask(self, index: int) -> NDArray[np.bool_]:
+        """Return one candidate within `frame.region` only, however large the plane."""
+        return self.region_logits(index) > 0
+
+    def region_logits(self, index: int) -> NDArray[np.float32]:
+        """Return the logits of one candidate, resampled to the pixels of `frame.region`."""
+        low = torch.from_numpy(self.logits[index : index + 1])
+        return self.frame.enlarge(low)[0].numpy()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposals:
+    """Where a dense head sees objects.
+
+    Parameters
+    ----------
+    points
+        `(N, 2)` as (row, column) in plane pixels.
+    scores
+        `(N,)` in 0-1, highest first.
+    """
+
+    points: NDArray[np.float64]
+    scores: NDArray[np.float32]
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Stateless promptable segmentation: every call says all it needs.
+
+    Caches, tiles and remote execution are wrappers with this same protocol.
+    """
+
+    @property
+    def config(self) -> SamConfig:
+        """Configuration of the network."""
+        ...
+
+    @property
+    def model_key(self) -> str:
+        """Hash of weights and configuration."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Device the network is on, such as ``"cpu"`` or ``"cuda:0"``."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Precision of the image encoder."""
+        ...
+
+    def embed(
+        self,
+        plane: ArrayLike,
+        contrast_limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        """Encode a plane `(H, W)` or `(H, W, 3)`; slow, once per plane.
+
+        `progress` gets the finished fraction between blocks and may raise :class:`Cancelled`.
+        """
+        ...
+
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> MaskPrediction:
+        """Predict one object from its prompts; fast.
+
+        ``"auto"`` gives three candidates for a single point and one mask otherwise.
+        """
+        ...
+
+    def decode_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[MaskPrediction]:
+        """Predict many objects of one plane in batches; equals :meth:`decode` one by one."""
+        ...
+
+    def propose(self, embedding: Embedding) -> Proposals | None:
+        """Find objects with the model's dense head; ``None`` where it has none."""
+        ...
+
+    def prepare(
+        self,
+        embedding: Embedding,
+        prompts: Prompts | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Run what the encoder still has to do before `prompts` (any, if None) can be decoded."""
+        ...
+
+    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+        """Whether decoding these prompts needs no run of the encoder."""
+        ...
+
+
+def replay(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    prompts: Prompts,
+    candidate: int | None = None,
+    earlier: Sequence[MaskPrediction] = (),
+) -> list[MaskPrediction]:
+    """Predict an object from its ordered prompts, carrying logits from step to step.
+
+    The first step decodes the box (or the mask prompt), or the first click where there is none;
+    each further step adds one click to the prompts and starts from the logits that the step
+    before chose.
+
+    Parameters
+    ----------
+    segmenter, embedding
+        What to decode with.
+    prompts
+        All prompts of the object on this plane, in the order they were given.
+    candidate
+        Candidate a user chose in the first step; by default the highest predicted IoU.
+    earlier
+        Predictions of leading steps whose prompts are unchanged: they are not decoded again.
+
+    Returns
+    -------
+    steps
+        One prediction per step; the last one is the object's.
+
+    Raises
+    ------
+    ValueError
+        If there are no prompts.
+    """
+    if prompts.is_empty:
+        raise ValueError("expected a click, a box or a mask, got no prompts; add one first")
+    headless = prompts.box is None and prompts.mask is None
+    first = 1 if headless else 0
+    steps = list(earlier[: len(prompts.points) - first + 1])
+    for step in range(len(steps), len(prompts.points) - first + 1):
+        current = prompts.first(first + step)
+        if step == 0:
+            current = current.with_logits(prompts.mask, prompts.mask_frame)
+        else:
+            before = steps[-1]
+            chosen = candidate if step == 1 and candidate is not None else before.best_index
+            current = current.with_logits(
+                before.logits[min(chosen, len(before.logits) - 1)], before.frame
+            )
+        steps.append(segmenter.decode(embedding, current))
+    return steps
