@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from napari_sam.model.architecture import CheckpointError, infer_config, some
 from napari_sam.model.config import SamConfig
@@ -99,21 +100,18 @@ def load_into_new(state: Mapping[str, Tensor], config: SamConfig, origin: str) -
         If a tensor is missing, superfluous, of another shape, or holds NaN or infinity.
     """
     try:
-        with torch.device("meta"):  # no time spent on initial values that are thrown away
+        with _WithoutInitialValues():
             sam = build(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"{origin}: no network fits its configuration ({error})") from error
     _compare(sam.state_dict(), state, config, origin)
     values = {name: value.to("cpu", torch.float32).contiguous() for name, value in state.items()}
-    if broken := [name for name, value in values.items() if not value.isfinite().all()]:
+    if broken := _not_finite(values):
         raise CheckpointError(
             f"{origin}: expected finite weights, got NaN or infinity in {some(broken)}; "
             "the training that wrote it failed, or half precision overflowed"
         )
     sam.load_state_dict(values, strict=True, assign=True)
-    for name, numbers in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):
-        sam.register_buffer(name, torch.tensor(numbers).view(3, 1, 1), persistent=False)
-    assert not any(value.is_meta for value in (*sam.parameters(), *sam.buffers()))
     return sam.eval()
 
 
@@ -139,7 +137,7 @@ def save(sam: Sam, path: str | Path, half: bool = True) -> None:
         raise ValueError(f"expected a path ending in .safetensors, got {path}")
     dtype = torch.float16 if half else torch.float32
     values = {k: v.detach().to("cpu", dtype).contiguous() for k, v in sam.state_dict().items()}
-    if broken := [name for name, value in values.items() if not value.isfinite().all()]:
+    if broken := _not_finite(values):
         raise ValueError(
             f"expected weights that are finite in {dtype}, got others in {some(broken)}; "
             "save with half=False, or take an earlier state of the training"
@@ -148,6 +146,34 @@ def save(sam: Sam, path: str | Path, half: bool = True) -> None:
     metadata = {"format": "pt", "config": sam.config.to_json()}
     safetensors.torch.save_file(values, part, metadata=metadata)
     os.replace(part, path)
+
+
+class _WithoutInitialValues(TorchFunctionMode):
+    """Leave out random initial values, which would only cost time before a checkpoint's come.
+
+    Building on the meta device avoids them too, but imports torch's compiler, for seconds.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        values = dict(kwargs or {})
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return values["tensor"] if "tensor" in values else args[0]
+        return func(*args, **values)
+
+
+def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors with NaN or infinity: either shows in the extremes, which are fast."""
+    return [
+        name
+        for name, value in values.items()
+        if value.numel() and not torch.stack(value.aminmax()).isfinite().all()
+    ]
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
