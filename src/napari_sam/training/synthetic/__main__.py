@@ -48,7 +48,7 @@ def main() -> None:
     """Write the sheet to the given path, in 256 colours to keep the file small."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--size", type=int, default=176)
+    parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--each", type=int, default=4)
     parser.add_argument("--columns", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

@@ -19,7 +19,7 @@ def neuropil(rng: np.random.Generator, size: int) -> Painted:
 
     Every profile is labelled, up to the middle of its membrane.
     """
-    radius = log_uniform(rng, 9, 45)
+    radius = log_uniform(rng, 10, 50)
     stretch = rng.uniform(1.8, 4.5)
     scene = tessellate(rng, size, radius, rng.uniform(0.4, 0.85), stretch, warp=0.5)
     membrane = wall_of(scene.labels, min(rng.uniform(0.9, 2.2), 0.12 * radius))

@@ -37,9 +37,9 @@ def expose(
 ) -> Field:
     """Add shot noise for ``photons`` counts at signal 1 and read noise (in signal units).
 
-    Counts are drawn exactly where they are few; above 30 their normal limit is used.
+    Counts are drawn exactly where they are few; above 15 their normal limit is used.
     """
-    if photons < 30:
+    if photons < 15:
         exposed = rng.poisson(np.maximum(signal, 0) * photons).astype(np.float32) / np.float32(
             photons
         )

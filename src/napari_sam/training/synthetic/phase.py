@@ -52,7 +52,7 @@ def _adherent(rng: np.random.Generator, size: int, radius: float) -> tuple[Scene
     crowding = rng.uniform(1.6, 3.0) if habit in ("round", "polygonal") else rng.uniform(1.8, 3.4)
     spacing = radius * crowding
     points = scatter(rng, size, spacing, jitter=0.45, margin=radius)
-    points = thin(rng, points, size, spacing * rng.uniform(0.8, 3), rng.uniform(0.35, 1.0))
+    points = thin(rng, points, size, spacing * rng.uniform(0.8, 3), rng.uniform(0.35, 1.0), 80)
     rounding = rng.uniform(0, 0.3) if rng.random() < 0.4 else 0.0
     rounded = []
     for y, x in points:

@@ -207,7 +207,7 @@ def thin(
     No more than ``most`` per 256 × 256 pixels are kept: beyond, small objects cost time and
     teach nothing new.
     """
-    kept = max(1, round(min(share * len(points), most * (size / 256) ** 2)))
+    kept = max(3, round(min(share * len(points), most * (size / 256) ** 2)))
     if kept >= len(points):
         return points
     density = smooth_noise(rng, size, scale)

@@ -9,7 +9,7 @@ import numpy as np
 from napari_sam.training.synthetic.fields import Field
 from napari_sam.training.synthetic.scene import Box, Scene
 
-_TURNS = 128
+_TURNS = 512
 _ANGLES = np.arange(_TURNS) * (2 * np.pi / _TURNS)
 # Cosines and sines of orders 2…6, weaker as they get finer, over one turn; negative angles
 # (-pi…0) index it from the end.
