@@ -1,0 +1,87 @@
+"""Segment Anything for microscopy, live in napari and headless.
+
+Everything public is loaded on first use, so that importing the package costs next to nothing:
+neither torch nor napari nor Qt is imported with it.
+
+Examples
+--------
+>>> from napari_sam import Prompts
+>>> Prompts(points=[(30, 40)], point_labels=[1]).points.tolist()
+[[30.0, 40.0]]
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.automask import ObjectMask, generate_masks, segment_all
+    from napari_sam.embedding_cache import CachedSegmenter
+    from napari_sam.loading import load_segmenter
+    from napari_sam.prompts import Prompts
+    from napari_sam.propagate import propagate
+    from napari_sam.segmenter import Embedding, MaskPrediction, Segmenter, replay
+
+__all__ = [
+    "CachedSegmenter",
+    "Embedding",
+    "MaskPrediction",
+    "ObjectMask",
+    "Prompts",
+    "Segmenter",
+    "__version__",
+    "generate_masks",
+    "load_segmenter",
+    "propagate",
+    "replay",
+    "segment_all",
+]
+
+_HOMES = {
+    "CachedSegmenter": "embedding_cache",
+    "Embedding": "segmenter",
+    "MaskPrediction": "segmenter",
+    "ObjectMask": "automask",
+    "Prompts": "prompts",
+    "Segmenter": "segmenter",
+    "generate_masks": "automask",
+    "load_segmenter": "loading",
+    "propagate": "propagate",
+    "replay": "segmenter",
+    "segment_all": "automask",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("napari-sam-live")
+    elif name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A package whose functions are not hidden by its modules of the same name.
+
+    The import system binds each imported module to its package, so that `napari_sam.propagate`
+    would be the module or the function depending on what was imported first.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
