@@ -6,8 +6,8 @@ import csv
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,9 @@ from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, read_planes
 from napari_sam.training.losses import dense_loss, dense_targets, mask_iou, mask_loss
+from napari_sam.training.protocol import validate, validation_planes
 
 log = logging.getLogger(__name__)
-
-Validate = Callable[[Sam], dict[str, float]]
 
 
 @dataclass(slots=True)
@@ -39,17 +38,16 @@ class TrainState:
     best: float = -1.0
 
 
-def train(
-    config: TrainConfig, validate: Validate | None = None, stop_after: float | None = None
-) -> Path:
+def train(config: TrainConfig, stop_after: float | None = None) -> Path:
     """Run or resume a training.
+
+    The averaged weights are validated by the click protocol now and then, and the best of them
+    are kept as `best.pt`.
 
     Parameters
     ----------
     config
         The run's settings. A checkpoint in its output folder is resumed.
-    validate
-        Measures the averaged weights; its ``"score"`` decides which ones are kept as best.
     stop_after
         Stop with a checkpoint after so many seconds.
 
@@ -64,22 +62,22 @@ def train(
     state = start(config)
     resume(state, output / "checkpoint.pt")
     log.info("training %s from iteration %d", config.model, state.iteration)
-    planes = read_planes(config.data, "train")
+    stream = CropStream(config, read_planes(config.data, "train"), state.iteration)
+    held_out = validation_planes(read_planes(config.data, "val"), config.validate_planes)
     began = time.perf_counter()
     encoder: nn.Module = state.model.image_encoder
     if config.compile:
         encoder = torch.compile(encoder)  # type: ignore[assignment]
-    for batch in _batches(config, CropStream(config, planes, state.iteration)):
+    for batch in _batches(config, stream):
         if state.iteration >= config.iterations:
             break
         figures = train_step(state, encoder, batch, config)
         done = state.iteration >= config.iterations
         late = stop_after is not None and time.perf_counter() - began > stop_after
-        if validate is not None and (done or state.iteration % config.validate_every == 0):
-            measured = validate(state.average)
-            figures |= measured
-            if measured["score"] > state.best:
-                state.best = measured["score"]
+        if done or state.iteration % config.validate_every == 0:
+            figures["score"] = validate(state.average, held_out)
+            if figures["score"] > state.best:
+                state.best = figures["score"]
                 _save(output / "best.pt", state.average.state_dict())
         if done or late or state.iteration % config.checkpoint_every == 0:
             checkpoint(state, output / "checkpoint.pt")
@@ -213,11 +211,6 @@ def resume(state: TrainState, path: Path) -> None:
     state.average.load_state_dict(content["average"])
     state.optimizer.load_state_dict(content["optimizer"])
     state.iteration, state.best = content["iteration"], content["best"]
-
-
-def describe(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings as plain values, for a checkpoint's metadata or a report."""
-    return asdict(config)
 
 
 def _batches(config: TrainConfig, stream: CropStream) -> Iterator[Batch]:
