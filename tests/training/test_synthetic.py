@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter
 from skimage.measure import label as connected_components
 
 from napari_sam.training.synthetic import KINDS, Sample, generate
@@ -116,6 +117,4 @@ def _edges(labels: np.ndarray) -> np.ndarray:
 
 
 def _smooth(grey: np.ndarray, width: int = 3) -> np.ndarray:
-    from scipy.ndimage import uniform_filter
-
     return uniform_filter(grey, width)
