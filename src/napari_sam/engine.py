@@ -1,0 +1,351 @@
+"""Threads without Qt: a lane for slow embeds and a lane for decodes that never waits for it.
+
+Work runs on two threads; what it returns comes home to *one* thread, the owner's, when that
+thread calls :meth:`Engine.drain` (or :meth:`Engine.wait`). `notify` is called on a worker
+thread whenever there is something to drain: a window posts itself an event there. So nothing
+above this module needs a lock, and nothing here knows what a window is.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any, Protocol
+
+from napari_sam.segmenter import Cancelled
+
+CLICK, DISPLAYED, BACKGROUND = 0, 1, 2
+"""Priorities of an embed: a click waits for it, it is on screen, it may be wanted later."""
+
+Report = Callable[[float], None]
+Task = Callable[[Report], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task: its value or its error (:class:`Cancelled` if it was cancelled)."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled."""
+        return isinstance(self.error, Cancelled)
+
+
+Done = Callable[[Outcome], None]
+
+
+class Executor(Protocol):
+    """Where a session's work runs. `done` and `progress` are called on the owner's thread."""
+
+    def embed(
+        self,
+        key: Hashable,
+        task: Task,
+        done: Done,
+        priority: int = DISPLAYED,
+        progress: Report | None = None,
+    ) -> None:
+        """Queue slow, cancellable work; a key that is already queued only rises in priority."""
+        ...
+
+    def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
+        """Queue fast work; it replaces waiting work of the same slot, whose `done` is dropped."""
+        ...
+
+    def cancel(self, key: Hashable | None = None) -> None:
+        """Cancel the embed of one key, or all embeds; each `done` gets a cancelled outcome."""
+        ...
+
+    def drain(self) -> None:
+        """Call what came home since the last time."""
+        ...
+
+    def wait(self, timeout: float | None = None, background: bool = False) -> bool:
+        """Drain until nothing is left to do; return whether that happened in `timeout` seconds."""
+        ...
+
+    def close(self) -> None:
+        """Cancel everything and end; later work is refused silently."""
+        ...
+
+
+@dataclass(slots=True)
+class _Embed:
+    key: Hashable
+    task: Task
+    done: Done
+    priority: int
+    serial: int
+    progress: Report | None
+    cancelled: bool = False
+    gives_way: bool = False
+    fraction: float = 0.0
+    posted: bool = False
+
+
+class Engine:
+    """Two worker threads: embeds one after the other by priority, and decodes, latest first.
+
+    Parameters
+    ----------
+    notify
+        Called on a worker thread after something was put up for :meth:`drain`.
+
+    Notes
+    -----
+    A running embed of priority :data:`BACKGROUND` gives way when anything more urgent is
+    queued: it stops at its next report and starts again later. Threads start with the first
+    work and are daemons: a task that never reports cannot hold up the interpreter's end.
+    """
+
+    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+        self._notify = notify or (lambda: None)
+        self._state = threading.Condition()
+        self._embeds: dict[Hashable, _Embed] = {}
+        self._running: _Embed | None = None
+        self._decodes: OrderedDict[Hashable, tuple[Callable[[], Any], Done]] = OrderedDict()
+        self._decoding = 0
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._serials = count()
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+
+    def embed(
+        self,
+        key: Hashable,
+        task: Task,
+        done: Done,
+        priority: int = DISPLAYED,
+        progress: Report | None = None,
+    ) -> None:
+        """Queue slow work; a key that is already queued or running only rises in priority.
+
+        Parameters
+        ----------
+        key
+            What the work is about.
+        task
+            Called on a worker thread with a function that takes the fraction done (0-1) and
+            raises :class:`Cancelled` when the work should stop.
+        done, progress
+            Called by :meth:`drain`.
+        priority
+            :data:`CLICK`, :data:`DISPLAYED` or :data:`BACKGROUND`; lowest first.
+        """
+        with self._state:
+            if self._closed:
+                return
+            running = self._running
+            if running and running.key == key and not running.cancelled:
+                running.priority = min(running.priority, priority)
+                running.gives_way = running.gives_way and running.priority >= BACKGROUND
+                return
+            if key in self._embeds:
+                waiting = self._embeds[key]
+                waiting.priority = min(waiting.priority, priority)
+            else:
+                serial = next(self._serials)
+                self._embeds[key] = _Embed(key, task, done, priority, serial, progress)
+            if running and running.priority >= BACKGROUND > priority:
+                running.gives_way = True
+            self._start("embed", self._run_embeds)
+            self._state.notify_all()
+
+    def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
+        """Queue fast work, replacing waiting work of the same slot; the newest slot goes first."""
+        with self._state:
+            if self._closed:
+                return
+            self._decodes.pop(slot, None)
+            self._decodes[slot] = (task, done)
+            self._start("decode", self._run_decodes)
+            self._state.notify_all()
+
+    def cancel(self, key: Hashable | None = None) -> None:
+        """Cancel the embed of `key`, or every embed; a running one stops at its next report."""
+        with self._state:
+            running = self._running
+            if running and key in (None, running.key):
+                running.cancelled = True
+            keys = list(self._embeds) if key is None else [key]
+            for job in [self._embeds.pop(k) for k in keys if k in self._embeds]:
+                self._deliver(job.done, Outcome(error=Cancelled("cancelled")))
+        self._notify()
+
+    def drain(self) -> None:
+        """Call what came home. Only the owner's thread may do this."""
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def wait(self, timeout: float | None = None, background: bool = False) -> bool:
+        """Drain until idle; embeds of :data:`BACKGROUND` priority count if `background`.
+
+        Returns
+        -------
+        idle
+            False if `timeout` (seconds) passed first.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self.drain()
+            with self._state:
+                if self._inbox:
+                    continue
+                if not self._busy(background):
+                    return True
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._state.wait(left)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Cancel everything, drop what is undelivered, give each thread `timeout` seconds."""
+        with self._state:
+            self._closed = True
+            self._embeds.clear()
+            self._decodes.clear()
+            self._inbox.clear()
+            if self._running:
+                self._running.cancelled = True
+            self._state.notify_all()
+        for thread in self._threads:
+            thread.join(timeout)
+
+    def _busy(self, background: bool) -> bool:
+        jobs = [*self._embeds.values(), *([self._running] if self._running else [])]
+        wanted = any(background or job.priority < BACKGROUND for job in jobs)
+        return wanted or bool(self._decodes) or bool(self._decoding)
+
+    def _start(self, name: str, target: Callable[[], None]) -> None:
+        if not any(thread.name == f"napari-sam {name}" for thread in self._threads):
+            thread = threading.Thread(target=target, name=f"napari-sam {name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _deliver(self, call: Callable[..., None], *arguments: Any) -> None:
+        if not self._closed:
+            self._inbox.append(lambda: call(*arguments))
+            self._state.notify_all()
+
+    def _run_embeds(self) -> None:
+        while True:
+            with self._state:
+                while not self._embeds and not self._closed:
+                    self._state.wait()
+                if self._closed:
+                    return
+                job = min(self._embeds.values(), key=lambda j: (j.priority, j.serial))
+                self._running = self._embeds.pop(job.key)
+            outcome = _attempt(partial(job.task, partial(self._report, job)))
+            with self._state:
+                self._running = None
+                if outcome.cancelled and job.gives_way and not job.cancelled:
+                    job.gives_way = False
+                    self._embeds.setdefault(job.key, job)
+                else:
+                    self._deliver(job.done, outcome)
+            del job, outcome  # an idle lane keeps no plane alive
+            self._notify()
+
+    def _report(self, job: _Embed, fraction: float) -> None:
+        if job.cancelled or job.gives_way:
+            raise Cancelled("cancelled")
+        if job.progress is None:
+            return
+        with self._state:
+            job.fraction = fraction
+            if job.posted:  # a fast reporter must not flood the owner
+                return
+            job.posted = True
+            self._deliver(self._tell, job)
+        self._notify()
+
+    @staticmethod
+    def _tell(job: _Embed) -> None:
+        job.posted = False
+        if job.progress is not None and not job.cancelled:
+            job.progress(job.fraction)
+
+    def _run_decodes(self) -> None:
+        while True:
+            with self._state:
+                while not self._decodes and not self._closed:
+                    self._state.wait()
+                if self._closed:
+                    return
+                slot, (task, done) = self._decodes.popitem()
+                self._decoding += 1
+            outcome = _attempt(task)
+            with self._state:
+                self._decoding -= 1
+                if slot not in self._decodes:
+                    self._deliver(done, outcome)
+                self._state.notify_all()
+            del task, done, outcome
+            self._notify()
+
+
+class SynchronousExecutor:
+    """The same surface without threads: work runs at once, in the caller's thread.
+
+    Work that is queued by a `done` runs after it, so that callbacks never nest.
+    """
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._draining = False
+
+    def embed(
+        self,
+        key: Hashable,
+        task: Task,
+        done: Done,
+        priority: int = DISPLAYED,
+        progress: Report | None = None,
+    ) -> None:
+        """Run slow work."""
+        report = progress or (lambda fraction: None)
+        self._work.put(lambda: done(_attempt(lambda: task(report))))
+        self.drain()
+
+    def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
+        """Run fast work."""
+        self._work.put(lambda: done(_attempt(task)))
+        self.drain()
+
+    def cancel(self, key: Hashable | None = None) -> None:
+        """Do nothing: nothing is ever waiting."""
+
+    def drain(self) -> None:
+        """Run what is queued, unless it is being run already."""
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while not self._work.empty():
+                self._work.get()()
+        finally:
+            self._draining = False
+
+    def wait(self, timeout: float | None = None, background: bool = False) -> bool:
+        """Return True: nothing is ever waiting."""
+        return True
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _attempt(task: Callable[[], Any]) -> Outcome:
+    try:
+        return Outcome(value=task())
+    except Exception as error:  # noqa: BLE001 - it travels to the owner, who reports it
+        return Outcome(error=error)

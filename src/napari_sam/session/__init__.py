@@ -1,0 +1,26 @@
+"""The state of one interactive segmentation: prompts, embeddings and masks of one image.
+
+Everything that can change is here; windows only show it and turn a user's edits into commands.
+"""
+
+from napari_sam.session.embeddings import PlaneState
+from napari_sam.session.interactive import Session
+from napari_sam.session.patches import Edit, Patch
+from napari_sam.session.planes import ArraySource, Channel, Plane, PlaneSource, plane_axes
+from napari_sam.session.prompt_book import BoxPrompt, Click, ObjectPlane, PromptBook
+
+__all__ = [
+    "ArraySource",
+    "BoxPrompt",
+    "Channel",
+    "Click",
+    "Edit",
+    "ObjectPlane",
+    "Patch",
+    "Plane",
+    "PlaneSource",
+    "PlaneState",
+    "PromptBook",
+    "Session",
+    "plane_axes",
+]

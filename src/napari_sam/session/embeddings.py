@@ -1,0 +1,205 @@
+"""The embeddings of a session's planes: made in the background, kept while memory allows."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_sam.engine import BACKGROUND, DISPLAYED, Executor, Outcome, Report
+from napari_sam.image import Limits, robust_limits
+from napari_sam.segmenter import Embedding, Segmenter
+from napari_sam.session.planes import Plane, PlaneSource
+
+PlaneState = Literal["none", "queued", "ready", "failed"]
+
+_Key = tuple[Plane, Hashable, str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    embedding: Embedding
+    seconds: float
+    not_finite: int
+
+
+class Embeddings:
+    """Embeddings by plane: asks the executor for missing ones and forgets the oldest.
+
+    Parameters
+    ----------
+    executor
+        Where planes are embedded.
+    max_bytes
+        Memory the embeddings may take; the plane used last always stays.
+
+    Attributes
+    ----------
+    changed
+        A plane's state, or the fraction of the running one, changed.
+    arrived
+        A plane was embedded.
+    failed
+        A plane could not be embedded: (plane, error).
+    not_finite
+        A plane holds NaN or infinite pixels: (plane, how many).
+    """
+
+    changed = Signal()
+    arrived = Signal(object)
+    failed = Signal(object, object)
+    not_finite = Signal(object, int)
+
+    def __init__(self, executor: Executor, max_bytes: int) -> None:
+        self._executor = executor
+        self._max_bytes = max_bytes
+        self._store: OrderedDict[_Key, Embedding] = OrderedDict()
+        self._requested: set[_Key] = set()
+        self._failed: set[_Key] = set()
+        self._segmenter: Segmenter | None = None
+        self._source: PlaneSource | None = None
+        self.fraction: float | None = None
+        self.seconds: float | None = None
+
+    def use(self, segmenter: Segmenter | None, source: PlaneSource) -> None:
+        """Embed with this segmenter from this source from now on; what is queued is dropped."""
+        self.cancel()
+        self._segmenter, self._source = segmenter, source
+        self._failed.clear()
+        self.changed.emit()
+
+    def get(self, plane: Plane) -> Embedding | None:
+        """Return the embedding of a plane, or None if it is not made (or no longer kept)."""
+        key = self._key(plane)
+        if key not in self._store:
+            return None
+        self._store.move_to_end(key)
+        return self._store[key]
+
+    def state(self, plane: Plane) -> PlaneState:
+        """Whether a plane is embedded, queued (or running), failed, or none of these."""
+        key = self._key(plane)
+        if key in self._store:
+            return "ready"
+        if key in self._requested:
+            return "queued"
+        return "failed" if key in self._failed else "none"
+
+    def request(self, plane: Plane, priority: int = DISPLAYED) -> None:
+        """Have a plane embedded, unless it is; of an outstanding one raise the priority."""
+        segmenter, source, key = self._segmenter, self._source, self._key(plane)
+        if segmenter is None or source is None or key in self._store:
+            return
+        new = key not in self._requested
+        self._requested.add(key)
+        self._failed.discard(key)
+        self._executor.embed(
+            self._name(key),
+            partial(_embed, segmenter, source, plane),
+            partial(self._done, key),
+            priority,
+            partial(self._progress, key),
+        )
+        if new:
+            self.changed.emit()
+
+    def only(self, planes: Iterable[Plane]) -> None:
+        """Drop what is queued or running for any other plane."""
+        keep = {self._key(plane) for plane in planes}
+        self._drop(self._requested - keep)
+
+    def prefetch(self, planes: Iterable[Plane]) -> None:
+        """Have planes embedded when nothing else is to do."""
+        for plane in planes:
+            if self.state(plane) == "none":
+                self.request(plane, BACKGROUND)
+
+    def cancel(self) -> None:
+        """Drop everything that is queued or running."""
+        self._drop(set(self._requested))
+
+    def clear(self) -> None:
+        """Forget every embedding, to free memory."""
+        self.cancel()
+        self._store.clear()
+        self.changed.emit()
+
+    def _drop(self, keys: set[_Key]) -> None:
+        if not keys:
+            return
+        self._requested -= keys
+        self.fraction = None
+        for key in keys:
+            self._executor.cancel(self._name(key))
+        self.changed.emit()
+
+    def _key(self, plane: Plane) -> _Key:
+        stamp = self._source.stamp if self._source else None
+        model = self._segmenter
+        return plane, stamp, model.model_key if model else "", model.precision if model else ""
+
+    def _name(self, key: _Key) -> Hashable:
+        return "embed", id(self), key
+
+    def _progress(self, key: _Key, fraction: float) -> None:
+        if key in self._requested:
+            self.fraction = fraction
+            self.changed.emit()
+
+    def _done(self, key: _Key, outcome: Outcome) -> None:
+        if outcome.cancelled:  # whoever cancelled it has noted so
+            return
+        wanted = key in self._requested
+        self._requested.discard(key)
+        self.fraction = None
+        plane = key[0]
+        if outcome.error is not None:
+            if wanted:
+                self._failed.add(key)
+                self.failed.emit(plane, outcome.error)
+                self.changed.emit()
+            return
+        made: _Made = outcome.value
+        self._keep(key, made.embedding)
+        self.seconds = made.seconds
+        if made.not_finite:
+            self.not_finite.emit(plane, made.not_finite)
+        if key == self._key(plane):
+            self.arrived.emit(plane)
+            self.changed.emit()
+
+    def _keep(self, key: _Key, embedding: Embedding) -> None:
+        self._store[key] = embedding
+        while len(self._store) > 1 and self._size() > self._max_bytes:
+            self._store.popitem(last=False)
+
+    def _size(self) -> int:
+        return sum(embedding.nbytes for embedding in self._store.values())
+
+
+def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Report) -> _Made:
+    report(0.0)
+    pixels, limits = source.read(plane)
+    pixels, not_finite = _finite(pixels, limits)
+    start = time.perf_counter()
+    embedding = segmenter.embed(pixels, limits, report)
+    return _Made(embedding, time.perf_counter() - start, not_finite)
+
+
+def _finite(pixels: NDArray[Any], limits: Limits | None) -> tuple[NDArray[Any], int]:
+    """Replace NaN and infinity by the low limit here, where they can be counted for a notice."""
+    if pixels.dtype.kind != "f":
+        return pixels, 0
+    bad = ~np.isfinite(pixels)
+    count = int(np.count_nonzero(bad))
+    if not count:
+        return pixels, 0
+    low = limits[0] if limits else robust_limits(pixels)[0]
+    return np.where(bad, pixels.dtype.type(low), pixels), count

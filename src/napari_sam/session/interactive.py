@@ -1,0 +1,456 @@
+"""An interactive segmentation: prompts go in, masks come out, live."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_sam.engine import CLICK, DISPLAYED, Executor, Outcome, SynchronousExecutor
+from napari_sam.prompts import Box
+from napari_sam.segmenter import Segmenter
+from napari_sam.session.answers import Answer, Chain, answer
+from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.patches import Edit, Patch, Region, Written
+from napari_sam.session.planes import Plane, PlaneSource
+from napari_sam.session.prompt_book import ObjectPlane, PromptBook
+
+_CHAINS = 64  # objects whose steps are kept, so that one more click is one decode
+
+
+class Session:
+    """Objects and their prompts on the planes of one image, and the masks that follow from them.
+
+    Every method returns at once; with threads behind `executor`, masks arrive later, announced
+    by :attr:`mask_changed`, or awaited with :meth:`wait`. Only one thread may use a session.
+
+    Parameters
+    ----------
+    segmenter
+        Predicts; None while a model is still loading (clicks are kept and answered later).
+    source
+        The image.
+    executor
+        Where embeds and decodes run; by default at once, in the caller's thread.
+    max_bytes
+        Memory for embeddings.
+    prefetch
+        How many neighbours of the plane shown are embedded ahead, in each direction.
+
+    Attributes
+    ----------
+    prompts_changed
+        :attr:`prompts` was replaced.
+    object_changed
+        Another object is current.
+    mask_changed
+        There is another mask, or none any more: (object, plane).
+    activity_changed
+        Embeddings were started, finished or dropped.
+    failed
+        Something asked for could not be done: the error.
+    noticed
+        Something a user should know once: a sentence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_sam import load_segmenter
+    >>> from napari_sam.session import ArraySource, Session
+    >>> session = Session(load_segmenter("nano"), ArraySource(np.zeros((4, 64, 64))))
+    >>> click = session.add_point(2, (30, 40))
+    >>> session.mask(1, 2).shape
+    (64, 64)
+    """
+
+    prompts_changed = Signal()
+    object_changed = Signal(int)
+    mask_changed = Signal(int, object)
+    activity_changed = Signal()
+    failed = Signal(object)
+    noticed = Signal(str)
+
+    def __init__(
+        self,
+        segmenter: Segmenter | None,
+        source: PlaneSource,
+        executor: Executor | None = None,
+        max_bytes: int = 2 << 30,
+        prefetch: int = 0,
+    ) -> None:
+        self._executor = executor or SynchronousExecutor()
+        self._segmenter = segmenter
+        self._source = source
+        self._prefetch = prefetch
+        self._prompts = PromptBook()
+        self._object_id = 1
+        self._reserved = 0
+        self._shown: Plane | None = None
+        self._waiting: dict[ObjectPlane, None] = {}  # in the order they were asked for
+        self._revisions: Counter[ObjectPlane] = Counter()
+        self._candidates: dict[ObjectPlane, int] = {}
+        self._results: dict[ObjectPlane, Answer] = {}
+        self._chains: OrderedDict[ObjectPlane, Chain] = OrderedDict()
+        self._written: dict[ObjectPlane, Written] = {}
+        self._told_not_finite = False
+        self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
+        self.overwrite = False
+        self.embeddings = Embeddings(self._executor, max_bytes)
+        self.embeddings.arrived.connect(self._embedded)
+        self.embeddings.failed.connect(self._embed_failed)
+        self.embeddings.not_finite.connect(self._notice_not_finite)
+        self.embeddings.changed.connect(self.activity_changed.emit)
+        self.embeddings.use(segmenter, source)
+
+    # What it works with
+
+    @property
+    def segmenter(self) -> Segmenter | None:
+        """What predicts. Another one applies to later prompts; finished masks stay."""
+        return self._segmenter
+
+    @segmenter.setter
+    def segmenter(self, segmenter: Segmenter | None) -> None:
+        self._segmenter = segmenter
+        self._restart()
+
+    @property
+    def source(self) -> PlaneSource:
+        """The image. Another one must have its shape; finished masks stay."""
+        return self._source
+
+    @source.setter
+    def source(self, source: PlaneSource) -> None:
+        if source.shape != self._source.shape:
+            raise ValueError(
+                f"expected an image of shape {self._source.shape}, got {source.shape}; "
+                "start a new session for it"
+            )
+        self._source = source
+        self._told_not_finite = False
+        self._restart()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether clicks wait for a model or an embedding."""
+        return bool(self._waiting)
+
+    # Prompts
+
+    @property
+    def prompts(self) -> PromptBook:
+        """All prompts. Assign another book to change many at once."""
+        return self._prompts
+
+    @prompts.setter
+    def prompts(self, book: PromptBook) -> None:
+        changed = _changed(self._prompts, book)
+        for key in changed:
+            book.prompts_of(key).check(self._source.plane_shape(key[1]))
+        self._prompts = book
+        self.prompts_changed.emit()
+        for key in changed:
+            if not len(book.prompts_of(key).points):
+                self._candidates.pop(key, None)
+            self._predict(key)
+
+    def add_point(
+        self,
+        plane: object,
+        point: Sequence[float],
+        label: int = 1,
+        object_id: int | None = None,
+    ) -> int:
+        """Add a click.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, such as ``4`` or ``(t, z)``; ``()`` in a 2-D image.
+        point
+            (row, column) in pixels of the plane.
+        label
+            1 if the point belongs to the object, 0 if not.
+        object_id
+            The object; the current one by default.
+
+        Returns
+        -------
+        id
+            For :meth:`move_point`, :meth:`remove_point` and :meth:`flip_point`.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, the point lies outside it or is not finite.
+        """
+        row, column = point
+        key = self._key(object_id, plane)
+        click_id = self._prompts.next_id
+        self.prompts = self._prompts.with_click(key, (float(row), float(column)), int(label))
+        return click_id
+
+    def move_point(self, click_id: int, point: Sequence[float]) -> None:
+        """Move a click within its plane; its object is predicted again."""
+        row, column = point
+        click = replace(self._prompts.click(click_id), point=(float(row), float(column)))
+        self.prompts = self._prompts.with_changed(click)
+
+    def flip_point(self, click_id: int) -> None:
+        """Make a positive click negative, or the other way round."""
+        click = self._prompts.click(click_id)
+        self.prompts = self._prompts.with_changed(replace(click, label=1 - click.label))
+
+    def remove_point(self, click_id: int) -> None:
+        """Remove a click; its object is predicted again from the others."""
+        self._prompts.click(click_id)
+        self.prompts = self._prompts.without([click_id])
+
+    def set_box(self, plane: object, box: Box | None, object_id: int | None = None) -> None:
+        """Give an object a box (row 0, column 0, row 1, column 1) on a plane, or take it away."""
+        self.prompts = self._prompts.with_box(self._key(object_id, plane), box)
+
+    def clear(self, plane: object, object_id: int | None = None) -> None:
+        """Remove every prompt of an object on a plane, and with them its predicted pixels."""
+        key = self._key(object_id, plane)
+        self.prompts = self._prompts.without(self._prompts.ids_of(key))
+
+    # Objects
+
+    @property
+    def object_id(self) -> int:
+        """The current object, which new prompts speak of; also its label."""
+        return self._object_id
+
+    @object_id.setter
+    def object_id(self, object_id: int) -> None:
+        if object_id < 1:
+            raise ValueError(f"expected an object number from 1 on, got {object_id}")
+        if object_id != self._object_id:
+            self._object_id = int(object_id)
+            self.object_changed.emit(self._object_id)
+
+    def new_object(self) -> int:
+        """Make an object current that has no prompts and no label yet; return its number."""
+        self.object_id = max(0, self._reserved, *self._prompts.object_ids) + 1
+        return self._object_id
+
+    def reserve(self, highest_label: int) -> None:
+        """Keep new objects above the labels that a picked labels layer holds already."""
+        self._reserved = max(self._reserved, int(highest_label))
+        if self._object_id <= self._reserved and self._object_id not in self._prompts.object_ids:
+            self.new_object()
+
+    # Masks
+
+    def mask(self, object_id: int, plane: object) -> NDArray[np.bool_]:
+        """Return the mask of an object on a plane, `(H, W)`; empty where it has no prompts."""
+        key = self._key(object_id, plane)
+        mask = np.zeros(self._source.plane_shape(key[1]), bool)
+        if key in self._results:
+            patch = self._results[key].patch
+            mask[patch.region] = patch.pixels
+        return mask
+
+    def scores(self, object_id: int, plane: object) -> tuple[float, ...]:
+        """Return the predicted IoU of each candidate of an object on a plane."""
+        result = self._results.get(self._key(object_id, plane))
+        return result.scores if result else ()
+
+    def candidate(self, object_id: int, plane: object) -> int:
+        """Return which candidate is the mask; 0 where there is none."""
+        result = self._results.get(self._key(object_id, plane))
+        return result.chosen if result else 0
+
+    def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
+        """Take another candidate of the first click as the mask; later clicks build on it."""
+        key = self._key(object_id, plane)
+        count = len(self.scores(*key))
+        if not 0 <= index < count:
+            raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
+        self._candidates[key] = index
+        self._predict(key)
+
+    def merge(self, object_id: int, plane: object, read: Callable[[Region], NDArray[Any]]) -> Edit:
+        """Decide what the current mask changes in labels, and count it as written.
+
+        Pixels that are painted or belong to other labels are never erased, and occupied ones
+        stay unless :attr:`overwrite` is on.
+
+        Parameters
+        ----------
+        read
+            Returns the labels of a region of the plane.
+        """
+        key = self._key(object_id, plane)
+        result = self._results.get(key)
+        written = self._written.setdefault(key, Written())
+        return written.merge(result.patch if result else Patch(), object_id, read, self.overwrite)
+
+    def forget_written(self) -> None:
+        """Start with other labels: nothing in them was written by this session."""
+        self._written.clear()
+
+    def note_painting(self) -> None:
+        """Somebody painted in the labels: pixels like those of an undone write are theirs now."""
+        for written in self._written.values():
+            written.keep_last()
+
+    # Running
+
+    @property
+    def shown(self) -> Plane | None:
+        """The plane on screen."""
+        return self._shown
+
+    def show(self, plane: object) -> None:
+        """Say which plane is on screen: it is embedded first, then its neighbours."""
+        plane = self._source.plane_of(plane)
+        self._scroll = _step(self._shown, plane) or self._scroll
+        self._shown = plane
+        wanted = {key[1] for key in self._waiting}
+        self.embeddings.only([plane, *wanted, *self._neighbours()])
+        if self.embeddings.state(plane) == "ready":
+            self.embeddings.prefetch(self._neighbours())
+        else:
+            self.embeddings.request(plane, DISPLAYED)
+
+    def cancel(self) -> None:
+        """Stop embedding. Clicks that waited for it are answered when it is asked for again."""
+        self.embeddings.cancel()
+        for key in self._waiting:
+            self._executor.cancel(self._tiles(key))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every prompt is answered and the plane shown is embedded.
+
+        Returns
+        -------
+        finished
+            False if `timeout` (seconds) passed first.
+        """
+        return self._executor.wait(timeout)
+
+    def _key(self, object_id: int | None, plane: object) -> ObjectPlane:
+        return self._object_id if object_id is None else object_id, self._source.plane_of(plane)
+
+    def _restart(self) -> None:
+        self._chains.clear()
+        self.embeddings.use(self._segmenter, self._source)
+        for key in list(self._waiting):
+            self._predict(key)
+        if self._shown is not None:
+            self.show(self._shown)
+
+    def _predict(self, key: ObjectPlane) -> None:
+        """Answer an object's prompts on a plane: embed, prepare and decode, as far as missing."""
+        self._revisions[key] += 1
+        self._waiting.pop(key, None)
+        prompts = self._prompts.prompts_of(key)
+        if prompts.is_empty:
+            self._chains.pop(key, None)
+            if self._results.pop(key, None) is not None:
+                self.mask_changed.emit(*key)
+            return
+        embedding = self.embeddings.get(key[1])
+        if self._segmenter is None or embedding is None:
+            self._waiting[key] = None
+            self.embeddings.request(key[1], CLICK)
+        elif not self._segmenter.is_ready(embedding, prompts):
+            self._waiting[key] = None
+            self._executor.embed(
+                self._tiles(key),
+                partial(self._segmenter.prepare, embedding, prompts),
+                partial(self._prepared, key, self._revisions[key]),
+                CLICK,
+            )
+            self.activity_changed.emit()
+        else:
+            candidate = self._candidates.get(key)
+            chain = self._chains.get(key)
+            self._executor.decode(
+                (id(self), key),
+                partial(answer, self._segmenter, embedding, prompts, candidate, chain),
+                partial(self._decoded, key, self._revisions[key]),
+            )
+
+    def _tiles(self, key: ObjectPlane) -> tuple[object, ...]:
+        return "tiles", id(self), key, self._revisions[key]
+
+    def _embedded(self, plane: Plane) -> None:
+        for key in [key for key in self._waiting if key[1] == plane]:
+            self._predict(key)
+        if plane == self._shown:
+            self.embeddings.prefetch(self._neighbours())
+
+    def _embed_failed(self, plane: Plane, error: Exception) -> None:
+        for key in [key for key in self._waiting if key[1] == plane]:
+            del self._waiting[key]
+        self.failed.emit(error)
+
+    def _notice_not_finite(self, plane: Plane, count: int) -> None:
+        if not self._told_not_finite:
+            self._told_not_finite = True
+            self.noticed.emit(
+                f"{count} pixels of this plane are NaN or infinite: the model sees them as the "
+                "low contrast limit"
+            )
+
+    def _prepared(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
+        if outcome.cancelled or revision != self._revisions[key]:
+            return
+        self._waiting.pop(key, None)
+        if outcome.error is not None:
+            self.failed.emit(outcome.error)
+        else:
+            self._predict(key)
+        self.activity_changed.emit()
+
+    def _decoded(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
+        if revision != self._revisions[key]:
+            return
+        if outcome.error is not None:
+            self.failed.emit(outcome.error)
+            return
+        self._results[key], self._chains[key] = outcome.value
+        self._chains.move_to_end(key)
+        while len(self._chains) > _CHAINS:
+            self._chains.popitem(last=False)
+        self.mask_changed.emit(*key)
+
+    def _neighbours(self) -> list[Plane]:
+        """Planes to embed ahead: along the axis that was scrolled last, forward first."""
+        plane, source = self._shown, self._source
+        free = [axis for axis, i in enumerate(plane or ()) if i is not None]
+        if plane is None or not free:
+            return []
+        axis, forward = self._scroll or (free[-1], 1)
+        steps = [step * sign for step in range(1, self._prefetch + 1) for sign in (1, -1)]
+        at = [(plane[axis] or 0) + step * forward for step in steps]
+        return [
+            source.plane_of((*plane[:axis], i, *plane[axis + 1 :]))
+            for i in at
+            if 0 <= i < source.shape[axis]
+        ]
+
+
+def _changed(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:
+    """Which masks another book changes: objects on planes whose ordered prompts differ."""
+    old, new = before.by_key(), after.by_key()
+    return [key for key in {**old, **new} if old.get(key) != new.get(key)]
+
+
+def _step(before: Plane | None, after: Plane) -> tuple[int, int] | None:
+    """Axis and sign of a scroll along one axis, or None for any other change."""
+    moved = [
+        (axis, 1 if b > a else -1)
+        for axis, (a, b) in enumerate(zip(before or (), after, strict=False))
+        if a is not None and b is not None and a != b
+    ]
+    return moved[0] if len(moved) == 1 else None

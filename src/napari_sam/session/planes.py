@@ -1,0 +1,216 @@
+"""What a session reads: the planes of an n-D image, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.image import normalise, robust_limits
+
+Plane = tuple[int | None, ...]
+"""A plane of an n-D image: for every axis its index, or None for the two that it spans.
+
+An axis whose positions are the model's colours has index 0: all of them belong to the plane.
+"""
+
+Limits = tuple[float, float]
+
+_SAMPLED = 8  # planes that one pair of contrast limits is found from
+
+
+class PlaneSource(Protocol):
+    """Where planes come from. Frozen: a changed image is another source."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis, without the samples of RGB."""
+        ...
+
+    @property
+    def stamp(self) -> Hashable:
+        """What the pixels of a plane depend on; embeddings of another stamp are not used."""
+        ...
+
+    def plane_of(self, index: object = ()) -> Plane:
+        """Complete a plane from the indices of the axes it doesn't span."""
+        ...
+
+    def plane_shape(self, plane: Plane) -> tuple[int, int]:
+        """(H, W) of a plane."""
+        ...
+
+    def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
+        """Read the pixels `(H, W)` or `(H, W, 3 or 4)` and their contrast limits. May be slow."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """One of the model's colours: an array of the source's shape, or one index of its channels.
+
+    Parameters
+    ----------
+    data
+        Array-like of the source's shape.
+    index
+        Position on the source's channel axis; of no meaning where the source has none.
+    contrast_limits
+        Limits to stretch by; None finds one robust pair for the whole channel.
+    """
+
+    data: Any
+    index: int = 0
+    contrast_limits: Limits | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Planes of one array (NumPy, dask, zarr, anything that slices like one).
+
+    Parameters
+    ----------
+    data
+        Array; with `rgb`, its last axis holds 3 or 4 samples.
+    displayed
+        The two axes that a plane spans; the last two by default.
+    contrast_limits
+        Pair given to the model; None finds one robust pair for all planes, except for RGB, which
+        the model takes as it is.
+    channel_axis
+        Axis whose positions are the model's colours instead of planes of their own.
+    channels
+        What becomes red, green and blue (None stays black); all None shows `data` itself.
+    revision
+        Raise it when the array's content changes.
+    """
+
+    data: Any
+    rgb: bool = False
+    displayed: tuple[int, int] | None = None
+    contrast_limits: Limits | None = None
+    channel_axis: int | None = None
+    channels: tuple[Channel | None, Channel | None, Channel | None] | None = None
+    revision: int = 0
+    _found: dict[int, Limits] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in np.shape(self.data))
+        if len(shape) - self.rgb < 2:
+            raise ValueError(
+                f"expected an image of at least 2 axes, got shape {shape}; "
+                "add an axis or open the file as an image"
+            )
+        if self.rgb and shape[-1] not in (3, 4):
+            raise ValueError(
+                f"expected 3 or 4 samples in the last axis of an RGB image, got shape {shape}; "
+                "open it with rgb=False and choose channels"
+            )
+        if 0 in shape:
+            raise ValueError(f"expected an image with pixels, got shape {shape}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis, without the samples of RGB."""
+        shape = tuple(int(n) for n in np.shape(self.data))
+        return shape[:-1] if self.rgb else shape
+
+    @property
+    def spanned(self) -> tuple[int, int]:
+        """The two axes of a plane, in ascending order: its rows and columns."""
+        first, second = self.displayed or (len(self.shape) - 2, len(self.shape) - 1)
+        return min(first, second), max(first, second)
+
+    @property
+    def stamp(self) -> Hashable:
+        """What the pixels of a plane depend on."""
+        channels = self.channels and tuple(
+            c and (id(c.data), c.index, c.contrast_limits) for c in self.channels
+        )
+        return id(self.data), self.revision, self.contrast_limits, self.channel_axis, channels
+
+    def plane_of(self, index: object = ()) -> Plane:
+        """Complete a plane from indices.
+
+        Parameters
+        ----------
+        index
+            A complete plane, an int, or the indices of the axes that a plane doesn't span, in
+            the array's order.
+
+        Raises
+        ------
+        ValueError
+            If their number doesn't fit or one lies outside.
+        """
+        given = tuple(index) if isinstance(index, Sequence) else (index,)
+        free = self._free_axes()
+        if len(given) == len(free):
+            at = dict(zip(free, given, strict=True)) | dict.fromkeys(self.spanned)
+            plane = tuple(at.get(axis, 0) for axis in range(len(self.shape)))
+        elif len(given) == len(self.shape) and given.count(None) == 2:
+            plane = tuple(0 if axis == self.channel_axis else i for axis, i in enumerate(given))
+        else:
+            raise ValueError(
+                f"expected {len(free)} indices, of axes {free} of an image of shape "
+                f"{self.shape}, got {given}"
+            )
+        plane = tuple(None if i is None else int(i) for i in plane)
+        for axis, (i, n) in enumerate(zip(plane, self.shape, strict=True)):
+            if i is not None and not 0 <= i < n:
+                raise ValueError(
+                    f"expected an index from 0 to {n - 1} on axis {axis} of an image of shape "
+                    f"{self.shape}, got {i}"
+                )
+        return plane
+
+    def plane_shape(self, plane: Plane) -> tuple[int, int]:
+        """(H, W) of a plane."""
+        rows, columns = plane_axes(plane)
+        return self.shape[rows], self.shape[columns]
+
+    def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
+        """Read the pixels of a plane and their contrast limits; nothing else is read."""
+        if self.channels is None or not any(self.channels):
+            limits = self.contrast_limits
+            if limits is None and not self.rgb:
+                limits = self._limits(-1, Channel(self.data))
+            return self._pixels(Channel(self.data), plane), limits
+        image = np.zeros((*self.plane_shape(plane), 3), np.uint8)
+        for colour, channel in enumerate(self.channels):
+            if channel is not None:
+                limits = channel.contrast_limits or self._limits(colour, channel)
+                image[..., colour] = normalise(self._pixels(channel, plane), limits)[..., 0]
+        return image, None
+
+    def _pixels(self, channel: Channel, plane: Plane) -> NDArray[Any]:
+        at = tuple(
+            channel.index if axis == self.channel_axis else slice(None) if i is None else i
+            for axis, i in enumerate(plane)
+        )
+        return np.asarray(channel.data[at])
+
+    def _limits(self, colour: int, channel: Channel) -> Limits:
+        if colour not in self._found:
+            free = self._free_axes()
+            lengths = tuple(self.shape[axis] for axis in free)
+            count = int(np.prod(lengths))
+            picked = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int))
+            indices = [np.unravel_index(i, lengths) if free else () for i in picked]
+            planes = (self.plane_of([int(i) for i in index]) for index in indices)
+            pairs = np.array([robust_limits(self._pixels(channel, plane)) for plane in planes])
+            self._found[colour] = float(pairs[:, 0].min()), float(pairs[:, 1].max())
+        return self._found[colour]
+
+    def _free_axes(self) -> tuple[int, ...]:
+        spanned = {*self.spanned, self.channel_axis}
+        return tuple(axis for axis in range(len(self.shape)) if axis not in spanned)
+
+
+def plane_axes(plane: Plane) -> tuple[int, int]:
+    """Return the axes that are a plane's rows and columns."""
+    rows, columns = (axis for axis, i in enumerate(plane) if i is None)
+    return rows, columns

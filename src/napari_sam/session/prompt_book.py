@@ -1,0 +1,141 @@
+"""Every prompt of a session: which object it speaks of, on which plane, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from napari_sam.prompts import Box, Prompts
+from napari_sam.session.planes import Plane
+
+ObjectPlane = tuple[int, Plane]
+"""What one mask belongs to: an object on a plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A click: `point` (row, column) in pixels of the plane; `label` 1 inside, 0 outside."""
+
+    id: int
+    object_id: int
+    plane: Plane
+    point: tuple[float, float]
+    label: int
+
+    @property
+    def key(self) -> ObjectPlane:
+        """What it speaks of."""
+        return self.object_id, self.plane
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrompt:
+    """A box (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive."""
+
+    id: int
+    object_id: int
+    plane: Plane
+    box: Box
+
+    @property
+    def key(self) -> ObjectPlane:
+        """What it speaks of."""
+        return self.object_id, self.plane
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBook:
+    """All prompts, in the order they were given. A change returns another book.
+
+    Parameters
+    ----------
+    clicks, boxes
+        An object has at most one box on a plane.
+    next_id
+        Identifier of the next prompt; never given twice.
+    """
+
+    clicks: tuple[Click, ...] = ()
+    boxes: tuple[BoxPrompt, ...] = ()
+    next_id: int = 1
+
+    def click(self, click_id: int) -> Click:
+        """Find a click.
+
+        Raises
+        ------
+        KeyError
+            If there is none with that identifier.
+        """
+        for click in self.clicks:
+            if click.id == click_id:
+                return click
+        raise KeyError(f"expected one of the clicks {[c.id for c in self.clicks]}, got {click_id}")
+
+    def box_of(self, key: ObjectPlane) -> BoxPrompt | None:
+        """Return the box of an object on a plane, or None."""
+        return next((box for box in self.boxes if box.key == key), None)
+
+    def prompts_of(self, key: ObjectPlane) -> Prompts:
+        """Return what is said about an object on a plane, in order."""
+        clicks = [click for click in self.clicks if click.key == key]
+        box = self.box_of(key)
+        return Prompts(
+            [click.point for click in clicks],
+            [click.label for click in clicks],
+            box.box if box else None,
+        )
+
+    def by_key(self) -> dict[ObjectPlane, tuple[object, ...]]:
+        """Return the ordered prompts of every object and plane, to compare books by."""
+        groups: dict[ObjectPlane, list[object]] = {}
+        for box in self.boxes:
+            groups.setdefault(box.key, []).append(box.box)
+        for click in self.clicks:
+            groups.setdefault(click.key, []).append((click.point, click.label))
+        return {key: tuple(said) for key, said in groups.items()}
+
+    def ids_of(self, key: ObjectPlane) -> tuple[int, ...]:
+        """Return the identifiers of all prompts of an object on a plane."""
+        clicks = [click.id for click in self.clicks if click.key == key]
+        return (*clicks, *(box.id for box in self.boxes if box.key == key))
+
+    @property
+    def keys(self) -> tuple[ObjectPlane, ...]:
+        """Everything that has a prompt, in order of its first one."""
+        return tuple(self.by_key())
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Objects that have a prompt, ascending."""
+        return tuple(sorted({object_id for object_id, _ in self.keys}))
+
+    def with_click(self, key: ObjectPlane, point: tuple[float, float], label: int) -> PromptBook:
+        """Add a click at the end."""
+        click = Click(self.next_id, *key, point, label)
+        return replace(self, clicks=(*self.clicks, click), next_id=self.next_id + 1)
+
+    def with_changed(self, changed: Click) -> PromptBook:
+        """Put a click in the place of the one with its identifier."""
+        clicks = tuple(changed if c.id == changed.id else c for c in self.clicks)
+        return replace(self, clicks=clicks)
+
+    def with_box(self, key: ObjectPlane, box: Box | None) -> PromptBook:
+        """Give an object another box on a plane, or none; a new box keeps the old one's place."""
+        old = self.box_of(key)
+        if box is None:
+            return replace(self, boxes=tuple(b for b in self.boxes if b is not old))
+        if old is not None:
+            new = replace(old, box=box)
+            return replace(self, boxes=tuple(new if b is old else b for b in self.boxes))
+        new = BoxPrompt(self.next_id, *key, box)
+        return replace(self, boxes=(*self.boxes, new), next_id=self.next_id + 1)
+
+    def without(self, prompt_ids: Iterable[int]) -> PromptBook:
+        """Remove clicks and boxes by identifier; unknown ones are ignored."""
+        gone = set(prompt_ids)
+        return replace(
+            self,
+            clicks=tuple(c for c in self.clicks if c.id not in gone),
+            boxes=tuple(b for b in self.boxes if b.id not in gone),
+        )

@@ -1,0 +1,110 @@
+"""A segmenter without a network: a disk around each positive click, none around negative ones."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from napari_sam.geometry import Frame
+from napari_sam.model.config import SamConfig, ViTConfig
+from napari_sam.segmenter import Embedding, MaskPrediction
+from napari_sam.session.planes import Plane
+
+CONFIG = SamConfig("fake", 64, ViTConfig(8, 1, 1, (0,)))
+
+
+class FakeSegmenter:
+    """Disks: candidate k of a single click has the radius k + 1 times as large.
+
+    Parameters
+    ----------
+    radius
+        Of a click's disk, in pixels. A negative click clears a disk half as wide; a box is filled.
+    blocks
+        How often `embed` reports progress.
+    seconds
+        How long each block takes.
+    """
+
+    def __init__(
+        self, radius: float = 4.0, blocks: int = 2, seconds: float = 0.0, key: str = "fake"
+    ) -> None:
+        self.radius, self.blocks, self.seconds = radius, blocks, seconds
+        self.model_key = key
+        self.config, self.device, self.precision = CONFIG, "cpu", "float32"
+        self.embedded: list[np.ndarray] = []
+        self.limits: list[tuple[float, float] | None] = []
+        self.decodes = 0
+        self.may_embed = threading.Event()
+        self.may_decode = threading.Event()
+        self.may_embed.set()
+        self.may_decode.set()
+        self.error: Exception | None = None
+        self.decode_error: Exception | None = None
+
+    def embed(self, plane, contrast_limits=None, progress=None) -> Embedding:
+        plane = np.asarray(plane)
+        for block in range(self.blocks):
+            if progress:
+                progress(block / self.blocks)
+            time.sleep(self.seconds)
+            while not self.may_embed.wait(0.005):
+                if progress:
+                    progress(block / self.blocks)
+        if self.error:
+            raise self.error
+        self.embedded.append(plane)
+        self.limits.append(contrast_limits)
+        shape = plane.shape[:2]
+        frame = Frame(shape, (0, 0), shape, shape, shape, "own")
+        return Embedding((torch.zeros(1, 1, 4, 4),), frame, self.model_key, self.precision)
+
+    def decode(self, embedding, prompts, multimask="auto") -> MaskPrediction:
+        self.may_decode.wait()
+        if self.decode_error:
+            raise self.decode_error
+        self.decodes += 1
+        single = len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
+        sizes = (1, 2, 3) if single else (1,)
+        logits = np.stack([self._logits(embedding.frame, prompts, n) for n in sizes])
+        scores = np.array([0.9, 0.8, 0.7][: len(sizes)], np.float32)
+        return MaskPrediction(logits, scores, embedding.frame)
+
+    def decode_many(self, embedding, prompts: Sequence, multimask="auto") -> list[MaskPrediction]:
+        return [self.decode(embedding, p, multimask) for p in prompts]
+
+    def propose(self, embedding) -> None:
+        return None
+
+    def prepare(self, embedding, prompts=None, progress=None) -> None:
+        return None
+
+    def is_ready(self, embedding, prompts) -> bool:
+        return True
+
+    def _logits(self, frame: Frame, prompts, size: int) -> np.ndarray:
+        rows, columns = np.indices(frame.shape)
+        inside = np.zeros(frame.shape, bool)
+        if prompts.mask is not None:
+            inside |= prompts.mask > 0
+        if prompts.box is not None:
+            r0, c0, r1, c1 = prompts.box
+            inside |= (rows >= r0) & (rows <= r1) & (columns >= c0) & (columns <= c1)
+        for (r, c), label in zip(prompts.points, prompts.point_labels, strict=True):
+            radius = self.radius * size if label else self.radius / 2
+            disk = (rows - r) ** 2 + (columns - c) ** 2 <= radius**2
+            inside = inside | disk if label else inside & ~disk
+        return np.where(inside, 5.0, -5.0).astype(np.float32)
+
+
+def disk(shape: tuple[int, int], point: Sequence[float], radius: float) -> np.ndarray:
+    """The mask that a FakeSegmenter predicts from one positive click."""
+    rows, columns = np.indices(shape)
+    return (rows - point[0]) ** 2 + (columns - point[1]) ** 2 <= radius**2
+
+
+def plane_at(*index: int | None) -> Plane:
+    """Spell a plane: ``plane_at(3, None, None)``."""
+    return index
