@@ -180,7 +180,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             names, metadata = file.keys(), file.metadata() or {}
-            return {name: file.get_tensor(name) for name in names}, metadata.get("config")
+            # copies: views would keep the file mapped, which on Windows forbids replacing it
+            state = {name: file.get_tensor(name).clone() for name in names}
+            return state, metadata.get("config")
     except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(_damaged(path, "safetensors file", error)) from error
 
