@@ -33,7 +33,7 @@ def first_clicks(targets: NDArray[np.bool_], stride: int, rng: Rng) -> Tensor:
     points
         `(N, 1, 2)` as (x, y) in model pixels.
     """
-    points = []
+    points: list[tuple[float, float]] = []
     for target in targets:
         if rng.random() < _CENTRED:
             r, c = np.array(deepest_point(target)) + np.rint(rng.normal(0, 1, 2)).astype(int)
@@ -63,15 +63,17 @@ def corrections(
     points, labels
         `(N, 1, 2)` as (x, y) in model pixels, and `(N, 1)`.
     """
-    points, labels = [], []
+    points: list[tuple[float, float]] = []
+    labels = []
     for target, mask in zip(targets, predicted, strict=True):
         click = corrective_click(target, mask)
         if click is None:
-            point, label = _anywhere(target, rng), 1
-        else:
-            point, label = click
-            if rng.random() > _CAREFUL:
-                point = _anywhere((target & ~mask) if label else (mask & ~target), rng)
+            points.append(_anywhere(target, rng))
+            labels.append(1)
+            continue
+        point, label = click
+        if rng.random() > _CAREFUL:
+            point = _anywhere((target & ~mask) if label else (mask & ~target), rng)
         points.append(point)
         labels.append(label)
     return _to_model(points, stride, rng)[:, None], torch.tensor(labels)[:, None]

@@ -162,8 +162,8 @@ def batch_losses(
     segmentation, quality = [], []
     for i in range(rounds):
         multimask = i == 0 and boxes is None
-        given = (points, labels) if points.shape[1] else (None, None)
-        logits, scores = model.decode(features, *given, boxes, previous, multimask)
+        given = points if points.shape[1] else None
+        logits, scores = model.decode(features, given, labels, boxes, previous, multimask)
         per_candidate = mask_loss(logits, target)
         # the best candidate learns; a little for the others keeps them alive
         best = per_candidate.min(1).values.mean()

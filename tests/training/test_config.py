@@ -1,0 +1,34 @@
+"""Run configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_sam.training.config import read_config
+
+GOOD = 'model = "nano"\ndata = "d"\noutput = "o"\n'
+
+
+def test_the_kept_configurations_can_be_read() -> None:
+    for path in sorted(Path(__file__).parents[2].glob("configs/*.toml")):
+        assert read_config(path).iterations > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "learnig_rate = 1.0\n", "learnig_rate"),
+        ('model = "nano"\n', "data"),
+        (GOOD.replace("nano", "nanu"), "nanu"),
+        (GOOD + "crop = 100\n", "multiple of 32"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_config(path)

@@ -1,0 +1,81 @@
+"""Reading, cropping and augmenting labelled planes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_sam.training.augment import augment_colours, crop_warped, to_rgb
+from napari_sam.training.config import TrainConfig
+from napari_sam.training.data import HELD_OUT_SLICES, CropStream, read_planes
+
+
+def test_last_slices_of_a_training_volume_are_held_out(packed_data: Path) -> None:
+    train = {p.name for p in read_planes(packed_data, "train")}
+    val = {p.name for p in read_planes(packed_data, "val")}
+    assert {"a", "b", "v/0", "v/9"} <= train
+    assert {"c", "v/10", "v/29"} <= val
+    assert not train & val
+    assert len([n for n in val if n.startswith("v/")]) == HELD_OUT_SLICES
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
+        read_planes(tmp_path, "train")
+
+
+def test_a_batch_depends_on_seed_and_index_alone(tiny_run: TrainConfig) -> None:
+    planes = read_planes(tiny_run.data, "train")
+    first, again = (CropStream(tiny_run, planes, start) for start in (0, 3))
+    one = next(b for b in first if b.index == 3)
+    two = next(iter(again))
+    assert (one.images == two.images).all()
+    assert (one.chosen == two.chosen).all()
+    other = CropStream(replace(tiny_run, seed=1), planes).batch(3)
+    assert (one.images != other.images).any()
+
+
+def test_chosen_objects_are_in_the_crop(tiny_run: TrainConfig) -> None:
+    stream = CropStream(tiny_run, read_planes(tiny_run.data, "train"))
+    batch = stream.batch(0)
+    for labels, chosen in zip(batch.labels, batch.chosen, strict=True):
+        assert set(chosen.tolist()) <= set(labels.unique().tolist()) - {0}
+
+
+def test_unknown_source_is_refused(tiny_run: TrainConfig) -> None:
+    with pytest.raises(ValueError, match="martian"):
+        CropStream(replace(tiny_run, sources={"martian": 1.0}), [])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_image_and_labels_are_warped_alike(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((120, 150), np.uint16)
+    labels[30:70, 40:100] = 3
+    labels[80:110, 20:60] = 5
+    grey = np.choose(np.searchsorted([3, 5], labels) * (labels > 0) + (labels > 0), [0, 100, 200])
+    image = np.repeat(grey[..., None], 3, 2).astype(np.float32)
+    crop, picked = crop_warped(image, labels, 96, 1.3, rng)
+    assert crop.shape == (96, 96, 3)
+    expected = np.select([picked == 3, picked == 5], [100, 200], 0)
+    # interpolation differs in the pixels at an outline only
+    assert (np.abs(crop[..., 0].astype(int) - expected) > 40).mean() < 0.05
+
+
+def test_grey_planes_are_stretched_and_rgb_is_not() -> None:
+    rng = np.random.default_rng(0)
+    grey = to_rgb(np.linspace(1000, 3000, 10000).reshape(100, 100).astype(np.uint16), rng)
+    assert grey.min() == 0
+    assert grey.max() == 255
+    colours = rng.integers(0, 90, (20, 20, 3)).astype(np.uint8)
+    assert (to_rgb(colours, rng) == colours).all()
+
+
+def test_colour_augmentation_keeps_shape_and_type() -> None:
+    image = np.full((64, 64, 3), 90, np.uint8)
+    results = [augment_colours(image, np.random.default_rng(s)) for s in range(20)]
+    assert all(r.shape == image.shape and r.dtype == np.uint8 for r in results)
+    assert len({r.tobytes() for r in results}) > 10
