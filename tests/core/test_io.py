@@ -143,6 +143,26 @@ class TestTiff:
         with pytest.raises(UnreadableImageError, match=r"a\.tif"):
             read_image(path)
 
+    def test_broken_description_costs_the_pixel_size_only(self, tmp_path, stack, caplog):
+        path = tmp_path / "a.ome.tif"
+        tifffile.imwrite(path, stack, metadata={"axes": "TZYX", "PhysicalSizeX": 2.0})
+        path.write_bytes(path.read_bytes().replace(b'PhysicalSizeX="2.0"', b'PhysicalSizeX="2.x"'))
+        image = read_image(path)
+        assert image.pixel_size is None
+        assert "pixel sizes in the OME description" in caplog.text
+        np.testing.assert_array_equal(image.plane(next(image.plane_indices())), stack[0, 0])
+
+    def test_a_plane_too_large_for_the_memory_says_so(self, tmp_path, stack, monkeypatch):
+        tifffile.imwrite(tmp_path / "a.tif", stack, compression="zlib", metadata={"axes": "TZYX"})
+        image = read_image(tmp_path / "a.tif")
+
+        def refuse(self, **options):
+            raise MemoryError
+
+        monkeypatch.setattr(tifffile.TiffFrame, "asarray", refuse)
+        with pytest.raises(UnreadableImageError, match="plane"):
+            image.plane((1, 1))
+
     @pytest.mark.parametrize("options", [{}, {"imagej": True}])
     def test_a_file_cut_behind_its_last_pixel_is_still_complete(self, tmp_path, stack, options):
         path = tmp_path / "a.tif"
@@ -220,6 +240,14 @@ class TestPictures:
         with pytest.raises(UnreadableImageError, match="as a picture"):
             read_image(path)
 
+    def test_a_picture_too_large_for_its_decoder_is_refused_with_advice(
+        self, tmp_path, monkeypatch
+    ):
+        imageio.v3.imwrite(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
+        monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+        with pytest.raises(UnreadableImageError, match="save it as TIFF"):
+            read_image(tmp_path / "a.png")
+
 
 class TestNpy:
     def test_pixels_are_mapped_and_axes_guessed(self, tmp_path, stack):
@@ -228,6 +256,15 @@ class TestNpy:
         assert image.axes == "TZYX"
         assert isinstance(image.data, np.memmap)
         assert_same_planes(image, stack)
+
+    @pytest.mark.parametrize("garbage", [b"{'descr': '<u2', 'shape': (3, ", b"\xff" * 30, b"1+1"])
+    def test_broken_heading_is_refused(self, tmp_path, stack, garbage):
+        path = tmp_path / "a.npy"
+        np.save(path, stack)
+        content = path.read_bytes()
+        path.write_bytes(content[:10] + garbage + content[10 + len(garbage) :])
+        with pytest.raises(UnreadableImageError, match="as NPY"):
+            read_image(path)
 
     @pytest.mark.parametrize("kept", [0.0, 0.001, 0.5])
     def test_truncated_file_is_refused(self, tmp_path, stack, kept):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -145,12 +146,18 @@ def write_labels(
 
 def _read_picture(path: Path) -> ImageFile:
     import imageio.v3
+    from PIL.Image import DecompressionBombError
 
     try:
         # Named, so that a broken file is not offered to every other plugin in turn.
         pixels = imageio.v3.imread(path, plugin="pillow", index=0)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableImageError(f"cannot read {path} as a picture: {error}") from error
+    except (MemoryError, OSError, SyntaxError, ValueError) as error:
+        # imageio hides what went wrong behind an error of its own.
+        reason = error.__cause__ or error
+        advice = ""
+        if isinstance(reason, (DecompressionBombError, MemoryError)):
+            advice = "; if it really is that large, save it as TIFF or Zarr"
+        raise UnreadableImageError(f"cannot read {path} as a picture: {reason}{advice}") from error
     if pixels.ndim == 3 and pixels.shape[-1] == 2:
         pixels = pixels[..., 0]  # grey with transparency
     return ImageFile(pixels, "YXS" if pixels.ndim == 3 else "YX")
@@ -159,7 +166,15 @@ def _read_picture(path: Path) -> ImageFile:
 def _read_npy(path: Path) -> ImageFile:
     try:
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (EOFError, OSError, ValueError) as error:
+    except (
+        ArithmeticError,
+        EOFError,
+        OSError,
+        SyntaxError,
+        TokenError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise UnreadableImageError(f"cannot read {path} as NPY: {error}") from error
     return ImageFile(pixels, guess_axes(pixels.shape))
 

@@ -141,6 +141,11 @@ class ImageFile:
             return np.array(pixels, dtype=np.dtype(self.data.dtype).newbyteorder("="))
         except UnreadableImageError:
             raise
+        except MemoryError as error:
+            raise UnreadableImageError(
+                f"plane {index} of {self.plane_shape[0]} x {self.plane_shape[1]} pixels does not "
+                "fit into memory; either it needs a larger machine or the file is damaged"
+            ) from error
         except (OSError, RuntimeError, ValueError) as error:
             # What the decoders of Zarr and of mapped files raise.
             raise UnreadableImageError(f"cannot read plane {index}: {error}") from error

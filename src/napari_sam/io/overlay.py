@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari_sam.image import normalise
 from numpy.typing import NDArray
 
+from napari_sam.image import normalise
 from napari_sam.io.atomic import replaced
 from napari_sam.prompts import Prompts
 

@@ -18,12 +18,14 @@ from napari_sam.io.units import pixel_sizes
 # What tifffile and its decoders raise, or were seen to raise, on damaged files.
 _DAMAGE = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     LookupError,
     MemoryError,
     OSError,
     RuntimeError,
+    SyntaxError,
     TypeError,
     ValueError,
     struct.error,
@@ -64,6 +66,7 @@ def read_tiff(path: Path) -> ImageFile:
                 data = _planes_as_dask(tiff, series, path)
             else:
                 data = series.asarray(maxworkers=1)
+            data, axes = arrange(data, _distinct(axes))
     except UnreadableImageError as error:
         raise UnreadableImageError(f"cannot read {path}: {error}") from None
     except FileNotFoundError:
@@ -72,7 +75,6 @@ def read_tiff(path: Path) -> ImageFile:
         raise UnreadableImageError(
             f"cannot read {path} as TIFF: {error}{_advice(error)}"
         ) from error
-    data, axes = arrange(data, _distinct(axes))
     return ImageFile(data, axes, sizes and {a: s for a, s in sizes.items() if a in axes}, unit)
 
 
@@ -118,6 +120,8 @@ def write_tiff(
         ome=as_ome,
         photometric="minisblack",
         compression="zlib",
+        # tifffile decides by itself only for pixels that are not compressed.
+        bigtiff=math.prod(shape) * dtype.itemsize > 2**32 - 2**25,
         metadata=metadata,
         maxworkers=1,
         **resolution,
@@ -227,15 +231,22 @@ def _read_pixel_sizes(tiff: Any) -> tuple[dict[str, float] | None, str | None]:
 def _ome_sizes(xml: str) -> dict[str, tuple[float, str]]:
     import tifffile
 
-    image = tifffile.xml2dict(xml)["OME"]["Image"]
-    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
-    sizes = {
-        axis: (float(pixels[f"PhysicalSize{axis}"]), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        for axis in "XYZ"
-        if f"PhysicalSize{axis}" in pixels
-    }
-    if "TimeIncrement" in pixels:
-        sizes["T"] = float(pixels["TimeIncrement"]), pixels.get("TimeIncrementUnit", "s")
+    try:
+        image = tifffile.xml2dict(xml)["OME"]["Image"]
+        pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+        sizes = {
+            axis: (
+                float(pixels[f"PhysicalSize{axis}"]),
+                pixels.get(f"PhysicalSize{axis}Unit", "µm"),
+            )
+            for axis in "XYZ"
+            if f"PhysicalSize{axis}" in pixels
+        }
+        if "TimeIncrement" in pixels:
+            sizes["T"] = float(pixels["TimeIncrement"]), pixels.get("TimeIncrementUnit", "s")
+    except (LookupError, SyntaxError, TypeError, ValueError) as error:
+        _log.warning("the pixel sizes in the OME description cannot be read: %s", error)
+        return {}
     return sizes
 
 
