@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -61,6 +61,6 @@ def choose_precision(precision: str, device: torch.device) -> Precision:
         if device.type != "cuda":
             return "float32"
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    if precision == "float32" or precision == "bfloat16" or precision == "float16":
-        return precision
+    if precision in DTYPES:
+        return cast(Precision, precision)
     raise ValueError(f"expected a precision among auto, {', '.join(DTYPES)}, got {precision!r}")

@@ -53,7 +53,7 @@ def normalise(plane: ArrayLike, contrast_limits: Limits | None = None) -> NDArra
     if contrast_limits is None and array.dtype == np.uint8 and array.ndim == 3:
         return np.ascontiguousarray(array)
     low, high = robust_limits(array) if contrast_limits is None else _check_limits(contrast_limits)
-    x = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+    x: NDArray[Any] = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
     x -= low
     x *= 255 / (high - low)
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -78,12 +78,14 @@ class Prompts:
 
     def with_box(self, box: Sequence[float] | None) -> Prompts:
         """Return these prompts with another box, or without one."""
-        return replace(self, box=box)
+        return replace(self, box=_as_box(box))
 
     def with_logits(
-        self, logits: NDArray[np.float32] | None, frame: Frame | None = None
+        self,
+        logits: NDArray[np.float32] | NDArray[np.bool_] | None,
+        frame: Frame | None = None,
     ) -> Prompts:
-        """Return these prompts with the logits of an earlier prediction and their frame."""
+        """Return these prompts with a mask: logits of an earlier prediction and their frame."""
         return replace(self, mask=logits, mask_frame=frame)
 
     def first(self, count: int) -> Prompts:

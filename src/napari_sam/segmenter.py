@@ -189,6 +189,37 @@ class Segmenter(Protocol):
         ...
 
 
+@runtime_checkable
+class PixelSegmenter(Segmenter, Protocol):
+    """A segmenter that also encodes grey values which are normalised already.
+
+    This is the seam under which caches lie: wrappers hand it whole planes or tiles of them.
+    """
+
+    def embed_pixels(
+        self,
+        pixels: NDArray[np.uint8],
+        frame: Frame | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        """Encode `(h, w, 3)` grey values of the frame's rectangle; a whole plane by default."""
+        ...
+
+
+@runtime_checkable
+class SegmenterWrapper(Segmenter, Protocol):
+    """A segmenter around another one that may be exchanged, for a caching one for example."""
+
+    @property
+    def inner(self) -> PixelSegmenter:
+        """The segmenter that does the work."""
+        ...
+
+    def with_inner(self, inner: PixelSegmenter) -> Segmenter:
+        """Return the same wrapper around another segmenter."""
+        ...
+
+
 def replay(
     segmenter: Segmenter,
     embedding: Embedding,

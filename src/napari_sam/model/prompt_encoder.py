@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,7 @@ class PromptEncoder(nn.Module):
         batch: int,
     ) -> Tensor:
         weight = self.not_a_point_embed.weight
+        kinds = [cast(nn.Embedding, kind).weight for kind in self.point_embeddings]
         tokens = [weight.new_zeros(batch, 0, weight.shape[1])]
         if points is not None and point_labels is not None:
             points, labels = points + 0.5, point_labels  # to pixel centres
@@ -113,12 +115,11 @@ class PromptEncoder(nn.Module):
             embedded = torch.where(known, embedded, weight)
             for label in (NEGATIVE, POSITIVE):
                 chosen = (labels == label)[..., None].to(embedded.dtype)
-                embedded = embedded + chosen * self.point_embeddings[label].weight
+                embedded = embedded + chosen * kinds[label]
             tokens.append(embedded)
         if boxes is not None:
             corners = self.pe_layer((boxes.view(-1, 2, 2) + 0.5) / self.image_size)
-            kind = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
-            tokens.append(corners + kind)
+            tokens.append(corners + torch.cat(kinds[2:]))
         return torch.cat(tokens, 1)
 
     def _draw(

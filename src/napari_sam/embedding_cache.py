@@ -1,0 +1,392 @@
+"""Embeddings kept in memory and on disk, so that no plane is encoded twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import safetensors.torch
+import torch
+import xxhash
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from torch import Tensor
+
+from napari_sam.geometry import Frame, fit_frame
+from napari_sam.image import Limits, normalise
+from napari_sam.model.config import SamConfig
+from napari_sam.model.weights import home
+from napari_sam.prompts import Prompts
+from napari_sam.segmenter import (
+    Embedding,
+    MaskPrediction,
+    Multimask,
+    PixelSegmenter,
+    Progress,
+    Proposals,
+    Segmenter,
+    SegmenterWrapper,
+)
+
+_log = logging.getLogger(__name__)
+
+DISK_BYTES = 8 * 2**30
+MEMORY_BYTES = 2**30
+
+# Raised whenever the same pixels come to other features: preprocessing, encoder, file layout.
+_VERSION = 1
+# An eviction makes room for this share of the limit, so that it is rarely needed.
+_FREED = 0.1
+_STALE_SECONDS = 24 * 3600
+
+
+class CacheWarning(UserWarning):
+    """Embeddings can't be kept on disk; everything goes on without."""
+
+
+class CachedSegmenter:
+    """A segmenter that encodes each plane or tile once; see :class:`Segmenter`.
+
+    Embeddings are stored in half precision, and what has just been encoded is rounded in the same
+    way, so results don't depend on whether an embedding was found.
+
+    Parameters
+    ----------
+    segmenter
+        A :class:`~napari_sam.sam_segmenter.SamSegmenter`, or a wrapper such as
+        :class:`~napari_sam.tiling.TiledSegmenter`, whose tiles are then cached one by one.
+    directory
+        Where embeddings are kept; ``embeddings`` in
+        :func:`~napari_sam.model.weights.home` by default.
+    max_bytes
+        Largest size of the directory; 0 keeps embeddings in memory only.
+    max_memory
+        Largest size of the embeddings kept in memory, in bytes.
+
+    Raises
+    ------
+    TypeError
+        If the segmenter can't encode normalised grey values (`embed_pixels`).
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        directory: str | Path | None = None,
+        max_bytes: int = DISK_BYTES,
+        max_memory: int = MEMORY_BYTES,
+    ) -> None:
+        folder = home() / "embeddings" if directory is None else Path(directory).expanduser()
+        self.cache = EmbeddingCache(folder, max_bytes, max_memory)
+        self._segmenter: Segmenter
+        if isinstance(segmenter, SegmenterWrapper):
+            self._segmenter = segmenter.with_inner(_CachedEncoder(segmenter.inner, self.cache))
+        elif isinstance(segmenter, PixelSegmenter):
+            self._segmenter = _CachedEncoder(segmenter, self.cache)
+        else:
+            raise TypeError(
+                f"expected a segmenter with embed_pixels to cache, got {type(segmenter).__name__}"
+            )
+
+    @property
+    def config(self) -> SamConfig:
+        """Configuration of the network."""
+        return self._segmenter.config
+
+    @property
+    def model_key(self) -> str:
+        """Hash of weights and configuration."""
+        return self._segmenter.model_key
+
+    @property
+    def device(self) -> str:
+        """Device the network is on."""
+        return self._segmenter.device
+
+    @property
+    def precision(self) -> str:
+        """Precision of the image encoder."""
+        return self._segmenter.precision
+
+    def embed(
+        self,
+        plane: ArrayLike,
+        contrast_limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        """Encode a plane, or look it up; see :meth:`Segmenter.embed`."""
+        return self._segmenter.embed(plane, contrast_limits, progress)
+
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> MaskPrediction:
+        """Predict one object; see :meth:`Segmenter.decode`."""
+        return self._segmenter.decode(embedding, prompts, multimask)
+
+    def decode_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[MaskPrediction]:
+        """Predict many objects of one plane; see :meth:`Segmenter.decode_many`."""
+        return self._segmenter.decode_many(embedding, prompts, multimask)
+
+    def propose(self, embedding: Embedding) -> Proposals | None:
+        """Find objects with the model's dense head; see :meth:`Segmenter.propose`."""
+        return self._segmenter.propose(embedding)
+
+    def prepare(
+        self,
+        embedding: Embedding,
+        prompts: Prompts | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Encode or look up what decoding will need; see :meth:`Segmenter.prepare`."""
+        self._segmenter.prepare(embedding, prompts, progress)
+
+    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+        """Whether decoding needs no run of the encoder; see :meth:`Segmenter.is_ready`."""
+        return self._segmenter.is_ready(embedding, prompts)
+
+
+class EmbeddingCache:
+    """Embeddings by key: the latest in memory, many on disk. Safe between threads and processes.
+
+    Parameters
+    ----------
+    directory
+        Made when the first embedding is stored.
+    max_bytes, max_memory
+        Limits of the directory and of the memory, in bytes. The least recently used go first.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int, max_memory: int) -> None:
+        self.directory = directory
+        self.max_bytes = max_bytes
+        self.max_memory = max_memory
+        self._memory: OrderedDict[str, Embedding] = OrderedDict()
+        self._memory_bytes = 0
+        self._disk_bytes: int | None = None  # unknown until the first file is written
+        self._writes = max_bytes > 0
+        self._lock = Lock()
+
+    def get(self, key: str, frame: Frame, model_key: str, precision: str) -> Embedding | None:
+        """Return the embedding of a key, whose other attributes the caller knows, or ``None``.
+
+        A file that is damaged, cut short or of another origin counts as missing.
+        """
+        with self._lock:
+            found = self._memory.get(key)
+            if found is not None:
+                self._memory.move_to_end(key)
+                return found
+        features = self._read(key) if self.max_bytes > 0 else None
+        if features is None:
+            return None
+        embedding = Embedding(features, frame, model_key, precision)
+        self._remember(key, embedding)
+        return embedding
+
+    def put(self, key: str, embedding: Embedding) -> Embedding:
+        """Store an embedding, and return it rounded to what is stored."""
+        features = tuple(f.detach().cpu().half().contiguous() for f in embedding.features)
+        stored = Embedding(features, embedding.frame, embedding.model_key, embedding.precision)
+        self._remember(key, stored)
+        if self._writes:
+            try:
+                self._write(key, features)
+            except OSError as error:
+                self._writes = False
+                warnings.warn(
+                    f"can't keep embeddings in {self.directory} ({error}); going on in memory. "
+                    "Make room or choose another directory with NAPARI_SAM_HOME",
+                    CacheWarning,
+                    stacklevel=2,
+                )
+        return stored
+
+    def clear(self) -> None:
+        """Forget all embeddings, also those on disk."""
+        with self._lock:
+            self._memory.clear()
+            self._memory_bytes = 0
+            for path, _, _ in self._files():
+                path.unlink(missing_ok=True)
+            self._disk_bytes = 0
+
+    def path_of(self, key: str) -> Path:
+        """Return where the embedding of a key is kept, whether or not it is there."""
+        return self.directory / key[:2] / f"{key}.safetensors"
+
+    def _remember(self, key: str, embedding: Embedding) -> None:
+        with self._lock:
+            before = self._memory.pop(key, None)
+            self._memory[key] = embedding
+            self._memory_bytes += embedding.nbytes - (before.nbytes if before else 0)
+            while self._memory_bytes > self.max_memory:
+                self._memory_bytes -= self._memory.popitem(last=False)[1].nbytes
+
+    def _read(self, key: str) -> tuple[Tensor, ...] | None:
+        path = self.path_of(key)
+        try:
+            data = path.read_bytes()
+            features = _unpack(data, key)
+            os.utime(path)  # the time of last use
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, ValueError) as error:
+            _log.warning("%s is no embedding of this cache (%s); encoding anew", path, error)
+            return None
+        except OSError as error:
+            _log.info("%s can't be read or touched (%s)", path, error)
+            return None
+        return features
+
+    def _write(self, key: str, features: tuple[Tensor, ...]) -> None:
+        path, data = self.path_of(key), _pack(features, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{secrets.token_hex(4)}.tmp")
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        with self._lock:
+            if self._disk_bytes is None:
+                self._disk_bytes = sum(size for _, _, size in self._files())
+            else:
+                self._disk_bytes += len(data)
+            if self._disk_bytes > self.max_bytes:
+                self._evict()
+
+    def _evict(self) -> None:
+        # Counted anew, since other processes write here too.
+        files = sorted(self._files(), key=lambda file: file[1])
+        total = sum(size for _, _, size in files)
+        for path, _, size in files:
+            if total <= (1 - _FREED) * self.max_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+        self._disk_bytes = total
+
+    def _files(self) -> list[tuple[Path, float, int]]:
+        """Path, time of last use and size of every file; forgotten temporary ones are removed."""
+        found = []
+        for path in self.directory.glob("??/*"):
+            try:
+                stat = path.stat()
+                if path.suffix == ".tmp" and time.time() - stat.st_mtime > _STALE_SECONDS:
+                    path.unlink(missing_ok=True)
+                elif path.suffix == ".safetensors":
+                    found.append((path, stat.st_mtime, stat.st_size))
+            except FileNotFoundError:  # removed by another process meanwhile
+                continue
+        return found
+
+
+class _CachedEncoder:
+    """A segmenter whose `embed_pixels` looks into a cache first."""
+
+    def __init__(self, inner: PixelSegmenter, cache: EmbeddingCache) -> None:
+        self._inner = inner
+        self._cache = cache
+        self.decode = inner.decode
+        self.decode_many = inner.decode_many
+        self.propose = inner.propose
+        self.prepare = inner.prepare
+        self.is_ready = inner.is_ready
+
+    @property
+    def config(self) -> SamConfig:
+        return self._inner.config
+
+    @property
+    def model_key(self) -> str:
+        return self._inner.model_key
+
+    @property
+    def device(self) -> str:
+        return self._inner.device
+
+    @property
+    def precision(self) -> str:
+        return self._inner.precision
+
+    def embed(
+        self,
+        plane: ArrayLike,
+        contrast_limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        return self.embed_pixels(normalise(plane, contrast_limits), progress=progress)
+
+    def embed_pixels(
+        self,
+        pixels: NDArray[np.uint8],
+        frame: Frame | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        frame = frame or fit_frame((pixels.shape[0], pixels.shape[1]), self.config)
+        precision = self.precision
+        key = embedding_key(pixels, frame, self.model_key, precision)
+        found = self._cache.get(key, frame, self.model_key, precision)
+        if found is not None:
+            if progress is not None:
+                progress(1.0)
+            return found
+        embedding = self._inner.embed_pixels(pixels, frame, progress)
+        if embedding.precision != precision:  # fell back to the CPU meanwhile
+            key = embedding_key(pixels, frame, self.model_key, embedding.precision)
+        return self._cache.put(key, embedding)
+
+
+def embedding_key(pixels: NDArray[np.uint8], frame: Frame, model_key: str, precision: str) -> str:
+    """Hash everything that decides what an embedding is.
+
+    Parameters
+    ----------
+    pixels
+        `(h, w, 3)` normalised grey values of the frame's rectangle.
+    frame, model_key, precision
+        As in :class:`Embedding`.
+    """
+    about = [_VERSION, pixels.shape, asdict(frame), model_key, precision]
+    digest = xxhash.xxh3_128(json.dumps(about).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _pack(features: tuple[Tensor, ...], key: str) -> bytes:
+    tensors = {str(i): f for i, f in enumerate(features)}
+    about = {"key": key, "checksum": _checksum(features)}
+    return safetensors.torch.save(tensors, about)
+
+
+def _unpack(data: bytes, key: str) -> tuple[Tensor, ...]:
+    tensors = safetensors.torch.load(data)
+    length = int.from_bytes(data[:8], "little")
+    about = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    features = tuple(tensors[name] for name in sorted(tensors, key=int))
+    if about.get("key") != key or any(f.dtype != torch.float16 for f in features):
+        raise ValueError("it holds something else")
+    if about.get("checksum") != _checksum(features):
+        raise ValueError("its content was altered")
+    return features
+
+
+def _checksum(features: tuple[Tensor, ...]) -> str:
+    digest = xxhash.xxh3_64()
+    for feature in features:
+        digest.update(str(tuple(feature.shape)).encode())
+        digest.update(feature.numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,373 @@
+"""Planes larger than a model sees: tiles of several scales, each encoded when first needed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
+from napari_sam.image import Limits, check_plane, normalise
+from napari_sam.model.config import SamConfig
+from napari_sam.prompts import Prompts, tight_box
+from napari_sam.segmenter import (
+    Embedding,
+    MaskPrediction,
+    Multimask,
+    PixelSegmenter,
+    Progress,
+    Proposals,
+)
+
+# Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
+# first. A cache below the tiles keeps them on disk.
+_MAX_TILE_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TiledEmbedding(Embedding):
+    """Embedding of a large plane whose tiles are encoded when they are first needed.
+
+    Parameters
+    ----------
+    features, frame, model_key, precision
+        As in :class:`Embedding`; there are no features of the whole plane, so `features` is
+        empty, and `frame` is the whole plane's, at the scale of the overview.
+    pixels
+        `(H, W, 3)` normalised grey values, or `(H, W, 1)` of a grey plane.
+    levels
+        Tile grids, the finest first; each level has tiles of twice the side of the one before,
+        and the last one is a single tile: the overview of the whole plane.
+    """
+
+    pixels: NDArray[np.uint8]
+    levels: tuple[tuple[Tile, ...], ...]
+    store: _TileStore = field(default_factory=lambda: _TileStore(), repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pixels and of the tiles encoded so far, in bytes."""
+        return self.pixels.nbytes + self.store.nbytes
+
+
+class TiledSegmenter:
+    """A segmenter for planes of any size; see :class:`~napari_sam.segmenter.Segmenter`.
+
+    Planes that fit into one tile go to the inner segmenter as they are. Of a larger plane each
+    object is decoded in one tile: the finest one in whose core the object's centre lies and that
+    holds all its prompts. The centre is that of the box or mask, or the first click. Tiles of the
+    finest level have the model's own resolution, those of each further level half of it.
+
+    Parameters
+    ----------
+    segmenter
+        Encodes and decodes the tiles.
+    tile
+        Side of a tile with its halo, in pixels of the plane; the model's `image_size` by default.
+    halo
+        Least width around a tile's core, in pixels of the plane; a quarter of a tile by default,
+        so that objects of up to half a tile are seen whole.
+
+    Raises
+    ------
+    ValueError
+        If no core is left between the halos.
+    """
+
+    def __init__(
+        self, segmenter: PixelSegmenter, tile: int | None = None, halo: int | None = None
+    ) -> None:
+        self._inner = segmenter
+        self.tile = tile or segmenter.config.image_size
+        self.halo = self.tile // 4 if halo is None else halo
+        tile_grid((1, 1), self.tile, self.halo)  # raises for a halo that leaves no core
+
+    @property
+    def inner(self) -> PixelSegmenter:
+        """The segmenter that encodes and decodes the tiles."""
+        return self._inner
+
+    def with_inner(self, inner: PixelSegmenter) -> TiledSegmenter:
+        """Return a segmenter with the same tiles around another inner one."""
+        return TiledSegmenter(inner, self.tile, self.halo)
+
+    @property
+    def config(self) -> SamConfig:
+        """Configuration of the network."""
+        return self._inner.config
+
+    @property
+    def model_key(self) -> str:
+        """Hash of weights and configuration."""
+        return self._inner.model_key
+
+    @property
+    def device(self) -> str:
+        """Device the network is on."""
+        return self._inner.device
+
+    @property
+    def precision(self) -> str:
+        """Precision of the image encoder."""
+        return self._inner.precision
+
+    def embed(
+        self,
+        plane: ArrayLike,
+        contrast_limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        """Encode a plane; of one larger than a tile only the grey values are normalised.
+
+        See :meth:`Segmenter.embed`; :meth:`prepare` encodes the tiles.
+        """
+        array = check_plane(plane)
+        pixels = normalise(array, contrast_limits)
+        shape = (pixels.shape[0], pixels.shape[1])
+        if max(shape) <= self.tile:
+            return self._inner.embed_pixels(pixels, progress=progress)
+        if array.ndim == 2:
+            pixels = np.ascontiguousarray(pixels[..., :1])
+        frame = fit_frame(shape, self.config)
+        levels = tuple(self._levels(shape))
+        return TiledEmbedding((), frame, self.model_key, self.precision, pixels, levels)
+
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> MaskPrediction:
+        """Predict one object; see :meth:`Segmenter.decode`.
+
+        The prediction's frame is that of the object's tile. Logits of another tile of the same
+        plane are resampled.
+        """
+        return self.decode_many(embedding, [prompts], multimask)[0]
+
+    def decode_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[MaskPrediction]:
+        """Predict many objects of one plane, tile by tile; see :meth:`Segmenter.decode_many`."""
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.decode_many(embedding, prompts, multimask)
+        self._check_embedding(embedding)
+        members: dict[Tile, list[int]] = {}
+        for i, one in enumerate(prompts):
+            members.setdefault(_tile_of(embedding, one), []).append(i)
+        results: dict[int, MaskPrediction] = {}
+        for tile, indexes in members.items():
+            inner = self._embed_tile(embedding, tile)
+            chosen = [_moved(prompts[i], inner.frame, self.config) for i in indexes]
+            predictions = self._inner.decode_many(inner, chosen, multimask)
+            results.update(zip(indexes, predictions, strict=True))
+        return [results[i] for i in range(len(prompts))]
+
+    def propose(self, embedding: Embedding) -> Proposals | None:
+        """Find objects with the model's dense head; see :meth:`Segmenter.propose`.
+
+        Each tile of the finest level proposes the objects in its core.
+        """
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.propose(embedding)
+        self._check_embedding(embedding)
+        points, scores = [np.empty((0, 2))], [np.empty(0, np.float32)]
+        for tile in embedding.levels[0]:
+            found = self._inner.propose(self._embed_tile(embedding, tile))
+            if found is None:
+                return None
+            low, high = np.subtract(tile.core[:2], 0.5), np.subtract(tile.core[2:], 0.5)
+            here = np.all((found.points >= low) & (found.points < high), axis=1)
+            points.append(found.points[here])
+            scores.append(found.scores[here])
+        order = np.argsort(-np.concatenate(scores), kind="stable")
+        return Proposals(np.concatenate(points)[order], np.concatenate(scores)[order])
+
+    def prepare(
+        self,
+        embedding: Embedding,
+        prompts: Prompts | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Encode the tile that `prompts` need, or all tiles of the finest level.
+
+        See :meth:`Segmenter.prepare`.
+        """
+        if not isinstance(embedding, TiledEmbedding):
+            self._inner.prepare(embedding, prompts, progress)
+            return
+        self._check_embedding(embedding)
+        tiles = embedding.levels[0] if prompts is None else (_tile_of(embedding, prompts),)
+        for i, tile in enumerate(tiles):
+            self._embed_tile(embedding, tile, _part(progress, i, len(tiles)))
+
+    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+        """Whether the tile of these prompts is in memory; see :meth:`Segmenter.is_ready`."""
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.is_ready(embedding, prompts)
+        return embedding.store.get(_tile_of(embedding, prompts)) is not None
+
+    def _levels(self, shape: tuple[int, int]) -> Iterator[tuple[Tile, ...]]:
+        factor = 1
+        while factor * self.tile < max(shape):
+            yield tuple(tile_grid(shape, factor * self.tile, factor * self.halo))
+            factor *= 2
+        whole = (0, 0, *shape)
+        yield (Tile(whole, whole),)
+
+    def _embed_tile(
+        self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None = None
+    ) -> Embedding:
+        store = embedding.store
+        found = store.get(tile)
+        if found is None:
+            with store.computing:  # a second thread that needs the tile waits for it
+                found = store.get(tile)
+                if found is None:
+                    found = self._encode_tile(embedding, tile, progress)
+                    store.put(tile, found)
+        return found
+
+    def _encode_tile(
+        self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None
+    ) -> Embedding:
+        r0, c0, r1, c1 = tile.outer
+        shape = embedding.frame.plane_shape
+        frame = fit_frame((r1 - r0, c1 - c0), self.config, (r0, c0), shape)
+        pixels = np.repeat(embedding.pixels[r0:r1, c0:c1], 3 // embedding.pixels.shape[2], axis=2)
+        return self._inner.embed_pixels(pixels, frame, progress)
+
+    def _check_embedding(self, embedding: Embedding) -> None:
+        if embedding.model_key != self.model_key:
+            raise ValueError(
+                f"expected an embedding of this model ({self.config.name}, {self.model_key[:8]}), "
+                f"got one of another ({embedding.model_key[:8]}); embed the plane again"
+            )
+
+
+class _TileStore:
+    """Encoded tiles by rectangle, the most recently used up to a limit; safe between threads."""
+
+    def __init__(self) -> None:
+        self.computing = Lock()
+        self._lock = Lock()
+        self._tiles: OrderedDict[Tile, Embedding] = OrderedDict()
+        self.nbytes = 0
+
+    def get(self, tile: Tile) -> Embedding | None:
+        with self._lock:
+            found = self._tiles.get(tile)
+            if found is not None:
+                self._tiles.move_to_end(tile)
+            return found
+
+    def put(self, tile: Tile, embedding: Embedding) -> None:
+        with self._lock:
+            self._tiles[tile] = embedding
+            self.nbytes += embedding.nbytes
+            while self.nbytes > _MAX_TILE_BYTES and len(self._tiles) > 1:
+                self.nbytes -= self._tiles.popitem(last=False)[1].nbytes
+
+
+def resample_logits(
+    logits: NDArray[np.float32], source: Frame, target: Frame, low_res: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Carry low-resolution logits from one frame of a plane to another.
+
+    Parameters
+    ----------
+    logits
+        `(h, w)` over the canvas of `source`.
+    source, target
+        Two frames of one plane.
+    low_res
+        (h, w) of the grid over the canvas of `target`.
+
+    Returns
+    -------
+    logits
+        `(*low_res)`; 0, which is undecided, where the source saw nothing.
+    """
+    coordinates = []
+    for axis in range(2):
+        # cell centres of the target grid, to the plane, to cells of the source grid
+        cell = np.arange(low_res[axis]) + 0.5
+        model = cell * target.canvas[axis] / low_res[axis]
+        plane = model * target.shape[axis] / target.scaled[axis] + target.origin[axis]
+        inside = (plane >= source.origin[axis]) & (
+            plane <= source.origin[axis] + source.shape[axis]
+        )
+        model = (plane - source.origin[axis]) * source.scaled[axis] / source.shape[axis]
+        cell = model * logits.shape[axis] / source.canvas[axis] - 0.5
+        cell = np.clip(cell, 0, logits.shape[axis] - 1)
+        coordinates.append(np.where(inside, cell, -2.0))
+    grid = np.meshgrid(*coordinates, indexing="ij")
+    moved = ndimage.map_coordinates(logits, grid, order=1, mode="constant", cval=0.0)
+    return moved.astype(np.float32, copy=False)
+
+
+def _moved(prompts: Prompts, frame: Frame, config: SamConfig) -> Prompts:
+    """Give prompts whose logits belong to another tile the logits of this one."""
+    mask, source = prompts.mask, prompts.mask_frame
+    if mask is None or mask.dtype == bool or source is None or source == frame:
+        return prompts
+    if source.plane_shape != frame.plane_shape:
+        return prompts  # of another plane: the segmenter says so
+    stride = config.mask_stride
+    low_res = frame.canvas[0] // stride, frame.canvas[1] // stride
+    logits = np.asarray(mask, np.float32)
+    return prompts.with_logits(resample_logits(logits, source, frame, low_res), frame)
+
+
+def _tile_of(embedding: TiledEmbedding, prompts: Prompts) -> Tile:
+    """Return the finest tile that has the object's centre in its core and all prompts inside."""
+    prompts.check(embedding.frame.plane_shape)
+    r0, c0, r1, c1 = extent = _extent(prompts, embedding.frame.plane_shape)
+    if prompts.box is None and len(prompts.points):
+        centre = tuple(prompts.points[0])
+    else:
+        centre = (r0 + r1) / 2, (c0 + c1) / 2
+    for tiles in embedding.levels[:-1]:
+        tile = _tile_at(tiles, (centre[0], centre[1]))
+        if _holds(tile, extent):
+            return tile
+    return embedding.levels[-1][0]
+
+
+def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Bounding box, within the plane, of everything a user said about an object."""
+    corners = [prompts.points]
+    if prompts.box is not None:
+        corners.append(np.reshape(prompts.box, (2, 2)))
+    if prompts.mask is not None and prompts.mask.dtype == bool and prompts.mask.any():
+        corners.append(np.reshape(tight_box(prompts.mask.astype(bool, copy=False)), (2, 2)))
+    if not sum(map(len, corners)):
+        raise ValueError(
+            "expected a click, a box or a mask with at least one pixel, got none of them: "
+            "logits alone don't say where in a large plane the object lies"
+        )
+    points = np.clip(np.concatenate(corners), -0.5, np.subtract(plane_shape, 0.5))
+    (r0, c0), (r1, c1) = points.min(0), points.max(0)
+    return r0, c0, r1, c1
+
+
+def _tile_at(tiles: Sequence[Tile], point: tuple[float, float]) -> Tile:
+    cores = np.array([tile.core for tile in tiles])
+    last = cores[-1, 2:] - 1
+    r, c = np.clip(np.round(point), 0, last)
+    inside = (cores[:, 0] <= r) & (r < cores[:, 2]) & (cores[:, 1] <= c) & (c < cores[:, 3])
+    return tiles[int(inside.argmax())]
+
+
+def _holds(tile: Tile, extent: tuple[float, float, float, float]) -> bool:
+    r0, c0, r1, c1 = tile.outer
+    low = extent[0] >= r0 - 0.5 and extent[1] >= c0 - 0.5
+    return low and extent[2] <= r1 - 0.5 and extent[3] <= c1 - 0.5
+
+
+def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda fraction: progress((index + fraction) / count)

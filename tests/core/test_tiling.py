@@ -1,0 +1,287 @@
+"""Planes larger than a tile: which tile an object gets, and what is computed when."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from small_models import HYBRID, VIT, segmenter
+
+from napari_sam.geometry import fit_frame
+from napari_sam.prompts import Prompts
+from napari_sam.segmenter import Cancelled, PixelSegmenter, Segmenter, SegmenterWrapper, replay
+from napari_sam.tiling import TiledEmbedding, TiledSegmenter, resample_logits
+
+CLICK = Prompts([(100, 40)], [1])
+
+
+class CountingEncoder:
+    """A segmenter that notes the frame of every run of the encoder."""
+
+    def __init__(self, inner):
+        self.inner, self.frames = inner, []
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def embed_pixels(self, pixels, frame=None, progress=None):
+        embedding = self.inner.embed_pixels(pixels, frame, progress)
+        self.frames.append(embedding.frame)
+        return embedding
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return segmenter(HYBRID)
+
+
+@pytest.fixture
+def tiled(plain):
+    return TiledSegmenter(CountingEncoder(plain))
+
+
+@pytest.fixture
+def plane(rng):
+    return rng.integers(0, 4000, (150, 200)).astype(np.uint16)
+
+
+def test_it_follows_the_protocols(plain):
+    wrapped = TiledSegmenter(plain)
+    assert isinstance(plain, PixelSegmenter)
+    assert not isinstance(plain, SegmenterWrapper)
+    assert isinstance(wrapped, Segmenter)
+    assert isinstance(wrapped, SegmenterWrapper)
+    for name in ("config", "model_key", "device", "precision"):
+        assert getattr(wrapped, name) == getattr(plain, name)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (20, 64), (64, 20, 3)])
+def test_plane_that_fits_a_tile_is_embedded_as_without_tiles(plain, tiled, rng, shape):
+    plane = rng.integers(0, 256, shape, dtype=np.uint8)
+    embedding, expected = tiled.embed(plane), plain.embed(plane)
+    assert not isinstance(embedding, TiledEmbedding)
+    assert embedding.frame == expected.frame
+    for level, other in zip(embedding.features, expected.features, strict=True):
+        assert level.equal(other)
+    prompts = Prompts([(10, 12)], [1])
+    assert np.array_equal(
+        tiled.decode(embedding, prompts).logits, plain.decode(expected, prompts).logits
+    )
+    assert tiled.is_ready(embedding, prompts)
+
+
+def test_sam_model_sees_planes_up_to_its_input_size_whole():
+    wrapped = TiledSegmenter(segmenter(VIT))
+    assert not isinstance(wrapped.embed(np.zeros((64, 30))), TiledEmbedding)
+    assert isinstance(wrapped.embed(np.zeros((65, 30))), TiledEmbedding)
+
+
+def test_large_plane_is_only_normalised_at_first(tiled, plane):
+    embedding = tiled.embed(plane)
+    assert tiled.inner.frames == []
+    assert embedding.features == ()
+    assert embedding.frame == fit_frame((150, 200), HYBRID)
+    assert embedding.nbytes == 150 * 200
+    assert not tiled.is_ready(embedding, CLICK)
+
+
+def test_decoding_a_click_encodes_only_its_tile(tiled, plane):
+    embedding = tiled.embed(plane)
+    prediction = tiled.decode(embedding, CLICK)
+    (frame,) = tiled.inner.frames
+    assert prediction.frame == frame
+    assert frame.plane_shape == (150, 200)
+    assert frame.shape == frame.scaled == (64, 64)
+    rows, columns = frame.region
+    assert rows.start <= 100 < rows.stop
+    assert columns.start <= 40 < columns.stop
+    assert tiled.is_ready(embedding, CLICK)
+    assert not tiled.is_ready(embedding, Prompts([(10, 190)], [1]))
+    tiled.decode(embedding, CLICK.with_point((101, 41), 0))
+    assert len(tiled.inner.frames) == 1
+    assert embedding.nbytes > 150 * 200
+
+
+def test_tile_gives_what_the_crop_alone_gives(plain, tiled, rng):
+    plane = rng.integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    prediction = tiled.decode(tiled.embed(plane), CLICK)
+    crop = np.ascontiguousarray(plane[prediction.frame.region])
+    local = Prompts(CLICK.points - prediction.frame.origin, [1])
+    expected = plain.decode(plain.embed(crop), local)
+    np.testing.assert_allclose(prediction.logits, expected.logits, atol=1e-4)
+    region = prediction.region_mask(0)
+    assert np.array_equal(prediction.masks()[0][prediction.frame.region], region)
+    assert prediction.masks().shape == (3, 150, 200)
+
+
+def test_box_larger_than_a_tile_is_seen_at_half_the_scale(tiled, plane):
+    embedding = tiled.embed(plane)
+    frame = tiled.decode(embedding, Prompts(box=(20, 20, 110, 100))).frame
+    assert frame.shape == (128, 128)
+    assert frame.scaled == (64, 64)
+
+
+def test_object_across_the_plane_is_seen_in_the_overview(tiled, plane):
+    embedding = tiled.embed(plane)
+    prediction = tiled.decode(embedding, Prompts([(2, 2), (148, 198)], [1, 1]))
+    assert prediction.frame == embedding.frame
+    assert prediction.frame.is_whole
+    assert prediction.best().shape == (150, 200)
+
+
+def test_box_that_leaves_the_plane_stays_in_the_tile_at_its_border(tiled, plane):
+    frame = tiled.decode(tiled.embed(plane), Prompts(box=(-30, -5, 20, 20))).frame
+    assert frame.shape == (64, 64)
+
+
+def test_mask_prompt_chooses_a_tile_that_holds_it(tiled, plane):
+    mask = np.zeros((150, 200), bool)
+    mask[10:100, 20:60] = True
+    frame = tiled.decode(tiled.embed(plane), Prompts(mask=mask)).frame
+    assert frame.shape == (128, 128)
+
+
+def test_clicks_at_every_corner_find_a_tile(tiled, plane):
+    embedding = tiled.embed(plane)
+    for point in [(-0.5, -0.5), (149.5, 199.5), (0, 199), (149, 0)]:
+        assert tiled.decode(embedding, Prompts([point], [1])).frame.shape == (64, 64)
+
+
+def test_logits_move_with_the_object_to_another_tile(tiled, plane):
+    """The second click lies outside the first one's tile: the object moves to a larger one."""
+    embedding = tiled.embed(plane)
+    first, second = replay(tiled, embedding, Prompts([(30, 30), (30, 110)], [1, 1]))
+    assert first.frame != second.frame
+    assert np.isfinite(second.logits).all()
+    without = tiled.decode(embedding, Prompts([(30, 30), (30, 110)], [1, 1]), multimask=False)
+    assert not np.array_equal(second.logits, without.logits)
+
+
+def test_resampled_logits_cut_the_same_pixels(plane):
+    coarse = fit_frame((128, 128), HYBRID, (10, 40), (150, 200))
+    fine = fit_frame((64, 64), HYBRID, (30, 60), (150, 200))
+    rows, columns = np.mgrid[:32, :32]
+    disk = (6.0 - np.hypot(rows - 13, columns - 12)).astype(np.float32)
+    moved = resample_logits(disk, coarse, fine, (32, 32))
+    assert moved.shape == (32, 32)
+
+    def mask(logits, frame):
+        import torch
+
+        out = np.zeros((150, 200), bool)
+        out[frame.region] = (frame.enlarge(torch.from_numpy(logits[None]))[0] > 0).numpy()
+        return out
+
+    before, after = mask(disk, coarse)[fine.region], mask(moved, fine)[fine.region]
+    assert before.any()
+    assert np.count_nonzero(before & after) / np.count_nonzero(before | after) > 0.95
+    back = resample_logits(moved, fine, coarse, (32, 32))
+    assert back[0, 0] == 0, "outside the source the logits are undecided"
+
+
+def test_logits_without_a_place_are_refused(tiled, plane):
+    logits = np.zeros((32, 32), np.float32)
+    with pytest.raises(ValueError, match="logits alone"):
+        tiled.decode(tiled.embed(plane), Prompts(mask=logits))
+
+
+def test_logits_of_another_plane_are_refused(tiled, plane):
+    other = tiled.decode(tiled.embed(plane[:-1]), CLICK)
+    prompts = CLICK.with_logits(other.logits[0], other.frame)
+    with pytest.raises(ValueError, match="same plane"):
+        tiled.decode(tiled.embed(plane), prompts)
+
+
+def test_decode_many_equals_one_by_one_across_tiles(tiled, plane):
+    embedding = tiled.embed(plane)
+    prompts = [
+        Prompts([(10, 10)], [1]),
+        Prompts(box=(100, 150, 120, 180)),
+        Prompts([(12, 14)], [1]),
+        Prompts(box=(5, 5, 140, 190)),
+    ]
+    many = tiled.decode_many(embedding, prompts)
+    for one, prediction in zip(prompts, many, strict=True):
+        expected = tiled.decode(embedding, one)
+        assert prediction.frame == expected.frame
+        np.testing.assert_allclose(prediction.logits, expected.logits, atol=1e-4)
+
+
+def test_preparing_all_tiles_reports_progress_and_leaves_nothing_to_encode(tiled, plane):
+    embedding, seen = tiled.embed(plane), []
+    tiled.prepare(embedding, progress=seen.append)
+    assert len(tiled.inner.frames) == len(embedding.levels[0])
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert all(
+        tiled.is_ready(embedding, Prompts([(r, c)], [1]))
+        for r in range(0, 150, 10)
+        for c in range(0, 200, 10)
+    )
+
+
+def test_preparing_can_be_cancelled_and_continued(tiled, plane):
+    embedding = tiled.embed(plane)
+
+    def stop(fraction):
+        if fraction > 0.5:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        tiled.prepare(embedding, progress=stop)
+    done = len(tiled.inner.frames)
+    assert 0 < done < len(embedding.levels[0])
+    tiled.prepare(embedding)
+    assert len(tiled.inner.frames) == len(embedding.levels[0])
+
+
+def test_proposals_come_from_cores_without_repetition(tiled, plain, plane):
+    embedding = tiled.embed(plane)
+    proposals = tiled.propose(embedding)
+    assert len(proposals.points)
+    assert np.all(np.diff(proposals.scores) <= 0)
+    assert len(np.unique(proposals.points, axis=0)) == len(proposals.points)
+    assert np.all((proposals.points >= 0) & (proposals.points <= (149, 199)))
+    expected = 0
+    for tile in embedding.levels[0]:
+        r0, c0, r1, c1 = tile.core
+        inner = plain.propose(tiled._embed_tile(embedding, tile)).points.round(6)
+        inside = (inner >= (r0 - 0.5, c0 - 0.5)) & (inner < (r1 - 0.5, c1 - 0.5))
+        expected += np.count_nonzero(inside.all(axis=1))
+    assert len(proposals.points) == expected
+
+
+def test_model_without_a_dense_head_proposes_nothing(rng):
+    wrapped = TiledSegmenter(segmenter(VIT))
+    assert wrapped.propose(wrapped.embed(rng.random((90, 90)))) is None
+
+
+def test_two_threads_encode_a_tile_once(tiled, plane):
+    embedding = tiled.embed(plane)
+    threads = [threading.Thread(target=tiled.decode, args=(embedding, CLICK)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tiled.inner.frames) == 1
+
+
+def test_memory_of_tiles_is_bounded(tiled, plane, monkeypatch):
+    monkeypatch.setattr("napari_sam.tiling._MAX_TILE_BYTES", 1)
+    embedding = tiled.embed(plane)
+    tiled.decode(embedding, CLICK)
+    one = embedding.nbytes
+    tiled.prepare(embedding)
+    assert embedding.nbytes == one, "only the tile used last is kept"
+
+
+def test_embedding_of_another_model_is_refused(tiled, plane):
+    foreign = TiledSegmenter(segmenter(HYBRID, seed=4)).embed(plane)
+    with pytest.raises(ValueError, match="embed the plane again"):
+        tiled.decode(foreign, CLICK)
+
+
+def test_halo_that_leaves_no_core_is_refused(plain):
+    with pytest.raises(ValueError, match="larger than two halos"):
+        TiledSegmenter(plain, tile=64, halo=32)

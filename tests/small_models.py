@@ -1,0 +1,51 @@
+"""Networks of both kinds with random weights, small enough for tests of milliseconds."""
+
+from __future__ import annotations
+
+import torch
+from reference import randomise
+
+from napari_sam.model.config import HybridConfig, SamConfig, ViTConfig
+from napari_sam.model.sam import Sam, build
+from napari_sam.sam_segmenter import SamSegmenter
+
+VIT = SamConfig(
+    "small vit",
+    image_size=64,
+    encoder=ViTConfig(32, 2, 2, (1,), window_size=3),
+    embed_dim=32,
+    mask_in_chans=8,
+    decoder_heads=4,
+    decoder_mlp_dim=64,
+    iou_head_hidden_dim=32,
+)
+HYBRID = SamConfig(
+    "small hybrid",
+    image_size=64,
+    encoder=HybridConfig(8, (8, 16, 16, 16), (1, 1, 1, 1), (0, 0, 0, 1), head_dim=8),
+    embed_dim=32,
+    mask_in_chans=8,
+    decoder_heads=4,
+    decoder_mlp_dim=64,
+    iou_head_hidden_dim=32,
+    raster_sigma=3.0,
+    skip_channels=(8, 4),
+    dense_channels=8,
+    resize="own",
+)
+
+
+def network(config: SamConfig, seed: int = 3) -> Sam:
+    """Build a network with random weights in every parameter."""
+    torch.manual_seed(seed)
+    sam = build(config)
+    randomise(sam, seed)
+    if sam.dense_head is not None:  # high and low values, so that there are some proposals
+        for value in sam.dense_head.predict[-1].parameters():
+            value.data[1] = value.data[0] = 2 * value.data[0]
+    return sam
+
+
+def segmenter(config: SamConfig, seed: int = 3) -> SamSegmenter:
+    """Build a plain segmenter on the CPU with random weights."""
+    return SamSegmenter(network(config, seed), device="cpu", precision="float32")
