@@ -10,12 +10,11 @@ import pytest
 import torch
 from reference import SMALL, SamPredictor, randomise, reference_sam, relative_error
 
-from napari_sam import samples
+from napari_sam import load_segmenter, samples
 from napari_sam.model.checkpoint import load_into_new
 from napari_sam.model.config import PRESETS, SamConfig, ViTConfig
-from napari_sam.model.weights import load, save
+from napari_sam.model.weights import save
 from napari_sam.prompts import Prompts
-from napari_sam.sam_segmenter import SamSegmenter
 from napari_sam.segmenter import Segmenter
 
 TOLERANCE = 1e-4
@@ -34,8 +33,8 @@ def pair(config: SamConfig, directory) -> tuple[Segmenter, Any]:
     randomise(original, seed=17)
     ours = load_into_new(original.state_dict(), config, "the reference's weights")
     save(ours, directory / "model.safetensors", half=False)
-    sam = load(directory / "model.safetensors")
-    return SamSegmenter(sam, device="cpu", precision="float32"), SamPredictor(original)
+    segmenter = load_segmenter(directory / "model.safetensors", device="cpu", precision="float32")
+    return segmenter, SamPredictor(original)
 
 
 @pytest.fixture(scope="module")
