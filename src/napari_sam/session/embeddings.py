@@ -167,6 +167,8 @@ class Embeddings:
                 self.changed.emit()
             return
         made: _Made = outcome.value
+        # A GPU out of memory is replaced by the CPU, and with it the precision.
+        key = (plane, key[1], made.embedding.model_key, made.embedding.precision)
         self._keep(key, made.embedding)
         self.seconds = made.seconds
         if made.not_finite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from napari_sam.session.planes import Plane, PlaneSource
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook
 
 _CHAINS = 64  # objects whose steps are kept, so that one more click is one decode
+_UNDO = 500  # changes of prompts that can be taken back
 
 
 class Session:
@@ -89,6 +90,8 @@ class Session:
         self._source = source
         self._prefetch = prefetch
         self._prompts = PromptBook()
+        self._past: deque[PromptBook] = deque(maxlen=_UNDO)
+        self._future: deque[PromptBook] = deque(maxlen=_UNDO)
         self._object_id = 1
         self._reserved = 0
         self._shown: Plane | None = None
@@ -150,9 +153,19 @@ class Session:
 
     @prompts.setter
     def prompts(self, book: PromptBook) -> None:
+        changed = self._check(book)
+        if changed:
+            self._past.append(self._prompts)
+            self._future.clear()
+        self._replace(book, changed)
+
+    def _check(self, book: PromptBook) -> list[ObjectPlane]:
         changed = _changed(self._prompts, book)
         for key in changed:
             book.prompts_of(key).check(self._source.plane_shape(key[1]))
+        return changed
+
+    def _replace(self, book: PromptBook, changed: list[ObjectPlane]) -> None:
         self._prompts = book
         self.prompts_changed.emit()
         for key in changed:
@@ -221,6 +234,35 @@ class Session:
         key = self._key(object_id, plane)
         self.prompts = self._prompts.without(self._prompts.ids_of(key))
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether a change of prompts can be taken back."""
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether a change of prompts that was taken back can be made again."""
+        return bool(self._future)
+
+    def undo(self) -> None:
+        """Take back the last change of prompts; masks follow."""
+        self._travel(self._past, self._future)
+
+    def redo(self) -> None:
+        """Make the last change that was taken back again."""
+        self._travel(self._future, self._past)
+
+    def _travel(self, there: deque[PromptBook], back: deque[PromptBook]) -> None:
+        if not there:
+            return
+        back.append(self._prompts)
+        # Identifiers are never given twice, also not after an undo.
+        book = replace(there.pop(), next_id=self._prompts.next_id)
+        changed = _changed(self._prompts, book)
+        self._replace(book, changed)
+        if changed and book.prompts_of(changed[0]).is_empty is False:
+            self.object_id = changed[0][0]
+
     # Objects
 
     @property
@@ -238,8 +280,18 @@ class Session:
 
     def new_object(self) -> int:
         """Make an object current that has no prompts and no label yet; return its number."""
-        self.object_id = max(0, self._reserved, *self._prompts.object_ids) + 1
+        self.object_id = self.highest_object + 1
         return self._object_id
+
+    def step_object(self, step: int) -> None:
+        """Go to the object `step` places after the current one, among those with prompts."""
+        ids = sorted({*self._prompts.object_ids, self._object_id})
+        self.object_id = ids[(ids.index(self._object_id) + step) % len(ids)]
+
+    @property
+    def highest_object(self) -> int:
+        """The highest number that has a prompt or is reserved; 0 at the start."""
+        return max(0, self._reserved, *self._prompts.object_ids)
 
     def reserve(self, highest_label: int) -> None:
         """Keep new objects above the labels that a picked labels layer holds already."""

@@ -35,6 +35,11 @@ class PlaneSource(Protocol):
         """What the pixels of a plane depend on; embeddings of another stamp are not used."""
         ...
 
+    @property
+    def channel_axis(self) -> int | None:
+        """Axis whose positions are the model's colours; a mask holds for all of them."""
+        ...
+
     def plane_of(self, index: object = ()) -> Plane:
         """Complete a plane from the indices of the axes it doesn't span."""
         ...

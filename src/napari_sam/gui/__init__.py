@@ -1,0 +1,52 @@
+"""The plugin in napari: the only place that imports napari or Qt, and only when it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.session import Session
+
+__all__ = ["current_session"]
+
+
+def current_session(viewer: Any) -> Session:
+    """Return the session behind the dock widget of a viewer, to do in code what the mouse does.
+
+    Parameters
+    ----------
+    viewer
+        A ``napari.Viewer``. The dock widget is opened if it isn't yet.
+
+    Returns
+    -------
+    session
+        Of the image chosen in the dock; the layers follow what is done to it.
+
+    Raises
+    ------
+    RuntimeError
+        If no image is chosen.
+
+    Examples
+    --------
+    In napari's console, with an image open::
+
+        from napari_sam.gui import current_session
+        s = current_session(viewer)
+        s.add_point(plane=(), point=(120, 80))
+        s.wait()
+        s.mask(object_id=1, plane=()).sum()
+    """
+    from napari_sam.gui.controller import controller_of
+
+    controller = controller_of(viewer)
+    if controller is None:
+        viewer.window.add_plugin_dock_widget("napari-sam-live", "Segment Anything")
+        controller = controller_of(viewer)
+    if controller is None or controller.annotation is None:
+        raise RuntimeError(
+            "expected an image chosen in the Segment Anything dock, got none; add an image layer "
+            "and select it"
+        )
+    return controller.annotation.session

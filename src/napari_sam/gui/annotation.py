@@ -1,0 +1,257 @@
+"""One image being annotated: its session and the layers that edit and show it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Labels, Layer, Points
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_sam.engine import Executor
+from napari_sam.gui.boxes import BoxEditor
+from napari_sam.gui.clicks import ClickEditor
+from napari_sam.gui.keys import Keys
+from napari_sam.gui.layers import new_labels, new_points, new_shapes, shape_of
+from napari_sam.gui.masks import MaskWriter
+from napari_sam.gui.planes import Colours, displayed_axes, displayed_plane, source_of
+from napari_sam.segmenter import Segmenter
+from napari_sam.session import Plane, Session
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_SCROLL_MS = 120  # a plane is embedded when scrolling has paused this long
+_CONTRAST_MS = 500
+
+
+class Annotation:
+    """The session of one image layer, its prompt layers and its masks.
+
+    Parameters
+    ----------
+    viewer, image
+        Where the image is.
+    segmenter
+        None while the model is loading.
+    executor, max_bytes, prefetch
+        As of :class:`~napari_sam.session.Session`.
+
+    Attributes
+    ----------
+    refused
+        Something a user did could not be done: the error.
+    layers_changed
+        The labels layer was picked, made or deleted.
+    """
+
+    refused = Signal(object)
+    layers_changed = Signal()
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        segmenter: Segmenter | None,
+        executor: Executor,
+        max_bytes: int,
+        prefetch: int,
+    ) -> None:
+        self.image = image
+        self._viewer = viewer
+        self._revision = 0
+        self._channels: Colours | None = None
+        source = source_of(image, displayed_axes(viewer.dims, image))
+        self.session = Session(segmenter, source, executor, max_bytes, prefetch)
+        self.session.failed.connect(self.refused.emit)
+        self.keys = Keys(self)
+        self.masks = MaskWriter(self.session, image, self._make_labels, self.refused.emit)
+        self.clicks = ClickEditor(
+            self.session, self._add(new_points(image)), self.displayed, self.refused.emit
+        )
+        self.boxes: BoxEditor | None = None
+        self._shape = shape_of(image)
+        self._scrolling = _timer(_SCROLL_MS, self.show)
+        self._restretching = _timer(_CONTRAST_MS, self.reread)
+        viewer.dims.events.point.connect(self._scrolled)
+        viewer.dims.events.order.connect(self._scrolled)
+        viewer.dims.events.ndisplay.connect(self._scrolled)
+        image.events.data.connect(self._data_replaced)
+        image.events.contrast_limits.connect(self._restretched)
+        self.keys.bind(image)
+        self.keys.bind(self.clicks.layer)
+        self.show()
+
+    @property
+    def points(self) -> Points:
+        """The layer that takes clicks."""
+        return self.clicks.layer
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Every layer of this annotation, the image first."""
+        own: list[Layer | None] = [self.image, self.points, self.masks.layer]
+        own.append(self.boxes.layer if self.boxes else None)
+        return [layer for layer in own if layer is not None]
+
+    @property
+    def channels(self) -> Colours | None:
+        """What the model sees as red, green and blue; None for the image as it is."""
+        return self._channels
+
+    @channels.setter
+    def channels(self, channels: Colours | None) -> None:
+        self._channels = channels
+        self.reread()
+
+    @property
+    def sign(self) -> int:
+        """What a left click says: 1 inside, 0 outside; a right click says the opposite."""
+        return self.clicks.sign
+
+    @sign.setter
+    def sign(self, sign: int) -> None:
+        self.clicks.sign = sign
+        self.layers_changed.emit()
+
+    @property
+    def labels(self) -> Labels | None:
+        """Where masks are written; None for a new layer with the next mask."""
+        return self.masks.layer
+
+    @labels.setter
+    def labels(self, layer: Labels | None) -> None:
+        before = self.masks.layer
+        try:
+            self.masks.layer = layer
+        except ValueError as error:
+            self.refused.emit(error)
+        else:
+            if before is not None:
+                self.keys.unbind(before)
+            if layer is not None:
+                self.keys.bind(layer)
+        self.layers_changed.emit()
+
+    def displayed(self) -> Plane | None:
+        """Return the plane on screen; None in 3-D or outside of the image."""
+        return displayed_plane(self._viewer.dims, self.image, self.session.source)
+
+    def show(self) -> None:
+        """Tell the session which plane is on screen."""
+        axes = displayed_axes(self._viewer.dims, self.image)
+        if axes is not None and axes != self.session.source.spanned:
+            self.session.source = replace(self.session.source, displayed=axes)
+        plane = self.displayed()
+        if plane is not None:
+            self.session.show(plane)
+        self.session.activity_changed.emit()
+
+    def reread(self) -> None:
+        """Take up another content, contrast or channels of the image."""
+        axes = displayed_axes(self._viewer.dims, self.image)
+        try:
+            source = source_of(self.image, axes, self._channels, self._revision)
+        except (ValueError, TypeError) as error:
+            self.refused.emit(error)
+            return
+        if source.stamp != self.session.source.stamp:
+            self.session.source = source
+            self.show()
+
+    def click_here(self) -> None:
+        """Make the prompts layer active and ready for clicks."""
+        self._viewer.layers.selection.active = self.points
+        self.points.mode = "add"
+
+    def draw_box(self) -> None:
+        """Make the shapes layer active and ready for a box."""
+        if self.boxes is None:
+            layer = self._add(new_shapes(self.image))
+            self.boxes = BoxEditor(self.session, layer, self.displayed, self.refused.emit)
+            self.keys.bind(layer)
+        self._viewer.layers.selection.active = self.boxes.layer
+        self.boxes.layer.mode = "add_rectangle"
+
+    def forget_layer(self, layer: Layer) -> bool:
+        """Take note that a layer was deleted.
+
+        Returns
+        -------
+        goes_on
+            False if this annotation can't go on without it.
+        """
+        self.keys.unbind(layer)
+        if layer is self.masks.layer:
+            self.masks.layer = None
+            self.layers_changed.emit()
+        elif self.boxes is not None and layer is self.boxes.layer:
+            self.boxes.close()
+            self.boxes = None
+        return layer is not self.image and layer is not self.points
+
+    def rest(self) -> None:
+        """Stop working while another image is chosen."""
+        self._scrolling.stop()
+        self.session.cancel()
+
+    def close(self) -> None:
+        """Let go of every layer and stop working; the layers stay."""
+        for timer in (self._scrolling, self._restretching):
+            timer.stop()
+            timer.deleteLater()
+        dims, image = self._viewer.dims, self.image
+        dims.events.point.disconnect(self._scrolled)
+        dims.events.order.disconnect(self._scrolled)
+        dims.events.ndisplay.disconnect(self._scrolled)
+        image.events.data.disconnect(self._data_replaced)
+        image.events.contrast_limits.disconnect(self._restretched)
+        self.keys.close()
+        self.clicks.close()
+        self.masks.close()
+        if self.boxes is not None:
+            self.boxes.close()
+        self.session.cancel()
+        self.session.embeddings.clear()
+
+    def _add(self, layer: Layer) -> Layer:
+        self._viewer.layers.append(layer)
+        return layer
+
+    def _make_labels(self) -> Labels:
+        layer = new_labels(self.image)
+        layers = self._viewer.layers
+        active = layers.selection.active
+        below = layers.index(self.points) if self.points in layers else len(layers)
+        layers.insert(below, layer)
+        layers.selection.active = active
+        self.keys.bind(layer)
+        QTimer.singleShot(0, self.layers_changed.emit)
+        return layer
+
+    def _scrolled(self, event: object = None) -> None:
+        self._scrolling.start()
+
+    def _restretched(self, event: object = None) -> None:
+        self._restretching.start()
+
+    def _data_replaced(self, event: object = None) -> None:
+        self._revision += 1
+        if shape_of(self.image) == self._shape:
+            self.reread()
+        else:
+            self.refused.emit(
+                ValueError(
+                    f"expected '{self.image.name}' to keep its shape {self._shape}, got "
+                    f"{shape_of(self.image)}; choose the image again to start anew"
+                )
+            )
+
+
+def _timer(milliseconds: int, call: object) -> QTimer:
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(call)
+    return timer

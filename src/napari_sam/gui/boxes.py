@@ -1,0 +1,130 @@
+"""The Shapes layer as an editor of a session's boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from napari.layers import Shapes
+from napari.layers.base import ActionType
+
+from napari_sam.gui.planes import coordinates_of
+from napari_sam.session import BoxPrompt, Plane, PromptBook, Session, plane_axes
+
+_DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
+
+
+class BoxEditor:
+    """Turns edits of a Shapes layer into commands of a session, and shows the session's boxes.
+
+    A new box belongs to the current object; if that has one on this plane already, the box
+    starts a new object. Any shape counts as its bounding box.
+
+    Parameters
+    ----------
+    session, layer, plane, refused
+        As of :class:`~napari_sam.gui.clicks.ClickEditor`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        layer: Shapes,
+        plane: Callable[[], Plane | None],
+        refused: Callable[[Exception], None],
+    ) -> None:
+        self.layer = layer
+        self._session = session
+        self._plane = plane
+        self._refused = refused
+        self._writing = False
+        layer.events.data.connect(self._edited)
+        session.prompts_changed.connect(self._show)
+        self._show()
+
+    def close(self) -> None:
+        """Let go of the layer."""
+        self.layer.events.data.disconnect(self._edited)
+        self._session.prompts_changed.disconnect(self._show)
+
+    def _edited(self, event: Any) -> None:
+        if self._writing or event.action not in _DONE:
+            return
+        try:
+            book, newest = self._rows(self._session.prompts)
+            if book != self._session.prompts:
+                self._session.prompts = book
+                if newest is not None:
+                    self._session.object_id = newest
+        except ValueError as error:
+            self._refused(error)
+        self._show()
+
+    def _rows(self, book: PromptBook) -> tuple[PromptBook, int | None]:
+        """Return the session's prompts with the layer's boxes, and the object of a new one."""
+        known = {box.id: box for box in book.boxes}
+        old, fresh = {}, []
+        for corners, box_id in zip(self.layer.data, self.layer.features["id"], strict=True):
+            if box_id in known and box_id not in old:
+                plane, box = _plane_and_box(corners, known[box_id].plane)
+                old[box_id] = replace(known[box_id], plane=plane, box=box)
+                continue
+            pattern = self._plane()
+            if pattern is None:
+                raise ValueError("expected a box on a plane, got one in 3-D; switch to 2-D first")
+            fresh.append(_plane_and_box(corners, pattern))
+        boxes: tuple[BoxPrompt, ...] = tuple(old[i] for i in known if i in old)
+        book, newest = replace(book, boxes=boxes), None
+        for plane, box in fresh:
+            plane = self._session.source.plane_of(plane)
+            newest = self._session.object_id if newest is None else newest
+            if book.box_of((newest, plane)) is not None:
+                newest = max(self._session.highest_object, *book.object_ids) + 1
+            book = book.with_box((newest, plane), box)
+        return book, newest
+
+    def _show(self, *_: object) -> None:
+        boxes = self._session.prompts.boxes
+        data = [_corners(box) for box in boxes]
+        shown = self.layer.data
+        same = len(shown) == len(data) and all(
+            np.array_equal(_ordered(a), _ordered(b)) for a, b in zip(shown, data, strict=True)
+        )
+        features = {
+            "object": np.array([b.object_id for b in boxes], int),
+            "id": np.array([b.id for b in boxes], int),
+        }
+        self._writing = True
+        try:
+            if not same:
+                self.layer.selected_data = set()
+                self.layer.data = [(corners, "rectangle") for corners in data]
+            if any(not np.array_equal(v, self.layer.features[k]) for k, v in features.items()):
+                self.layer.features = features
+            self.layer.feature_defaults = {"object": self._session.object_id, "id": 0}
+        finally:
+            self._writing = False
+
+
+def _plane_and_box(corners: Any, pattern: Plane) -> tuple[Plane, tuple[float, ...]]:
+    corners = np.asarray(corners, float)
+    rows, columns = plane_axes(pattern)
+    middle = corners.mean(0)
+    plane = tuple(
+        None if i is None else int(np.round(x)) for i, x in zip(pattern, middle, strict=True)
+    )
+    low, high = corners.min(0), corners.max(0)
+    return plane, (float(low[rows]), float(low[columns]), float(high[rows]), float(high[columns]))
+
+
+def _corners(box: BoxPrompt) -> np.ndarray:
+    r0, c0, r1, c1 = box.box
+    points = ((r0, c0), (r0, c1), (r1, c1), (r1, c0))
+    return np.array([coordinates_of(box.plane, point) for point in points])
+
+
+def _ordered(corners: Any) -> np.ndarray:
+    corners = np.asarray(corners, float)
+    return corners[np.lexsort(corners.T)]

@@ -1,0 +1,262 @@
+"""What happens in one viewer: which image and model are chosen, and the threads that work."""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from typing import Any
+
+from napari.layers import Image, Layer
+from psygnal import Signal
+
+from napari_sam.engine import CLICK, Engine, Outcome
+from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.mailbox import Mailbox
+from napari_sam.gui.models import Loader
+from napari_sam.segmenter import Segmenter
+
+_CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
+
+
+class Controller:
+    """The image, the model and the annotations of one viewer.
+
+    Docks show it and call it; several docks of one viewer share it.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    load
+        Makes a segmenter on a worker thread.
+    model, device
+        What is loaded first.
+    max_bytes, prefetch
+        As of :class:`~napari_sam.session.Session`.
+
+    Attributes
+    ----------
+    image_changed
+        Another image, or none, is chosen.
+    model_changed
+        A model started loading, was loaded, or failed to load.
+    status_changed
+        What is being computed changed.
+    refused
+        Something a user asked for could not be done: the error.
+    noticed
+        Something a user should know: a sentence.
+    """
+
+    image_changed = Signal()
+    model_changed = Signal()
+    status_changed = Signal()
+    refused = Signal(object)
+    noticed = Signal(str)
+
+    def __init__(
+        self,
+        viewer: Any,
+        load: Loader,
+        model: str = "nano",
+        device: str = "auto",
+        max_bytes: int = 2 << 30,
+        prefetch: int = 1,
+    ) -> None:
+        self.viewer = viewer
+        self.annotation: Annotation | None = None
+        self.model, self.device = model, device
+        self.extra_model: str | None = None
+        self.segmenter: Segmenter | None = None
+        self.loading: float | None = None
+        self.load_error: Exception | None = None
+        self.seconds: dict[tuple[str, str], float] = {}
+        self._load = load
+        self._loaded: tuple[str, str] | None = None
+        self._max_bytes, self._prefetch = max_bytes, prefetch
+        self._annotations: dict[int, Annotation] = {}
+        self._users = 0
+        self._closed = False
+        self.mailbox = Mailbox(self._open_mail)
+        self.engine = Engine(self.mailbox.notify)
+        layers = viewer.layers
+        layers.events.removed.connect(self._layer_removed)
+        layers.selection.events.active.connect(self._follow)
+        _CONTROLLERS[id(viewer)] = self
+        self.load_model(model, device)
+        self.choose_image(first_image(viewer))
+
+    # Image
+
+    @property
+    def image(self) -> Image | None:
+        """The image chosen."""
+        return self.annotation.image if self.annotation else None
+
+    def choose_image(self, image: Image | None) -> None:
+        """Annotate another image; what was done to the one before stays."""
+        if image is self.image:
+            return
+        if self.annotation is not None:
+            self.annotation.rest()
+        self.annotation = None
+        if image is not None:
+            try:
+                self.annotation = self._annotation_of(image)
+            except (ValueError, TypeError) as error:
+                self.refused.emit(error)
+        self.image_changed.emit()
+        self.status_changed.emit()
+
+    def images(self) -> list[Image]:
+        """Return the images of the viewer."""
+        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+
+    def _annotation_of(self, image: Image) -> Annotation:
+        known = self._annotations.get(id(image))
+        if known is not None:
+            if known.session.segmenter is not self.segmenter:
+                known.session.segmenter = self.segmenter
+            known.show()
+            return known
+        annotation = Annotation(
+            self.viewer, image, self.segmenter, self.engine, self._max_bytes, self._prefetch
+        )
+        annotation.refused.connect(self.refused.emit)
+        annotation.session.noticed.connect(self.noticed.emit)
+        annotation.session.activity_changed.connect(self._activity)
+        self._annotations[id(image)] = annotation
+        annotation.click_here()
+        return annotation
+
+    def _follow(self, event: Any) -> None:
+        """Choose the image that becomes active, or whose prompts or masks do."""
+        layer = event.value
+        if layer is None or self._closed:
+            return
+        for annotation in self._annotations.values():
+            if layer in annotation.layers:
+                self.choose_image(annotation.image)
+                return
+        if isinstance(layer, Image):
+            self.choose_image(layer)
+
+    def _layer_removed(self, event: Any) -> None:
+        layer: Layer = event.value
+        for key, annotation in list(self._annotations.items()):
+            if not annotation.forget_layer(layer):
+                del self._annotations[key]
+                if annotation is self.annotation:
+                    self.annotation = None
+                annotation.close()
+        self.image_changed.emit()
+        self.status_changed.emit()
+
+    # Model
+
+    def load_model(self, model: str | None = None, device: str | None = None) -> None:
+        """Load another model or move to another device; the one in use stays until that is done."""
+        self.cancel_loading()
+        self.model, self.device = model or self.model, device or self.device
+        self.loading, self.load_error = 0.0, None
+        wanted = self.model, self.device
+        self.engine.embed(
+            ("model", *wanted),
+            partial(self._load, *wanted),
+            partial(self._model_arrived, wanted),
+            CLICK,
+            self._model_progress,
+        )
+        self.model_changed.emit()
+        self.status_changed.emit()
+
+    def cancel_loading(self) -> None:
+        """Stop loading or downloading a model and stay with the one in use."""
+        if self.loading is None:
+            return
+        self.engine.cancel(("model", self.model, self.device))
+        self._stay()
+
+    def _stay(self) -> None:
+        self.loading = None
+        if self._loaded is not None:
+            self.model, self.device = self._loaded
+        self.model_changed.emit()
+        self.status_changed.emit()
+
+    def _model_progress(self, fraction: float) -> None:
+        if self.loading is not None:
+            self.loading = fraction
+            self.status_changed.emit()
+
+    def _model_arrived(self, wanted: tuple[str, str], outcome: Outcome) -> None:
+        if outcome.cancelled or self.loading is None or wanted != (self.model, self.device):
+            return
+        if outcome.error is not None:
+            self.load_error = outcome.error
+            self.refused.emit(outcome.error)
+            self._stay()
+            return
+        self.segmenter, self._loaded, self.loading = outcome.value, wanted, None
+        if self.annotation is not None:
+            self.annotation.session.segmenter = self.segmenter
+        self.model_changed.emit()
+        self.status_changed.emit()
+
+    def _activity(self) -> None:
+        seconds = self.annotation.session.embeddings.seconds if self.annotation else None
+        if seconds is not None and self.loading is None:
+            self.seconds[self.model, self.device] = seconds
+        self.status_changed.emit()
+
+    # Lifetime
+
+    def _open_mail(self) -> None:
+        if not self._closed:
+            self.engine.drain()
+
+    def share(self) -> Controller:
+        """Count one more dock that shows this."""
+        self._users += 1
+        return self
+
+    def release(self) -> None:
+        """Count one dock less; the last one closes this."""
+        self._users -= 1
+        if self._users <= 0:
+            self.close()
+
+    def close(self) -> None:
+        """Stop the threads and let go of the viewer; its layers stay."""
+        if self._closed:
+            return
+        self._closed = True
+        self.mailbox.close()
+        self.engine.close()
+        layers = self.viewer.layers
+        layers.events.removed.disconnect(self._layer_removed)
+        layers.selection.events.active.disconnect(self._follow)
+        for annotation in self._annotations.values():
+            annotation.close()
+        self._annotations.clear()
+        self.annotation = None
+        _CONTROLLERS.pop(id(self.viewer), None)
+
+
+def controller_of(viewer: Any) -> Controller | None:
+    """Return what the docks of a viewer show, or None if none is open."""
+    return _CONTROLLERS.get(id(bare(viewer)))
+
+
+def bare(viewer: Any) -> Any:
+    """Return the viewer behind the proxy that napari gives to plugins."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
+def first_image(viewer: Any) -> Image | None:
+    """Return the active image, or else the topmost visible one."""
+    active = viewer.layers.selection.active
+    if isinstance(active, Image):
+        return active
+    images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+    return next((image for image in reversed(images) if image.visible), None)

@@ -1,0 +1,132 @@
+"""The layers a session is edited through: made with the geometry of their image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points, Shapes
+
+POSITIVE, NEGATIVE = "positive", "negative"
+COLOURS = {POSITIVE: "#3ce6a0", NEGATIVE: "#ff5a3c"}
+SYMBOLS = {POSITIVE: "disc", NEGATIVE: "cross"}
+BOX_COLOUR = "#ffd23c"
+
+_LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which they go to a file on disk
+_DIM = 0.35  # opacity of the prompts of other objects
+
+
+def geometry_of(image: Image) -> dict[str, Any]:
+    """Return the transforms, units and axis labels that place a layer where an image is."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+    }
+
+
+def shape_of(image: Image) -> tuple[int, ...]:
+    """Return the length of every axis, without RGB; of a multiscale image its finest level's."""
+    data = image.data[0] if image.multiscale else image.data
+    return tuple(int(n) for n in data.shape[: image.ndim])
+
+
+def new_points(image: Image) -> Points:
+    """Make the layer that takes clicks."""
+    features = {
+        "label": np.empty(0, object),
+        "object": np.empty(0, int),
+        "id": np.empty(0, int),
+    }
+    return Points(
+        ndim=image.ndim,
+        features=features,
+        feature_defaults={"label": POSITIVE, "object": 1, "id": 0},
+        size=_point_size(image),
+        canvas_size_limits=(9, 14),
+        face_color=COLOURS[POSITIVE],
+        border_color="white",
+        border_width=0.12,
+        name=f"{image.name} · prompts",
+        **geometry_of(image),
+    )
+
+
+def new_shapes(image: Image) -> Shapes:
+    """Make the layer that takes boxes."""
+    width = _point_size(image) / 6
+    return Shapes(
+        ndim=image.ndim,
+        features={"object": np.empty(0, int), "id": np.empty(0, int)},
+        feature_defaults={"object": 1, "id": 0},
+        edge_color=BOX_COLOUR,
+        edge_width=width,
+        face_color="transparent",
+        name=f"{image.name} · shapes",
+        **geometry_of(image),
+    )
+
+
+def new_labels(image: Image) -> Labels:
+    """Make the layer that masks are written to; a very large one is kept on disk."""
+    shape = shape_of(image)
+    data: Any
+    if 4 * int(np.prod(shape, dtype=np.int64)) <= _LARGEST_ARRAY:
+        data = np.zeros(shape, np.int32)
+    else:
+        data = _labels_on_disk(shape)
+    return Labels(data, name=f"{image.name} · masks", opacity=0.5, **geometry_of(image))
+
+
+def fits(layer: Layer, image: Image) -> bool:
+    """Whether masks of an image can be written to a layer: labels of its shape, not pyramids."""
+    return (
+        isinstance(layer, Labels)
+        and not layer.multiscale
+        and tuple(layer.data.shape) == shape_of(image)
+        and hasattr(layer.data, "__setitem__")
+        and not hasattr(layer.data, "dask")
+    )
+
+
+def style_points(layer: Points, current: int) -> None:
+    """Show signs by colour and symbol, and the prompts of other objects dimmed."""
+    if not len(layer.data):
+        return
+    labels, objects = layer.features["label"], layer.features["object"]
+    bright = np.where(objects == current, 1.0, _DIM)
+    rgba = {sign: _rgba(colour) for sign, colour in COLOURS.items()}
+    faces = np.array([rgba[label] for label in labels])
+    faces[:, 3] = bright
+    borders = np.ones((len(labels), 4))
+    borders[:, 3] = bright
+    layer.face_color, layer.border_color = faces, borders
+    layer.symbol = [SYMBOLS[label] for label in labels]
+
+
+def _point_size(image: Image) -> float:
+    return max(3.0, max(shape_of(image)[-2:]) / 60)
+
+
+def _rgba(colour: str) -> list[float]:
+    return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [1.0]
+
+
+def _labels_on_disk(shape: tuple[int, ...]) -> Any:
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        raise MemoryError(
+            f"expected labels of shape {shape} to fit into memory; install zarr "
+            "(pip install 'napari-sam-live[zarr]') to keep them on disk, or make a Labels layer "
+            "and pick it"
+        ) from error
+    import tempfile
+
+    chunks = (*(1 for _ in shape[:-2]), *(min(n, 1024) for n in shape[-2:]))
+    store = tempfile.mkdtemp(prefix="napari-sam-masks-", suffix=".zarr")
+    return zarr.create_array(store, shape=shape, chunks=chunks, dtype="int32", overwrite=True)

@@ -1,0 +1,117 @@
+"""The models a user can choose, what each costs, and how one is loaded for a viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from napari_sam.embedding_cache import CachedSegmenter
+from napari_sam.loading import load_segmenter
+from napari_sam.model import weights
+from napari_sam.segmenter import Segmenter, SegmenterWrapper
+from napari_sam.tiling import TiledSegmenter
+
+
+class Loader(Protocol):
+    """Makes a segmenter; runs on a worker thread and reports the fraction of a download."""
+
+    def __call__(self, model: str, device: str, progress: Callable[[float], None]) -> Segmenter:
+        """Load a model by name or path for a device."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A line of the model menu.
+
+    Parameters
+    ----------
+    model
+        Name or path, for :func:`~napari_sam.load_segmenter`.
+    text
+        Name and cost, for the menu.
+    tip
+        What it is for.
+    here
+        Whether it can be used without downloading anything.
+    """
+
+    model: str
+    text: str
+    tip: str
+    here: bool
+
+
+def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelChoice]:
+    """List the models, each with its size, whether it is on this disk, and its measured speed.
+
+    Parameters
+    ----------
+    seconds
+        Measured seconds per plane on the chosen device, by model.
+    extra
+        Path of a user's checkpoint, listed too.
+    """
+    listed = [_choice(entry, seconds.get(entry.name)) for entry in weights.REGISTRY.values()]
+    if extra is not None and extra not in weights.REGISTRY:
+        size = _megabytes(Path(extra).stat().st_size) if Path(extra).is_file() else "missing"
+        text = _join(Path(extra).name, size, _speed(seconds.get(extra)))
+        listed.append(ModelChoice(extra, text, extra, True))
+    return listed
+
+
+def device_choices() -> list[str]:
+    """List the devices of this machine, ``"auto"`` first where there is a choice."""
+    devices = ["cpu"]
+    if torch.backends.mps.is_available():
+        devices.insert(0, "mps")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices[:0] = [f"cuda:{i}" for i in range(count)] if count > 1 else ["cuda"] * count
+    return devices if len(devices) == 1 else ["auto", *devices]
+
+
+def load_for_viewer(disk_bytes: int) -> Loader:
+    """Return the loader of a real viewer: tiles for planes of any size, embeddings kept on disk.
+
+    Parameters
+    ----------
+    disk_bytes
+        Largest size of the embeddings on disk; 0 keeps none.
+    """
+
+    def load(model: str, device: str, progress: Callable[[float], None]) -> Segmenter:
+        segmenter = load_segmenter(model, device, progress=progress)
+        if not isinstance(segmenter, SegmenterWrapper):
+            segmenter = TiledSegmenter(segmenter)  # type: ignore[arg-type]
+        return CachedSegmenter(segmenter, max_bytes=disk_bytes)
+
+    return load
+
+
+def _choice(entry: weights.Entry, seconds: float | None) -> ModelChoice:
+    here = weights.is_downloaded(entry.name)
+    if entry.url is None:
+        cost = "built in"
+    else:
+        size = _megabytes(entry.size) if entry.size else ""
+        cost = size if here else f"download {size} ⤓"
+    tip = f"{entry.description}. Licence {entry.licence}."
+    return ModelChoice(entry.name, _join(entry.name, cost, _speed(seconds)), tip, here)
+
+
+def _join(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _speed(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

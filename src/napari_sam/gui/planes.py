@@ -1,0 +1,134 @@
+"""From an image layer to the planes a session reads, and which of them is on screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import Dims
+from napari.layers import Image
+
+from napari_sam.session import ArraySource, Channel, Plane, plane_axes
+
+Colours = tuple[Channel | None, Channel | None, Channel | None]
+
+_CHANNEL_NAMES = {"c", "ch", "channel", "channels"}
+_MOST_CHANNELS = 5  # a longer unnamed axis is more likely depth or time
+
+
+def source_of(
+    image: Image,
+    displayed: tuple[int, int] | None = None,
+    channels: Colours | None = None,
+    revision: int = 0,
+) -> ArraySource:
+    """Describe the planes of an image layer; of a multiscale one those of the finest level.
+
+    Raises
+    ------
+    ValueError
+        For images that have no planes, such as empty ones.
+    TypeError
+        For complex images.
+    """
+    data = image.data[0] if image.multiscale else image.data
+    if np.dtype(data.dtype).kind == "c":
+        raise TypeError(
+            f"expected a real image, got {data.dtype} in '{image.name}'; show its magnitude "
+            "(numpy.abs) or phase (numpy.angle) as an image of its own"
+        )
+    if channels is not None and not any(channels):
+        channels = None
+    axis = channel_axis(image) if channels and any(c and c.data is data for c in channels) else None
+    limits = rgb_limits(data.dtype) if image.rgb else limits_of(image)
+    return ArraySource(data, image.rgb, displayed, limits, axis, channels, revision)
+
+
+def limits_of(image: Image) -> tuple[float, float]:
+    """Return a layer's contrast limits as plain numbers."""
+    low, high = image.contrast_limits
+    return float(low), float(high)
+
+
+def rgb_limits(dtype: Any) -> tuple[float, float] | None:
+    """Return the range napari shows RGB of a dtype in; None for uint8, which passes unchanged."""
+    dtype = np.dtype(dtype)
+    if dtype == np.uint8:
+        return None
+    return (0.0, 1.0) if dtype.kind in "fb" else (0.0, float(np.iinfo(dtype).max))
+
+
+def channel_axis(image: Image) -> int | None:
+    """Find the axis of a layer that looks like channels: by its name, or because it is short."""
+    data = image.data[0] if image.multiscale else image.data
+    shape = tuple(data.shape)[: image.ndim]
+    for axis, name in enumerate(image.axis_labels):
+        if name.lower() in _CHANNEL_NAMES:
+            return axis
+    short = [axis for axis in range(image.ndim - 2) if 2 <= shape[axis] <= _MOST_CHANNELS]
+    return short[-1] if short else None
+
+
+def displayed_axes(dims: Dims, image: Image) -> tuple[int, int] | None:
+    """Return the two axes of a layer that are on screen; None in 3-D."""
+    if dims.ndisplay != 2:
+        return None
+    axes = sorted(axis - (dims.ndim - image.ndim) for axis in dims.displayed)
+    return (axes[0], axes[1]) if axes[0] >= 0 else None
+
+
+def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | None:
+    """Return the plane of a layer that is on screen; None in 3-D or outside of the image."""
+    axes = displayed_axes(dims, image)
+    if axes is None:
+        return None
+    index = np.round(np.asarray(image.world_to_data(dims.point))).astype(int).tolist()
+    at: list[int | None] = [None if axis in axes else i for axis, i in enumerate(index)]
+    if source.channel_axis is not None and at[source.channel_axis] is not None:
+        at[source.channel_axis] = 0
+    try:
+        return source.plane_of(at)
+    except ValueError:
+        return None
+
+
+def plane_and_point(coordinates: np.ndarray, pattern: Plane) -> tuple[Plane, tuple[float, float]]:
+    """Split a layer's coordinates into the plane and (row, column) on it.
+
+    Parameters
+    ----------
+    coordinates
+        `(ndim,)` data coordinates.
+    pattern
+        Any plane that spans the same axes.
+    """
+    rows, columns = plane_axes(pattern)
+    plane = tuple(
+        None if i is None else int(np.round(x)) for i, x in zip(pattern, coordinates, strict=True)
+    )
+    return plane, (float(coordinates[rows]), float(coordinates[columns]))
+
+
+def coordinates_of(plane: Plane, point: tuple[float, float]) -> list[float]:
+    """Return a layer's coordinates of a (row, column) on a plane."""
+    rows, columns = plane_axes(plane)
+    at = {rows: point[0], columns: point[1]}
+    return [at[axis] if i is None else float(i) for axis, i in enumerate(plane)]
+
+
+def plane_name(image: Image, plane: Plane) -> str:
+    """Spell which plane it is, such as ``t 3/12 · z 5/40``, counting from 0; empty in 2-D."""
+    shape = image.data[0].shape if image.multiscale else image.data.shape
+    free = [(axis, i) for axis, i in enumerate(plane) if i is not None]
+    names = [axis_name(image, axis) for axis, _ in free]
+    return " · ".join(
+        f"{name} {i}/{shape[axis] - 1}" for name, (axis, i) in zip(names, free, strict=True)
+    )
+
+
+def axis_name(image: Image, axis: int) -> str:
+    """Return the name of an axis; one that has none is counted from the back, as napari does."""
+    name = str(image.axis_labels[axis])
+    if not name.lstrip("-").isdigit():
+        return name
+    return "plane" if image.ndim == 3 else f"axis {axis}"

@@ -1,0 +1,77 @@
+"""One sentence about what is going on, and how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.planes import plane_name
+
+Light = Literal["ready", "busy", "idle", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the status line shows.
+
+    Parameters
+    ----------
+    light, text
+        Colour of the dot and the sentence.
+    fraction
+        Share that is done; None shows no progress bar, a negative one a bar without measure.
+    action
+        What the button beside it does: stop, start again, or nothing.
+    """
+
+    light: Light
+    text: str
+    fraction: float | None = None
+    action: Literal["", "Cancel", "Resume"] = ""
+
+
+def status_of(controller: Controller) -> Status:
+    """Sum up what a viewer is doing."""
+    annotation = controller.annotation
+    if controller.loading is not None:
+        return _loading(controller)
+    if annotation is None:
+        return Status("idle", "Open an image, or File › Open Sample")
+    if controller.segmenter is None:
+        return Status("failed", "No model: " + _first_line(controller.load_error), None, "Resume")
+    plane = annotation.displayed()
+    session = annotation.session
+    if plane is None:
+        three_d = controller.viewer.dims.ndisplay == 3
+        return Status("idle", "Switch to 2-D to click" if three_d else "No plane of the image here")
+    state = session.embeddings.state(plane)
+    if state == "queued":
+        where = plane_name(annotation.image, plane)
+        fraction = session.embeddings.fraction
+        done = f" {fraction:.0%}" if fraction else ""
+        waiting = " · your click is next" if session.is_waiting else ""
+        text = f"Reading {where or 'the image'}{done}{waiting}"
+        return Status("busy", text, -1 if fraction is None else fraction, "Cancel")
+    if state == "failed":
+        return Status("failed", "This plane could not be read", None, "Resume")
+    if state == "none":
+        return Status("idle", "Stopped", None, "Resume")
+    if session.is_waiting:
+        return Status("busy", "Looking closer at your click", -1, "Cancel")
+    seconds = controller.seconds.get((controller.model, controller.device))
+    return Status("ready", "Ready" + (f" · {seconds:.2g} s a plane" if seconds else ""))
+
+
+def _loading(controller: Controller) -> Status:
+    name = Path(controller.model).name
+    if controller.loading:
+        return Status(
+            "busy", f"Downloading {name} {controller.loading:.0%}", controller.loading, "Cancel"
+        )
+    return Status("busy", f"Loading {name}", -1, "Cancel")
+
+
+def _first_line(error: Exception | None) -> str:
+    return (str(error).splitlines() or [""])[0] if error else "none loaded"

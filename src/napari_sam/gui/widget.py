@@ -1,0 +1,149 @@
+"""The dock widget: Segment Anything, live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info, show_warning
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+
+from napari_sam.gui.controller import Controller, bare, controller_of
+from napari_sam.gui.keys import HELP
+from napari_sam.gui.models import Loader, load_for_viewer
+from napari_sam.gui.sections import (
+    ChoiceSection,
+    MaskSection,
+    ObjectSection,
+    StatusSection,
+    soon,
+)
+from napari_sam.gui.settings import preferences
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+
+class SegmentAnything(QWidget):
+    """Click in the image, get a mask.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it works in.
+    load
+        Makes segmenters; by default the models of the package and its registry.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, load: Loader | None = None) -> None:
+        super().__init__()
+        self.controller = _controller(bare(napari_viewer), load)
+        self.choice = ChoiceSection(self.controller)
+        self.status = StatusSection(self.controller)
+        self.object = ObjectSection(self.controller)
+        self.masks = MaskSection(self.controller)
+        self.hint = QLabel()
+        self.hint.setWordWrap(True)
+        self.hint.setEnabled(False)
+        self.hint.setToolTip("\n".join(f"{key}\t{does}" for key, does in HELP))
+        column = QVBoxLayout(self)
+        for section in (self.choice, self.status, _rule(), self.object, _rule(), self.masks):
+            column.addWidget(section)
+        column.addStretch(1)
+        column.addWidget(self.hint)
+        self.setMinimumWidth(300)
+        self._refreshing = soon(self.refresh, self)
+        self._refreshing_status = soon(self._refresh_status, self)
+        self._watched: Any = None
+        controller, layers = self.controller, self.controller.viewer.layers
+        controller.image_changed.connect(self._changed)
+        controller.model_changed.connect(self._changed)
+        controller.status_changed.connect(self._status_changed)
+        controller.refused.connect(_warn)
+        controller.noticed.connect(_inform)
+        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
+            event.connect(self._changed)
+        layers.selection.events.active.connect(self._changed)
+        self._names: list[Any] = []
+        self.destroyed.connect(controller.share().release)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show everything anew."""
+        self._watch()
+        for section in (self.choice, self.status, self.object, self.masks):
+            section.refresh()
+        self._refresh_hint()
+
+    def _refresh_status(self) -> None:
+        self.choice.refresh_plane()
+        self.status.refresh()
+        self.object.refresh()
+        self._refresh_hint()
+
+    def _refresh_hint(self) -> None:
+        annotation = self.controller.annotation
+        if annotation is None or not annotation.session.prompts.keys:
+            self.hint.setText("left click: inside · right click: outside\nkeys: N J K Q W U G")
+        else:
+            self.hint.setText("Ctrl+Z takes the last prompt back · keys: N J K Q W U G")
+
+    def _watch(self) -> None:
+        """Follow the session of the chosen image, and the names of the layers."""
+        annotation = self.controller.annotation
+        if annotation is not self._watched:
+            if self._watched is not None:
+                self._connect(self._watched, "disconnect")
+            if annotation is not None:
+                self._connect(annotation, "connect")
+            self._watched = annotation
+        layers = list(self.controller.viewer.layers)
+        for layer in self._names:
+            layer.events.name.disconnect(self._changed)
+        for layer in layers:
+            layer.events.name.connect(self._changed)
+        self._names = layers
+
+    def _connect(self, annotation: Any, verb: str) -> None:
+        session = annotation.session
+        for signal in (session.prompts_changed, session.object_changed, session.mask_changed):
+            getattr(signal, verb)(self._status_changed)
+        getattr(annotation.layers_changed, verb)(self._changed)
+
+    def _changed(self, *_: object) -> None:
+        self._refreshing.start()
+
+    def _status_changed(self, *_: object) -> None:
+        self._refreshing_status.start()
+
+
+def _controller(viewer: Any, load: Loader | None) -> Controller:
+    shared = controller_of(viewer)
+    if shared is not None:
+        return shared
+    wishes = preferences()
+    return Controller(
+        viewer,
+        load or load_for_viewer(wishes.disk_bytes),
+        wishes.model,
+        wishes.device,
+        wishes.memory_bytes,
+        wishes.prefetch,
+    )
+
+
+def _warn(error: Exception) -> None:
+    show_warning(str(error))
+
+
+def _inform(text: str) -> None:
+    show_info(text)
+
+
+def _rule() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    line.setFixedHeight(1)
+    line.setStyleSheet("background: palette(mid); border: none;")
+    line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+    return line

@@ -1,0 +1,123 @@
+"""A real viewer with the dock in it, and a hand that clicks on its canvas."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
+
+from fake_segmenter import FakeSegmenter
+
+from napari_sam.gui.widget import SegmentAnything
+
+
+class User:
+    """Sees a viewer and a dock, and has a mouse."""
+
+    def __init__(self, viewer, qtbot, segmenter) -> None:
+        self.viewer, self.qtbot, self.segmenter = viewer, qtbot, segmenter
+        self.dock = SegmentAnything(viewer, lambda model, device, progress: segmenter)
+        self.area = viewer.window.add_dock_widget(self.dock, name="Segment Anything", area="right")
+        self.settle()
+
+    @property
+    def controller(self):
+        return self.dock.controller
+
+    @property
+    def annotation(self):
+        return self.controller.annotation
+
+    @property
+    def session(self):
+        return self.annotation.session
+
+    @property
+    def labels(self):
+        return np.asarray(self.annotation.labels.data)
+
+    def settle(self, milliseconds: int = 30) -> None:
+        """Let timers fire and wait until nothing is computed."""
+        self.qtbot.wait(milliseconds)
+        assert self.controller.engine.wait(10)
+        self.qtbot.wait(milliseconds)
+
+    def scroll_to(self, *step: int) -> None:
+        for axis, i in enumerate(step):
+            self.viewer.dims.set_current_step(axis, i)
+        self.settle(200)
+
+    def at(self, point) -> QPoint:
+        """Where on the canvas a data coordinate of the image is."""
+        image = self.annotation.image
+        world = np.asarray(image.data_to_world(point), float)
+        shown = [world[d] for d in self.viewer.dims.displayed]
+        canvas = self.viewer.window._qt_viewer.canvas
+        transform = canvas.view.scene.transform
+        x, y = transform.map([shown[1], shown[0], 0, 1])[:2]
+        return QPoint(round(float(x)), round(float(y)))
+
+    def click(self, point, button=Qt.MouseButton.LeftButton) -> None:
+        native = self.viewer.window._qt_viewer.canvas.native
+        where = self.at(point)
+        QTest.mouseMove(native, where)
+        self.qtbot.wait(10)
+        QTest.mouseClick(native, button, Qt.KeyboardModifier.NoModifier, where)
+        self.settle()
+
+    def right_click(self, point) -> None:
+        self.click(point, Qt.MouseButton.RightButton)
+
+    def drag(self, start, end) -> None:
+        native = self.viewer.window._qt_viewer.canvas.native
+        a, b = self.at(start), self.at(end)
+        none, left = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
+        QTest.mouseMove(native, a)
+        self.qtbot.wait(10)
+        QTest.mousePress(native, left, none, a)
+        for share in (0.3, 0.6, 1.0):
+            QTest.mouseMove(native, a + (b - a) * share)
+            self.qtbot.wait(20)
+        QTest.mouseRelease(native, left, none, b)
+        self.settle()
+
+    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
+        QTest.keyClick(self.viewer.window._qt_viewer.canvas.native, key, modifier)
+        self.settle()
+
+
+@pytest.fixture
+def segmenter() -> FakeSegmenter:
+    return FakeSegmenter()
+
+
+@pytest.fixture
+def open_viewer(make_napari_viewer):
+    """Open a viewer that is really on the screen, with an image in it."""
+
+    def open_it(data=None, **options):
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1000, 700)
+        if data is not None:
+            viewer.add_image(data, **options)
+        return viewer
+
+    return open_it
+
+
+@pytest.fixture
+def user(open_viewer, qtbot, segmenter):
+    """Open an image with the dock beside it: ``user(data, **options_of_add_image)``."""
+
+    def begin(data=None, **options) -> User:
+        viewer = open_viewer(data, **options)
+        person = User(viewer, qtbot, segmenter)
+        viewer.reset_view()
+        person.settle()
+        return person
+
+    return begin
