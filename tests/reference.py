@@ -29,7 +29,7 @@ SMALL = SamConfig(
     image_size=96,
     encoder=ViTConfig(48, 4, 3, (1,), window_size=4),
     embed_dim=32,
-    mask_in_chans=8,
+    mask_in_chans=16,
     decoder_heads=4,
     decoder_mlp_dim=64,
     iou_head_hidden_dim=48,

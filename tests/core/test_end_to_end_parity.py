@@ -74,37 +74,44 @@ LABELS = np.array([1, 0, 1])
 BOX = np.array([0.2, 0.3, 0.75, 0.6])
 
 
-@pytest.mark.parametrize("name", ["histology", "nuclei", "phase_contrast"])
-@pytest.mark.parametrize(
-    ("number", "boxed"), [(1, False), (3, False), (0, True), (2, True)],
-    ids=["one point", "points", "box", "box+points"],
-)  # fmt: skip
-@pytest.mark.parametrize("multimask", [True, False], ids=["candidates", "single mask"])
-def test_masks_of_a_real_image_equal_the_predictors(medium, name, number, boxed, multimask):
+@pytest.fixture(scope="module", params=["histology", "nuclei", "phase_contrast"])
+def embedded(request, medium):
+    """A real image, embedded by both sides."""
     segmenter, predictor = medium
-    plane = rgb(name)
+    plane = rgb(request.param)
+    predictor.set_image(plane)
+    return plane, segmenter, segmenter.embed(plane), predictor
+
+
+def test_embedding_of_a_real_image_equals_the_predictors(embedded):
+    _, _, embedding, predictor = embedded
+    (features,) = embedding.features
+    assert relative_error(features, predictor.get_image_embedding()) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("number", "boxed"),
+    [(1, False), (3, False), (0, True), (2, True)],
+    ids=["one point", "points", "box", "box+points"],
+)
+@pytest.mark.parametrize("multimask", [True, False], ids=["candidates", "single mask"])
+def test_masks_of_a_real_image_equal_the_predictors(embedded, number, boxed, multimask):
+    plane, segmenter, embedding, predictor = embedded
     height, width = plane.shape[:2]
     points = CLICKS[:number] * (height - 1, width - 1)
     box = BOX * (height, width, height, width) if boxed else None
     prompts = Prompts(points=points, point_labels=LABELS[:number], box=box)
-    predictor.set_image(plane)
     expected = predictor.predict(
         point_coords=points[:, ::-1] if number else None,
         point_labels=LABELS[:number] if number else None,
         box=box[[1, 0, 3, 2]] if boxed else None,
         multimask_output=multimask,
     )
-    embedding = segmenter.embed(plane)
-    features = predictor.get_image_embedding()
-    assert relative_error(embedding.features[0], features) < TOLERANCE
     assert_same_prediction(segmenter.decode(embedding, prompts, multimask), expected)
 
 
-def test_correction_with_carried_logits_equals_the_predictors(medium):
-    segmenter, predictor = medium
-    plane = rgb("histology")
-    predictor.set_image(plane)
-    embedding = segmenter.embed(plane)
+def test_correction_with_carried_logits_equals_the_predictors(embedded):
+    plane, segmenter, embedding, predictor = embedded
     points = CLICKS * (plane.shape[0] - 1, plane.shape[1] - 1)
 
     first = Prompts(points[:1], LABELS[:1])

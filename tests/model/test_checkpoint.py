@@ -159,7 +159,7 @@ def test_presets_are_recognised_by_their_tensors(name):
         {"encoder": ViTConfig(64, 2, 4, (), window_size=7, patch_size=8)},
         {"encoder": ViTConfig(64, 2, 4, (0, 1), qkv_bias=False)},
         {"image_size": 256, "embed_dim": 64, "decoder_depth": 3, "num_multimask_outputs": 5},
-        {"iou_head_depth": 4, "iou_head_hidden_dim": 40, "mask_in_chans": 16},
+        {"iou_head_depth": 4, "iou_head_hidden_dim": 40, "mask_in_chans": 8},
     ],
 )
 def test_sizes_are_inferred_from_shapes(changes):
