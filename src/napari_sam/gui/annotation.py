@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from napari_sam.gui.layers import new_labels, new_points, new_shapes, shape_of
 from napari_sam.gui.masks import MaskWriter
 from napari_sam.gui.planes import Colours, displayed_axes, displayed_plane, source_of
 from napari_sam.segmenter import Segmenter
-from napari_sam.session import Plane, Session
+from napari_sam.session import ArraySource, Plane, Session
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -62,8 +63,8 @@ class Annotation:
         self._viewer = viewer
         self._revision = 0
         self._channels: Colours | None = None
-        source = source_of(image, displayed_axes(viewer.dims, image))
-        self.session = Session(segmenter, source, executor, max_bytes, prefetch)
+        self._source = source_of(image, displayed_axes(viewer.dims, image))
+        self.session = Session(segmenter, self._source, executor, max_bytes, prefetch)
         self.session.failed.connect(self.refused.emit)
         self.keys = Keys(self)
         self.masks = MaskWriter(self.session, image, self._make_labels, self.refused.emit)
@@ -102,7 +103,7 @@ class Annotation:
 
     @channels.setter
     def channels(self, channels: Colours | None) -> None:
-        self._channels = channels
+        self._channels = channels if channels and any(channels) else None
         self.reread()
 
     @property
@@ -136,13 +137,13 @@ class Annotation:
 
     def displayed(self) -> Plane | None:
         """Return the plane on screen; None in 3-D or outside of the image."""
-        return displayed_plane(self._viewer.dims, self.image, self.session.source)
+        return displayed_plane(self._viewer.dims, self.image, self._source)
 
     def show(self) -> None:
         """Tell the session which plane is on screen."""
         axes = displayed_axes(self._viewer.dims, self.image)
-        if axes is not None and axes != self.session.source.spanned:
-            self.session.source = replace(self.session.source, displayed=axes)
+        if axes is not None and axes != self._source.spanned:
+            self._use(replace(self._source, displayed=axes))
         plane = self.displayed()
         if plane is not None:
             self.session.show(plane)
@@ -156,8 +157,8 @@ class Annotation:
         except (ValueError, TypeError) as error:
             self.refused.emit(error)
             return
-        if source.stamp != self.session.source.stamp:
-            self.session.source = source
+        if source.stamp != self._source.stamp:
+            self._use(source)
             self.show()
 
     def click_here(self) -> None:
@@ -215,6 +216,10 @@ class Annotation:
         self.session.cancel()
         self.session.embeddings.clear()
 
+    def _use(self, source: ArraySource) -> None:
+        self._source = source
+        self.session.source = source
+
     def _add(self, layer: Layer) -> Layer:
         self._viewer.layers.append(layer)
         return layer
@@ -249,7 +254,7 @@ class Annotation:
             )
 
 
-def _timer(milliseconds: int, call: object) -> QTimer:
+def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:
     timer = QTimer()
     timer.setSingleShot(True)
     timer.setInterval(milliseconds)

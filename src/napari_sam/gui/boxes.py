@@ -11,6 +11,7 @@ from napari.layers import Shapes
 from napari.layers.base import ActionType
 
 from napari_sam.gui.planes import coordinates_of
+from napari_sam.prompts import Box
 from napari_sam.session import BoxPrompt, Plane, PromptBook, Session, plane_axes
 
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
@@ -108,7 +109,7 @@ class BoxEditor:
             self._writing = False
 
 
-def _plane_and_box(corners: Any, pattern: Plane) -> tuple[Plane, tuple[float, ...]]:
+def _plane_and_box(corners: Any, pattern: Plane) -> tuple[Plane, Box]:
     corners = np.asarray(corners, float)
     rows, columns = plane_axes(pattern)
     middle = corners.mean(0)

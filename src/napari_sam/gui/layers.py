@@ -47,7 +47,7 @@ def new_points(image: Image) -> Points:
         features=features,
         feature_defaults={"label": POSITIVE, "object": 1, "id": 0},
         size=_point_size(image),
-        canvas_size_limits=(9, 14),
+        canvas_size_limits=(0, 14),
         face_color=COLOURS[POSITIVE],
         border_color="white",
         border_width=0.12,

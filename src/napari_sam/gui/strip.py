@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from qtpy.QtCore import QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
@@ -29,7 +29,7 @@ class PlaneStrip(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
         self.setToolTip("planes of the stack: blue where embedded, a green mark where prompted")
-        self._states: list[str] = []
+        self._states: Sequence[str] = []
         self._prompted: frozenset[int] = frozenset()
         self._current = 0
         self._name: Callable[[int], str] = str
@@ -40,7 +40,7 @@ class PlaneStrip(QWidget):
 
     def set_planes(
         self,
-        states: list[str],
+        states: Sequence[str],
         prompted: frozenset[int],
         current: int,
         name: Callable[[int], str] = str,

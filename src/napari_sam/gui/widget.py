@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_sam.gui.channel_section import ChannelSection
+from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
+from napari_sam.gui.controls import rule, soon
 from napari_sam.gui.keys import HELP
+from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
-from napari_sam.gui.sections import (
-    ChoiceSection,
-    MaskSection,
-    ObjectSection,
-    StatusSection,
-    soon,
-)
+from napari_sam.gui.object_section import ObjectSection
 from napari_sam.gui.settings import preferences
+from napari_sam.gui.status_section import StatusSection
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -42,13 +40,15 @@ class SegmentAnything(QWidget):
         self.status = StatusSection(self.controller)
         self.object = ObjectSection(self.controller)
         self.masks = MaskSection(self.controller)
+        self.channels = ChannelSection(self.controller)
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         self.hint.setEnabled(False)
         self.hint.setToolTip("\n".join(f"{key}\t{does}" for key, does in HELP))
         column = QVBoxLayout(self)
-        for section in (self.choice, self.status, _rule(), self.object, _rule(), self.masks):
+        for section in (self.choice, self.status, rule(), self.object, rule(), self.masks):
             column.addWidget(section)
+        column.addWidget(self.channels)
         column.addStretch(1)
         column.addWidget(self.hint)
         self.setMinimumWidth(300)
@@ -71,7 +71,7 @@ class SegmentAnything(QWidget):
     def refresh(self) -> None:
         """Show everything anew."""
         self._watch()
-        for section in (self.choice, self.status, self.object, self.masks):
+        for section in (self.choice, self.status, self.object, self.masks, self.channels):
             section.refresh()
         self._refresh_hint()
 
@@ -138,12 +138,3 @@ def _warn(error: Exception) -> None:
 
 def _inform(text: str) -> None:
     show_info(text)
-
-
-def _rule() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setFixedHeight(1)
-    line.setStyleSheet("background: palette(mid); border: none;")
-    line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-    return line

@@ -1,0 +1,72 @@
+"""Up to three channels assigned to the model's colours; collapsed until somebody needs it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_sam.gui.channels import ChannelOption, options
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import combo, fill
+
+_COLOURS = ("red", "green", "blue")
+
+
+class ChannelSection(QWidget):
+    """What the model sees as red, green and blue.
+
+    Parameters
+    ----------
+    controller
+        Whose image.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self._controller = controller
+        self._picked: list[ChannelOption | None] = [None, None, None]
+        self._owner: Any = None
+        self.fold = QCollapsible("What the model sees")
+        self.menus = [combo(f"the channel that the model sees as {name}") for name in _COLOURS]
+        inside = QWidget()
+        grid = QGridLayout(inside)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setColumnStretch(1, 1)
+        for row, (name, menu) in enumerate(zip(_COLOURS, self.menus, strict=True)):
+            grid.addWidget(QLabel(name), row, 0)
+            grid.addWidget(menu, row, 1)
+            menu.activated.connect(partial(self._choose, row))
+        self.note = QLabel("without colours, each channel is a plane of its own")
+        self.note.setWordWrap(True)
+        self.note.setEnabled(False)
+        grid.addWidget(self.note, 3, 0, 1, 2)
+        self.fold.addWidget(inside)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.fold)
+
+    def refresh(self) -> None:
+        """Show the channels of the chosen image; hide where there is no choice."""
+        annotation = self._controller.annotation
+        if annotation is not self._owner:
+            self._owner, self._picked = annotation, [None, None, None]
+        offered = options(annotation.image, self._controller.images()) if annotation else []
+        self.setVisible(bool(offered))
+        self.note.setVisible(bool(offered) and offered[0].index is not None)
+        for menu, picked in zip(self.menus, self._picked, strict=True):
+            items: list[tuple[str, Any]] = [("—", None)]
+            items += [
+                (option.text, picked if option.same_as(picked) else option) for option in offered
+            ]
+            fill(menu, items, picked)
+
+    def _choose(self, colour: int, row: int) -> None:
+        annotation = self._controller.annotation
+        if annotation is None:
+            return
+        self._picked[colour] = self.menus[colour].itemData(row)
+        red, green, blue = (picked.channel() if picked else None for picked in self._picked)
+        annotation.channels = (red, green, blue)

@@ -1,0 +1,60 @@
+"""What the model sees as red, green and blue: channels of an image, or images beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari.layers import Image
+
+from napari_sam.gui.layers import shape_of
+from napari_sam.gui.planes import channel_axis, limits_of
+from napari_sam.session import Channel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelOption:
+    """A channel that can be assigned.
+
+    Parameters
+    ----------
+    text
+        Its name.
+    image, index
+        The layer it is in, and the position on that layer's channel axis; None for a layer that
+        is one channel as a whole.
+    """
+
+    text: str
+    image: Image
+    index: int | None = None
+
+    def channel(self) -> Channel:
+        """Return what the model is given, with the contrast limits of now."""
+        data = self.image.data[0] if self.image.multiscale else self.image.data
+        if self.index is None:
+            return Channel(data, 0, limits_of(self.image))
+        return Channel(data, self.index)
+
+    def same_as(self, other: ChannelOption | None) -> bool:
+        """Whether both mean the same channel."""
+        return other is not None and (self.image, self.index) == (other.image, other.index)
+
+
+def options(image: Image, images: list[Image]) -> list[ChannelOption]:
+    """List the channels that an image's planes can be made of; empty where there is no choice.
+
+    Parameters
+    ----------
+    image
+        The image annotated: positions of its channel axis, if it seems to have one.
+    images
+        Images of the viewer: those of the same shape, if it has none.
+    """
+    if image.rgb:
+        return []
+    axis = channel_axis(image)
+    if axis is not None:
+        count = shape_of(image)[axis]
+        return [ChannelOption(f"channel {i}", image, i) for i in range(count)]
+    beside = [x for x in images if not x.rgb and shape_of(x) == shape_of(image)]
+    return [ChannelOption(x.name, x) for x in beside] if len(beside) > 1 else []

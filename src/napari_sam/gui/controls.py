@@ -1,0 +1,115 @@
+"""Small Qt controls in the dock's manner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+
+
+def combo(tip: str) -> QComboBox:
+    """Make a menu that shares the width with its neighbours."""
+    menu = QComboBox()
+    menu.setToolTip(tip)
+    menu.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    menu.setMinimumContentsLength(4)
+    menu.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return menu
+
+
+def button(text: str, tip: str) -> QPushButton:
+    """Make a button that leaves the keyboard to the canvas."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return made
+
+
+def tool(text: str, tip: str) -> QToolButton:
+    """Make a small button that leaves the keyboard to the canvas."""
+    made = QToolButton()
+    made.setText(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return made
+
+
+def line(*widgets: QWidget) -> QHBoxLayout:
+    """Put widgets side by side."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
+
+
+def fill(menu: QComboBox, items: list[tuple[str, Any]], chosen: Any) -> None:
+    """Show items and which is chosen, without telling anyone."""
+    menu.blockSignals(True)
+    try:
+        old = [(menu.itemText(i), menu.itemData(i)) for i in range(menu.count())]
+        if len(old) != len(items) or any(
+            a[0] != b[0] or a[1] is not b[1] for a, b in zip(old, items, strict=True)
+        ):
+            menu.clear()
+            for text, data in items:
+                menu.addItem(text, data)
+        for row, (_, data) in enumerate(items):
+            if data is chosen or (isinstance(data, str) and data == chosen):
+                menu.setCurrentIndex(row)
+    finally:
+        menu.blockSignals(False)
+
+
+def soon(call: Callable[[], None], owner: QWidget) -> QTimer:
+    """Return a timer that calls once, however often it is started before the next event loop."""
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setInterval(0)
+    timer.timeout.connect(call)
+    return timer
+
+
+def rule() -> QFrame:
+    """Make a thin line between two sections."""
+    made = QFrame()
+    made.setFixedHeight(1)
+    made.setStyleSheet("background: rgba(128, 128, 128, 90); border: none;")
+    return made
+
+
+def mark(shape: str, colour: str) -> QIcon:
+    """Draw a ``disc``, a ``cross`` or a ``box`` as an icon, as the prompts look in the canvas."""
+    pixmap = QPixmap(32, 32)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(colour))
+    if shape == "disc":
+        painter.drawEllipse(QRectF(6, 6, 20, 20))
+    elif shape == "cross":
+        corners = [(12, 5), (20, 5), (20, 12), (27, 12), (27, 20), (20, 20)]
+        corners += [(20, 27), (12, 27), (12, 20), (5, 20), (5, 12), (12, 12)]
+        painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+    else:
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        pen = painter.pen()
+        pen.setStyle(Qt.PenStyle.SolidLine)
+        pen.setColor(QColor(colour))
+        pen.setWidth(4)
+        painter.setPen(pen)
+        painter.drawRect(QRectF(5, 7, 22, 18))
+    painter.end()
+    return QIcon(pixmap)

@@ -1,0 +1,124 @@
+"""What is being computed, how far it is, and a way to stop it."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.layers import shape_of
+from napari_sam.gui.planes import axis_name, channel_axis
+from napari_sam.gui.status import status_of
+from napari_sam.gui.strip import PlaneStrip
+from napari_sam.session import Plane
+
+_LIGHTS = {"ready": "#3ce6a0", "busy": "#ffd23c", "idle": "#8a929c", "failed": "#ff5a3c"}
+_LONGEST_STRIP = 4096
+
+
+class StatusSection(QWidget):
+    """What is being computed, how far it is, and a way to stop it."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self._controller = controller
+        self.light = QLabel("●")
+        self.text = QLabel()
+        self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.button = QPushButton()
+        self.button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(4)
+        keep = self.bar.sizePolicy()
+        keep.setRetainSizeWhenHidden(True)
+        self.bar.setSizePolicy(keep)
+        self.strip = PlaneStrip()
+        line = QHBoxLayout()
+        line.addWidget(self.light)
+        line.addWidget(self.text, 1)
+        line.addWidget(self.button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
+        column.addLayout(line)
+        column.addWidget(self.bar)
+        column.addWidget(self.strip)
+        self.button.clicked.connect(self._pressed)
+        self.strip.picked.connect(self._go_to)
+
+    def refresh(self) -> None:
+        """Show what is going on."""
+        status = status_of(self._controller)
+        self.light.setStyleSheet(f"color: {_LIGHTS[status.light]}")
+        self.text.setText(status.text)
+        self.text.setToolTip(status.text)
+        self.button.setText(status.action)
+        self.button.setVisible(bool(status.action))
+        self.bar.setVisible(status.fraction is not None)
+        if status.fraction is not None:
+            self.bar.setRange(0, 0 if status.fraction < 0 else 1000)
+            self.bar.setValue(round(1000 * max(0.0, status.fraction)))
+        self._refresh_strip()
+
+    def _refresh_strip(self) -> None:
+        annotation = self._controller.annotation
+        plane = annotation.displayed() if annotation else None
+        axis = _strip_axis(annotation, plane) if annotation else None
+        if annotation is None or plane is None or axis is None:
+            self.strip.hide()
+            return
+        length = shape_of(annotation.image)[axis]
+        if not 1 < length <= _LONGEST_STRIP:
+            self.strip.hide()
+            return
+        at = [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
+        states = [annotation.session.embeddings.state(p) for p in at]
+        prompted = {p for _, p in annotation.session.prompts.keys}
+        marks = frozenset(i for i, p in enumerate(at) if p in prompted)
+        name = axis_name(annotation.image, axis)
+        self.strip.set_planes(states, marks, plane[axis] or 0, lambda i: f"{name} {i}")
+        self.strip.show()
+
+    def _go_to(self, index: int) -> None:
+        annotation = self._controller.annotation
+        plane = annotation.displayed() if annotation else None
+        if annotation is None or plane is None:
+            return
+        axis = _strip_axis(annotation, plane)
+        if axis is not None:
+            dims = self._controller.viewer.dims
+            image = annotation.image
+            here = [float(i or 0) for i in plane]
+            here[axis] = index
+            world = axis + dims.ndim - image.ndim
+            dims.set_point(world, image.data_to_world(here)[axis])
+
+    def _pressed(self) -> None:
+        controller = self._controller
+        if controller.loading is not None:
+            controller.cancel_loading()
+        elif self.button.text() == "Cancel" and controller.annotation:
+            controller.annotation.session.cancel()
+        elif controller.segmenter is None:
+            controller.load_model()
+        elif controller.annotation:
+            controller.annotation.show()
+
+
+def _strip_axis(annotation: Annotation, plane: Plane | None) -> int | None:
+    """Return the axis whose planes the strip shows: the innermost scrolled, channels last."""
+    if plane is None:
+        return None
+    merged = annotation.session.source.channel_axis
+    free = [axis for axis, i in enumerate(plane) if i is not None and axis != merged]
+    channels = channel_axis(annotation.image)
+    return max(free, key=lambda axis: (axis != channels, axis), default=None)
