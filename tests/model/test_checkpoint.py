@@ -123,6 +123,8 @@ def test_saved_hybrid_loads_again_in_half_precision(tmp_path):
     assert again.config == PRESETS["nano"]
     assert_holds(again, {name: value.half().float() for name, value in sam.state_dict().items()})
     assert [p.name for p in tmp_path.iterdir()] == ["nano.safetensors"]
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_saving_refuses_weights_that_overflow_half_precision(tmp_path):

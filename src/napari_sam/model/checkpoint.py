@@ -144,7 +144,8 @@ def save(sam: Sam, path: str | Path, half: bool = True) -> None:
         )
     part = path.with_name(path.name + ".part")
     metadata = {"format": "pt", "config": sam.config.to_json()}
-    safetensors.torch.save_file(values, part, metadata=metadata)
+    # not save_file, whose files only their owner may read
+    part.write_bytes(safetensors.torch.save(values, metadata=metadata))
     os.replace(part, path)
 
 
