@@ -24,6 +24,13 @@ class Cancelled(Exception):
     """Raised by a progress callback to stop an embedding between two blocks."""
 
 
+def part_of(progress: Progress | None, low: float, high: float) -> Progress | None:
+    """Return a callback that reports its fraction as the part from `low` to `high` of the whole."""
+    if progress is None:
+        return None
+    return lambda fraction: progress(low + fraction * (high - low))
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Embedding:
     """What an image encoder made of a plane.

@@ -22,6 +22,7 @@ from napari_sam.segmenter import (
     PixelSegmenter,
     Progress,
     Proposals,
+    part_of,
 )
 
 # Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
@@ -201,7 +202,9 @@ class TiledSegmenter:
         self._check_embedding(embedding)
         tiles = embedding.levels[0] if prompts is None else (_tile_of(embedding, prompts),)
         for i, tile in enumerate(tiles):
-            self._embed_tile(embedding, tile, _part(progress, i, len(tiles)))
+            self._embed_tile(
+                embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
+            )
 
     def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
         """Whether the tile of these prompts is in memory; see :meth:`Segmenter.is_ready`."""
@@ -365,9 +368,3 @@ def _holds(tile: Tile, extent: tuple[float, float, float, float]) -> bool:
     r0, c0, r1, c1 = tile.outer
     low = extent[0] >= r0 - 0.5 and extent[1] >= c0 - 0.5
     return low and extent[2] <= r1 - 0.5 and extent[3] <= c1 - 0.5
-
-
-def _part(progress: Progress | None, index: int, count: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda fraction: progress((index + fraction) / count)

@@ -1,0 +1,8 @@
+"""Everything in a plane or a stack, without a click."""
+
+from napari_sam.automask.generate import generate_masks
+from napari_sam.automask.objects import ObjectMask
+from napari_sam.automask.settings import AutomaskSettings
+from napari_sam.automask.stack import merge_objects, segment_all
+
+__all__ = ["AutomaskSettings", "ObjectMask", "generate_masks", "merge_objects", "segment_all"]

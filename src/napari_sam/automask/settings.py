@@ -1,0 +1,76 @@
+"""What decides which masks are generated and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AutomaskSettings:
+    """Settings of :func:`generate_masks`; names and defaults as in SAM's mask generator.
+
+    Parameters
+    ----------
+    proposals
+        Whether prompts come from the model's dense head rather than from a grid of points.
+        ``None`` uses the head where the model has one.
+    points_per_side
+        Points along each side of the grid; the grid has its square.
+    points_per_batch
+        Prompts decoded in one pass.
+    pred_iou_thresh, stability_score_thresh
+        With a grid: masks of a smaller predicted IoU, or a smaller stability, are dropped.
+    stability_score_offset
+        The stability compares the mask cut at +offset with the one cut at −offset (logits).
+    box_nms_thresh
+        With a grid: largest IoU of the boxes of two kept masks of one crop.
+    crop_n_layers
+        With a grid: number of further passes over crops; pass i has 4**i crops.
+    crop_nms_thresh
+        With a grid: largest IoU of the boxes of two kept masks of different crops.
+    crop_overlap_ratio
+        Overlap of neighbouring crops of the first pass, as a share of the plane's shorter side.
+    crop_n_points_downscale_factor
+        The grid of pass i has `points_per_side` divided by this factor to the power i.
+    min_mask_region_area
+        Holes and islands of fewer pixels are removed, and the masks compared again.
+    proposal_iou_thresh
+        With proposals: masks of a smaller predicted IoU are dropped.
+    proposal_overlap
+        With proposals: largest share of a kept mask that may lie in masks of a higher score.
+
+    Raises
+    ------
+    ValueError
+        For numbers that make no sense.
+    """
+
+    proposals: bool | None = None
+    points_per_side: int = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+    proposal_iou_thresh: float = 0.5
+    proposal_overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        for name in ("crop_n_layers", "min_mask_region_area"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
+        finest = self.points_per_side // self.crop_n_points_downscale_factor**self.crop_n_layers
+        if finest < 1:
+            raise ValueError(
+                f"expected at least one point in the crops of the last pass, got none of "
+                f"{self.points_per_side} per side after {self.crop_n_layers} divisions by "
+                f"{self.crop_n_points_downscale_factor}; use fewer passes or more points"
+            )

@@ -1,0 +1,148 @@
+"""Generated masks as labels, of a plane or of a stack whose planes are linked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+
+from napari_sam.automask.generate import generate_masks
+from napari_sam.automask.objects import ObjectMask
+from napari_sam.image import Limits, stack_limits
+from napari_sam.segmenter import Progress, Segmenter, part_of
+
+Labels = NDArray[np.int32]
+
+# Least share of a mask that other masks leave over for it to become a label.
+_LEAST_LEFT = 0.5
+
+
+def segment_all(
+    segmenter: Segmenter,
+    plane_or_stack: Any,
+    contrast_limits: Limits | None = None,
+    progress: Progress | None = None,
+    link_iou: float = 0.3,
+    **settings: Any,
+) -> Labels:
+    """Label every object of a plane, or of a stack plane by plane along its first axis.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    plane_or_stack
+        `(H, W)`, `(H, W, 3)`, `(Z, H, W)` or `(Z, H, W, 3)`; anything with `shape` that is read
+        by indexing. A stack is read one plane at a time.
+    contrast_limits
+        Values that become black and white. ``None`` on a stack means one pair for all planes.
+    progress
+        Called with the finished fraction; it may raise :class:`~napari_sam.segmenter.Cancelled`.
+    link_iou
+        Least IoU of objects on neighbouring planes that are taken for one.
+    **settings
+        Fields of :class:`AutomaskSettings`.
+
+    Returns
+    -------
+    labels
+        `(H, W)` or `(Z, H, W)`; 0 is background.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`generate_masks` does, and for other shapes.
+    """
+    stack = plane_or_stack if hasattr(plane_or_stack, "shape") else np.asarray(plane_or_stack)
+    shape = tuple(stack.shape)
+    colour = len(shape) > 2 and shape[-1] in (3, 4)
+    if len(shape) - colour == 2:
+        objects = generate_masks(segmenter, stack[...], contrast_limits, progress, **settings)
+        return merge_objects(objects, (shape[0], shape[1]))
+    if len(shape) - colour != 3:
+        raise ValueError(
+            "expected a plane (H, W), a stack (Z, H, W), or either with 3 colours, got shape "
+            f"{shape}; pick a channel or a time point first"
+        )
+    limits = stack_limits(stack) if contrast_limits is None else contrast_limits
+    labels = np.zeros(shape[:3], np.int32)
+    for z in range(shape[0]):
+        report = part_of(progress, z / shape[0], (z + 1) / shape[0])
+        objects = generate_masks(segmenter, np.asarray(stack[z]), limits, report, **settings)
+        labels[z] = merge_objects(objects, (shape[1], shape[2]))
+    return link_planes(labels, link_iou)
+
+
+def merge_objects(objects: Iterable[ObjectMask], plane_shape: tuple[int, int]) -> Labels:
+    """Paint masks into one label image, the highest score first.
+
+    A pixel belongs to the best mask that covers it. A mask of which others leave less than half
+    is dropped.
+
+    Parameters
+    ----------
+    objects
+        Masks of one plane.
+    plane_shape
+        (H, W).
+    """
+    labels = np.zeros(plane_shape, np.int32)
+    number = 0
+    for one in sorted(objects, key=lambda one: -one.score):
+        here = labels[one.region]
+        free = one.crop() & (here == 0)
+        if np.count_nonzero(free) >= _LEAST_LEFT * one.area:
+            number += 1
+            here[free] = number
+    return labels
+
+
+def link_planes(labels: Labels, least_iou: float = 0.3) -> Labels:
+    """Give objects of neighbouring planes that overlap the same number.
+
+    Each object continues in at most one object of the next plane: pairs are matched so that the
+    sum of their IoUs is largest.
+
+    Parameters
+    ----------
+    labels
+        `(Z, H, W)`, numbered in each plane by itself.
+    least_iou
+        Pairs of less overlap are not linked.
+
+    Returns
+    -------
+    labels
+        `(Z, H, W)`, numbered from 1 over the whole stack.
+    """
+    linked = np.zeros_like(labels)
+    count = 0
+    for z, plane in enumerate(labels):
+        numbers = np.zeros(int(plane.max(initial=0)) + 1, np.int32)
+        if z:
+            for before, here in _matches(linked[z - 1], plane, least_iou):
+                numbers[here] = before
+        present = np.unique(plane[plane > 0])
+        fresh = present[numbers[present] == 0]
+        numbers[fresh] = count + 1 + np.arange(len(fresh))
+        count += len(fresh)
+        linked[z] = numbers[plane]
+    return linked
+
+
+def _matches(before: Labels, here: Labels, least_iou: float) -> list[tuple[int, int]]:
+    a_numbers, a = np.unique(before, return_inverse=True)
+    b_numbers, b = np.unique(here, return_inverse=True)
+    ones = np.ones(a.size, np.int64)
+    shape = (len(a_numbers), len(b_numbers))
+    table = sparse.coo_array((ones, (a.ravel(), b.ravel())), shape).toarray()
+    union = table.sum(1)[:, None] + table.sum(0)[None, :] - table
+    iou = table / union
+    iou[a_numbers == 0] = 0
+    iou[:, b_numbers == 0] = 0
+    pairs = zip(*linear_sum_assignment(-np.where(iou >= least_iou, iou, 0)), strict=True)
+    return [(int(a_numbers[i]), int(b_numbers[j])) for i, j in pairs if iou[i, j] >= least_iou]
