@@ -90,9 +90,12 @@ class SamConfig:
         Number of candidates for an ambiguous prompt.
     iou_head_depth, iou_head_hidden_dim
         Layers and width of the head that predicts IoU.
-    raster_sigma
-        Standard deviation, in model pixels, of the bumps that draw clicks into the dense
-        prompt; ``None`` leaves clicks to the tokens alone, as in SAM.
+    raster_sigmas
+        Standard deviations, in model pixels, of the bumps that draw clicks into the dense
+        prompt; empty leaves clicks to the tokens alone, as in SAM.
+    fusion_depth
+        Convolutional blocks that mix the image embedding with the dense prompt before the
+        two-way transformer; 0 in SAM.
     skip_channels
         Channels of the high-resolution features (strides 1/2 and 1/4 of the embedding's) that
         the mask upscaling adds; empty in SAM.
@@ -119,7 +122,8 @@ class SamConfig:
     num_multimask_outputs: int = 3
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
-    raster_sigma: float | None = None
+    raster_sigmas: tuple[float, ...] = ()
+    fusion_depth: int = 0
     skip_channels: tuple[int, ...] = ()
     dense_channels: int = 0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
@@ -180,10 +184,11 @@ PRESETS: dict[str, SamConfig] = {
         512,
         HybridConfig(24, (48, 96, 192, 256), (2, 2, 4, 1), (0, 0, 1, 2)),
         embed_dim=128,
-        mask_in_chans=32,
+        mask_in_chans=64,
         decoder_mlp_dim=512,
         iou_head_hidden_dim=128,
-        raster_sigma=3.0,
+        raster_sigmas=(3.0, 12.0, 48.0),
+        fusion_depth=2,
         skip_channels=(32, 16),
         dense_channels=32,
         resize="own",

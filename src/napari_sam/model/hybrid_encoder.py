@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_sam.model.config import HybridConfig
-from napari_sam.model.layers import LayerNorm2d, MLPBlock
+from napari_sam.model.layers import ConvBlock, LayerNorm2d, MLPBlock
 
 Step = Callable[[float], None]
 
@@ -98,22 +98,6 @@ class ImageEncoderHybrid(nn.Module):
             skip(level) for skip, level in zip(self.skips, (levels[0], fine), strict=False)
         )
         return (self.neck(top), *skips)
-
-
-class ConvBlock(nn.Module):
-    """Depth-wise 7×7 convolution, then an MLP over channels, with a residual path."""
-
-    def __init__(self, channels: int, mlp_ratio: float) -> None:
-        super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = MLPBlock(channels, int(channels * mlp_ratio))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, C, H, W)` to the same shape."""
-        y = self.dwconv(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        out: Tensor = x + self.mlp(self.norm(y)).permute(0, 3, 1, 2)
-        return out
 
 
 class AttentionBlock(nn.Module):

@@ -39,6 +39,22 @@ class MLPBlock(nn.Module):
         return out
 
 
+class ConvBlock(nn.Module):
+    """Depth-wise 7×7 convolution, then an MLP over channels, with a residual path."""
+
+    def __init__(self, channels: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = MLPBlock(channels, int(channels * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, C, H, W)` to the same shape."""
+        y = self.dwconv(x).permute(0, 2, 3, 1)  # (B, H, W, C)
+        out: Tensor = x + self.mlp(self.norm(y)).permute(0, 3, 1, 2)
+        return out
+
+
 class MLP(nn.Module):
     """Fully connected layers with ReLU between them."""
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_sam.model.config import SamConfig
-from napari_sam.model.layers import MLP, LayerNorm2d, MLPBlock
+from napari_sam.model.layers import MLP, ConvBlock, LayerNorm2d, MLPBlock
 
 
 class MaskDecoder(nn.Module):
@@ -17,6 +17,10 @@ class MaskDecoder(nn.Module):
         super().__init__()
         dim = config.embed_dim
         self.num_mask_tokens = config.num_multimask_outputs + 1
+        # spreads a drawn click over its surroundings before any attention
+        self.fusion = nn.Sequential(
+            *(ConvBlock(dim, mlp_ratio=1.0) for _ in range(config.fusion_depth))
+        )
         self.transformer = TwoWayTransformer(
             config.decoder_depth, dim, config.decoder_heads, config.decoder_mlp_dim
         )
@@ -66,7 +70,7 @@ class MaskDecoder(nn.Module):
         b = sparse.shape[0]
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(b, -1, -1), sparse], 1)
-        src = features[0] + dense  # (B, C, h, w)
+        src = self.fusion(features[0] + dense)  # (B, C, h, w)
         hs, src = self.transformer(src, image_pe, tokens)
         wanted = slice(1, None) if multimask_output else slice(0, 1)
         upscaled = self._upscale(src, features[1:])  # (B, C/8, 4h, 4w)

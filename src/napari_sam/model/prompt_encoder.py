@@ -18,9 +18,9 @@ PADDING, NEGATIVE, POSITIVE = -1, 0, 1
 class PromptEncoder(nn.Module):
     """Encode prompts in model pixels.
 
-    With `config.raster_sigma` set, clicks and boxes are also drawn into three extra input
-    channels of the mask prompt (positive bumps, negative bumps, box interior): in a small model
-    clicks are learned several times faster that way than from tokens alone.
+    With `config.raster_sigmas`, clicks and boxes are also drawn into extra input channels of the
+    mask prompt (positive bumps, negative bumps, box interior): in a small model clicks are
+    learned several times faster that way than from tokens alone.
     """
 
     def __init__(self, config: SamConfig) -> None:
@@ -28,13 +28,14 @@ class PromptEncoder(nn.Module):
         dim, hidden = config.embed_dim, config.mask_in_chans
         self.image_size = config.image_size
         self.stride = config.stride
-        self.raster_sigma = config.raster_sigma
+        self.raster_sigmas = config.raster_sigmas
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
         # negative point, positive point, first and second box corner
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
+        channels = 2 * len(config.raster_sigmas) + 2 if config.raster_sigmas else 1
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1 if self.raster_sigma is None else 4, hidden // 4, 2, stride=2),
+            nn.Conv2d(channels, hidden // 4, 2, stride=2),
             LayerNorm2d(hidden // 4),
             nn.GELU(),
             nn.Conv2d(hidden // 4, hidden, 2, stride=2),
@@ -51,6 +52,7 @@ class PromptEncoder(nn.Module):
         boxes: Tensor | None,
         masks: Tensor | None,
         grid: tuple[int, int],
+        origin: tuple[float, float] = (0.0, 0.0),
     ) -> tuple[Tensor, Tensor]:
         """Encode the prompts of B objects, each with the same number of points.
 
@@ -66,6 +68,9 @@ class PromptEncoder(nn.Module):
             `(B, 1, 4·h, 4·w)` logits, or ``None``.
         grid
             (h, w) of the image embedding.
+        origin
+            (x, y) in model pixels of the embedding's corner: training on crops places them
+            anywhere in the model's square, so that all positions are learned.
 
         Returns
         -------
@@ -73,11 +78,11 @@ class PromptEncoder(nn.Module):
             `(B, T, C)` tokens and a `(B, C, h, w)` map (expanded, not copied, where possible).
         """
         batch = next((len(x) for x in (points, boxes, masks) if x is not None), 1)
-        sparse = self._embed_sparse(points, point_labels, boxes, batch)
-        if self.raster_sigma is None and masks is None:
+        sparse = self._embed_sparse(points, point_labels, boxes, batch, origin)
+        if not self.raster_sigmas and masks is None:
             dense = self.no_mask_embed.weight.view(1, -1, 1, 1)
             return sparse, dense.expand(batch, -1, *grid)
-        if self.raster_sigma is None:
+        if not self.raster_sigmas:
             return sparse, self.mask_downscaling(masks)
         drawn = self._draw(points, point_labels, boxes, grid, sparse)
         logits = drawn.new_zeros(batch, 1, *drawn.shape[2:]) if masks is None else masks
@@ -86,11 +91,17 @@ class PromptEncoder(nn.Module):
             dense = dense + self.no_mask_embed.weight.view(1, -1, 1, 1)
         return sparse, dense
 
-    def get_dense_pe(self, grid: tuple[int, int]) -> Tensor:
-        """Position embedding of the image cells, `(1, C, h, w)`."""
+    def get_dense_pe(
+        self, grid: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0)
+    ) -> Tensor:
+        """Position embedding of the image cells, `(1, C, h, w)`; see :meth:`forward`."""
         device = self.not_a_point_embed.weight.device
-        y = (torch.arange(grid[0], device=device) + 0.5) * self.stride / self.image_size
-        x = (torch.arange(grid[1], device=device) + 0.5) * self.stride / self.image_size
+        y = (
+            (torch.arange(grid[0], device=device) + 0.5) * self.stride + origin[1]
+        ) / self.image_size
+        x = (
+            (torch.arange(grid[1], device=device) + 0.5) * self.stride + origin[0]
+        ) / self.image_size
         xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (h, w, 2)
         return self.pe_layer(xy).permute(2, 0, 1)[None]
 
@@ -100,12 +111,14 @@ class PromptEncoder(nn.Module):
         point_labels: Tensor | None,
         boxes: Tensor | None,
         batch: int,
+        origin: tuple[float, float],
     ) -> Tensor:
         weight = self.not_a_point_embed.weight
         kinds = [cast(nn.Embedding, kind).weight for kind in self.point_embeddings]
         tokens = [weight.new_zeros(batch, 0, weight.shape[1])]
+        shift = torch.tensor(origin, device=weight.device)
         if points is not None and point_labels is not None:
-            points, labels = points + 0.5, point_labels  # to pixel centres
+            points, labels = points + (shift + 0.5), point_labels  # to pixel centres
             if boxes is None:
                 pad = points.new_zeros(points.shape[0], 1, 2)
                 points = torch.cat([points, pad], 1)
@@ -118,7 +131,7 @@ class PromptEncoder(nn.Module):
                 embedded = embedded + chosen * kinds[label]
             tokens.append(embedded)
         if boxes is not None:
-            corners = self.pe_layer((boxes.view(-1, 2, 2) + 0.5) / self.image_size)
+            corners = self.pe_layer((boxes.view(-1, 2, 2) + (shift + 0.5)) / self.image_size)
             tokens.append(corners + torch.cat(kinds[2:]))
         return torch.cat(tokens, 1)
 
@@ -130,28 +143,29 @@ class PromptEncoder(nn.Module):
         grid: tuple[int, int],
         like: Tensor,
     ) -> Tensor:
-        """Clicks as Gaussian bumps and boxes as filled rectangles, `(B, 3, 4·h, 4·w)`."""
-        assert self.raster_sigma is not None
+        """Clicks as Gaussian bumps and boxes as filled rectangles, `(B, 2·S + 1, 4·h, 4·w)`."""
         h, w, step = 4 * grid[0], 4 * grid[1], self.stride / 4
         y = (torch.arange(h, device=like.device) + 0.5) * step  # model pixels, edges at integers
         x = (torch.arange(w, device=like.device) + 0.5) * step
-        drawn = torch.zeros(like.shape[0], 3, h, w, device=like.device)
+        count = len(self.raster_sigmas)
+        drawn = torch.zeros(like.shape[0], 2 * count + 1, h, w, device=like.device)
         if points is not None and point_labels is not None and points.shape[1]:
-            scale = -0.5 / self.raster_sigma**2
             at = points.float() + 0.5
-            gx = torch.exp(scale * (x - at[..., :1]) ** 2)  # (B, N, W)
-            gy = torch.exp(scale * (y - at[..., 1:]) ** 2)  # (B, N, H)
-            for channel, label in enumerate((POSITIVE, NEGATIVE)):
-                row = gy * (point_labels == label)[..., None]
-                # a bump is separable; one product per click, kept by maximum
+            sigmas = torch.tensor(self.raster_sigmas, device=like.device).view(-1, 1, 1, 1)
+            # a bump is separable: one product per click and width, kept by maximum
+            gx = torch.exp(-0.5 * ((x - at[..., :1]) / sigmas) ** 2)  # (S, B, N, W)
+            gy = torch.exp(-0.5 * ((y - at[..., 1:]) / sigmas) ** 2)  # (S, B, N, H)
+            for first, label in ((0, POSITIVE), (count, NEGATIVE)):
+                rows = gy * (point_labels == label)[..., None]
+                channels = drawn[:, first : first + count]
                 for n in range(points.shape[1]):
-                    bump = row[:, n, :, None] * gx[:, n, None, :]
-                    drawn[:, channel] = torch.maximum(drawn[:, channel], bump)
+                    bump = rows[:, :, n, :, None] * gx[:, :, n, None, :]
+                    torch.maximum(channels, bump.transpose(0, 1), out=channels)
         if boxes is not None:
             box = boxes.float() + 0.5
             in_x = (x >= box[:, 0:1] - 0.5) & (x <= box[:, 2:3] + 0.5)
             in_y = (y >= box[:, 1:2] - 0.5) & (y <= box[:, 3:4] + 0.5)
-            drawn[:, 2] = (in_y[:, :, None] & in_x[:, None, :]).float()
+            drawn[:, -1] = (in_y[:, :, None] & in_x[:, None, :]).float()
         return drawn.to(like.dtype)
 
 

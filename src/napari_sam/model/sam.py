@@ -70,6 +70,7 @@ class Sam(nn.Module):
         boxes: Tensor | None,
         masks: Tensor | None,
         multimask_output: bool,
+        origin: tuple[float, float] = (0.0, 0.0),
     ) -> tuple[Tensor, Tensor]:
         """Prompts of B objects to `(B, M, 4·h, 4·w)` logits and `(B, M)` predicted IoUs.
 
@@ -81,10 +82,12 @@ class Sam(nn.Module):
             As :class:`PromptEncoder` takes them.
         multimask_output
             Return the candidates for an ambiguous prompt rather than the single mask.
+        origin
+            Where a training crop lies in the model's square; see :class:`PromptEncoder`.
         """
         h, w = features[0].shape[2:]
-        sparse, dense = self.prompt_encoder(points, point_labels, boxes, masks, (h, w))
-        image_pe = self.prompt_encoder.get_dense_pe((h, w))
+        sparse, dense = self.prompt_encoder(points, point_labels, boxes, masks, (h, w), origin)
+        image_pe = self.prompt_encoder.get_dense_pe((h, w), origin)
         logits, iou = self.mask_decoder(features, image_pe, sparse, dense, multimask_output)
         return logits, iou
 

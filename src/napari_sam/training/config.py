@@ -21,6 +21,8 @@ class TrainConfig:
         Folder with the packed data set (`manifest.json` and `*.npz`).
     output
         Folder for checkpoints, the log and the plot.
+    initial
+        Weights to start from (a state dict): tensors whose names and shapes fit are taken.
     seed
         Seed of the weights, the data order and every simulated click.
     iterations
@@ -54,6 +56,7 @@ class TrainConfig:
     model: str
     data: str
     output: str
+    initial: str = ""
     seed: int = 0
     iterations: int = 4000
     warmup: float = 0.02

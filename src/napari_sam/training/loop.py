@@ -92,6 +92,8 @@ def start(config: TrainConfig) -> TrainState:
     """Build the networks and the optimizer of a new run."""
     torch.manual_seed(config.seed)
     model = build(config.network)
+    if config.initial:
+        _take_fitting(model, torch.load(config.initial, weights_only=True))
     model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = build(config.network)
     average.load_state_dict(model.state_dict())
@@ -158,12 +160,15 @@ def batch_losses(
     else:
         points = first_clicks(masks, stride, rng)
         labels = torch.ones(len(masks), 1, dtype=torch.long)
+    # a crop may lie anywhere in the model's square: positions beyond it must be learned too
+    free = model.config.image_size - config.crop
+    origin = (float(rng.integers(free + 1)), float(rng.integers(free + 1)))
     previous: Tensor | None = None
     segmentation, quality = [], []
     for i in range(rounds):
         multimask = i == 0 and boxes is None
         given = points if points.shape[1] else None
-        logits, scores = model.decode(features, given, labels, boxes, previous, multimask)
+        logits, scores = model.decode(features, given, labels, boxes, previous, multimask, origin)
         per_candidate = mask_loss(logits, target)
         # the best candidate learns; a little for the others keeps them alive
         best = per_candidate.min(1).values.mean()
@@ -221,6 +226,13 @@ def _batches(config: TrainConfig, stream: CropStream) -> Iterator[Batch]:
         prefetch_factor=4 if config.workers else None,
     )
     return iter(loader)
+
+
+def _take_fitting(model: Sam, weights: dict[str, Tensor]) -> None:
+    own = model.state_dict()
+    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
+    model.load_state_dict(fitting, strict=False)
+    log.info("took %d of %d tensors", len(fitting), len(own))
 
 
 def _save(path: Path, content: Any) -> None:
