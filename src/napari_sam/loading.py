@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from napari_sam.devices import choose_device, choose_precision
 from napari_sam.model import weights
 from napari_sam.sam_segmenter import SamSegmenter
 from napari_sam.segmenter import Progress, Segmenter
@@ -47,5 +48,6 @@ def load_segmenter(
     OSError
         If a download fails (:class:`~napari_sam.model.weights.DownloadError`).
     """
+    choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
     plain = SamSegmenter(weights.load(model, progress), device, precision)
     return TiledSegmenter(plain) if plain.config.resize == "own" else plain
