@@ -1,0 +1,18 @@
+"""Folders and stacks without a viewer: embed, segment from clicks, or segment everything."""
+
+from napari_sam.batch.files import embed_files, segment_all_files, segment_files
+from napari_sam.batch.image import label_everything, label_objects
+from napari_sam.batch.inputs import find_images
+from napari_sam.batch.run import BatchProgress, BatchSummary, Failure
+
+__all__ = [
+    "BatchProgress",
+    "BatchSummary",
+    "Failure",
+    "embed_files",
+    "find_images",
+    "label_everything",
+    "label_objects",
+    "segment_all_files",
+    "segment_files",
+]

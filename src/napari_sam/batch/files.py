@@ -1,0 +1,260 @@
+"""Many image files at once, from paths to files; nothing is done twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_sam.automask import AutomaskSettings
+from napari_sam.batch.image import (
+    Labels,
+    label_everything,
+    label_objects,
+    limits_of_planes,
+)
+from napari_sam.batch.inputs import Source, Task, find_images, is_label_file, plan, prompts_of
+from napari_sam.batch.manifest import Manifest, fingerprint
+from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
+from napari_sam.image import Limits
+from napari_sam.io import (
+    ImageFile,
+    PlaneObject,
+    read_image,
+    read_prompts,
+    write_labels,
+    write_overlay,
+)
+from napari_sam.prompts import Prompts
+from napari_sam.segmenter import Progress, Segmenter, part_of
+
+_Label = Callable[[ImageFile, Progress], Labels]
+
+
+def embed_files(
+    segmenter: Segmenter,
+    images: Source | Iterable[Source],
+    contrast_limits: Limits | None = None,
+    progress: BatchProgress | None = None,
+) -> BatchSummary:
+    """Encode every plane of images, so that they are ready when they are opened.
+
+    Parameters
+    ----------
+    segmenter
+        A :class:`~napari_sam.embedding_cache.CachedSegmenter`: its cache is what gets filled.
+        Planes it already has cost only their reading.
+    images
+        As :func:`find_images` takes them.
+    contrast_limits
+        Values that become black and white. ``None``: robust limits, on a stack one pair for all
+        planes of a channel. The viewer uses those of the image layer.
+    progress
+        Called with the image and the finished fraction; it may raise
+        :class:`~napari_sam.segmenter.Cancelled`.
+    """
+
+    def work(path: Path, report: Progress) -> None:
+        image = read_image(path)
+        limits = limits_of_planes(image, contrast_limits)
+        count = int(np.prod(image.stack_shape))
+        for i, (index, plane) in enumerate(image.planes()):
+            part = part_of(report, i / count, (i + 1) / count)
+            embedding = segmenter.embed(plane, limits(index), part)
+            segmenter.prepare(embedding, None, part)
+
+    jobs = [Job(path, _never, partial(work, path)) for path in find_images(images)]
+    return run(jobs, progress)
+
+
+def segment_files(
+    segmenter: Segmenter,
+    images: Source | Iterable[Source],
+    output: Source,
+    prompts: Source | None = None,
+    contrast_limits: Limits | None = None,
+    overwrite: bool = False,
+    overlay: bool = False,
+    suffix: str = ".tif",
+    progress: BatchProgress | None = None,
+) -> BatchSummary:
+    """Segment images from saved prompts, exactly as they were given in the viewer.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    images
+        As :func:`find_images` takes them.
+    output
+        A folder for ``NAME_labels.tif`` of each image; there, what is done and unchanged is
+        skipped. Or, for one image, the label file itself.
+    prompts
+        A prompts file for all images, or a folder with ``NAME.csv`` of each; by default it lies
+        beside the image.
+    contrast_limits, overwrite
+        As in :func:`label_objects`.
+    overlay
+        Whether to draw ``NAME_overlay.png`` too: the labels over the image, of a stack over the
+        plane with most objects.
+    suffix
+        Format of label files in a folder: ``".tif"`` or ``".zarr"``.
+    progress
+        Called with the image and the finished fraction; it may raise
+        :class:`~napari_sam.segmenter.Cancelled`.
+
+    Returns
+    -------
+    summary
+        Also of images that failed: they don't stop the rest.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If an image or the one prompts file isn't there or can't be read, or if the results
+        can't have the names asked for.
+    """
+    tasks = plan(find_images(images), output, suffix)
+    if prompts is not None and not Path(prompts).is_dir():
+        read_prompts(prompts_of(tasks[0].image, prompts))  # refuse it before any work
+    parameters = {
+        "model": (segmenter.model_key, segmenter.precision),
+        "contrast": contrast_limits,
+        "overwrite": overwrite,
+        "overlay": overlay,
+    }
+
+    def job(task: Task) -> Job:
+        def clicks() -> Mapping[PlaneObject, Prompts]:
+            return read_prompts(prompts_of(task.image, prompts))
+
+        def label(image: ImageFile, report: Progress) -> Labels:
+            given = clicks()
+            return label_objects(segmenter, image, given, contrast_limits, overwrite, report)
+
+        def about() -> Mapping[str, object]:
+            return parameters | {"prompts": prompts_of(task.image, prompts).read_bytes()}
+
+        drawn = clicks if overlay else None
+        return _labelling(task, label, about, drawn, contrast_limits, manifest)
+
+    manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
+    return run([job(task) for task in tasks], progress)
+
+
+def segment_all_files(
+    segmenter: Segmenter,
+    images: Source | Iterable[Source],
+    output: Source,
+    contrast_limits: Limits | None = None,
+    overlay: bool = False,
+    suffix: str = ".tif",
+    progress: BatchProgress | None = None,
+    link_iou: float = 0.3,
+    **settings: Any,
+) -> BatchSummary:
+    """Segment everything in images.
+
+    Parameters
+    ----------
+    segmenter, images, output, overlay, suffix, progress
+        As in :func:`segment_files`.
+    contrast_limits, link_iou, **settings
+        As in :func:`~napari_sam.automask.segment_all`.
+
+    Returns
+    -------
+    summary
+        As in :func:`segment_files`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        As in :func:`segment_files`, and for settings that don't exist or make no sense.
+    """
+    tasks = plan(find_images(images), output, suffix)
+    AutomaskSettings(**settings)  # refuse wrong ones before any work
+    settings["link_iou"] = link_iou
+    parameters = {
+        "model": (segmenter.model_key, segmenter.precision),
+        "contrast": contrast_limits,
+        "overlay": overlay,
+        "settings": sorted(settings.items()),
+    }
+
+    def label(image: ImageFile, report: Progress) -> Labels:
+        return label_everything(segmenter, image, contrast_limits, report, **settings)
+
+    drawn = _no_prompts if overlay else None
+    manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
+    return run(
+        [
+            _labelling(task, label, lambda: parameters, drawn, contrast_limits, manifest)
+            for task in tasks
+        ],
+        progress,
+    )
+
+
+def _labelling(
+    task: Task,
+    label: _Label,
+    about: Callable[[], Mapping[str, object]],
+    clicks: Callable[[], Mapping[PlaneObject, Prompts]] | None,
+    contrast_limits: Limits | None,
+    manifest: Manifest | None,
+) -> Job:
+    """Make the job of reading an image, labelling it and writing the results.
+
+    `about` gives what decides the result; `clicks`, where an overlay is wanted, what to draw.
+    """
+
+    def is_done() -> bool:
+        if manifest is None or (clicks is not None and not task.overlay.exists()):
+            return False
+        return manifest.is_done(task.labels, fingerprint(task.image, about()))
+
+    def work(report: Progress) -> None:
+        image, mark = read_image(task.image), fingerprint(task.image, about())
+        labels = label(image, report)
+        axes = image.axes.removesuffix("S")
+        write_labels(task.labels, labels, axes, image.pixel_size, image.unit)
+        if clicks is not None:
+            draw_labels(task.overlay, image, labels, clicks(), contrast_limits)
+        if manifest is not None:
+            manifest.add(task.labels, mark)
+
+    return Job(task.image, is_done, work)
+
+
+def _never() -> bool:
+    return False
+
+
+def _no_prompts() -> Mapping[PlaneObject, Prompts]:
+    return {}
+
+
+def draw_labels(
+    path: Path,
+    image: ImageFile,
+    labels: Labels,
+    prompts: Mapping[PlaneObject, Prompts],
+    contrast_limits: Limits | None = None,
+) -> None:
+    """Draw labels and prompts over an image; of a stack the plane with most objects.
+
+    Parameters
+    ----------
+    path
+        The PNG to write.
+    image, labels, prompts, contrast_limits
+        As in :func:`label_objects`.
+    """
+    index = max(image.plane_indices(), key=lambda at: len(np.unique(labels[at])))
+    here = [one for (plane, _), one in prompts.items() if plane == index]
+    limits = limits_of_planes(image, contrast_limits)(index)
+    write_overlay(path, image.plane(index), labels[index], here, limits)

@@ -1,0 +1,166 @@
+"""One image file of any dimensions to labels, plane by plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.automask import segment_all
+from napari_sam.image import Limits, stack_limits
+from napari_sam.io import ImageFile, PlaneObject
+from napari_sam.masks import merge_mask
+from napari_sam.prompts import Prompts
+from napari_sam.segmenter import Progress, Segmenter, part_of, replay
+
+Labels = NDArray[Any]
+Index = tuple[int, ...]
+
+
+def label_objects(
+    segmenter: Segmenter,
+    image: ImageFile,
+    prompts: Mapping[PlaneObject, Prompts],
+    contrast_limits: Limits | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Labels:
+    """Segment each object from its prompts, replayed in their order on each plane.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    image
+        A plane or a stack; only planes with prompts are read.
+    prompts
+        (plane index, object) to the object's prompts there. Objects are merged in this order.
+    contrast_limits
+        Values that become black and white. ``None`` on a stack means one pair for all planes of
+        a channel.
+    overwrite
+        Whether later objects take pixels of earlier ones.
+    progress
+        Called with the finished fraction; it may raise :class:`~napari_sam.segmenter.Cancelled`.
+
+    Returns
+    -------
+    labels
+        uint16, or uint32 where an object's number needs it; the image's shape without colours.
+
+    Raises
+    ------
+    ValueError
+        If the prompts' planes have another number of axes than the image's, or a prompt lies
+        outside its plane.
+    IndexError
+        If a plane lies outside the stack.
+    """
+    _check_planes(image, prompts)
+    highest = max((number for _, number in prompts), default=0)
+    dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
+    labels = np.zeros(image.stack_shape + image.plane_shape, dtype)
+    limits = limits_of_planes(image, contrast_limits)
+    planes = list(dict.fromkeys(plane for plane, _ in prompts))
+    for i, plane in enumerate(planes):
+        part = part_of(progress, i / len(planes), (i + 1) / len(planes))
+        embedding = segmenter.embed(image.plane(plane), limits(plane), part)
+        for (where, number), one in prompts.items():
+            if where != plane:
+                continue
+            prediction = replay(segmenter, embedding, one)[-1]
+            here = labels[plane][prediction.frame.region]
+            mask = prediction.region_mask(prediction.best_index)
+            here[merge_mask(here, None, mask, number, overwrite).paint] = number
+    return labels
+
+
+def label_everything(
+    segmenter: Segmenter,
+    image: ImageFile,
+    contrast_limits: Limits | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Labels:
+    """Segment every object; along ``Z``, or else ``T``, objects that overlap are one.
+
+    Parameters
+    ----------
+    segmenter, contrast_limits, progress, **settings
+        As in :func:`~napari_sam.automask.segment_all`.
+    image
+        A plane or a stack, of which one plane is read at a time. Channels, and time points of a
+        z-stack, are numbered by themselves.
+
+    Returns
+    -------
+    labels
+        int32; the image's shape without colours.
+    """
+    axes = image.plane_axes
+    along = next((axis for axis in "ZT" if axis in axes), None)
+    labels = np.zeros(image.stack_shape + image.plane_shape, np.int32)
+    loops: list[list[Any]] = [
+        [slice(None)] if axis == along else list(range(length))
+        for axis, length in zip(axes, image.stack_shape, strict=True)
+    ]
+    places: list[tuple[Any, ...]] = list(product(*loops))
+    for i, place in enumerate(places):
+        part = part_of(progress, i / len(places), (i + 1) / len(places))
+        pixels = _Planes(image, place) if along else image.plane(place)
+        labels[place] = segment_all(segmenter, pixels, contrast_limits, part, **settings)
+    return labels
+
+
+def limits_of_planes(
+    image: ImageFile, contrast_limits: Limits | None
+) -> Callable[[Index], Limits | None]:
+    """Return what gives a plane its contrast limits: those asked for, or one pair a channel."""
+    if contrast_limits is not None or not image.plane_axes:
+        return lambda index: contrast_limits
+    channel = image.plane_axes.find("C")
+
+    @cache
+    def of_channel(number: int | None) -> Limits | None:
+        place: list[Any] = [slice(None)] * len(image.plane_axes)
+        if number is not None:
+            place[channel] = number
+        return stack_limits(_Planes(image, tuple(place)))
+
+    return lambda index: of_channel(None if channel < 0 else index[channel])
+
+
+class _Planes:
+    """Planes of an image file as a stack that is read one plane at a time.
+
+    `place` has an index or a full slice for each plane axis; the sliced axes become one.
+    """
+
+    def __init__(self, image: ImageFile, place: tuple[Any, ...]) -> None:
+        self._image = image
+        loops = [
+            range(length) if isinstance(at, slice) else (at,)
+            for at, length in zip(place, image.stack_shape, strict=True)
+        ]
+        self._indexes = list(product(*loops))
+        samples = image.data.shape[-1:] if image.is_rgb else ()
+        self.shape = (len(self._indexes), *image.plane_shape, *samples)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        number = key[0] if isinstance(key, tuple) else key
+        return self._image.plane(self._indexes[number])
+
+
+def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> None:
+    expected = len(image.plane_axes)
+    for plane, number in prompts:
+        if len(plane) != expected:
+            raise ValueError(
+                f"expected prompts with {expected + 2} coordinates, as the image has the axes "
+                f"{image.axes.removesuffix('S')}, got {len(plane) + 2} for object {number}; save "
+                "the Points layer that belongs to this image"
+            )

@@ -1,0 +1,182 @@
+"""Which images a batch works on, and where its results go."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_sam.io import IMAGE_FORMATS, LABEL_FORMATS
+
+Source = str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One image of a batch.
+
+    Parameters
+    ----------
+    image
+        The file, or the folder of a Zarr image.
+    labels, overlay
+        Where its results go.
+    """
+
+    image: Path
+    labels: Path
+    overlay: Path
+
+
+def find_images(sources: Source | Iterable[Source]) -> list[Path]:
+    """List the images that files, folders and patterns name.
+
+    Parameters
+    ----------
+    sources
+        Image files; folders, of which every image directly inside is taken; patterns such as
+        ``"day*/*.tif"``. Or several of them.
+
+    Returns
+    -------
+    images
+        In the order given, those of a folder or pattern by name; each once.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing under a name.
+    ValueError
+        If a folder or pattern has no images.
+    """
+    given = [sources] if isinstance(sources, str | Path) else list(sources)
+    found: dict[Path, None] = {}
+    for source in given:
+        found.update(dict.fromkeys(_expand(source)))
+    if not found:
+        raise ValueError("expected at least one image, got none")
+    return list(found)
+
+
+def plan(images: Sequence[Path], output: Source, suffix: str) -> list[Task]:
+    """Decide where the results of each image go.
+
+    Parameters
+    ----------
+    images
+        From :func:`find_images`.
+    output
+        A folder, made when needed; or, for a single image, the label file itself.
+    suffix
+        Format of label files in a folder, one of :data:`~napari_sam.io.LABEL_FORMATS`.
+
+    Raises
+    ------
+    ValueError
+        If the format is unknown, two images would have the same result, or a result would
+        replace an image.
+    """
+    output = Path(output).expanduser()
+    if is_label_file(output) and not (output.is_dir() and output.suffix.lower() != ".zarr"):
+        if len(images) > 1:
+            raise ValueError(
+                f"expected a folder for the results of {len(images)} images, got the file {output}"
+            )
+        overlay = output.with_name(f"{_stem(output)}_overlay.png")
+        tasks = [Task(images[0], output, overlay)]
+    else:
+        if suffix not in LABEL_FORMATS:
+            raise ValueError(
+                f"expected a label format among {', '.join(LABEL_FORMATS)}, got {suffix!r}"
+            )
+        tasks = [
+            Task(
+                image,
+                output / f"{_stem(image)}_labels{suffix}",
+                output / f"{_stem(image)}_overlay.png",
+            )
+            for image in images
+        ]
+    _refuse_collisions(tasks)
+    return tasks
+
+
+def is_label_file(output: Source) -> bool:
+    """Whether an output path names a label file rather than a folder."""
+    return Path(output).suffix.lower() in LABEL_FORMATS
+
+
+def prompts_of(image: Path, prompts: Source | None) -> Path:
+    """Find the prompts file of an image.
+
+    Parameters
+    ----------
+    image
+        The image.
+    prompts
+        One prompts file for every image; a folder with one of each image's name; or ``None``,
+        for prompts beside the images.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    if prompts is not None and not Path(prompts).is_dir():
+        path = Path(prompts)
+        advice = "give the file that napari saves for a Points layer"
+    else:
+        folder = image.parent if prompts is None else Path(prompts)
+        path = folder / f"{_stem(image)}.csv"
+        advice = "name prompts files after their images, or give one with --prompts"
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a prompts file at {path}, found none; {advice}")
+    return path
+
+
+def _expand(source: Source) -> list[Path]:
+    path = Path(source).expanduser()
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        found = sorted(p for p in path.iterdir() if _is_image(p))
+        if not found:
+            raise ValueError(
+                f"expected images ({', '.join(IMAGE_FORMATS)}) in the folder {path}, found none"
+            )
+        return found
+    if path.exists():
+        return [path]
+    if glob.has_magic(str(source)):
+        found = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+        if not found:
+            raise ValueError(f"expected images that match {source}, found none")
+        return found
+    raise FileNotFoundError(f"expected an image or a folder at {path}, found nothing there")
+
+
+def _is_image(path: Path) -> bool:
+    if path.name.startswith(".") or path.suffix.lower() not in IMAGE_FORMATS:
+        return False
+    return path.is_file() or path.suffix.lower() == ".zarr"
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(".ome")
+
+
+def _refuse_collisions(tasks: Sequence[Task]) -> None:
+    owners: dict[Path, Path] = {}
+    for task in tasks:
+        other = owners.setdefault(task.labels, task.image)
+        if other != task.image:
+            raise ValueError(
+                f"the labels of {other} and {task.image} would both be {task.labels}; give "
+                "them in separate runs with different output folders"
+            )
+    images = {task.image.resolve() for task in tasks}
+    for task in tasks:
+        for result in (task.labels, task.overlay):
+            if result.resolve() in images:
+                raise ValueError(
+                    f"the result {result} would replace an image; choose another output folder"
+                )

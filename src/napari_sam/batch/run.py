@@ -1,0 +1,105 @@
+"""The loop of every batch: skip what is done, go on after a broken file, report at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_sam.segmenter import Progress
+
+BatchProgress = Callable[[Path, float], None]
+"""Called with the image that is worked on and the finished fraction of the whole batch."""
+
+_log = logging.getLogger(__name__)
+
+# What a broken file, a full disk or an impossible request raises; Cancelled is none of them.
+_FAILURES = (
+    ArithmeticError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image that could not be finished, and why."""
+
+    image: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """What became of each image of a batch.
+
+    Parameters
+    ----------
+    done
+        Images finished in this run.
+    skipped
+        Images whose results were there already.
+    failed
+        Images that could not be finished; the others don't depend on them.
+    """
+
+    done: tuple[Path, ...] = ()
+    skipped: tuple[Path, ...] = ()
+    failed: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image's work.
+
+    Parameters
+    ----------
+    image
+        What it is about.
+    is_done
+        Asks whether it was done before.
+    work
+        Does it; gets a callback for the finished fraction.
+    """
+
+    image: Path
+    is_done: Callable[[], bool]
+    work: Callable[[Progress], None]
+
+
+def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSummary:
+    """Do jobs one after the other.
+
+    Raises
+    ------
+    Cancelled
+        If `progress` does; what is finished by then stays.
+    """
+    jobs = list(jobs)
+    done: list[Path] = []
+    skipped: list[Path] = []
+    failed: list[Failure] = []
+    for i, job in enumerate(jobs):
+
+        def report(fraction: float, i: int = i, image: Path = job.image) -> None:
+            if progress is not None:
+                progress(image, (i + fraction) / len(jobs))
+
+        try:
+            report(0.0)
+            if job.is_done():
+                skipped.append(job.image)
+            else:
+                job.work(report)
+                done.append(job.image)
+        except _FAILURES as error:
+            _log.warning("%s: %s", job.image, error)
+            failed.append(Failure(job.image, str(error) or type(error).__name__))
+        report(1.0)
+    return BatchSummary(tuple(done), tuple(skipped), tuple(failed))

@@ -1,0 +1,370 @@
+"""The command line: ``napari-sam segment | auto | embed | models | demo | train | info``."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    track,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from napari_sam.batch import BatchSummary
+    from napari_sam.segmenter import Segmenter
+
+BAD_INPUT = 2
+FAILURE = 1
+
+app = typer.Typer(
+    name="napari-sam",
+    help="Segment microscopy with Segment Anything, without a viewer.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="List, download and verify models.", invoke_without_command=True)
+app.add_typer(models, name="models")
+
+_log = logging.getLogger(__name__)
+out, err = Console(), Console(stderr=True)
+
+Images = Annotated[
+    list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or patterns.")
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="A folder, or for one image a .tif or .zarr.")
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a model, or path of a checkpoint.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Contrast = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LOW HIGH", help="Pixel values shown as black and white."),
+]
+Overlay = Annotated[bool, typer.Option(help="Draw the labels over the image, as PNG.")]
+Format = Annotated[str, typer.Option(help="Labels in a folder: .tif or .zarr.")]
+
+
+@app.callback()
+def main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
+) -> None:
+    """Segment microscopy with Segment Anything, without a viewer."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s")
+
+
+@app.command(epilog="Example: napari-sam segment cells.tif --prompts clicks.csv -o labels.tif")
+def segment(
+    images: Images,
+    output: Output,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts", "-p", help="CSV of a Points layer; a folder of NAME.csv; or beside."
+        ),
+    ] = None,
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    contrast: Contrast = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Later objects take pixels of earlier ones.")
+    ] = False,
+    overlay: Overlay = False,
+    suffix: Format = ".tif",
+) -> None:
+    """Segment images from clicks saved in the viewer."""
+    with _clear_errors():
+        from napari_sam.batch import find_images, segment_files
+
+        found = find_images(images)  # before a model is downloaded for nothing
+        segmenter = _load(model, device, precision)
+        with _bar("segmenting") as report:
+            summary = segment_files(
+                segmenter,
+                found,
+                output,
+                prompts,
+                contrast,
+                overwrite=overwrite,
+                overlay=overlay,
+                suffix=suffix,
+                progress=report,
+            )
+        _conclude(summary, f"labels in {output}")
+
+
+@app.command(epilog="Example: napari-sam auto day1/ -o labels/ --overlay")
+def auto(
+    images: Images,
+    output: Output,
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    contrast: Contrast = None,
+    overlay: Overlay = False,
+    suffix: Format = ".tif",
+    points_per_side: Annotated[
+        int | None,
+        typer.Option(help="Prompt with a grid of so many points a side, as SAM does."),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Drop masks whose predicted IoU is smaller.")
+    ] = None,
+) -> None:
+    """Segment everything in images; along z, overlapping objects are one."""
+    settings: dict[str, Any] = {}
+    if points_per_side is not None:
+        settings |= {"proposals": False, "points_per_side": points_per_side}
+    if min_score is not None:
+        settings |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
+    with _clear_errors():
+        from napari_sam.batch import find_images, segment_all_files
+
+        found = find_images(images)  # before a model is downloaded for nothing
+        segmenter = _load(model, device, precision)
+        with _bar("segmenting") as report:
+            summary = segment_all_files(
+                segmenter,
+                found,
+                output,
+                contrast,
+                overlay=overlay,
+                suffix=suffix,
+                progress=report,
+                **settings,
+            )
+        _conclude(summary, f"labels in {output}")
+
+
+@app.command(epilog="Example: napari-sam embed stack.tif --model vit_b")
+def embed(
+    images: Images,
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    contrast: Contrast = None,
+) -> None:
+    """Encode images ahead, so that every plane answers clicks at once."""
+    with _clear_errors():
+        from napari_sam.batch import embed_files, find_images
+        from napari_sam.embedding_cache import CachedSegmenter
+
+        found = find_images(images)
+        segmenter = CachedSegmenter(_load(model, device, precision))
+        with _bar("embedding") as report:
+            summary = embed_files(segmenter, found, contrast, report)
+        _conclude(summary, f"embeddings in {segmenter.cache.directory}")
+
+
+@models.callback()
+def list_by_default(context: typer.Context) -> None:
+    """List, download and verify models."""
+    if context.invoked_subcommand is None:
+        list_models()
+
+
+@models.command("list")
+def list_models() -> None:
+    """List models, their size and licence, and whether they are here."""
+    from napari_sam.model.weights import REGISTRY, is_downloaded
+
+    table = Table("name", "size", "here", "licence", "description")
+    for entry in REGISTRY.values():
+        size = "in the package" if entry.url is None else _megabytes(entry.size)
+        here = "yes" if is_downloaded(entry.name) else "no"
+        table.add_row(entry.name, size, here, entry.licence, entry.description)
+    out.print(table)
+
+
+@models.command(epilog="Example: napari-sam models download vit_b")
+def download(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...")],
+    force: Annotated[bool, typer.Option(help="Fetch even what is here.")] = False,
+) -> None:
+    """Download models; an interrupted download is continued."""
+    with _clear_errors():
+        from napari_sam.model import weights
+
+        for name in names:
+            with _bar("downloading") as report:
+                path = weights.download(name, partial(report, Path(name)), force)
+            out.print(f"{name}: {path}", soft_wrap=True)
+
+
+@models.command(epilog="Example: napari-sam models verify vit_b my_model.pt")
+def verify(names: Annotated[list[str], typer.Argument(metavar="MODEL...")]) -> None:
+    """Check that models or checkpoint files are what they should be."""
+    with _clear_errors():
+        from napari_sam.model import weights
+
+        for name in names:
+            out.print(f"{name}: {weights.verify(name)}", soft_wrap=True)
+
+
+@app.command(epilog="Example: napari-sam demo --output demo-output")
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
+        "demo-output"
+    ),
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Segment the packaged sample images from clicks, and show how long it takes."""
+    with _clear_errors():
+        start = time.perf_counter()
+        from napari_sam.demo import run_demo
+        from napari_sam.samples import NAMES
+
+        segmenter = _load(model, device, precision)
+        loaded = time.perf_counter() - start
+        table = Table("sample", "shape", "objects", "embed", "click")
+        steps = track(run_demo(segmenter, output), "segmenting", len(NAMES), console=err)
+        for result in steps:
+            table.add_row(
+                result.name,
+                " × ".join(map(str, result.shape)),
+                str(result.objects),
+                f"{result.embed_seconds * 1e3:.0f} ms",
+                f"{result.click_seconds * 1e3:.0f} ms",
+            )
+        out.print(table)
+        out.print(
+            f"model {model} on {segmenter.device} in {segmenter.precision}, "
+            f"ready after {loaded:.1f} s; labels and overlay pictures in {output}",
+            soft_wrap=True,
+        )
+
+
+@app.command(epilog="Example: napari-sam train configs/nano.toml")
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file; see configs/.")],
+) -> None:
+    """Train a model, or resume a training, as a configuration file says."""
+    logging.getLogger("napari_sam").setLevel(logging.INFO)
+    with _clear_errors():
+        from napari_sam.training.config import read_config
+        from napari_sam.training.loop import train as run
+
+        out.print(f"weights in {run(read_config(config))}", soft_wrap=True)
+
+
+@app.command()
+def info() -> None:
+    """Show versions, devices and where files are kept."""
+    import platform
+
+    import torch
+
+    import napari_sam
+    from napari_sam.model.weights import home
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    mps = torch.backends.mps.is_available()
+    cache = home() / "embeddings"
+    used = sum(p.stat().st_size for p in cache.glob("??/*.safetensors"))
+    table = Table(show_header=False, box=None)
+    for row in (
+        ("napari-sam-live", napari_sam.__version__),
+        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+        ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+        ("GPU", ", ".join(gpus) or ("Apple MPS" if mps else "none")),
+        ("models", str(home() / "models")),
+        ("embeddings", f"{cache} ({_megabytes(used)})"),
+    ):
+        table.add_row(*row)
+    out.print(table)
+
+
+def _load(model: str, device: str, precision: str) -> Segmenter:
+    from napari_sam.loading import load_segmenter
+    from napari_sam.model.weights import REGISTRY, is_downloaded
+
+    if model in REGISTRY and not is_downloaded(model) and REGISTRY[model].url:
+        with _bar("downloading") as report:
+            return load_segmenter(model, device, precision, partial(report, Path(model)))
+    return load_segmenter(model, device, precision)
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn expected errors into one line and an exit code, and warnings into notes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            yield
+    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        _fail(error, BAD_INPUT)
+    except (OSError, ImportError, MemoryError) as error:
+        _fail(error, FAILURE)
+    except (ValueError, TypeError, IndexError) as error:
+        _fail(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        err.print("stopped; what is finished stays")
+        raise typer.Exit(130) from None
+
+
+def _fail(error: BaseException, code: int) -> None:
+    _log.info("where it happened:", exc_info=error)  # with --verbose
+    message = str(error) or type(error).__name__
+    err.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code) from error
+
+
+def _conclude(summary: BatchSummary, where: str) -> None:
+    """Say what was done; exit with 1 if anything failed."""
+    parts = [f"{len(summary.done)} done"]
+    if summary.skipped:
+        parts.append(f"{len(summary.skipped)} unchanged since last time")
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} failed")
+    out.print(f"{', '.join(parts)}; {where}", highlight=False, soft_wrap=True)
+    for failure in summary.failed:
+        line = f"failed: {failure.image}: {failure.reason}"
+        err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    if summary.failed:
+        raise typer.Exit(FAILURE)
+
+
+@contextmanager
+def _bar(verb: str) -> Iterator[Callable[[Path, float], None]]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(verb, total=1.0)
+
+        def report(path: Path, fraction: float) -> None:
+            bar.update(task, completed=fraction, description=f"{verb} {path.name}")
+
+        yield report
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    err.print(f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _megabytes(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:,.0f} MB"
