@@ -1,16 +1,10 @@
 """A real viewer with the dock in it, and a hand that clicks on its canvas."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from core.fake_segmenter import FakeSegmenter
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
-
-from fake_segmenter import FakeSegmenter
 
 from napari_sam.gui.widget import SegmentAnything
 

@@ -65,11 +65,11 @@ class Annotation:
         self._channels: Colours | None = None
         self._source = source_of(image, displayed_axes(viewer.dims, image))
         self.session = Session(segmenter, self._source, executor, max_bytes, prefetch)
-        self.session.failed.connect(self.refused.emit)
+        self.session.failed.connect(self._refuse)
         self.keys = Keys(self)
-        self.masks = MaskWriter(self.session, image, self._make_labels, self.refused.emit)
+        self.masks = MaskWriter(self.session, image, self._make_labels, self._refuse)
         self.clicks = ClickEditor(
-            self.session, self._add(new_points(image)), self.displayed, self.refused.emit
+            self.session, self._add(new_points(image)), self.displayed, self._refuse
         )
         self.boxes: BoxEditor | None = None
         self._shape = shape_of(image)
@@ -154,7 +154,7 @@ class Annotation:
         axes = displayed_axes(self._viewer.dims, self.image)
         try:
             source = source_of(self.image, axes, self._channels, self._revision)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             self.refused.emit(error)
             return
         if source.stamp != self._source.stamp:
@@ -170,7 +170,7 @@ class Annotation:
         """Make the shapes layer active and ready for a box."""
         if self.boxes is None:
             layer = self._add(new_shapes(self.image))
-            self.boxes = BoxEditor(self.session, layer, self.displayed, self.refused.emit)
+            self.boxes = BoxEditor(self.session, layer, self.displayed, self._refuse)
             self.keys.bind(layer)
         self._viewer.layers.selection.active = self.boxes.layer
         self.boxes.layer.mode = "add_rectangle"
@@ -215,6 +215,9 @@ class Annotation:
             self.boxes.close()
         self.session.cancel()
         self.session.embeddings.clear()
+
+    def _refuse(self, error: Exception) -> None:
+        self.refused.emit(error)
 
     def _use(self, source: ArraySource) -> None:
         self._source = source

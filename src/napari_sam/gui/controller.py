@@ -103,7 +103,7 @@ class Controller:
         if image is not None:
             try:
                 self.annotation = self._annotation_of(image)
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 self.refused.emit(error)
         self.image_changed.emit()
         self.status_changed.emit()
@@ -122,8 +122,8 @@ class Controller:
         annotation = Annotation(
             self.viewer, image, self.segmenter, self.engine, self._max_bytes, self._prefetch
         )
-        annotation.refused.connect(self.refused.emit)
-        annotation.session.noticed.connect(self.noticed.emit)
+        annotation.refused.connect(self._refuse)
+        annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         self._annotations[id(image)] = annotation
         annotation.click_here()
@@ -208,6 +208,12 @@ class Controller:
         if seconds is not None and self.loading is None:
             self.seconds[self.model, self.device] = seconds
         self.status_changed.emit()
+
+    def _refuse(self, error: Exception) -> None:
+        self.refused.emit(error)
+
+    def _notice(self, text: str) -> None:
+        self.noticed.emit(text)
 
     # Lifetime
 

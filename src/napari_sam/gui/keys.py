@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
+from app_model.types import KeyBinding
 from napari.layers import Image, Labels, Layer
 
 if TYPE_CHECKING:
@@ -36,15 +35,26 @@ class Keys:
     def __init__(self, annotation: Annotation) -> None:
         self._annotation = annotation
         self._bound: list[tuple[Layer, str]] = []
+        self._everywhere = {
+            "N": self._new,
+            "J": self._previous,
+            "K": self._next,
+            "Q": self._swap,
+            "W": self._next_candidate,
+            "U": self._draw_box,
+            "G": self._click,
+        }
+        self._on_prompts = {"Control-Z": self._undo, "Control-Shift-Z": self._redo}
 
     def bind(self, layer: Layer) -> None:
-        """Bind the keys to a layer; those of a prompt layer include undo."""
-        actions = dict(self._actions())
+        """Bind the keys to a layer where it has none of its own; prompt layers also get undo."""
+        actions = dict(self._everywhere)
         if not isinstance(layer, (Labels, Image)):
-            actions |= {"Control-Z": self._undo, "Control-Shift-Z": self._redo}
+            actions |= self._on_prompts
         for key, action in actions.items():
-            layer.bind_key(key, partial(_call, action), overwrite=True)
-            self._bound.append((layer, key))
+            if KeyBinding.from_str(key) not in layer.keymap:
+                layer.bind_key(key, action)
+                self._bound.append((layer, key))
 
     def unbind(self, layer: Layer) -> None:
         """Take the keys away from a layer."""
@@ -58,37 +68,33 @@ class Keys:
         for layer in {id(layer): layer for layer, _ in self._bound}.values():
             self.unbind(layer)
 
-    def _actions(self) -> dict[str, Callable[[], None]]:
-        return {
-            "N": self._new,
-            "J": partial(self._step, -1),
-            "K": partial(self._step, 1),
-            "Q": self._swap,
-            "W": self._next_candidate,
-            "U": self._annotation.draw_box,
-            "G": self._annotation.click_here,
-        }
+    # napari calls them with the layer that has the key
 
-    def _new(self) -> None:
+    def _new(self, layer: Layer) -> None:
         self._annotation.session.new_object()
 
-    def _step(self, step: int) -> None:
-        self._annotation.session.step_object(step)
+    def _previous(self, layer: Layer) -> None:
+        self._annotation.session.step_object(-1)
 
-    def _swap(self) -> None:
+    def _next(self, layer: Layer) -> None:
+        self._annotation.session.step_object(1)
+
+    def _swap(self, layer: Layer) -> None:
         self._annotation.sign = 1 - self._annotation.sign
 
-    def _next_candidate(self) -> None:
+    def _next_candidate(self, layer: Layer) -> None:
         plane = self._annotation.displayed()
         if plane is not None:
             self._annotation.session.next_candidate(plane)
 
-    def _undo(self) -> None:
+    def _draw_box(self, layer: Layer) -> None:
+        self._annotation.draw_box()
+
+    def _click(self, layer: Layer) -> None:
+        self._annotation.click_here()
+
+    def _undo(self, layer: Layer) -> None:
         self._annotation.session.undo()
 
-    def _redo(self) -> None:
+    def _redo(self, layer: Layer) -> None:
         self._annotation.session.redo()
-
-
-def _call(action: Callable[[], None], layer: Layer) -> None:
-    action()

@@ -28,15 +28,8 @@ def source_of(
     ------
     ValueError
         For images that have no planes, such as empty ones.
-    TypeError
-        For complex images.
     """
     data = image.data[0] if image.multiscale else image.data
-    if np.dtype(data.dtype).kind == "c":
-        raise TypeError(
-            f"expected a real image, got {data.dtype} in '{image.name}'; show its magnitude "
-            "(numpy.abs) or phase (numpy.angle) as an image of its own"
-        )
     if channels is not None and not any(channels):
         channels = None
     axis = channel_axis(image) if channels and any(c and c.data is data for c in channels) else None

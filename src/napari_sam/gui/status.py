@@ -56,7 +56,7 @@ def status_of(controller: Controller) -> Status:
         return Status("busy", text, -1 if fraction is None else fraction, "Cancel")
     if state == "failed":
         return Status("failed", "This plane could not be read", None, "Resume")
-    if state == "none":
+    if state == "none" or session.is_stopped:
         return Status("idle", "Stopped", None, "Resume")
     if session.is_waiting:
         return Status("busy", "Looking closer at your click", -1, "Cancel")

@@ -102,13 +102,14 @@ class Session:
         self._chains: OrderedDict[ObjectPlane, Chain] = OrderedDict()
         self._written: dict[ObjectPlane, Written] = {}
         self._told_not_finite = False
+        self._stopped = False
         self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.overwrite = False
         self.embeddings = Embeddings(self._executor, max_bytes)
         self.embeddings.arrived.connect(self._embedded)
         self.embeddings.failed.connect(self._embed_failed)
         self.embeddings.not_finite.connect(self._notice_not_finite)
-        self.embeddings.changed.connect(self.activity_changed.emit)
+        self.embeddings.changed.connect(self._activity)
         self.embeddings.use(segmenter, source)
 
     # What it works with
@@ -143,6 +144,11 @@ class Session:
     def is_waiting(self) -> bool:
         """Whether clicks wait for a model or an embedding."""
         return bool(self._waiting)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether work was cancelled and not asked for again."""
+        return self._stopped
 
     # Prompts
 
@@ -329,6 +335,13 @@ class Session:
         self._candidates[key] = index
         self._predict(key)
 
+    def next_candidate(self, plane: object, object_id: int | None = None) -> None:
+        """Take the next candidate as the mask, after the last the first again."""
+        key = self._key(object_id, plane)
+        count = len(self.scores(*key))
+        if count > 1:
+            self.choose_candidate((self.candidate(*key) + 1) % count, key[1], key[0])
+
     def merge(self, object_id: int, plane: object, read: Callable[[Region], NDArray[Any]]) -> Edit:
         """Decide what the current mask changes in labels, and count it as written.
 
@@ -365,19 +378,23 @@ class Session:
         """Say which plane is on screen: it is embedded first, then its neighbours."""
         plane = self._source.plane_of(plane)
         self._scroll = _step(self._shown, plane) or self._scroll
-        self._shown = plane
+        self._shown, self._stopped = plane, False
         wanted = {key[1] for key in self._waiting}
         self.embeddings.only([plane, *wanted, *self._neighbours()])
         if self.embeddings.state(plane) == "ready":
+            for key in [key for key in self._waiting if key[1] == plane]:
+                self._predict(key)  # its tiles were cancelled
             self.embeddings.prefetch(self._neighbours())
         else:
             self.embeddings.request(plane, DISPLAYED)
 
     def cancel(self) -> None:
         """Stop embedding. Clicks that waited for it are answered when it is asked for again."""
+        self._stopped = True
         self.embeddings.cancel()
         for key in self._waiting:
             self._executor.cancel(self._tiles(key))
+        self.activity_changed.emit()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every prompt is answered and the plane shown is embedded.
@@ -404,6 +421,7 @@ class Session:
         """Answer an object's prompts on a plane: embed, prepare and decode, as far as missing."""
         self._revisions[key] += 1
         self._waiting.pop(key, None)
+        self._stopped = False
         prompts = self._prompts.prompts_of(key)
         if prompts.is_empty:
             self._chains.pop(key, None)
@@ -440,6 +458,9 @@ class Session:
             self._predict(key)
         if plane == self._shown:
             self.embeddings.prefetch(self._neighbours())
+
+    def _activity(self) -> None:
+        self.activity_changed.emit()
 
     def _embed_failed(self, plane: Plane, error: Exception) -> None:
         for key in [key for key in self._waiting if key[1] == plane]:

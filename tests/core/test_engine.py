@@ -1,0 +1,203 @@
+"""Two lanes, one owner: priorities, cancelling, and results that come home."""
+
+import threading
+from itertools import pairwise
+
+import pytest
+
+from napari_sam.engine import BACKGROUND, CLICK, DISPLAYED, Engine, SynchronousExecutor
+
+
+@pytest.fixture
+def engine():
+    made = Engine()
+    yield made
+    made.close()
+
+
+class Gate:
+    """Work that waits until it is let through, reporting progress meanwhile."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.started = threading.Event()
+        self.runs = 0
+
+    def __call__(self, report):
+        self.runs += 1
+        self.started.set()
+        while not self.open.wait(0.002):
+            report(0.5)
+        return "done"
+
+
+def test_results_come_home_to_the_owners_thread(engine):
+    threads = []
+    engine.embed("a", lambda report: threads.append(threading.current_thread()), lambda o: None)
+    engine.decode("b", lambda: None, lambda o: threads.append(threading.current_thread()))
+    assert engine.wait(5)
+    assert threads[0] is not threading.main_thread()
+    assert threads[1] is threading.main_thread()
+
+
+def test_errors_come_home_too(engine):
+    outcomes = []
+    engine.embed("a", lambda report: 1 / 0, outcomes.append)
+    engine.decode("b", lambda: [][0], outcomes.append)
+    assert engine.wait(5)
+    assert {type(o.error) for o in outcomes} == {ZeroDivisionError, IndexError}
+
+
+def test_notify_says_that_there_is_something(engine):
+    said = threading.Event()
+    loud = Engine(said.set)
+    loud.decode("a", lambda: 1, lambda o: None)
+    assert said.wait(5)
+    loud.close()
+
+
+def test_embeds_run_one_at_a_time_the_most_urgent_first(engine):
+    gate, order = Gate(), []
+    engine.embed("running", gate, lambda o: None)
+    gate.started.wait(5)
+    for key, priority in (("later", BACKGROUND), ("shown", DISPLAYED), ("clicked", CLICK)):
+        engine.embed(key, lambda report, key=key: order.append(key), lambda o: None, priority)
+    gate.open.set()
+    assert engine.wait(5, background=True)
+    assert order == ["clicked", "shown", "later"]
+
+
+def test_queued_key_only_rises_in_priority(engine):
+    gate, order = Gate(), []
+    engine.embed("running", gate, lambda o: None)
+    gate.started.wait(5)
+    engine.embed("a", lambda report: order.append("a"), lambda o: None, DISPLAYED)
+    engine.embed("b", lambda report: order.append("b"), lambda o: None, BACKGROUND)
+    engine.embed("b", lambda report: order.append("never"), lambda o: None, CLICK)
+    gate.open.set()
+    assert engine.wait(5)
+    assert order == ["b", "a"]
+
+
+def test_running_background_embed_gives_way_and_starts_again(engine):
+    ahead, order = Gate(), []
+    engine.embed("ahead", ahead, lambda o: order.append(o.value), BACKGROUND)
+    ahead.started.wait(5)
+    engine.embed("clicked", lambda report: order.append("clicked"), lambda o: None, CLICK)
+    assert engine.wait(5)
+    assert order == ["clicked"]
+    ahead.open.set()
+    assert engine.wait(5, background=True)
+    assert order == ["clicked", "done"]
+    assert ahead.runs == 2
+
+
+def test_background_embed_that_becomes_wanted_no_longer_gives_way(engine):
+    ahead = Gate()
+    engine.embed("ahead", ahead, lambda o: None, BACKGROUND)
+    ahead.started.wait(5)
+    engine.embed("ahead", ahead, lambda o: None, CLICK)
+    engine.embed("clicked", lambda report: None, lambda o: None, CLICK)
+    ahead.open.set()
+    assert engine.wait(5)
+    assert ahead.runs == 1
+
+
+def test_cancelled_embed_stops_at_its_next_report(engine):
+    gate, outcomes = Gate(), []
+    engine.embed("a", gate, outcomes.append)
+    gate.started.wait(5)
+    engine.cancel("a")
+    assert engine.wait(5)
+    assert outcomes[0].cancelled
+
+
+def test_cancelling_all_empties_the_queue(engine):
+    gate, outcomes, ran = Gate(), [], []
+    engine.embed("a", gate, outcomes.append)
+    gate.started.wait(5)
+    engine.embed("b", lambda report: ran.append("b"), outcomes.append)
+    engine.cancel()
+    assert engine.wait(5)
+    assert [o.cancelled for o in outcomes] == [True, True]
+    assert not ran
+
+
+def test_cancelled_key_can_be_asked_for_again_while_it_still_runs(engine):
+    gate, outcomes = Gate(), []
+    engine.embed("a", gate, outcomes.append)
+    gate.started.wait(5)
+    engine.cancel("a")
+    engine.embed("a", lambda report: "again", outcomes.append)
+    assert engine.wait(5)
+    assert [o.value for o in outcomes] == [None, "again"]
+
+
+def test_latest_decode_of_a_slot_wins(engine):
+    hold, told = threading.Event(), []
+    engine.decode("busy", hold.wait, lambda o: None)
+    for i in range(5):
+        engine.decode("slot", lambda i=i: i, lambda o: told.append(o.value))
+    hold.set()
+    assert engine.wait(5)
+    assert told == [4]
+
+
+def test_decode_never_waits_for_an_embed(engine):
+    gate, told = Gate(), threading.Event()
+    engine.embed("slow", gate, lambda o: None)
+    gate.started.wait(5)
+    engine.decode("fast", told.set, lambda o: None)
+    assert told.wait(5)
+    assert not engine.wait(0.02)
+    gate.open.set()
+    assert engine.wait(5)
+
+
+def test_progress_is_told_in_order_and_not_flooded(engine):
+    told, ready = [], threading.Event()
+
+    def task(report):
+        for i in range(1000):
+            report(i / 1000)
+        ready.set()
+
+    engine.embed("a", task, lambda o: None, progress=told.append)
+    ready.wait(5)
+    assert engine.wait(5)
+    assert len(told) == 1
+    assert all(a <= b for a, b in pairwise(told))
+
+
+def test_wait_counts_background_work_only_when_asked(engine):
+    gate = Gate()
+    engine.embed("ahead", gate, lambda o: None, BACKGROUND)
+    assert engine.wait(5)
+    assert not engine.wait(0.02, background=True)
+    gate.open.set()
+    assert engine.wait(5, background=True)
+
+
+def test_closed_engine_delivers_nothing_and_its_threads_end():
+    engine, gate, outcomes = Engine(), Gate(), []
+    engine.embed("a", gate, outcomes.append)
+    engine.decode("b", lambda: 1, outcomes.append)
+    gate.started.wait(5)
+    engine.close()
+    engine.embed("c", gate, outcomes.append)
+    engine.drain()
+    names = {thread.name for thread in threading.enumerate()}
+    assert not outcomes
+    assert "napari-sam embed" not in names
+
+
+def test_synchronous_executor_never_nests_callbacks():
+    executor, order = SynchronousExecutor(), []
+
+    def first(outcome):
+        executor.decode("b", lambda: "second", lambda o: order.append(o.value))
+        order.append(outcome.value)
+
+    executor.embed("a", lambda report: "first", first)
+    assert order == ["first", "second"]
+    assert executor.wait()

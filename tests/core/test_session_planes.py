@@ -1,0 +1,105 @@
+"""Planes of n-D arrays: indices, orientations, channels, and what is read."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+
+from napari_sam.session import ArraySource, Channel
+
+
+def test_plane_is_spelled_by_the_axes_it_does_not_span(rng):
+    source = ArraySource(rng.random((3, 4, 10, 12)))
+    assert source.plane_of((2, 1)) == (2, 1, None, None)
+    assert source.plane_of((2, 1, None, None)) == (2, 1, None, None)
+    assert source.plane_shape((2, 1, None, None)) == (10, 12)
+
+
+def test_any_two_axes_can_be_displayed(rng):
+    data = rng.random((5, 10, 12))
+    source = ArraySource(data, displayed=(2, 0))
+    plane = source.plane_of(3)
+    assert plane == (None, 3, None)
+    np.testing.assert_array_equal(source.read(plane)[0], data[:, 3])
+
+
+@pytest.mark.parametrize("wrap", [da.from_array, zarr.array], ids=["dask", "zarr"])
+def test_lazy_arrays_are_read_one_plane_at_a_time(wrap, rng):
+    data = rng.random((4, 10, 12))
+    source = ArraySource(wrap(data), contrast_limits=(0, 1))
+    pixels, limits = source.read(source.plane_of(2))
+    assert isinstance(pixels, np.ndarray)
+    np.testing.assert_array_equal(pixels, data[2])
+    assert limits == (0, 1)
+
+
+class Counted:
+    """An array that remembers what was read."""
+
+    def __init__(self, data):
+        self.data, self.shape, self.dtype, self.read = data, data.shape, data.dtype, []
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return self.data[index]
+
+
+def test_one_pair_of_limits_serves_the_whole_stack(rng):
+    counted = Counted(rng.random((100, 10, 12)) * np.linspace(1, 2, 100)[:, None, None])
+    source = ArraySource(counted)
+    first = source.read(source.plane_of(0))[1]
+    assert source.read(source.plane_of(99))[1] == first
+    assert len(counted.read) == 2 + 8
+
+
+def test_rgb_planes_keep_their_samples(rng):
+    data = rng.integers(0, 255, (3, 10, 12, 3), np.uint8)
+    source = ArraySource(data, rgb=True)
+    assert source.shape == (3, 10, 12)
+    pixels, limits = source.read(source.plane_of(1))
+    np.testing.assert_array_equal(pixels, data[1])
+    assert limits is None
+
+
+def test_channels_become_colours(rng):
+    data = rng.integers(0, 4000, (3, 2, 10, 12), np.uint16)
+    channels = (Channel(data, 1, (0, 4000)), None, Channel(data, 0, (0, 2000)))
+    source = ArraySource(data, channel_axis=1, channels=channels)
+    plane = source.plane_of(2)
+    assert plane == (2, 0, None, None)
+    pixels, limits = source.read(plane)
+    assert limits is None
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(pixels[..., 0], data[2, 1] * (255 / 4000), atol=0.6)
+    assert not pixels[..., 1].any()
+    np.testing.assert_allclose(pixels[..., 2], np.clip(data[2, 0] * (255 / 2000), 0, 255), atol=0.6)
+
+
+def test_channel_without_limits_gets_its_own_pair(rng):
+    data = rng.integers(0, 100, (5, 2, 10, 12)).astype(np.float32)
+    data[:, 1] *= 50
+    source = ArraySource(data, channel_axis=1, channels=(Channel(data, 0), Channel(data, 1), None))
+    pixels, _ = source.read(source.plane_of(3))
+    assert pixels[..., 0].max() > 200
+    assert pixels[..., 1].max() > 200
+
+
+def test_stamp_tells_contents_apart(rng):
+    data = rng.random((10, 12))
+    same = ArraySource(data, contrast_limits=(0, 1))
+    assert same.stamp == ArraySource(data, contrast_limits=(0, 1)).stamp
+    assert same.stamp != ArraySource(data, contrast_limits=(0, 2)).stamp
+    assert same.stamp != ArraySource(data, contrast_limits=(0, 1), revision=1).stamp
+
+
+@pytest.mark.parametrize(
+    ("shape", "rgb", "message"),
+    [
+        ((7,), False, "at least 2 axes"),
+        ((0, 5), False, "with pixels"),
+        ((5, 5, 5), True, "3 or 4 samples"),
+    ],
+)
+def test_images_without_planes_are_refused(shape, rgb, message):
+    with pytest.raises(ValueError, match=message):
+        ArraySource(np.zeros(shape), rgb=rgb)

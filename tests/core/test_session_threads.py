@@ -1,0 +1,178 @@
+"""A session on real threads: nothing blocks, the latest wins, the stale is dropped."""
+
+import time
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter, disk
+
+from napari_sam.engine import Engine
+from napari_sam.session import ArraySource, Session
+
+SHAPE = (40, 50)
+
+
+@pytest.fixture
+def segmenter():
+    return FakeSegmenter()
+
+
+@pytest.fixture
+def session(segmenter, rng):
+    engine = Engine()
+    yield Session(segmenter, ArraySource(rng.random((6, *SHAPE))), engine, prefetch=1)
+    segmenter.may_embed.set()
+    segmenter.may_decode.set()
+    engine.close()
+
+
+def state(session, z):
+    return session.embeddings.state((z, None, None))
+
+
+def test_click_returns_before_its_mask(session, segmenter):
+    segmenter.may_embed.clear()
+    start = time.perf_counter()
+    session.add_point(0, (20, 20))
+    assert time.perf_counter() - start < 0.05
+    assert session.is_waiting
+    assert not session.wait(0.02)
+    segmenter.may_embed.set()
+    assert session.wait(5)
+    assert session.mask(1, 0).any()
+
+
+def test_clicks_on_a_ready_plane_are_answered_while_another_embeds(session, segmenter):
+    session.show(0)
+    assert session.wait(5)
+    segmenter.may_embed.clear()
+    session.show(4)
+    session.add_point(0, (20, 20))
+    deadline = time.monotonic() + 5
+    while not session.mask(1, 0).any():
+        session.wait(0.01)
+        assert time.monotonic() < deadline
+    assert state(session, 4) == "queued"
+
+
+def test_stale_results_are_dropped(session, segmenter):
+    session.show(0)
+    session.wait(5)
+    segmenter.may_decode.clear()
+    told = []
+    session.mask_changed.connect(lambda *about: told.append(session.mask(1, 0).copy()))
+    click = session.add_point(0, (20, 20))
+    time.sleep(0.02)
+    session.move_point(click, (10, 40))
+    segmenter.may_decode.set()
+    assert session.wait(5)
+    assert len(told) == 1
+    np.testing.assert_array_equal(told[0], disk(SHAPE, (10, 40), 4))
+
+
+def test_prompt_removed_while_decoding_leaves_no_mask(session, segmenter):
+    session.show(0)
+    session.wait(5)
+    segmenter.may_decode.clear()
+    click = session.add_point(0, (20, 20))
+    time.sleep(0.02)
+    session.remove_point(click)
+    segmenter.may_decode.set()
+    assert session.wait(5)
+    assert not session.mask(1, 0).any()
+
+
+def test_scrolling_on_drops_planes_that_passed_by(session, segmenter):
+    segmenter.may_embed.clear()
+    session.show(0)
+    session.show(3)
+    assert (state(session, 0), state(session, 3)) == ("none", "queued")
+    segmenter.may_embed.set()
+    assert session.wait(5)
+    assert state(session, 3) == "ready"
+
+
+def test_plane_with_a_waiting_click_is_not_dropped(session, segmenter):
+    segmenter.may_embed.clear()
+    session.show(0)
+    session.add_point(0, (20, 20))
+    session.show(5)
+    segmenter.may_embed.set()
+    assert session.wait(5)
+    assert session.mask(1, 0).any()
+
+
+def test_cancel_stops_the_embedding_and_showing_starts_it_again(session, segmenter):
+    segmenter.may_embed.clear()
+    session.show(0)
+    session.add_point(0, (20, 20))
+    session.cancel()
+    assert session.wait(5)
+    assert state(session, 0) == "none"
+    segmenter.may_embed.set()
+    session.show(0)
+    assert session.wait(5)
+    assert session.mask(1, 0).any()
+
+
+def test_another_model_while_embedding_answers_with_the_new_one(session, segmenter):
+    segmenter.may_embed.clear()
+    session.add_point(0, (20, 20))
+    session.segmenter = FakeSegmenter(radius=8, key="other")
+    assert session.wait(5)
+    np.testing.assert_array_equal(session.mask(1, 0), disk(SHAPE, (20, 20), 8))
+
+
+def test_many_clicks_at_once_leave_the_mask_of_all(session):
+    for column in range(5, 45, 5):
+        session.add_point(0, (20, column))
+    assert session.wait(5)
+    expected = np.any([disk(SHAPE, (20, c), 4) for c in range(5, 45, 5)], axis=0)
+    np.testing.assert_array_equal(session.mask(1, 0), expected)
+
+
+class SlowTiles(FakeSegmenter):
+    """Needs a second run of the encoder before a plane can be decoded."""
+
+    def __init__(self):
+        super().__init__()
+        self.prepared = []
+
+    def is_ready(self, embedding, prompts):
+        return bool(self.prepared)
+
+    def prepare(self, embedding, prompts=None, progress=None):
+        while not self.may_embed.wait(0.005):
+            progress(0.5)
+        self.prepared.append(prompts)
+
+
+def test_tiles_of_a_click_are_made_in_the_embed_lane(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine)
+    session.show(())
+    session.wait(5)
+    segmenter.may_embed.clear()
+    session.add_point((), (20, 20))
+    assert session.is_waiting
+    segmenter.may_embed.set()
+    assert session.wait(5)
+    assert len(segmenter.prepared) == 1
+    assert session.mask(1, ()).any()
+    engine.close()
+
+
+def test_cancelled_tiles_are_made_when_asked_for_again(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine)
+    session.show(())
+    session.wait(5)
+    segmenter.may_embed.clear()
+    session.add_point((), (20, 20))
+    session.cancel()
+    assert session.wait(5)
+    segmenter.may_embed.set()
+    session.show(())
+    assert session.wait(5)
+    assert session.mask(1, ()).any()
+    engine.close()

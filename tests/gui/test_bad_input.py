@@ -1,0 +1,113 @@
+"""What can't be done is said, and nothing is lost by it."""
+
+import dask.array as da
+import numpy as np
+import pytest
+
+SHAPE = (40, 50)
+
+
+def grey(rng, *shape):
+    return rng.integers(0, 255, shape, np.uint8)
+
+
+@pytest.fixture
+def told(user):
+    """Open an image and collect what the dock refuses."""
+
+    def begin(data, **options):
+        me = user(data, **options)
+        errors = []
+        me.controller.refused.connect(lambda error: errors.append(str(error)))
+        return me, errors
+
+    return begin
+
+
+def test_labels_of_another_shape_are_refused(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    me.click((20, 30))
+    mine = me.annotation.labels
+    me.annotation.labels = me.viewer.add_labels(np.zeros((7, 7), int), name="small")
+    assert "expected labels of shape (40, 50)" in errors[0]
+    assert me.annotation.labels is mine
+
+
+def test_labels_that_cannot_be_written_are_not_offered(told, rng):
+    me, _ = told(grey(rng, *SHAPE))
+    me.viewer.add_labels(da.zeros(SHAPE, dtype=int), name="lazy")
+    me.viewer.add_labels(np.zeros((7, 7), int), name="small")
+    me.viewer.add_labels(np.zeros(SHAPE, int), name="fits")
+    me.settle()
+    menu = me.dock.masks.layer
+    assert [menu.itemText(i) for i in range(menu.count())] == ["a new layer", "fits"]
+
+
+def test_labels_too_small_for_the_next_object(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[0, 0] = 255
+    me.annotation.labels = me.viewer.add_labels(labels)
+    me.annotation.click_here()
+    assert me.session.object_id == 256
+    me.click((20, 30))
+    assert "which ends at 255" in errors[-1]
+    assert me.session.mask(256, ()).any()
+    assert me.labels.sum() == 255
+
+
+def test_existing_labels_are_kept_and_numbered_on(told, rng):
+    me, _ = told(grey(rng, *SHAPE))
+    labels = np.zeros(SHAPE, np.int32)
+    labels[:, 25:] = 7
+    me.annotation.labels = me.viewer.add_labels(labels)
+    me.annotation.click_here()
+    me.click((20, 24))
+    assert me.session.object_id == 8
+    assert (me.labels[:, 25:] == 7).all()
+    assert (me.labels == 8).any()
+
+
+def test_blank_image_is_embedded(told):
+    me, errors = told(np.zeros(SHAPE))
+    assert "Ready" in me.dock.status.text.text()
+    assert not errors
+
+
+def test_pixels_that_are_not_finite_are_noticed_once(user, rng, segmenter, capsys):
+    data = rng.random((3, *SHAPE))
+    data[:, 5, 5] = np.nan
+    me = user(data, contrast_limits=(0, 1))
+    me.scroll_to(2)
+    assert np.isfinite(segmenter.embedded[-1]).all()
+    assert capsys.readouterr().out.count("NaN or infinite") == 1
+
+
+def test_image_that_cannot_be_embedded_says_so(told, rng, segmenter):
+    segmenter.error = ValueError("expected a plane of at least 2 x 2 pixels, got one")
+    me, _ = told(grey(rng, *SHAPE))
+    assert me.dock.status.text.text() == "This plane could not be read"
+    segmenter.error = None
+    me.dock.status.button.click()
+    me.settle()
+    assert "Ready" in me.dock.status.text.text()
+
+
+def test_label_that_is_no_sign_is_put_back(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    me.click((20, 30))
+    features = me.annotation.points.features.copy()
+    features.loc[0, "label"] = "maybe"
+    me.annotation.points.features = features
+    me.settle()
+    assert "'positive' or 'negative', got 'maybe'" in errors[0]
+    assert me.annotation.points.features["label"].tolist() == ["positive"]
+
+
+def test_image_that_changes_its_shape_is_not_mixed_with_the_old(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    me.click((20, 30))
+    me.annotation.image.data = grey(rng, 10, 10)
+    me.settle()
+    assert "keep its shape" in errors[-1]
+    assert me.labels[20, 30] == 1

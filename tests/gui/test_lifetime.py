@@ -1,0 +1,205 @@
+"""Layers that go, viewers that close, docks that come twice: nothing is lost, nothing hangs."""
+
+import threading
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter
+
+from napari_sam.gui import current_session
+from napari_sam.gui.controller import controller_of
+from napari_sam.gui.widget import SegmentAnything
+
+SHAPE = (40, 50)
+
+
+def grey(rng, *shape):
+    return rng.integers(0, 255, shape, np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert not [t for t in threading.enumerate() if t.name.startswith("napari-sam")]
+
+
+def test_image_deleted_while_it_is_embedded(user, rng, segmenter):
+    me = user(grey(rng, 5, *SHAPE))
+    segmenter.may_embed.clear()
+    me.viewer.dims.set_current_step(0, 4)
+    me.qtbot.wait(200)
+    assert me.session.embeddings.state((4, None, None)) == "queued"
+    me.viewer.layers.remove(me.annotation.image)
+    segmenter.may_embed.set()
+    me.settle()
+    assert me.annotation is None
+    assert "Open an image" in me.dock.status.text.text()
+
+
+def test_image_renamed_while_it_is_embedded(user, rng, segmenter):
+    me = user(grey(rng, 5, *SHAPE), name="before")
+    segmenter.may_embed.clear()
+    me.viewer.dims.set_current_step(0, 4)
+    me.qtbot.wait(200)
+    me.annotation.image.name = "after"
+    segmenter.may_embed.set()
+    me.settle()
+    me.click((4, 20, 30))
+    assert me.labels[4, 20, 30] == 1
+    assert me.dock.choice.image.currentText() == "after"
+
+
+def test_viewer_closed_while_embedding(open_viewer, rng, qtbot):
+    segmenter = FakeSegmenter()
+    segmenter.may_embed.clear()
+    viewer = open_viewer(grey(rng, *SHAPE))
+    dock = SegmentAnything(viewer, lambda model, device, progress: segmenter)
+    viewer.window.add_dock_widget(dock)
+    qtbot.wait(100)
+    assert dock.controller.annotation.session.embeddings.state((None, None)) == "queued"
+    viewer.close()
+    qtbot.wait(50)
+
+
+def test_masks_layer_deleted_is_made_anew(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    me.viewer.layers.remove(me.annotation.labels)
+    me.settle()
+    assert me.annotation.labels is None
+    me.click((20, 20))
+    assert me.labels[20, 20] == 1
+    assert me.labels[20, 30] == 1
+
+
+def test_prompts_layer_deleted_leaves_the_masks(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    image, labels = me.annotation.image, me.annotation.labels
+    me.viewer.layers.remove(me.annotation.points)
+    me.settle()
+    assert me.annotation is None
+    assert labels.data[20, 30] == 1
+    me.controller.choose_image(image)
+    me.settle()
+    me.annotation.labels = labels
+    assert me.session.object_id == 2
+
+
+def test_shapes_layer_deleted_is_made_anew(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.annotation.draw_box()
+    me.viewer.layers.remove(me.annotation.boxes.layer)
+    me.settle()
+    me.annotation.draw_box()
+    assert me.annotation.boxes.layer in me.viewer.layers
+
+
+def test_two_docks_of_one_viewer_share_everything(user, rng, segmenter):
+    me = user(grey(rng, *SHAPE))
+    second = SegmentAnything(me.viewer)
+    me.viewer.window.add_dock_widget(second, name="again")
+    me.settle()
+    assert second.controller is me.controller
+    me.click((20, 30))
+    assert me.labels[20, 30] == 1
+    assert len(me.viewer.layers) == 3
+    me.viewer.window.remove_dock_widget(second)
+    me.qtbot.wait(50)
+    me.click((20, 20))
+    assert me.labels[20, 20] == 1
+
+
+def test_two_viewers_have_nothing_in_common(open_viewer, rng, qtbot):
+    docks = []
+    for key in ("one", "two"):
+        viewer = open_viewer(grey(rng, *SHAPE), name=key)
+        made = FakeSegmenter(key=key)
+        dock = SegmentAnything(viewer, lambda model, device, progress, made=made: made)
+        viewer.window.add_dock_widget(dock)
+        docks.append((viewer, dock))
+    for viewer, _ in docks:
+        session = current_session(viewer)
+        assert controller_of(viewer).engine.wait(10)
+        assert not session.prompts.clicks
+        session.add_point((), (20, 30))
+        assert session.wait(10)
+    assert docks[0][1].controller is not docks[1][1].controller
+    assert all(len(viewer.layers) == 3 for viewer, _ in docks)
+
+
+def test_each_image_keeps_its_prompts(user, rng):
+    me = user(grey(rng, *SHAPE), name="first")
+    me.click((20, 30))
+    me.viewer.add_image(grey(rng, *SHAPE), name="second")
+    me.settle()
+    assert me.annotation.image.name == "second"
+    me.click((10, 10))
+    assert len(me.session.prompts.clicks) == 1
+    me.viewer.layers.selection.active = me.viewer.layers["first · prompts"]
+    me.settle()
+    assert me.annotation.image.name == "first"
+    assert np.allclose(me.session.prompts.clicks[0].point, (20, 30), atol=0.6)
+
+
+def test_dock_opened_before_any_image_takes_the_first(user, rng):
+    me = user()
+    assert "Open an image" in me.dock.status.text.text()
+    me.viewer.add_image(grey(rng, *SHAPE))
+    me.settle()
+    me.viewer.reset_view()
+    me.click((20, 30))
+    assert me.labels[20, 30] == 1
+
+
+def test_cancel_and_resume(user, rng, segmenter):
+    me = user(grey(rng, 5, *SHAPE))
+    segmenter.may_embed.clear()
+    me.viewer.dims.set_current_step(0, 4)
+    me.qtbot.wait(200)
+    assert me.dock.status.button.text() == "Cancel"
+    me.dock.status.button.click()
+    me.qtbot.wait(50)
+    assert me.dock.status.text.text() == "Stopped"
+    segmenter.may_embed.set()
+    me.dock.status.button.click()
+    me.settle()
+    assert "Ready" in me.dock.status.text.text()
+
+
+def test_model_that_cannot_be_loaded_leaves_the_one_in_use(user, rng):
+    me = user(grey(rng, *SHAPE))
+    errors = []
+    me.controller.refused.connect(errors.append)
+
+    def broken(model, device, progress):
+        raise OSError("expected a network, got none; connect and try again")
+
+    me.controller._load = broken
+    me.controller.load_model("vit_b")
+    me.settle()
+    assert len(errors) == 1
+    assert me.controller.model == "nano"
+    assert me.dock.choice.model.currentText().startswith("nano")
+    me.click((20, 30))
+    assert me.labels[20, 30] == 1
+
+
+def test_download_can_be_cancelled(user, rng):
+    me = user(grey(rng, *SHAPE))
+    running = threading.Event()
+
+    def endless(model, device, progress):
+        while True:
+            running.set()
+            progress(0.3)
+
+    me.controller._load = endless
+    me.controller.load_model("vit_b")
+    running.wait(5)
+    me.qtbot.wait(50)
+    assert "Downloading vit_b 30%" in me.dock.status.text.text()
+    me.dock.status.button.click()
+    me.settle()
+    assert me.controller.model == "nano"
+    assert "Ready" in me.dock.status.text.text()
