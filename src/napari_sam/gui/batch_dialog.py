@@ -1,0 +1,143 @@
+"""A small form for a command on files: what to read, where to write, how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, FileEdit
+from qtpy.QtWidgets import (
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam.batch import BatchSummary
+from napari_sam.engine import Engine, Outcome
+from napari_sam.gui.mailbox import Mailbox
+from napari_sam.gui.models import choices, device_choices
+from napari_sam.gui.settings import preferences
+
+
+class BatchDialog(QWidget):
+    """Runs a command on files on a thread of its own, with progress and a way to stop it.
+
+    Parameters
+    ----------
+    title
+        What the button says.
+    run
+        The command; called with the fields and ``progress``.
+    fields
+        Which fields to ask for.
+    """
+
+    def __init__(self, title: str, run: Callable[..., BatchSummary], fields: Sequence[str]) -> None:
+        super().__init__()
+        self._run = run
+        self._mailbox = Mailbox(self._open_mail)
+        self._engine = Engine(self._mailbox.notify)
+        made = _fields()
+        self.fields: dict[str, Any] = {name: made[name] for name in fields}
+        form = QFormLayout()
+        for name, field in self.fields.items():
+            form.addRow(name, field.native)
+        self.start = QPushButton(title)
+        self.stop = QPushButton("Cancel")
+        self.stop.setEnabled(False)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.told = QLabel()
+        self.told.setWordWrap(True)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.start, 1)
+        buttons.addWidget(self.stop)
+        column = QVBoxLayout(self)
+        column.addLayout(form)
+        column.addLayout(buttons)
+        column.addWidget(self.bar)
+        column.addWidget(self.told)
+        column.addStretch(1)
+        self.start.clicked.connect(self._start)
+        self.stop.clicked.connect(self._stop)
+        self.destroyed.connect(self._mailbox.close)
+        self.destroyed.connect(partial(self._engine.close, 1.0))
+
+    def values(self) -> dict[str, Any]:
+        """Return what was filled in; an empty path is None."""
+        filled = {name: field.value for name, field in self.fields.items()}
+        return {
+            name: None if isinstance(value, Path) and value == Path() else value
+            for name, value in filled.items()
+        }
+
+    def _start(self) -> None:
+        values = self.values()
+        missing = [n for n in ("images", "output") if n in values and values[n] is None]
+        if missing:
+            self.told.setText(f"Choose {' and '.join(missing)} first.")
+            return
+        self.start.setEnabled(False)
+        self.stop.setEnabled(True)
+        self.told.setText("")
+        self._image = ""
+
+        def work(report: Callable[[float], None]) -> BatchSummary:
+            def progress(image: Path, fraction: float) -> None:
+                self._image = image.name
+                report(fraction)
+
+            return self._run(**values, progress=progress)
+
+        self._engine.embed("batch", work, self._done, progress=self._progress)
+
+    def _stop(self) -> None:
+        self._engine.cancel()
+
+    def _progress(self, fraction: float) -> None:
+        self.bar.setValue(round(1000 * fraction))
+        self.told.setText(self._image)
+
+    def _done(self, outcome: Outcome) -> None:
+        self.start.setEnabled(True)
+        self.stop.setEnabled(False)
+        if outcome.cancelled:
+            self.told.setText("Cancelled. What is finished stays; start again to go on.")
+        elif outcome.error is not None:
+            self.told.setText(str(outcome.error))
+        else:
+            self.told.setText(_sum_up(outcome.value))
+
+    def _open_mail(self) -> None:
+        self._engine.drain()
+
+
+def _fields() -> dict[str, Any]:
+    wishes = preferences()
+    models = [choice.model for choice in choices({})]
+    devices = device_choices()
+    return {
+        "images": FileEdit(mode="d", tooltip="a folder of images, or one image"),
+        "prompts": FileEdit(
+            mode="d", nullable=True, tooltip="a folder of NAME.csv; by default beside the images"
+        ),
+        "output": FileEdit(mode="d", tooltip="where label images are written"),
+        "model": ComboBox(choices=models, value=wishes.model if wishes.model in models else "nano"),
+        "device": ComboBox(
+            choices=devices, value=wishes.device if wishes.device in devices else devices[0]
+        ),
+        "overlay": CheckBox(value=True, text="a picture of each result too"),
+        "overwrite": CheckBox(value=False, text="later objects may take pixels of earlier ones"),
+    }
+
+
+def _sum_up(summary: BatchSummary) -> str:
+    lines = [f"{len(summary.done)} done, {len(summary.skipped)} there already"]
+    lines += [f"{failure.image.name}: {failure.reason}" for failure in summary.failed]
+    return "\n".join(lines)

@@ -1,0 +1,148 @@
+"""The plugin's commands for files: by paths without a viewer, or with a dialog inside one.
+
+``pm.commands.execute("napari-sam-live.segment_files", kwargs={"images": ..., "output": ...})``
+works without napari; called without images, as napari's menus do, a command opens its dialog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.batch import BatchProgress, BatchSummary
+    from napari_sam.segmenter import Segmenter
+
+
+def segment_files(
+    images: Any = None,
+    output: Any = None,
+    prompts: Any = None,
+    model: str = "nano",
+    device: str = "auto",
+    overlay: bool = False,
+    overwrite: bool = False,
+    progress: BatchProgress | None = None,
+) -> BatchSummary | None:
+    """Segment images from prompts that were saved in the viewer.
+
+    Parameters
+    ----------
+    images
+        A file, a folder, a pattern or a list of them; None opens a dialog in the viewer.
+    output
+        A folder for the label images, or one label file for one image.
+    prompts
+        A prompts file for all images or a folder of them; by default ``NAME.csv`` beside each.
+    model, device
+        As for :func:`~napari_sam.load_segmenter`.
+    overlay
+        Whether to draw a picture of each result too.
+    overwrite
+        Whether later objects may take pixels of earlier ones.
+    progress
+        Called with the image and the finished fraction of all work.
+
+    Returns
+    -------
+    summary
+        What was done, skipped and failed; None where a dialog was opened.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`napari_sam.batch.segment_files`.
+    """
+    if images is None:
+        _open_dialog("segment_files")
+        return None
+    from napari_sam import batch
+
+    return batch.segment_files(
+        _segmenter(model, device),
+        images,
+        _given(output),
+        prompts,
+        overwrite=overwrite,
+        overlay=overlay,
+        progress=progress,
+    )
+
+
+def segment_all_files(
+    images: Any = None,
+    output: Any = None,
+    model: str = "nano",
+    device: str = "auto",
+    overlay: bool = False,
+    progress: BatchProgress | None = None,
+) -> BatchSummary | None:
+    """Segment everything in images; parameters as of :func:`segment_files`."""
+    if images is None:
+        _open_dialog("segment_all_files")
+        return None
+    from napari_sam import batch
+
+    return batch.segment_all_files(
+        _segmenter(model, device), images, _given(output), overlay=overlay, progress=progress
+    )
+
+
+def embed_files(
+    images: Any = None,
+    model: str = "nano",
+    device: str = "auto",
+    progress: BatchProgress | None = None,
+) -> BatchSummary | None:
+    """Embed every plane of images ahead, so that they open ready for clicks.
+
+    Parameters as of :func:`segment_files`.
+    """
+    if images is None:
+        _open_dialog("embed_files")
+        return None
+    from napari_sam import batch
+
+    return batch.embed_files(_segmenter(model, device), images, progress=progress)
+
+
+COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
+    "segment_files": (
+        "Segment files from prompts",
+        segment_files,
+        ("images", "prompts", "output", "model", "device", "overlay", "overwrite"),
+    ),
+    "segment_all_files": (
+        "Segment everything in files",
+        segment_all_files,
+        ("images", "output", "model", "device", "overlay"),
+    ),
+    "embed_files": ("Embed files ahead", embed_files, ("images", "model", "device")),
+}
+"""Of each command: its title, its function, and what a dialog asks for."""
+
+
+def _segmenter(model: str, device: str) -> Segmenter:
+    from napari_sam.embedding_cache import DISK_BYTES
+    from napari_sam.gui.models import load_for_viewer
+
+    return load_for_viewer(DISK_BYTES)(model, device, lambda fraction: None)
+
+
+def _given(output: Any) -> Any:
+    if output is None:
+        raise ValueError("expected an output folder or file, got none; pass output=...")
+    return output
+
+
+def _open_dialog(name: str) -> None:
+    import sys
+
+    napari = sys.modules.get("napari")
+    viewer = napari.current_viewer() if napari is not None else None
+    if viewer is None:
+        raise ValueError(f"expected images for {name}, got none and no viewer to ask in")
+    from napari_sam.gui.batch_dialog import BatchDialog
+
+    title, function, fields = COMMANDS[name]
+    viewer.window.add_dock_widget(BatchDialog(title, function, fields), name=title, area="right")

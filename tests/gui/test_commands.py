@@ -1,0 +1,110 @@
+"""The manifest's commands: without a viewer by paths, with one by a form."""
+
+import subprocess
+import sys
+import textwrap
+
+import npe2
+import numpy as np
+import pytest
+import tifffile
+from core.fake_segmenter import FakeSegmenter
+from napari.settings import get_plugin_settings
+from npe2.manifest.utils import import_python_name
+
+from napari_sam import samples
+from napari_sam.gui import commands, models, sample_data
+from napari_sam.gui.batch_dialog import BatchDialog
+from napari_sam.gui.settings import Preferences, preferences
+
+
+@pytest.fixture
+def fake_models(monkeypatch):
+    monkeypatch.setattr(models, "load_for_viewer", lambda size: lambda *about: FakeSegmenter())
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", rng.integers(0, 255, (40, 50), np.uint8))
+        clicks = "index,axis-0,axis-1,label,object\n0,20,30,positive,3\n"
+        (tmp_path / f"{name}.csv").write_text(clicks)
+    return tmp_path
+
+
+def test_every_command_of_the_manifest_is_there():
+    manifest = npe2.PluginManifest.from_distribution("napari-sam-live")
+    for command in manifest.contributions.commands:
+        assert callable(import_python_name(command.python_name))
+
+
+@pytest.mark.parametrize("name", samples.NAMES)
+def test_sample_opens_with_its_geometry(name):
+    ((data, about, kind),) = getattr(sample_data, name)()
+    assert kind == "image"
+    assert len(about["scale"]) == data.ndim - about["rgb"]
+    assert about["metadata"]["licence"]
+
+
+def test_files_are_segmented_by_paths(fake_models, folder, tmp_path):
+    told = []
+    summary = commands.segment_files(
+        folder, tmp_path / "out", progress=lambda image, fraction: told.append(fraction)
+    )
+    assert len(summary.done) == 2
+    assert tifffile.imread(tmp_path / "out" / "a_labels.tif")[20, 30] == 3
+    assert told[-1] == 1.0
+
+
+def test_command_runs_without_importing_napari(folder, tmp_path):
+    script = f"""
+        import sys
+        import npe2
+        manager = npe2.PluginManager.instance()
+        manager.discover()
+        from napari_sam.gui import models
+        sys.path.insert(0, "tests")
+        from core.fake_segmenter import FakeSegmenter
+        models.load_for_viewer = lambda size: lambda *about: FakeSegmenter()
+        about = dict(images={str(folder)!r}, output={str(tmp_path / "out")!r})
+        done = manager.commands.execute("napari-sam-live.segment_files", kwargs=about).done
+        assert len(done) == 2, done
+        assert "napari" not in sys.modules
+        assert "qtpy" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_command_without_images_or_viewer_says_what_it_needs():
+    with pytest.raises(ValueError, match="expected images for embed_files"):
+        commands.embed_files()
+
+
+def test_form_runs_the_command_and_sums_up(fake_models, folder, tmp_path, qtbot):
+    title, run, fields = commands.COMMANDS["segment_files"]
+    form = BatchDialog(title, run, fields)
+    qtbot.addWidget(form)
+    form.start.click()
+    assert form.told.text() == "Choose images and output first."
+    form.fields["images"].value = folder
+    form.fields["output"].value = tmp_path / "out"
+    form.start.click()
+    qtbot.waitUntil(form.start.isEnabled, timeout=10_000)
+    assert form.told.text() == "2 done, 0 there already"
+    assert (tmp_path / "out" / "b_overlay.png").exists()
+
+
+def test_command_opens_its_form_in_the_viewer(make_napari_viewer):
+    viewer = make_napari_viewer()
+    commands.segment_all_files()
+    assert "Segment everything in files" in viewer.window.dock_widgets
+
+
+def test_preferences_page_sets_what_a_dock_starts_with():
+    assert preferences() == Preferences(disk_bytes=8 * 10**9, memory_bytes=2 * 10**9)
+    page = get_plugin_settings("napari-sam-live")
+    page.embeddings.prefetch = 3
+    try:
+        assert preferences().prefetch == 3
+    finally:
+        page.reset()
