@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox, FileEdit
 from qtpy.QtWidgets import (
     QFormLayout,
@@ -23,6 +24,8 @@ from napari_sam.engine import Engine, Outcome
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import choices, device_choices
 from napari_sam.gui.settings import preferences
+
+_FOLDER = FileDialogMode.EXISTING_DIRECTORY
 
 
 class BatchDialog(QWidget):
@@ -123,11 +126,17 @@ def _fields() -> dict[str, Any]:
     models = [choice.model for choice in choices({})]
     devices = device_choices()
     return {
-        "images": FileEdit(mode="d", tooltip="a folder of images, or one image"),
-        "prompts": FileEdit(
-            mode="d", nullable=True, tooltip="a folder of NAME.csv; by default beside the images"
+        "images": FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY, tooltip="a folder of images, or one image"
         ),
-        "output": FileEdit(mode="d", tooltip="where label images are written"),
+        "prompts": FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            nullable=True,
+            tooltip="a folder of NAME.csv; by default beside the images",
+        ),
+        "output": FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY, tooltip="where label images are written"
+        ),
         "model": ComboBox(choices=models, value=wishes.model if wishes.model in models else "nano"),
         "device": ComboBox(
             choices=devices, value=wishes.device if wishes.device in devices else devices[0]

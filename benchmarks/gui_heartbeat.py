@@ -1,0 +1,152 @@
+"""How long the viewer's event loop is held while a vit_b embeds in the background.
+
+A timer of 5 ms beats in the window's thread; a gap is the time between two beats beyond those
+5 ms. First the viewer idles with the dock open, then vit_b (random weights: the arithmetic is the
+same) embeds a 1024 x 1024 plane, then the same with a hand that scrolls and clicks on a plane
+that is ready. Needs a screen; on a machine without one:
+
+    xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" python benchmarks/gui_heartbeat.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import napari
+import numpy as np
+import torch
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.gui import current_session
+from napari_sam.gui.widget import SegmentAnything
+from napari_sam.model.config import PRESETS
+from napari_sam.model.sam import build
+from napari_sam.sam_segmenter import SamSegmenter
+
+_BEAT_MS = 5
+_BAR_MS = 50
+
+
+class Heart(QObject):
+    """Records the gaps between beats of a timer in the thread it is made in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gaps: list[float] = []
+        self._last: float | None = None
+        self._timer = QTimer(self)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._beat)
+
+    def start(self) -> None:
+        """Begin another recording."""
+        self.gaps, self._last = [], None
+        self._timer.start(_BEAT_MS)
+
+    def stop(self) -> dict[str, float]:
+        """End the recording and sum it up."""
+        self._timer.stop()
+        gaps = np.maximum(0.0, np.array(self.gaps) - _BEAT_MS)
+        return {
+            "beats": len(gaps),
+            "median_ms": round(float(np.median(gaps)), 2),
+            "p99_ms": round(float(np.percentile(gaps, 99)), 2),
+            "max_ms": round(float(gaps.max()), 2),
+            "over_bar": int(np.count_nonzero(gaps > _BAR_MS)),
+        }
+
+    def _beat(self) -> None:
+        now = 1e3 * time.perf_counter()
+        if self._last is not None:
+            self.gaps.append(now - self._last)
+        self._last = now
+
+
+def run_for(seconds: float, until=None) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end and not (until and until()):
+        QApplication.processEvents()
+        time.sleep(0.0005)
+
+
+def measure(model: str, threads: int, side: int) -> dict[str, object]:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    segmenter = SamSegmenter(build(PRESETS[model]), "cpu")
+    stack = np.random.default_rng(0).integers(0, 255, (6, side, side), np.uint8)
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1200, 800)
+    viewer.add_image(stack)
+    viewer.dims.set_current_step(0, 0)
+    dock = SegmentAnything(viewer, lambda model, device, progress: segmenter)
+    viewer.window.add_dock_widget(dock, name="Segment Anything", area="right")
+    session = current_session(viewer)
+    state = session.embeddings.state
+    ready = lambda z: state((z, None, None)) == "ready"  # noqa: E731
+    run_for(600, lambda: ready(0))
+    session.cancel()
+    run_for(2)
+    heart, results = Heart(), {}
+
+    heart.start()
+    run_for(3)
+    results["idle"] = heart.stop()
+
+    start = time.perf_counter()
+    heart.start()
+    session.show(4)
+    run_for(600, lambda: ready(4))
+    results["embedding"] = heart.stop()
+    results["embedding"]["seconds"] = round(time.perf_counter() - start, 2)
+
+    viewer.dims.set_current_step(0, 4)
+    run_for(0.5)
+    session.show(2)
+    heart.start()
+    for i in range(30):
+        if ready(2):
+            break
+        viewer.scene.camera.zoom *= 1.02 if i % 2 else 0.98
+        session.add_point(4, (50 + 30 * (i % 8), 60 + 40 * (i % 7)))
+        run_for(0.2)
+    results["embedding and clicking"] = heart.stop()
+    dock.controller.close()
+    viewer.close()
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="vit_b", choices=sorted(PRESETS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--side", type=int, default=1024, help="of the square plane, in pixels")
+    parser.add_argument("--json", type=Path, help="where to write the numbers")
+    arguments = parser.parse_args()
+    load = os.getloadavg()[0]
+    results = measure(arguments.model, arguments.threads, arguments.side)
+    about = {
+        "model": arguments.model,
+        "threads": arguments.threads,
+        "cores": os.cpu_count(),
+        "load_before": round(load, 2),
+        "torch": torch.__version__,
+        "napari": napari.__version__,
+        "python": platform.python_version(),
+        "bar_ms": _BAR_MS,
+    }
+    for name, value in about.items():
+        print(f"{name:12} {value}")
+    for name, row in results.items():
+        print(f"{name:24}", "  ".join(f"{key} {value}" for key, value in row.items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"about": about, "results": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
