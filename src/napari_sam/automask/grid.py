@@ -121,7 +121,8 @@ def _decode(
     prompts = [Prompts([point], [1]) for point in points]
     predictions = segmenter.decode_many(embedding, prompts, multimask=True)
     for point, prediction in zip(points, predictions, strict=True):
-        for i in np.flatnonzero(prediction.scores > settings.pred_iou_thresh):
+        sure = prediction.scores > settings.pred_iou_thresh
+        for i in np.flatnonzero(sure | (settings.pred_iou_thresh <= 0)):
             logits = prediction.region_logits(int(i))
             stability = float(stability_score(logits, 0.0, settings.stability_score_offset))
             mask = logits > 0

@@ -19,7 +19,8 @@ class AutomaskSettings:
     points_per_batch
         Prompts decoded in one pass.
     pred_iou_thresh, stability_score_thresh
-        With a grid: masks of a smaller predicted IoU, or a smaller stability, are dropped.
+        With a grid: masks of a smaller predicted IoU, or a smaller stability, are dropped; 0
+        drops none.
     stability_score_offset
         The stability compares the mask cut at +offset with the one cut at −offset (logits).
     box_nms_thresh

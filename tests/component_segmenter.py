@@ -1,0 +1,105 @@
+"""A segmenter without a network: objects are connected bright pixels, so every answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from napari_sam.geometry import Frame
+from napari_sam.image import normalise
+from napari_sam.model.config import SamConfig, ViTConfig
+from napari_sam.prompts import deepest_point
+from napari_sam.segmenter import Embedding, MaskPrediction, Proposals
+
+CONFIG = SamConfig("components", 64, ViTConfig(8, 1, 1, (0,)))
+
+
+class ComponentSegmenter:
+    """The object of a prompt is the bright component it touches most.
+
+    A single click has three candidates: the component, itself grown by a pixel, and everything.
+
+    Parameters
+    ----------
+    dense
+        Whether it proposes the deepest point of each component.
+    """
+
+    def __init__(self, dense: bool = False, key: str = "components") -> None:
+        self.config = replace(CONFIG, dense_channels=8 if dense else 0)
+        self.model_key, self.device, self.precision = key, "cpu", "float32"
+        self.embedded: list[np.ndarray] = []
+        self.limits: list[tuple[float, float] | None] = []
+
+    def embed(self, plane, contrast_limits=None, progress=None) -> Embedding:
+        self.limits.append(contrast_limits)
+        return self.embed_pixels(normalise(plane, contrast_limits), progress=progress)
+
+    def embed_pixels(self, pixels, frame=None, progress=None) -> Embedding:
+        if progress:
+            progress(0.5)
+        self.embedded.append(pixels)
+        components, _ = ndimage.label(pixels[..., 0] > 127)
+        shape = pixels.shape[:2]
+        frame = frame or Frame(shape, (0, 0), shape, shape, shape, "own")
+        if progress:
+            progress(1.0)
+        features = (torch.from_numpy(components)[None, None].float(),)
+        return Embedding(features, frame, self.model_key, self.precision)
+
+    def decode(self, embedding, prompts, multimask="auto") -> MaskPrediction:
+        prompts.check(embedding.frame.plane_shape)
+        components = embedding.features[0][0, 0].numpy().astype(int)
+        chosen = components == self._touched(components, prompts)
+        single = len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
+        masks, scores = [chosen & (components > 0)], [0.9]
+        if multimask is True or (multimask == "auto" and single):
+            masks += [ndimage.binary_dilation(masks[0]), np.ones_like(masks[0])]
+            scores += [0.7, 0.4]
+        if not masks[0].any():
+            scores[0] = 0.0
+        logits = np.where(masks, 5.0, -5.0).astype(np.float32)
+        return MaskPrediction(logits, np.array(scores, np.float32), embedding.frame)
+
+    def decode_many(self, embedding, prompts, multimask="auto") -> list[MaskPrediction]:
+        return [self.decode(embedding, one, multimask) for one in prompts]
+
+    def propose(self, embedding) -> Proposals | None:
+        if not self.config.dense_channels:
+            return None
+        components = embedding.features[0][0, 0].numpy().astype(int)
+        points = [deepest_point(components == n) for n in range(1, components.max() + 1)]
+        scores = np.linspace(1, 0.5, len(points), dtype=np.float32)
+        return Proposals(np.array(points, float).reshape(-1, 2), scores)
+
+    def prepare(self, embedding, prompts=None, progress=None) -> None:
+        return None
+
+    def is_ready(self, embedding, prompts) -> bool:
+        return True
+
+    def _touched(self, components, prompts) -> int:
+        inside = np.zeros(components.shape, bool)
+        if prompts.mask is not None:
+            inside |= prompts.mask > 0
+        elif prompts.box is not None:
+            r0, c0, r1, c1 = (round(v) for v in prompts.box)
+            inside[max(r0, 0) : r1 + 1, max(c0, 0) : c1 + 1] = True
+        last = np.subtract(components.shape, 1)
+        points = np.clip(prompts.points.round(), 0, last).astype(int)
+        for (r, c), label in zip(points, prompts.point_labels, strict=True):
+            inside[r, c] = bool(label)
+        touched = components[inside & (components > 0)]
+        return int(np.bincount(touched).argmax()) if len(touched) else 0
+
+
+def disks(shape, *circles) -> np.ndarray:
+    """uint8 plane with bright disks, each (row, column, radius)."""
+    rows, columns = np.indices(shape)
+    plane = np.zeros(shape, np.uint8)
+    for r, c, radius in circles:
+        plane[(rows - r) ** 2 + (columns - c) ** 2 <= radius**2] = 255
+    return plane
