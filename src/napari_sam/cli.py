@@ -21,7 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     track,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from napari_sam.batch import BatchSummary
@@ -186,7 +186,7 @@ def list_models() -> None:
     """List models, their size and licence, and whether they are here."""
     from napari_sam.model.weights import REGISTRY, is_downloaded
 
-    table = Table("name", "size", "here", "licence", "description")
+    table = Table(Column("name", no_wrap=True), "size", "here", "licence", "description")
     for entry in REGISTRY.values():
         size = "in the package" if entry.url is None else _megabytes(entry.size)
         here = "yes" if is_downloaded(entry.name) else "no"
@@ -309,6 +309,7 @@ def _clear_errors() -> Iterator[None]:
     """Turn expected errors into one line and an exit code, and warnings into notes."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _show_warning
             yield
     except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError) as error:

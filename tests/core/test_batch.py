@@ -1,0 +1,324 @@
+"""Files in, labels out: replayed prompts, folders that go on, nothing done twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from component_segmenter import ComponentSegmenter, disks
+
+from napari_sam.batch import (
+    BatchSummary,
+    embed_files,
+    find_images,
+    label_everything,
+    label_objects,
+    segment_all_files,
+    segment_files,
+)
+from napari_sam.embedding_cache import CachedSegmenter
+from napari_sam.io import ImageFile, read_image, write_labels, write_prompts
+from napari_sam.prompts import Prompts
+from napari_sam.segmenter import Cancelled
+
+SHAPE = (40, 50)
+PLANE = disks(SHAPE, (12, 12, 6), (28, 35, 8))
+CLICKS = {
+    ((), 3): Prompts([(12, 12)], [1]),
+    ((), 7): Prompts([(28, 35)], [1]),
+}
+
+
+@pytest.fixture
+def segmenter():
+    return ComponentSegmenter(dense=True)
+
+
+def folder(tmp_path, *names, planes=None) -> Path:
+    """A folder with images and a prompts file for each."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, name in enumerate(names):
+        write_labels(images / name, PLANE if planes is None else planes[i])
+        write_prompts((images / name).with_suffix(".csv"), CLICKS)
+    return images
+
+
+def labels_of(path) -> np.ndarray:
+    return np.asarray(read_image(path).data)
+
+
+# One image --------------------------------------------------------------------------------------
+
+
+def test_objects_keep_their_numbers_and_pixels(segmenter):
+    labels = label_objects(segmenter, ImageFile(PLANE, "YX"), CLICKS)
+    assert labels.dtype == np.uint16
+    assert np.array_equal(labels == 3, disks(SHAPE, (12, 12, 6)) > 0)
+    assert np.array_equal(labels == 7, disks(SHAPE, (28, 35, 8)) > 0)
+
+
+def test_number_beyond_16_bits_is_kept(segmenter):
+    prompts = {((), 70_000): Prompts([(12, 12)], [1])}
+    labels = label_objects(segmenter, ImageFile(PLANE, "YX"), prompts)
+    assert labels.max() == 70_000
+
+
+def test_earlier_object_keeps_its_pixels_unless_overwriting(segmenter):
+    twice = {((), 1): Prompts([(12, 12)], [1]), ((), 2): Prompts([(13, 13)], [1])}
+    image = ImageFile(PLANE, "YX")
+    assert set(np.unique(label_objects(segmenter, image, twice))) == {0, 1}
+    assert set(np.unique(label_objects(segmenter, image, twice, overwrite=True))) == {0, 2}
+
+
+def test_prompts_are_replayed_click_by_click():
+    seen = []
+
+    class Watching(ComponentSegmenter):
+        def decode(self, embedding, prompts, multimask="auto"):
+            seen.append((len(prompts.points), prompts.mask is not None))
+            return super().decode(embedding, prompts, multimask)
+
+    clicks = Prompts([(12, 12), (14, 12), (30, 12)], [1, 1, 0])
+    label_objects(Watching(), ImageFile(PLANE, "YX"), {((), 1): clicks})
+    assert seen == [(1, False), (2, True), (3, True)]
+
+
+def test_only_planes_with_prompts_are_read_and_embedded(segmenter):
+    stack = np.stack([PLANE] * 6)
+    prompts = {((4,), 3): CLICKS[(), 3], ((1,), 7): CLICKS[(), 7], ((4,), 7): CLICKS[(), 7]}
+    labels = label_objects(segmenter, ImageFile(stack, "ZYX"), prompts)
+    assert len(segmenter.embedded) == 2
+    assert sorted(np.unique(np.nonzero(labels)[0])) == [1, 4]
+    assert set(np.unique(labels[4])) == {0, 3, 7}
+
+
+def test_each_channel_has_contrast_limits_of_its_own(segmenter):
+    stack = np.stack([np.stack([PLANE, PLANE]), np.stack([PLANE, PLANE]) // 5]).astype(np.uint16)
+    prompts = {((c, z), 1): CLICKS[(), 3] for c in range(2) for z in range(2)}
+    labels = label_objects(segmenter, ImageFile(stack, "CZYX"), prompts)
+    assert len(set(segmenter.limits)) == 2
+    assert np.array_equal(labels[0], labels[1])
+
+
+def test_prompts_of_another_dimension_are_refused(segmenter):
+    with pytest.raises(ValueError, match="prompts with 3 coordinates"):
+        label_objects(segmenter, ImageFile(PLANE[None], "ZYX"), CLICKS)
+
+
+def test_prompts_on_a_missing_plane_are_refused(segmenter):
+    with pytest.raises(IndexError, match="plane \\(5,\\) lies outside"):
+        label_objects(segmenter, ImageFile(PLANE[None], "ZYX"), {((5,), 1): CLICKS[(), 3]})
+
+
+def test_everything_in_a_z_stack_is_linked_but_channels_are_not(segmenter):
+    stack = np.stack([np.stack([PLANE] * 3)] * 2)
+    labels = label_everything(segmenter, ImageFile(stack, "CZYX"))
+    assert labels.shape == stack.shape
+    assert labels.max() == 2
+    assert np.array_equal(labels[0], labels[1])
+    assert np.array_equal(labels > 0, stack > 0)
+    assert (labels[0, :, 12, 12] == labels[0, 0, 12, 12]).all()
+
+
+# Many files -------------------------------------------------------------------------------------
+
+
+def test_folder_is_segmented_from_prompts_beside_the_images(segmenter, tmp_path):
+    images = folder(tmp_path, "a.tif", "b.tif")
+    summary = segment_files(segmenter, images, tmp_path / "out", overlay=True)
+    assert [p.name for p in summary.done] == ["a.tif", "b.tif"]
+    assert not summary.failed
+    for name in "ab":
+        assert set(np.unique(labels_of(tmp_path / f"out/{name}_labels.tif"))) == {0, 3, 7}
+        picture = labels_of(tmp_path / f"out/{name}_overlay.png")
+        assert picture.shape == (*SHAPE, 3)
+
+
+def test_axes_and_pixel_sizes_are_kept(segmenter, tmp_path):
+    size = {"Z": 0.5, "Y": 0.1, "X": 0.1}
+    write_labels(tmp_path / "stack.tif", np.stack([PLANE] * 3), "ZYX", size, "µm")
+    write_prompts(tmp_path / "clicks.csv", {((1,), 3): CLICKS[(), 3]})
+    out = tmp_path / "labels.tif"
+    segment_files(segmenter, tmp_path / "stack.tif", out, tmp_path / "clicks.csv")
+    labels = read_image(out)
+    assert (labels.axes, labels.pixel_size, labels.unit) == ("ZYX", size, "µm")
+    assert np.asarray(labels.data)[1].any()
+
+
+def test_second_run_skips_what_is_done_and_unchanged(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
+    segment_files(segmenter, images, out)
+    runs = len(segmenter.embedded)
+    again = segment_files(segmenter, images, out)
+    assert again == BatchSummary(skipped=(images / "a.tif", images / "b.tif"))
+    assert len(segmenter.embedded) == runs
+
+
+def changed_image(images, out):
+    write_labels(images / "a.tif", PLANE[::-1])
+    os.utime(images / "a.tif", (1, 1))
+
+
+def changed_prompts(images, out):
+    write_prompts(images / "a.csv", {((), 9): CLICKS[(), 3]})
+
+
+def removed_labels(images, out):
+    (out / "a_labels.tif").unlink()
+
+
+@pytest.mark.parametrize("change", [changed_image, changed_prompts, removed_labels])
+def test_what_changed_is_done_again_alone(segmenter, tmp_path, change):
+    images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
+    segment_files(segmenter, images, out)
+    change(images, out)
+    summary = segment_files(segmenter, images, out)
+    assert [p.name for p in summary.done] == ["a.tif"]
+    assert [p.name for p in summary.skipped] == ["b.tif"]
+
+
+def test_other_model_or_contrast_is_another_result(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif"), tmp_path / "out"
+    segment_files(segmenter, images, out)
+    assert segment_files(ComponentSegmenter(key="other"), images, out).done
+    assert segment_files(ComponentSegmenter(key="other"), images, out).skipped
+    limited = segment_files(ComponentSegmenter(key="other"), images, out, contrast_limits=(0, 99))
+    assert limited.done
+
+
+def test_manifest_cut_short_loses_only_its_last_line(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
+    segment_files(segmenter, images, out)
+    (manifest,) = out.glob("*.jsonl")
+    manifest.write_text(manifest.read_text().rstrip()[:-10])
+    summary = segment_files(segmenter, images, out)
+    assert [p.name for p in summary.done] == ["b.tif"]
+    assert len(segment_files(segmenter, images, out).skipped) == 2
+
+
+def test_broken_file_is_reported_and_stops_nothing(segmenter, tmp_path):
+    images = folder(tmp_path, "a.tif", "b.tif", "c.tif")
+    (images / "b.tif").write_bytes((images / "b.tif").read_bytes()[:100])
+    (images / "c.csv").unlink()
+    summary = segment_files(segmenter, images, tmp_path / "out")
+    assert [p.name for p in summary.done] == ["a.tif"]
+    reasons = {failure.image.name: failure.reason for failure in summary.failed}
+    assert set(reasons) == {"b.tif", "c.tif"}
+    assert "prompts file" in reasons["c.tif"]
+    assert not (tmp_path / "out/b_labels.tif").exists()
+
+
+def test_cancelled_batch_keeps_what_is_finished(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
+
+    def stop(path, fraction):
+        if fraction > 0.6:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        segment_files(segmenter, images, out, progress=stop)
+    assert [p.name for p in segment_files(segmenter, images, out).skipped] == ["a.tif"]
+
+
+def test_progress_rises_to_one_and_names_the_image(segmenter, tmp_path):
+    seen = []
+    images = folder(tmp_path, "a.tif", "b.tif")
+    segment_files(segmenter, images, tmp_path / "out", progress=lambda p, f: seen.append((p, f)))
+    fractions = [fraction for _, fraction in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert {path.name for path, _ in seen} == {"a.tif", "b.tif"}
+
+
+def test_everything_in_files_is_segmented_and_resumed(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif", planes=[np.stack([PLANE] * 3)]), tmp_path / "out"
+    summary = segment_all_files(segmenter, images, out, overlay=True)
+    assert summary.done
+    labels = labels_of(out / "a_labels.tif")
+    assert labels.shape == (3, *SHAPE)
+    assert labels.max() == 2
+    assert (out / "a_overlay.png").exists()
+    assert segment_all_files(segmenter, images, out, overlay=True).skipped
+    assert segment_all_files(segmenter, images, out, proposal_iou_thresh=0.1).done
+
+
+def test_wrong_setting_is_refused_before_any_work(segmenter, tmp_path):
+    with pytest.raises(TypeError, match="nonsense"):
+        segment_all_files(segmenter, folder(tmp_path, "a.tif"), tmp_path / "out", nonsense=1)
+    assert segmenter.embedded == []
+
+
+def test_embedding_files_fills_the_cache_with_every_plane(segmenter, tmp_path, rng):
+    planes = [rng.integers(0, 256, (3, *SHAPE), dtype=np.uint8) for _ in range(2)]
+    images = folder(tmp_path, "a.tif", "b.tif", planes=planes)
+    cached = CachedSegmenter(segmenter, tmp_path / "cache")
+    assert len(embed_files(cached, images).done) == 2
+    assert len(segmenter.embedded) == 6
+    embed_files(CachedSegmenter(segmenter, tmp_path / "cache"), images)
+    assert len(segmenter.embedded) == 6
+
+
+def test_zarr_comes_and_goes(segmenter, tmp_path):
+    images = folder(tmp_path, "a.zarr")
+    summary = segment_files(segmenter, images, tmp_path / "out", suffix=".zarr")
+    assert summary.done, summary.failed
+    assert labels_of(tmp_path / "out/a_labels.zarr").max() == 7
+    assert segment_files(segmenter, images, tmp_path / "out", suffix=".zarr").skipped
+
+
+# Names ------------------------------------------------------------------------------------------
+
+
+def test_folders_files_and_patterns_are_found_once(tmp_path):
+    images = folder(tmp_path, "b.tif", "a.tif")
+    (images / "notes.txt").write_text("not an image")
+    (images / ".hidden.tif").write_text("not an image")
+    expected = [images / "a.tif", images / "b.tif"]
+    assert find_images(images) == expected
+    assert find_images([images / "b.tif", str(images)]) == expected[::-1]
+    assert find_images(str(tmp_path / "*" / "[ab].tif")) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("missing.tif", FileNotFoundError, "found nothing there"),
+        ("*.png", ValueError, "that match"),
+        ("", ValueError, "expected images"),
+    ],
+)
+def test_names_without_images_are_refused(tmp_path, name, error, message):
+    with pytest.raises(error, match=message):
+        find_images(str(tmp_path / name))
+
+
+def test_images_of_one_name_are_refused(segmenter, tmp_path):
+    images = folder(tmp_path, "a.tif")
+    other = tmp_path / "other"
+    other.mkdir()
+    write_labels(other / "a.tif", PLANE)
+    with pytest.raises(ValueError, match="would both be"):
+        segment_files(segmenter, [images, other], tmp_path / "out")
+
+
+def test_result_never_replaces_an_image(segmenter, tmp_path):
+    images = folder(tmp_path, "a.tif", "a_labels.tif")
+    before = (images / "a_labels.tif").read_bytes()
+    with pytest.raises(ValueError, match="would replace an image"):
+        segment_files(segmenter, images, images)
+    with pytest.raises(ValueError, match="would replace an image"):
+        segment_files(segmenter, images / "a.tif", images / "a.tif")
+    assert (images / "a_labels.tif").read_bytes() == before
+
+
+def test_one_label_file_for_several_images_is_refused(segmenter, tmp_path):
+    with pytest.raises(ValueError, match="a folder for the results of 2 images"):
+        segment_files(segmenter, folder(tmp_path, "a.tif", "b.tif"), tmp_path / "labels.tif")
+
+
+def test_unknown_label_format_is_refused(segmenter, tmp_path):
+    with pytest.raises(ValueError, match=r"\.tif.*'\.png'"):
+        segment_files(segmenter, folder(tmp_path, "a.tif"), tmp_path / "out", suffix=".png")

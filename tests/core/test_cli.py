@@ -1,0 +1,195 @@
+"""The command line: results, exit codes, one clear line for what went wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_models import HYBRID, VIT, network
+from typer.testing import CliRunner
+
+from napari_sam import cli
+from napari_sam.io import read_image, write_labels, write_prompts
+from napari_sam.model.weights import save
+from napari_sam.prompts import Prompts
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, config in (("hybrid", HYBRID), ("vit", VIT)):
+        save(network(config), folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture
+def model(checkpoints):
+    return ["--model", str(checkpoints / "hybrid.safetensors"), "--device", "cpu"]
+
+
+@pytest.fixture
+def image(tmp_path, rng):
+    write_labels(tmp_path / "cells.tif", rng.integers(0, 200, (60, 50), dtype=np.uint8))
+    write_prompts(tmp_path / "cells.csv", {((), 4): Prompts([(30, 20)], [1])})
+    return tmp_path / "cells.tif"
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+def assert_refused(result, code, *words):
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+
+
+def test_help_names_every_command():
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("segment", "auto", "embed", "models", "demo", "train", "info"):
+        assert command in result.output
+
+
+@pytest.mark.parametrize("command", ["segment", "auto", "embed", "demo", "train"])
+def test_every_command_has_an_example(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: napari-sam {command}" in result.output
+
+
+def test_segment_writes_labels(image, tmp_path, model):
+    out = tmp_path / "labels.tif"
+    result = run("segment", image, "--prompts", image.with_suffix(".csv"), "-o", out, *model)
+    assert result.exit_code == 0, result.output
+    assert "1 done" in result.stdout
+    assert set(np.unique(np.asarray(read_image(out).data))) <= {0, 4}
+
+
+def test_segment_of_a_folder_is_resumed(image, tmp_path, model):
+    arguments = ("segment", image, "-o", tmp_path / "out", "--overlay", *model)
+    assert run(*arguments).exit_code == 0
+    assert (tmp_path / "out" / "cells_overlay.png").exists()
+    assert "1 unchanged since last time" in run(*arguments).stdout
+
+
+def test_auto_labels_everything(image, tmp_path, model):
+    arguments = ("auto", image, "-o", tmp_path / "out", "--min-score", "-9", *model)
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    labels = np.asarray(read_image(tmp_path / "out/cells_labels.tif").data)
+    assert labels.max() > 0
+
+
+def test_auto_takes_a_grid_for_models_without_a_head(image, tmp_path, checkpoints):
+    model = ["--model", checkpoints / "vit.safetensors", "--points-per-side", 4]
+    result = run("auto", image, "-o", tmp_path / "out", *model)
+    assert result.exit_code == 0, result.output
+
+
+def test_embed_fills_the_cache(image, model, private_home):
+    assert run("embed", image, *model).exit_code == 0
+    assert len(list((private_home / "embeddings").glob("??/*.safetensors"))) == 1
+
+
+def test_broken_files_are_listed_and_the_exit_code_says_so(image, tmp_path, model):
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing more")
+    result = run("auto", tmp_path, "-o", tmp_path / "out", *model)
+    assert result.exit_code == 1
+    assert "1 done, 1 failed" in result.stdout
+    assert "broken.tif" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_missing_image_is_refused_before_a_model_is_loaded(tmp_path):
+    result = run("segment", tmp_path / "none.tif", "-o", tmp_path, "--model", "no such model")
+    assert_refused(result, 2, "none.tif", "nothing there")
+
+
+def test_unknown_model_is_refused(image, tmp_path):
+    result = run("auto", image, "-o", tmp_path / "out", "--model", "vit_x")
+    assert_refused(result, 2, "vit_x", "nano")
+
+
+def test_absent_device_is_refused(image, tmp_path, model):
+    result = run("auto", image, "-o", tmp_path / "out", *model, "--device", "cuda:77")
+    assert_refused(result, 2, "cuda:77", "'cpu'")
+
+
+def test_broken_prompts_are_refused_with_their_line(image, tmp_path, model):
+    (tmp_path / "bad.csv").write_text("axis-0,axis-1,label,object\n3,4,maybe,1\n")
+    result = run("segment", image, "-p", tmp_path / "bad.csv", "-o", tmp_path / "out", *model)
+    assert_refused(result, 2, "line 2", "maybe")
+
+
+def test_missing_option_is_a_usage_error(image):
+    assert run("segment", image).exit_code == 2
+
+
+def test_failing_disk_is_a_failure_not_bad_input(image, tmp_path, model, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("napari_sam.loading.load_segmenter", full)
+    assert_refused(run("auto", image, "-o", tmp_path / "out", *model), 1, "No space left")
+
+
+def test_defect_keeps_its_traceback(image, tmp_path, model, monkeypatch):
+    def broken(*_, **__):
+        raise AssertionError("a defect of ours")
+
+    monkeypatch.setattr("napari_sam.loading.load_segmenter", broken)
+    result = run("auto", image, "-o", tmp_path / "out", *model)
+    assert isinstance(result.exception, AssertionError)
+
+
+def test_warning_becomes_a_note(tmp_path, model):
+    plane = np.zeros((40, 40), np.float32)
+    plane[3, 3] = np.nan
+    np.save(tmp_path / "nan.npy", plane)
+    result = run("auto", tmp_path / "nan.npy", "-o", tmp_path / "out", *model)
+    assert result.exit_code == 0, result.output
+    assert "note: 1 pixels are NaN" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["models", "list"]])
+def test_models_are_listed(arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0
+    for name in ("nano", "vit_b", "vit_b_em_organelles"):
+        assert name in result.stdout
+
+
+def test_verify_tells_good_files_from_bad(checkpoints, tmp_path):
+    good = run("models", "verify", checkpoints / "hybrid.safetensors")
+    assert good.exit_code == 0
+    assert "sha256:" in good.stdout
+    (tmp_path / "bad.pth").write_bytes(b"nothing")
+    assert_refused(run("models", "verify", tmp_path / "bad.pth"), 2, "bad.pth")
+
+
+def test_download_of_an_unknown_model_is_refused():
+    assert_refused(run("models", "download", "vit_x"), 2, "vit_x", "vit_b")
+
+
+def test_train_refuses_a_missing_configuration(tmp_path):
+    assert_refused(run("train", tmp_path / "none.toml"), 2, "none.toml")
+
+
+def test_info_tells_where_files_are(private_home):
+    result = run("info")
+    assert result.exit_code == 0
+    assert "napari-sam-live" in result.stdout
+    assert "torch" in result.stdout
+
+
+def test_demo_shows_times_and_names_the_folder(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("napari_sam.samples.NAMES", ("ovule_3d",))
+    monkeypatch.setattr("napari_sam.demo._REPETITIONS", 1)
+    result = run("demo", "-o", tmp_path / "demo", *model)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "demo" / "ovule_3d_labels.tif").exists()
+    for word in ("ovule_3d", "ms", "in float32", "demo"):
+        assert word in result.stdout
