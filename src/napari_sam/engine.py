@@ -8,9 +8,11 @@ above this module needs a lock, and nothing here knows what a window is.
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ CLICK, DISPLAYED, BACKGROUND = 0, 1, 2
 
 Report = Callable[[float], None]
 Task = Callable[[Report], Any]
+
+
+_LONGEST_GOODBYE = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,9 @@ class _Embed:
     posted: bool = False
 
 
+_OPEN: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
 class Engine:
     """Two worker threads: embeds one after the other by priority, and decodes, latest first.
 
@@ -104,7 +112,7 @@ class Engine:
     -----
     A running embed of priority :data:`BACKGROUND` gives way when anything more urgent is
     queued: it stops at its next report and starts again later. Threads start with the first
-    work and are daemons: a task that never reports cannot hold up the interpreter's end.
+    work; the interpreter's end closes what is open and waits for them, but not for ever.
     """
 
     def __init__(self, notify: Callable[[], None] | None = None) -> None:
@@ -118,6 +126,7 @@ class Engine:
         self._serials = count()
         self._closed = False
         self._threads: list[threading.Thread] = []
+        _OPEN.add(self)
 
     def embed(
         self,
@@ -207,8 +216,11 @@ class Engine:
                     return False
                 self._state.wait(left)
 
-    def close(self, timeout: float = 1.0) -> None:
-        """Cancel everything, drop what is undelivered, give each thread `timeout` seconds."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Cancel everything, drop what is undelivered, wait `timeout` seconds for each thread.
+
+        A thread ends at its task's next report; the interpreter's end waits for that.
+        """
         with self._state:
             self._closed = True
             self._embeds.clear()
@@ -292,6 +304,13 @@ class Engine:
                 self._state.notify_all()
             del task, done, outcome
             self._notify()
+
+
+@atexit.register
+def _close_all() -> None:
+    # A thread inside torch must not outlive the interpreter: that aborts the process.
+    for engine in list(_OPEN):
+        engine.close(_LONGEST_GOODBYE)
 
 
 class SynchronousExecutor:

@@ -1,5 +1,8 @@
 """Two lanes, one owner: priorities, cancelling, and results that come home."""
 
+import subprocess
+import sys
+import textwrap
 import threading
 from itertools import pairwise
 
@@ -183,12 +186,29 @@ def test_closed_engine_delivers_nothing_and_its_threads_end():
     engine.embed("a", gate, outcomes.append)
     engine.decode("b", lambda: 1, outcomes.append)
     gate.started.wait(5)
-    engine.close()
+    engine.close(5)
     engine.embed("c", gate, outcomes.append)
     engine.drain()
     names = {thread.name for thread in threading.enumerate()}
     assert not outcomes
     assert "napari-sam embed" not in names
+
+
+def test_interpreter_ends_cleanly_while_something_runs():
+    script = """
+        import time
+        from napari_sam.engine import Engine
+        def slow(report):
+            while True:
+                time.sleep(0.2)
+                report(0)
+        Engine().embed("a", slow, print)
+        time.sleep(0.1)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_synchronous_executor_never_nests_callbacks():

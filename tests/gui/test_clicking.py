@@ -4,6 +4,8 @@ import numpy as np
 from core.fake_segmenter import disk
 from qtpy.QtCore import Qt
 
+from napari_sam.io import read_prompts
+
 SHAPE = (60, 80)
 
 
@@ -163,3 +165,16 @@ def test_keys_leave_the_users_own_alone_and_go_with_the_dock(user, rng):
     assert not image.keymap
     assert not points.keymap
     assert len(me.viewer.layers) == 2
+
+
+def test_saved_prompts_are_what_the_command_line_reads(user, rng, tmp_path):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    me.right_click((22, 30))
+    path = tmp_path / "prompts.csv"
+    me.annotation.points.save(str(path))
+    ((key, prompts),) = read_prompts(path).items()
+    assert key == ((), 1)
+    assert prompts.point_labels.tolist() == [1, 0]
+    expected = [click.point for click in me.session.prompts.clicks]
+    np.testing.assert_allclose(prompts.points, expected)

@@ -20,7 +20,10 @@ def grey(rng, *shape):
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
     yield
-    assert not [t for t in threading.enumerate() if t.name.startswith("napari-sam")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("napari-sam"):
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_image_deleted_while_it_is_embedded(user, rng, segmenter):

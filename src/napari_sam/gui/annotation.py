@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ class Annotation:
         self.session = Session(segmenter, self._source, executor, max_bytes, prefetch)
         self.session.failed.connect(self._refuse)
         self.keys = Keys(self)
-        self.masks = MaskWriter(self.session, image, self._make_labels, self._refuse)
+        self.masks = MaskWriter(self.session, image, executor, self._make_labels, self._refuse)
         self.clicks = ClickEditor(
             self.session, self._add(new_points(image)), self.displayed, self._refuse
         )
@@ -200,8 +201,9 @@ class Annotation:
     def close(self) -> None:
         """Let go of every layer and stop working; the layers stay."""
         for timer in (self._scrolling, self._restretching):
-            timer.stop()
-            timer.deleteLater()
+            with suppress(RuntimeError):  # at the application's end Qt has deleted it already
+                timer.stop()
+                timer.deleteLater()
         dims, image = self._viewer.dims, self.image
         dims.events.point.disconnect(self._scrolled)
         dims.events.order.disconnect(self._scrolled)

@@ -69,8 +69,7 @@ class BatchDialog(QWidget):
         column.addStretch(1)
         self.start.clicked.connect(self._start)
         self.stop.clicked.connect(self._stop)
-        self.destroyed.connect(self._mailbox.close)
-        self.destroyed.connect(partial(self._engine.close, 1.0))
+        self.destroyed.connect(partial(_end, self._mailbox, self._engine))
 
     def values(self) -> dict[str, Any]:
         """Return what was filled in; an empty path is None."""
@@ -119,6 +118,11 @@ class BatchDialog(QWidget):
 
     def _open_mail(self) -> None:
         self._engine.drain()
+
+
+def _end(mailbox: Mailbox, engine: Engine, *_: object) -> None:
+    mailbox.close()
+    engine.close()
 
 
 def _fields() -> dict[str, Any]:

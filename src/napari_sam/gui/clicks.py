@@ -11,7 +11,7 @@ from napari.layers import Points
 from napari.layers.base import ActionType
 from napari.layers.points._points_constants import Mode
 
-from napari_sam.gui.layers import NEGATIVE, POSITIVE, style_points
+from napari_sam.gui.layers import NEGATIVE, POSITIVE, style_next_point, style_points
 from napari_sam.gui.planes import coordinates_of, plane_and_point
 from napari_sam.session import Click, Plane, PromptBook, Session
 
@@ -73,9 +73,13 @@ class ClickEditor:
 
     def _set_defaults(self, sign: int) -> None:
         values = {"label": _NAMES[sign], "object": self._session.object_id, "id": 0}
+        shown = self.layer.feature_defaults
+        if all(shown[name].iloc[0] == value for name, value in values.items()):
+            return
         self._writing = True
         try:
             self.layer.feature_defaults = values
+            style_next_point(self.layer, _NAMES[sign])
         finally:
             self._writing = False
 

@@ -94,18 +94,34 @@ def fits(layer: Layer, image: Image) -> bool:
 
 
 def style_points(layer: Points, current: int) -> None:
-    """Show signs by colour and symbol, and the prompts of other objects dimmed."""
-    if not len(layer.data):
-        return
+    """Show signs by colour and symbol, and the prompts of other objects dimmed.
+
+    Each property that is set redraws all points, so only those that change are.
+    """
     labels, objects = layer.features["label"], layer.features["object"]
+    if not len(labels):
+        return
     bright = np.where(objects == current, 1.0, _DIM)
     rgba = {sign: _rgba(colour) for sign, colour in COLOURS.items()}
-    faces = np.array([rgba[label] for label in labels])
+    faces = np.array([rgba[label] for label in labels], np.float32)
     faces[:, 3] = bright
-    borders = np.ones((len(labels), 4))
+    borders = np.ones((len(labels), 4), np.float32)
     borders[:, 3] = bright
-    layer.face_color, layer.border_color = faces, borders
-    layer.symbol = [SYMBOLS[label] for label in labels]
+    symbols = [SYMBOLS[label] for label in labels]
+    if not np.allclose(layer.face_color, faces, atol=1e-3):
+        layer.face_color = faces
+    if not np.allclose(layer.border_color, borders, atol=1e-3):
+        layer.border_color = borders
+    if [str(symbol) for symbol in layer.symbol] != symbols:
+        layer.symbol = symbols
+
+
+def style_next_point(layer: Points, sign: str) -> None:
+    """Let the next point have the looks of its sign from the start."""
+    with layer.block_update_properties():
+        layer.current_face_color = COLOURS[sign]
+        layer.current_border_color = "white"
+        layer.current_symbol = SYMBOLS[sign]
 
 
 def _point_size(image: Image) -> float:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_sam.engine import Executor, Outcome
 from napari_sam.gui.layers import fits, shape_of
 from napari_sam.session import Edit, Plane, Session, plane_axes
 from napari_sam.session.patches import Region
+
+_SEARCHED_AT_ONCE = 32 << 20  # bytes: a few milliseconds
 
 
 class MaskWriter:
@@ -20,6 +24,8 @@ class MaskWriter:
     ----------
     session, image
         Whose masks.
+    executor
+        Where large labels are searched for their highest number.
     make
         Makes and adds a Labels layer when the first mask arrives and none was picked.
     refused
@@ -30,11 +36,13 @@ class MaskWriter:
         self,
         session: Session,
         image: Image,
+        executor: Executor,
         make: Callable[[], Labels],
         refused: Callable[[Exception], None],
     ) -> None:
         self._session = session
         self._image = image
+        self._executor = executor
         self._make = make
         self._refused = refused
         self._layer: Labels | None = None
@@ -62,7 +70,7 @@ class MaskWriter:
         if layer is not None:
             layer.events.paint.connect(self._painted)
             layer.events.selected_label.connect(self._picked)
-            self._session.reserve(_highest(layer))
+            self._reserve(layer)
             self._select()
 
     def close(self) -> None:
@@ -76,6 +84,20 @@ class MaskWriter:
             self._layer.events.paint.disconnect(self._painted)
             self._layer.events.selected_label.disconnect(self._picked)
             self._layer = None
+
+    def _reserve(self, layer: Labels) -> None:
+        """Keep new objects above those that are there; a large layer is searched meanwhile."""
+        data = layer.data
+        if isinstance(data, np.ndarray) and data.nbytes <= _SEARCHED_AT_ONCE:
+            self._session.reserve(_highest(data))
+        else:
+            self._executor.decode(("highest", id(data)), partial(_highest, data), self._found)
+
+    def _found(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._refused(outcome.error)
+        else:
+            self._session.reserve(outcome.value)
 
     def _write(self, object_id: int, plane: Plane) -> None:
         if self._layer is None:
@@ -144,6 +166,5 @@ class MaskWriter:
             layer.selected_label = self._session.object_id
 
 
-def _highest(layer: Labels) -> int:
-    data = layer.data
-    return int(data.max()) if isinstance(data, np.ndarray) and data.size else 0
+def _highest(data: Any) -> int:
+    return max((int(np.max(data[i])) for i in range(data.shape[0])), default=0)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
-from napari_sam.gui.controls import rule, soon
+from napari_sam.gui.controls import line, rule, soon
 from napari_sam.gui.keys import HELP
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
@@ -44,13 +44,20 @@ class SegmentAnything(QWidget):
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         self.hint.setEnabled(False)
-        self.hint.setToolTip("\n".join(f"{key}\t{does}" for key, does in HELP))
+        self.keys = QLabel("keys ⓘ")
+        self.keys.setEnabled(False)
+        self.keys.setToolTip(
+            "with the image, its prompts or its masks selected:\n"
+            + "\n".join(f"{key}: {does}" for key, does in HELP)
+        )
         column = QVBoxLayout(self)
         for section in (self.choice, self.status, rule(), self.object, rule(), self.masks):
             column.addWidget(section)
         column.addWidget(self.channels)
         column.addStretch(1)
-        column.addWidget(self.hint)
+        foot = line(self.hint, self.keys)
+        foot.setStretch(0, 1)
+        column.addLayout(foot)
         self.setMinimumWidth(300)
         self._refreshing = soon(self.refresh, self)
         self._refreshing_status = soon(self._refresh_status, self)
@@ -83,10 +90,8 @@ class SegmentAnything(QWidget):
 
     def _refresh_hint(self) -> None:
         annotation = self.controller.annotation
-        if annotation is None or not annotation.session.prompts.keys:
-            self.hint.setText("left click: inside · right click: outside\nkeys: N J K Q W U G")
-        else:
-            self.hint.setText("Ctrl+Z takes the last prompt back · keys: N J K Q W U G")
+        change = annotation.session.last_change if annotation else ""
+        self.hint.setText(f"↶ Ctrl+Z: {change}" if change else "left click: inside, right: outside")
 
     def _watch(self) -> None:
         """Follow the session of the chosen image, and the names of the layers."""

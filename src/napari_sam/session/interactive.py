@@ -19,7 +19,7 @@ from napari_sam.session.answers import Answer, Chain, answer
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.patches import Edit, Patch, Region, Written
 from napari_sam.session.planes import Plane, PlaneSource
-from napari_sam.session.prompt_book import ObjectPlane, PromptBook
+from napari_sam.session.prompt_book import ObjectPlane, PromptBook, describe
 
 _CHAINS = 64  # objects whose steps are kept, so that one more click is one decode
 _UNDO = 500  # changes of prompts that can be taken back
@@ -249,6 +249,11 @@ class Session:
     def can_redo(self) -> bool:
         """Whether a change of prompts that was taken back can be made again."""
         return bool(self._future)
+
+    @property
+    def last_change(self) -> str:
+        """What :meth:`undo` would take back, in a few words; empty if nothing."""
+        return describe(self._past[-1], self._prompts) if self._past else ""
 
     def undo(self) -> None:
         """Take back the last change of prompts; masks follow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from napari_sam.prompts import Box, Prompts
@@ -139,3 +139,38 @@ class PromptBook:
             clicks=tuple(c for c in self.clicks if c.id not in gone),
             boxes=tuple(b for b in self.boxes if b.id not in gone),
         )
+
+
+def describe(before: PromptBook, after: PromptBook) -> str:
+    """Say in a few words what changed, such as ``added a point to object 7``; empty if nothing."""
+    old, new = _by_id(before), _by_id(after)
+    added = [p for i, p in new.items() if i not in old]
+    removed = [p for i, p in old.items() if i not in new]
+    changed = [(old[i], p) for i, p in new.items() if i in old and old[i] != p]
+    if added:
+        return f"added {_count(added)} to {_objects(added)}"
+    if removed:
+        return f"removed {_count(removed)} of {_objects(removed)}"
+    if changed:
+        flipped = all(
+            isinstance(a, Click) and isinstance(b, Click) and a.label != b.label for a, b in changed
+        )
+        touched = [p for _, p in changed]
+        return f"{'flipped' if flipped else 'moved'} {_count(touched)} of {_objects(touched)}"
+    return ""
+
+
+def _by_id(book: PromptBook) -> dict[int, Click | BoxPrompt]:
+    prompts: tuple[Click | BoxPrompt, ...] = (*book.clicks, *book.boxes)
+    return {prompt.id: prompt for prompt in prompts}
+
+
+def _count(prompts: Sequence[Click | BoxPrompt]) -> str:
+    if len(prompts) > 1:
+        return f"{len(prompts)} prompts"
+    return "a point" if isinstance(prompts[0], Click) else "a box"
+
+
+def _objects(prompts: Sequence[Click | BoxPrompt]) -> str:
+    ids = sorted({prompt.object_id for prompt in prompts})
+    return f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
