@@ -124,7 +124,8 @@ def robust_limits(values: ArrayLike) -> Limits:
     low, high = (float(v) for v in np.percentile(array, _PERCENTILES))
     if high <= low:  # few bright pixels on a constant background
         low, high = float(array.min()), float(array.max())
-    return (low, high) if high > low else (low, low + 1)
+    # Adding 1 to a huge number would change nothing.
+    return (low, high) if high > low else (low, low + max(1.0, abs(low) * 1e-6))
 
 
 def stack_limits(stack: Any, axis: int = 0) -> Limits | None:

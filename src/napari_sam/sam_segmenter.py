@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,6 +25,8 @@ from napari_sam.segmenter import Embedding, MaskPrediction, Multimask, Progress,
 
 # Objects decoded in one pass: bounds the memory of decode_many.
 _CHUNK = 32
+# Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
+_MAX_DERIVED = 8
 # Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
 _SURE = 8.0
 
@@ -56,6 +59,7 @@ class SamSegmenter:
         self._sam = sam.eval().requires_grad_(False)
         self._place()
         self._derived: WeakKeyDictionary[Embedding, tuple[Tensor, ...]] = WeakKeyDictionary()
+        self._lock = Lock()
 
     @property
     def device(self) -> str:
@@ -204,11 +208,14 @@ class SamSegmenter:
         return logits.float().cpu().numpy(), scores.float().cpu().numpy()
 
     def _features(self, embedding: Embedding) -> tuple[Tensor, ...]:
-        """Features as the decoder wants them, kept as long as the embedding is."""
+        """Features as the decoder wants them, kept while the embedding is among the latest."""
         derived = self._derived.get(embedding)
         if derived is None:
             derived = tuple(f.to(self._device, torch.float32) for f in embedding.features)
-            self._derived[embedding] = derived
+            with self._lock:
+                self._derived[embedding] = derived
+                while len(self._derived) > _MAX_DERIVED:
+                    self._derived.pop(next(iter(self._derived)))
         return derived
 
     def _low_res(self, frame: Frame) -> tuple[int, int]:

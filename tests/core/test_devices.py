@@ -1,0 +1,82 @@
+"""Devices and precisions by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_sam.devices import DTYPES, choose_device, choose_precision
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend to be a machine with so many GPUs, and Apple's or not."""
+
+    def pretend(gpus=0, mps=False, bf16=True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("hardware", "expected"),
+    [
+        ({}, "cpu"),
+        ({"gpus": 2}, "cuda:0"),
+        ({"mps": True}, "mps"),
+        ({"gpus": 1, "mps": True}, "cuda:0"),
+    ],
+)
+def test_auto_takes_a_gpu_where_there_is_one(machine, hardware, expected):
+    machine(**hardware)
+    assert str(choose_device("auto")) == expected
+
+
+def test_named_device_is_taken(machine):
+    machine(gpus=2, mps=True)
+    for name in ("cpu", "cuda", "cuda:1", "mps"):
+        assert str(choose_device(name)) == name
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7", "mps"])
+def test_absent_device_is_refused_with_what_is_there(machine, name):
+    machine()
+    with pytest.raises(ValueError, match=r"sees 0 CUDA devices\. Choose 'cpu' or 'auto'"):
+        choose_device(name)
+
+
+def test_gpu_beyond_the_last_is_refused(machine):
+    machine(gpus=2)
+    with pytest.raises(ValueError, match=r"got 'cuda:2'.* sees 2 CUDA devices"):
+        choose_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cpu:cpu"])
+def test_unknown_device_is_refused_with_the_names(name):
+    with pytest.raises(ValueError, match="such as 'auto', 'cpu', 'cuda'"):
+        choose_device(name)
+
+
+def test_auto_precision_is_half_on_cuda_only(machine):
+    machine(gpus=1)
+    assert choose_precision("auto", CPU) == "float32"
+    assert choose_precision("auto", torch.device("mps")) == "float32"
+    assert choose_precision("auto", GPU) == "bfloat16"
+    machine(gpus=1, bf16=False)
+    assert choose_precision("auto", GPU) == "float16"
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_named_precision_is_taken_on_any_device(precision, device):
+    assert choose_precision(precision, device) == precision
+
+
+def test_unknown_precision_is_refused_with_the_names():
+    with pytest.raises(ValueError, match="among auto, float32, bfloat16, float16, got 'int8'"):
+        choose_precision("int8", CPU)

@@ -1,0 +1,134 @@
+"""Plane pixels and model pixels: there and back, padding, tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from reference import SMALL
+from small_models import HYBRID
+
+from napari_sam.geometry import Frame, fit_frame, tile_grid
+
+shapes = st.tuples(st.integers(2, 300), st.integers(2, 300))
+configs = st.sampled_from([SMALL, HYBRID])
+
+
+@given(shapes, configs, st.tuples(st.integers(0, 99), st.integers(0, 99)))
+def test_points_return_from_the_model(shape, config, origin):
+    plane = (shape[0] + 120, shape[1] + 120)
+    frame = fit_frame(shape, config, origin, plane)
+    corners = np.array([[0, 0], [shape[0] - 1, shape[1] - 1], [shape[0] / 3, 0.25]]) + origin
+    np.testing.assert_allclose(frame.to_plane(frame.to_model(corners)), corners, atol=1e-9)
+
+
+@given(shapes, configs)
+def test_longest_side_fills_the_input_unless_growth_is_limited(shape, config):
+    frame = fit_frame(shape, config)
+    scale = max(frame.scaled) / max(shape)
+    if config.resize == "sam":
+        assert max(frame.scaled) == config.image_size
+        assert frame.canvas == (config.image_size, config.image_size)
+    else:
+        assert max(frame.scaled) == min(config.image_size, config.max_upscale * max(shape))
+        assert all(side % 32 == 0 for side in frame.canvas)
+        assert all(0 <= c - s < 32 for c, s in zip(frame.canvas, frame.scaled, strict=True))
+    for side, scaled in zip(shape, frame.scaled, strict=True):
+        assert abs(scaled - side * scale) <= 0.5 + 1e-9 or scaled == 1
+
+
+@given(shapes)
+def test_sam_coordinates_scale_from_the_corner_as_in_the_reference(shape):
+    from segment_anything.utils.transforms import ResizeLongestSide
+
+    frame = fit_frame(shape, SMALL)
+    transform = ResizeLongestSide(SMALL.image_size)
+    points = np.array([[0.0, 0.0], [shape[1] - 1, shape[0] - 1], [1.5, 0.5]])  # (x, y)
+    expected = transform.apply_coords(points, shape)
+    np.testing.assert_allclose(frame.to_model(points[:, ::-1]), expected)
+    assert frame.scaled == transform.get_preprocess_shape(*shape, SMALL.image_size)
+
+
+@given(shapes)
+def test_own_coordinates_map_edges_to_edges(shape):
+    frame = fit_frame(shape, HYBRID)
+    outer = np.array([[-0.5, -0.5], [shape[0] - 0.5, shape[1] - 0.5]])
+    expected = [[-0.5, -0.5], [frame.scaled[1] - 0.5, frame.scaled[0] - 0.5]]
+    np.testing.assert_allclose(frame.to_model(outer), expected)
+
+
+def test_region_is_the_rectangle():
+    frame = Frame((100, 200), (10, 20), (30, 40), (30, 40), (32, 64), "own")
+    plane = np.zeros((100, 200))
+    plane[frame.region] = 1
+    assert plane.sum() == 30 * 40
+    assert plane[10, 20] == plane[39, 59] == 1
+    assert not frame.is_whole
+    assert fit_frame((100, 200), HYBRID).is_whole
+
+
+@given(shapes, configs)
+def test_enlarged_logits_have_the_rectangles_shape(shape, config):
+    frame = fit_frame(shape, config)
+    low = tuple(side // 4 for side in frame.canvas)
+    logits = torch.randn(2, *low, generator=torch.Generator().manual_seed(0))
+    large = frame.enlarge(logits)
+    assert large.shape == (2, *shape)
+    assert large.max() <= logits.max() + 1e-4
+
+
+@given(shapes, configs, st.floats(0.1, 0.9), st.floats(0.1, 0.9))
+def test_mask_survives_reduction_and_enlargement(shape, config, row, column):
+    """A half plane comes back with its edge in place to within a cell."""
+    assume(min(shape) >= 16)
+    frame = fit_frame(shape, config)
+    stride = 4
+    mask = np.zeros(shape, bool)
+    mask[: max(1, int(row * shape[0])), : max(1, int(column * shape[1]))] = True
+    low = tuple(side // stride for side in frame.canvas)
+    share = frame.reduce(mask, low)
+    assert share.shape == low
+    assert share.min() >= 0
+    assert share.max() <= 1 + 1e-6
+    back = (frame.enlarge(torch.from_numpy(share)[None])[0] > 0.5).numpy()
+    cell = stride * max(shape) / max(frame.scaled) + 1
+    rows, columns = np.nonzero(back != mask)
+    for axis, at in ((0, rows), (1, columns)):
+        edge = mask.any(1 - axis).sum() - 0.5
+        other = (columns, rows)[axis]
+        limit = mask.any(axis).sum() - 0.5
+        near = (np.abs(at - edge) <= cell) | (np.abs(other - limit) <= cell)
+        assert near.all()
+
+
+sides = st.integers(1, 400)
+
+
+@given(st.tuples(sides, sides), st.integers(2, 90), st.integers(0, 30))
+def test_tile_cores_partition_the_plane(shape, tile, halo):
+    assume(tile > 2 * halo)
+    count = np.zeros(shape, int)
+    for one in tile_grid(shape, tile, halo):
+        r0, c0, r1, c1 = one.core
+        count[r0:r1, c0:c1] += 1
+    assert (count == 1).all()
+
+
+@given(st.tuples(sides, sides), st.integers(2, 90), st.integers(0, 30))
+def test_tiles_have_their_size_and_halo(shape, tile, halo):
+    assume(tile > 2 * halo)
+    for one in tile_grid(shape, tile, halo):
+        for axis in range(2):
+            low, high = one.core[axis], one.core[axis + 2]
+            start, stop = one.outer[axis], one.outer[axis + 2]
+            assert 0 <= start <= low < high <= stop <= shape[axis]
+            assert stop - start == min(tile, shape[axis])
+            assert low - start >= halo or start == 0
+            assert stop - high >= halo or stop == shape[axis]
+
+
+def test_halo_that_fills_the_tile_is_refused():
+    with pytest.raises(ValueError, match="larger than two halos of 8 pixels, got 16"):
+        tile_grid((100, 100), 16, 8)

@@ -1,0 +1,140 @@
+"""Any plane to grey values 0-255."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_sam.image import ImageWarning, check_plane, normalise, robust_limits, stack_limits
+
+
+def test_uint8_colour_passes_unchanged(rng):
+    plane = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    assert np.array_equal(normalise(plane), plane)
+
+
+def test_alpha_is_dropped(rng):
+    plane = rng.integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    assert np.array_equal(normalise(plane), plane[..., :3])
+
+
+@pytest.mark.parametrize(
+    "dtype", [bool, np.uint8, np.int8, np.uint16, np.int16, np.int32, np.uint64, "f2", "f4", "f8"]
+)
+def test_every_real_dtype_is_stretched_to_the_full_range(dtype):
+    plane = (np.arange(64 * 64).reshape(64, 64) // 41).astype(dtype)
+    if dtype is bool:
+        plane[:, 32:] = False
+    pixels = normalise(plane)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (64, 64, 3)
+    assert pixels.min() == 0
+    assert pixels.max() == 255
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+@given(arrays(np.int16, (5, 6)), st.integers(-1000, 1000), st.integers(1, 2000))
+def test_limits_become_black_and_white(plane, low, width):
+    high = low + width
+    pixels = normalise(plane, (low, high))[..., 0]
+    expected = np.clip((plane.astype(float) - low) / width * 255, 0, 255)
+    assert np.abs(pixels - expected).max() <= 0.5 + 1e-3
+    assert (pixels[plane <= low] == 0).all()
+    assert (pixels[plane >= high] == 255).all()
+
+
+@given(arrays(np.float32, (6, 7), elements=st.floats(-1e6, 1e6, width=32)))
+def test_stretching_keeps_the_order_of_grey_values(plane):
+    pixels = normalise(plane)[..., 0].ravel()[np.argsort(plane, axis=None)]
+    assert (np.diff(pixels.astype(int)) >= 0).all()
+
+
+def test_same_values_in_another_dtype_look_alike(rng):
+    plane = rng.integers(0, 200, (40, 40))
+    small = normalise(plane.astype(np.uint8)).astype(int)
+    for dtype in (np.uint16, np.int32, np.float32, np.float64):
+        assert np.abs(normalise(plane.astype(dtype)) - small).max() <= 1
+
+
+def test_hot_pixel_does_not_darken_the_rest(rng):
+    plane = rng.integers(100, 200, (100, 100)).astype(np.uint16)
+    plane[3, 3] = 65535
+    assert normalise(plane)[..., 0].std() > 50
+
+
+def test_pixels_that_are_no_numbers_become_black_with_one_notice(rng):
+    plane = rng.random((20, 20)) + 1
+    expected = normalise(plane, (1, 2))
+    plane[2, 3], plane[4, 5], plane[6, 7] = np.nan, np.inf, -np.inf
+    with pytest.warns(ImageWarning, match="3 pixels are NaN or infinite") as caught:
+        pixels = normalise(plane, (1, 2))
+    assert len(caught) == 1
+    bad = ~np.isfinite(plane)
+    assert (pixels[bad] == 0).all()
+    assert np.array_equal(pixels[~bad], expected[~bad])
+
+
+def test_plane_of_nan_alone_is_black():
+    with pytest.warns(ImageWarning):
+        assert not normalise(np.full((4, 4), np.nan)).any()
+
+
+@pytest.mark.parametrize("value", [0, 7, -3.5, 1e30, -1e300])
+def test_constant_plane_is_uniform(value):
+    assert normalise(np.full((8, 8), value)).std() == 0
+
+
+@pytest.mark.parametrize(
+    "values", [[], [np.nan], [5, 5, 5], [-1e30] * 3, [0] * 999 + [1], [np.inf, 2]]
+)
+def test_robust_limits_always_increase(values):
+    low, high = robust_limits(np.array(values, float))
+    assert np.isfinite([low, high]).all()
+    assert low < high
+
+
+def test_robust_limits_leave_out_outliers(rng):
+    values = np.concatenate([rng.uniform(10, 20, 10_000), [1e9, -1e9]])
+    low, high = robust_limits(values)
+    assert 9 < low < 11
+    assert 19 < high < 21
+
+
+def test_stack_has_one_pair_of_limits_over_its_planes():
+    stack = np.zeros((5, 20, 20), np.uint16)
+    stack[0], stack[4] = np.arange(400).reshape(20, 20), np.arange(400).reshape(20, 20) * 10
+    low, high = stack_limits(stack)
+    assert low == 0
+    assert high > 3900
+    assert stack_limits(np.moveaxis(stack, 0, 2), axis=2) == (low, high)
+
+
+def test_colour_stack_needs_no_limits():
+    assert stack_limits(np.zeros((5, 20, 20, 3), np.uint8)) is None
+
+
+def test_few_planes_of_a_long_stack_are_read():
+    class Stack:
+        shape = (1000, 20, 20)
+        reads = 0
+
+        def __getitem__(self, key):
+            Stack.reads += 1
+            return np.arange(400.0).reshape(20, 20)
+
+    stack_limits(Stack())
+    assert Stack.reads <= 10
+
+
+def test_view_of_other_byte_order_and_strides_is_read():
+    plane = np.arange(600, dtype=">u2").reshape(20, 30)
+    turned = plane.T[::-1, ::2]
+    assert np.array_equal(normalise(turned), normalise(np.ascontiguousarray(turned, "<u2")))
+
+
+@pytest.mark.parametrize("plane", [np.zeros((4, 4), bool), np.zeros((4, 4, 3)), np.eye(4)])
+def test_checked_plane_keeps_its_shape(plane):
+    assert check_plane(plane).shape == plane.shape

@@ -1,0 +1,367 @@
+"""The plain segmenter: stateless, batched without consequences, strict about what belongs where."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from small_models import HYBRID, VIT, network, segmenter
+
+from napari_sam import load_segmenter, replay
+from napari_sam.devices import DeviceWarning
+from napari_sam.geometry import fit_frame
+from napari_sam.model.weights import save
+from napari_sam.prompts import Prompts
+from napari_sam.sam_segmenter import SamSegmenter, model_key
+from napari_sam.segmenter import Cancelled, MaskPrediction, PixelSegmenter, Segmenter, part_of
+from napari_sam.tiling import TiledSegmenter
+
+CONFIGS = pytest.mark.parametrize("config", [VIT, HYBRID], ids=["vit", "hybrid"])
+CLICK = Prompts([(10, 20)], [1])
+VARIED = [
+    CLICK,
+    Prompts([(5, 5), (30, 40)], [1, 0]),
+    Prompts(box=(3, 4, 20, 30)),
+    Prompts([(12, 13)], [1], box=(3, 4, 20, 30)),
+    Prompts([(30, 9)], [1]),
+    Prompts([(33, 20), (8, 40)], [1, 1]),
+    Prompts(mask=np.eye(40, 50, dtype=bool)),
+]
+
+
+@pytest.fixture(scope="module")
+def made():
+    return {config.name: segmenter(config) for config in (VIT, HYBRID)}
+
+
+@pytest.fixture(scope="module")
+def plane():
+    return np.random.default_rng(5).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+
+
+def assert_same(one: MaskPrediction, other: MaskPrediction) -> None:
+    np.testing.assert_allclose(one.logits, other.logits, atol=2e-5, rtol=1e-5)
+    np.testing.assert_allclose(one.scores, other.scores, atol=2e-5, rtol=1e-5)
+    assert one.frame == other.frame
+
+
+@CONFIGS
+def test_it_follows_the_protocols(made, config):
+    assert isinstance(made[config.name], Segmenter)
+    assert isinstance(made[config.name], PixelSegmenter)
+
+
+@CONFIGS
+def test_objects_decoded_together_equal_objects_decoded_alone(made, plane, config):
+    one = made[config.name]
+    embedding = one.embed(plane)
+    together = one.decode_many(embedding, VARIED)
+    for prompts, prediction in zip(VARIED, together, strict=True):
+        assert_same(prediction, one.decode(embedding, prompts))
+
+
+def test_more_objects_than_one_pass_holds_keep_their_order(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    prompts = [Prompts([(i % 40, i % 50)], [1]) for i in range(0, 140, 2)]
+    together = one.decode_many(embedding, prompts)
+    for i in (0, 31, 32, 69):
+        assert_same(together[i], one.decode(embedding, prompts[i]))
+    assert one.decode_many(embedding, []) == []
+
+
+@CONFIGS
+def test_answer_depends_on_nothing_that_was_asked_before(made, plane, config):
+    one = made[config.name]
+    embedding = one.embed(plane)
+    first = one.decode(embedding, CLICK)
+    other = one.embed(plane[::-1])
+    one.decode(other, VARIED[2])
+    assert np.array_equal(one.decode(embedding, CLICK).logits, first.logits)
+    assert not np.array_equal(one.decode(other, CLICK).logits, first.logits)
+
+
+def test_threads_do_not_disturb_each_other(made, plane):
+    one = made[HYBRID.name]
+    planes = [plane, np.ascontiguousarray(plane[::-1]), np.ascontiguousarray(plane[:, ::-1])]
+    expected = [one.decode(one.embed(p), CLICK) for p in planes]
+    results = {}
+
+    def work(i):
+        results[i] = [one.decode(one.embed(planes[i]), CLICK) for _ in range(3)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, predictions in results.items():
+        for prediction in predictions:
+            assert_same(prediction, expected[i])
+
+
+@pytest.mark.parametrize(("prompts", "count"), [(CLICK, 3), *((p, 1) for p in VARIED[1:4])])
+def test_only_a_single_click_has_three_candidates(made, plane, prompts, count):
+    one = made[VIT.name]
+    embedding = one.embed(plane)
+    assert len(one.decode(embedding, prompts).scores) == count
+    assert len(one.decode(embedding, prompts, multimask=True).scores) == 3
+    assert len(one.decode(embedding, prompts, multimask=False).scores) == 1
+
+
+@CONFIGS
+def test_masks_have_the_planes_shape_and_the_best_has_the_highest_score(made, plane, config):
+    one = made[config.name]
+    prediction = one.decode(one.embed(plane), CLICK)
+    masks = prediction.masks()
+    assert masks.shape == (3, 40, 50)
+    assert masks.dtype == bool
+    assert prediction.best_index == np.argmax(prediction.scores)
+    assert np.array_equal(prediction.best(), masks[prediction.best_index])
+    assert prediction.logits.dtype == prediction.scores.dtype == np.float32
+
+
+def test_region_mask_is_the_masks_part_in_its_frame(made, plane):
+    one = made[HYBRID.name]
+    frame = fit_frame((40, 50), HYBRID, (7, 9), (100, 120))
+    prediction = one.decode(one.embed_pixels(plane, frame), Prompts([(20, 30)], [1]))
+    mask = prediction.mask(0)
+    assert mask.shape == (100, 120)
+    assert np.array_equal(mask[7:47, 9:59], prediction.region_mask(0))
+    assert mask.sum() == prediction.region_mask(0).sum()
+
+
+def test_progress_rises_to_one_and_may_cancel(made, plane):
+    one, seen = made[VIT.name], []
+    one.embed(plane, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+    def stop(fraction):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        one.embed(plane, progress=stop)
+    one.embed(plane)
+
+
+def test_part_of_a_progress_reports_its_share():
+    seen = []
+    part_of(seen.append, 0.25, 0.75)(0.5)
+    assert seen == [0.5]
+    assert part_of(None, 0, 1) is None
+
+
+def test_proposals_lie_in_the_plane_best_first(made, plane):
+    found = made[HYBRID.name].propose(made[HYBRID.name].embed(plane))
+    assert len(found.points) == len(found.scores) > 0
+    assert (found.points >= 0).all()
+    assert (found.points <= (39, 49)).all()
+    assert (np.diff(found.scores) <= 1e-6).all()
+    assert made[VIT.name].propose(made[VIT.name].embed(plane)) is None
+
+
+@CONFIGS
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_close(plane, config, precision):
+    exact = segmenter(config)
+    half = SamSegmenter(network(config), "cpu", precision)
+    embedding = half.embed(plane)
+    assert (embedding.precision, embedding.model_key) == (precision, exact.model_key)
+    expected = exact.embed(plane).features
+    for level, other in zip(embedding.features, expected, strict=True):
+        error = (level.float() - other).abs().mean() / other.abs().mean()
+        assert error < 0.05
+    assert half.decode(embedding, CLICK).logits.dtype == np.float32
+
+
+def test_embedding_knows_its_size(made, plane):
+    embedding = made[HYBRID.name].embed(plane)
+    assert embedding.nbytes == sum(4 * f.numel() for f in embedding.features)
+
+
+def test_memory_goes_with_the_embedding(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    one.decode(embedding, CLICK)
+    gone = weakref.ref(embedding)
+    del embedding
+    gc.collect()
+    assert gone() is None
+
+
+def test_few_embeddings_are_kept_ready_for_decoding(made, plane):
+    """A session may hold hundreds of embeddings; their float32 copies must not pile up."""
+    one = segmenter(HYBRID)
+    embeddings = [one.embed(np.roll(plane, i, axis=0)) for i in range(20)]
+    for embedding in embeddings:
+        one.decode(embedding, CLICK)
+    assert len(one._derived) < len(embeddings)
+    assert_same(one.decode(embeddings[0], CLICK), one.decode(embeddings[0], CLICK))
+
+
+def test_key_follows_from_weights_and_configuration_but_not_the_name():
+    same = model_key(network(VIT))
+    assert same == model_key(network(VIT))
+    assert same == model_key(network(VIT.renamed("other")))
+    assert same != model_key(network(VIT, seed=4))
+    assert same != model_key(network(HYBRID))
+
+
+# What does not belong together ------------------------------------------------------------------
+
+
+def test_embedding_of_another_model_is_refused(made, plane):
+    embedding = made[VIT.name].embed(plane)
+    for call in (
+        lambda one: one.decode(embedding, CLICK),
+        lambda one: one.decode_many(embedding, [CLICK]),
+        lambda one: one.propose(embedding),
+    ):
+        with pytest.raises(ValueError, match="embed the plane again"):
+            call(made[HYBRID.name])
+
+
+def test_logits_of_another_plane_are_refused(made, plane):
+    one = made[HYBRID.name]
+    other = one.decode(one.embed(plane[:, :48]), CLICK)
+    embedding = one.embed(plane)
+    carried = CLICK.with_logits(other.logits[0], other.frame)
+    with pytest.raises(ValueError, match="same plane"):
+        one.decode(embedding, carried)
+    with pytest.raises(ValueError, match="same plane"):
+        one.decode(embedding, CLICK.with_logits(np.zeros((3, 3), np.float32)))
+
+
+def test_logits_and_masks_of_this_plane_are_taken(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    first = one.decode(embedding, CLICK)
+    plain = one.decode(embedding, CLICK, multimask=False)
+    carried = one.decode(embedding, CLICK.with_logits(first.logits[0], first.frame))
+    given = one.decode(embedding, Prompts([(10, 20)], [1], mask=first.mask(0)))
+    assert len(carried.scores) == len(given.scores) == 1
+    assert not np.array_equal(carried.logits, plain.logits)
+    assert not np.array_equal(given.logits, plain.logits)
+
+
+def test_pixels_must_fit_their_frame(made, plane):
+    with pytest.raises(ValueError, match=r"frame's shape \(40, 51\), got \(40, 50\)"):
+        made[HYBRID.name].embed_pixels(plane, fit_frame((40, 51), HYBRID))
+
+
+# Replaying --------------------------------------------------------------------------------------
+
+
+def test_replay_carries_the_chosen_logits_from_click_to_click(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    clicks = Prompts([(10, 20), (30, 5), (12, 22)], [1, 0, 1])
+    steps = replay(one, embedding, clicks)
+    assert len(steps) == 3
+    expected = one.decode(embedding, clicks.first(1))
+    for count, step in enumerate(steps, 1):
+        assert_same(step, expected)
+        following = clicks.first(count + 1)
+        best = expected.best_index
+        expected = one.decode(
+            embedding, following.with_logits(expected.logits[best], expected.frame)
+        )
+
+
+def test_replay_starts_from_a_box_without_clicks(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    steps = replay(one, embedding, Prompts([(10, 20)], [1], box=(3, 4, 20, 30)))
+    assert len(steps) == 2
+    assert_same(steps[0], one.decode(embedding, Prompts(box=(3, 4, 20, 30))))
+
+
+def test_replay_follows_the_candidate_a_user_chose(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    clicks = Prompts([(10, 20), (30, 5)], [1, 0])
+    first = one.decode(embedding, clicks.first(1))
+    other = (first.best_index + 1) % 3
+    steps = replay(one, embedding, clicks, candidate=other)
+    expected = clicks.with_logits(first.logits[other], first.frame)
+    assert_same(steps[1], one.decode(embedding, expected))
+
+
+def test_replay_repeats_only_what_changed(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    clicks = Prompts([(10, 20), (30, 5), (12, 22)], [1, 0, 1])
+    steps = replay(one, embedding, clicks)
+    again = replay(one, embedding, clicks, earlier=steps[:2])
+    assert again[0] is steps[0]
+    assert again[1] is steps[1]
+    assert_same(again[2], steps[2])
+    assert replay(one, embedding, clicks.first(1), earlier=steps) == steps[:1]
+
+
+def test_nothing_to_replay_is_refused(made, plane):
+    with pytest.raises(ValueError, match="add one first"):
+        replay(made[VIT.name], made[VIT.name].embed(plane), Prompts())
+
+
+# Devices and loading ----------------------------------------------------------------------------
+
+
+def test_full_gpu_memory_falls_back_to_the_cpu_and_goes_on(plane, monkeypatch):
+    """There is no GPU here: the segmenter is told that it has one, and that it is full."""
+    one, expected = segmenter(HYBRID), segmenter(HYBRID).embed(plane)
+    encode, one._device, failures = one._encode, torch.device("cuda:0"), []
+
+    def full_once(*arguments):
+        if not failures:
+            failures.append(1)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(*arguments)
+
+    monkeypatch.setattr(one, "_encode", full_once)
+    assert one.device == "cuda:0"
+    with pytest.warns(DeviceWarning, match="going on with the CPU") as caught:
+        embedding = one.embed(plane)
+    assert len(caught) == 1
+    assert (one.device, one.precision) == ("cpu", "float32")
+    for level, other in zip(embedding.features, expected.features, strict=True):
+        torch.testing.assert_close(level, other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one.decode(embedding, CLICK)
+
+
+def test_full_memory_of_the_cpu_is_an_error(plane, monkeypatch):
+    one = segmenter(HYBRID)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(one, "_encode", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        one.embed(plane)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"), [(VIT, "safetensors"), (VIT, "pth"), (HYBRID, "safetensors")]
+)
+def test_checkpoint_becomes_the_same_segmenter(made, plane, tmp_path, config, kind):
+    path = tmp_path / f"model.{kind}"
+    if kind == "safetensors":
+        save(network(config), path, half=False)
+    else:
+        torch.save(network(config).state_dict(), path)
+    loaded = load_segmenter(path, device="cpu", precision="float32")
+    assert isinstance(loaded, TiledSegmenter) == (config is HYBRID)
+    expected = made[config.name]
+    if kind == "safetensors":
+        assert loaded.model_key == expected.model_key
+    embedding = loaded.embed(plane)
+    for level, other in zip(embedding.features, expected.embed(plane).features, strict=True):
+        torch.testing.assert_close(level, other)
