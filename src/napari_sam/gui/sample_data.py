@@ -40,6 +40,7 @@ def open_sample(name: str) -> list[LayerData]:
     name
         One of :data:`napari_sam.samples.NAMES`.
     """
+    from napari_sam.image import stack_limits
     from napari_sam.samples import load
 
     sample = load(name)
@@ -52,6 +53,10 @@ def open_sample(name: str) -> list[LayerData]:
         "axis_labels": tuple(axis.lower() for axis in axes),
         "metadata": {"licence": sample.licence, "credit": sample.credit},
     }
+    stack = sample.data[None] if sample.data.ndim == (3 if sample.is_rgb else 2) else sample.data
+    limits = stack_limits(stack)
+    if limits is not None:  # napari's own for 8 bits, 0 to 255, leave most microscopy in the dark
+        about["contrast_limits"] = limits
     if sizes and all(axis in sizes for axis in axes):
         about["units"] = tuple(sample.unit or "pixel" for _ in axes)
     return [(sample.data, about, "image")]
