@@ -1,6 +1,7 @@
 """A session on real threads: nothing blocks, the latest wins, the stale is dropped."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,6 +139,9 @@ class SlowTiles(FakeSegmenter):
         super().__init__()
         self.prepared = []
 
+    def embed(self, plane, contrast_limits=None, progress=None):
+        return replace(super().embed(plane, contrast_limits, progress), features=())
+
     def is_ready(self, embedding, prompts):
         return bool(self.prepared)
 
@@ -176,3 +180,25 @@ def test_cancelled_tiles_are_made_when_asked_for_again(rng):
     assert session.wait(5)
     assert session.mask(1, ()).any()
     engine.close()
+
+
+def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.show((), focus=(12, 34))
+    assert session.wait(5)
+    assert engine.wait(5, background=True)
+    first, rest = segmenter.prepared
+    assert first.points.tolist() == [[12, 34]]
+    assert rest is None
+    engine.close()
+
+
+def test_speed_is_that_of_the_encoder_not_of_the_cache(session, segmenter):
+    session.show(0)
+    session.wait(5)
+    measured = session.embeddings.seconds
+    segmenter.blocks = 1  # reports no more than a cache does
+    session.show(3)
+    session.wait(5)
+    assert session.embeddings.seconds == measured

@@ -17,7 +17,13 @@ from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.keys import Keys
 from napari_sam.gui.layers import new_labels, new_points, new_shapes, shape_of
 from napari_sam.gui.masks import MaskWriter
-from napari_sam.gui.planes import Colours, displayed_axes, displayed_plane, source_of
+from napari_sam.gui.planes import (
+    Colours,
+    displayed_axes,
+    displayed_plane,
+    middle_of_view,
+    source_of,
+)
 from napari_sam.segmenter import Segmenter
 from napari_sam.session import ArraySource, Plane, Session
 
@@ -147,7 +153,7 @@ class Annotation:
             self._use(replace(self._source, displayed=axes))
         plane = self.displayed()
         if plane is not None:
-            self.session.show(plane)
+            self.session.show(plane, middle_of_view(self._viewer, self.image, plane))
         self.session.activity_changed.emit()
 
     def reread(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.components import Dims
+from napari.components import Dims, ViewerModel
 from napari.layers import Image
 
+from napari_sam.gui.layers import shape_of
 from napari_sam.session import ArraySource, Channel, Plane, plane_axes
 
 Colours = tuple[Channel | None, Channel | None, Channel | None]
@@ -83,6 +84,17 @@ def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | No
         return source.plane_of(at)
     except ValueError:
         return None
+
+
+def middle_of_view(viewer: ViewerModel, image: Image, plane: Plane) -> tuple[float, float]:
+    """Return the (row, column) of a plane that is nearest to the middle of the canvas."""
+    world = list(viewer.dims.point)
+    for axis, at in zip(viewer.dims.displayed, viewer.scene.camera.center[-2:], strict=True):
+        world[axis] = at
+    _, point = plane_and_point(np.asarray(image.world_to_data(world), float), plane)
+    shape = [n for n, i in zip(shape_of(image), plane, strict=True) if i is None]
+    row, column = np.clip(point, 0, np.subtract(shape, 1)).tolist()
+    return row, column
 
 
 def plane_and_point(coordinates: np.ndarray, pattern: Plane) -> tuple[Plane, tuple[float, float]]:

@@ -61,7 +61,7 @@ def status_of(controller: Controller) -> Status:
     if session.is_waiting:
         return Status("busy", "Looking closer at your click", -1, "Cancel")
     seconds = controller.seconds.get((controller.model, controller.device))
-    return Status("ready", "Ready" + (f" · {seconds:.2g} s a plane" if seconds else ""))
+    return Status("ready", "Ready" + (f" · {seconds:.2g} s" if seconds else ""))
 
 
 def _loading(controller: Controller) -> Status:

@@ -44,7 +44,7 @@ class SegmentAnything(QWidget):
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         self.hint.setEnabled(False)
-        self.keys = QLabel("keys ⓘ")
+        self.keys = QLabel("keys ?")
         self.keys.setEnabled(False)
         self.keys.setToolTip(
             "with the image, its prompts or its masks selected:\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,20 @@ from psygnal import Signal
 
 from napari_sam.engine import BACKGROUND, DISPLAYED, Executor, Outcome, Report
 from napari_sam.image import Limits, robust_limits
+from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.planes import Plane, PlaneSource
 
 PlaneState = Literal["none", "queued", "ready", "failed"]
 
+T = TypeVar("T")
 _Key = tuple[Plane, Hashable, str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Made:
     embedding: Embedding
-    seconds: float
+    seconds: float | None
     not_finite: int
 
 
@@ -42,6 +44,12 @@ class Embeddings:
 
     Attributes
     ----------
+    segmenter, source
+        What :meth:`use` set.
+    fraction
+        How far the running embed is (0-1); None if nothing runs.
+    seconds
+        How long the encoder ran the last time; None before that.
     changed
         A plane's state, or the fraction of the running one, changed.
     arrived
@@ -63,15 +71,15 @@ class Embeddings:
         self._store: OrderedDict[_Key, Embedding] = OrderedDict()
         self._requested: set[_Key] = set()
         self._failed: set[_Key] = set()
-        self._segmenter: Segmenter | None = None
-        self._source: PlaneSource | None = None
+        self.segmenter: Segmenter | None = None
+        self.source: PlaneSource | None = None
         self.fraction: float | None = None
         self.seconds: float | None = None
 
     def use(self, segmenter: Segmenter | None, source: PlaneSource) -> None:
         """Embed with this segmenter from this source from now on; what is queued is dropped."""
         self.cancel()
-        self._segmenter, self._source = segmenter, source
+        self.segmenter, self.source = segmenter, source
         self._failed.clear()
         self.changed.emit()
 
@@ -94,7 +102,7 @@ class Embeddings:
 
     def request(self, plane: Plane, priority: int = DISPLAYED) -> None:
         """Have a plane embedded, unless it is; of an outstanding one raise the priority."""
-        segmenter, source, key = self._segmenter, self._source, self._key(plane)
+        segmenter, source, key = self.segmenter, self.source, self._key(plane)
         if segmenter is None or source is None or key in self._store:
             return
         new = key not in self._requested
@@ -125,6 +133,12 @@ class Embeddings:
         """Drop everything that is queued or running."""
         self._drop(set(self._requested))
 
+    def note_seconds(self, seconds: float | None) -> None:
+        """Take note how long the encoder ran; None if it didn't have to."""
+        if seconds is not None:
+            self.seconds = seconds
+            self.changed.emit()
+
     def clear(self) -> None:
         """Forget every embedding, to free memory."""
         self.cancel()
@@ -141,8 +155,8 @@ class Embeddings:
         self.changed.emit()
 
     def _key(self, plane: Plane) -> _Key:
-        stamp = self._source.stamp if self._source else None
-        model = self._segmenter
+        stamp = self.source.stamp if self.source else None
+        model = self.segmenter
         return plane, stamp, model.model_key if model else "", model.precision if model else ""
 
     def _name(self, key: _Key) -> Hashable:
@@ -170,7 +184,7 @@ class Embeddings:
         # A GPU out of memory is replaced by the CPU, and with it the precision.
         key = (plane, key[1], made.embedding.model_key, made.embedding.precision)
         self._keep(key, made.embedding)
-        self.seconds = made.seconds
+        self.note_seconds(made.seconds)
         if made.not_finite:
             self.not_finite.emit(plane, made.not_finite)
         if key == self._key(plane):
@@ -190,9 +204,32 @@ def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Repo
     report(0.0)
     pixels, limits = source.read(plane)
     pixels, not_finite = _finite(pixels, limits)
+    embedding, seconds = _timed(lambda tell: segmenter.embed(pixels, limits, tell), report)
+    return _Made(embedding, seconds, not_finite)
+
+
+def prepare(
+    segmenter: Segmenter, embedding: Embedding, prompts: Prompts | None, report: Report
+) -> float | None:
+    """Encode the tiles that prompts need, or all; return the seconds that took, if it was work."""
+    return _timed(lambda tell: segmenter.prepare(embedding, prompts, tell), report)[1]
+
+
+def _timed(work: Callable[[Report], T], report: Report) -> tuple[T, float | None]:
+    """Run work of an encoder and measure it; None if it was only looked up in a cache.
+
+    An encoder reports between its blocks, a cache at most once.
+    """
+    reports = 0
+
+    def counted(fraction: float) -> None:
+        nonlocal reports
+        reports += 1
+        report(fraction)
+
     start = time.perf_counter()
-    embedding = segmenter.embed(pixels, limits, report)
-    return _Made(embedding, time.perf_counter() - start, not_finite)
+    result = work(counted)
+    return result, time.perf_counter() - start if reports > 1 else None
 
 
 def _finite(pixels: NDArray[Any], limits: Limits | None) -> tuple[NDArray[Any], int]:

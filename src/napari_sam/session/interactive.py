@@ -12,14 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam.engine import CLICK, DISPLAYED, Executor, Outcome, SynchronousExecutor
+from napari_sam.engine import (
+    CLICK,
+    Executor,
+    Outcome,
+    SynchronousExecutor,
+)
 from napari_sam.prompts import Box
 from napari_sam.segmenter import Segmenter
 from napari_sam.session.answers import Answer, Chain, answer
-from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.patches import Edit, Patch, Region, Written
 from napari_sam.session.planes import Plane, PlaneSource
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook, describe
+from napari_sam.session.read_ahead import ReadAhead
 
 _CHAINS = 64  # objects whose steps are kept, so that one more click is one decode
 _UNDO = 500  # changes of prompts that can be taken back
@@ -88,13 +94,11 @@ class Session:
         self._executor = executor or SynchronousExecutor()
         self._segmenter = segmenter
         self._source = source
-        self._prefetch = prefetch
         self._prompts = PromptBook()
         self._past: deque[PromptBook] = deque(maxlen=_UNDO)
         self._future: deque[PromptBook] = deque(maxlen=_UNDO)
         self._object_id = 1
         self._reserved = 0
-        self._shown: Plane | None = None
         self._waiting: dict[ObjectPlane, None] = {}  # in the order they were asked for
         self._revisions: Counter[ObjectPlane] = Counter()
         self._candidates: dict[ObjectPlane, int] = {}
@@ -103,13 +107,14 @@ class Session:
         self._written: dict[ObjectPlane, Written] = {}
         self._told_not_finite = False
         self._stopped = False
-        self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.overwrite = False
         self.embeddings = Embeddings(self._executor, max_bytes)
         self.embeddings.arrived.connect(self._embedded)
         self.embeddings.failed.connect(self._embed_failed)
         self.embeddings.not_finite.connect(self._notice_not_finite)
         self.embeddings.changed.connect(self._activity)
+        self._ahead = ReadAhead(self._executor, self.embeddings, prefetch)
+        self._ahead.failed.connect(self._ahead_failed)
         self.embeddings.use(segmenter, source)
 
     # What it works with
@@ -377,25 +382,31 @@ class Session:
     @property
     def shown(self) -> Plane | None:
         """The plane on screen."""
-        return self._shown
+        return self._ahead.shown
 
-    def show(self, plane: object) -> None:
-        """Say which plane is on screen: it is embedded first, then its neighbours."""
+    def show(self, plane: object, focus: tuple[float, float] | None = None) -> None:
+        """Say which plane is on screen: it is embedded first, then its neighbours.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane.
+        focus
+            (row, column) in the middle of the screen: in a large plane, what is around it is
+            encoded before the rest.
+        """
         plane = self._source.plane_of(plane)
-        self._scroll = _step(self._shown, plane) or self._scroll
-        self._shown, self._stopped = plane, False
-        wanted = {key[1] for key in self._waiting}
-        self.embeddings.only([plane, *wanted, *self._neighbours()])
+        self._stopped = False
+        answered_first = {key[1] for key in self._waiting}
+        self._ahead.show(plane, focus, answered_first)
         if self.embeddings.state(plane) == "ready":
             for key in [key for key in self._waiting if key[1] == plane]:
                 self._predict(key)  # its tiles were cancelled
-            self.embeddings.prefetch(self._neighbours())
-        else:
-            self.embeddings.request(plane, DISPLAYED)
 
     def cancel(self) -> None:
         """Stop embedding. Clicks that waited for it are answered when it is asked for again."""
         self._stopped = True
+        self._ahead.cancel()
         self.embeddings.cancel()
         for key in self._waiting:
             self._executor.cancel(self._tiles(key))
@@ -419,8 +430,8 @@ class Session:
         self.embeddings.use(self._segmenter, self._source)
         for key in list(self._waiting):
             self._predict(key)
-        if self._shown is not None:
-            self.show(self._shown)
+        if self.shown is not None:
+            self.show(self.shown)
 
     def _predict(self, key: ObjectPlane) -> None:
         """Answer an object's prompts on a plane: embed, prepare and decode, as far as missing."""
@@ -441,7 +452,7 @@ class Session:
             self._waiting[key] = None
             self._executor.embed(
                 self._tiles(key),
-                partial(self._segmenter.prepare, embedding, prompts),
+                partial(prepare, self._segmenter, embedding, prompts),
                 partial(self._prepared, key, self._revisions[key]),
                 CLICK,
             )
@@ -461,11 +472,13 @@ class Session:
     def _embedded(self, plane: Plane) -> None:
         for key in [key for key in self._waiting if key[1] == plane]:
             self._predict(key)
-        if plane == self._shown:
-            self.embeddings.prefetch(self._neighbours())
+        self._ahead.go_on(plane)
 
     def _activity(self) -> None:
         self.activity_changed.emit()
+
+    def _ahead_failed(self, error: Exception) -> None:
+        self.failed.emit(error)
 
     def _embed_failed(self, plane: Plane, error: Exception) -> None:
         for key in [key for key in self._waiting if key[1] == plane]:
@@ -487,6 +500,7 @@ class Session:
         if outcome.error is not None:
             self.failed.emit(outcome.error)
         else:
+            self.embeddings.note_seconds(outcome.value)
             self._predict(key)
         self.activity_changed.emit()
 
@@ -502,33 +516,8 @@ class Session:
             self._chains.popitem(last=False)
         self.mask_changed.emit(*key)
 
-    def _neighbours(self) -> list[Plane]:
-        """Planes to embed ahead: along the axis that was scrolled last, forward first."""
-        plane, source = self._shown, self._source
-        free = [axis for axis, i in enumerate(plane or ()) if i is not None]
-        if plane is None or not free:
-            return []
-        axis, forward = self._scroll or (free[-1], 1)
-        steps = [step * sign for step in range(1, self._prefetch + 1) for sign in (1, -1)]
-        at = [(plane[axis] or 0) + step * forward for step in steps]
-        return [
-            source.plane_of((*plane[:axis], i, *plane[axis + 1 :]))
-            for i in at
-            if 0 <= i < source.shape[axis]
-        ]
-
 
 def _changed(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:
     """Which masks another book changes: objects on planes whose ordered prompts differ."""
     old, new = before.by_key(), after.by_key()
     return [key for key in {**old, **new} if old.get(key) != new.get(key)]
-
-
-def _step(before: Plane | None, after: Plane) -> tuple[int, int] | None:
-    """Axis and sign of a scroll along one axis, or None for any other change."""
-    moved = [
-        (axis, 1 if b > a else -1)
-        for axis, (a, b) in enumerate(zip(before or (), after, strict=False))
-        if a is not None and b is not None and a != b
-    ]
-    return moved[0] if len(moved) == 1 else None
