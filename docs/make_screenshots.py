@@ -91,9 +91,7 @@ class Scene:
     def save(self, name: str, folder: Path, canvas_only: bool = False) -> None:
         self.settle(0.3)
         pixels = self.viewer.window.screenshot(canvas_only=canvas_only, flash=False)
-        write(
-            np.asarray(pixels)[..., :3], folder / f"{'-'.join(filter(None, ('viewer', name)))}.png"
-        )
+        write(np.asarray(pixels)[..., :3], folder / f"{name}.png")
 
     def save_dock(self, name: str, folder: Path) -> None:
         self.settle(0.3)
