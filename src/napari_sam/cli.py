@@ -59,6 +59,9 @@ Contrast = Annotated[
     typer.Option(metavar="LOW HIGH", help="Pixel values shown as black and white."),
 ]
 Overlay = Annotated[bool, typer.Option(help="Draw the labels over the image, as PNG.")]
+Cache = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Keep embeddings on disk, and use those kept.")
+]
 Format = Annotated[str, typer.Option(help="Labels in a folder: .tif or .zarr.")]
 
 
@@ -89,13 +92,17 @@ def segment(
     ] = False,
     overlay: Overlay = False,
     suffix: Format = ".tif",
+    cache: Cache = True,
 ) -> None:
     """Segment images from clicks saved in the viewer."""
     with _clear_errors():
         from napari_sam.batch import find_images, segment_files
+        from napari_sam.embedding_cache import CachedSegmenter
 
         found = find_images(images)  # before a model is downloaded for nothing
         segmenter = _load(model, device, precision)
+        if cache:
+            segmenter = CachedSegmenter(segmenter)
         with _bar("segmenting") as report:
             summary = segment_files(
                 segmenter,
@@ -121,6 +128,7 @@ def auto(
     contrast: Contrast = None,
     overlay: Overlay = False,
     suffix: Format = ".tif",
+    cache: Cache = True,
     points_per_side: Annotated[
         int | None,
         typer.Option(help="Prompt with a grid of so many points a side, as SAM does."),
@@ -137,9 +145,12 @@ def auto(
         settings |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
     with _clear_errors():
         from napari_sam.batch import find_images, segment_all_files
+        from napari_sam.embedding_cache import CachedSegmenter
 
         found = find_images(images)  # before a model is downloaded for nothing
         segmenter = _load(model, device, precision)
+        if cache:
+            segmenter = CachedSegmenter(segmenter)
         with _bar("segmenting") as report:
             summary = segment_all_files(
                 segmenter,

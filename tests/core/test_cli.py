@@ -68,6 +68,14 @@ def test_segment_writes_labels(image, tmp_path, model):
     assert set(np.unique(np.asarray(read_image(out).data))) <= {0, 4}
 
 
+def test_embeddings_are_kept_for_the_next_run_unless_unwanted(image, tmp_path, model, private_home):
+    kept = private_home / "embeddings"
+    assert run("segment", image, "-o", tmp_path / "a.tif", "--no-cache", *model).exit_code == 0
+    assert not kept.exists()
+    assert run("segment", image, "-o", tmp_path / "b.tif", *model).exit_code == 0
+    assert len(list(kept.glob("??/*.safetensors"))) == 1
+
+
 def test_segment_of_a_folder_is_resumed(image, tmp_path, model):
     arguments = ("segment", image, "-o", tmp_path / "out", "--overlay", *model)
     assert run(*arguments).exit_code == 0
