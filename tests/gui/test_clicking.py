@@ -4,6 +4,7 @@ import numpy as np
 from core.fake_segmenter import disk
 from qtpy.QtCore import Qt
 
+from napari_sam.gui import current_session
 from napari_sam.io import read_prompts
 
 SHAPE = (60, 80)
@@ -164,7 +165,7 @@ def test_keys_leave_the_users_own_alone_and_go_with_the_dock(user, rng):
     me.controller.close()
     assert not image.keymap
     assert not points.keymap
-    assert len(me.viewer.layers) == 2
+    assert len(me.viewer.layers) == 3
 
 
 def test_saved_prompts_are_what_the_command_line_reads(user, rng, tmp_path):
@@ -178,3 +179,20 @@ def test_saved_prompts_are_what_the_command_line_reads(user, rng, tmp_path):
     assert prompts.point_labels.tolist() == [1, 0]
     expected = [click.point for click in me.session.prompts.clicks]
     np.testing.assert_allclose(prompts.points, expected)
+
+
+def test_prompts_from_the_console_are_shown(user, rng):
+    me = user(grey(rng, *SHAPE))
+    second = me.viewer.add_image(grey(rng, *SHAPE), name="second")
+    me.settle()
+    session = current_session(me.viewer)
+    session.add_point((), (20, 30))
+    session.set_box((), (5, 5, 15, 15), object_id=2)
+    assert session.wait(5)
+    me.settle()
+    assert me.viewer.layers.selection.active is second
+    np.testing.assert_allclose(me.viewer.layers["second · prompts"].data, [(20, 30)])
+    corners = np.asarray(me.viewer.layers["second · shapes"].data[0])
+    assert (corners.min(0).tolist(), corners.max(0).tolist()) == ([5, 5], [15, 15])
+    assert me.labels[20, 30] == 1
+    assert me.labels[10, 10] == 2

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
+from qtpy.QtCore import Qt
 
 from napari_sam.gui import current_session
 from napari_sam.gui.controller import controller_of
@@ -85,7 +86,7 @@ def test_prompts_layer_deleted_leaves_the_masks(user, rng):
     assert labels.data[20, 30] == 1
     me.controller.choose_image(image)
     me.settle()
-    me.annotation.labels = labels
+    assert me.annotation.labels is labels
     assert me.session.object_id == 2
 
 
@@ -137,6 +138,9 @@ def test_each_image_keeps_its_prompts(user, rng):
     me.viewer.add_image(grey(rng, *SHAPE), name="second")
     me.settle()
     assert me.annotation.image.name == "second"
+    assert "second · prompts" not in me.viewer.layers
+    assert me.viewer.layers.selection.active.name == "second"
+    me.press(Qt.Key.Key_G)
     me.click((10, 10))
     assert len(me.session.prompts.clicks) == 1
     me.viewer.layers.selection.active = me.viewer.layers["first · prompts"]

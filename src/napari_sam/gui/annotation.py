@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from napari.layers import Image, Labels, Layer, Points
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -15,7 +15,7 @@ from napari_sam.engine import Executor
 from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.keys import Keys
-from napari_sam.gui.layers import new_labels, new_points, new_shapes, shape_of
+from napari_sam.gui.layers import fits, masks_name, new_labels, new_points, new_shapes, shape_of
 from napari_sam.gui.masks import MaskWriter
 from napari_sam.gui.planes import (
     Colours,
@@ -29,6 +29,8 @@ from napari_sam.session import ArraySource, Plane, Session
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+L = TypeVar("L", bound=Layer)
 
 _SCROLL_MS = 120  # a plane is embedded when scrolling has paused this long
 _CONTRAST_MS = 500
@@ -75,10 +77,9 @@ class Annotation:
         self.session.failed.connect(self._refuse)
         self.keys = Keys(self)
         self.masks = MaskWriter(self.session, image, executor, self._make_labels, self._refuse)
-        self.clicks = ClickEditor(
-            self.session, self._add(new_points(image)), self.displayed, self._refuse
-        )
+        self.clicks: ClickEditor | None = None
         self.boxes: BoxEditor | None = None
+        self._sign = 1
         self._shape = shape_of(image)
         self._scrolling = _timer(_SCROLL_MS, self.show)
         self._restretching = _timer(_CONTRAST_MS, self.reread)
@@ -87,20 +88,20 @@ class Annotation:
         viewer.dims.events.ndisplay.connect(self._scrolled)
         image.events.data.connect(self._data_replaced)
         image.events.contrast_limits.connect(self._restretched)
+        self.session.prompts_changed.connect(self._show_prompts)
         self.keys.bind(image)
-        self.keys.bind(self.clicks.layer)
         self.show()
 
     @property
-    def points(self) -> Points:
-        """The layer that takes clicks."""
-        return self.clicks.layer
+    def points(self) -> Points | None:
+        """The layer that takes clicks; None before anybody wants to."""
+        return self.clicks.layer if self.clicks else None
 
     @property
     def layers(self) -> list[Layer]:
         """Every layer of this annotation, the image first."""
-        own: list[Layer | None] = [self.image, self.points, self.masks.layer]
-        own.append(self.boxes.layer if self.boxes else None)
+        shapes = self.boxes.layer if self.boxes else None
+        own: list[Layer | None] = [self.image, self.points, self.masks.layer, shapes]
         return [layer for layer in own if layer is not None]
 
     @property
@@ -116,11 +117,13 @@ class Annotation:
     @property
     def sign(self) -> int:
         """What a left click says: 1 inside, 0 outside; a right click says the opposite."""
-        return self.clicks.sign
+        return self._sign
 
     @sign.setter
     def sign(self, sign: int) -> None:
-        self.clicks.sign = sign
+        self._sign = sign
+        if self.clicks is not None:
+            self.clicks.sign = sign
         self.layers_changed.emit()
 
     @property
@@ -169,18 +172,18 @@ class Annotation:
             self.show()
 
     def click_here(self) -> None:
-        """Make the prompts layer active and ready for clicks."""
-        self._viewer.layers.selection.active = self.points
-        self.points.mode = "add"
+        """Make the prompts layer active and ready for clicks; make what is missing for that."""
+        points = self._points_layer()
+        if self.masks.layer is None:
+            self._find_labels()
+        self._viewer.layers.selection.active = points
+        points.mode = "add"
 
     def draw_box(self) -> None:
         """Make the shapes layer active and ready for a box."""
-        if self.boxes is None:
-            layer = self._add(new_shapes(self.image))
-            self.boxes = BoxEditor(self.session, layer, self.displayed, self._refuse)
-            self.keys.bind(layer)
-        self._viewer.layers.selection.active = self.boxes.layer
-        self.boxes.layer.mode = "add_rectangle"
+        shapes = self._shapes_layer()
+        self._viewer.layers.selection.active = shapes
+        shapes.mode = "add_rectangle"
 
     def forget_layer(self, layer: Layer) -> bool:
         """Take note that a layer was deleted.
@@ -217,8 +220,9 @@ class Annotation:
         image.events.data.disconnect(self._data_replaced)
         image.events.contrast_limits.disconnect(self._restretched)
         self.keys.close()
-        self.clicks.close()
         self.masks.close()
+        if self.clicks is not None:
+            self.clicks.close()
         if self.boxes is not None:
             self.boxes.close()
         self.session.cancel()
@@ -231,20 +235,55 @@ class Annotation:
         self._source = source
         self.session.source = source
 
-    def _add(self, layer: Layer) -> Layer:
-        self._viewer.layers.append(layer)
-        return layer
+    def _points_layer(self) -> Points:
+        if self.clicks is None:
+            layer = self._insert(new_points(self.image), len(self._viewer.layers))
+            self.clicks = ClickEditor(self.session, layer, self.displayed, self._refuse)
+            self.clicks.sign = self._sign
+        return self.clicks.layer
+
+    def _shapes_layer(self) -> Shapes:
+        if self.boxes is None:
+            layer = self._insert(new_shapes(self.image), len(self._viewer.layers))
+            self.boxes = BoxEditor(self.session, layer, self.displayed, self._refuse)
+        return self.boxes.layer
+
+    def _find_labels(self) -> None:
+        """Go on with the image's masks of before; without any labels make a layer.
+
+        napari takes a moment to show its first labels: rather now than after the first click.
+        """
+        name = masks_name(self.image)
+        offered = [x for x in self._viewer.layers if fits(x, self.image)]
+        mine = [layer for layer in offered if layer.name == name]
+        if mine or not offered:
+            self.labels = mine[-1] if mine else self._make_labels()
 
     def _make_labels(self) -> Labels:
-        layer = new_labels(self.image)
+        layers = self._viewer.layers
+        below = layers.index(self.points) if self.points in layers else len(layers)
+        return self._insert(new_labels(self.image), below)
+
+    def _insert(self, layer: L, index: int) -> L:
+        """Add a layer without taking the selection away from the user's."""
         layers = self._viewer.layers
         active = layers.selection.active
-        below = layers.index(self.points) if self.points in layers else len(layers)
-        layers.insert(below, layer)
+        layers.insert(index, layer)
         layers.selection.active = active
         self.keys.bind(layer)
-        QTimer.singleShot(0, self.layers_changed.emit)
+        QTimer.singleShot(0, self._layers_changed)
         return layer
+
+    def _show_prompts(self) -> None:
+        """Show prompts that came from elsewhere, such as the console."""
+        book = self.session.prompts
+        if book.clicks:
+            self._points_layer()
+        if book.boxes:
+            self._shapes_layer()
+
+    def _layers_changed(self) -> None:
+        self.layers_changed.emit()
 
     def _scrolled(self, event: object = None) -> None:
         self._scrolling.start()

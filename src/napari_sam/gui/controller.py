@@ -76,6 +76,7 @@ class Controller:
         self._max_bytes, self._prefetch = max_bytes, prefetch
         self._annotations: dict[int, Annotation] = {}
         self._users = 0
+        self._begun = False
         self._closed = False
         self.mailbox = Mailbox(self._open_mail)
         self.engine = Engine(self.mailbox.notify)
@@ -93,8 +94,16 @@ class Controller:
         """The image chosen."""
         return self.annotation.image if self.annotation else None
 
-    def choose_image(self, image: Image | None) -> None:
-        """Annotate another image; what was done to the one before stays."""
+    def choose_image(self, image: Image | None, click: bool = True) -> None:
+        """Annotate another image; what was done to the one before stays.
+
+        Parameters
+        ----------
+        image
+            The image, or None.
+        click
+            Whether the next click in the canvas is meant for it: makes its prompts layer active.
+        """
         if image is self.image:
             return
         if self.annotation is not None:
@@ -105,6 +114,10 @@ class Controller:
                 self.annotation = self._annotation_of(image)
             except ValueError as error:
                 self.refused.emit(error)
+            else:
+                self._begun = True
+                if click:
+                    self.annotation.click_here()
         self.image_changed.emit()
         self.status_changed.emit()
 
@@ -126,7 +139,6 @@ class Controller:
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         self._annotations[id(image)] = annotation
-        annotation.click_here()
         return annotation
 
     def _follow(self, event: Any) -> None:
@@ -136,10 +148,11 @@ class Controller:
             return
         for annotation in self._annotations.values():
             if layer in annotation.layers:
-                self.choose_image(annotation.image)
+                self.choose_image(annotation.image, click=False)
                 return
         if isinstance(layer, Image):
-            self.choose_image(layer)
+            # Whoever looks at a further image may only want its contrast: no layers yet.
+            self.choose_image(layer, click=not self._begun)
 
     def _layer_removed(self, event: Any) -> None:
         layer: Layer = event.value

@@ -79,7 +79,12 @@ def new_labels(image: Image) -> Labels:
         data = np.zeros(shape, np.int32)
     else:
         data = _labels_on_disk(shape)
-    return Labels(data, name=f"{image.name} · masks", opacity=0.5, **geometry_of(image))
+    return Labels(data, name=masks_name(image), opacity=0.5, **geometry_of(image))
+
+
+def masks_name(image: Image) -> str:
+    """Return the name that the masks of an image are given."""
+    return f"{image.name} · masks"
 
 
 def fits(layer: Layer, image: Image) -> bool:

@@ -53,7 +53,9 @@ def open_sample(name: str) -> list[LayerData]:
         "axis_labels": tuple(axis.lower() for axis in axes),
         "metadata": {"licence": sample.licence, "credit": sample.credit},
     }
-    stack = sample.data[None] if sample.data.ndim == (3 if sample.is_rgb else 2) else sample.data
+    stack = (
+        sample.data[None] if len(sample.data.shape) == (3 if sample.is_rgb else 2) else sample.data
+    )
     limits = stack_limits(stack)
     if limits is not None:  # napari's own for 8 bits, 0 to 255, leave most microscopy in the dark
         about["contrast_limits"] = limits

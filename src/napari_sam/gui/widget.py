@@ -91,7 +91,13 @@ class SegmentAnything(QWidget):
     def _refresh_hint(self) -> None:
         annotation = self.controller.annotation
         change = annotation.session.last_change if annotation else ""
-        self.hint.setText(f"↶ Ctrl+Z: {change}" if change else "left click: inside, right: outside")
+        if annotation is not None and annotation.points is None:
+            text = "G, or the inside button: click in this image"
+        elif change:
+            text = f"↶ Ctrl+Z: {change}"
+        else:
+            text = "left click: inside · right click: outside"
+        self.hint.setText(text)
 
     def _watch(self) -> None:
         """Follow the session of the chosen image, and the names of the layers."""
