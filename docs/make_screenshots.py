@@ -6,13 +6,15 @@ xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" python docs/make_screensh
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from pathlib import Path
 
 import napari
 import numpy as np
 from PIL import Image
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, QRect, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -97,7 +99,8 @@ class Scene:
         self.settle(0.3)
         dock = self.viewer.window.dock_widgets["Segment Anything (napari-sam-live)"]
         path = folder / f"{name}.png"
-        dock.grab().save(str(path))
+        height = dock.sizeHint().height()
+        dock.grab(QRect(0, 0, dock.width(), height)).save(str(path))
         write(np.asarray(Image.open(path).convert("RGB")), path)
 
     def close(self) -> None:
@@ -106,7 +109,7 @@ class Scene:
 
 
 def write(pixels: np.ndarray, path: Path) -> None:
-    Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.fromarray(pixels).save(path, optimize=True)
     print(path, path.stat().st_size // 1024, "kB")
 
 
@@ -114,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "images")
     folder = parser.parse_args().output
+    os.environ["NAPARI_SAM_HOME"] = tempfile.mkdtemp()  # no embeddings of earlier runs
     folder.mkdir(parents=True, exist_ok=True)
 
     scene = Scene("nuclei")

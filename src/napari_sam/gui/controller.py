@@ -218,8 +218,10 @@ class Controller:
 
     def _activity(self) -> None:
         seconds = self.annotation.session.embeddings.seconds if self.annotation else None
-        if seconds is not None and self.loading is None:
-            self.seconds[self.model, self.device] = seconds
+        key = self.model, self.device
+        if seconds is not None and self.loading is None and self.seconds.get(key) != seconds:
+            self.seconds[key] = seconds
+            self.model_changed.emit()
         self.status_changed.emit()
 
     def _refuse(self, error: Exception) -> None:

@@ -54,10 +54,10 @@ class SegmentAnything(QWidget):
         for section in (self.choice, self.status, rule(), self.object, rule(), self.masks):
             column.addWidget(section)
         column.addWidget(self.channels)
-        column.addStretch(1)
         foot = line(self.hint, self.keys)
         foot.setStretch(0, 1)
         column.addLayout(foot)
+        column.addStretch(1)
         self.setMinimumWidth(300)
         self._refreshing = soon(self.refresh, self)
         self._refreshing_status = soon(self._refresh_status, self)

@@ -211,8 +211,9 @@ def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Repo
 def prepare(
     segmenter: Segmenter, embedding: Embedding, prompts: Prompts | None, report: Report
 ) -> float | None:
-    """Encode the tiles that prompts need, or all; return the seconds that took, if it was work."""
-    return _timed(lambda tell: segmenter.prepare(embedding, prompts, tell), report)[1]
+    """Encode the tile that prompts need, or all; return the seconds of one, if it was work."""
+    seconds = _timed(lambda tell: segmenter.prepare(embedding, prompts, tell), report)[1]
+    return None if prompts is None else seconds
 
 
 def _timed(work: Callable[[Report], T], report: Report) -> tuple[T, float | None]:
