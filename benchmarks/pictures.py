@@ -69,6 +69,7 @@ def draw(axes: Axes, objects: list[Clicked], window: tuple[slice, slice]) -> Non
     """Draw a part of a plane with its objects."""
     top, left = window[0].start, window[1].start
     axes.imshow(normalise(objects[0].plane.image)[window])
+    axes.autoscale(False)  # clicks outside the window don't widen it
     for one in objects:
         for mask, colour in ((one.target, "lime"), (one.mask, "red")):
             if mask[window].any():
