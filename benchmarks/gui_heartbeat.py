@@ -33,6 +33,36 @@ _BEAT_MS = 5
 _BAR_MS = 50
 
 
+class Watch:
+    """Measures calls of ours in the window's thread."""
+
+    def __init__(self) -> None:
+        self.spent: list[float] = []
+
+    def __call__(self, call):
+        """Return the call with its time measured."""
+
+        def timed(*arguments, **options):
+            start = time.perf_counter()
+            try:
+                return call(*arguments, **options)
+            finally:
+                self.spent.append(1e3 * (time.perf_counter() - start))
+
+        return timed
+
+    def summed_up(self) -> dict[str, float]:
+        """Sum up what was measured."""
+        spent = np.array(self.spent)
+        return {
+            "calls": len(spent),
+            "median_ms": round(float(np.median(spent)), 2),
+            "p99_ms": round(float(np.percentile(spent, 99)), 2),
+            "max_ms": round(float(spent.max()), 2),
+            "over_bar": int(np.count_nonzero(spent > _BAR_MS)),
+        }
+
+
 class Heart(QObject):
     """Records the gaps between beats of a timer in the thread it is made in."""
 
@@ -107,15 +137,24 @@ def measure(model: str, threads: int, side: int) -> dict[str, object]:
 
     viewer.dims.set_current_step(0, 4)
     run_for(0.5)
-    session.show(2)
-    heart.start()
-    for i in range(30):
-        if ready(2):
-            break
-        viewer.scene.camera.zoom *= 1.02 if i % 2 else 0.98
-        session.add_point(4, (50 + 30 * (i % 8), 60 + 40 * (i % 7)))
-        run_for(0.2)
-    results["embedding and clicking"] = heart.stop()
+    session.wait(600)
+    engine = dock.controller.engine
+    for name, beside in (("clicking", None), ("clicking while embedding", 2)):
+        watch = Watch()
+        drain, engine.drain = engine.drain, watch(engine.drain)
+        add = watch(session.add_point)
+        if beside is not None:
+            session.embeddings.request((beside, None, None))
+        heart.start()
+        for i in range(30):
+            if beside is not None and ready(beside):
+                break
+            viewer.scene.camera.zoom *= 1.02 if i % 2 else 0.98
+            add(4, (50 + 30 * (i % 8), 60 + 40 * (i % 7)))
+            run_for(0.2)
+        results[name] = heart.stop()
+        results[f"{name}: our calls"] = watch.summed_up()
+        engine.drain = drain
     dock.controller.close()
     viewer.close()
     return results

@@ -9,12 +9,15 @@ above this module needs a lock, and nothing here knows what a window is.
 from __future__ import annotations
 
 import atexit
+import os
 import queue
+import sys
 import threading
 import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -30,6 +33,7 @@ Task = Callable[[Report], Any]
 
 
 _LONGEST_GOODBYE = 20.0  # seconds
+_EMBED_NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +253,7 @@ class Engine:
             self._state.notify_all()
 
     def _run_embeds(self) -> None:
+        _give_way_to_the_window()
         while True:
             with self._state:
                 while not self._embeds and not self._closed:
@@ -361,6 +366,13 @@ class SynchronousExecutor:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _give_way_to_the_window() -> None:
+    """Lower this thread's priority, and that of the threads torch starts in it, where one can."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _EMBED_NICENESS)
 
 
 def _attempt(task: Callable[[], Any]) -> Outcome:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -138,12 +139,28 @@ class ClickEditor:
         }
         self._writing = True
         try:
-            if not np.array_equal(data, self.layer.data):
-                self.layer.selected_data = set()
-                self.layer.data = data
-            if any(not np.array_equal(v, self.layer.features[k]) for k, v in features.items()):
-                self.layer.features = features
-            style_points(self.layer, self._session.object_id)
+            with _one_refresh(self.layer, len(data)):
+                if not np.array_equal(data, self.layer.data):
+                    self.layer.selected_data = set()
+                    self.layer.data = data
+                if any(not np.array_equal(v, self.layer.features[k]) for k, v in features.items()):
+                    self.layer.features = features
+                style_points(self.layer, self._session.object_id)
         finally:
             self._writing = False
         self._set_defaults(self.sign)
+
+
+@contextmanager
+def _one_refresh(layer: Points, count: int) -> Iterator[None]:
+    """Slice and draw a layer once instead of after each property, where napari lets us.
+
+    Not when points go: until it is sliced anew, napari would draw some that are there no more.
+    """
+    block = getattr(layer, "_block_refresh", None)
+    if block is None or count <= len(layer.data):
+        yield
+        return
+    with block():
+        yield
+    layer.refresh()
