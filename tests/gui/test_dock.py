@@ -1,0 +1,149 @@
+"""The dock's buttons and menus, pressed by a mouse."""
+
+import numpy as np
+from core.fake_segmenter import disk
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog
+
+from napari_sam.gui import current_session
+from napari_sam.gui.controller import controller_of
+
+SHAPE = (40, 50)
+
+
+def grey(rng, *shape):
+    return rng.integers(0, 255, shape, np.uint8)
+
+
+def pick(me, menu, text):
+    """Choose a line of a menu as a user does."""
+    row = menu.findText(text)
+    assert row >= 0, [menu.itemText(i) for i in range(menu.count())]
+    menu.setCurrentIndex(row)
+    menu.activated.emit(row)
+    me.settle()
+
+
+def push(me, button):
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    me.settle()
+
+
+def test_buttons_mirror_the_keys(user, rng):
+    me = user(grey(rng, *SHAPE))
+    dock = me.dock.object
+    me.click((20, 15))
+    push(me, dock.new)
+    assert dock.name.text() == "Object 2"
+    push(me, dock.remove)
+    me.click((10, 40))
+    assert me.session.prompts.clicks[-1].label == 0
+    push(me, dock.previous)
+    assert me.session.object_id == 1
+    push(me, dock.next)
+    assert me.session.object_id == 2
+    push(me, dock.previous)
+    push(me, dock.candidates[2])
+    assert me.session.candidate(1, ()) == 2
+    push(me, dock.clear)
+    assert not me.labels.any()
+    assert [c.object_id for c in me.session.prompts.clicks] == [2]
+    push(me, dock.box)
+    assert me.viewer.layers.selection.active is me.annotation.boxes.layer
+    assert dock.box.isChecked()
+    push(me, dock.add)
+    assert me.viewer.layers.selection.active is me.annotation.points
+
+
+def test_strip_shows_states_and_goes_to_planes(user, rng):
+    me = user(grey(rng, 10, *SHAPE), scale=(4, 1, 1), translate=(7, 0, 0))
+    strip = me.dock.status.strip
+    me.click((5, 20, 30))
+    assert strip.isVisible()
+    assert strip._states[5] == "ready"
+    assert strip._prompted == {5 if me.session.shown[0] == 5 else me.session.shown[0]}
+    middle = strip.height() // 2
+    QTest.mouseClick(
+        strip,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+        QPoint(round(8.5 * strip.width() / 10), middle),
+    )
+    me.settle(200)
+    assert me.session.shown == (8, None, None)
+    assert strip._current == 8
+
+
+def test_strip_is_away_where_there_is_one_plane(user, rng):
+    me = user(grey(rng, *SHAPE))
+    assert me.dock.status.strip.isHidden()
+
+
+def test_model_menu_tells_cost_and_speed(user, rng):
+    me = user(grey(rng, *SHAPE))
+    menu = me.dock.choice.model
+    lines = [menu.itemText(i) for i in range(menu.count())]
+    assert lines[0].startswith("nano · built in · ")
+    assert lines[0].endswith(" s")
+    assert "vit_b · download 375 MB ⤓" in lines
+    assert lines[-1] == "own checkpoint…"
+
+
+def test_other_model_is_loaded_and_masks_stay(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    before = me.labels.copy()
+    pick(me, me.dock.choice.model, "vit_b · download 375 MB ⤓")
+    assert me.controller.model == "vit_b"
+    np.testing.assert_array_equal(me.labels, before)
+
+
+def test_own_checkpoint_is_listed_and_loaded(user, rng, tmp_path, monkeypatch):
+    me = user(grey(rng, *SHAPE))
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"0" * 3_000_000)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *about: (str(path), ""))
+    pick(me, me.dock.choice.model, "own checkpoint…")
+    assert me.controller.model == str(path)
+    assert me.dock.choice.model.currentText().startswith("mine.safetensors · 3 MB")
+
+
+def test_checkpoint_dialog_can_be_left(user, rng, monkeypatch):
+    me = user(grey(rng, *SHAPE))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *about: ("", ""))
+    pick(me, me.dock.choice.model, "own checkpoint…")
+    assert me.controller.model == "nano"
+    assert me.dock.choice.model.currentText().startswith("nano")
+
+
+def test_image_and_masks_are_chosen_in_menus(user, rng):
+    me = user(grey(rng, *SHAPE), name="one")
+    me.viewer.add_image(grey(rng, *SHAPE), name="two")
+    other = me.viewer.add_labels(np.full(SHAPE, 3), name="nuclei by hand")
+    me.settle()
+    pick(me, me.dock.choice.image, "one")
+    pick(me, me.dock.masks.layer, "nuclei by hand")
+    assert me.annotation.labels is other
+    assert me.session.object_id == 4
+    push(me, me.dock.masks.overwrite)
+    me.annotation.click_here()
+    me.click((20, 30))
+    (click,) = me.session.prompts.clicks
+    np.testing.assert_array_equal(other.data == 4, disk(SHAPE, click.point, 4))
+    pick(me, me.dock.masks.layer, "a new layer")
+    assert me.annotation.labels is None
+
+
+def test_foot_says_what_undo_takes_back(user, rng):
+    me = user(grey(rng, *SHAPE))
+    assert me.dock.hint.text().startswith("left click")
+    me.click((20, 30))
+    assert me.dock.hint.text() == "↶ Ctrl+Z: added a point to object 1"
+
+
+def test_session_of_the_console_opens_the_dock(open_viewer, rng):
+    viewer = open_viewer(grey(rng, *SHAPE))
+    session = current_session(viewer)
+    assert "Segment Anything (napari-sam-live)" in viewer.window.dock_widgets
+    assert controller_of(viewer).annotation.session is session
