@@ -79,9 +79,11 @@ class PlaneStrip(QWidget):
             painter.drawEllipse(QRectF((i + 0.5) * step - 2 - gap / 2, 1, 4, 4))
         if self._states:
             painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QColor("white"))
             width = max(3.0, step - gap)
-            painter.drawRect(QRectF((self._current + 0.5) * step - width / 2, 6, width, 9))
+            left = (self._current + 0.5) * step - width / 2
+            for colour, out in (("black", 1), ("white", 0)):  # seen on dark and on light
+                painter.setPen(QColor(colour))
+                painter.drawRect(QRectF(left - out, 6 - out, width + 2 * out, 9 + 2 * out))
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
