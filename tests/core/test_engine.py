@@ -137,8 +137,9 @@ def test_cancelled_key_can_be_asked_for_again_while_it_still_runs(engine):
 
 
 def test_latest_decode_of_a_slot_wins(engine):
-    hold, told = threading.Event(), []
-    engine.decode("busy", hold.wait, lambda o: None)
+    busy, hold, told = threading.Event(), threading.Event(), []
+    engine.decode("busy", lambda: busy.set() or hold.wait(5), lambda o: None)
+    assert busy.wait(5)  # otherwise the newest slot may overtake it
     for i in range(5):
         engine.decode("slot", lambda i=i: i, lambda o: told.append(o.value))
     hold.set()
