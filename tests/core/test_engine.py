@@ -35,12 +35,12 @@ class Gate:
 
 
 def test_results_come_home_to_the_owners_thread(engine):
-    threads = []
-    engine.embed("a", lambda report: threads.append(threading.current_thread()), lambda o: None)
-    engine.decode("b", lambda: None, lambda o: threads.append(threading.current_thread()))
+    worked, told = [], []
+    engine.embed("a", lambda report: worked.append(threading.current_thread()), lambda o: None)
+    engine.decode("b", lambda: None, lambda o: told.append(threading.current_thread()))
     assert engine.wait(5)
-    assert threads[0] is not threading.main_thread()
-    assert threads[1] is threading.main_thread()
+    assert worked[0] is not threading.main_thread()
+    assert told[0] is threading.main_thread()
 
 
 def test_errors_come_home_too(engine):
