@@ -97,12 +97,9 @@ def segment(
     """Segment images from clicks saved in the viewer."""
     with _clear_errors():
         from napari_sam.batch import find_images, segment_files
-        from napari_sam.embedding_cache import CachedSegmenter
 
         found = find_images(images)  # before a model is downloaded for nothing
-        segmenter = _load(model, device, precision)
-        if cache:
-            segmenter = CachedSegmenter(segmenter)
+        segmenter = _load(model, device, precision, cache)
         with _bar("segmenting") as report:
             summary = segment_files(
                 segmenter,
@@ -145,12 +142,9 @@ def auto(
         settings |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
     with _clear_errors():
         from napari_sam.batch import find_images, segment_all_files
-        from napari_sam.embedding_cache import CachedSegmenter
 
         found = find_images(images)  # before a model is downloaded for nothing
-        segmenter = _load(model, device, precision)
-        if cache:
-            segmenter = CachedSegmenter(segmenter)
+        segmenter = _load(model, device, precision, cache)
         with _bar("segmenting") as report:
             summary = segment_all_files(
                 segmenter,
@@ -305,14 +299,18 @@ def info() -> None:
     out.print(table)
 
 
-def _load(model: str, device: str, precision: str) -> Segmenter:
+def _load(model: str, device: str, precision: str, cache: bool = False) -> Segmenter:
+    from napari_sam.embedding_cache import CachedSegmenter
     from napari_sam.loading import load_segmenter
     from napari_sam.model.weights import REGISTRY, is_downloaded
 
+    load = partial(load_segmenter, model, device, precision)
     if model in REGISTRY and not is_downloaded(model) and REGISTRY[model].url:
         with _bar("downloading") as report:
-            return load_segmenter(model, device, precision, partial(report, Path(model)))
-    return load_segmenter(model, device, precision)
+            segmenter = load(partial(report, Path(model)))
+    else:
+        segmenter = load()
+    return CachedSegmenter(segmenter) if cache else segmenter
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import secrets
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -24,16 +23,12 @@ from torch import Tensor
 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
-from napari_sam.model.config import SamConfig
 from napari_sam.model.weights import home
-from napari_sam.prompts import Prompts
 from napari_sam.segmenter import (
+    DelegatingSegmenter,
     Embedding,
-    MaskPrediction,
-    Multimask,
     PixelSegmenter,
     Progress,
-    Proposals,
     Segmenter,
     SegmenterWrapper,
 )
@@ -54,7 +49,7 @@ class CacheWarning(UserWarning):
     """Embeddings can't be kept on disk; everything goes on without."""
 
 
-class CachedSegmenter:
+class CachedSegmenter(DelegatingSegmenter[Segmenter]):
     """A segmenter that encodes each plane or tile once; see :class:`Segmenter`.
 
     Embeddings are stored in half precision, and what has just been encoded is rounded in the same
@@ -88,73 +83,14 @@ class CachedSegmenter:
     ) -> None:
         folder = home() / "embeddings" if directory is None else Path(directory).expanduser()
         self.cache = EmbeddingCache(folder, max_bytes, max_memory)
-        self._segmenter: Segmenter
         if isinstance(segmenter, SegmenterWrapper):
-            self._segmenter = segmenter.with_inner(_CachedEncoder(segmenter.inner, self.cache))
+            super().__init__(segmenter.with_inner(_CachedEncoder(segmenter.inner, self.cache)))
         elif isinstance(segmenter, PixelSegmenter):
-            self._segmenter = _CachedEncoder(segmenter, self.cache)
+            super().__init__(_CachedEncoder(segmenter, self.cache))
         else:
             raise TypeError(
                 f"expected a segmenter with embed_pixels to cache, got {type(segmenter).__name__}"
             )
-
-    @property
-    def config(self) -> SamConfig:
-        """Configuration of the network."""
-        return self._segmenter.config
-
-    @property
-    def model_key(self) -> str:
-        """Hash of weights and configuration."""
-        return self._segmenter.model_key
-
-    @property
-    def device(self) -> str:
-        """Device the network is on."""
-        return self._segmenter.device
-
-    @property
-    def precision(self) -> str:
-        """Precision of the image encoder."""
-        return self._segmenter.precision
-
-    def embed(
-        self,
-        plane: ArrayLike,
-        contrast_limits: Limits | None = None,
-        progress: Progress | None = None,
-    ) -> Embedding:
-        """Encode a plane, or look it up; see :meth:`Segmenter.embed`."""
-        return self._segmenter.embed(plane, contrast_limits, progress)
-
-    def decode(
-        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
-    ) -> MaskPrediction:
-        """Predict one object; see :meth:`Segmenter.decode`."""
-        return self._segmenter.decode(embedding, prompts, multimask)
-
-    def decode_many(
-        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
-    ) -> list[MaskPrediction]:
-        """Predict many objects of one plane; see :meth:`Segmenter.decode_many`."""
-        return self._segmenter.decode_many(embedding, prompts, multimask)
-
-    def propose(self, embedding: Embedding) -> Proposals | None:
-        """Find objects with the model's dense head; see :meth:`Segmenter.propose`."""
-        return self._segmenter.propose(embedding)
-
-    def prepare(
-        self,
-        embedding: Embedding,
-        prompts: Prompts | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        """Encode or look up what decoding will need; see :meth:`Segmenter.prepare`."""
-        self._segmenter.prepare(embedding, prompts, progress)
-
-    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
-        """Whether decoding needs no run of the encoder; see :meth:`Segmenter.is_ready`."""
-        return self._segmenter.is_ready(embedding, prompts)
 
 
 class EmbeddingCache:
@@ -294,33 +230,12 @@ class EmbeddingCache:
         return found
 
 
-class _CachedEncoder:
+class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
     """A segmenter whose `embed_pixels` looks into a cache first."""
 
     def __init__(self, inner: PixelSegmenter, cache: EmbeddingCache) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._cache = cache
-        self.decode = inner.decode
-        self.decode_many = inner.decode_many
-        self.propose = inner.propose
-        self.prepare = inner.prepare
-        self.is_ready = inner.is_ready
-
-    @property
-    def config(self) -> SamConfig:
-        return self._inner.config
-
-    @property
-    def model_key(self) -> str:
-        return self._inner.model_key
-
-    @property
-    def device(self) -> str:
-        return self._inner.device
-
-    @property
-    def precision(self) -> str:
-        return self._inner.precision
 
     def embed(
         self,

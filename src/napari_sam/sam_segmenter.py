@@ -21,7 +21,14 @@ from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.sam import Sam
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Embedding, MaskPrediction, Multimask, Progress, Proposals
+from napari_sam.segmenter import (
+    Embedding,
+    MaskPrediction,
+    Multimask,
+    Progress,
+    Proposals,
+    check_embedding,
+)
 
 # Objects decoded in one pass: bounds the memory of decode_many.
 _CHUNK = 32
@@ -125,7 +132,7 @@ class SamSegmenter:
 
         Objects are grouped by their number of tokens: padding would change results.
         """
-        self._check_embedding(embedding)
+        check_embedding(embedding, self)
         low_res = self._low_res(embedding.frame)
         groups: dict[tuple[int, bool, bool, bool], list[int]] = {}
         for i, one in enumerate(prompts):
@@ -147,7 +154,7 @@ class SamSegmenter:
     @torch.inference_mode()
     def propose(self, embedding: Embedding) -> Proposals | None:
         """Find objects with the dense head; see :meth:`Segmenter.propose`."""
-        self._check_embedding(embedding)
+        check_embedding(embedding, self)
         head = self._sam.dense_head
         if head is None:
             return None
@@ -224,13 +231,6 @@ class SamSegmenter:
 
     def _tensor(self, array: NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
-
-    def _check_embedding(self, embedding: Embedding) -> None:
-        if embedding.model_key != self.model_key:
-            raise ValueError(
-                f"expected an embedding of this model ({self.config.name}, {self.model_key[:8]}), "
-                f"got one of another ({embedding.model_key[:8]}); embed the plane again"
-            )
 
     def _place(self) -> None:
         own = self.config.resize == "own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -225,6 +225,90 @@ class SegmenterWrapper(Segmenter, Protocol):
     def with_inner(self, inner: PixelSegmenter) -> Segmenter:
         """Return the same wrapper around another segmenter."""
         ...
+
+
+_Inner = TypeVar("_Inner", bound=Segmenter)
+
+
+class DelegatingSegmenter(Generic[_Inner]):
+    """A segmenter that hands every call to another one; wrappers override what they add.
+
+    Parameters
+    ----------
+    inner
+        The segmenter that does the work.
+    """
+
+    def __init__(self, inner: _Inner) -> None:
+        self._inner = inner
+
+    @property
+    def config(self) -> SamConfig:
+        """Configuration of the network."""
+        return self._inner.config
+
+    @property
+    def model_key(self) -> str:
+        """Hash of weights and configuration."""
+        return self._inner.model_key
+
+    @property
+    def device(self) -> str:
+        """Device the network is on."""
+        return self._inner.device
+
+    @property
+    def precision(self) -> str:
+        """Precision of the image encoder."""
+        return self._inner.precision
+
+    def embed(
+        self,
+        plane: ArrayLike,
+        contrast_limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> Embedding:
+        """Encode a plane; see :meth:`Segmenter.embed`."""
+        return self._inner.embed(plane, contrast_limits, progress)
+
+    def decode(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> MaskPrediction:
+        """Predict one object; see :meth:`Segmenter.decode`."""
+        return self._inner.decode(embedding, prompts, multimask)
+
+    def decode_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[MaskPrediction]:
+        """Predict many objects of one plane; see :meth:`Segmenter.decode_many`."""
+        return self._inner.decode_many(embedding, prompts, multimask)
+
+    def propose(self, embedding: Embedding) -> Proposals | None:
+        """Find objects with the model's dense head; see :meth:`Segmenter.propose`."""
+        return self._inner.propose(embedding)
+
+    def prepare(
+        self,
+        embedding: Embedding,
+        prompts: Prompts | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Run what the encoder still has to do; see :meth:`Segmenter.prepare`."""
+        self._inner.prepare(embedding, prompts, progress)
+
+    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+        """Whether decoding needs no run of the encoder; see :meth:`Segmenter.is_ready`."""
+        return self._inner.is_ready(embedding, prompts)
+
+
+def check_embedding(embedding: Embedding, segmenter: Segmenter) -> None:
+    """Raise a ValueError if an embedding was made by another model than the segmenter's."""
+    key = segmenter.model_key
+    if embedding.model_key != key:
+        raise ValueError(
+            f"expected an embedding of this model ({segmenter.config.name}, {key[:8]}), got one "
+            f"of another ({embedding.model_key[:8]}); embed the plane again"
+        )
 
 
 def replay(

@@ -16,12 +16,14 @@ from napari_sam.image import Limits, check_plane, normalise
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmenter import (
+    DelegatingSegmenter,
     Embedding,
     MaskPrediction,
     Multimask,
     PixelSegmenter,
     Progress,
     Proposals,
+    check_embedding,
     part_of,
 )
 
@@ -56,7 +58,7 @@ class TiledEmbedding(Embedding):
         return self.pixels.nbytes + self.store.nbytes
 
 
-class TiledSegmenter:
+class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     """A segmenter for planes of any size; see :class:`~napari_sam.segmenter.Segmenter`.
 
     Planes that fit into one tile go to the inner segmenter as they are. Of a larger plane each
@@ -83,7 +85,7 @@ class TiledSegmenter:
     def __init__(
         self, segmenter: PixelSegmenter, tile: int | None = None, halo: int | None = None
     ) -> None:
-        self._inner = segmenter
+        super().__init__(segmenter)
         self.tile = tile or segmenter.config.image_size
         self.halo = self.tile // 4 if halo is None else halo
         tile_grid((1, 1), self.tile, self.halo)  # raises for a halo that leaves no core
@@ -96,26 +98,6 @@ class TiledSegmenter:
     def with_inner(self, inner: PixelSegmenter) -> TiledSegmenter:
         """Return a segmenter with the same tiles around another inner one."""
         return TiledSegmenter(inner, self.tile, self.halo)
-
-    @property
-    def config(self) -> SamConfig:
-        """Configuration of the network."""
-        return self._inner.config
-
-    @property
-    def model_key(self) -> str:
-        """Hash of weights and configuration."""
-        return self._inner.model_key
-
-    @property
-    def device(self) -> str:
-        """Device the network is on."""
-        return self._inner.device
-
-    @property
-    def precision(self) -> str:
-        """Precision of the image encoder."""
-        return self._inner.precision
 
     def embed(
         self,
@@ -154,7 +136,7 @@ class TiledSegmenter:
         """Predict many objects of one plane, tile by tile; see :meth:`Segmenter.decode_many`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.decode_many(embedding, prompts, multimask)
-        self._check_embedding(embedding)
+        check_embedding(embedding, self)
         members: dict[Tile, list[int]] = {}
         for i, one in enumerate(prompts):
             members.setdefault(_tile_of(embedding, one), []).append(i)
@@ -173,7 +155,7 @@ class TiledSegmenter:
         """
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.propose(embedding)
-        self._check_embedding(embedding)
+        check_embedding(embedding, self)
         points, scores = [np.empty((0, 2))], [np.empty(0, np.float32)]
         for tile in embedding.levels[0]:
             found = self._inner.propose(self._embed_tile(embedding, tile))
@@ -199,7 +181,7 @@ class TiledSegmenter:
         if not isinstance(embedding, TiledEmbedding):
             self._inner.prepare(embedding, prompts, progress)
             return
-        self._check_embedding(embedding)
+        check_embedding(embedding, self)
         tiles = embedding.levels[0] if prompts is None else (_tile_of(embedding, prompts),)
         for i, tile in enumerate(tiles):
             self._embed_tile(
@@ -241,13 +223,6 @@ class TiledSegmenter:
         frame = fit_frame((r1 - r0, c1 - c0), self.config, (r0, c0), shape)
         pixels = np.repeat(embedding.pixels[r0:r1, c0:c1], 3 // embedding.pixels.shape[2], axis=2)
         return self._inner.embed_pixels(pixels, frame, progress)
-
-    def _check_embedding(self, embedding: Embedding) -> None:
-        if embedding.model_key != self.model_key:
-            raise ValueError(
-                f"expected an embedding of this model ({self.config.name}, {self.model_key[:8]}), "
-                f"got one of another ({embedding.model_key[:8]}); embed the plane again"
-            )
 
 
 class _TileStore:
