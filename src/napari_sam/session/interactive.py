@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,23 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam.engine import (
-    CLICK,
-    Executor,
-    Outcome,
-    SynchronousExecutor,
-)
+from napari_sam.engine import CLICK, Executor, Outcome, SynchronousExecutor
 from napari_sam.prompts import Box
 from napari_sam.segmenter import Segmenter
-from napari_sam.session.answers import Answer, Chain, answer
+from napari_sam.session.answers import answer
 from napari_sam.session.embeddings import Embeddings, prepare
-from napari_sam.session.patches import Edit, Patch, Region, Written
+from napari_sam.session.history import History
+from napari_sam.session.patches import Edit, Region
 from napari_sam.session.planes import Plane, PlaneSource
-from napari_sam.session.prompt_book import ObjectPlane, PromptBook, describe
+from napari_sam.session.prompt_book import ObjectPlane, PromptBook
 from napari_sam.session.read_ahead import ReadAhead
-
-_CHAINS = 64  # objects whose steps are kept, so that one more click is one decode
-_UNDO = 500  # changes of prompts that can be taken back
+from napari_sam.session.results import Results
 
 
 class Session:
@@ -95,16 +89,12 @@ class Session:
         self._segmenter = segmenter
         self._source = source
         self._prompts = PromptBook()
-        self._past: deque[PromptBook] = deque(maxlen=_UNDO)
-        self._future: deque[PromptBook] = deque(maxlen=_UNDO)
+        self._history = History()
+        self._results = Results()
         self._object_id = 1
         self._reserved = 0
         self._waiting: dict[ObjectPlane, None] = {}  # in the order they were asked for
         self._revisions: Counter[ObjectPlane] = Counter()
-        self._candidates: dict[ObjectPlane, int] = {}
-        self._results: dict[ObjectPlane, Answer] = {}
-        self._chains: OrderedDict[ObjectPlane, Chain] = OrderedDict()
-        self._written: dict[ObjectPlane, Written] = {}
         self._told_not_finite = False
         self._stopped = False
         self.overwrite = False
@@ -166,8 +156,7 @@ class Session:
     def prompts(self, book: PromptBook) -> None:
         changed = self._check(book)
         if changed:
-            self._past.append(self._prompts)
-            self._future.clear()
+            self._history.push(self._prompts)
         self._replace(book, changed)
 
     def _check(self, book: PromptBook) -> list[ObjectPlane]:
@@ -181,7 +170,7 @@ class Session:
         self.prompts_changed.emit()
         for key in changed:
             if not len(book.prompts_of(key).points):
-                self._candidates.pop(key, None)
+                self._results.choose(key, None)
             self._predict(key)
 
     def add_point(
@@ -248,32 +237,29 @@ class Session:
     @property
     def can_undo(self) -> bool:
         """Whether a change of prompts can be taken back."""
-        return bool(self._past)
+        return self._history.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether a change of prompts that was taken back can be made again."""
-        return bool(self._future)
+        return self._history.can_redo
 
     @property
     def last_change(self) -> str:
         """What :meth:`undo` would take back, in a few words; empty if nothing."""
-        return describe(self._past[-1], self._prompts) if self._past else ""
+        return self._history.last_change(self._prompts)
 
     def undo(self) -> None:
         """Take back the last change of prompts; masks follow."""
-        self._travel(self._past, self._future)
+        self._travel_to(self._history.undo(self._prompts))
 
     def redo(self) -> None:
         """Make the last change that was taken back again."""
-        self._travel(self._future, self._past)
+        self._travel_to(self._history.redo(self._prompts))
 
-    def _travel(self, there: deque[PromptBook], back: deque[PromptBook]) -> None:
-        if not there:
+    def _travel_to(self, book: PromptBook | None) -> None:
+        if book is None:
             return
-        back.append(self._prompts)
-        # Identifiers are never given twice, also not after an undo.
-        book = replace(there.pop(), next_id=self._prompts.next_id)
         changed = _changed(self._prompts, book)
         self._replace(book, changed)
         if changed and book.prompts_of(changed[0]).is_empty is False:
@@ -321,19 +307,19 @@ class Session:
         """Return the mask of an object on a plane, `(H, W)`; empty where it has no prompts."""
         key = self._key(object_id, plane)
         mask = np.zeros(self._source.plane_shape(key[1]), bool)
-        if key in self._results:
-            patch = self._results[key].patch
-            mask[patch.region] = patch.pixels
+        result = self._results.answer(key)
+        if result:
+            mask[result.patch.region] = result.patch.pixels
         return mask
 
     def scores(self, object_id: int, plane: object) -> tuple[float, ...]:
         """Return the predicted IoU of each candidate of an object on a plane."""
-        result = self._results.get(self._key(object_id, plane))
+        result = self._results.answer(self._key(object_id, plane))
         return result.scores if result else ()
 
     def candidate(self, object_id: int, plane: object) -> int:
         """Return which candidate is the mask; 0 where there is none."""
-        result = self._results.get(self._key(object_id, plane))
+        result = self._results.answer(self._key(object_id, plane))
         return result.chosen if result else 0
 
     def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
@@ -342,7 +328,7 @@ class Session:
         count = len(self.scores(*key))
         if not 0 <= index < count:
             raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
-        self._candidates[key] = index
+        self._results.choose(key, index)
         self._predict(key)
 
     def next_candidate(self, plane: object, object_id: int | None = None) -> None:
@@ -363,19 +349,15 @@ class Session:
         read
             Returns the labels of a region of the plane.
         """
-        key = self._key(object_id, plane)
-        result = self._results.get(key)
-        written = self._written.setdefault(key, Written())
-        return written.merge(result.patch if result else Patch(), object_id, read, self.overwrite)
+        return self._results.merge(self._key(object_id, plane), read, self.overwrite)
 
     def forget_written(self) -> None:
         """Start with other labels: nothing in them was written by this session."""
-        self._written.clear()
+        self._results.forget_written()
 
     def note_painting(self) -> None:
         """Somebody painted in the labels: pixels like those of an undone write are theirs now."""
-        for written in self._written.values():
-            written.keep_last()
+        self._results.note_painting()
 
     # Running
 
@@ -426,7 +408,7 @@ class Session:
         return self._object_id if object_id is None else object_id, self._source.plane_of(plane)
 
     def _restart(self) -> None:
-        self._chains.clear()
+        self._results.forget_chains()
         self.embeddings.use(self._segmenter, self._source)
         for key in list(self._waiting):
             self._predict(key)
@@ -440,8 +422,7 @@ class Session:
         self._stopped = False
         prompts = self._prompts.prompts_of(key)
         if prompts.is_empty:
-            self._chains.pop(key, None)
-            if self._results.pop(key, None) is not None:
+            if self._results.drop(key):
                 self.mask_changed.emit(*key)
             return
         embedding = self.embeddings.get(key[1])
@@ -458,8 +439,7 @@ class Session:
             )
             self.activity_changed.emit()
         else:
-            candidate = self._candidates.get(key)
-            chain = self._chains.get(key)
+            candidate, chain = self._results.candidate(key), self._results.chain(key)
             self._executor.decode(
                 (id(self), key),
                 partial(answer, self._segmenter, embedding, prompts, candidate, chain),
@@ -510,10 +490,7 @@ class Session:
         if outcome.error is not None:
             self.failed.emit(outcome.error)
             return
-        self._results[key], self._chains[key] = outcome.value
-        self._chains.move_to_end(key)
-        while len(self._chains) > _CHAINS:
-            self._chains.popitem(last=False)
+        self._results.put(key, *outcome.value)
         self.mask_changed.emit(*key)
 
 

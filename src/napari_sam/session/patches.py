@@ -126,14 +126,21 @@ class Written:
             return Edit(nothing, nothing)
         labels = read(region)
         shown = labels == label_id
-        previous = max(
-            (earlier.within(region) for earlier in reversed(self._patches)),
-            key=lambda mask: iou(mask, shown),
-        )
+        previous = self._closest_to(shown, region)
         merge = merge_mask(labels, previous, patch.within(region), label_id, overwrite)
         origin = region[0].start, region[1].start
         self._patches.append(cut(merge.written, origin))
         return Edit(_indices(merge.erase, origin), _indices(merge.paint, origin))
+
+    def _closest_to(self, shown: NDArray[np.bool_], region: Region) -> NDArray[np.bool_]:
+        best, agreement = np.zeros_like(shown), -1.0
+        for earlier in reversed(self._patches):
+            mask = earlier.within(region)
+            if np.array_equal(mask, shown):
+                return mask  # nearly always the latest: the others need no look
+            if (current := iou(mask, shown)) > agreement:
+                best, agreement = mask, current
+        return best
 
     def keep_last(self) -> None:
         """Give up every earlier write: what they held may have been painted since."""
