@@ -59,6 +59,9 @@ Contrast = Annotated[
     typer.Option(metavar="LOW HIGH", help="Pixel values shown as black and white."),
 ]
 Overlay = Annotated[bool, typer.Option(help="Draw the labels over the image, as PNG.")]
+Measurements = Annotated[
+    bool, typer.Option(help="Write a CSV with size, shape and intensity of each object.")
+]
 Cache = Annotated[
     bool, typer.Option("--cache/--no-cache", help="Keep embeddings on disk, and use those kept.")
 ]
@@ -91,6 +94,7 @@ def segment(
         bool, typer.Option(help="Later objects take pixels of earlier ones.")
     ] = False,
     overlay: Overlay = False,
+    measurements: Measurements = False,
     suffix: Format = ".tif",
     cache: Cache = True,
 ) -> None:
@@ -109,6 +113,7 @@ def segment(
                 contrast,
                 overwrite=overwrite,
                 overlay=overlay,
+                measurements=measurements,
                 suffix=suffix,
                 progress=report,
             )
@@ -124,6 +129,7 @@ def auto(
     precision: Precision = "auto",
     contrast: Contrast = None,
     overlay: Overlay = False,
+    measurements: Measurements = True,
     suffix: Format = ".tif",
     cache: Cache = True,
     points_per_side: Annotated[
@@ -152,6 +158,7 @@ def auto(
                 output,
                 contrast,
                 overlay=overlay,
+                measurements=measurements,
                 suffix=suffix,
                 progress=report,
                 **settings,

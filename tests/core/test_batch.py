@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -243,6 +244,31 @@ def test_everything_in_files_is_segmented_and_resumed(segmenter, tmp_path):
     assert (out / "a_overlay.png").exists()
     assert segment_all_files(segmenter, images, out, overlay=True).skipped
     assert segment_all_files(segmenter, images, out, proposal_iou_thresh=0.1).done
+
+
+def test_everything_is_measured_in_the_units_of_the_file(segmenter, tmp_path):
+    image = tmp_path / "cells.tif"
+    write_labels(image, PLANE, "YX", {"Y": 0.5, "X": 0.5}, "µm")
+    segment_all_files(segmenter, [image], tmp_path / "out")
+    with (tmp_path / "out/cells_measurements.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    labels = labels_of(tmp_path / "out/cells_labels.tif")
+    assert {row["unit"] for row in rows} == {"µm"}
+    for row in rows:
+        pixels = np.count_nonzero(labels == int(row["label"]))
+        assert float(row["area"]) == pytest.approx(pixels * 0.25)
+
+
+def test_what_goes_beside_labels_is_added_without_touching_them(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif"), tmp_path / "out"
+    segment_all_files(segmenter, images, out, measurements=False)
+    edited = labels_of(out / "a_labels.tif").copy()
+    edited[:4] = 9
+    write_labels(out / "a_labels.tif", edited)
+    assert segment_all_files(segmenter, images, out, overlay=True).done
+    assert np.array_equal(labels_of(out / "a_labels.tif"), edited)
+    assert "\npixel,9,200," in (out / "a_measurements.csv").read_text("utf-8")
+    assert (out / "a_overlay.png").exists()
 
 
 def test_wrong_setting_is_refused_before_any_work(segmenter, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from napari_sam.batch.image import (
     label_everything,
     label_objects,
     limits_of_planes,
+    measure_labels,
 )
 from napari_sam.batch.inputs import Source, Task, find_images, is_label_file, plan, prompts_of
 from napari_sam.batch.manifest import Manifest, fingerprint
@@ -28,6 +30,8 @@ from napari_sam.io import (
     write_labels,
     write_overlay,
 )
+from napari_sam.io.atomic import replaced
+from napari_sam.measurements import table_to_csv
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Progress, Segmenter, part_of
 
@@ -78,6 +82,7 @@ def segment_files(
     contrast_limits: Limits | None = None,
     overwrite: bool = False,
     overlay: bool = False,
+    measurements: bool = False,
     suffix: str = ".tif",
     progress: BatchProgress | None = None,
 ) -> BatchSummary:
@@ -100,6 +105,9 @@ def segment_files(
     overlay
         Whether to draw ``NAME_overlay.png`` too: the labels over the image, of a stack over the
         plane with most objects.
+    measurements
+        Whether to write ``NAME_measurements.csv`` too: a line for each object, as
+        :func:`measure_labels` gives them.
     suffix
         Format of label files in a folder: ``".tif"`` or ``".zarr"``.
     progress
@@ -124,7 +132,6 @@ def segment_files(
         "model": (segmenter.model_key, segmenter.precision),
         "contrast": contrast_limits,
         "overwrite": overwrite,
-        "overlay": overlay,
     }
 
     def job(task: Task) -> Job:
@@ -138,8 +145,8 @@ def segment_files(
         def about() -> Mapping[str, object]:
             return parameters | {"prompts": prompts_of(task.image, prompts).read_bytes()}
 
-        drawn = clicks if overlay else None
-        return _labelling(task, label, about, drawn, contrast_limits, manifest)
+        extras = _Extras(clicks if overlay else None, measurements, contrast_limits)
+        return _labelling(task, label, about, extras, manifest)
 
     manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
     return run([job(task) for task in tasks], progress)
@@ -151,6 +158,7 @@ def segment_all_files(
     output: Source,
     contrast_limits: Limits | None = None,
     overlay: bool = False,
+    measurements: bool = True,
     suffix: str = ".tif",
     progress: BatchProgress | None = None,
     link_iou: float = 0.3,
@@ -160,7 +168,7 @@ def segment_all_files(
 
     Parameters
     ----------
-    segmenter, images, output, overlay, suffix, progress
+    segmenter, images, output, overlay, measurements, suffix, progress
         As in :func:`segment_files`.
     contrast_limits, link_iou, **settings
         As in :func:`~napari_sam.automask.segment_all`.
@@ -181,49 +189,70 @@ def segment_all_files(
     parameters = {
         "model": (segmenter.model_key, segmenter.precision),
         "contrast": contrast_limits,
-        "overlay": overlay,
         "settings": sorted(settings.items()),
     }
 
     def label(image: ImageFile, report: Progress) -> Labels:
         return label_everything(segmenter, image, contrast_limits, report, **settings)
 
-    drawn = _no_prompts if overlay else None
+    extras = _Extras(_no_prompts if overlay else None, measurements, contrast_limits)
     manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
-    return run(
-        [
-            _labelling(task, label, lambda: parameters, drawn, contrast_limits, manifest)
-            for task in tasks
-        ],
-        progress,
-    )
+    jobs = [_labelling(task, label, lambda: parameters, extras, manifest) for task in tasks]
+    return run(jobs, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Extras:
+    """What is written beside the labels.
+
+    `clicks`, where an overlay is wanted, gives what to draw in it.
+    """
+
+    clicks: Callable[[], Mapping[PlaneObject, Prompts]] | None
+    measurements: bool
+    contrast_limits: Limits | None
+
+    def are_there(self, task: Task) -> bool:
+        return (self.clicks is None or task.overlay.exists()) and (
+            not self.measurements or task.measurements.exists()
+        )
+
+    def write(self, task: Task, image: ImageFile, labels: Labels) -> None:
+        if self.clicks is not None:
+            draw_labels(task.overlay, image, labels, self.clicks(), self.contrast_limits)
+        if self.measurements:
+            with replaced(task.measurements) as path:
+                path.write_text(table_to_csv(measure_labels(image, labels)), "utf-8")
 
 
 def _labelling(
     task: Task,
     label: _Label,
     about: Callable[[], Mapping[str, object]],
-    clicks: Callable[[], Mapping[PlaneObject, Prompts]] | None,
-    contrast_limits: Limits | None,
+    extras: _Extras,
     manifest: Manifest | None,
 ) -> Job:
     """Make the job of reading an image, labelling it and writing the results.
 
-    `about` gives what decides the result; `clicks`, where an overlay is wanted, what to draw.
+    `about` gives what decides the labels.
     """
 
+    def is_labelled() -> bool:
+        mark = fingerprint(task.image, about())
+        return manifest is not None and manifest.is_done(task.labels, mark)
+
     def is_done() -> bool:
-        if manifest is None or (clicks is not None and not task.overlay.exists()):
-            return False
-        return manifest.is_done(task.labels, fingerprint(task.image, about()))
+        return is_labelled() and extras.are_there(task)
 
     def work(report: Progress) -> None:
         image, mark = read_image(task.image), fingerprint(task.image, about())
+        if is_labelled():  # perhaps edited since: only what goes beside them is missing
+            extras.write(task, image, np.asarray(read_image(task.labels).data[...]))
+            return
         labels = label(image, report)
         axes = image.axes.removesuffix("S")
         write_labels(task.labels, labels, axes, image.pixel_size, image.unit)
-        if clicks is not None:
-            draw_labels(task.overlay, image, labels, clicks(), contrast_limits)
+        extras.write(task, image, labels)
         if manifest is not None:
             manifest.add(task.labels, mark)
 

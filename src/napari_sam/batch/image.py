@@ -14,6 +14,7 @@ from napari_sam.automask import segment_all
 from napari_sam.image import Limits, stack_limits
 from napari_sam.io import ImageFile, PlaneObject
 from napari_sam.masks import merge_mask
+from napari_sam.measurements import Table, join_tables, measure_objects
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Progress, Segmenter, part_of, replay
 
@@ -116,6 +117,42 @@ def label_everything(
     return labels
 
 
+def measure_labels(image: ImageFile, labels: Labels) -> Table:
+    """Measure labelled objects in the image's physical units.
+
+    Parameters
+    ----------
+    image
+        Its grey values and pixel sizes. Along ``Z`` objects are measured as volumes; each
+        position along any other axis is measured by itself.
+    labels
+        The image's shape without colours.
+
+    Returns
+    -------
+    table
+        Columns for the position along other axes (`t`, `c`), `unit` (`pixel` where the file
+        doesn't give all pixel sizes in space), and those of
+        :func:`~napari_sam.measurements.measure_objects`.
+    """
+    axes = image.axes.removesuffix("S")
+    outer = image.plane_axes.replace("Z", "")
+    space = [axis for axis in axes if axis not in outer]
+    known = image.pixel_size or {}
+    sizes = [known[axis] for axis in space] if set(space) <= set(known) else None
+    unit = (image.unit or "unknown") if sizes else "pixel"
+    tables: list[tuple[dict[str, object], Table]] = []
+    lengths = dict(zip(image.plane_axes, image.stack_shape, strict=True))
+    for place in product(*(range(lengths[axis]) for axis in outer)):
+        at = dict(zip(outer, place, strict=True))
+        index = tuple(at.get(axis, slice(None)) for axis in image.plane_axes)
+        pixels = _Planes(image, index).read() if "Z" in space else image.plane(place)
+        columns: dict[str, object] = {axis.lower(): number for axis, number in at.items()}
+        columns["unit"] = unit
+        tables.append((columns, measure_objects(labels[index], pixels, sizes)))
+    return join_tables(tables)
+
+
 def limits_of_planes(
     image: ImageFile, contrast_limits: Limits | None
 ) -> Callable[[Index], Limits | None]:
@@ -153,6 +190,9 @@ class _Planes:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         number = key[0] if isinstance(key, tuple) else key
         return self._image.plane(self._indexes[number])
+
+    def read(self) -> NDArray[Any]:
+        return np.stack([self._image.plane(index) for index in self._indexes])
 
 
 def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> None:

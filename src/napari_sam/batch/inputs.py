@@ -20,13 +20,14 @@ class Task:
     ----------
     image
         The file, or the folder of a Zarr image.
-    labels, overlay
+    labels, overlay, measurements
         Where its results go.
     """
 
     image: Path
     labels: Path
     overlay: Path
+    measurements: Path
 
 
 def find_images(sources: Source | Iterable[Source]) -> list[Path]:
@@ -83,20 +84,16 @@ def plan(images: Sequence[Path], output: Source, suffix: str) -> list[Task]:
             raise ValueError(
                 f"expected a folder for the results of {len(images)} images, got the file {output}"
             )
-        overlay = output.with_name(f"{_stem(output)}_overlay.png")
-        tasks = [Task(images[0], output, overlay)]
+        tasks = [_task(images[0], output, output.parent / _stem(output))]
     else:
         if suffix not in LABEL_FORMATS:
             raise ValueError(
                 f"expected a label format among {', '.join(LABEL_FORMATS)}, got {suffix!r}"
             )
+        names = [output / _stem(image) for image in images]
         tasks = [
-            Task(
-                image,
-                output / f"{_stem(image)}_labels{suffix}",
-                output / f"{_stem(image)}_overlay.png",
-            )
-            for image in images
+            _task(image, name.with_name(f"{name.name}_labels{suffix}"), name)
+            for image, name in zip(images, names, strict=True)
         ]
     _refuse_collisions(tasks)
     return tasks
@@ -164,6 +161,13 @@ def _stem(path: Path) -> str:
     return path.stem.removesuffix(".ome")
 
 
+def _task(image: Path, labels: Path, name: Path) -> Task:
+    overlay, measurements = (
+        name.with_name(name.name + ending) for ending in ("_overlay.png", "_measurements.csv")
+    )
+    return Task(image, labels, overlay, measurements)
+
+
 def _refuse_collisions(tasks: Sequence[Task]) -> None:
     owners: dict[Path, Path] = {}
     for task in tasks:
@@ -175,7 +179,7 @@ def _refuse_collisions(tasks: Sequence[Task]) -> None:
             )
     images = {task.image.resolve() for task in tasks}
     for task in tasks:
-        for result in (task.labels, task.overlay):
+        for result in (task.labels, task.overlay, task.measurements):
             if result.resolve() in images:
                 raise ValueError(
                     f"the result {result} would replace an image; choose another output folder"

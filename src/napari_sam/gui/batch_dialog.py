@@ -147,6 +147,7 @@ def _fields() -> dict[str, Any]:
         ),
         "overlay": CheckBox(value=True, text="a picture of each result too"),
         "overwrite": CheckBox(value=False, text="later objects may take pixels of earlier ones"),
+        "measurements": CheckBox(value=True, text="a table of each object's size and intensity"),
     }
 
 

@@ -22,6 +22,7 @@ def segment_files(
     device: str = "auto",
     overlay: bool = False,
     overwrite: bool = False,
+    measurements: bool = False,
     progress: BatchProgress | None = None,
 ) -> BatchSummary | None:
     """Segment images from prompts that were saved in the viewer.
@@ -40,6 +41,8 @@ def segment_files(
         Whether to draw a picture of each result too.
     overwrite
         Whether later objects may take pixels of earlier ones.
+    measurements
+        Whether to write a CSV with size, shape and intensity of each object.
     progress
         Called with the image and the finished fraction of all work.
 
@@ -65,6 +68,7 @@ def segment_files(
         prompts,
         overwrite=overwrite,
         overlay=overlay,
+        measurements=measurements,
         progress=progress,
     )
 
@@ -75,6 +79,7 @@ def segment_all_files(
     model: str = "nano",
     device: str = "auto",
     overlay: bool = False,
+    measurements: bool = True,
     progress: BatchProgress | None = None,
 ) -> BatchSummary | None:
     """Segment everything in images; parameters as of :func:`segment_files`."""
@@ -84,7 +89,12 @@ def segment_all_files(
     from napari_sam import batch
 
     return batch.segment_all_files(
-        _segmenter(model, device), images, _given(output), overlay=overlay, progress=progress
+        _segmenter(model, device),
+        images,
+        _given(output),
+        overlay=overlay,
+        measurements=measurements,
+        progress=progress,
     )
 
 
@@ -110,12 +120,12 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
     "segment_files": (
         "Segment files from prompts",
         segment_files,
-        ("images", "prompts", "output", "model", "device", "overlay", "overwrite"),
+        ("images", "prompts", "output", "model", "device", "overlay", "overwrite", "measurements"),
     ),
     "segment_all_files": (
         "Segment everything in files",
         segment_all_files,
-        ("images", "output", "model", "device", "overlay"),
+        ("images", "output", "model", "device", "overlay", "measurements"),
     ),
     "embed_files": ("Embed files ahead", embed_files, ("images", "model", "device")),
 }
