@@ -3,6 +3,13 @@
 from napari_sam.automask.generate import generate_masks
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.settings import AutomaskSettings
-from napari_sam.automask.stack import merge_objects, segment_all
+from napari_sam.automask.stack import link_planes, merge_objects, segment_all
 
-__all__ = ["AutomaskSettings", "ObjectMask", "generate_masks", "merge_objects", "segment_all"]
+__all__ = [
+    "AutomaskSettings",
+    "ObjectMask",
+    "generate_masks",
+    "link_planes",
+    "merge_objects",
+    "segment_all",
+]

@@ -77,7 +77,11 @@ def segment_all(
     return link_planes(labels, link_iou)
 
 
-def merge_objects(objects: Iterable[ObjectMask], plane_shape: tuple[int, int]) -> Labels:
+def merge_objects(
+    objects: Iterable[ObjectMask],
+    plane_shape: tuple[int, int],
+    taken: NDArray[np.bool_] | None = None,
+) -> Labels:
     """Paint masks into one label image, the highest score first.
 
     A pixel belongs to the best mask that covers it. A mask of which others leave less than half
@@ -89,8 +93,12 @@ def merge_objects(objects: Iterable[ObjectMask], plane_shape: tuple[int, int]) -
         Masks of one plane.
     plane_shape
         (H, W).
+    taken
+        `(H, W)` pixels that already belong to something else; by default none do.
     """
     labels = np.zeros(plane_shape, np.int32)
+    if taken is not None:
+        labels[taken] = -1
     number = 0
     for one in sorted(objects, key=lambda one: -one.score):
         here = labels[one.region]
@@ -98,6 +106,8 @@ def merge_objects(objects: Iterable[ObjectMask], plane_shape: tuple[int, int]) -
         if np.count_nonzero(free) >= _LEAST_LEFT * one.area:
             number += 1
             here[free] = number
+    if taken is not None:
+        labels[taken] = 0
     return labels
 
 

@@ -22,6 +22,7 @@ from napari_sam.gui.planes import (
     displayed_axes,
     displayed_plane,
     middle_of_view,
+    scrolled_axis,
     source_of,
 )
 from napari_sam.segmenter import Segmenter
@@ -149,6 +150,10 @@ class Annotation:
         """Return the plane on screen; None in 3-D or outside of the image."""
         return displayed_plane(self._viewer.dims, self.image, self._source)
 
+    def scrolled_axis(self, plane: Plane | None) -> int | None:
+        """Return the axis that planes are scrolled along: the innermost, channels last."""
+        return None if plane is None else scrolled_axis(self.image, self._source, plane)
+
     def show(self) -> None:
         """Tell the session which plane is on screen."""
         axes = displayed_axes(self._viewer.dims, self.image)
@@ -259,10 +264,14 @@ class Annotation:
         if mine or not offered:
             self.labels = mine[-1] if mine else self._make_labels()
 
-    def _make_labels(self) -> Labels:
+    def add_labels(self, layer: Labels) -> Labels:
+        """Add a labels layer below the prompts."""
         layers = self._viewer.layers
         below = layers.index(self.points) if self.points in layers else len(layers)
-        return self._insert(new_labels(self.image), below)
+        return self._insert(layer, below)
+
+    def _make_labels(self) -> Labels:
+        return self.add_labels(new_labels(self.image))
 
     def _insert(self, layer: L, index: int) -> L:
         """Add a layer without taking the selection away from the user's."""

@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_sam.engine import CLICK, Engine, Outcome
 from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.everything import Everything
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.segmenter import Segmenter
@@ -80,6 +81,9 @@ class Controller:
         self._closed = False
         self.mailbox = Mailbox(self._open_mail)
         self.engine = Engine(self.mailbox.notify)
+        self.everything = Everything(self.engine)
+        self.everything.refused.connect(self._refuse)
+        self.everything.finished.connect(self._notice)
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)
@@ -161,6 +165,8 @@ class Controller:
                 del self._annotations[key]
                 if annotation is self.annotation:
                     self.annotation = None
+                if annotation is self.everything.annotation:
+                    self.everything.cancel()
                 annotation.close()
         self.image_changed.emit()
         self.status_changed.emit()

@@ -73,6 +73,47 @@ class MaskWriter:
             self._reserve(layer)
             self._select()
 
+    def layer_for(self, highest: int) -> Labels:
+        """Return the layer, made where there is none.
+
+        Raises
+        ------
+        ValueError
+            If it can't hold the number `highest`.
+        MemoryError
+            If a new one doesn't fit into memory.
+        """
+        if self._layer is None:
+            self.layer = self._make()
+        layer = self._layer
+        assert layer is not None
+        largest = np.iinfo(layer.dtype).max
+        if highest > largest:
+            raise ValueError(
+                f"expected labels that hold {highest}, got {layer.dtype} in '{layer.name}', "
+                f"which ends at {largest}; convert it (right click › Convert data type) or "
+                "pick a new layer"
+            )
+        return layer
+
+    def write(self, found: np.ndarray, first: int, plane: Plane) -> None:
+        """Write labels `(H, W)`, raised by `first`, where a plane has none, as one undo step.
+
+        Raises
+        ------
+        ValueError, MemoryError
+            As :meth:`layer_for`.
+        """
+        layer = self.layer_for(first + int(found.max(initial=0)))
+        whole = slice(0, found.shape[0]), slice(0, found.shape[1])
+        here = self._read(plane, whole)
+        rows, columns = np.nonzero(np.where(here == 0, found, 0))
+        if len(rows):
+            indices = self._indices((rows, columns), plane)
+            values = np.resize(found[rows, columns] + first, len(indices[0]))  # per channel
+            with layer.block_history():
+                layer.data_setitem(indices, values)
+
     def close(self) -> None:
         """Let go of the session and the layer."""
         self._session.mask_changed.disconnect(self._write)
@@ -89,9 +130,9 @@ class MaskWriter:
         """Keep new objects above those that are there; a large layer is searched meanwhile."""
         data = layer.data
         if isinstance(data, np.ndarray) and data.nbytes <= _SEARCHED_AT_ONCE:
-            self._session.reserve(_highest(data))
+            self._session.reserve(highest_label(data))
         else:
-            self._executor.decode(("highest", id(data)), partial(_highest, data), self._found)
+            self._executor.decode(("highest", id(data)), partial(highest_label, data), self._found)
 
     def _found(self, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -100,25 +141,12 @@ class MaskWriter:
             self._session.reserve(outcome.value)
 
     def _write(self, object_id: int, plane: Plane) -> None:
-        if self._layer is None:
-            if not self._session.mask(object_id, plane).any():
-                return
-            try:
-                self.layer = self._make()
-            except MemoryError as error:
-                self._refused(error)
-                return
-        layer = self._layer
-        assert layer is not None
-        largest = np.iinfo(layer.dtype).max
-        if object_id > largest:
-            self._refused(
-                ValueError(
-                    f"expected labels that hold {object_id}, got {layer.dtype} in '{layer.name}', "
-                    f"which ends at {largest}; convert it (right click › Convert data type) or "
-                    "pick a new layer"
-                )
-            )
+        if self._layer is None and not self._session.mask(object_id, plane).any():
+            return
+        try:
+            self.layer_for(object_id)
+        except (MemoryError, ValueError) as error:
+            self._refused(error)
             return
         edit = self._session.merge(object_id, plane, lambda region: self._read(plane, region))
         if not edit.is_empty:
@@ -166,5 +194,6 @@ class MaskWriter:
             layer.selected_label = self._session.object_id
 
 
-def _highest(data: Any) -> int:
+def highest_label(data: Any) -> int:
+    """Return the highest number in labels, reading them part by part."""
     return max((int(np.max(data[i])) for i in range(data.shape[0])), default=0)

@@ -86,6 +86,13 @@ def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | No
         return None
 
 
+def scrolled_axis(image: Image, source: ArraySource, plane: Plane) -> int | None:
+    """Return the innermost axis that a plane has an index on, channels last; None in 2-D."""
+    free = [axis for axis, i in enumerate(plane) if i is not None and axis != source.channel_axis]
+    channels = channel_axis(image)
+    return max(free, key=lambda axis: (axis != channels, axis), default=None)
+
+
 def middle_of_view(viewer: ViewerModel, image: Image, plane: Plane) -> tuple[float, float]:
     """Return the (row, column) of a plane that is nearest to the middle of the canvas."""
     world = list(viewer.dims.point)

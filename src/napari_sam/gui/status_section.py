@@ -12,13 +12,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.layers import shape_of
-from napari_sam.gui.planes import axis_name, channel_axis
+from napari_sam.gui.planes import axis_name
 from napari_sam.gui.status import status_of
 from napari_sam.gui.strip import PlaneStrip
-from napari_sam.session import Plane
 
 _LIGHTS = {"ready": "#3ce6a0", "busy": "#ffd23c", "idle": "#8a929c", "failed": "#ff5a3c"}
 _LONGEST_STRIP = 4096
@@ -72,7 +70,7 @@ class StatusSection(QWidget):
     def _refresh_strip(self) -> None:
         annotation = self._controller.annotation
         plane = annotation.displayed() if annotation else None
-        axis = _strip_axis(annotation, plane) if annotation else None
+        axis = annotation.scrolled_axis(plane) if annotation else None
         if annotation is None or plane is None or axis is None:
             self.strip.hide()
             return
@@ -93,7 +91,7 @@ class StatusSection(QWidget):
         plane = annotation.displayed() if annotation else None
         if annotation is None or plane is None:
             return
-        axis = _strip_axis(annotation, plane)
+        axis = annotation.scrolled_axis(plane)
         if axis is not None:
             dims = self._controller.viewer.dims
             image = annotation.image
@@ -112,13 +110,3 @@ class StatusSection(QWidget):
             controller.load_model()
         elif controller.annotation:
             controller.annotation.show()
-
-
-def _strip_axis(annotation: Annotation, plane: Plane | None) -> int | None:
-    """Return the axis whose planes the strip shows: the innermost scrolled, channels last."""
-    if plane is None:
-        return None
-    merged = annotation.session.source.channel_axis
-    free = [axis for axis, i in enumerate(plane) if i is not None and axis != merged]
-    channels = channel_axis(annotation.image)
-    return max(free, key=lambda axis: (axis != channels, axis), default=None)

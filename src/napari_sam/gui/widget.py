@@ -11,6 +11,7 @@ from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
 from napari_sam.gui.controls import line, rule, soon
+from napari_sam.gui.everything_section import EverythingSection
 from napari_sam.gui.keys import HELP
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
@@ -40,6 +41,7 @@ class SegmentAnything(QWidget):
         self.status = StatusSection(self.controller)
         self.object = ObjectSection(self.controller)
         self.masks = MaskSection(self.controller)
+        self.everything = EverythingSection(self.controller)
         self.channels = ChannelSection(self.controller)
         self.hint = QLabel()
         self.hint.setWordWrap(True)
@@ -51,9 +53,12 @@ class SegmentAnything(QWidget):
             + "\n".join(f"{key}: {does}" for key, does in HELP)
         )
         column = QVBoxLayout(self)
-        for section in (self.choice, self.status, rule(), self.object, rule(), self.masks):
+        sections: tuple[QWidget, ...] = (
+            self.choice, self.status, rule(), self.object, rule(), self.masks,
+            rule(), self.everything, rule(), self.channels,
+        )  # fmt: skip
+        for section in sections:
             column.addWidget(section)
-        column.addWidget(self.channels)
         foot = line(self.hint, self.keys)
         foot.setStretch(0, 1)
         column.addLayout(foot)
@@ -66,6 +71,7 @@ class SegmentAnything(QWidget):
         controller.image_changed.connect(self._changed)
         controller.model_changed.connect(self._changed)
         controller.status_changed.connect(self._status_changed)
+        controller.everything.changed.connect(self._status_changed)
         controller.refused.connect(_warn)
         controller.noticed.connect(_inform)
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
@@ -78,7 +84,9 @@ class SegmentAnything(QWidget):
     def refresh(self) -> None:
         """Show everything anew."""
         self._watch()
-        for section in (self.choice, self.status, self.object, self.masks, self.channels):
+        for section in (
+            self.choice, self.status, self.object, self.masks, self.everything, self.channels
+        ):  # fmt: skip
             section.refresh()
         self._refresh_hint()
 
@@ -86,6 +94,7 @@ class SegmentAnything(QWidget):
         self.choice.refresh_plane()
         self.status.refresh()
         self.object.refresh()
+        self.everything.refresh()
         self._refresh_hint()
 
     def _refresh_hint(self) -> None:

@@ -1,0 +1,146 @@
+"""Everything of a plane or a stack, found by a button of the dock."""
+
+import numpy as np
+import pytest
+from component_segmenter import ComponentSegmenter, disks
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+SHAPE = (40, 50)
+ONE = disks(SHAPE, (12, 12, 6))
+TWO = disks(SHAPE, (12, 12, 6), (28, 35, 8))
+
+
+@pytest.fixture
+def segmenter():
+    return ComponentSegmenter(dense=True)
+
+
+def find(me, button) -> None:
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert me.controller.engine.wait(20, background=True)
+    me.settle()
+
+
+def numbers(labels) -> list[int]:
+    return np.unique(labels[labels > 0]).tolist()
+
+
+def test_objects_of_the_plane_are_found_and_undone_as_one_step(user):
+    me = user(TWO)
+    find(me, me.dock.everything.plane)
+    assert numbers(me.labels) == [1, 2]
+    assert np.array_equal(me.labels > 0, TWO > 0)
+    me.annotation.labels.undo()
+    assert not me.labels.any()
+    me.annotation.labels.redo()
+    assert np.array_equal(me.labels > 0, TWO > 0)
+
+
+def test_what_is_there_stays_and_new_objects_get_new_numbers(user):
+    me = user(TWO)
+    me.click((12, 12))
+    clicked = me.labels.copy()
+    assert numbers(clicked) == [1]
+    find(me, me.dock.everything.plane)
+    assert np.array_equal(me.labels[clicked > 0], clicked[clicked > 0])
+    assert np.array_equal(me.labels > 0, TWO > 0)
+    me.session.new_object()
+    assert me.session.object_id > me.labels.max()
+
+
+def test_only_the_plane_shown_is_searched(user):
+    me = user(np.stack([ONE, TWO, ONE]))
+    me.scroll_to(1)
+    find(me, me.dock.everything.plane)
+    assert numbers(me.labels[1]) == [1, 2]
+    assert not me.labels[[0, 2]].any()
+
+
+def test_objects_of_a_stack_are_linked(user):
+    me = user(np.stack([ONE, TWO, TWO]))
+    find(me, me.dock.everything.stack)
+    labels = me.labels
+    assert np.array_equal(labels > 0, np.stack([ONE, TWO, TWO]) > 0)
+    assert len(numbers(labels[:, 12, 12])) == 1
+    assert len(numbers(labels[1:, 28, 35])) == 1
+    assert len(numbers(labels)) == 2
+
+
+def test_objects_of_a_stack_never_replace_masks(user):
+    me = user(np.stack([ONE, TWO, TWO]))
+    me.click((0, 12, 12))
+    before = me.labels.copy()
+    find(me, me.dock.everything.stack)
+    assert np.array_equal(me.labels, before)
+    found = [layer for layer in me.viewer.layers if layer.name.endswith("everything")]
+    assert np.array_equal(np.asarray(found[0].data) > 0, np.stack([ONE, TWO, TWO]) > 0)
+    assert tuple(found[0].scale) == tuple(me.annotation.image.scale)
+
+
+def test_stack_that_is_scrolled_along_its_last_axis(user):
+    stack = np.moveaxis(np.stack([ONE, TWO, TWO]), 0, 2)
+    me = user(stack, rgb=False)
+    me.viewer.dims.order = (2, 0, 1)
+    me.settle(200)
+    find(me, me.dock.everything.stack)
+    assert np.array_equal(me.labels > 0, stack > 0)
+
+
+def test_plane_alone_has_no_button_for_a_stack(user):
+    me = user(TWO)
+    assert me.dock.everything.stack.isHidden()
+    assert me.dock.everything.plane.isEnabled()
+
+
+def test_without_an_image_nothing_can_be_asked_for(user):
+    me = user()
+    assert not me.dock.everything.isEnabled()
+
+
+def test_cancelled_search_leaves_the_labels_alone(user, qtbot):
+    me = user(np.stack([TWO] * 6))
+    QTest.mouseClick(me.dock.everything.stack, Qt.MouseButton.LeftButton)
+    assert me.controller.everything.fraction is not None
+    qtbot.wait(1)
+    QTest.mouseClick(me.dock.everything.cancel, Qt.MouseButton.LeftButton)
+    assert me.controller.engine.wait(20, background=True)
+    me.settle()
+    assert me.controller.everything.fraction is None
+    assert me.dock.everything.pages.currentIndex() == 0
+    assert not me.labels.any()
+
+
+def test_error_of_the_model_is_told_and_ends_the_search(user, segmenter, monkeypatch):
+    me = user(TWO)
+    told = []
+    me.controller.refused.connect(told.append)
+
+    def broken(*_):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(segmenter, "propose", broken)
+    find(me, me.dock.everything.plane)
+    assert [str(error) for error in told] == ["out of luck"]
+    assert me.controller.everything.fraction is None
+
+
+def test_labels_too_small_for_the_numbers_are_refused(user):
+    me = user(TWO)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[0, 0] = 254
+    me.annotation.labels = me.viewer.add_labels(labels)
+    me.settle()
+    told = []
+    me.controller.refused.connect(told.append)
+    find(me, me.dock.everything.plane)
+    assert "expected labels that hold 256, got uint8" in str(told[0])
+    assert numbers(me.labels) == [254]
+
+
+def test_image_that_is_closed_ends_its_search(user):
+    me = user(np.stack([TWO] * 6))
+    QTest.mouseClick(me.dock.everything.stack, Qt.MouseButton.LeftButton)
+    me.viewer.layers.remove(me.annotation.image)
+    assert me.controller.everything.fraction is None
+    assert me.controller.engine.wait(20, background=True)
