@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 
 import numpy as np
@@ -85,6 +86,43 @@ class Frame:
         x = _resample(logits[None], self.canvas)[..., : self.scaled[0], : self.scaled[1]]
         return _resample(x, self.shape)[0]
 
+    def enlarge_part(
+        self, logits: NDArray[np.float32], threshold: float = 0.0
+    ) -> tuple[tuple[int, int], NDArray[np.float32]]:
+        """Resample low-resolution logits only where they may exceed a threshold.
+
+        An object costs what its own extent costs, not what the plane's does.
+
+        Parameters
+        ----------
+        logits
+            `(h, w)` over the canvas.
+        threshold
+            Nothing outside of the part exceeds it.
+
+        Returns
+        -------
+        origin, logits
+            (row, column) of the part's first pixel in the plane, and `(h', w')` logits as
+            :meth:`enlarge` gives them; `(0, 0)` where nothing exceeds the threshold.
+        """
+        above = logits > threshold
+        rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+        if not len(rows):
+            return self.origin, np.zeros((0, 0), np.float32)
+        if len(rows) * len(columns) > logits.size // 4:  # band matrices pay for parts alone
+            return self.origin, self.enlarge(torch.from_numpy(logits[None]))[0].numpy()
+        (top, (r0, r1), down), (left, (c0, c1), across) = (
+            _resampling(*lengths).part(int(used[0]), int(used[-1]))
+            for used, lengths in zip(
+                (rows, columns),
+                zip(logits.shape, self.canvas, self.scaled, self.shape, strict=True),
+                strict=True,
+            )
+        )
+        values: NDArray[np.float32] = np.matmul(down @ logits[r0:r1, c0:c1], across.T)
+        return (self.origin[0] + top, self.origin[1] + left), values
+
     def reduce(self, mask: NDArray[np.bool_], low_res: tuple[int, int]) -> NDArray[np.float32]:
         """Average a mask of the whole plane over the cells of the low-resolution grid.
 
@@ -120,6 +158,48 @@ class Tile:
 
     core: tuple[int, int, int, int]
     outer: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Resampling:
+    """Resampling along one axis as a band matrix.
+
+    Parameters
+    ----------
+    matrix
+        `(pixels, cells)` weights.
+    first, last
+        First and last cell that each pixel depends on; neither ever falls.
+    """
+
+    matrix: NDArray[np.float32]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    def part(self, low: int, high: int) -> tuple[int, tuple[int, int], NDArray[np.float32]]:
+        """Cut out the pixels that depend on cells from `low` to `high`.
+
+        Returns
+        -------
+        start, cells, matrix
+            The first such pixel, all the cells they depend on (half-open), and their weights.
+        """
+        start = int(np.searchsorted(self.last, low))
+        stop = int(np.searchsorted(self.first, high, "right"))
+        if start >= stop:  # cells in the padding alone
+            return start, (0, 0), self.matrix[:0, :0]
+        cells = int(self.first[start]), int(self.last[stop - 1]) + 1
+        return start, cells, self.matrix[start:stop, slice(*cells)]
+
+
+@lru_cache(maxsize=16)
+def _resampling(cells: int, canvas: int, scaled: int, pixels: int) -> _Resampling:
+    """Resample cells to the canvas, drop its padding, and resample the rest to pixels."""
+    x = torch.eye(cells)[None]  # (1, cells as channels, cells)
+    x = _resample_axis(_resample_axis(x, canvas)[..., :scaled], pixels)
+    matrix = np.ascontiguousarray(x[0].T.numpy())
+    used = matrix > 0
+    return _Resampling(matrix, used.argmax(1), cells - 1 - used[:, ::-1].argmax(1))
 
 
 def fit_frame(
@@ -197,3 +277,7 @@ def _resample(x: Tensor, size: tuple[int, int]) -> Tensor:
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def _resample_axis(x: Tensor, size: int) -> Tensor:
+    return x if x.shape[2] == size else F.interpolate(x, size, mode="linear", align_corners=False)

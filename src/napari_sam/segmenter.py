@@ -91,12 +91,22 @@ class MaskPrediction:
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Return one candidate at the plane's resolution, `(H, W)`."""
-        region = self.region_mask(index)
-        if self.frame.is_whole:
-            return region
+        (r, c), part = self.part_logits(index)
         plane = np.zeros(self.frame.plane_shape, bool)
-        plane[self.frame.region] = region
+        plane[r : r + part.shape[0], c : c + part.shape[1]] = part > 0
         return plane
+
+    def part_logits(
+        self, index: int, threshold: float = 0.0
+    ) -> tuple[tuple[int, int], NDArray[np.float32]]:
+        """Return one candidate's logits only where they may exceed a threshold.
+
+        Returns
+        -------
+        origin, logits
+            See :meth:`~napari_sam.geometry.Frame.enlarge_part`.
+        """
+        return self.frame.enlarge_part(self.logits[index], threshold)
 
     def region_mask(self, index: int) -> NDArray[np.bool_]:
         """Return one candidate within `frame.region` only, however large the plane."""

@@ -79,6 +79,23 @@ def test_enlarged_logits_have_the_rectangles_shape(shape, config):
     assert large.max() <= logits.max() + 1e-4
 
 
+@given(shapes, configs, st.integers(0, 2**32 - 1), st.sampled_from([-0.7, 0.0, 0.4]))
+def test_enlarged_part_is_all_that_exceeds_the_threshold(shape, config, seed, threshold):
+    frame = fit_frame(shape, config, (7, 9), (shape[0] + 20, shape[1] + 20))
+    h, w = (side // 4 for side in frame.canvas)
+    rng = np.random.default_rng(seed)
+    logits = np.full((h, w), -1, np.float32)
+    r, c = rng.integers(0, h), rng.integers(0, w)
+    logits[r : r + rng.integers(0, h), c : c + rng.integers(0, w)] = rng.normal()
+    whole = frame.enlarge(torch.from_numpy(logits[None]))[0].numpy()
+    (top, left), part = frame.enlarge_part(logits, threshold)
+    inside = np.zeros(shape, bool)
+    inside[top - 7 : top - 7 + part.shape[0], left - 9 : left - 9 + part.shape[1]] = True
+    assert inside.sum() == part.size
+    assert np.allclose(whole[inside], part.ravel(), atol=1e-5)
+    assert not (whole[~inside] > threshold + 1e-5).any()
+
+
 @given(shapes, configs, st.floats(0.1, 0.9), st.floats(0.1, 0.9))
 def test_mask_survives_reduction_and_enlargement(shape, config, row, column):
     """A half plane comes back with its edge in place to within a cell."""

@@ -107,12 +107,13 @@ def _decode(
         score = float(prediction.scores[best])
         if score < settings.proposal_iou_thresh:
             continue
-        logits = prediction.region_logits(best)
+        offset = settings.stability_score_offset
+        origin, logits = prediction.part_logits(best, -offset)
         mask = logits > 0
         if not mask.any():
             continue
-        box, rle = encode_region(mask, frame.origin, frame.plane_shape)
-        stability = float(stability_score(logits, 0.0, settings.stability_score_offset))
+        box, rle = encode_region(mask, origin, frame.plane_shape)
+        stability = float(stability_score(logits, 0.0, offset))
         (r0, c0), (h, w) = frame.origin, frame.shape
         at = (float(point[0]), float(point[1]))
         yield ObjectMask(box, rle, score, stability, at, (r0, c0, r0 + h, c0 + w))

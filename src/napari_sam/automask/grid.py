@@ -123,12 +123,13 @@ def _decode(
     for point, prediction in zip(points, predictions, strict=True):
         sure = prediction.scores > settings.pred_iou_thresh
         for i in np.flatnonzero(sure | (settings.pred_iou_thresh <= 0)):
-            logits = prediction.region_logits(int(i))
-            stability = float(stability_score(logits, 0.0, settings.stability_score_offset))
+            offset = settings.stability_score_offset
+            origin, logits = prediction.part_logits(int(i), -offset)
+            stability = float(stability_score(logits, 0.0, offset))
             mask = logits > 0
             if stability < settings.stability_score_thresh or not mask.any():
                 continue
-            r, c = np.add(prediction.frame.origin, crop[:2]).tolist()
+            r, c = np.add(origin, crop[:2]).tolist()
             box, rle = encode_region(mask, (r, c), plane_shape)
             if not _is_cut_off(box, crop, plane_shape):
                 at = (float(point[0] + crop[0]), float(point[1] + crop[1]))

@@ -74,9 +74,9 @@ def label_objects(
             if where != plane:
                 continue
             prediction = replay(segmenter, embedding, one)[-1]
-            here = labels[plane][prediction.frame.region]
-            mask = prediction.region_mask(prediction.best_index)
-            here[merge_mask(here, None, mask, number, overwrite).paint] = number
+            (r, c), logits = prediction.part_logits(prediction.best_index)
+            here = labels[plane][r : r + logits.shape[0], c : c + logits.shape[1]]
+            here[merge_mask(here, None, logits > 0, number, overwrite).paint] = number
     return labels
 
 

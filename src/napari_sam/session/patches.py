@@ -70,7 +70,8 @@ def cut(mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> Patch:
 
 def cut_prediction(prediction: MaskPrediction, index: int) -> Patch:
     """Cut one candidate of a prediction to its bounding box, at the plane's resolution."""
-    return cut(prediction.region_mask(index), prediction.frame.origin)
+    origin, logits = prediction.part_logits(index)
+    return cut(logits > 0, origin)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
