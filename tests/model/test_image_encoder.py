@@ -14,7 +14,7 @@ from reference import (
     relative_error,
 )
 
-from napari_sam.model import image_encoder as encoder
+from napari_sam.model import attention
 from napari_sam.model.checkpoint import load_into_new
 from napari_sam.model.config import ViTConfig
 from napari_sam.model.layers import window_partition, window_unpartition
@@ -62,12 +62,30 @@ def test_embedding_equals_reference_for_windows(window_size, global_indexes):
     assert relative_error(ours(x)[0], original(x)) < TOLERANCE
 
 
-def test_attention_head_by_head_equals_attention_at_once(networks, monkeypatch):
+@pytest.mark.parametrize("cache", [1, 2_000, 20_000, 10**9], ids=["rows", "", "heads", "all"])
+def test_attention_part_by_part_equals_the_fused_one(networks, monkeypatch, cache):
     x = images(2)
-    (at_once,) = networks.ours.image_encoder(x)
-    monkeypatch.setattr(encoder, "_MAX_BIAS_ELEMENTS", 0)
-    (by_head,) = networks.ours.image_encoder(x)
+    with torch.enable_grad():
+        (fused,) = networks.ours.image_encoder(x)
+    monkeypatch.setattr(attention, "_CACHE_BYTES", cache)
+    (in_parts,) = networks.ours.image_encoder(x)
+    assert relative_error(in_parts, fused) < 1e-5
+
+
+def test_fused_attention_head_by_head_equals_attention_at_once(networks, monkeypatch):
+    x = images(2)
+    with torch.enable_grad():
+        (at_once,) = networks.ours.image_encoder(x)
+        monkeypatch.setattr(attention, "_MAX_BIAS_ELEMENTS", 0)
+        (by_head,) = networks.ours.image_encoder(x)
     assert relative_error(by_head, at_once) < 1e-5
+
+
+def test_encoding_leaves_its_input_alone(networks):
+    x = images(1)
+    before = x.clone()
+    networks.ours.image_encoder(x)
+    assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +130,7 @@ def test_window_partition_is_undone(size):
 def test_relative_positions_equal_reference(q_size, k_size, length):
     table = torch.randn(length, 8, generator=torch.Generator().manual_seed(1))
     expected = reference_image_encoder.get_rel_pos(q_size, k_size, table)
-    value = encoder.get_rel_pos(q_size, k_size, table)
+    value = attention.get_rel_pos(q_size, k_size, table)
     assert value.shape == (q_size, k_size, 8)
     assert torch.allclose(value, expected, atol=1e-6)
 
@@ -130,11 +148,12 @@ def test_decomposed_bias_equals_reference(q_size, k_size):
         scores, queries, *tables, q_size, k_size
     )
     rel_h, rel_w = (
-        encoder.get_rel_pos(q, k, table) for q, k, table in zip(q_size, k_size, tables, strict=True)
+        attention.get_rel_pos(q, k, table)
+        for q, k, table in zip(q_size, k_size, tables, strict=True)
     )
-    value = encoder.add_decomposed_rel_pos(scores, queries, rel_h, rel_w, q_size, k_size)
+    value = attention.add_decomposed_rel_pos(scores, queries, rel_h, rel_w, q_size, k_size)
     assert torch.allclose(value, expected, atol=1e-5)
-    bias = encoder.add_decomposed_rel_pos(None, queries, rel_h, rel_w, q_size, k_size)
+    bias = attention.add_decomposed_rel_pos(None, queries, rel_h, rel_w, q_size, k_size)
     assert torch.allclose(scores + bias, expected, atol=1e-5)
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_sam.model.attention import attend, get_rel_pos
 from napari_sam.model.config import ViTConfig
 from napari_sam.model.layers import LayerNorm2d, MLPBlock, window_partition, window_unpartition
 
 Step = Callable[[float], None]
 
-# Up to this many bias elements are built at once (64 MB in float32); beyond it attention goes
-# head by head, so that the 4096 x 4096 biases of a global block never exist for all heads.
-_MAX_BIAS_ELEMENTS = 2**24
+# Tokens whose MLP a CPU computes at a time: the four times wider layer between stays in cache.
+_MLP_TOKENS = 1024
 
 
 class ImageEncoderViT(nn.Module):
@@ -113,16 +113,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, H, W, C)` to the same shape."""
-        h, w = x.shape[1:3]
-        y = self.norm1(x)
-        if self.window_size:
-            y, padded = window_partition(y, self.window_size)
-            y = window_unpartition(self.attn(y), self.window_size, padded, (h, w))
-        else:
-            y = self.attn(y)
-        x = x + y
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        x = (x + self.attn(self.norm1(x), self.window_size)).contiguous()
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            out: Tensor = x + self.mlp(self.norm2(x))
+            return out
+        for tokens in x.view(-1, x.shape[-1]).split(_MLP_TOKENS):
+            tokens += self.mlp(self.norm2(tokens))
+        return x
 
 
 class Attention(nn.Module):
@@ -141,89 +138,29 @@ class Attention(nn.Module):
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size - 1, head_dim))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size - 1, head_dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, H, W, C)` to the same shape."""
-        b, h, w, c = x.shape
-        qkv = self.qkv(x).view(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)  # each (B, heads, H·W, head_dim)
-        if not self.use_rel_pos:
-            y = F.scaled_dot_product_attention(q, k, v)
-        else:
-            rel_h, rel_w = get_rel_pos(h, h, self.rel_pos_h), get_rel_pos(w, w, self.rel_pos_w)
-            if b * self.num_heads * (h * w) ** 2 <= _MAX_BIAS_ELEMENTS:
-                y = _attend(q, k, v, rel_h, rel_w, (h, w))
-            else:
-                y = torch.empty_like(q)
-                for i in range(b):
-                    for j in range(self.num_heads):
-                        at = slice(i, i + 1), slice(j, j + 1)
-                        y[at] = _attend(q[at], k[at], v[at], rel_h, rel_w, (h, w))
-        out: Tensor = self.proj(y.transpose(1, 2).reshape(b, h, w, c))
+    def forward(self, x: Tensor, window_size: int = 0) -> Tensor:
+        """Map `(B, H, W, C)` to the same shape; in windows, or globally where that is 0.
+
+        Padding comes after the projection to queries, keys and values: a cell of it has their
+        biases, as if the map had been padded with zeros before, and costs nothing.
+        """
+        qkv = self.qkv(x)
+        if not window_size:
+            return self.proj(self._attend(qkv))
+        windows, padded = window_partition(qkv, window_size, self.qkv.bias)
+        size = x.shape[1], x.shape[2]
+        y = window_unpartition(self._attend(windows), window_size, padded, size)
+        out: Tensor = self.proj(y)
         return out
 
-
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, size: tuple[int, int]
-) -> Tensor:
-    bias = add_decomposed_rel_pos(None, q, rel_h, rel_w, size, size)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-
-
-def get_rel_pos(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:
-    """Relative-position vectors for every pair of a query and a key coordinate.
-
-    Parameters
-    ----------
-    q_size, k_size
-        Number of query and key positions along the axis. The shorter axis is stretched to the
-        longer one.
-    rel_pos
-        `(L, C)` learned table; linearly interpolated where L is not 2·max(q, k) − 1.
-
-    Returns
-    -------
-    vectors
-        `(q_size, k_size, C)`.
-    """
-    length = 2 * max(q_size, k_size) - 1
-    if rel_pos.shape[0] != length:
-        # interpolate in float32: half-precision tables would otherwise be refused on CPU
-        table = F.interpolate(rel_pos.float().t()[None], size=length, mode="linear")
-        rel_pos = table[0].t().to(rel_pos.dtype)
-    q = torch.arange(q_size, device=rel_pos.device)[:, None] * max(k_size / q_size, 1.0)
-    k = torch.arange(k_size, device=rel_pos.device)[None, :] * max(q_size / k_size, 1.0)
-    return rel_pos[(q - k + (k_size - 1) * max(q_size / k_size, 1.0)).long()]
-
-
-def add_decomposed_rel_pos(
-    attn: Tensor | None,
-    q: Tensor,
-    rel_h: Tensor,
-    rel_w: Tensor,
-    q_size: tuple[int, int],
-    k_size: tuple[int, int],
-) -> Tensor:
-    """Attention bias q·Rh + q·Rw of the decomposed relative positions.
-
-    Parameters
-    ----------
-    attn
-        `(..., q_h·q_w, k_h·k_w)` scores to add to, or ``None`` for the bias alone.
-    q
-        `(..., q_h·q_w, C)` queries, unscaled.
-    rel_h, rel_w
-        `(q_h, k_h, C)` and `(q_w, k_w, C)` from :func:`get_rel_pos`.
-    q_size, k_size
-        (height, width) of the query and key maps.
-
-    Returns
-    -------
-    scores
-        `(..., q_h·q_w, k_h·k_w)`.
-    """
-    q_map = q.reshape(*q.shape[:-2], *q_size, q.shape[-1])  # (..., q_h, q_w, C)
-    bias_h = torch.einsum("...hwc,hkc->...hwk", q_map, rel_h)
-    bias_w = torch.einsum("...hwc,wkc->...hwk", q_map, rel_w)
-    bias = bias_h[..., :, None] + bias_w[..., None, :]  # (..., q_h, q_w, k_h, k_w)
-    flat = bias.reshape(*q.shape[:-1], k_size[0] * k_size[1])
-    return flat if attn is None else attn + flat
+    def _attend(self, qkv: Tensor) -> Tensor:
+        """Attend within maps: `(B, H, W, 3·C)` to `(B, H, W, C)`."""
+        b, h, w, _ = qkv.shape
+        split = qkv.view(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = split.unbind(0)  # each (B, heads, H·W, head_dim)
+        if self.use_rel_pos:
+            rel_h, rel_w = get_rel_pos(h, h, self.rel_pos_h), get_rel_pos(w, w, self.rel_pos_w)
+            y = attend(q, k, v, rel_h, rel_w, (h, w))
+        else:
+            y = F.scaled_dot_product_attention(q, k, v)
+        return y.transpose(1, 2).reshape(b, h, w, -1)

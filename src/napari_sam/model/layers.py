@@ -71,7 +71,9 @@ class MLP(nn.Module):
         return out
 
 
-def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, int]]:
+def window_partition(
+    x: Tensor, window_size: int, padding: Tensor | None = None
+) -> tuple[Tensor, tuple[int, int]]:
     """Cut a map into non-overlapping windows, padding it to a multiple first.
 
     Parameters
@@ -80,6 +82,8 @@ def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, in
         `(B, H, W, C)`.
     window_size
         Side of a window.
+    padding
+        `(C,)` what cells of the padding hold; zeros by default.
 
     Returns
     -------
@@ -90,6 +94,9 @@ def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, in
     pad_h, pad_w = -h % window_size, -w % window_size
     if pad_h or pad_w:
         x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+        if padding is not None:
+            x[:, h:] = padding
+            x[:, :h, w:] = padding
     hp, wp = h + pad_h, w + pad_w
     x = x.view(b, hp // window_size, window_size, wp // window_size, window_size, c)
     return x.transpose(2, 3).reshape(-1, window_size, window_size, c), (hp, wp)

@@ -1,0 +1,143 @@
+"""Attention over a map with decomposed relative positions, and how it is computed.
+
+The scores of a global block are 4096 × 4096 for each head: at no time do they exist for all
+heads, on no path.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Bytes of scores that a CPU works on at a time: about what its inner caches hold.
+_CACHE_BYTES = 2 << 20
+# Elsewhere: scores that are built at once (64 MB in float32).
+_MAX_BIAS_ELEMENTS = 2**24
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Attend from every cell of a map to every other.
+
+    A CPU without gradients makes scores, bias and softmax part by part, so that they stay in its
+    cache; otherwise the fused attention gets the bias as its mask, head by head where it is large.
+
+    Parameters
+    ----------
+    q, k, v
+        `(B, heads, h·w, D)`.
+    rel_h, rel_w
+        `(h, h, D)` and `(w, w, D)` from :func:`get_rel_pos`.
+    size
+        (h, w).
+
+    Returns
+    -------
+    y
+        `(B, heads, h·w, D)`.
+    """
+    if q.device.type == "cpu" and not torch.is_grad_enabled():
+        return _attend_in_parts(q, k, v, *_biases(q, rel_h, rel_w, size))
+    b, heads, n = q.shape[:3]
+    if b * heads * n**2 <= _MAX_BIAS_ELEMENTS:
+        return _attend_fused(q, k, v, rel_h, rel_w, size)
+    y = torch.empty_like(q)
+    for i in range(b):
+        for j in range(heads):
+            at = slice(i, i + 1), slice(j, j + 1)
+            y[at] = _attend_fused(q[at], k[at], v[at], rel_h, rel_w, size)
+    return y
+
+
+def get_rel_pos(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:
+    """Relative-position vectors for every pair of a query and a key coordinate.
+
+    Parameters
+    ----------
+    q_size, k_size
+        Number of query and key positions along the axis. The shorter axis is stretched to the
+        longer one.
+    rel_pos
+        `(L, C)` learned table; linearly interpolated where L is not 2·max(q, k) − 1.
+
+    Returns
+    -------
+    vectors
+        `(q_size, k_size, C)`.
+    """
+    length = 2 * max(q_size, k_size) - 1
+    if rel_pos.shape[0] != length:
+        # interpolate in float32: half-precision tables would otherwise be refused on CPU
+        table = F.interpolate(rel_pos.float().t()[None], size=length, mode="linear")
+        rel_pos = table[0].t().to(rel_pos.dtype)
+    q = torch.arange(q_size, device=rel_pos.device)[:, None] * max(k_size / q_size, 1.0)
+    k = torch.arange(k_size, device=rel_pos.device)[None, :] * max(q_size / k_size, 1.0)
+    return rel_pos[(q - k + (k_size - 1) * max(q_size / k_size, 1.0)).long()]
+
+
+def add_decomposed_rel_pos(
+    attn: Tensor | None,
+    q: Tensor,
+    rel_h: Tensor,
+    rel_w: Tensor,
+    q_size: tuple[int, int],
+    k_size: tuple[int, int],
+) -> Tensor:
+    """Attention bias q·Rh + q·Rw of the decomposed relative positions.
+
+    Parameters
+    ----------
+    attn
+        `(..., q_h·q_w, k_h·k_w)` scores to add to, or ``None`` for the bias alone.
+    q
+        `(..., q_h·q_w, C)` queries, unscaled.
+    rel_h, rel_w
+        `(q_h, k_h, C)` and `(q_w, k_w, C)` from :func:`get_rel_pos`.
+    q_size, k_size
+        (height, width) of the query and key maps.
+
+    Returns
+    -------
+    scores
+        `(..., q_h·q_w, k_h·k_w)`.
+    """
+    bias_h, bias_w = _biases(q, rel_h, rel_w, q_size)
+    bias = bias_h[..., :, None] + bias_w[..., None, :]  # (..., q_h·q_w, k_h, k_w)
+    flat = bias.reshape(*q.shape[:-1], k_size[0] * k_size[1])
+    return flat if attn is None else attn + flat
+
+
+def _biases(
+    q: Tensor, rel_h: Tensor, rel_w: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Bias by a key's row, `(..., N, k_h)`, and by its column, `(..., N, k_w)`."""
+    q_map = q.reshape(*q.shape[:-2], *size, q.shape[-1])  # (..., q_h, q_w, C)
+    bias_h = torch.einsum("...hwc,hkc->...hwk", q_map, rel_h)
+    bias_w = torch.einsum("...hwc,wkc->...hwk", q_map, rel_w)
+    return bias_h.flatten(-3, -2), bias_w.flatten(-3, -2)
+
+
+def _attend_fused(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, size: tuple[int, int]
+) -> Tensor:
+    bias = add_decomposed_rel_pos(None, q, rel_h, rel_w, size, size)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:
+    """Attend some heads at a time, or some rows of one head where its scores are too large."""
+    shape, (n, dim) = q.shape, q.shape[2:]
+    q, k, v, bias_h, bias_w = (x.flatten(0, 1) for x in (q, k, v, bias_h, bias_w))
+    y = torch.empty_like(q, memory_format=torch.contiguous_format)
+    rows = max(1, _CACHE_BYTES // (n * q.element_size()))
+    heads = max(1, rows // n)
+    for i in range(0, len(q), heads):
+        keys, values = k[i : i + heads].transpose(1, 2), v[i : i + heads]
+        for j in range(0, n, rows):
+            at = slice(i, i + heads), slice(j, j + rows)
+            bias = (bias_h[at][..., :, None] + bias_w[at][..., None, :]).flatten(2)
+            scores = torch.baddbmm(bias, q[at], keys, alpha=dim**-0.5, out=bias)
+            y[at] = torch.bmm(scores.softmax(2), values)
+    return y.view(shape)
