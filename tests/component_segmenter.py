@@ -64,7 +64,9 @@ class ComponentSegmenter:
         logits = np.where(masks, 5.0, -5.0).astype(np.float32)
         return MaskPrediction(logits, np.array(scores, np.float32), embedding.frame)
 
-    def decode_many(self, embedding, prompts, multimask="auto") -> list[MaskPrediction]:
+    def decode_many(
+        self, embedding, prompts, multimask="auto", window=None
+    ) -> list[MaskPrediction]:
         return [self.decode(embedding, one, multimask) for one in prompts]
 
     def propose(self, embedding) -> Proposals | None:

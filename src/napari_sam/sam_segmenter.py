@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,7 @@ from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.sam import Sam
+from napari_sam.model.windows import PromptTensors, Windows
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import (
     Embedding,
@@ -66,6 +68,7 @@ class SamSegmenter:
         self._sam = sam.eval().requires_grad_(False)
         self._place()
         self._derived: WeakKeyDictionary[Embedding, tuple[Tensor, ...]] = WeakKeyDictionary()
+        self._image_pe = lru_cache(maxsize=_MAX_DERIVED)(self._sam.image_pe)
         self._lock = Lock()
 
     @property
@@ -126,7 +129,11 @@ class SamSegmenter:
         return self.decode_many(embedding, [prompts], multimask)[0]
 
     def decode_many(
-        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompts],
+        multimask: Multimask = "auto",
+        window: int | None = None,
     ) -> list[MaskPrediction]:
         """Predict many objects of one plane; see :meth:`Segmenter.decode_many`.
 
@@ -141,14 +148,15 @@ class SamSegmenter:
             key = (len(one.points), one.box is not None, one.mask is not None, wants)
             groups.setdefault(key, []).append(i)
         features = self._features(embedding)
+        if not self.config.decodes_windows:
+            window = None
         results: dict[int, MaskPrediction] = {}
         for (_, _, _, wants), members in groups.items():
             for start in range(0, len(members), _CHUNK):
                 chunk = members[start : start + _CHUNK]
                 chosen = [prompts[i] for i in chunk]
-                logits, scores = self._decode_batch(features, embedding.frame, chosen, wants)
-                for i, one_logits, one_scores in zip(chunk, logits, scores, strict=True):
-                    results[i] = MaskPrediction(one_logits, one_scores, embedding.frame)
+                predictions = self._decode_batch(features, embedding.frame, chosen, wants, window)
+                results.update(zip(chunk, predictions, strict=True))
         return [results[i] for i in range(len(prompts))]
 
     @torch.inference_mode()
@@ -198,7 +206,32 @@ class SamSegmenter:
         frame: Frame,
         prompts: Sequence[Prompts],
         multimask: bool,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        window: int | None,
+    ) -> list[MaskPrediction]:
+        given = self._prompt_tensors(frame, prompts)
+        grid = features[0].shape[2], features[0].shape[3]
+        cells = None if window is None else Windows.around(given, window, grid, self.config)
+        if cells is None:
+            pe = self._image_pe(grid)
+            logits, scores = self._sam.decode(features, *given, multimask, image_pe=pe)
+            beyond: list[int] = []
+        else:
+            pe = self._image_pe(cells.shape)
+            logits, scores = self._sam.decode(
+                cells.cut_features(features), *cells.cut_prompts(given), multimask, image_pe=pe
+            )
+            beyond = cells.left(logits, scores)
+            logits = cells.put_back(logits)
+        both = zip(logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
+        predictions = [MaskPrediction(one, score, frame) for one, score in both]
+        if beyond:
+            chosen = [prompts[i] for i in beyond]
+            whole = self._decode_batch(features, frame, chosen, multimask, None)
+            for i, prediction in zip(beyond, whole, strict=True):
+                predictions[i] = prediction
+        return predictions
+
+    def _prompt_tensors(self, frame: Frame, prompts: Sequence[Prompts]) -> PromptTensors:
         points = labels = boxes = masks = None
         if len(prompts[0].points):
             points = self._tensor(np.stack([frame.to_model(p.points) for p in prompts]))
@@ -211,8 +244,7 @@ class SamSegmenter:
             low_res = self._low_res(frame)
             masks = self._tensor(np.stack([_mask_logits(p, frame, low_res) for p in prompts]))
             masks = masks[:, None]
-        logits, scores = self._sam.decode(features, points, labels, boxes, masks, multimask)
-        return logits.float().cpu().numpy(), scores.float().cpu().numpy()
+        return points, labels, boxes, masks
 
     def _features(self, embedding: Embedding) -> tuple[Tensor, ...]:
         """Features as the decoder wants them, kept while the embedding is among the latest."""
@@ -250,6 +282,7 @@ class SamSegmenter:
         self._sam.image_encoder.float()
         self._place()
         self._derived.clear()
+        self._image_pe.cache_clear()
         torch.cuda.empty_cache()
 
 

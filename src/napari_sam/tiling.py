@@ -131,11 +131,15 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         return self.decode_many(embedding, [prompts], multimask)[0]
 
     def decode_many(
-        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompts],
+        multimask: Multimask = "auto",
+        window: int | None = None,
     ) -> list[MaskPrediction]:
         """Predict many objects of one plane, tile by tile; see :meth:`Segmenter.decode_many`."""
         if not isinstance(embedding, TiledEmbedding):
-            return self._inner.decode_many(embedding, prompts, multimask)
+            return self._inner.decode_many(embedding, prompts, multimask, window)
         check_embedding(embedding, self)
         members: dict[Tile, list[int]] = {}
         for i, one in enumerate(prompts):
@@ -144,7 +148,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         for tile, indexes in members.items():
             inner = self._embed_tile(embedding, tile)
             chosen = [_moved(prompts[i], inner.frame, self.config) for i in indexes]
-            predictions = self._inner.decode_many(inner, chosen, multimask)
+            predictions = self._inner.decode_many(inner, chosen, multimask, window)
             results.update(zip(indexes, predictions, strict=True))
         return [results[i] for i in range(len(prompts))]
 

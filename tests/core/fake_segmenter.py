@@ -72,7 +72,9 @@ class FakeSegmenter:
         scores = np.array([0.9, 0.8, 0.7][: len(sizes)], np.float32)
         return MaskPrediction(logits, scores, embedding.frame)
 
-    def decode_many(self, embedding, prompts: Sequence, multimask="auto") -> list[MaskPrediction]:
+    def decode_many(
+        self, embedding, prompts: Sequence, multimask="auto", window=None
+    ) -> list[MaskPrediction]:
         return [self.decode(embedding, p, multimask) for p in prompts]
 
     def propose(self, embedding) -> None:

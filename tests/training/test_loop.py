@@ -11,7 +11,7 @@ import torch
 
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import CropStream, read_planes
-from napari_sam.training.loop import schedule, start, train, train_step
+from napari_sam.training.loop import learning_rate_share, start, train, train_step
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
@@ -43,9 +43,25 @@ def test_training_lowers_the_loss(tiny_run: TrainConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("progress", "share"), [(0.0, 1e-3), (0.01, 0.5), (0.5, 1.0), (0.85, 0.5), (1.0, 1e-3)]
+    ("progress", "share"), [(0.0, 1e-3), (0.01, 0.5), (0.5, 1.0), (0.85, 0.5), (0.999, 0.001 / 0.3)]
 )
 def test_learning_rate_rises_stays_and_falls(
     tiny_run: TrainConfig, progress: float, share: float
 ) -> None:
-    assert schedule(progress, tiny_run) == pytest.approx(share)
+    run = replace(tiny_run, iterations=1000, score_iterations=100)
+    assert learning_rate_share(round(1000 * progress), run) == pytest.approx(share)
+
+
+def test_scores_learn_with_a_falling_rate_of_their_own(tiny_run: TrainConfig) -> None:
+    run = replace(tiny_run, iterations=1000, score_iterations=100)
+    shares = [learning_rate_share(i, run) for i in (1000, 1050, 1100)]
+    assert shares == pytest.approx([1.0, 0.5, 1e-3])
+
+
+def test_last_steps_change_the_heads_of_the_score_alone(tiny_run: TrainConfig) -> None:
+    before = torch.load(train(tiny_run), weights_only=True)
+    after = torch.load(train(replace(tiny_run, score_iterations=2)), weights_only=True)
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("mask_decoder.iou_") for name in changed)
+    assert not any("token" in name for name in changed)

@@ -101,7 +101,8 @@ def _decode(
     settings: AutomaskSettings,
 ) -> Iterator[ObjectMask]:
     prompts = [Prompts([point], [1]) for point in points]
-    predictions = segmenter.decode_many(embedding, prompts, multimask=True)
+    window = settings.proposal_window or None
+    predictions = segmenter.decode_many(embedding, prompts, multimask=True, window=window)
     for point, prediction in zip(points, predictions, strict=True):
         frame, best = prediction.frame, prediction.best_index
         score = float(prediction.scores[best])

@@ -37,6 +37,9 @@ class AutomaskSettings:
         Holes and islands of fewer pixels are removed, and the masks compared again.
     proposal_iou_thresh
         With proposals: masks of a smaller predicted IoU are dropped.
+    proposal_window
+        With proposals: side, in model pixels, of the square that an object is decoded in first;
+        0 decodes in the whole plane or tile.
     proposal_overlap
         With proposals: largest share of a kept mask that may lie in masks of a higher score.
 
@@ -59,13 +62,14 @@ class AutomaskSettings:
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
     proposal_iou_thresh: float = 0.5
+    proposal_window: int = 256
     proposal_overlap: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        for name in ("crop_n_layers", "min_mask_region_area"):
+        for name in ("crop_n_layers", "min_mask_region_area", "proposal_window"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
         finest = self.points_per_side // self.crop_n_points_downscale_factor**self.crop_n_layers

@@ -90,12 +90,20 @@ class SamConfig:
         Number of candidates for an ambiguous prompt.
     iou_head_depth, iou_head_hidden_dim
         Layers and width of the head that predicts IoU.
+    mask_aware_iou
+        The predicted IoU also looks at the mask's own logits; False in SAM.
     raster_sigmas
         Standard deviations, in model pixels, of the bumps that draw clicks into the dense
         prompt; empty leaves clicks to the tokens alone, as in SAM.
+    decoder_pooling
+        The two-way transformer and the fusion blocks before it work on the embedding pooled by
+        this factor; 1 in SAM.
     fusion_depth
         Convolutional blocks that mix the image embedding with the dense prompt before the
         two-way transformer; 0 in SAM.
+    refine_depth
+        Convolutional blocks after the two-way transformer, at the embedding's resolution; 0 in
+        SAM.
     skip_channels
         Channels of the high-resolution features (strides 1/2 and 1/4 of the embedding's) that
         the mask upscaling adds; empty in SAM.
@@ -122,8 +130,11 @@ class SamConfig:
     num_multimask_outputs: int = 3
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
+    mask_aware_iou: bool = False
     raster_sigmas: tuple[float, ...] = ()
+    decoder_pooling: int = 1
     fusion_depth: int = 0
+    refine_depth: int = 0
     skip_channels: tuple[int, ...] = ()
     dense_channels: int = 0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
@@ -140,6 +151,11 @@ class SamConfig:
     def mask_stride(self) -> int:
         """Model pixels per cell of the low-resolution logits."""
         return self.stride // 4
+
+    @property
+    def decodes_windows(self) -> bool:
+        """Whether masks can be decoded from a part of an embedding: it was trained on crops."""
+        return self.resize == "own"
 
     def to_json(self) -> str:
         """Return the configuration as JSON, as stored in a checkpoint's metadata."""
@@ -187,8 +203,11 @@ PRESETS: dict[str, SamConfig] = {
         mask_in_chans=64,
         decoder_mlp_dim=512,
         iou_head_hidden_dim=128,
+        mask_aware_iou=True,
         raster_sigmas=(3.0, 12.0, 48.0),
+        decoder_pooling=2,
         fusion_depth=2,
+        refine_depth=1,
         skip_channels=(32, 16),
         dense_channels=32,
         resize="own",

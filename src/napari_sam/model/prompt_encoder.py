@@ -18,9 +18,9 @@ PADDING, NEGATIVE, POSITIVE = -1, 0, 1
 class PromptEncoder(nn.Module):
     """Encode prompts in model pixels.
 
-    With `config.raster_sigmas`, clicks and boxes are also drawn into extra input channels of the
-    mask prompt (positive bumps, negative bumps, box interior): in a small model clicks are
-    learned several times faster that way than from tokens alone.
+    With `config.raster_sigmas`, clicks and boxes are also drawn as maps (positive bumps, negative
+    bumps, box interior) and added to the dense prompt: in a small model clicks are learned several
+    times faster that way than from tokens alone.
     """
 
     def __init__(self, config: SamConfig) -> None:
@@ -33,9 +33,8 @@ class PromptEncoder(nn.Module):
         # negative point, positive point, first and second box corner
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
-        channels = 2 * len(config.raster_sigmas) + 2 if config.raster_sigmas else 1
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(channels, hidden // 4, 2, stride=2),
+            nn.Conv2d(1, hidden // 4, 2, stride=2),
             LayerNorm2d(hidden // 4),
             nn.GELU(),
             nn.Conv2d(hidden // 4, hidden, 2, stride=2),
@@ -44,6 +43,13 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(hidden, dim, 1),
         )
         self.no_mask_embed = nn.Embedding(1, dim)
+        if config.raster_sigmas:
+            self.raster_downscaling = nn.Sequential(
+                nn.Conv2d(2 * len(config.raster_sigmas) + 1, hidden, 2, stride=2),
+                LayerNorm2d(hidden),
+                nn.GELU(),
+                nn.Conv2d(hidden, dim, 1),
+            )
 
     def forward(
         self,
@@ -79,29 +85,33 @@ class PromptEncoder(nn.Module):
         """
         batch = next((len(x) for x in (points, boxes, masks) if x is not None), 1)
         sparse = self._embed_sparse(points, point_labels, boxes, batch, origin)
-        if not self.raster_sigmas and masks is None:
-            dense = self.no_mask_embed.weight.view(1, -1, 1, 1)
-            return sparse, dense.expand(batch, -1, *grid)
-        if not self.raster_sigmas:
-            return sparse, self.mask_downscaling(masks)
-        drawn = self._draw(points, point_labels, boxes, grid, sparse)
-        logits = drawn.new_zeros(batch, 1, *drawn.shape[2:]) if masks is None else masks
-        dense = self.mask_downscaling(torch.cat([logits, drawn], 1))
         if masks is None:
-            dense = dense + self.no_mask_embed.weight.view(1, -1, 1, 1)
+            dense = self.no_mask_embed.weight.view(1, -1, 1, 1).expand(batch, -1, *grid)
+        else:
+            dense = self.mask_downscaling(masks)
+        if self.raster_sigmas:
+            drawn = self._draw(points, point_labels, boxes, grid, sparse)
+            dense = dense + self.raster_downscaling(drawn)
         return sparse, dense
 
     def get_dense_pe(
-        self, grid: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0)
+        self, grid: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0), pooling: int = 1
     ) -> Tensor:
-        """Position embedding of the image cells, `(1, C, h, w)`; see :meth:`forward`."""
+        """Position embedding of the image cells, `(1, C, h // pooling, w // pooling)`.
+
+        Parameters
+        ----------
+        grid, origin
+            As in :meth:`forward`.
+        pooling
+            Cells of the embedding per side of a cell of the result.
+        """
         device = self.not_a_point_embed.weight.device
-        y = (
-            (torch.arange(grid[0], device=device) + 0.5) * self.stride + origin[1]
-        ) / self.image_size
-        x = (
-            (torch.arange(grid[1], device=device) + 0.5) * self.stride + origin[0]
-        ) / self.image_size
+        stride = self.stride * pooling
+        y, x = (
+            ((torch.arange(n // pooling, device=device) + 0.5) * stride + start) / self.image_size
+            for n, start in zip(grid, origin[::-1], strict=True)
+        )
         xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (h, w, 2)
         return self.pe_layer(xy).permute(2, 0, 1)[None]
 
@@ -143,12 +153,13 @@ class PromptEncoder(nn.Module):
         grid: tuple[int, int],
         like: Tensor,
     ) -> Tensor:
-        """Clicks as Gaussian bumps and boxes as filled rectangles, `(B, 2·S + 1, 4·h, 4·w)`."""
-        h, w, step = 4 * grid[0], 4 * grid[1], self.stride / 4
+        """Clicks as Gaussian bumps and boxes as filled rectangles, `(B, 2·S + 1, 2·h, 2·w)`."""
+        h, w, step = 2 * grid[0], 2 * grid[1], self.stride / 2
         y = (torch.arange(h, device=like.device) + 0.5) * step  # model pixels, edges at integers
         x = (torch.arange(w, device=like.device) + 0.5) * step
         count = len(self.raster_sigmas)
-        drawn = torch.zeros(like.shape[0], 2 * count + 1, h, w, device=like.device)
+        drawn = torch.zeros(like.shape[0], h, w, 2 * count + 1, device=like.device)
+        drawn = drawn.permute(0, 3, 1, 2)  # channels-last, as the convolutions want it
         if points is not None and point_labels is not None and points.shape[1]:
             at = points.float() + 0.5
             sigmas = torch.tensor(self.raster_sigmas, device=like.device).view(-1, 1, 1, 1)

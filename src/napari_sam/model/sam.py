@@ -71,6 +71,7 @@ class Sam(nn.Module):
         masks: Tensor | None,
         multimask_output: bool,
         origin: tuple[float, float] = (0.0, 0.0),
+        image_pe: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Prompts of B objects to `(B, M, 4·h, 4·w)` logits and `(B, M)` predicted IoUs.
 
@@ -84,12 +85,19 @@ class Sam(nn.Module):
             Return the candidates for an ambiguous prompt rather than the single mask.
         origin
             Where a training crop lies in the model's square; see :class:`PromptEncoder`.
+        image_pe
+            What :meth:`image_pe` gives, where it is at hand.
         """
         h, w = features[0].shape[2:]
         sparse, dense = self.prompt_encoder(points, point_labels, boxes, masks, (h, w), origin)
-        image_pe = self.prompt_encoder.get_dense_pe((h, w), origin)
+        if image_pe is None:
+            image_pe = self.image_pe((h, w), origin)
         logits, iou = self.mask_decoder(features, image_pe, sparse, dense, multimask_output)
         return logits, iou
+
+    def image_pe(self, grid: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+        """Position embedding of an embedding's cells as the decoder takes it."""
+        return self.prompt_encoder.get_dense_pe(grid, origin, self.config.decoder_pooling)
 
 
 def build(config: SamConfig) -> Sam:

@@ -27,6 +27,8 @@ class TrainConfig:
         Seed of the weights, the data order and every simulated click.
     iterations
         Length of the run in optimizer steps.
+    score_iterations
+        Steps at the end of the run that train the predicted IoU alone, on final masks.
     warmup, decay
         Fractions of the run in which the learning rate rises from and falls to zero.
     planes, objects
@@ -59,6 +61,7 @@ class TrainConfig:
     initial: str = ""
     seed: int = 0
     iterations: int = 4000
+    score_iterations: int = 0
     warmup: float = 0.02
     decay: float = 0.3
     planes: int = 8

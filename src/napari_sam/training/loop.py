@@ -22,12 +22,14 @@ from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, read_planes
 from napari_sam.training.losses import dense_loss, dense_targets, mask_iou, mask_loss
+from napari_sam.training.plot import draw_log
 from napari_sam.training.protocol import validate, validation_planes
 
 log = logging.getLogger(__name__)
 
 # Errors of the predicted IoU are squares of small numbers beside the losses of masks.
 _SCORE_WEIGHT = 5.0
+_SCORE_HEADS = ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_mask_head.")
 
 
 @dataclass(slots=True)
@@ -71,11 +73,14 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
     encoder: nn.Module = state.model.image_encoder
     if config.compile:
         encoder = torch.compile(encoder)  # type: ignore[assignment]
+    length, scoring = config.iterations + config.score_iterations, False
     for batch in _batches(config, stream):
-        if state.iteration >= config.iterations:
+        if state.iteration >= length:
             break
+        if state.iteration >= config.iterations and not scoring:
+            encoder, scoring = only_scores(state), True
         figures = train_step(state, encoder, batch, config)
-        done = state.iteration >= config.iterations
+        done = state.iteration >= length
         late = stop_after is not None and time.perf_counter() - began > stop_after
         if done or state.iteration % config.validate_every == 0:
             figures["score"] = validate(state.average, held_out)
@@ -88,6 +93,8 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
         _log(output / "log.csv", {"iteration": state.iteration} | figures)
         if late:
             break
+    if (output / "log.csv").exists():
+        draw_log(output / "log.csv", output / "log.png")
     return output / "average.pt"
 
 
@@ -116,15 +123,16 @@ def train_step(
     """Do one optimizer step; return what the log shows."""
     began = time.perf_counter()
     rng = np.random.default_rng((config.seed, batch.index, 1))
+    scoring = state.iteration >= config.iterations
     for group in state.optimizer.param_groups:
-        group["lr"] = config.learning_rate * schedule(state.iteration / config.iterations, config)
+        group["lr"] = config.learning_rate * learning_rate_share(state.iteration, config)
     state.optimizer.zero_grad(set_to_none=True)
     losses = batch_losses(state.model, encoder, batch, config, rng)
     torch.stack(list(losses.values())).sum().backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     state.optimizer.step()
     state.iteration += 1
-    decay = min(config.ema, (1 + state.iteration) / (10 + state.iteration))
+    decay = 0.0 if scoring else min(config.ema, (1 + state.iteration) / (10 + state.iteration))
     with torch.no_grad():
         pairs = zip(state.average.parameters(), state.model.parameters(), strict=True)
         for kept, new in pairs:
@@ -188,12 +196,31 @@ def batch_losses(
     return losses
 
 
-def schedule(progress: float, config: TrainConfig) -> float:
+def only_scores(state: TrainState) -> nn.Module:
+    """Let only the heads that predict IoU learn, on the masks of the averaged weights.
+
+    While masks change, a score runs after them, and the averaged score lags behind both.
+
+    Returns
+    -------
+    encoder
+        To call from now on: it needs no gradients any more.
+    """
+    state.model.load_state_dict(state.average.state_dict())
+    for name, parameter in state.model.named_parameters():
+        parameter.requires_grad_(name.startswith(_SCORE_HEADS))
+    return state.model.image_encoder
+
+
+def learning_rate_share(iteration: int, config: TrainConfig) -> float:
     """Learning rate as a share of the largest: up, flat, then down to zero.
 
     The flat part makes a run extensible: resumed with more `iterations`, it goes on as if it
-    had been planned so.
+    had been planned so. Scores have a fall of their own.
     """
+    if iteration >= config.iterations:
+        return max(1 - (iteration - config.iterations) / max(config.score_iterations, 1), 1e-3)
+    progress = iteration / config.iterations
     rise = progress / config.warmup if config.warmup else 1.0
     fall = (1 - progress) / config.decay if config.decay else 1.0
     return max(min(1.0, rise, fall), 1e-3)

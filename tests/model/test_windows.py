@@ -1,0 +1,131 @@
+"""Windows of an embedding: where they lie, what they cut, what they put back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_models import HYBRID, VIT, segmenter
+
+from napari_sam.model.windows import Windows
+from napari_sam.prompts import Prompts
+
+GRID = (12, 16)  # cells of 8 pixels
+SIDE = 48  # 6 cells
+FULL = (96, 128)
+
+
+def clicks(*xy):
+    return torch.tensor([[at] for at in xy], dtype=torch.float32), torch.ones(len(xy), 1)
+
+
+@given(st.floats(0, 127), st.floats(0, 95))
+def test_window_holds_its_click_and_lies_inside(x, y):
+    windows = Windows.around((*clicks((x, y)), None, None), SIDE, GRID, HYBRID)
+    (row, column), (h, w) = windows.corners[0], windows.shape
+    assert (h, w) == (6, 6)
+    assert 0 <= row <= GRID[0] - h
+    assert 0 <= column <= GRID[1] - w
+    assert row % HYBRID.decoder_pooling == column % HYBRID.decoder_pooling == 0
+    assert 8 * column <= x <= 8 * (column + w)
+    assert 8 * row <= y <= 8 * (row + h)
+
+
+def test_nothing_is_cut_where_nothing_is_gained():
+    given = (*clicks((60, 40)), None, None)
+    assert Windows.around(given, 128, GRID, HYBRID) is None
+    assert Windows.around((None, None, None, torch.zeros(1, 1, 48, 64)), SIDE, GRID, HYBRID) is None
+
+
+def test_box_is_in_the_middle_of_its_window():
+    box = torch.tensor([[56.0, 40.0, 72.0, 56.0]])
+    windows = Windows.around((None, None, box, None), SIDE, GRID, HYBRID)
+    r, c = windows.corners[0]
+    middle = 8 * (r + 3), 8 * (c + 3)
+    assert max(abs(middle[0] - 48), abs(middle[1] - 64)) <= 8  # half of a step
+    _, _, moved, _ = windows.cut_prompts((None, None, box, None))
+    assert moved.tolist() == [[56.0 - 8 * c, 40.0 - 8 * r, 72.0 - 8 * c, 56.0 - 8 * r]]
+
+
+def test_features_and_prompts_are_cut_alike():
+    at = [(20.0, 20.0), (100.0, 70.0)]
+    given = (*clicks(*at), None, torch.arange(2 * 48 * 64.0).view(2, 1, 48, 64))
+    windows = Windows.around(given, SIDE, GRID, HYBRID)
+    # each level holds its own positions, so a click can be looked up in it
+    levels = []
+    for k in (1, 2, 4):
+        rows, columns = torch.meshgrid(
+            torch.arange(k * GRID[0]), torch.arange(k * GRID[1]), indexing="ij"
+        )
+        levels.append(torch.stack([rows, columns])[None].float())
+    points, labels, _, masks = windows.cut_prompts(given)
+    for level, k in zip(windows.cut_features(tuple(levels)), (1, 2, 4), strict=True):
+        assert level.shape == (2, 2, 6 * k, 6 * k)
+        for i, (x, y) in enumerate(at):
+            px, py = (points[i, 0] * k / 8).int().tolist()
+            assert level[i, :, py, px].tolist() == [y * k // 8, x * k // 8]
+    assert masks.shape == (2, 1, 24, 24)
+    assert torch.equal(labels, given[1])
+
+
+def test_logits_come_back_where_they_were_cut():
+    given = (*clicks((20, 20), (100, 70)), None, torch.randn(2, 1, 48, 64))
+    windows = Windows.around(given, SIDE, GRID, HYBRID)
+    _, _, _, cut = windows.cut_prompts(given)
+    whole = windows.put_back(cut)
+    inside = whole > -19
+    assert inside.sum() == cut.numel()
+    assert torch.equal(whole[inside], given[3][inside])
+
+
+@pytest.mark.parametrize(
+    ("at", "cell", "left"),
+    [
+        ((64, 48), (10, 10), False),
+        ((64, 48), (0, 10), True),
+        ((64, 48), (10, 23), True),
+        ((2, 48), (10, 0), False),  # the window ends where the plane does
+        ((2, 48), (10, 23), True),
+        ((126, 94), (23, 23), False),
+    ],
+)
+def test_masks_that_go_on_beyond_are_told(at, cell, left):
+    windows = Windows.around((*clicks(at), None, None), SIDE, GRID, HYBRID)
+    logits = torch.full((1, 2, 24, 24), -1.0)
+    logits[0, 1, *cell] = 1.0
+    assert windows.left(logits, torch.tensor([[0.1, 0.9]])) == ([0] if left else [])
+    assert windows.left(logits, torch.tensor([[0.9, 0.1]])) == []
+
+
+@pytest.fixture(scope="module")
+def predicted():
+    one = segmenter(HYBRID)
+    plane = np.random.default_rng(1).integers(0, 255, (64, 64)).astype(np.uint8)
+    embedding = one.embed(plane)
+    prompts = [Prompts([(12, 12)], [1]), Prompts([(40, 50)], [1]), Prompts([(60, 5)], [1])]
+    return one, embedding, prompts
+
+
+def test_objects_are_found_in_windows_of_any_batch(predicted):
+    one, embedding, prompts = predicted
+    together = one.decode_many(embedding, prompts, window=32)
+    for prompt, prediction in zip(prompts, together, strict=True):
+        alone = one.decode_many(embedding, [prompt], window=32)[0]
+        assert np.allclose(alone.logits, prediction.logits, atol=1e-4)
+        assert prediction.frame == embedding.frame
+        whole = one.decode(embedding, prompt)
+        best = prediction.logits[prediction.best_index]
+        if (best > -19).all():  # it went on beyond its window
+            assert np.allclose(whole.logits, prediction.logits, atol=1e-4)
+        else:
+            assert (best > -19).sum() == 16 * 16
+
+
+def test_model_tied_to_its_whole_input_takes_no_windows():
+    one = segmenter(VIT)
+    embedding = one.embed(np.random.default_rng(1).integers(0, 255, (64, 64)).astype(np.uint8))
+    prompts = [Prompts([(12, 12)], [1])]
+    whole, windowed = (one.decode_many(embedding, prompts, window=w)[0] for w in (None, 32))
+    assert np.array_equal(whole.logits, windowed.logits)
