@@ -14,7 +14,7 @@ from scipy import ndimage
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, normalise
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Prompts, tight_box
+from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmenter import (
     DelegatingSegmenter,
     Embedding,
@@ -30,6 +30,9 @@ from napari_sam.segmenter import (
 # Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
 # first. A cache below the tiles keeps them on disk.
 _MAX_TILE_BYTES = 2**30
+# Magnified tiles: their side as a share of a tile's, and the halo and the largest object that is
+# looked at in them as shares of that side. The halo is wider, so that objects lie in it whole.
+_MAGNIFIED, _MAGNIFIED_HALO, _SMALL = 5 / 8, 0.15, 1 / 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +49,23 @@ class TiledEmbedding(Embedding):
     levels
         Tile grids, the finest first; each level has tiles of twice the side of the one before,
         and the last one is a single tile: the overview of the whole plane.
+    magnified
+        Smaller tiles than the finest level's, for small objects; empty for models that never
+        magnify.
     """
 
     pixels: NDArray[np.uint8]
     levels: tuple[tuple[Tile, ...], ...]
+    magnified: tuple[Tile, ...] = ()
     store: _TileStore = field(default_factory=lambda: _TileStore(), repr=False)
+
+    @property
+    def small(self) -> float:
+        """Side of an object, in pixels of the plane, below which it is magnified."""
+        if not self.magnified:
+            return 0.0
+        r0, c0, r1, c1 = self.magnified[0].outer
+        return _SMALL * max(r1 - r0, c1 - c0)
 
     @property
     def nbytes(self) -> int:
@@ -66,6 +81,10 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     holds all its prompts. The centre is that of the box or mask, or the first click. Tiles of the
     finest level have the model's own resolution, those of each further level half of it.
 
+    With `rescale`, the mask of a first prompt may ask for another scale: one that its tile cuts
+    off is decoded again in a tile of twice the side, a small one in a magnified tile; the tile
+    may have to be encoded for it. Further clicks stay in the tile of the logits they carry.
+
     Parameters
     ----------
     segmenter
@@ -75,6 +94,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     halo
         Least width around a tile's core, in pixels of the plane; a quarter of a tile by default,
         so that objects of up to half a tile are seen whole.
+    rescale
+        Whether the mask of a first prompt may ask for another scale; by default with models of
+        our own, whose tiles are encoded in a moment.
 
     Raises
     ------
@@ -83,9 +105,14 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     """
 
     def __init__(
-        self, segmenter: PixelSegmenter, tile: int | None = None, halo: int | None = None
+        self,
+        segmenter: PixelSegmenter,
+        tile: int | None = None,
+        halo: int | None = None,
+        rescale: bool | None = None,
     ) -> None:
         super().__init__(segmenter)
+        self.rescale = segmenter.config.decodes_windows if rescale is None else rescale
         self.tile = tile or segmenter.config.image_size
         self.halo = self.tile // 4 if halo is None else halo
         tile_grid((1, 1), self.tile, self.halo)  # raises for a halo that leaves no core
@@ -97,7 +124,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
 
     def with_inner(self, inner: PixelSegmenter) -> TiledSegmenter:
         """Return a segmenter with the same tiles around another inner one."""
-        return TiledSegmenter(inner, self.tile, self.halo)
+        return TiledSegmenter(inner, self.tile, self.halo, self.rescale)
 
     def embed(
         self,
@@ -118,7 +145,13 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             pixels = np.ascontiguousarray(pixels[..., :1])
         frame = fit_frame(shape, self.config)
         levels = tuple(self._levels(shape))
-        return TiledEmbedding((), frame, self.model_key, self.precision, pixels, levels)
+        magnified: tuple[Tile, ...] = ()
+        if self.rescale and self.config.resize == "own":  # else a tile of any size fills the input
+            side = round(_MAGNIFIED * self.tile)
+            magnified = tuple(tile_grid(shape, side, round(_MAGNIFIED_HALO * side)))
+        return TiledEmbedding(
+            (), frame, self.model_key, self.precision, pixels, levels, magnified
+        )  # fmt: skip
 
     def decode(
         self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
@@ -141,15 +174,28 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.decode_many(embedding, prompts, multimask, window)
         check_embedding(embedding, self)
-        members: dict[Tile, list[int]] = {}
-        for i, one in enumerate(prompts):
-            members.setdefault(_tile_of(embedding, one), []).append(i)
         results: dict[int, MaskPrediction] = {}
-        for tile, indexes in members.items():
-            inner = self._embed_tile(embedding, tile)
-            chosen = [_moved(prompts[i], inner.frame, self.config) for i in indexes]
-            predictions = self._inner.decode_many(inner, chosen, multimask, window)
-            results.update(zip(indexes, predictions, strict=True))
+        wanted = {i: _tile_of(embedding, one) for i, one in enumerate(prompts)}
+        while wanted:
+            members: dict[Tile, list[int]] = {}
+            for i, tile in wanted.items():
+                members.setdefault(tile, []).append(i)
+            wanted = {}
+            for tile, indexes in members.items():
+                inner = self._embed_tile(embedding, tile)
+                chosen = [_moved(prompts[i], inner.frame, self.config) for i in indexes]
+                predictions = self._inner.decode_many(inner, chosen, multimask, window)
+                for i, prediction in zip(indexes, predictions, strict=True):
+                    extent = mask_extent(prediction) if self.rescale else None
+                    cut_off = extent is not None and _cuts(tile, extent, embedding)
+                    if i in results and cut_off and tile in embedding.magnified:
+                        continue  # it was no small object: the answer before holds
+                    first = i not in results and prompts[i].mask is None
+                    results[i] = prediction
+                    if first and extent is not None:
+                        better = _better_tile(embedding, tile, extent, prompts[i], cut_off)
+                        if better is not None:
+                            wanted[i] = better
         return [results[i] for i in range(len(prompts))]
 
     def propose(self, embedding: Embedding) -> Proposals | None:
@@ -303,19 +349,89 @@ def _moved(prompts: Prompts, frame: Frame, config: SamConfig) -> Prompts:
     return prompts.with_logits(resample_logits(logits, source, frame, low_res), frame)
 
 
+def mask_extent(prediction: MaskPrediction) -> Box | None:
+    """Return (row 0, column 0, row 1, column 1), inclusive, of the best mask; None if empty."""
+    (r, c), logits = prediction.part_logits(prediction.best_index)
+    mask = logits > 0
+    if not mask.any():
+        return None
+    r0, c0, r1, c1 = tight_box(mask)
+    return r0 + r, c0 + c, r1 + r, c1 + c
+
+
 def _tile_of(embedding: TiledEmbedding, prompts: Prompts) -> Tile:
-    """Return the finest tile that has the object's centre in its core and all prompts inside."""
+    """Return the tile to look at first.
+
+    That of the logits they carry, if all prompts lie in it; or else the finest one that has the
+    object's centre in its core and all prompts inside. A small box has a magnified one.
+    """
     prompts.check(embedding.frame.plane_shape)
     r0, c0, r1, c1 = extent = _extent(prompts, embedding.frame.plane_shape)
     if prompts.box is None and len(prompts.points):
-        centre = tuple(prompts.points[0])
+        centre = float(prompts.points[0][0]), float(prompts.points[0][1])
     else:
         centre = (r0 + r1) / 2, (c0 + c1) / 2
-    for tiles in embedding.levels[:-1]:
-        tile = _tile_at(tiles, (centre[0], centre[1]))
+    small = prompts.box is not None and max(r1 - r0, c1 - c0) < embedding.small
+    levels = [*embedding.levels[:-1]]
+    if embedding.magnified and (small or prompts.mask_frame is not None):
+        levels.insert(0, embedding.magnified)
+    for tiles in levels:
+        tile = _tile_at(tiles, centre)
+        if tiles is embedding.magnified and not small and not _is_of(prompts.mask_frame, tile):
+            continue
         if _holds(tile, extent):
             return tile
     return embedding.levels[-1][0]
+
+
+def _better_tile(
+    embedding: TiledEmbedding, tile: Tile, extent: Box, prompts: Prompts, cut_off: bool
+) -> Tile | None:
+    """Return the tile that suits an object's mask better than the one it came from, if any."""
+    centre = (extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2
+    height, width = extent[2] - extent[0] + 1, extent[3] - extent[1] + 1
+    said = _extent(prompts, embedding.frame.plane_shape)
+    levels = [embedding.magnified, *embedding.levels]
+    if cut_off:
+        above = next((i for i, tiles in enumerate(levels) if tile in tiles), len(levels)) + 1
+        for tiles in levels[above:]:
+            larger = _tile_at(tiles, centre)
+            if _holds(larger, said):
+                return larger
+    elif (
+        embedding.magnified and tile in embedding.levels[0] and max(height, width) < embedding.small
+    ):
+        # around the click, as further clicks will look for it
+        finer = _tile_at(embedding.magnified, _first(prompts, centre))
+        if _holds(finer, said) and _holds(finer, extent):
+            return finer
+    return None
+
+
+def _first(prompts: Prompts, otherwise: tuple[float, float]) -> tuple[float, float]:
+    if prompts.box is None and len(prompts.points):
+        return float(prompts.points[0][0]), float(prompts.points[0][1])
+    return otherwise
+
+
+def _is_of(frame: Frame | None, tile: Tile) -> bool:
+    """Whether a frame is that of a tile."""
+    if frame is None:
+        return False
+    (r, c), (h, w) = frame.origin, frame.shape
+    return tile.outer == (r, c, r + h, c + w)
+
+
+def _cuts(tile: Tile, extent: Box, embedding: TiledEmbedding) -> bool:
+    """Whether a mask reaches a side of its tile behind which the plane goes on."""
+    r0, c0, r1, c1 = tile.outer
+    height, width = embedding.frame.plane_shape
+    return bool(
+        (extent[0] <= r0 > 0)
+        or (extent[1] <= c0 > 0)
+        or (extent[2] >= r1 - 1 and r1 < height)
+        or (extent[3] >= c1 - 1 and c1 < width)
+    )
 
 
 def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> tuple[float, float, float, float]:

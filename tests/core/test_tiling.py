@@ -6,11 +6,22 @@ import threading
 
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage
 from small_models import HYBRID, VIT, segmenter
 
 from napari_sam.geometry import fit_frame
+from napari_sam.masks import iou
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Cancelled, PixelSegmenter, Segmenter, SegmenterWrapper, replay
+from napari_sam.segmenter import (
+    Cancelled,
+    Embedding,
+    MaskPrediction,
+    PixelSegmenter,
+    Segmenter,
+    SegmenterWrapper,
+    replay,
+)
 from napari_sam.tiling import TiledEmbedding, TiledSegmenter, resample_logits
 
 CLICK = Prompts([(100, 40)], [1])
@@ -38,12 +49,114 @@ def plain():
 
 @pytest.fixture
 def tiled(plain):
-    return TiledSegmenter(CountingEncoder(plain))
+    return TiledSegmenter(CountingEncoder(plain), rescale=False)
 
 
 @pytest.fixture
 def plane(rng):
     return rng.integers(0, 4000, (150, 200)).astype(np.uint16)
+
+
+class Bright:
+    """A model whose mask is the bright component that it sees under the first prompt."""
+
+    config, model_key, device, precision = HYBRID, "bright", "cpu", "float32"
+
+    def __init__(self):
+        self.frames = []
+
+    def embed_pixels(self, pixels, frame=None, progress=None):
+        frame = frame or fit_frame(pixels.shape[:2], HYBRID)
+        self.frames.append(frame)
+        components, _ = ndimage.label(pixels[..., 0] > 127)
+        return Embedding((torch.from_numpy(components),), frame, "bright", "float32")
+
+    def decode_many(self, embedding, prompts, multimask="auto", window=None):
+        return [self._decode(embedding, one) for one in prompts]
+
+    def _decode(self, embedding, prompts):
+        frame, seen = embedding.frame, embedding.features[0].numpy()
+        at = prompts.points[0] if len(prompts.points) else np.reshape(prompts.box, (2, 2)).mean(0)
+        here = seen[tuple((np.asarray(at) - frame.origin).astype(int))]
+        mask = np.zeros(frame.plane_shape, bool)
+        mask[frame.region] = (seen == here) & (here > 0)
+        logits = 2 * frame.reduce(mask, frame.canvas) - 1
+        return MaskPrediction(logits[None].astype(np.float32), np.ones(1, np.float32), frame)
+
+
+def square(r, c, side, shape=(150, 200)):
+    plane = np.zeros(shape, np.uint8)
+    plane[r : r + side, c : c + side] = 255
+    return plane
+
+
+def decoded(plane, prompts):
+    tiled = TiledSegmenter(Bright(), tile=128)  # magnified: 80
+    return tiled, tiled.decode(tiled.embed(plane, (0, 255)), prompts)
+
+
+def test_small_object_is_looked_at_magnified():
+    plane = square(70, 90, 6)
+    tiled, prediction = decoded(plane, Prompts([(72, 93)], [1]))
+    assert [frame.shape for frame in tiled.inner.frames] == [(128, 128), (80, 80)]
+    assert prediction.frame.shape == (80, 80)
+    assert prediction.frame.scaled == (64, 64)
+    assert iou(prediction.best(), plane > 0) > 0.9
+
+
+def test_further_clicks_stay_where_the_first_was_answered():
+    plane = square(70, 90, 6)
+    tiled = TiledSegmenter(Bright(), tile=128)  # magnified: 80
+    embedding = tiled.embed(plane, (0, 255))
+    first = tiled.decode(embedding, Prompts([(72, 93)], [1]))
+    more = Prompts([(72, 93), (74, 94)], [1, 1]).with_logits(first.logits[0], first.frame)
+    assert tiled.is_ready(embedding, more)
+    assert tiled.decode(embedding, more).frame == first.frame
+    assert len(tiled.inner.frames) == 2
+
+
+def test_small_box_is_magnified_at_once():
+    tiled, prediction = decoded(square(70, 90, 6), Prompts(box=(70, 90, 75, 95)))
+    assert [frame.shape for frame in tiled.inner.frames] == [(80, 80)]
+    assert iou(prediction.best(), square(70, 90, 6) > 0) > 0.9
+
+
+def test_object_of_ordinary_size_is_decoded_once():
+    tiled, prediction = decoded(square(70, 80, 30), Prompts([(85, 95)], [1]))
+    assert [frame.shape for frame in tiled.inner.frames] == [(128, 128)]
+    assert iou(prediction.best(), square(70, 80, 30) > 0) > 0.9
+
+
+def test_object_that_its_tile_cuts_off_is_seen_whole():
+    plane = square(20, 30, 160, (200, 300))
+    tiled, prediction = decoded(plane, Prompts([(60, 70)], [1]))
+    assert [frame.shape for frame in tiled.inner.frames] == [(128, 128), (200, 256)]
+    assert iou(prediction.best(), plane > 0) > 0.9
+
+
+def test_object_at_the_planes_border_is_not_cut_off():
+    plane = square(0, 0, 40)
+    tiled, prediction = decoded(plane, Prompts([(10, 10)], [1]))
+    assert len(tiled.inner.frames) == 1
+    assert iou(prediction.best(), plane > 0) > 0.9
+
+
+def test_empty_mask_asks_for_nothing():
+    tiled, prediction = decoded(square(70, 90, 6), Prompts([(20, 20)], [1]))
+    assert len(tiled.inner.frames) == 1
+    assert not prediction.best().any()
+
+
+def test_many_objects_equal_one_by_one():
+    plane = np.maximum(square(70, 90, 6), np.maximum(square(10, 120, 60), square(110, 20, 5)))
+    prompts = [Prompts([at], [1]) for at in ((72, 93), (40, 150), (112, 22), (5, 5))]
+    tiled = TiledSegmenter(Bright(), tile=128)  # magnified: 80
+    embedding = tiled.embed(plane, (0, 255))
+    together = tiled.decode_many(embedding, prompts)
+    for one, prediction in zip(prompts, together, strict=True):
+        alone = tiled.decode(embedding, one)
+        assert alone.frame == prediction.frame
+        assert np.array_equal(alone.logits, prediction.logits)
 
 
 def test_it_follows_the_protocols(plain):
