@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 Limits = tuple[float, float]
 
@@ -158,3 +159,11 @@ def _check_limits(limits: Limits) -> Limits:
     if not (np.isfinite([low, high]).all() and low < high):
         raise ValueError(f"expected contrast limits (low, high) with low < high, got {limits}")
     return low, high
+
+
+def resize_pixels(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize `(h, w, 3)` grey values as SAM's reference does: bilinear, antialiased, in uint8."""
+    if pixels.shape[:2] == size:
+        return np.array(pixels)  # writable, as torch wants it
+    image = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.array(image)

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 import xxhash
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from torch import Tensor
 
 from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
 from napari_sam.geometry import Frame, fit_frame
-from napari_sam.image import Limits, normalise
+from napari_sam.image import Limits, normalise, resize_pixels
 from napari_sam.model.sam import Sam
 from napari_sam.model.windows import PromptTensors, Windows
 from napari_sam.prompts import Prompts
@@ -293,14 +292,6 @@ def model_key(sam: Sam) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def resize_pixels(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize `(h, w, 3)` grey values as SAM's reference does: bilinear, antialiased, in uint8."""
-    if pixels.shape[:2] == size:
-        return np.array(pixels)  # writable, as torch wants it
-    image = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.array(image)
 
 
 def _wants_candidates(prompts: Prompts) -> bool:

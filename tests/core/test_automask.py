@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reference import SamAutomaticMaskGenerator, SamPredictor, randomise, reference_sam
+from scipy import ndimage
 from small_models import VIT
 
 from napari_sam import generate_masks, samples, segment_all
 from napari_sam.automask import AutomaskSettings, ObjectMask, merge_objects
+from napari_sam.automask.generate import _halve
 from napari_sam.automask.grid import crop_boxes, point_grid
 from napari_sam.automask.objects import encode_region
 from napari_sam.automask.stack import link_planes
-from napari_sam.masks import decode_rle, encode_rle
+from napari_sam.masks import decode_rle, encode_rle, iou
 from napari_sam.model.checkpoint import load_into_new
 from napari_sam.sam_segmenter import SamSegmenter
 from napari_sam.segmenter import Cancelled
@@ -319,3 +322,61 @@ def test_encoding_a_region_equals_encoding_the_plane(region, r, c, margin):
     one = ObjectMask(box, rle, 1.0, 1.0, (0.0, 0.0), (0, 0, *plane.shape))
     assert np.array_equal(one.crop(), plane[one.region])
     assert one.area == math.prod(plane.shape) - np.count_nonzero(~plane)
+
+
+# Small objects ----------------------------------------------------------------------------------
+
+
+class Magnifiable(ComponentSegmenter):
+    """A component segmenter that says of itself what the embedded model says."""
+
+    def __init__(self):
+        super().__init__(dense=True)
+        self.config = replace(self.config, resize="own")
+
+
+SMALL = disks((120, 150), (30, 30, 6), (60, 100, 7), (90, 40, 6))
+
+
+def test_plane_of_small_objects_is_searched_at_twice_its_size():
+    segmenter = Magnifiable()
+    objects = generate_masks(segmenter, SMALL)
+    assert [pixels.shape[:2] for pixels in segmenter.embedded] == [(120, 150), (240, 300)]
+    assert len(objects) == 3
+    for one in objects:
+        mask = decode_rle(one.mask)
+        assert mask.shape == SMALL.shape
+        at = tuple(int(x) for x in one.point)
+        components, _ = ndimage.label(SMALL)
+        assert iou(mask, components == components[at]) > 0.85
+        assert one.crop_box[2] <= 120
+
+
+@pytest.mark.parametrize(
+    ("plane", "settings"),
+    [
+        (SMALL, {"magnify_below": 0}),
+        (disks((120, 150), (60, 70, 30)), {}),
+        (SMALL[:40, :40], {}),
+        (np.zeros((120, 150), np.uint8), {}),
+    ],
+    ids=["not asked for", "large objects", "small plane", "no objects"],
+)
+def test_other_planes_are_searched_once(plane, settings):
+    segmenter = Magnifiable()
+    generate_masks(segmenter, plane, (0, 255), **settings)
+    assert len(segmenter.embedded) == 1
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 20), st.integers(0, 20))
+def test_halving_undoes_doubling(height, width, r, c):
+    mask = np.zeros((40, 40), bool)
+    mask[r : r + height, c : c + width] = True
+    doubled = np.kron(mask, np.ones((2, 2), bool))
+    box, rle = encode_region(doubled, (0, 0), doubled.shape)
+    one = ObjectMask(box, rle, 0.9, 1.0, (2 * r + 0.5, 2 * c + 0.5), (0, 0, 80, 80))
+    back = _halve(one, mask.shape)
+    assert np.array_equal(decode_rle(back.mask), mask)
+    assert back.point == (r, c)
+    assert back.crop_box == (0, 0, 40, 40)
+    assert np.array_equal(back.crop(), mask[back.region])

@@ -40,6 +40,9 @@ class AutomaskSettings:
     proposal_window
         With proposals: side, in model pixels, of the square that an object is decoded in first;
         0 decodes in the whole plane or tile.
+    magnify_below
+        With proposals: a plane whose objects have a smaller median diameter, in model pixels, is
+        searched again at twice its size; 0 never does.
     proposal_overlap
         With proposals: largest share of a kept mask that may lie in masks of a higher score.
 
@@ -63,6 +66,7 @@ class AutomaskSettings:
     min_mask_region_area: int = 0
     proposal_iou_thresh: float = 0.5
     proposal_window: int = 256
+    magnify_below: float = 28.0
     proposal_overlap: float = 0.5
 
     def __post_init__(self) -> None:
