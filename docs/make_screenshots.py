@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QApplication
 from napari_sam import samples
 from napari_sam.gui import current_session, sample_data
 from napari_sam.gui.controller import controller_of
+from napari_sam.gui.everything_section import EverythingSection
 
 HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
@@ -90,6 +91,14 @@ class Scene:
             for point, label in zip(prompts.points, prompts.point_labels, strict=True):
                 self.click(plane, point, LEFT if label else RIGHT)
 
+    def find_all(self) -> None:
+        """Press the button that finds everything in the plane shown."""
+        dock = self.viewer.window.dock_widgets["Segment Anything (napari-sam-live)"]
+        button = dock.findChild(EverythingSection).plane
+        QTest.mouseClick(button, LEFT)
+        controller_of(self.viewer).engine.wait(300, background=True)
+        self.settle()
+
     def save(self, name: str, folder: Path, canvas_only: bool = False) -> None:
         self.settle(0.3)
         pixels = self.viewer.window.screenshot(canvas_only=canvas_only, flash=False)
@@ -129,6 +138,11 @@ def main() -> None:
     scene = Scene("histology")
     scene.click_sample("histology", (), 10)
     scene.save("viewer-histology", folder)
+    scene.close()
+
+    scene = Scene("histology")
+    scene.find_all()
+    scene.save("viewer-everything", folder)
     scene.close()
 
     scene = Scene("phase_contrast")

@@ -203,8 +203,13 @@ def test_digest_of_a_changed_file_is_taken_again(server, content):
         verify("small")
 
 
+def test_packaged_weights_have_the_digest_that_the_registry_names():
+    assert verify("nano") == REGISTRY["nano"].digest
+
+
 def test_model_inside_the_package_loads_and_has_no_download(monkeypatch, tmp_path):
     path = tmp_path / "nano.safetensors"
+    monkeypatch.setitem(REGISTRY, "nano", replace(REGISTRY["nano"], digest=None))
     monkeypatch.setattr(weights, "path_of", lambda name: path)
     for ask in (load, download, verify):
         with pytest.raises(CheckpointError, match="install napari-sam-live again"):

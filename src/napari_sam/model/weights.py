@@ -45,7 +45,7 @@ class Entry:
     url
         Where it is downloaded from; ``None`` for a model inside the package.
     digest
-        ``"sha256:..."`` or ``"xxh128:..."`` of the file; ``None`` inside the package.
+        ``"sha256:..."`` or ``"xxh128:..."`` of the file.
     size
         Bytes to download, to within a percent.
     licence
@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            None,
+            "sha256:b344d7824d9d577e96e877acf677169e0f5df1f4f6cfc50c129e264d6e532815",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
