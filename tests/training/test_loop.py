@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from napari_sam.model import weights
+from napari_sam.model.checkpoint import read_tensors
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import CropStream, read_planes
 from napari_sam.training.loop import learning_rate_share, start, train, train_step
@@ -65,3 +67,16 @@ def test_last_steps_change_the_heads_of_the_score_alone(tiny_run: TrainConfig) -
     assert changed
     assert all(name.startswith("mask_decoder.iou_") for name in changed)
     assert not any("token" in name for name in changed)
+
+
+@pytest.mark.parametrize("initial", ["nano", "a run"])
+def test_a_run_starts_from_a_model_or_from_an_earlier_run(
+    tiny_run: TrainConfig, initial: str
+) -> None:
+    if initial == "nano":
+        expected = read_tensors(weights.path_of("nano"))
+    else:
+        initial = str(train(tiny_run))
+        expected = torch.load(initial, weights_only=True)
+    begun = start(replace(tiny_run, seed=5, initial=initial)).model.state_dict()
+    assert all(torch.equal(begun[name], value.float()) for name, value in expected.items())

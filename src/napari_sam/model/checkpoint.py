@@ -60,20 +60,16 @@ def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
     OSError
         If it cannot be opened.
     """
-    with path.open("rb") as file:
-        start = file.read(9)
-    text = None
-    if start[8:] == b"{":  # safetensors: eight bytes of length, then a JSON header
-        content, text = _read_safetensors(path)
-    elif start[:1] == pickle.PROTO and start[1:2] != b"\x02":  # PyTorch writes protocol 2
-        raise CheckpointError(_refused(path, "a bare pickle"))
-    else:
-        content = _read_pickle(path)
-    state = _unwrap(content, path)
+    state, text = _read_any(path)
     try:
         return state, infer_config(state) if text is None else SamConfig.from_json(text)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors alone, of whatever network; see :func:`read`."""
+    return _read_any(path)[0]
 
 
 def load_into_new(state: Mapping[str, Tensor], config: SamConfig, origin: str) -> Sam:
@@ -175,6 +171,18 @@ def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
         for name, value in values.items()
         if value.numel() and not torch.stack(value.aminmax()).isfinite().all()
     ]
+
+
+def _read_any(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Read the tensors of a file of either format, and the configuration where it has one."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":  # safetensors: eight bytes of length, then a JSON header
+        content, text = _read_safetensors(path)
+        return _unwrap(content, path), text
+    if start[:1] == pickle.PROTO and start[1:2] != b"\x02":  # PyTorch writes protocol 2
+        raise CheckpointError(_refused(path, "a bare pickle"))
+    return _unwrap(_read_pickle(path), path), None
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:

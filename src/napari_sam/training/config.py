@@ -22,7 +22,7 @@ class TrainConfig:
     output
         Folder for checkpoints, the log and the plot.
     initial
-        Weights to start from (a state dict): tensors whose names and shapes fit are taken.
+        Model to start from, by name or checkpoint: tensors whose names and shapes fit are taken.
     seed
         Seed of the weights, the data order and every simulated click.
     iterations

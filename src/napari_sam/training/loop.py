@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from napari_sam.model import weights
+from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
 from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
 from napari_sam.training.config import TrainConfig
@@ -103,7 +105,7 @@ def start(config: TrainConfig) -> TrainState:
     torch.manual_seed(config.seed)
     model = build(config.network)
     if config.initial:
-        _take_fitting(model, torch.load(config.initial, weights_only=True))
+        _take_fitting(model, _initial_weights(config.initial))
     model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = build(config.network)
     average.load_state_dict(model.state_dict())
@@ -259,9 +261,14 @@ def _batches(config: TrainConfig, stream: CropStream) -> Iterator[Batch]:
     return iter(loader)
 
 
-def _take_fitting(model: Sam, weights: dict[str, Tensor]) -> None:
+def _initial_weights(initial: str) -> dict[str, Tensor]:
+    known = initial in weights.REGISTRY
+    return read_tensors(weights.path_of(initial) if known else Path(initial))
+
+
+def _take_fitting(model: Sam, given: dict[str, Tensor]) -> None:
     own = model.state_dict()
-    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
+    fitting = {n: w for n, w in given.items() if n in own and own[n].shape == w.shape}
     model.load_state_dict(fitting, strict=False)
     log.info("took %d of %d tensors", len(fitting), len(own))
 
