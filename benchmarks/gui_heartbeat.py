@@ -2,8 +2,9 @@
 
 A timer of 5 ms beats in the window's thread; a gap is the time between two beats beyond those
 5 ms. First the viewer idles with the dock open, then vit_b (random weights: the arithmetic is the
-same) embeds a 1024 x 1024 plane, then the same with a hand that scrolls and clicks on a plane
-that is ready. Needs a screen; on a machine without one:
+same) embeds a 1024 x 1024 plane, then the same with a hand that zooms and clicks on a plane
+that is ready. Random weights have no idea of an object: each click is decoded, but its mask is a
+disk of some 30,000 pixels around it. Needs a screen; on a machine without one:
 
     xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" python benchmarks/gui_heartbeat.py
 """
@@ -28,9 +29,28 @@ from napari_sam.gui.widget import SegmentAnything
 from napari_sam.model.config import PRESETS
 from napari_sam.model.sam import build
 from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmenter import MaskPrediction
 
 _BEAT_MS = 5
 _BAR_MS = 50
+_RADIUS = 100  # of a mask, in plane pixels
+
+
+class Disks(SamSegmenter):
+    """Computes what SAM computes and answers with disks around the last click."""
+
+    def decode_many(self, embedding, prompts, *arguments, **options):
+        """Decode, then exchange the logits."""
+        predictions = super().decode_many(embedding, prompts, *arguments, **options)
+        return [self._disk(*both) for both in zip(predictions, prompts, strict=True)]
+
+    def _disk(self, prediction, prompts):
+        frame, (h, w) = prediction.frame, prediction.logits.shape[1:]
+        x, y = frame.to_model(prompts.points[-1:])[0] * (w / frame.canvas[1])
+        distance = np.hypot(*np.ogrid[-y : h - y, -x : w - x])
+        logits = _RADIUS * frame.scaled[0] / frame.shape[0] * h / frame.canvas[0] - distance
+        every = np.broadcast_to(logits.astype(np.float32), prediction.logits.shape)
+        return MaskPrediction(every.copy(), prediction.scores, frame)
 
 
 class Watch:
@@ -108,7 +128,7 @@ def run_for(seconds: float, until=None) -> None:
 def measure(model: str, threads: int, side: int) -> dict[str, object]:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    segmenter = SamSegmenter(build(PRESETS[model]), "cpu")
+    segmenter = Disks(build(PRESETS[model]), "cpu")
     stack = np.random.default_rng(0).integers(0, 255, (6, side, side), np.uint8)
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1200, 800)
