@@ -50,10 +50,30 @@ def normalise(plane: ArrayLike, contrast_limits: Limits | None = None) -> NDArra
     ImageWarning
         If pixels are NaN or infinite: they become the low limit.
     """
+    pixels = stretch(plane, contrast_limits)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+
+
+def stretch(plane: ArrayLike, contrast_limits: Limits | None = None) -> NDArray[np.uint8]:
+    """Turn a plane into grey values 0-255 with as many channels as it has.
+
+    As :func:`normalise`, except that a plane `(H, W)` stays one.
+    """
     array = check_plane(plane)
     if contrast_limits is None and array.dtype == np.uint8 and array.ndim == 3:
         return np.ascontiguousarray(array)
-    low, high = robust_limits(array) if contrast_limits is None else _check_limits(contrast_limits)
+    limits = robust_limits(array) if contrast_limits is None else _check_limits(contrast_limits)
+    if array.dtype.kind in "ui" and array.dtype.itemsize <= 2:
+        unsigned = np.dtype(f"u{array.dtype.itemsize}")
+        if array.size > 2 ** (8 * unsigned.itemsize):  # more pixels than values they can have
+            every = np.arange(2 ** (8 * unsigned.itemsize), dtype=unsigned)
+            native = array.astype(array.dtype.newbyteorder("="), copy=False)
+            return np.take(_stretched(every.view(native.dtype), limits), native.view(unsigned))
+    return _stretched(array, limits)
+
+
+def _stretched(array: NDArray[Any], limits: Limits) -> NDArray[np.uint8]:
+    low, high = limits
     x: NDArray[Any] = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
     x -= low
     x *= 255 / (high - low)
@@ -63,11 +83,10 @@ def normalise(plane: ArrayLike, contrast_limits: Limits | None = None) -> NDArra
             f"{count} pixels are NaN or infinite; they were read as the low contrast limit "
             f"{low:g}. Replace them to choose another value",
             ImageWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
         x[~np.isfinite(array)] = 0
-    pixels = np.clip(x, 0, 255, out=x).round().astype(np.uint8)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+    return np.clip(x, 0, 255, out=x).round().astype(np.uint8)
 
 
 def check_plane(plane: ArrayLike) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
-from napari_sam.image import Limits, check_plane, normalise
+from napari_sam.image import Limits, check_plane, normalise, stretch
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmenter import (
@@ -137,12 +137,10 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         See :meth:`Segmenter.embed`; :meth:`prepare` encodes the tiles.
         """
         array = check_plane(plane)
-        pixels = normalise(array, contrast_limits)
-        shape = (pixels.shape[0], pixels.shape[1])
+        shape = (array.shape[0], array.shape[1])
         if max(shape) <= self.tile:
-            return self._inner.embed_pixels(pixels, progress=progress)
-        if array.ndim == 2:
-            pixels = np.ascontiguousarray(pixels[..., :1])
+            return self._inner.embed_pixels(normalise(array, contrast_limits), progress=progress)
+        pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
         frame = fit_frame(shape, self.config)
         levels = tuple(self._levels(shape))
         magnified: tuple[Tile, ...] = ()

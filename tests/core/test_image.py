@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_sam.image import ImageWarning, check_plane, normalise, robust_limits, stack_limits
+from napari_sam.image import (
+    ImageWarning,
+    check_plane,
+    normalise,
+    robust_limits,
+    stack_limits,
+    stretch,
+)
 
 
 def test_uint8_colour_passes_unchanged(rng):
@@ -138,3 +145,14 @@ def test_view_of_other_byte_order_and_strides_is_read():
 @pytest.mark.parametrize("plane", [np.zeros((4, 4), bool), np.zeros((4, 4, 3)), np.eye(4)])
 def test_checked_plane_keeps_its_shape(plane):
     assert check_plane(plane).shape == plane.shape
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", ">u2", "<i2", ">i2"])
+def test_large_planes_are_stretched_by_a_table_to_the_same_values(dtype, rng):
+    info = np.iinfo(np.dtype(dtype).newbyteorder("="))
+    large = rng.integers(info.min, info.max, (300, 300), endpoint=True).astype(dtype)
+    limits = (0.1 * info.min + 3, 0.6 * info.max)
+    parts = [stretch(part, limits) for part in np.array_split(large, 30)]
+    assert np.array_equal(stretch(large, limits), np.concatenate(parts))
+    expected = (large.astype(np.float32) - limits[0]) * (255 / (limits[1] - limits[0]))
+    assert np.abs(stretch(large, limits) - expected.clip(0, 255)).max() <= 0.51
