@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise, resize_pixels
 from napari_sam.model.sam import Sam
+from napari_sam.model.two_way import FirstLayer
 from napari_sam.model.windows import PromptTensors, Windows
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import (
@@ -31,12 +33,23 @@ from napari_sam.segmenter import (
     check_embedding,
 )
 
-# Objects decoded in one pass: bounds the memory of decode_many.
+# Objects decoded in one pass: bounds the memory of decode_many, and on a CPU what has to fit its
+# caches.
 _CHUNK = 32
+_CPU_CHUNK = 4
 # Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
 _MAX_DERIVED = 8
 # Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
 _SURE = 8.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """An embedding as the decoder wants it: in float32 on its device, partly worked out."""
+
+    features: tuple[Tensor, ...]
+    grid: tuple[int, int]
+    first: FirstLayer | None
 
 
 class SamSegmenter:
@@ -66,8 +79,8 @@ class SamSegmenter:
         self.precision: Precision = choose_precision(precision, self._device)
         self._sam = sam.eval().requires_grad_(False)
         self._place()
-        self._derived: WeakKeyDictionary[Embedding, tuple[Tensor, ...]] = WeakKeyDictionary()
-        self._image_pe = lru_cache(maxsize=_MAX_DERIVED)(self._sam.image_pe)
+        self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
+        self._positions = lru_cache(maxsize=_MAX_DERIVED)(self._sam.positions)
         self._lock = Lock()
 
     @property
@@ -146,15 +159,16 @@ class SamSegmenter:
             wants = _wants_candidates(one) if multimask == "auto" else bool(multimask)
             key = (len(one.points), one.box is not None, one.mask is not None, wants)
             groups.setdefault(key, []).append(i)
-        features = self._features(embedding)
+        ready = self._ready(embedding)
         if not self.config.decodes_windows:
             window = None
+        size = _CPU_CHUNK if self._device.type == "cpu" else _CHUNK
         results: dict[int, MaskPrediction] = {}
         for (_, _, _, wants), members in groups.items():
-            for start in range(0, len(members), _CHUNK):
-                chunk = members[start : start + _CHUNK]
+            for start in range(0, len(members), size):
+                chunk = members[start : start + size]
                 chosen = [prompts[i] for i in chunk]
-                predictions = self._decode_batch(features, embedding.frame, chosen, wants, window)
+                predictions = self._decode_batch(ready, embedding.frame, chosen, wants, window)
                 results.update(zip(chunk, predictions, strict=True))
         return [results[i] for i in range(len(prompts))]
 
@@ -165,7 +179,7 @@ class SamSegmenter:
         head = self._sam.dense_head
         if head is None:
             return None
-        maps = head(self._features(embedding)).sigmoid()[0].cpu().numpy()
+        maps = head(self._ready(embedding).features).sigmoid()[0].cpu().numpy()
         frame, stride = embedding.frame, self.config.mask_stride
         inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
         foreground, distance = maps[0][inside], maps[1][inside]
@@ -201,23 +215,26 @@ class SamSegmenter:
     @torch.inference_mode()
     def _decode_batch(
         self,
-        features: tuple[Tensor, ...],
+        ready: _Ready,
         frame: Frame,
         prompts: Sequence[Prompts],
         multimask: bool,
         window: int | None,
     ) -> list[MaskPrediction]:
         given = self._prompt_tensors(frame, prompts)
-        grid = features[0].shape[2], features[0].shape[3]
+        features, grid = ready.features, ready.grid
         cells = None if window is None else Windows.around(given, window, grid, self.config)
         if cells is None:
-            pe = self._image_pe(grid)
-            logits, scores = self._sam.decode(features, *given, multimask, image_pe=pe)
+            logits, scores = self._sam.decode(
+                features, *given, multimask, positions=self._positions(grid), first=ready.first
+            )
             beyond: list[int] = []
         else:
-            pe = self._image_pe(cells.shape)
             logits, scores = self._sam.decode(
-                cells.cut_features(features), *cells.cut_prompts(given), multimask, image_pe=pe
+                cells.cut_features(features),
+                *cells.cut_prompts(given),
+                multimask,
+                positions=self._positions(cells.shape),
             )
             beyond = cells.left(logits, scores)
             logits = cells.put_back(logits)
@@ -225,7 +242,7 @@ class SamSegmenter:
         predictions = [MaskPrediction(one, score, frame) for one, score in both]
         if beyond:
             chosen = [prompts[i] for i in beyond]
-            whole = self._decode_batch(features, frame, chosen, multimask, None)
+            whole = self._decode_batch(ready, frame, chosen, multimask, None)
             for i, prediction in zip(beyond, whole, strict=True):
                 predictions[i] = prediction
         return predictions
@@ -245,16 +262,20 @@ class SamSegmenter:
             masks = masks[:, None]
         return points, labels, boxes, masks
 
-    def _features(self, embedding: Embedding) -> tuple[Tensor, ...]:
-        """Features as the decoder wants them, kept while the embedding is among the latest."""
-        derived = self._derived.get(embedding)
-        if derived is None:
-            derived = tuple(f.to(self._device, torch.float32) for f in embedding.features)
+    @torch.inference_mode()
+    def _ready(self, embedding: Embedding) -> _Ready:
+        """Make an embedding ready for the decoder, and keep that while it is among the latest."""
+        ready = self._derived.get(embedding)
+        if ready is None:
+            features = tuple(f.to(self._device, torch.float32) for f in embedding.features)
+            grid = features[0].shape[2], features[0].shape[3]
+            first = self._sam.first_layer(features, self._positions(grid))
+            ready = _Ready(features, grid, first)
             with self._lock:
-                self._derived[embedding] = derived
+                self._derived[embedding] = ready
                 while len(self._derived) > _MAX_DERIVED:
                     self._derived.pop(next(iter(self._derived)))
-        return derived
+        return ready
 
     def _low_res(self, frame: Frame) -> tuple[int, int]:
         stride = self.config.mask_stride
@@ -281,7 +302,7 @@ class SamSegmenter:
         self._sam.image_encoder.float()
         self._place()
         self._derived.clear()
-        self._image_pe.cache_clear()
+        self._positions.cache_clear()
         torch.cuda.empty_cache()
 
 

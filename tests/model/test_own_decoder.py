@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference import relative_error
 from small_models import HYBRID, VIT, network
-from torch.nn import functional as F
 
-from napari_sam.model.mask_decoder import DownscaledAttention, mask_statistics
+from napari_sam.model.mask_decoder import mask_statistics
 
 GRID = (8, 4)
 POINTS = torch.tensor([[[20.0, 40.0]], [[8.0, 12.0]]])
@@ -46,7 +44,7 @@ def test_given_positions_change_nothing(sam):
     features = embedding(sam)
     fresh, _ = sam.decode(features, POINTS, LABELS, None, None, True)
     given, _ = sam.decode(
-        features, POINTS, LABELS, None, None, True, image_pe=sam.image_pe(GRID)
+        features, POINTS, LABELS, None, None, True, positions=sam.positions(GRID)
     )  # fmt: skip
     assert torch.equal(fresh, given)
 
@@ -104,22 +102,6 @@ def test_sure_masks_expect_a_perfect_iou_and_faint_ones_a_poor_one():
     empty = mask_statistics(torch.full((1, 1, 16, 16), -30.0), features, 256)
     assert torch.isfinite(empty).all()
     assert empty[0, 0, 3:].tolist() == [0, 0]
-
-
-@pytest.mark.parametrize(("queries", "keys"), [(50, 3), (3, 50), (50, 40), (40, 50), (3, 3)])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_folded_attention_equals_the_fused_one(queries, keys, batch):
-    torch.manual_seed(0)
-    attention = DownscaledAttention(32, 4, 2).requires_grad_(False)
-    q = torch.randn(batch, queries, 32)
-    k, v = torch.randn(2, batch, keys, 32)
-    heads = [
-        proj(x).unflatten(2, (4, -1)).transpose(1, 2)
-        for proj, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
-    ]
-    fused = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-    with torch.no_grad():
-        assert relative_error(attention(q, k, v), attention.out_proj(fused)) < 1e-5
 
 
 def test_own_parts_are_absent_from_sam():

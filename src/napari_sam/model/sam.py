@@ -12,6 +12,7 @@ from napari_sam.model.hybrid_encoder import ImageEncoderHybrid
 from napari_sam.model.image_encoder import ImageEncoderViT
 from napari_sam.model.mask_decoder import MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
+from napari_sam.model.two_way import FirstLayer, Positions
 
 
 class Sam(nn.Module):
@@ -71,7 +72,8 @@ class Sam(nn.Module):
         masks: Tensor | None,
         multimask_output: bool,
         origin: tuple[float, float] = (0.0, 0.0),
-        image_pe: Tensor | None = None,
+        positions: Positions | None = None,
+        first: FirstLayer | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Prompts of B objects to `(B, M, 4·h, 4·w)` logits and `(B, M)` predicted IoUs.
 
@@ -85,19 +87,34 @@ class Sam(nn.Module):
             Return the candidates for an ambiguous prompt rather than the single mask.
         origin
             Where a training crop lies in the model's square; see :class:`PromptEncoder`.
-        image_pe
-            What :meth:`image_pe` gives, where it is at hand.
+        positions
+            What :meth:`positions` gives, where it is at hand.
+        first
+            What :meth:`first_layer` gives, where it is at hand; mask prompts don't use it.
         """
         h, w = features[0].shape[2:]
         sparse, dense = self.prompt_encoder(points, point_labels, boxes, masks, (h, w), origin)
-        if image_pe is None:
-            image_pe = self.image_pe((h, w), origin)
-        logits, iou = self.mask_decoder(features, image_pe, sparse, dense, multimask_output)
+        if positions is None:
+            positions = self.positions((h, w), origin)
+        if masks is not None:
+            first = None
+        logits, iou = self.mask_decoder(features, positions, sparse, dense, multimask_output, first)
         return logits, iou
 
-    def image_pe(self, grid: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-        """Position embedding of an embedding's cells as the decoder takes it."""
-        return self.prompt_encoder.get_dense_pe(grid, origin, self.config.decoder_pooling)
+    def positions(
+        self, grid: tuple[int, int], origin: tuple[float, float] = (0.0, 0.0)
+    ) -> Positions:
+        """Prepare the positions of an embedding's cells for the decoder."""
+        pe = self.prompt_encoder.get_dense_pe(grid, origin, self.config.decoder_pooling)
+        return self.mask_decoder.positions(pe)
+
+    def first_layer(self, features: tuple[Tensor, ...], positions: Positions) -> FirstLayer | None:
+        """Prepare a plane for many prompts; ``None`` where that spares nothing."""
+        if self.config.raster_sigmas:
+            return None
+        h, w = features[0].shape[2:]
+        _, dense = self.prompt_encoder(None, None, None, None, (h, w))
+        return self.mask_decoder.first_layer(features, positions, dense)
 
 
 def build(config: SamConfig) -> Sam:
