@@ -79,3 +79,17 @@ def test_colour_augmentation_keeps_shape_and_type() -> None:
     results = [augment_colours(image, np.random.default_rng(s)) for s in range(20)]
     assert all(r.shape == image.shape and r.dtype == np.uint8 for r in results)
     assert len({r.tobytes() for r in results}) > 10
+
+
+def test_modalities_are_taken_by_the_beginning_of_their_name(tiny_run):
+    planes = read_planes(tiny_run.data, "train")
+    config = replace(tiny_run, modalities=("fluor",))
+    (pool,) = CropStream(config, planes).pools.values()
+    assert set(pool) == {"fluorescence_x"}
+
+
+def test_colours_stay_where_they_are_not_to_vary(tiny_run, monkeypatch):
+    monkeypatch.setattr("napari_sam.training.data.augment_colours", lambda image, rng: 0 * image)
+    planes = read_planes(tiny_run.data, "train")
+    assert not CropStream(tiny_run, planes).batch(0).images.any()
+    assert CropStream(replace(tiny_run, vary_colours=False), planes).batch(0).images.any()

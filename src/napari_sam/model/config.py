@@ -195,6 +195,15 @@ PRESETS: dict[str, SamConfig] = {
     "vit_b": SamConfig("vit_b", 1024, ViTConfig(768, 12, 12, (2, 5, 8, 11))),
     "vit_l": SamConfig("vit_l", 1024, ViTConfig(1024, 24, 16, (5, 11, 17, 23))),
     "vit_h": SamConfig("vit_h", 1024, ViTConfig(1280, 32, 16, (7, 15, 23, 31))),
+    # not for users: SAM's architecture, small enough to be trained and measured on a CPU
+    "sam_small": SamConfig(
+        "sam_small",
+        1024,
+        ViTConfig(192, 6, 3, (2, 5), mlp_ratio=2.0),
+        embed_dim=128,
+        decoder_mlp_dim=512,
+        iou_head_hidden_dim=128,
+    ),
     "nano": SamConfig(
         "nano",
         512,

@@ -62,7 +62,7 @@ class ImageEncoderViT(nn.Module):
         Parameters
         ----------
         x
-            `(B, 3, S, S)`, normalised and padded.
+            `(B, 3, S, S)`, normalised and padded; a smaller `S` than the model's for training.
         step
             Called with the finished fraction after each block; it may raise to stop the work.
 
@@ -72,7 +72,7 @@ class ImageEncoderViT(nn.Module):
             One level, `(B, out_chans, S/16, S/16)`.
         """
         x = self.patch_embed(x)  # (B, 64, 64, C)
-        x = x + self.pos_embed
+        x = x + self.pos_embed[:, : x.shape[1], : x.shape[2]]
         for i, block in enumerate(self.blocks):
             x = block(x)
             if step is not None:

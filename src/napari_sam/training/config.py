@@ -23,6 +23,10 @@ class TrainConfig:
         Folder for checkpoints, the log and the plot.
     initial
         Model to start from, by name or checkpoint: tensors whose names and shapes fit are taken.
+    click_width
+        Standard deviation, in model pixels, of what a click attends to in the untrained network;
+        0 leaves the attention without any aim. A network that gets clicks as tokens alone finds
+        out where they are far sooner that way.
     seed
         Seed of the weights, the data order and every simulated click.
     iterations
@@ -45,6 +49,10 @@ class TrainConfig:
         Smallest and largest random magnification.
     sources
         Weight of each source in the mixture; `synthetic` is the procedural generator.
+    modalities
+        Beginnings of the names of the modalities that are taken; empty takes all.
+    vary_colours
+        Vary contrast, colours, light, sharpness and noise of the crops.
     validate_every, validate_planes
         Iterations between validations and planes used in each (0: all).
     checkpoint_every
@@ -59,6 +67,7 @@ class TrainConfig:
     data: str
     output: str
     initial: str = ""
+    click_width: float = 0.0
     seed: int = 0
     iterations: int = 4000
     score_iterations: int = 0
@@ -74,6 +83,8 @@ class TrainConfig:
     box_share: float = 0.25
     scale: tuple[float, float] = (0.45, 2.6)
     sources: dict[str, float] = field(default_factory=dict)
+    modalities: tuple[str, ...] = ()
+    vary_colours: bool = True
     validate_every: int = 500
     validate_planes: int = 12
     checkpoint_every: int = 100

@@ -127,6 +127,8 @@ class CropStream(IterableDataset[Batch]):
         self.start = start
         self.pools: dict[str, dict[str, list[Plane]]] = {}
         for plane in planes:
+            if not plane.modality.startswith(config.modalities or ""):
+                continue
             pool = self.pools.setdefault(plane.source, {})
             pool.setdefault(plane.modality, []).append(plane)
         self.weights = config.sources or dict.fromkeys(self.pools, 1.0)
@@ -168,7 +170,7 @@ class CropStream(IterableDataset[Batch]):
                 image, labels = self._crop_real(source, rng)
             # objects cut off at the rim to a sliver teach nothing
             if np.bincount(labels.ravel())[1:].max(initial=0) >= _MIN_OBJECT_PIXELS:
-                return augment_colours(image, rng), labels
+                return augment_colours(image, rng) if self.config.vary_colours else image, labels
         raise ValueError("expected labelled objects in the training planes, found none in 20 tries")
 
     def _crop_real(

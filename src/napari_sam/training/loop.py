@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
+from napari_sam.training.aim import aim_at_clicks
 from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, read_planes
@@ -104,6 +105,8 @@ def start(config: TrainConfig) -> TrainState:
     """Build the networks and the optimizer of a new run."""
     torch.manual_seed(config.seed)
     model = build(config.network)
+    if config.click_width:
+        aim_at_clicks(model, config.click_width)
     if config.initial:
         _take_fitting(model, _initial_weights(config.initial))
     model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
