@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
 
 from napari_sam.model.checkpoint import load_into_new
 from napari_sam.model.config import PRESETS, SamConfig
+from napari_sam.model.weights import load
 from napari_sam.sam_segmenter import SamSegmenter
 
 # The reference and its stand-in for torchvision are the tests'.
@@ -37,30 +40,60 @@ class Timing:
         (minimum, median, maximum).
     repetitions
         Of each, after one to warm up.
+    products
+        Floating-point operations of our matrix products and convolutions.
+    dtype
+        What most of them compute in.
     """
 
     ours: tuple[float, float, float]
     reference: tuple[float, float, float]
     repetitions: int
+    products: int
+    dtype: str = "float32"
 
     @property
     def ratio(self) -> float:
         """How many times faster ours is, by the medians."""
         return self.reference[1] / self.ours[1]
 
+    @property
+    def roofline(self) -> float:
+        """Share of our time that the products need at the machine's measured rate."""
+        return self.products / product_rate(self.dtype) / self.ours[1]
+
 
 def alternate(
-    ours: Callable[[], object], reference: Callable[[], object], repetitions: int
+    ours: Callable[[], object],
+    reference: Callable[[], object],
+    repetitions: int,
+    dtype: str = "float32",
 ) -> Timing:
     """Time two functions by turns, so that both meet the same machine."""
     seconds: dict[str, list[float]] = {"ours": [], "reference": []}
+    with FlopCounterMode(display=False) as counter:
+        ours()
     for i in range(repetitions + 1):
         for name, function in (("ours", ours), ("reference", reference)):
             start = time.perf_counter()
             function()
             if i:  # the first one warms up
                 seconds[name].append(time.perf_counter() - start)
-    return Timing(_spread(seconds["ours"]), _spread(seconds["reference"]), repetitions)
+    spreads = _spread(seconds["ours"]), _spread(seconds["reference"])
+    return Timing(*spreads, repetitions, counter.get_total_flops(), dtype)
+
+
+@cache
+def product_rate(dtype: str) -> float:
+    """Operations per second of a large matrix product, the best of ten."""
+    side = 2048
+    a = torch.ones(side, side, dtype=getattr(torch, dtype))
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * side**3 / min(times)
 
 
 def networks(name: str, precision: str = "float32") -> tuple[SamSegmenter, Any]:
@@ -72,6 +105,16 @@ def networks(name: str, precision: str = "float32") -> tuple[SamSegmenter, Any]:
     randomise(original, seed=7)
     ours = load_into_new(original.state_dict(), config, "the reference's weights")
     return SamSegmenter(ours, "cpu", precision), SamPredictor(original)
+
+
+def trained(weights: Path, precision: str = "float32") -> tuple[SamSegmenter, Any]:
+    """Our segmenter and the reference's network with the weights of a file, on the CPU."""
+    from reference import reference_sam
+
+    ours = load(weights)
+    original = reference_sam(ours.config)
+    original.load_state_dict(ours.state_dict())
+    return SamSegmenter(ours, "cpu", precision), original
 
 
 def picture(side: int = 1024) -> np.ndarray:
@@ -109,23 +152,38 @@ def machine() -> dict[str, str]:
     }
 
 
-def conclude(title: str, rows: Mapping[str, Timing], output: Path | None) -> None:
-    """Print a table of timings with the machine, and write both as JSON where asked to."""
-    table = Table("", "ours", "reference", "times faster", "n", title=title)
+def conclude(
+    title: str,
+    rows: Mapping[str, Timing],
+    output: Path | None,
+    figures: Mapping[str, float] | None = None,
+) -> None:
+    """Print timings and other figures with the machine, and write them as JSON where asked to."""
+    table = Table("", "ours", "reference", "times faster", "roofline", "n", title=title)
     for name, timing in rows.items():
         table.add_row(
             name,
             _shown(timing.ours),
             _shown(timing.reference),
             f"{timing.ratio:.2f}",
+            f"{timing.roofline:.0%}",
             str(timing.repetitions),
         )
     console, about = Console(), machine()
     console.print(table)
+    for name, value in (figures or {}).items():
+        console.print(f"{name}: {value:.4g}")
     console.print("\n".join(f"{key}: {value}" for key, value in about.items()))
     if output is not None:
-        results = {name: asdict(t) | {"ratio": t.ratio} for name, t in rows.items()}
-        content = {"title": title, "machine": about, "results": results}
+        results = {
+            name: asdict(t) | {"ratio": t.ratio, "roofline": t.roofline} for name, t in rows.items()
+        }
+        content = {
+            "title": title,
+            "machine": about,
+            "results": results,
+            "figures": dict(figures or {}),
+        }
         output.write_text(json.dumps(content, indent=2) + "\n")
 
 

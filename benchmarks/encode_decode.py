@@ -17,6 +17,13 @@ from against_reference import alternate, conclude, networks, picture
 from napari_sam import Prompts
 
 
+def best_of(prediction: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Choose the reference's mask of the highest score."""
+    masks, scores, _ = prediction
+    best: np.ndarray = masks[scores.argmax()]
+    return best
+
+
 def main() -> None:
     """Compare, time, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -51,8 +58,14 @@ def main() -> None:
             lambda: segmenter.embed(plane),
             lambda: predictor.set_image(plane),
             args.encodes or args.repetitions,
+            args.precision,
         )
     }
+    rows["click, best mask at full resolution"] = alternate(
+        lambda: segmenter.decode(embedding, one).best(),
+        lambda: best_of(predictor.predict(one.points[:, ::-1], one.point_labels)),
+        args.repetitions,
+    )
     rows["click, three masks"] = alternate(
         lambda: segmenter.decode(embedding, one).masks(),
         lambda: predictor.predict_torch(xy[:1], labels[:1], multimask_output=True),
