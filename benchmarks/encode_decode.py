@@ -74,7 +74,7 @@ def main() -> None:
     rows[f"{len(many)} clicks in one batch, three masks each"] = alternate(
         lambda: [prediction.masks() for prediction in segmenter.decode_many(embedding, many)],
         reference_many,
-        min(args.repetitions, 5),
+        min(args.repetitions, 3),
     )
     conclude(f"{args.model}, {args.precision}, {plane.shape[0]}²", rows, args.output)
 
