@@ -14,7 +14,6 @@ import torch
 import xxhash
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from skimage.feature import peak_local_max
 from torch import Tensor
 
 from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
@@ -179,6 +178,9 @@ class SamSegmenter:
         head = self._sam.dense_head
         if head is None:
             return None
+        # loading a model need not wait for it: it brings in scipy.spatial
+        from skimage.feature import peak_local_max
+
         maps = head(self._ready(embedding).features).sigmoid()[0].cpu().numpy()
         frame, stride = embedding.frame, self.config.mask_stride
         inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
