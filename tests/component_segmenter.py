@@ -12,7 +12,7 @@ from napari_sam.geometry import Frame
 from napari_sam.image import normalise
 from napari_sam.model.config import SamConfig, ViTConfig
 from napari_sam.prompts import deepest_point
-from napari_sam.segmenter import Embedding, MaskPrediction, Proposals
+from napari_sam.segmenter import Embedding, MaskPrediction, Proposals, Region
 
 CONFIG = SamConfig("components", 64, ViTConfig(8, 1, 1, (0,)))
 
@@ -25,7 +25,7 @@ class ComponentSegmenter:
     Parameters
     ----------
     dense
-        Whether it proposes the deepest point of each component.
+        Whether it proposes the deepest point of each component, and the component as region.
     """
 
     def __init__(self, dense: bool = False, key: str = "components") -> None:
@@ -33,9 +33,11 @@ class ComponentSegmenter:
         self.model_key, self.device, self.precision = key, "cpu", "float32"
         self.embedded: list[np.ndarray] = []
         self.limits: list[tuple[float, float] | None] = []
+        self.scales: list[float | None] = []
 
-    def embed(self, plane, contrast_limits=None, progress=None) -> Embedding:
+    def embed(self, plane, contrast_limits=None, progress=None, scale=None) -> Embedding:
         self.limits.append(contrast_limits)
+        self.scales.append(scale)
         return self.embed_pixels(normalise(plane, contrast_limits), progress=progress)
 
     def embed_pixels(self, pixels, frame=None, progress=None) -> Embedding:
@@ -75,7 +77,11 @@ class ComponentSegmenter:
         components = embedding.features[0][0, 0].numpy().astype(int)
         points = [deepest_point(components == n) for n in range(1, components.max() + 1)]
         scores = np.linspace(1, 0.5, len(points), dtype=np.float32)
-        return Proposals(np.array(points, float).reshape(-1, 2), scores)
+        regions = tuple(
+            Region((rows.start, columns.start), components[rows, columns] == n + 1)
+            for n, (rows, columns) in enumerate(ndimage.find_objects(components))
+        )
+        return Proposals(np.array(points, float).reshape(-1, 2), scores, regions)
 
     def prepare(self, embedding, prompts=None, progress=None) -> None:
         return None

@@ -242,8 +242,11 @@ class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
         plane: ArrayLike,
         contrast_limits: Limits | None = None,
         progress: Progress | None = None,
+        scale: float | None = None,
     ) -> Embedding:
-        return self.embed_pixels(normalise(plane, contrast_limits), progress=progress)
+        pixels = normalise(plane, contrast_limits)
+        frame = fit_frame((pixels.shape[0], pixels.shape[1]), self.config, scale=scale)
+        return self.embed_pixels(pixels, frame, progress)
 
     def embed_pixels(
         self,

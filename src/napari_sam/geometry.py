@@ -207,6 +207,7 @@ def fit_frame(
     config: SamConfig,
     origin: tuple[int, int] = (0, 0),
     plane_shape: tuple[int, int] | None = None,
+    scale: float | None = None,
 ) -> Frame:
     """Fit a rectangle of a plane into a model's input.
 
@@ -218,11 +219,15 @@ def fit_frame(
         The model: its input size and resize policy.
     origin, plane_shape
         Where the rectangle lies; by default it is the whole plane.
+    scale
+        Model pixels per pixel of the plane that are wanted, if the input holds them; by default
+        as many as it holds, up to the configuration's `max_upscale`. Under ``"sam"`` there is no
+        choice.
     """
-    scale = config.image_size / max(shape)
+    fitting = config.image_size / max(shape)
     if config.resize == "own":
-        scale = min(scale, config.max_upscale)
-    h, w = (max(1, int(side * scale + 0.5)) for side in shape)
+        fitting = min(fitting, config.max_upscale if scale is None else scale)
+    h, w = (max(1, int(side * fitting + 0.5)) for side in shape)
     if config.resize == "own":
         canvas = (h + -h % _CANVAS_MULTIPLE, w + -w % _CANVAS_MULTIPLE)
     else:

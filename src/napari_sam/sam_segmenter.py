@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import xxhash
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
@@ -22,13 +21,14 @@ from napari_sam.image import Limits, normalise, resize_pixels
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer
 from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Prompts
+from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmenter import (
     Embedding,
     MaskPrediction,
     Multimask,
     Progress,
     Proposals,
+    Region,
     check_embedding,
 )
 
@@ -92,9 +92,12 @@ class SamSegmenter:
         plane: ArrayLike,
         contrast_limits: Limits | None = None,
         progress: Progress | None = None,
+        scale: float | None = None,
     ) -> Embedding:
         """Encode a plane; see :meth:`Segmenter.embed` and :func:`~napari_sam.image.normalise`."""
-        return self.embed_pixels(normalise(plane, contrast_limits), progress=progress)
+        pixels = normalise(plane, contrast_limits)
+        frame = fit_frame((pixels.shape[0], pixels.shape[1]), self.config, scale=scale)
+        return self.embed_pixels(pixels, frame, progress)
 
     def embed_pixels(
         self,
@@ -178,18 +181,24 @@ class SamSegmenter:
         head = self._sam.dense_head
         if head is None:
             return None
-        # loading a model need not wait for it: it brings in scipy.spatial
-        from skimage.feature import peak_local_max
+        # loading a model need not wait for it: it brings in much of scikit-image
+        from napari_sam.regions import find_regions
 
         maps = head(self._ready(embedding).features).sigmoid()[0].cpu().numpy()
         frame, stride = embedding.frame, self.config.mask_stride
         inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
         foreground, distance = maps[0][inside], maps[1][inside]
-        score = ndimage.gaussian_filter(foreground * distance, 1.0)
-        peaks = peak_local_max(score, min_distance=2, threshold_abs=0.2, exclude_border=False)
-        xy = (peaks[:, ::-1] + 0.5) * stride - 0.5
+        seen = find_regions(foreground, distance)
+        low_res = self._low_res(frame)
+        xy = (seen.peaks[:, ::-1] + 0.5) * stride - 0.5
         points = np.clip(frame.to_plane(xy), frame.origin, np.add(frame.origin, frame.shape) - 1)
-        return Proposals(points, score[tuple(peaks.T)].astype(np.float32))
+        regions = {
+            i: one
+            for i in range(len(points))
+            if (one := _region(seen.labels == i + 1, foreground, frame, low_res)) is not None
+        }
+        kept = list(regions)
+        return Proposals(points[kept], seen.scores[kept], tuple(regions.values()))
 
     def prepare(
         self,
@@ -334,6 +343,25 @@ def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> 
             f"{prompts.mask.shape} of {'another' if foreign else 'an unknown'} frame; carry "
             "logits only between predictions on the same plane, or give a bool mask"
         )
+
+
+def _region(
+    cells: NDArray[np.bool_],
+    foreground: NDArray[np.float32],
+    frame: Frame,
+    low_res: tuple[int, int],
+) -> Region | None:
+    """Bring cells of the dense head to the plane's pixels; None if they fall between those."""
+    height = np.abs(foreground - 0.5)
+    signed = np.full(low_res, -1.0, np.float32)
+    h, w = cells.shape
+    signed[:h, :w] = np.where(cells, height, -height)
+    origin, values = frame.enlarge_part(signed)
+    mask = values > 0
+    if not mask.any():
+        return None
+    r0, c0, r1, c1 = map(int, tight_box(mask))
+    return Region((origin[0] + r0, origin[1] + c0), mask[r0 : r1 + 1, c0 : c1 + 1])
 
 
 def _mask_logits(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> NDArray[np.floating]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_sam.geometry import Frame
 from napari_sam.image import Limits
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Prompts
+from napari_sam.prompts import Box, Prompts
 
 Progress = Callable[[float], None]
 Multimask = bool | Literal["auto"]
@@ -119,6 +119,33 @@ class MaskPrediction:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """Pixels of a plane within a rectangle.
+
+    Parameters
+    ----------
+    origin
+        (row, column) of the rectangle's first pixel in the plane.
+    mask
+        `(h, w)` with a pixel in each outermost row and column.
+    """
+
+    origin: tuple[int, int]
+    mask: NDArray[np.bool_]
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    @property
+    def box(self) -> Box:
+        """(row 0, column 0, row 1, column 1) of the outermost pixels, both inclusive."""
+        (r, c), (h, w) = self.origin, self.mask.shape
+        return r, c, r + h - 1, c + w - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
     """Where a dense head sees objects.
 
@@ -128,10 +155,13 @@ class Proposals:
         `(N, 2)` as (row, column) in plane pixels.
     scores
         `(N,)` in 0-1, highest first.
+    regions
+        What the head takes for the object of each point.
     """
 
     points: NDArray[np.float64]
     scores: NDArray[np.float32]
+    regions: tuple[Region, ...]
 
 
 @runtime_checkable
@@ -166,10 +196,13 @@ class Segmenter(Protocol):
         plane: ArrayLike,
         contrast_limits: Limits | None = None,
         progress: Progress | None = None,
+        scale: float | None = None,
     ) -> Embedding:
         """Encode a plane `(H, W)` or `(H, W, 3)`; slow, once per plane.
 
         `progress` gets the finished fraction between blocks and may raise :class:`Cancelled`.
+        `scale` is the wanted number of model pixels per pixel of the plane, see
+        :func:`~napari_sam.geometry.fit_frame`.
         """
         ...
 
@@ -286,9 +319,10 @@ class DelegatingSegmenter(Generic[_Inner]):
         plane: ArrayLike,
         contrast_limits: Limits | None = None,
         progress: Progress | None = None,
+        scale: float | None = None,
     ) -> Embedding:
         """Encode a plane; see :meth:`Segmenter.embed`."""
-        return self._inner.embed(plane, contrast_limits, progress)
+        return self._inner.embed(plane, contrast_limits, progress, scale)
 
     def decode(
         self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"

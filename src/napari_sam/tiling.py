@@ -23,6 +23,7 @@ from napari_sam.segmenter import (
     PixelSegmenter,
     Progress,
     Proposals,
+    Region,
     check_embedding,
     part_of,
 )
@@ -131,20 +132,29 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         plane: ArrayLike,
         contrast_limits: Limits | None = None,
         progress: Progress | None = None,
+        scale: float | None = None,
     ) -> Embedding:
         """Encode a plane; of one larger than a tile only the grey values are normalised.
 
-        See :meth:`Segmenter.embed`; :meth:`prepare` encodes the tiles.
+        See :meth:`Segmenter.embed`; :meth:`prepare` encodes the tiles. At a wanted `scale` the
+        tiles of the finest level are as large as the model's input holds, with halos of an
+        eighth: who asks for a scale knows how large the objects are. None is magnified then.
         """
         array = check_plane(plane)
         shape = (array.shape[0], array.shape[1])
-        if max(shape) <= self.tile:
-            return self._inner.embed_pixels(normalise(array, contrast_limits), progress=progress)
+        tile, halo = self.tile, self.halo
+        if scale is not None:
+            tile = round(self.config.image_size / scale)
+            halo = tile // 8
+        if max(shape) <= tile:
+            whole = fit_frame(shape, self.config, scale=scale)
+            return self._inner.embed_pixels(normalise(array, contrast_limits), whole, progress)
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
         frame = fit_frame(shape, self.config)
-        levels = tuple(self._levels(shape))
+        levels = tuple(_levels(shape, tile, halo))
         magnified: tuple[Tile, ...] = ()
-        if self.rescale and self.config.resize == "own":  # else a tile of any size fills the input
+        # a model that fills its input with a tile of any size never magnifies
+        if self.rescale and self.config.resize == "own" and scale is None:
             side = round(_MAGNIFIED * self.tile)
             magnified = tuple(tile_grid(shape, side, round(_MAGNIFIED_HALO * side)))
         return TiledEmbedding(
@@ -205,6 +215,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             return self._inner.propose(embedding)
         check_embedding(embedding, self)
         points, scores = [np.empty((0, 2))], [np.empty(0, np.float32)]
+        regions: list[Region] = []
         for tile in embedding.levels[0]:
             found = self._inner.propose(self._embed_tile(embedding, tile))
             if found is None:
@@ -213,8 +224,13 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             here = np.all((found.points >= low) & (found.points < high), axis=1)
             points.append(found.points[here])
             scores.append(found.scores[here])
+            regions += [found.regions[i] for i in np.flatnonzero(here)]
         order = np.argsort(-np.concatenate(scores), kind="stable")
-        return Proposals(np.concatenate(points)[order], np.concatenate(scores)[order])
+        return Proposals(
+            np.concatenate(points)[order],
+            np.concatenate(scores)[order],
+            tuple(regions[i] for i in order),
+        )
 
     def prepare(
         self,
@@ -242,14 +258,6 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             return self._inner.is_ready(embedding, prompts)
         return embedding.store.get(_tile_of(embedding, prompts)) is not None
 
-    def _levels(self, shape: tuple[int, int]) -> Iterator[tuple[Tile, ...]]:
-        factor = 1
-        while factor * self.tile < max(shape):
-            yield tuple(tile_grid(shape, factor * self.tile, factor * self.halo))
-            factor *= 2
-        whole = (0, 0, *shape)
-        yield (Tile(whole, whole),)
-
     def _embed_tile(
         self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None = None
     ) -> Embedding:
@@ -271,6 +279,14 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         frame = fit_frame((r1 - r0, c1 - c0), self.config, (r0, c0), shape)
         pixels = np.repeat(embedding.pixels[r0:r1, c0:c1], 3 // embedding.pixels.shape[2], axis=2)
         return self._inner.embed_pixels(pixels, frame, progress)
+
+
+def _levels(shape: tuple[int, int], tile: int, halo: int) -> Iterator[tuple[Tile, ...]]:
+    while tile < max(shape):
+        yield tuple(tile_grid(shape, tile, halo))
+        tile, halo = 2 * tile, 2 * halo
+    whole = (0, 0, *shape)
+    yield (Tile(whole, whole),)
 
 
 class _TileStore:

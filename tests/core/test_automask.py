@@ -13,19 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reference import SamAutomaticMaskGenerator, SamPredictor, randomise, reference_sam
-from scipy import ndimage
 from small_models import VIT
 
 from napari_sam import generate_masks, samples, segment_all
 from napari_sam.automask import AutomaskSettings, ObjectMask, merge_objects
-from napari_sam.automask.generate import _halve
 from napari_sam.automask.grid import crop_boxes, point_grid
 from napari_sam.automask.objects import encode_region
 from napari_sam.automask.stack import link_planes
 from napari_sam.masks import decode_rle, encode_rle, iou
 from napari_sam.model.checkpoint import load_into_new
+from napari_sam.prompts import deepest_point, tight_box
 from napari_sam.sam_segmenter import SamSegmenter
-from napari_sam.segmenter import Cancelled
+from napari_sam.segmenter import Cancelled, MaskPrediction, Proposals, Region
 
 SHAPE = (60, 80)
 CIRCLES = [(15, 15, 8), (15, 50, 6), (45, 30, 10)]
@@ -156,7 +155,7 @@ def test_every_object_is_found_once(dense):
         assert one.area == mask.sum()
         assert np.array_equal(one.crop(), mask[one.region])
         assert mask[tuple(np.round(one.point).astype(int))]
-        assert one.score == pytest.approx(0.9)
+        assert one.score == pytest.approx(1.0 if dense else 0.9)
         assert one.stability == 1
 
 
@@ -324,59 +323,108 @@ def test_encoding_a_region_equals_encoding_the_plane(region, r, c, margin):
     assert one.area == math.prod(plane.shape) - np.count_nonzero(~plane)
 
 
-# Small objects ----------------------------------------------------------------------------------
+# The agreement of three opinions ----------------------------------------------------------------
 
 
-class Magnifiable(ComponentSegmenter):
-    """A component segmenter that says of itself what the embedded model says."""
+class Opinionated(ComponentSegmenter):
+    """Its head proposes, and clicks and boxes give, what a test says: masks of one object."""
 
-    def __init__(self):
+    def __init__(self, region, clicked, boxed):
         super().__init__(dense=True)
-        self.config = replace(self.config, resize="own")
+        self.region, self.clicked, self.boxed = region, clicked, boxed
+
+    def propose(self, embedding) -> Proposals:
+        r0, c0, r1, c1 = (int(x) for x in tight_box(self.region))
+        region = Region((r0, c0), self.region[r0 : r1 + 1, c0 : c1 + 1])
+        point = np.array([deepest_point(self.region)], float)
+        return Proposals(point, np.ones(1, np.float32), (region,))
+
+    def decode(self, embedding, prompts, multimask="auto") -> MaskPrediction:
+        mask = self.boxed if prompts.box is not None else self.clicked
+        logits = np.where(mask, 5.0, -5.0).astype(np.float32)[None]
+        return MaskPrediction(logits, np.array([0.9], np.float32), embedding.frame)
 
 
-SMALL = disks((120, 150), (30, 30, 6), (60, 100, 7), (90, 40, 6))
+def square(r, c, side=10) -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[r : r + side, c : c + side] = True
+    return mask
 
 
-def test_plane_of_small_objects_is_searched_at_twice_its_size():
-    segmenter = Magnifiable()
-    objects = generate_masks(segmenter, SMALL)
-    assert [pixels.shape[:2] for pixels in segmenter.embedded] == [(120, 150), (240, 300)]
-    assert len(objects) == 3
-    for one in objects:
-        mask = decode_rle(one.mask)
-        assert mask.shape == SMALL.shape
-        at = tuple(int(x) for x in one.point)
-        components, _ = ndimage.label(SMALL)
-        assert iou(mask, components == components[at]) > 0.85
-        assert one.crop_box[2] <= 120
-
-
-@pytest.mark.parametrize(
-    ("plane", "settings"),
-    [
-        (SMALL, {"magnify_below": 0}),
-        (disks((120, 150), (60, 70, 30)), {}),
-        (SMALL[:40, :40], {}),
-        (np.zeros((120, 150), np.uint8), {}),
-    ],
-    ids=["not asked for", "large objects", "small plane", "no objects"],
+@given(
+    *(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(1, 12)) for _ in range(3)),
+    st.sampled_from([0.0, 0.5, 0.8]),
 )
-def test_other_planes_are_searched_once(plane, settings):
-    segmenter = Magnifiable()
+def test_mask_is_what_two_of_three_opinions_hold(region, clicked, boxed, least):
+    opinions = [square(*one) for one in (region, clicked, boxed)]
+    held = np.sum(opinions, axis=0) >= 2
+    a, b, c = opinions
+    agreement = (iou(a, b) + iou(b, c) + iou(a, c)) / 3
+    objects = generate_masks(Opinionated(*opinions), np.zeros(SHAPE), proposal_iou_thresh=least)
+    if not held.any() or agreement < least:
+        assert objects == []
+    else:
+        (one,) = objects
+        assert np.array_equal(decode_rle(one.mask), held)
+        assert one.score == pytest.approx(agreement)
+
+
+def test_empty_answers_are_opinions_too():
+    nothing = np.zeros(SHAPE, bool)
+    assert generate_masks(Opinionated(square(5, 5), nothing, nothing), np.zeros(SHAPE)) == []
+    one = Opinionated(square(5, 5), square(5, 5), nothing)
+    assert generate_masks(one, np.zeros(SHAPE)) == []
+    (found,) = generate_masks(one, np.zeros(SHAPE), proposal_iou_thresh=0.3)
+    assert found.score == pytest.approx(1 / 3)
+    assert np.array_equal(decode_rle(found.mask), square(5, 5))
+
+
+# The scale of a plane ---------------------------------------------------------------------------
+
+
+class Scalable(ComponentSegmenter):
+    """A component segmenter that says of itself what the embedded model says.
+
+    Its head knows one size: it takes larger objects for pieces of so many model pixels.
+    """
+
+    def __init__(self, knows=9999):
+        super().__init__(dense=True)
+        self.config = replace(self.config, resize="own", image_size=256)
+        self.knows = knows
+
+    def propose(self, embedding) -> Proposals:
+        found = super().propose(embedding)
+        largest = int(self.knows / self.scales[-1]) if self.scales[-1] else 9999
+        regions = tuple(Region(one.origin, one.mask[:largest, :largest]) for one in found.regions)
+        return Proposals(found.points, found.scores, regions)
+
+
+def looks(segmenter, radius, **settings) -> list[float]:
+    """Scales at which a plane of 640 pixels with disks of one size is looked at."""
+    plane = disks((640, 640), (100, 100, radius), (300, 300, radius), (500, 500, radius))
     generate_masks(segmenter, plane, (0, 255), **settings)
-    assert len(segmenter.embedded) == 1
+    return segmenter.scales
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 20), st.integers(0, 20))
-def test_halving_undoes_doubling(height, width, r, c):
-    mask = np.zeros((40, 40), bool)
-    mask[r : r + height, c : c + width] = True
-    doubled = np.kron(mask, np.ones((2, 2), bool))
-    box, rle = encode_region(doubled, (0, 0), doubled.shape)
-    one = ObjectMask(box, rle, 0.9, 1.0, (2 * r + 0.5, 2 * c + 0.5), (0, 0, 80, 80))
-    back = _halve(one, mask.shape)
-    assert np.array_equal(decode_rle(back.mask), mask)
-    assert back.point == (r, c)
-    assert back.crop_box == (0, 0, 40, 40)
-    assert np.array_equal(back.crop(), mask[back.region])
+@pytest.mark.parametrize("radius", [8, 20, 50, 90])
+@pytest.mark.parametrize("knows", [9999, 40])
+def test_plane_is_searched_where_its_objects_have_the_wanted_size(radius, knows):
+    scales = looks(Scalable(knows), radius)
+    assert scales[0] == pytest.approx(0.2)  # half of the model's 256 pixels
+    assert any(22 <= 2 * radius * scale <= 37 for scale in scales)
+    assert max(scales) * 2 * radius <= 2 * 28
+
+
+def test_minute_objects_are_magnified_as_far_as_the_model_may():
+    assert looks(Scalable(), 2)[-1] == 2
+
+
+def test_scale_of_the_model_itself_is_used_when_asked_for():
+    assert looks(Scalable(), 8, proposal_diameter=0) == [None]
+
+
+def test_empty_plane_is_never_magnified():
+    segmenter = Scalable()
+    generate_masks(segmenter, np.zeros((640, 640), np.uint8), (0, 255))
+    assert max(segmenter.scales) <= 1

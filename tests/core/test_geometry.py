@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference import SMALL
-from small_models import HYBRID
+from small_models import HYBRID, VIT
 
 from napari_sam.geometry import Frame, fit_frame, tile_grid
 
@@ -149,3 +149,12 @@ def test_tiles_have_their_size_and_halo(shape, tile, halo):
 def test_halo_that_fills_the_tile_is_refused():
     with pytest.raises(ValueError, match="larger than two halos of 8 pixels, got 16"):
         tile_grid((100, 100), 16, 8)
+
+
+@pytest.mark.parametrize(("wanted", "scaled"), [(0.5, (20, 25)), (1.2, (48, 60)), (9, (51, 64))])
+def test_wanted_scale_is_taken_as_far_as_the_input_holds(wanted, scaled):
+    assert fit_frame((40, 50), HYBRID, scale=wanted).scaled == scaled
+
+
+def test_sams_scale_is_no_choice():
+    assert fit_frame((40, 50), VIT, scale=0.5) == fit_frame((40, 50), VIT)

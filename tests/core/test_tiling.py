@@ -365,6 +365,21 @@ def test_proposals_come_from_cores_without_repetition(tiled, plain, plane):
     assert len(proposals.points) == expected
 
 
+@pytest.mark.parametrize("scale", [0.25, 0.5, 1.3])
+def test_plane_is_seen_at_a_wanted_scale(tiled, plane, scale):
+    embedding = tiled.embed(plane, scale=scale)
+    proposals = tiled.propose(embedding)
+    assert len(proposals.points) == len(proposals.regions)
+    for frame in tiled.inner.frames or [embedding.frame]:
+        assert np.divide(frame.scaled, frame.shape) == pytest.approx(scale, rel=0.05)
+    for region in proposals.regions:
+        r0, c0, r1, c1 = region.box
+        assert 0 <= r0 <= r1 < 150
+        assert 0 <= c0 <= c1 < 200
+        assert region.mask[[0, -1]].any(1).all()
+        assert region.mask[:, [0, -1]].any(0).all()
+
+
 def test_model_without_a_dense_head_proposes_nothing(rng):
     wrapped = TiledSegmenter(segmenter(VIT))
     assert wrapped.propose(wrapped.embed(rng.random((90, 90)))) is None

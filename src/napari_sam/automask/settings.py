@@ -36,13 +36,15 @@ class AutomaskSettings:
     min_mask_region_area
         Holes and islands of fewer pixels are removed, and the masks compared again.
     proposal_iou_thresh
-        With proposals: masks of a smaller predicted IoU are dropped.
+        With proposals: masks of a smaller score, which is the agreement of the region that the
+        head proposed with the masks decoded from it, are dropped.
     proposal_window
         With proposals: side, in model pixels, of the square that an object is decoded in first;
         0 decodes in the whole plane or tile.
-    magnify_below
-        With proposals: a plane whose objects have a smaller median diameter, in model pixels, is
-        searched again at twice its size; 0 never does.
+    proposal_diameter
+        With proposals: diameter, in model pixels, at which the head sees objects best; it leads
+        the search for the scale of a plane, which ends at the model's `max_upscale`. 0 takes the
+        scale that the model chooses for any plane.
     proposal_overlap
         With proposals: largest share of a kept mask that may lie in masks of a higher score.
 
@@ -65,8 +67,8 @@ class AutomaskSettings:
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
     proposal_iou_thresh: float = 0.5
-    proposal_window: int = 256
-    magnify_below: float = 28.0
+    proposal_window: int = 128
+    proposal_diameter: float = 28.0
     proposal_overlap: float = 0.5
 
     def __post_init__(self) -> None:
