@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from against_reference import alternate, conclude, trained
 from reference import SamAutomaticMaskGenerator, SamPredictor
+from scipy import ndimage
 
 from napari_sam import Prompts, generate_masks
-from napari_sam.image import normalise
 from napari_sam.masks import decode_rle, iou
 from napari_sam.sam_segmenter import SamSegmenter
-from napari_sam.samples import load as load_sample
 
 WEIGHTS = Path(__file__).with_name("sam_small.safetensors")
 
@@ -34,13 +33,15 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--generations", type=int, default=1, help="timed runs of generate_masks")
     parser.add_argument("--points-per-side", type=int, default=32)
+    parser.add_argument("--pred-iou-thresh", type=float, default=0.88)
+    parser.add_argument("--stability-score-thresh", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     segmenter, original = trained(args.weights)
     predictor = SamPredictor(original)
-    plane = normalise(load_sample("nuclei").data)
+    plane = nuclei()
     embedding = segmenter.embed(plane)
     predictor.set_image(plane)
     clicks = random_clicks(plane, args.clicks)
@@ -61,8 +62,12 @@ def main() -> None:
         ),
         "mean share of the plane in a mask": float(np.mean(ours)),
     }
-    generator = SamAutomaticMaskGenerator(original, points_per_side=args.points_per_side)
-    settings = {"points_per_side": args.points_per_side}
+    settings = {
+        "points_per_side": args.points_per_side,
+        "pred_iou_thresh": args.pred_iou_thresh,
+        "stability_score_thresh": args.stability_score_thresh,
+    }
+    generator = SamAutomaticMaskGenerator(original, **settings)
     figures |= compare_everything(segmenter, generator, plane, settings)
     rows = {
         "click, best mask at full resolution": alternate(
@@ -81,16 +86,34 @@ def main() -> None:
     )
 
 
+def nuclei(rows: int = 10, side: int = 1024) -> np.ndarray:
+    """Draw `rows`² bright, round nuclei of different sizes, light and texture on dark ground."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    grey = np.full((side, side), 12.0)
+    pitch = side / rows
+    for row, column in np.ndindex(rows, rows):
+        cy, cx = (np.array([row, column]) + 0.5 + rng.uniform(-0.12, 0.12, 2)) * pitch
+        angle, axes = rng.uniform(0, np.pi), pitch * rng.uniform(0.26, 0.36, 2)
+        u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+        v = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
+        inside = 1 - np.hypot(u / axes[0], v / axes[1])  # 1 in the middle, 0 at the outline
+        grey += rng.uniform(110, 200) / (1 + np.exp(-inside * axes.mean() / 3))
+    coarse = rng.normal(1, 0.12, (side // 16, side // 16))
+    texture = ndimage.gaussian_filter(np.kron(coarse, np.ones((16, 16))), 6)
+    return np.repeat((grey * texture).clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
 def random_clicks(plane: np.ndarray, count: int) -> list[Prompts]:
-    """Click the brighter half of a plane at random."""
+    """Click bright places of a plane at random."""
     grey = plane.mean(2)
-    places = np.argwhere(grey > np.median(grey))
+    places = np.argwhere(grey > 80)
     chosen = np.random.default_rng(0).choice(len(places), count, replace=False)
     return [Prompts([tuple(places[i])], [1]) for i in chosen]
 
 
 def compare_everything(
-    segmenter: SamSegmenter, generator: Any, plane: np.ndarray, settings: dict[str, int]
+    segmenter: SamSegmenter, generator: Any, plane: np.ndarray, settings: dict[str, Any]
 ) -> dict[str, float]:
     """Count the masks of both and match them."""
     ours = [decode_rle(one.mask) for one in generate_masks(segmenter, plane, **settings)]
