@@ -40,6 +40,14 @@ def test_command_line_answers_help_without_torch():
     assert run(code) == "False"
 
 
+def test_loading_the_packaged_model_brings_in_nothing_for_the_network():
+    code = (
+        "import sys, napari_sam; napari_sam.load_segmenter('nano', device='cpu')\n"
+        "print([m for m in ('requests', 'filelock', 'urllib3') if m in sys.modules])"
+    )
+    assert run(code) == "[]"
+
+
 @pytest.mark.parametrize("name", napari_sam.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(napari_sam, name) is not None

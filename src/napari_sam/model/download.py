@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import filelock
 import pooch
-import requests
+
+# requests and filelock are imported where they are used: a model that is on this disk needs
+# neither, and requests alone takes a quarter of a second.
 
 Progress = Callable[[float], None]
 
@@ -96,6 +97,8 @@ def _silent(fraction: float) -> None:
 @contextmanager
 def _alone(target: Path, report: Progress) -> Iterator[bool]:
     """Hold the target's lock; yield whether another process had it first."""
+    import filelock
+
     lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
     waited = False
     while not lock.is_locked:
@@ -127,6 +130,8 @@ def _check(url: str, part: Path, digest: str) -> None:
 
 def _receive(url: str, part: Path, size: int | None, report: Progress) -> None:
     """Complete the part file, reconnecting as long as each connection brings something."""
+    import requests
+
     complete = False
     while not complete:
         before = _size(part)
@@ -139,6 +144,8 @@ def _receive(url: str, part: Path, size: int | None, report: Progress) -> None:
 
 def _connect(url: str, part: Path, size: int | None, report: Progress) -> bool:
     """Append to the part file over one connection; return whether it is complete."""
+    import requests
+
     start = _size(part)
     headers = {"Accept-Encoding": "identity"}  # otherwise lengths would be of compressed bytes
     if start:
@@ -178,6 +185,8 @@ def _check_space(directory: Path, needed: int) -> None:
 
 
 def _reason(error: Exception, url: str, directory: Path) -> str:
+    import requests
+
     elsewhere = "set NAPARI_SAM_HOME to a directory on another disk"
     if isinstance(error, _Failure):
         return str(error)
