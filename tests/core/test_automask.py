@@ -19,6 +19,7 @@ from napari_sam import generate_masks, samples, segment_all
 from napari_sam.automask import AutomaskSettings, ObjectMask, merge_objects
 from napari_sam.automask.grid import crop_boxes, point_grid
 from napari_sam.automask.objects import encode_region
+from napari_sam.automask.proposed import _propose
 from napari_sam.automask.stack import link_planes
 from napari_sam.masks import decode_rle, encode_rle, iou
 from napari_sam.model.checkpoint import load_into_new
@@ -414,6 +415,31 @@ def test_plane_is_searched_where_its_objects_have_the_wanted_size(radius, knows)
     assert scales[0] == pytest.approx(0.2)  # half of the model's 256 pixels
     assert any(22 <= 2 * radius * scale <= 37 for scale in scales)
     assert max(scales) * 2 * radius <= 2 * 28
+
+
+@pytest.mark.parametrize(
+    ("seen", "chosen"),
+    [
+        ([(120, 0.44), (60, 0.41), (30, 0.52), (30, 0.65)], 3),  # clumps that part
+        ([(100, 0.35), (100, 0.36)], 0),  # the same objects twice
+        ([(100, 0.35), (60, 0.27)], 0),  # objects that fall into pieces
+    ],
+    ids=["clumps", "objects", "pieces"],
+)
+def test_scale_is_the_one_where_peaks_are_clear(seen, chosen):
+    """Diameters in pixels of the plane and clarity, look by look."""
+
+    class Scripted(Scalable):
+        def propose(self, embedding) -> Proposals:
+            diameter, clarity = seen[min(len(self.scales), len(seen)) - 1]
+            side = round(diameter * np.sqrt(np.pi) / 2)
+            region = Region((9, 9), np.ones((side, side), bool))
+            return Proposals(np.array([(9.0, 9.0)]), np.array([clarity], np.float32), (region,))
+
+    segmenter = Scripted()
+    look = _propose(segmenter, np.zeros((512, 512, 3), np.uint8), AutomaskSettings(), None)
+    assert look.scale == segmenter.scales[chosen]
+    assert len(segmenter.scales) == len(seen)
 
 
 def test_minute_objects_are_magnified_as_far_as_the_model_may():

@@ -40,6 +40,8 @@ _SMALL = 0.82
 _SAME = 0.85
 # Peaks that are higher by this factor show that the scale is the better one.
 _CLEARER = 1.05
+# Peaks that fall by more than this factor show the opposite; clumps that part lower them a little.
+_BLURRED = 1.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +138,7 @@ def _may_gain(looks: list[_Look], wanted: float) -> bool:
     if len(looks) == 1:
         return True
     before = looks[-2]
-    if _CLEARER * last.clarity < before.clarity:
+    if _BLURRED * last.clarity < before.clarity:
         return False
     if last.diameter < _SMALL * wanted:
         return True
