@@ -184,7 +184,8 @@ class SamSegmenter:
         # loading a model need not wait for it: it brings in much of scikit-image
         from napari_sam.regions import find_regions
 
-        maps = head(self._ready(embedding).features).sigmoid()[0].cpu().numpy()
+        logits, _ = head(self._ready(embedding).features)
+        maps = logits.sigmoid()[0].cpu().numpy()
         frame, stride = embedding.frame, self.config.mask_stride
         inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
         foreground, distance = maps[0][inside], maps[1][inside]

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from napari_sam.regions import find_regions
-from napari_sam.training.losses import dense_targets
+from napari_sam.training.dense import distance_maps
 
 SHAPE = (90, 120)
 
@@ -18,7 +18,7 @@ def maps_of(*circles) -> tuple[np.ndarray, np.ndarray]:
     labels = np.zeros(SHAPE, np.int32)
     for number, (r, c, radius) in enumerate(circles, 1):
         labels[(rows - r) ** 2 + (columns - c) ** 2 <= radius**2] = number
-    return labels, dense_targets(labels)
+    return labels, distance_maps(labels)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,13 @@ def test_chosen_objects_are_in_the_crop(tiny_run: TrainConfig) -> None:
         assert set(chosen.tolist()) <= set(labels.unique().tolist()) - {0}
 
 
+def test_some_batches_have_fewer_and_larger_crops(tiny_run: TrainConfig) -> None:
+    config = replace(tiny_run, planes=8, large_share=0.5)
+    stream = CropStream(config, read_planes(tiny_run.data, "train"))
+    shapes = {tuple(stream.batch(i).labels.shape) for i in range(8)}
+    assert shapes == {(8, 64, 64), (2, 128, 128)}
+
+
 def test_unknown_source_is_refused(tiny_run: TrainConfig) -> None:
     with pytest.raises(ValueError, match="martian"):
         CropStream(replace(tiny_run, sources={"martian": 1.0}), [])

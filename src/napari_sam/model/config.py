@@ -109,6 +109,8 @@ class SamConfig:
         the mask upscaling adds; empty in SAM.
     dense_channels
         Width of the dense head, 0 where there is none.
+    dense_depth
+        Convolutional blocks of the dense head at the embedding's resolution.
     pixel_mean, pixel_std
         Normalisation of the three channels, in 0-255 grey values.
     resize
@@ -137,6 +139,7 @@ class SamConfig:
     refine_depth: int = 0
     skip_channels: tuple[int, ...] = ()
     dense_channels: int = 0
+    dense_depth: int = 0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize: Resize = "sam"
@@ -219,6 +222,7 @@ PRESETS: dict[str, SamConfig] = {
         refine_depth=1,
         skip_channels=(32, 16),
         dense_channels=32,
+        dense_depth=2,
         resize="own",
     ),
 }

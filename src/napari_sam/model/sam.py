@@ -36,7 +36,9 @@ class Sam(nn.Module):
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
         self.dense_head = (
-            DenseHead(config.embed_dim, config.skip_channels, config.dense_channels)
+            DenseHead(
+                config.embed_dim, config.skip_channels, config.dense_channels, config.dense_depth
+            )
             if config.dense_channels
             else None
         )

@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:b344d7824d9d577e96e877acf677169e0f5df1f4f6cfc50c129e264d6e532815",
+            "sha256:2b338ef102dcdc1e0a396998f3cb5ca74ee4d989569faa8416b6e067a4b0118b",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",

@@ -39,6 +39,9 @@ class TrainConfig:
         Crops in a batch, and objects prompted in each crop.
     crop
         Side of a crop in model pixels, a multiple of 32.
+    large_share
+        Share of batches with a quarter as many crops of twice the side: they show large objects
+        whole, and the attention as many cells as it meets later.
     learning_rate, weight_decay, ema
         Of AdamW, and the decay of the averaged weights.
     rounds
@@ -76,6 +79,7 @@ class TrainConfig:
     planes: int = 8
     objects: int = 4
     crop: int = 256
+    large_share: float = 0.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     ema: float = 0.999

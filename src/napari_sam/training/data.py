@@ -149,7 +149,10 @@ class CropStream(IterableDataset[Batch]):
     def batch(self, index: int) -> Batch:
         """Make batch number `index`."""
         rng = np.random.default_rng((self.config.seed, index))
-        crops = [self._crop(rng) for _ in range(self.config.planes)]
+        large = rng.random() < self.config.large_share
+        side = self.config.crop * (2 if large else 1)
+        count = max(1, self.config.planes // 4) if large else self.config.planes
+        crops = [self._crop(side, rng) for _ in range(count)]
         chosen = [_choose(labels, self.config.objects, rng) for _, labels in crops]
         return Batch(
             torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in crops])),
@@ -158,23 +161,25 @@ class CropStream(IterableDataset[Batch]):
             index,
         )
 
-    def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def _crop(
+        self, side: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         names = list(self.weights)
         shares = np.array([self.weights[n] for n in names])
         for _ in range(20):
             source = names[int(rng.choice(len(names), p=shares / shares.sum()))]
             if source == "synthetic":
-                sample = generate(rng, self.config.crop)
+                sample = generate(rng, side)
                 image, labels = sample.image, sample.labels
             else:
-                image, labels = self._crop_real(source, rng)
+                image, labels = self._crop_real(source, side, rng)
             # objects cut off at the rim to a sliver teach nothing
             if np.bincount(labels.ravel())[1:].max(initial=0) >= _MIN_OBJECT_PIXELS:
                 return augment_colours(image, rng) if self.config.vary_colours else image, labels
         raise ValueError("expected labelled objects in the training planes, found none in 20 tries")
 
     def _crop_real(
-        self, source: str, rng: np.random.Generator
+        self, source: str, side: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         modalities = list(self.pools[source].values())
         # the square root of the counts: small modalities count, none is worn out
@@ -184,7 +189,7 @@ class CropStream(IterableDataset[Batch]):
         low, high = self.config.scale
         magnification = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         image, labels = crop_warped(
-            to_rgb(plane.image, rng), plane.labels, self.config.crop, magnification, rng
+            to_rgb(plane.image, rng), plane.labels, side, magnification, rng
         )
         if rng.random() < _CONNECTED_SHARE:
             labels = measure.label(labels, background=0, connectivity=1).astype(np.int32)

@@ -24,7 +24,8 @@ from napari_sam.training.aim import aim_at_clicks
 from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, read_planes
-from napari_sam.training.losses import dense_loss, dense_targets, mask_iou, mask_loss
+from napari_sam.training.dense import DenseTargets, dense_loss
+from napari_sam.training.losses import mask_iou, mask_loss
 from napari_sam.training.plot import draw_log
 from napari_sam.training.protocol import validate, validation_planes
 
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Errors of the predicted IoU are squares of small numbers beside the losses of masks.
 _SCORE_WEIGHT = 5.0
+# Share of the batches with boxes in which objects are clicked as well from the start.
+_BOX_AND_CLICK = 0.4
 _SCORE_HEADS = ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_mask_head.")
 
 
@@ -75,7 +78,7 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
     began = time.perf_counter()
     encoder: nn.Module = state.model.image_encoder
     if config.compile:
-        encoder = torch.compile(encoder)  # type: ignore[assignment]
+        encoder = torch.compile(encoder, dynamic=False)  # type: ignore[assignment]
     length, scoring = config.iterations + config.score_iterations, False
     for batch in _batches(config, stream):
         if state.iteration >= length:
@@ -152,20 +155,20 @@ def batch_losses(
     """Losses of a batch whose objects are prompted and corrected for a random number of rounds."""
     stride = model.config.mask_stride
     pixels = batch.images.float().contiguous(memory_format=torch.channels_last)
-    size = (config.crop, config.crop)
-    features = encoder(model.preprocess(pixels, size))
+    side, objects = batch.images.shape[2], batch.chosen.shape[1]
+    features = encoder(model.preprocess(pixels, (side, side)))
     losses: dict[str, Tensor] = {}
     if model.dense_head is not None:
-        coarse = batch.labels[:, ::stride, ::stride].numpy()
-        dense = torch.from_numpy(np.stack([dense_targets(labels) for labels in coarse]))
-        losses["dense"] = dense_loss(model.dense_head(features), dense)
+        dense = DenseTargets.of(batch.labels.numpy())
+        maps, sides = model.dense_head(features)
+        losses["dense"] = dense_loss(maps, sides, dense)
     target = F.avg_pool2d(
         (batch.labels[:, None] == batch.chosen[:, :, None, None]).flatten(0, 1)[:, None].float(),
         stride,
     )  # (B·K, 1, h, w)
     # an object thinner than a cell keeps its densest cell
     truth = target >= target.amax((2, 3), keepdim=True).clamp_max(0.5)
-    features = tuple(f.repeat_interleave(config.objects, 0) for f in features)
+    features = tuple(f.repeat_interleave(objects, 0) for f in features)
     masks = truth[:, 0].numpy()
     rounds = 1 + int(rng.choice(len(config.rounds), p=np.divide(config.rounds, sum(config.rounds))))
     boxes: Tensor | None = None
@@ -173,11 +176,11 @@ def batch_losses(
     labels = torch.empty(len(masks), 0, dtype=torch.long)
     if rng.random() < config.box_share:
         boxes = jittered_boxes(masks, stride, rng)
-    else:
+    if boxes is None or rng.random() < _BOX_AND_CLICK:
         points = first_clicks(masks, stride, rng)
         labels = torch.ones(len(masks), 1, dtype=torch.long)
     # a crop may lie anywhere in the model's square: positions beyond it must be learned too
-    free = model.config.image_size - config.crop
+    free = model.config.image_size - side
     origin = (float(rng.integers(free + 1)), float(rng.integers(free + 1)))
     previous: Tensor | None = None
     segmentation, quality = [], []

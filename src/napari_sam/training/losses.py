@@ -1,11 +1,8 @@
-"""Losses of mask logits, predicted IoU and the dense head."""
+"""Losses of mask logits and what they are measured by."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,48 +43,6 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     mask, truth = logits > 0, target > 0.5
     union = (mask | truth).sum((2, 3))
     return (mask & truth).sum((2, 3)) / union.clamp_min(1)
-
-
-def dense_loss(maps: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of foreground and normalised distance.
-
-    Parameters
-    ----------
-    maps
-        `(B, 2, h, w)` logits of the dense head.
-    target
-        `(B, 2, h, w)` from :func:`dense_targets`.
-    """
-    entropy = F.binary_cross_entropy_with_logits(maps, target, reduction="none")
-    # the distance of background pixels is known from the foreground map: it counts less
-    weight = torch.stack([torch.ones_like(target[:, 0]), 0.2 + target[:, 0]], 1)
-    return (entropy * weight).mean()
-
-
-def dense_targets(labels: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Compute what the dense head should say about labels.
-
-    Parameters
-    ----------
-    labels
-        `(H, W)`, 0 is background.
-
-    Returns
-    -------
-    target
-        `(2, H, W)`: foreground, and distance to the object's border over the object's largest.
-    """
-    inner = labels > 0
-    for axis in (0, 1):  # pixels on either side of a border between touching objects
-        differs = np.diff(labels, axis=axis) != 0
-        padding = [(0, 0), (0, 0)]
-        padding[axis] = (0, 1)
-        inner &= ~np.pad(differs, padding)
-    depth = ndimage.distance_transform_edt(inner).astype(np.float32)
-    largest = np.zeros(int(labels.max()) + 1, np.float32)
-    np.maximum.at(largest, labels.ravel(), depth.ravel())
-    distance = depth / np.maximum(largest, 1)[labels]
-    return np.stack([(labels > 0).astype(np.float32), distance * (labels > 0)])
 
 
 def _surroundings(target: Tensor) -> Tensor:

@@ -1,0 +1,137 @@
+"""What the dense head learns: foreground, distance to the border, and bounding boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+# Model pixels per cell of the maps and of the sides.
+MAPS_STRIDE, SIDES_STRIDE = 2, 4
+# Objects weigh the same, whatever their size; the background as much as all of them.
+_DISTANCE_WEIGHT, _SIDES_WEIGHT = 2.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DenseTargets:
+    """What the dense head should say about a batch of labelled crops.
+
+    Parameters
+    ----------
+    maps
+        `(B, 2, h, w)`: foreground, and distance to the object's border over its largest.
+    shares
+        `(B, h, w)` weight of each cell; those of an object add up to 1, the background's to the
+        number of objects, or 1 where there is none.
+    sides
+        `(B, 4, h', w')` model pixels to the top, left, bottom and right side of the object's box.
+    side_shares
+        `(B, h', w')` as `shares`; 0 on the background.
+    """
+
+    maps: Tensor
+    shares: Tensor
+    sides: Tensor
+    side_shares: Tensor
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int32]) -> DenseTargets:
+        """Compute the targets of labels `(B, H, W)`, 0 for background."""
+        fine = labels[:, ::MAPS_STRIDE, ::MAPS_STRIDE]
+        middle = SIDES_STRIDE // 2
+        coarse = labels[:, middle::SIDES_STRIDE, middle::SIDES_STRIDE]
+        return cls(
+            torch.from_numpy(np.stack([distance_maps(one) for one in fine])),
+            torch.from_numpy(np.stack([_shares(one, background=True) for one in fine])),
+            torch.from_numpy(
+                np.stack([_sides(one, cells) for one, cells in zip(labels, coarse, strict=True)])
+            ),
+            torch.from_numpy(np.stack([_shares(one, background=False) for one in coarse])),
+        )
+
+
+def dense_loss(maps: Tensor, sides: Tensor, target: DenseTargets) -> Tensor:
+    """Compare what the dense head says with what it should say.
+
+    The distance's loss is the quality focal loss of Li et al., Generalized Focal Loss (2020), with
+    exponent 1: plain cross-entropy with a soft target is content with the mean.
+
+    Parameters
+    ----------
+    maps, sides
+        As :class:`~napari_sam.model.dense_head.DenseHead` returns them.
+    target
+        Of the same crops.
+    """
+    entropy = F.binary_cross_entropy_with_logits(maps, target.maps, reduction="none")
+    shares = target.shares / target.shares.sum((1, 2), keepdim=True)
+    error = (maps[:, 1].sigmoid() - target.maps[:, 1]).abs()
+    foreground = 0.5 * entropy[:, 0].mean() + 0.5 * (entropy[:, 0] * shares).sum((1, 2)).mean()
+    distance = (entropy[:, 1] * error * shares).sum((1, 2)).mean()
+    weight = target.side_shares
+    boxes = (_box_loss(sides, target.sides) * weight).sum() / weight.sum().clamp_min(1)
+    return foreground + _DISTANCE_WEIGHT * distance + _SIDES_WEIGHT * boxes
+
+
+def distance_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Compute foreground and normalised distance to the border.
+
+    Parameters
+    ----------
+    labels
+        `(H, W)`, 0 is background.
+
+    Returns
+    -------
+    target
+        `(2, H, W)`: foreground, and distance to the object's border over the object's largest.
+    """
+    inner = labels > 0
+    for axis in (0, 1):  # pixels on either side of a border between touching objects
+        differs = np.diff(labels, axis=axis) != 0
+        padding = [(0, 0), (0, 0)]
+        padding[axis] = (0, 1)
+        inner &= ~np.pad(differs, padding)
+    depth = ndimage.distance_transform_edt(inner).astype(np.float32)
+    largest = np.zeros(int(labels.max()) + 1, np.float32)
+    np.maximum.at(largest, labels.ravel(), depth.ravel())
+    distance = depth / np.maximum(largest, 1)[labels]
+    return np.stack([(labels > 0).astype(np.float32), distance * (labels > 0)])
+
+
+def _shares(labels: NDArray[np.int32], background: bool) -> NDArray[np.float32]:
+    areas = np.bincount(labels.ravel()).astype(np.float32)
+    each = 1 / np.maximum(areas, 1)
+    each[0] = max(1, np.count_nonzero(areas[1:])) / max(areas[0], 1) if background else 0
+    return np.asarray(each[labels], np.float32)
+
+
+def _sides(labels: NDArray[np.int32], cells: NDArray[np.int32]) -> NDArray[np.float32]:
+    boxes = np.zeros((int(labels.max()) + 1, 4), np.float32)  # edges: row 0, column 0, row 1, …
+    for label, place in enumerate(ndimage.find_objects(labels), 1):
+        if place is not None:
+            rows, columns = place
+            boxes[label] = rows.start, columns.start, rows.stop, columns.stop
+    h, w = cells.shape
+    y = (np.arange(h, dtype=np.float32)[:, None] + 0.5) * SIDES_STRIDE
+    x = (np.arange(w, dtype=np.float32)[None] + 0.5) * SIDES_STRIDE
+    own = boxes[cells]  # (h, w, 4)
+    sides = np.stack([y - own[..., 0], x - own[..., 1], own[..., 2] - y, own[..., 3] - x])
+    return np.maximum(sides, 0.5) * (cells > 0)
+
+
+def _box_loss(sides: Tensor, target: Tensor) -> Tensor:
+    """One minus the generalised IoU of two boxes around the same cell, `(B, h, w)`."""
+    height, width = (sides[:, i] + sides[:, i + 2] for i in (0, 1))
+    true_height, true_width = (target[:, i] + target[:, i + 2] for i in (0, 1))
+    low, high = torch.minimum(sides, target), torch.maximum(sides, target)
+    shared = (low[:, 0] + low[:, 2]) * (low[:, 1] + low[:, 3])
+    around = (high[:, 0] + high[:, 2]) * (high[:, 1] + high[:, 3])
+    union = height * width + true_height * true_width - shared
+    iou = shared / union.clamp_min(1e-3)
+    return 1 - iou + (around - union) / around.clamp_min(1e-3)

@@ -1,0 +1,66 @@
+"""What the dense head learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam.training.dense import DenseTargets, dense_loss, distance_maps
+
+
+@pytest.fixture
+def touching() -> np.ndarray:
+    """Two touching rectangles and a small one, of which each box is known."""
+    labels = np.zeros((64, 64), np.int32)
+    labels[8:40, 4:24] = 1
+    labels[8:40, 24:44] = 2
+    labels[48:56, 8:16] = 3
+    return labels
+
+
+def test_distance_falls_to_nothing_between_touching_objects(touching: np.ndarray) -> None:
+    foreground, distance = distance_maps(touching)
+    assert (foreground == (touching > 0)).all()
+    assert distance[24, 23:25].max() < 0.3
+    assert distance[touching == 1].max() == distance[touching == 2].max() == 1
+    assert (distance[touching == 0] == 0).all()
+
+
+def test_maps_of_an_empty_plane_are_zero() -> None:
+    assert not distance_maps(np.zeros((8, 8), np.int32)).any()
+
+
+def test_sides_lead_to_the_edges_of_the_own_box(touching: np.ndarray) -> None:
+    sides = DenseTargets.of(touching[None]).sides[0]
+    # the cell in row 5, column 4 has its centre at (22, 18)
+    assert sides[:, 5, 4].tolist() == [22 - 8, 18 - 4, 40 - 22, 24 - 18]
+    assert sides[:, 5, 6].tolist() == [22 - 8, 26 - 24, 40 - 22, 44 - 26]
+    assert not sides[:, 0, 0].any()
+
+
+def test_objects_weigh_the_same_and_the_background_as_much_as_all(touching: np.ndarray) -> None:
+    target = DenseTargets.of(touching[None])
+    at = torch.from_numpy(touching[::2, ::2])
+    sums = [float(target.shares[0][at == label].sum()) for label in range(4)]
+    assert sums == pytest.approx([3, 1, 1, 1])
+    assert float(target.side_shares.sum()) == pytest.approx(3)
+
+
+def test_saying_the_truth_costs_next_to_nothing_and_errors_cost(touching: np.ndarray) -> None:
+    target = DenseTargets.of(touching[None])
+    truth = torch.logit(target.maps.clamp(1e-4, 1 - 1e-4))
+    best = dense_loss(truth, target.sides, target)
+    assert best < 0.01
+    assert dense_loss(truth, target.sides * 2, target) > best + 0.1
+    assert dense_loss(truth.roll(4, 3), target.sides, target) > best + 0.1
+
+
+def test_a_batch_without_objects_has_a_finite_loss() -> None:
+    target = DenseTargets.of(np.zeros((1, 64, 64), np.int32))
+    maps, sides = torch.zeros(1, 2, 32, 32, requires_grad=True), torch.full((1, 4, 16, 16), 9.0)
+    loss = dense_loss(maps, sides, target)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert maps.grad is not None
+    assert torch.isfinite(maps.grad).all()
