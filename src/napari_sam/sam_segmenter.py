@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import xxhash
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
@@ -190,13 +191,14 @@ class SamSegmenter:
         inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
         foreground, distance = maps[0][inside], maps[1][inside]
         seen = find_regions(foreground, distance)
-        low_res = self._low_res(frame)
         xy = (seen.peaks[:, ::-1] + 0.5) * stride - 0.5
         points = np.clip(frame.to_plane(xy), frame.origin, np.add(frame.origin, frame.shape) - 1)
+        height = np.full(self._low_res(frame), 1.0, np.float32)
+        height[inside] = np.abs(foreground - 0.5)
         regions = {
             i: one
-            for i in range(len(points))
-            if (one := _region(seen.labels == i + 1, foreground, frame, low_res)) is not None
+            for i, place in enumerate(ndimage.find_objects(seen.labels))
+            if (one := _region(seen.labels[place] == i + 1, place, height, frame)) is not None
         }
         kept = list(regions)
         return Proposals(points[kept], seen.scores[kept], tuple(regions.values()))
@@ -348,15 +350,16 @@ def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> 
 
 def _region(
     cells: NDArray[np.bool_],
-    foreground: NDArray[np.float32],
+    place: tuple[slice, slice],
+    height: NDArray[np.float32],
     frame: Frame,
-    low_res: tuple[int, int],
 ) -> Region | None:
-    """Bring cells of the dense head to the plane's pixels; None if they fall between those."""
-    height = np.abs(foreground - 0.5)
-    signed = np.full(low_res, -1.0, np.float32)
-    h, w = cells.shape
-    signed[:h, :w] = np.where(cells, height, -height)
+    """Bring cells of the dense head to the plane's pixels; None if they fall between those.
+
+    `height` says of the whole canvas how sure the head is; `place` is where `cells` lie.
+    """
+    signed = -height
+    signed[place][cells] *= -1
     origin, values = frame.enlarge_part(signed)
     mask = values > 0
     if not mask.any():

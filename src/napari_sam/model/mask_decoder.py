@@ -82,9 +82,7 @@ class MaskDecoder(nn.Module):
         b = sparse.shape[0]
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(b, -1, -1), sparse], 1)
-        wanted = list(range(self.num_mask_tokens)[1 if multimask_output else 0 :])
-        if not multimask_output:
-            wanted = wanted[:1]
+        wanted = list(range(1, self.num_mask_tokens)) if multimask_output else [0]
         read = [0, *(1 + i for i in wanted)]
         if first is None:
             hs, src = self._attend(features[0] + dense, positions, tokens, read)
