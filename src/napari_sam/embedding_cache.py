@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from napari_sam.geometry import Frame, fit_frame
-from napari_sam.image import Limits, normalise
+from napari_sam.image import Limits
 from napari_sam.model.weights import home
 from napari_sam.segmenter import (
     DelegatingSegmenter,
@@ -31,6 +31,7 @@ from napari_sam.segmenter import (
     Progress,
     Segmenter,
     SegmenterWrapper,
+    embed_whole,
 )
 
 _log = logging.getLogger(__name__)
@@ -244,9 +245,7 @@ class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
         progress: Progress | None = None,
         scale: float | None = None,
     ) -> Embedding:
-        pixels = normalise(plane, contrast_limits)
-        frame = fit_frame((pixels.shape[0], pixels.shape[1]), self.config, scale=scale)
-        return self.embed_pixels(pixels, frame, progress)
+        return embed_whole(self, plane, contrast_limits, progress, scale)
 
     def embed_pixels(
         self,

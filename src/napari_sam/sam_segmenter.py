@@ -18,7 +18,7 @@ from torch import Tensor
 
 from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
 from napari_sam.geometry import Frame, fit_frame
-from napari_sam.image import Limits, normalise, resize_pixels
+from napari_sam.image import Limits, resize_pixels
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer
 from napari_sam.model.windows import PromptTensors, Windows
@@ -31,6 +31,7 @@ from napari_sam.segmenter import (
     Proposals,
     Region,
     check_embedding,
+    embed_whole,
 )
 
 # Objects decoded in one pass: bounds the memory of decode_many, and on a CPU what has to fit its
@@ -96,9 +97,7 @@ class SamSegmenter:
         scale: float | None = None,
     ) -> Embedding:
         """Encode a plane; see :meth:`Segmenter.embed` and :func:`~napari_sam.image.normalise`."""
-        pixels = normalise(plane, contrast_limits)
-        frame = fit_frame((pixels.shape[0], pixels.shape[1]), self.config, scale=scale)
-        return self.embed_pixels(pixels, frame, progress)
+        return embed_whole(self, plane, contrast_limits, progress, scale)
 
     def embed_pixels(
         self,

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from napari_sam.geometry import Frame
-from napari_sam.image import Limits
+from napari_sam.geometry import Frame, fit_frame
+from napari_sam.image import Limits, normalise
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
 
@@ -263,6 +263,19 @@ class PixelSegmenter(Segmenter, Protocol):
     ) -> Embedding:
         """Encode `(h, w, 3)` grey values of the frame's rectangle; a whole plane by default."""
         ...
+
+
+def embed_whole(
+    segmenter: PixelSegmenter,
+    plane: ArrayLike,
+    contrast_limits: Limits | None = None,
+    progress: Progress | None = None,
+    scale: float | None = None,
+) -> Embedding:
+    """Encode a plane in one piece by `embed_pixels`; see :meth:`Segmenter.embed`."""
+    pixels = normalise(plane, contrast_limits)
+    frame = fit_frame((pixels.shape[0], pixels.shape[1]), segmenter.config, scale=scale)
+    return segmenter.embed_pixels(pixels, frame, progress)
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
-from napari_sam.image import Limits, check_plane, normalise, stretch
+from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmenter import (
@@ -147,8 +147,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             tile = round(self.config.image_size / scale)
             halo = tile // 8
         if max(shape) <= tile:
-            whole = fit_frame(shape, self.config, scale=scale)
-            return self._inner.embed_pixels(normalise(array, contrast_limits), whole, progress)
+            return self._inner.embed(array, contrast_limits, progress, scale)
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
         frame = fit_frame(shape, self.config)
         levels = tuple(_levels(shape, tile, halo))
