@@ -33,6 +33,7 @@ from napari_sam.segmenter import (
     check_embedding,
     embed_whole,
 )
+from napari_sam.tidying import tidy_logits
 
 # Objects decoded in one pass: bounds the memory of decode_many, and on a CPU what has to fit its
 # caches.
@@ -251,14 +252,27 @@ class SamSegmenter:
             )
             beyond = cells.left(logits, scores)
             logits = cells.put_back(logits)
-        both = zip(logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
-        predictions = [MaskPrediction(one, score, frame) for one, score in both]
+        both = zip(prompts, logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
+        predictions = [
+            MaskPrediction(self._tidied(masks, one, frame), score, frame)
+            for one, masks, score in both
+        ]
         if beyond:
             chosen = [prompts[i] for i in beyond]
             whole = self._decode_batch(ready, frame, chosen, multimask, None)
             for i, prediction in zip(beyond, whole, strict=True):
                 predictions[i] = prediction
         return predictions
+
+    def _tidied(
+        self, masks: NDArray[np.float32], prompts: Prompts, frame: Frame
+    ) -> NDArray[np.float32]:
+        """Make the masks of a model of ours whole; SAM's stay as the reference has them."""
+        if self.config.resize == "sam":
+            return masks
+        stride = self.config.mask_stride
+        cells = (frame.to_model(prompts.points)[:, ::-1] + 0.5) / stride - 0.5
+        return np.stack([tidy_logits(one, cells, prompts.point_labels) for one in masks])
 
     def _prompt_tensors(self, frame: Frame, prompts: Sequence[Prompts]) -> PromptTensors:
         points = labels = boxes = masks = None

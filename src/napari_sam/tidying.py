@@ -1,0 +1,88 @@
+"""Masks of one piece: islands that nobody clicked go, small holes are filled."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+# A hole is filled up to this share of the mask: a larger one may be what the user sees.
+_LARGEST_HOLE = 0.1
+# A click so many cells beside a part still belongs to it.
+_REACH = 1
+# Logit of what was taken away or filled: a further click easily turns it again.
+_TURNED = 1.0
+
+
+def tidy_logits(
+    logits: NDArray[np.float32], clicks: NDArray[np.floating], labels: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """Take islands without a click out of a mask, and fill its small holes.
+
+    A network whose clicks are learned on few images leaves specks far from the object. Parts with
+    a positive click are kept, however many there are; a mask of which no part is clicked, such as
+    one from a box, keeps all. Holes with a negative click stay.
+
+    Parameters
+    ----------
+    logits
+        `(h, w)`; positive is foreground.
+    clicks
+        `(N, 2)` positions as (row, column) in cells.
+    labels
+        `(N,)`: 1 for positive clicks, 0 for negative ones.
+
+    Returns
+    -------
+    logits
+        `(h, w)`: a new array where anything changes, the given one otherwise.
+    """
+    mask = logits > 0
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return logits
+    # one cell around the mask, so that the outside is one part
+    part = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    cells = np.rint(clicks).astype(np.int64) - (rows[0] - 1, columns[0] - 1)
+    kept = _clicked(part, cells[labels == 1])
+    whole = kept | _small_holes(kept, cells[labels == 0])
+    if np.array_equal(whole, part):
+        return logits
+    tidied = logits.copy()
+    inner = tidied[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    before, after = part[1:-1, 1:-1], whole[1:-1, 1:-1]
+    inner[before & ~after] = -_TURNED
+    inner[after & ~before] = _TURNED
+    return tidied
+
+
+def _clicked(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the parts of a mask near the cells; all of them where none is."""
+    parts, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    wanted = _named(parts, cells, _REACH)
+    return np.isin(parts, wanted) if len(wanted) else mask
+
+
+def _small_holes(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the holes of a mask that are small and hold none of the cells."""
+    gaps, count = ndimage.label(~mask)
+    if count < 2:
+        return np.zeros_like(mask)
+    sizes = np.bincount(gaps.ravel())
+    small = sizes <= _LARGEST_HOLE * np.count_nonzero(mask)
+    small[[0, gaps[0, 0]]] = False
+    small[_named(gaps, cells, 0)] = False
+    return np.asarray(small[gaps])
+
+
+def _named(parts: NDArray[np.integer], cells: NDArray[np.int64], reach: int) -> NDArray[np.integer]:
+    """Return the numbers of the parts within reach of the cells."""
+    found = [
+        parts[max(0, r - reach) : r + reach + 1, max(0, c - reach) : c + reach + 1].ravel()
+        for r, c in cells
+        if r >= -reach and c >= -reach
+    ]
+    numbers = np.unique(np.concatenate(found)) if found else np.empty(0, parts.dtype)
+    return numbers[numbers > 0]
