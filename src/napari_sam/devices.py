@@ -49,8 +49,21 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def choose_precision(precision: str, device: torch.device) -> Precision:
-    """Resolve a precision's name for a device; ``"auto"`` is half precision on CUDA.
+def choose_precision(
+    precision: str, device: torch.device, faster_in_half: bool = True
+) -> Precision:
+    """Resolve a precision's name for a device.
+
+    ``"auto"`` is half precision on CUDA, and bfloat16 on a CPU that multiplies it natively.
+
+    Parameters
+    ----------
+    precision
+        ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``.
+    device
+        Where the network runs.
+    faster_in_half
+        Whether the network gains from it on a CPU: small ones are bound by memory.
 
     Raises
     ------
@@ -58,9 +71,17 @@ def choose_precision(precision: str, device: torch.device) -> Precision:
         If the name is unknown.
     """
     if precision == "auto":
-        if device.type != "cuda":
-            return "float32"
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        if device.type == "cuda":
+            return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        native = device.type == "cpu" and cpu_multiplies_bfloat16()
+        return "bfloat16" if native and faster_in_half else "float32"
     if precision in DTYPES:
         return cast(Precision, precision)
     raise ValueError(f"expected a precision among auto, {', '.join(DTYPES)}, got {precision!r}")
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16 products, as far as this torch can tell."""
+    tell = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we take
+    known: dict[str, object] = tell() if tell else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -47,7 +47,7 @@ _SURE = 8.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ready:
-    """An embedding as the decoder wants it: in float32 on its device, partly worked out."""
+    """An embedding as the decoder wants it: on its device, in its format, partly worked out."""
 
     features: tuple[Tensor, ...]
     grid: tuple[int, int]
@@ -66,7 +66,7 @@ class SamSegmenter:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision
         Of the image encoder: ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``. The decoder
-        always computes in float32.
+        of a SAM computes in bfloat16 along with it, and in float32 otherwise.
 
     Raises
     ------
@@ -78,7 +78,9 @@ class SamSegmenter:
         self.config = sam.config
         self.model_key = model_key(sam)
         self._device = choose_device(device)
-        self.precision: Precision = choose_precision(precision, self._device)
+        self.precision: Precision = choose_precision(
+            precision, self._device, faster_in_half=sam.config.resize == "sam"
+        )
         self._sam = sam.eval().requires_grad_(False)
         self._place()
         self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
@@ -294,7 +296,7 @@ class SamSegmenter:
         """Make an embedding ready for the decoder, and keep that while it is among the latest."""
         ready = self._derived.get(embedding)
         if ready is None:
-            features = tuple(f.to(self._device, torch.float32) for f in embedding.features)
+            features = tuple(f.to(self._device, self._decodes_in) for f in embedding.features)
             grid = features[0].shape[2], features[0].shape[3]
             first = self._sam.first_layer(features, self._positions(grid))
             ready = _Ready(features, grid, first)
@@ -316,6 +318,10 @@ class SamSegmenter:
         self._memory_format = torch.channels_last if own else torch.contiguous_format
         self._sam.to(self._device)
         self._sam.image_encoder.to(dtype=DTYPES[self.precision], memory_format=self._memory_format)  # type: ignore[call-overload]
+        # a small decoder is bound by memory and gains nothing; float16 is too narrow for its sums
+        half = self.precision == "bfloat16" and not own
+        self._decodes_in = torch.bfloat16 if half else torch.float32
+        self._sam.mask_decoder.compute_in(self._decodes_in)
 
     def _fall_back_to_cpu(self, error: Exception) -> None:
         warnings.warn(

@@ -14,11 +14,13 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 def machine(monkeypatch):
     """Pretend to be a machine with so many GPUs, and Apple's or not."""
 
-    def pretend(gpus=0, mps=False, bf16=True):
+    def pretend(gpus=0, mps=False, bf16=True, cpu=()):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        known = {name: name in cpu for name in ("avx512_f", "avx512_bf16", "amx_bf16")}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
 
     return pretend
 
@@ -62,13 +64,29 @@ def test_unknown_device_is_refused_with_the_names(name):
         choose_device(name)
 
 
-def test_auto_precision_is_half_on_cuda_only(machine):
+def test_auto_precision_is_half_on_cuda(machine):
     machine(gpus=1)
     assert choose_precision("auto", CPU) == "float32"
     assert choose_precision("auto", torch.device("mps")) == "float32"
     assert choose_precision("auto", GPU) == "bfloat16"
     machine(gpus=1, bf16=False)
     assert choose_precision("auto", GPU) == "float16"
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [("avx512_f", "float32"), ("avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16")],
+)
+def test_auto_precision_is_half_on_a_cpu_that_multiplies_it(machine, instructions, expected):
+    machine(cpu=(instructions,))
+    assert choose_precision("auto", CPU) == expected
+    assert choose_precision("auto", CPU, faster_in_half=False) == "float32"
+    assert choose_precision("auto", torch.device("mps")) == "float32"
+
+
+def test_auto_precision_of_a_torch_that_cannot_tell_is_full(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", CPU) == "float32"
 
 
 @pytest.mark.parametrize("precision", DTYPES)

@@ -177,7 +177,20 @@ def test_half_precision_is_close(plane, config, precision):
     for level, other in zip(embedding.features, expected, strict=True):
         error = (level.float() - other).abs().mean() / other.abs().mean()
         assert error < 0.05
-    assert half.decode(embedding, CLICK).logits.dtype == np.float32
+    prediction, wanted = half.decode(embedding, CLICK), exact.decode(exact.embed(plane), CLICK)
+    assert prediction.logits.dtype == prediction.scores.dtype == np.float32
+    for ours, other in ((prediction.logits, wanted.logits), (prediction.scores, wanted.scores)):
+        assert np.abs(ours - other).mean() < 0.05 * np.abs(other).mean() + 1e-3
+
+
+def test_decoder_of_a_sam_computes_in_bfloat16_along_with_its_encoder(plane):
+    expected = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float32}
+    for precision, dtype in expected.items():
+        one = SamSegmenter(network(VIT), "cpu", precision)
+        assert one._sam.mask_decoder.dtype == dtype
+        assert one._ready(one.embed(plane)).features[0].dtype == dtype
+    own = SamSegmenter(network(HYBRID), "cpu", "bfloat16")
+    assert own._sam.mask_decoder.dtype == torch.float32
 
 
 def test_embedding_knows_its_size(made, plane):

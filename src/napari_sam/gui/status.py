@@ -61,7 +61,11 @@ def status_of(controller: Controller) -> Status:
     if session.is_waiting:
         return Status("busy", "Looking closer at your click", -1, "Cancel")
     seconds = controller.seconds.get((controller.model, controller.device))
-    return Status("ready", "Ready" + (f" · {seconds:.2g} s" if seconds else ""))
+    precision = controller.segmenter.precision
+    parts = ["Ready"]
+    parts += [f"{seconds:.2g} s"] if seconds else []
+    parts += [precision] if precision != "float32" else []
+    return Status("ready", " · ".join(parts))
 
 
 def _loading(controller: Controller) -> Status:

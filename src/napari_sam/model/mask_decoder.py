@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,6 +60,8 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Decode B objects, all on one plane or each on its own.
 
+        Features and `positions` are in the decoder's own number format, prompts in any.
+
         Parameters
         ----------
         features
@@ -80,22 +83,23 @@ class MaskDecoder(nn.Module):
             `(B, M, 4·h, 4·w)` and `(B, M)`.
         """
         b = sparse.shape[0]
+        sparse, dense = sparse.to(self.dtype), dense.to(self.dtype)
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(b, -1, -1), sparse], 1)
         wanted = list(range(1, self.num_mask_tokens)) if multimask_output else [0]
         read = [0, *(1 + i for i in wanted)]
         if first is None:
-            hs, src = self._attend(features[0] + dense, positions, tokens, read)
+            hs, cells = self._attend(features[0] + dense, positions, tokens, read)
         else:
             hs, cells = self.transformer(first.cells, positions, tokens, read, first)
-            src = _as_map(cells, features[0])
+        hs = hs.float()
         hyper = torch.stack(
             [self.output_hypernetworks_mlps[i](hs[:, 1 + n]) for n, i in enumerate(wanted)], 1
         )  # (B, M, C/8)
         iou: Tensor = self.iou_prediction_head(hs[:, 0])[:, wanted]
         if len(features) == 1 and self.iou_mask_head is None:
-            return self._masks(src, hyper), iou
-        upscaled = self._upscale(src, features[1:])  # (B, C/8, 4h, 4w)
+            return self._masks(cells, hyper.to(self.dtype), features[0].shape[2:]), iou
+        upscaled = self._upscale(_as_map(cells, features[0]), features[1:])  # (B, C/8, 4h, 4w)
         logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
         if self.iou_mask_head is not None:
             seen = mask_statistics(logits.detach(), upscaled.detach(), self.large_mask)
@@ -104,7 +108,21 @@ class MaskDecoder(nn.Module):
 
     def positions(self, image_pe: Tensor) -> Positions:
         """Prepare a grid's position embedding `(1, C, h, w)`, pooled where the decoder pools."""
-        return self.transformer.positions(image_pe)
+        return self.transformer.positions(image_pe.to(self.dtype))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the cells and tokens."""
+        return self.iou_token.weight.dtype
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Compute in a number format, but what the tokens predict in float32.
+
+        Predicted IoUs of candidates are often closer to each other than bfloat16 can tell.
+        """
+        self.to(dtype)
+        self.output_hypernetworks_mlps.float()
+        self.iou_prediction_head.float()
 
     def first_layer(
         self, features: tuple[Tensor, ...], positions: Positions, dense: Tensor
@@ -115,15 +133,18 @@ class MaskDecoder(nn.Module):
         """
         if self.pooling > 1 or len(self.fusion) or len(self.refine):
             return None
-        return self.transformer.first_layer(_as_cells(features[0] + dense).contiguous(), positions)
+        cells = _as_cells(features[0] + dense.to(self.dtype))
+        return self.transformer.first_layer(cells.contiguous(), positions)
 
     def _attend(
         self, src: Tensor, positions: Positions, tokens: Tensor, read: list[int]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, list[Tensor]]:
         """Mix the map `(B, C, h, w)` and the tokens, the attention at its own resolution."""
         pooling = self.pooling
         coarse = self.fusion(src if pooling == 1 else F.avg_pool2d(src, pooling))
         hs, cells = self.transformer(_as_cells(coarse), positions, tokens, read)
+        if pooling == 1 and not len(self.refine):
+            return hs, cells
         mixed = _as_map(cells, coarse)
         if pooling > 1:  # repeated, not interpolated
             b, c, h, w = src.shape
@@ -132,10 +153,10 @@ class MaskDecoder(nn.Module):
             )
             fine = fine + mixed.permute(0, 2, 3, 1)[:, :, None, :, None]
             mixed = fine.view(b, h, w, c).permute(0, 3, 1, 2)
-        return hs, self.refine(mixed)
+        return hs, [_as_cells(self.refine(mixed))]
 
-    def _masks(self, src: Tensor, hyper: Tensor) -> Tensor:
-        """Upscale a map `(B, C, h, w)` and multiply it by `(B, M, C/8)`.
+    def _masks(self, cells: list[Tensor], hyper: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Upscale the cells `(B, h·w, C)` of a grid (h, w) and multiply them by `(B, M, C/8)`.
 
         A transposed convolution whose stride is its kernel's side makes four cells of each one,
         whatever its neighbours: a matrix product per cell. Cells are put in order at the very
@@ -143,16 +164,18 @@ class MaskDecoder(nn.Module):
         """
         layers: tuple[Any, ...] = tuple(self.output_upscaling)
         first, norm, act, second, _ = layers
-        b, _, h, w = src.shape
-        four = torch.eye(4, dtype=src.dtype, device=src.device)
+        four = torch.eye(4, dtype=hyper.dtype, device=hyper.device)
         product = torch.einsum("bmc,ij->bicjm", hyper, four).flatten(3).flatten(1, 2)
-        cells, products = _as_cells(src), []
-        for at in parts(h * w):
-            x = _four_of_each(first, cells[:, at].flatten(0, 1))  # (B·n·4, C/4)
-            x = act(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-            x = act(_four_of_each(second, x)).view(b, -1, product.shape[1])  # (B, n·4, 4·C/8)
-            products.append((x @ product).view(b, -1, 4 * product.shape[2]).transpose(1, 2))
-        x = torch.cat(products, 2).view(b, 2, 2, 2, 2, -1, h, w)  # (B, i, j, i', j', M, h, w)
+        to_four, to_sixteen = _FourOfEach.of(first), _FourOfEach.of(second)
+        products = []
+        for part in cells:
+            for at in parts(part.shape[1]):
+                x = to_four(part[:, at].flatten(0, 1))  # (B·n·4, C/4)
+                x = act(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+                x = act(to_sixteen(x)).view(len(hyper), -1, product.shape[1])  # (B, n·4, 4·C/8)
+                products.append((x @ product).view(len(hyper), -1, 4 * product.shape[2]))
+        x = torch.cat([one.transpose(1, 2) for one in products], 2)
+        x = x.view(len(hyper), 2, 2, 2, 2, -1, *grid)  # (B, i, j, i', j', M, h, w)
         return F.pixel_shuffle(x.permute(0, 5, 1, 3, 2, 4, 6, 7).flatten(1, 5), 4)
 
     def _upscale(self, src: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
@@ -171,16 +194,28 @@ def _as_cells(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-def _as_map(cells: Tensor, like: Tensor) -> Tensor:
-    """View cells `(B, h·w, C)` as a map `(B, C, h, w)` of the height and width of another."""
-    return cells.transpose(1, 2).unflatten(2, like.shape[2:])
+def _as_map(cells: list[Tensor], like: Tensor) -> Tensor:
+    """View parts of cells `(B, h·w, C)` as a map `(B, C, h, w)`, as high and wide as another."""
+    joined = cells[0] if len(cells) == 1 else torch.cat(cells, 1)
+    return joined.transpose(1, 2).unflatten(2, like.shape[2:])
 
 
-def _four_of_each(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """Apply a 2×2 transposed convolution of stride 2 to cells: `(N, C)` to `(4·N, C')`."""
-    assert layer.bias is not None
-    weight = layer.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 4·C')
-    return torch.addmm(layer.bias.repeat(4), x, weight).view(-1, layer.out_channels)
+@dataclass(frozen=True, slots=True, eq=False)
+class _FourOfEach:
+    """A 2×2 transposed convolution of stride 2 for cells: `(N, C)` to `(4·N, C')`."""
+
+    weight: Tensor
+    bias: Tensor
+    channels: int
+
+    @classmethod
+    def of(cls, layer: nn.ConvTranspose2d) -> _FourOfEach:
+        assert layer.bias is not None
+        weight = layer.weight.permute(0, 2, 3, 1).flatten(1)  # (C, 4·C')
+        return cls(weight, layer.bias.repeat(4), layer.out_channels)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x, self.weight).view(-1, self.channels)
 
 
 def mask_statistics(logits: Tensor, features: Tensor, large: int) -> Tensor:

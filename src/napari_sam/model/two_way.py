@@ -84,7 +84,7 @@ class TwoWayTransformer(nn.Module):
         tokens: Tensor,
         read: list[int],
         first: FirstLayer | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, list[Tensor]]:
         """Mix the cells of the image and the tokens.
 
         Parameters
@@ -103,7 +103,7 @@ class TwoWayTransformer(nn.Module):
         Returns
         -------
         tokens, cells
-            `(B, len(read), C)` and `(B, N, C)`.
+            `(B, len(read), C)`, and `(B, N, C)` in one or several parts, in order.
         """
         final = self.final_attn_token_to_image
         if final.folds(tokens):
@@ -114,7 +114,7 @@ class TwoWayTransformer(nn.Module):
         queries, tokens = queries[:, read], tokens[:, read]
         attended = final(queries + tokens, cells + positions.cells, cells)
         out: Tensor = self.norm_final_attn(queries + attended)
-        return out, cells
+        return out, [cells]
 
     def _folded(
         self,
@@ -123,13 +123,15 @@ class TwoWayTransformer(nn.Module):
         tokens: Tensor,
         read: list[int],
         first: FirstLayer | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, list[Tensor]]:
         """Do the same with the cells' projections applied to the tokens.
 
         Maps of all cells are larger than a CPU's caches: each is written once and read once, by
         doing together what the cells of a part have coming up to the next layer's look at them.
         """
+        places = parts(cells.shape[1])
         cells = cells.expand(len(tokens), -1, -1)
+        pieces = [cells[:, at] for at in places]
         layers = self._blocks()
         queries, look = layers[0].among_tokens(tokens, tokens), layers[0].cross_attn_token_to_image
         if first is None:
@@ -152,14 +154,12 @@ class TwoWayTransformer(nn.Module):
                 queries, tokens = queries[:, read], tokens[:, read]
                 look = self.final_attn_token_to_image
             seen = look.begin(queries + tokens, positions.keys[i + 1])
-            # a map of our own is changed in place: its lines are in the cache already
-            changed = cells if i else torch.empty_like(cells, memory_format=torch.contiguous_format)
-            for at in parts(cells.shape[1]):
-                changed[:, at] = layer.norm4(spread.change(cells[:, at], at))
-                seen.add(changed[:, at], at)
-            cells, attended = changed, look.finish(seen)
+            for n, at in enumerate(places):
+                pieces[n] = layer.norm4(spread.change(pieces[n], at))
+                seen.add(pieces[n], at)
+            attended = look.finish(seen)
         out: Tensor = self.norm_final_attn(queries + attended)
-        return out, cells
+        return out, pieces
 
     def positions(self, image_pe: Tensor) -> Positions:
         """Project a position embedding `(1, C, h, w)` for every attention."""
