@@ -40,6 +40,11 @@ def test_command_line_answers_help_without_torch():
     assert run(code) == "False"
 
 
+def test_finding_everything_brings_in_its_solver_when_it_is_needed():
+    code = "import sys, napari_sam.automask; print('scipy.optimize' in sys.modules)"
+    assert run(code) == "False"
+
+
 def test_loading_the_packaged_model_brings_in_nothing_for_the_network():
     code = (
         "import sys, napari_sam; napari_sam.load_segmenter('nano', device='cpu')\n"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 
 from napari_sam.automask.generate import generate_masks
 from napari_sam.automask.objects import ObjectMask
@@ -145,6 +144,9 @@ def link_planes(labels: Labels, least_iou: float = 0.3) -> Labels:
 
 
 def _matches(before: Labels, here: Labels, least_iou: float) -> list[tuple[int, int]]:
+    # the dock need not wait for it when it opens: a third of a second for one function
+    from scipy.optimize import linear_sum_assignment
+
     a_numbers, a = np.unique(before, return_inverse=True)
     b_numbers, b = np.unique(here, return_inverse=True)
     ones = np.ones(a.size, np.int64)
