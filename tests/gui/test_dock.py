@@ -147,3 +147,12 @@ def test_session_of_the_console_opens_the_dock(open_viewer, rng):
     session = current_session(viewer)
     assert "Segment Anything (napari-sam-live)" in viewer.window.dock_widgets
     assert controller_of(viewer).annotation.session is session
+
+
+def test_reduced_precision_is_shown(user, rng, segmenter):
+    segmenter.precision = "bfloat16"
+    me = user(grey(rng, *SHAPE))
+    assert me.dock.status.text.text().endswith("bfloat16")
+    segmenter.precision = "float32"
+    me.dock.status.refresh()
+    assert "float" not in me.dock.status.text.text()
