@@ -11,8 +11,7 @@ from scipy import ndimage
 from napari_sam.geometry import Frame
 from napari_sam.image import normalise
 from napari_sam.model.config import SamConfig, ViTConfig
-from napari_sam.prompts import deepest_point
-from napari_sam.segmenter import Embedding, MaskPrediction, Proposals, Region
+from napari_sam.segmenter import Embedding, MaskPrediction, Proposals
 
 CONFIG = SamConfig("components", 64, ViTConfig(8, 1, 1, (0,)))
 
@@ -25,7 +24,7 @@ class ComponentSegmenter:
     Parameters
     ----------
     dense
-        Whether it proposes the deepest point of each component, and the component as region.
+        Whether it proposes the box of each component.
     """
 
     def __init__(self, dense: bool = False, key: str = "components") -> None:
@@ -75,13 +74,12 @@ class ComponentSegmenter:
         if not self.config.dense_channels:
             return None
         components = embedding.features[0][0, 0].numpy().astype(int)
-        points = [deepest_point(components == n) for n in range(1, components.max() + 1)]
-        scores = np.linspace(1, 0.5, len(points), dtype=np.float32)
-        regions = tuple(
-            Region((rows.start, columns.start), components[rows, columns] == n + 1)
-            for n, (rows, columns) in enumerate(ndimage.find_objects(components))
-        )
-        return Proposals(np.array(points, float).reshape(-1, 2), scores, regions)
+        boxes = [
+            (rows.start, columns.start, rows.stop - 1, columns.stop - 1)
+            for rows, columns in ndimage.find_objects(components)
+        ]
+        scores = np.linspace(1, 0.6, len(boxes), dtype=np.float32)
+        return Proposals(np.array(boxes, float).reshape(-1, 4), scores)
 
     def prepare(self, embedding, prompts=None, progress=None) -> None:
         return None

@@ -13,23 +13,22 @@ import numpy as np
 import torch
 import xxhash
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from torch import Tensor
 
+from napari_sam.detection import find_boxes
 from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, resize_pixels
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer
 from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Prompts, tight_box
+from napari_sam.prompts import Prompts
 from napari_sam.segmenter import (
     Embedding,
     MaskPrediction,
     Multimask,
     Progress,
     Proposals,
-    Region,
     check_embedding,
     embed_whole,
 )
@@ -184,26 +183,19 @@ class SamSegmenter:
         head = self._sam.dense_head
         if head is None:
             return None
-        # loading a model need not wait for it: it brings in much of scikit-image
-        from napari_sam.regions import find_regions
-
-        logits, _ = head(self._ready(embedding).features)
-        maps = logits.sigmoid()[0].cpu().numpy()
-        frame, stride = embedding.frame, self.config.mask_stride
+        frame = embedding.frame
+        said = head.boxes(self._ready(embedding).features)
+        sides, quality = said[0][0].cpu().numpy(), said[1][0].sigmoid().cpu().numpy()
+        stride = frame.canvas[0] // quality.shape[0]
         inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
-        foreground, distance = maps[0][inside], maps[1][inside]
-        seen = find_regions(foreground, distance)
-        xy = (seen.peaks[:, ::-1] + 0.5) * stride - 0.5
-        points = np.clip(frame.to_plane(xy), frame.origin, np.add(frame.origin, frame.shape) - 1)
-        height = np.full(self._low_res(frame), 1.0, np.float32)
-        height[inside] = np.abs(foreground - 0.5)
-        regions = {
-            i: one
-            for i, place in enumerate(ndimage.find_objects(seen.labels))
-            if (one := _region(seen.labels[place] == i + 1, place, height, frame)) is not None
-        }
-        kept = list(regions)
-        return Proposals(points[kept], seen.scores[kept], tuple(regions.values()))
+        edges, scores = find_boxes(sides[:, *inside], quality[inside], stride)
+        corners = frame.to_plane(edges.reshape(-1, 2, 2)[..., ::-1] - 0.5)
+        # an edge lies half a pixel beyond the centres of the outermost pixels
+        corners += ((0.5,), (-0.5,))
+        last = np.add(frame.origin, frame.shape) - 1
+        boxes = np.clip(corners, frame.origin, last).reshape(-1, 4)
+        boxes[:, 2:] = np.maximum(boxes[:, :2], boxes[:, 2:])
+        return Proposals(boxes, scores)
 
     def prepare(
         self,
@@ -261,8 +253,9 @@ class SamSegmenter:
         ]
         if beyond:
             chosen = [prompts[i] for i in beyond]
-            whole = self._decode_batch(ready, frame, chosen, multimask, None)
-            for i, prediction in zip(beyond, whole, strict=True):
+            twice = None if window is None else 2 * window
+            larger = self._decode_batch(ready, frame, chosen, multimask, twice)
+            for i, prediction in zip(beyond, larger, strict=True):
                 predictions[i] = prediction
         return predictions
 
@@ -365,26 +358,6 @@ def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> 
             f"{prompts.mask.shape} of {'another' if foreign else 'an unknown'} frame; carry "
             "logits only between predictions on the same plane, or give a bool mask"
         )
-
-
-def _region(
-    cells: NDArray[np.bool_],
-    place: tuple[slice, slice],
-    height: NDArray[np.float32],
-    frame: Frame,
-) -> Region | None:
-    """Bring cells of the dense head to the plane's pixels; None if they fall between those.
-
-    `height` says of the whole canvas how sure the head is; `place` is where `cells` lie.
-    """
-    signed = -height
-    signed[place][cells] *= -1
-    origin, values = frame.enlarge_part(signed)
-    mask = values > 0
-    if not mask.any():
-        return None
-    r0, c0, r1, c1 = map(int, tight_box(mask))
-    return Region((origin[0] + r0, origin[1] + c0), mask[r0 : r1 + 1, c0 : c1 + 1])
 
 
 def _mask_logits(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> NDArray[np.floating]:

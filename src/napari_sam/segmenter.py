@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Prompts
 
 Progress = Callable[[float], None]
 Multimask = bool | Literal["auto"]
@@ -119,49 +119,25 @@ class MaskPrediction:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Region:
-    """Pixels of a plane within a rectangle.
-
-    Parameters
-    ----------
-    origin
-        (row, column) of the rectangle's first pixel in the plane.
-    mask
-        `(h, w)` with a pixel in each outermost row and column.
-    """
-
-    origin: tuple[int, int]
-    mask: NDArray[np.bool_]
-
-    @property
-    def area(self) -> int:
-        """Number of pixels."""
-        return int(np.count_nonzero(self.mask))
-
-    @property
-    def box(self) -> Box:
-        """(row 0, column 0, row 1, column 1) of the outermost pixels, both inclusive."""
-        (r, c), (h, w) = self.origin, self.mask.shape
-        return r, c, r + h - 1, c + w - 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
     """Where a dense head sees objects.
 
     Parameters
     ----------
-    points
-        `(N, 2)` as (row, column) in plane pixels.
+    boxes
+        `(N, 4)` as (row 0, column 0, row 1, column 1) in plane pixels: centres of the outermost
+        pixels, as in :attr:`Prompts.box`.
     scores
-        `(N,)` in 0-1, highest first.
-    regions
-        What the head takes for the object of each point.
+        `(N,)` predicted IoU of each box with its object's, highest first.
     """
 
-    points: NDArray[np.float64]
+    boxes: NDArray[np.float64]
     scores: NDArray[np.float32]
-    regions: tuple[Region, ...]
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Middles of the boxes, `(N, 2)` as (row, column)."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
 
 @runtime_checkable
@@ -225,8 +201,8 @@ class Segmenter(Protocol):
         """Predict many objects of one plane in batches; equals :meth:`decode` one by one.
 
         With `window`, a model that can do so (:attr:`SamConfig.decodes_windows`) looks at a
-        square of so many of its pixels around each object's prompts first, and at everything
-        only where the mask goes on beyond: faster for small objects, and nearly equal.
+        square of so many of its pixels around each object's prompts first, and at one of twice
+        the side where the mask goes on beyond: faster for small objects, and nearly equal.
         """
         ...
 

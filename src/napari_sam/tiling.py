@@ -23,7 +23,6 @@ from napari_sam.segmenter import (
     PixelSegmenter,
     Progress,
     Proposals,
-    Region,
     check_embedding,
     part_of,
 )
@@ -213,23 +212,17 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.propose(embedding)
         check_embedding(embedding, self)
-        points, scores = [np.empty((0, 2))], [np.empty(0, np.float32)]
-        regions: list[Region] = []
+        boxes, scores = [np.empty((0, 4))], [np.empty(0, np.float32)]
         for tile in embedding.levels[0]:
             found = self._inner.propose(self._embed_tile(embedding, tile))
             if found is None:
                 return None
             low, high = np.subtract(tile.core[:2], 0.5), np.subtract(tile.core[2:], 0.5)
-            here = np.all((found.points >= low) & (found.points < high), axis=1)
-            points.append(found.points[here])
+            here = np.all((found.centres >= low) & (found.centres < high), axis=1)
+            boxes.append(found.boxes[here])
             scores.append(found.scores[here])
-            regions += [found.regions[i] for i in np.flatnonzero(here)]
         order = np.argsort(-np.concatenate(scores), kind="stable")
-        return Proposals(
-            np.concatenate(points)[order],
-            np.concatenate(scores)[order],
-            tuple(regions[i] for i in order),
-        )
+        return Proposals(np.concatenate(boxes)[order], np.concatenate(scores)[order])
 
     def prepare(
         self,

@@ -159,9 +159,10 @@ def test_part_of_a_progress_reports_its_share():
 
 def test_proposals_lie_in_the_plane_best_first(made, plane):
     found = made[HYBRID.name].propose(made[HYBRID.name].embed(plane))
-    assert len(found.points) == len(found.scores) > 0
-    assert (found.points >= 0).all()
-    assert (found.points <= (39, 49)).all()
+    assert len(found.boxes) == len(found.scores) > 0
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= (39, 49, 39, 49)).all()
+    assert (found.boxes[:, :2] <= found.boxes[:, 2:]).all()
     assert (np.diff(found.scores) <= 1e-6).all()
     assert made[VIT.name].propose(made[VIT.name].embed(plane)) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
+from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes, misses
 
 
 @pytest.fixture
@@ -40,3 +40,18 @@ def test_a_perfect_prediction_is_confirmed_inside(targets: np.ndarray) -> None:
 def test_boxes_surround_their_objects_closely(targets: np.ndarray) -> None:
     boxes = jittered_boxes(targets, 2, np.random.default_rng(0), jitter=0.0).numpy()
     assert np.abs(boxes[0] - (16, 10, 59, 17)).max() <= 1
+
+
+def test_misses_lie_beside_the_objects_of_their_crop(targets: np.ndarray) -> None:
+    labels = targets.astype(np.int32)
+    prompts, points = misses(labels, 4, 0.5, np.random.default_rng(0))
+    assert len(prompts) == len(points) == 40
+    for prompt, (x, y) in zip(prompts.tolist(), points[:, 0].tolist(), strict=True):
+        assert prompt % 4 == 0
+        assert labels[prompt // 4, int(y), int(x)] == 0
+
+
+def test_nothing_is_missed_where_objects_are_everywhere() -> None:
+    prompts, points = misses(np.ones((2, 16, 16), np.int32), 4, 1.0, np.random.default_rng(0))
+    assert not len(prompts)
+    assert points.shape == (0, 1, 2)

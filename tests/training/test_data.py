@@ -10,7 +10,12 @@ import pytest
 
 from napari_sam.training.augment import augment_colours, crop_warped, to_rgb
 from napari_sam.training.config import TrainConfig
-from napari_sam.training.data import HELD_OUT_SLICES, CropStream, read_planes
+from napari_sam.training.data import (
+    HELD_OUT_SLICES,
+    CropStream,
+    read_planes,
+    usual_diameter,
+)
 
 
 def test_last_slices_of_a_training_volume_are_held_out(packed_data: Path) -> None:
@@ -50,6 +55,31 @@ def test_some_batches_have_fewer_and_larger_crops(tiny_run: TrainConfig) -> None
     stream = CropStream(config, read_planes(tiny_run.data, "train"))
     shapes = {tuple(stream.batch(i).labels.shape) for i in range(8)}
     assert shapes == {(8, 64, 64), (2, 128, 128)}
+
+
+@pytest.mark.parametrize("diameter", [8.0, 24.0])
+def test_crops_fitted_to_a_diameter_show_objects_of_about_that_size(
+    tiny_run: TrainConfig, diameter: float
+) -> None:
+    config = replace(
+        tiny_run,
+        fitted_share=1.0,
+        diameter=diameter,
+        crop=128,
+        scale=(0.1, 9.0),
+        sources={"dsb2018": 1.0},
+    )
+    stream = CropStream(config, read_planes(tiny_run.data, "train"))
+    seen = [usual_diameter(labels.numpy()) for i in range(3) for labels in stream.batch(i).labels]
+    assert diameter / 2 < np.median(seen) < diameter * 2
+
+
+def test_usual_diameter_is_that_of_the_median_object() -> None:
+    y, x = np.mgrid[:64, :64]
+    labels = ((y - 20) ** 2 + (x - 20) ** 2 <= 100).astype(np.int32)
+    labels[60:64, :3] = 2  # too small to count
+    assert usual_diameter(labels) == pytest.approx(20, abs=0.5)
+    assert usual_diameter(np.zeros((4, 4), np.int32)) == 0
 
 
 def test_unknown_source_is_refused(tiny_run: TrainConfig) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_sam.model.dense_head import DenseOutput
 from napari_sam.training.dense import DenseTargets, dense_loss, distance_maps
 
 
@@ -47,20 +48,45 @@ def test_objects_weigh_the_same_and_the_background_as_much_as_all(touching: np.n
     assert float(target.side_shares.sum()) == pytest.approx(3)
 
 
+def said(target: DenseTargets) -> DenseOutput:
+    """What a perfect head would say."""
+    maps = torch.logit(target.maps.clamp(1e-4, 1 - 1e-4))
+    scores = torch.where(target.side_shares > 0, 12.0, -12.0)
+    return DenseOutput(maps, target.sides.clamp_min(0.5), scores)
+
+
 def test_saying_the_truth_costs_next_to_nothing_and_errors_cost(touching: np.ndarray) -> None:
     target = DenseTargets.of(touching[None])
-    truth = torch.logit(target.maps.clamp(1e-4, 1 - 1e-4))
-    best = dense_loss(truth, target.sides, target)
+    truth = said(target)
+    best = dense_loss(truth, target)
     assert best < 0.01
-    assert dense_loss(truth, target.sides * 2, target) > best + 0.1
-    assert dense_loss(truth.roll(4, 3), target.sides, target) > best + 0.1
+    assert dense_loss(truth._replace(sides=truth.sides * 2), target) > best + 0.1
+    assert dense_loss(truth._replace(maps=truth.maps.roll(4, 3)), target) > best + 0.1
+    assert dense_loss(truth._replace(scores=-truth.scores), target) > best + 0.1
+
+
+def test_a_bad_box_should_be_scored_low(touching: np.ndarray) -> None:
+    target = DenseTargets.of(touching[None])
+    double = said(target)._replace(sides=2 * target.sides.clamp_min(0.5))  # IoU 1/4
+    modest = double._replace(scores=torch.where(target.side_shares > 0, -1.1, -12.0))
+    assert dense_loss(modest, target) < dense_loss(double, target)
+
+
+def test_boxes_count_most_in_the_middle_of_an_object(touching: np.ndarray) -> None:
+    target = DenseTargets.of(touching[None])
+    middle, rim = said(target), said(target)
+    middle.sides[0, :, 6, 3] *= 2
+    rim.sides[0, :, 6, 1] *= 2
+    assert dense_loss(middle, target) > dense_loss(rim, target) + 1e-3
 
 
 def test_a_batch_without_objects_has_a_finite_loss() -> None:
     target = DenseTargets.of(np.zeros((1, 64, 64), np.int32))
-    maps, sides = torch.zeros(1, 2, 32, 32, requires_grad=True), torch.full((1, 4, 16, 16), 9.0)
-    loss = dense_loss(maps, sides, target)
+    maps, scores = torch.zeros(1, 2, 32, 32), torch.zeros(1, 16, 16)
+    leaves = [x.requires_grad_() for x in (maps, torch.full((1, 4, 16, 16), 9.0), scores)]
+    loss = dense_loss(DenseOutput(*leaves), target)
     loss.backward()
     assert torch.isfinite(loss)
-    assert maps.grad is not None
-    assert torch.isfinite(maps.grad).all()
+    for leaf in leaves:
+        assert leaf.grad is not None
+        assert torch.isfinite(leaf.grad).all()

@@ -54,18 +54,18 @@ def test_learning_rate_rises_stays_and_falls(
     assert learning_rate_share(round(1000 * progress), run) == pytest.approx(share)
 
 
-def test_scores_learn_with_a_falling_rate_of_their_own(tiny_run: TrainConfig) -> None:
+def test_heads_learn_with_a_falling_rate_of_their_own(tiny_run: TrainConfig) -> None:
     run = replace(tiny_run, iterations=1000, score_iterations=100)
     shares = [learning_rate_share(i, run) for i in (1000, 1050, 1100)]
     assert shares == pytest.approx([1.0, 0.5, 1e-3])
 
 
-def test_last_steps_change_the_heads_of_the_score_alone(tiny_run: TrainConfig) -> None:
+def test_last_steps_change_the_heads_alone(tiny_run: TrainConfig) -> None:
     before = torch.load(train(tiny_run), weights_only=True)
     after = torch.load(train(replace(tiny_run, score_iterations=2)), weights_only=True)
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    assert changed
-    assert all(name.startswith("mask_decoder.iou_") for name in changed)
+    assert {name.split("_")[0] for name in changed} == {"mask", "dense"}
+    assert all(name.startswith(("mask_decoder.iou_", "dense_head.")) for name in changed)
     assert not any("token" in name for name in changed)
 
 

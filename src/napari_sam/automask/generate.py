@@ -23,7 +23,7 @@ def generate_masks(
 ) -> list[ObjectMask]:
     """Find every object of a plane.
 
-    A model with a dense head proposes one point for each object it sees; other models are
+    A model with a dense head proposes one box for each object it sees; other models are
     prompted with a regular grid of points, which equals SAM's automatic mask generation.
 
     Parameters

@@ -36,11 +36,11 @@ class AutomaskSettings:
     min_mask_region_area
         Holes and islands of fewer pixels are removed, and the masks compared again.
     proposal_iou_thresh
-        With proposals: masks of a smaller score, which is the agreement of the region that the
-        head proposed with the masks decoded from it, are dropped.
+        With proposals: boxes of a smaller predicted IoU are not decoded.
     proposal_window
         With proposals: side, in model pixels, of the square that an object is decoded in first;
-        0 decodes in the whole plane or tile.
+        in squares of twice the side as long as its mask goes on beyond; 0 decodes in the whole
+        plane or tile.
     proposal_diameter
         With proposals: diameter, in model pixels, at which the head sees objects best; it leads
         the search for the scale of a plane, which ends at the model's `max_upscale`. 0 takes the
@@ -66,8 +66,8 @@ class AutomaskSettings:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
-    proposal_iou_thresh: float = 0.5
-    proposal_window: int = 128
+    proposal_iou_thresh: float = 0.55
+    proposal_window: int = 64
     proposal_diameter: float = 28.0
     proposal_overlap: float = 0.5
 

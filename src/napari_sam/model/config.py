@@ -111,6 +111,8 @@ class SamConfig:
         Width of the dense head, 0 where there is none.
     dense_depth
         Convolutional blocks of the dense head at the embedding's resolution.
+    box_depth
+        Convolutional blocks of the dense head that read boxes, at stride 4.
     pixel_mean, pixel_std
         Normalisation of the three channels, in 0-255 grey values.
     resize
@@ -140,6 +142,7 @@ class SamConfig:
     skip_channels: tuple[int, ...] = ()
     dense_channels: int = 0
     dense_depth: int = 0
+    box_depth: int = 0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize: Resize = "sam"
@@ -223,6 +226,7 @@ PRESETS: dict[str, SamConfig] = {
         skip_channels=(32, 16),
         dense_channels=32,
         dense_depth=2,
+        box_depth=3,
         resize="own",
     ),
 }

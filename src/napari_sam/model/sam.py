@@ -37,7 +37,11 @@ class Sam(nn.Module):
         self.mask_decoder = MaskDecoder(config)
         self.dense_head = (
             DenseHead(
-                config.embed_dim, config.skip_channels, config.dense_channels, config.dense_depth
+                config.embed_dim,
+                config.skip_channels,
+                config.dense_channels,
+                config.dense_depth,
+                config.box_depth,
             )
             if config.dense_channels
             else None

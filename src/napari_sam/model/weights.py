@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:2b338ef102dcdc1e0a396998f3cb5ca74ee4d989569faa8416b6e067a4b0118b",
+            "sha256:430e353b30d849ab98788b718b45e47b9f74df44cf06d4ce2753cd3ffdc2eebd",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",

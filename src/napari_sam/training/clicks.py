@@ -16,6 +16,7 @@ from napari_sam.prompts import corrective_click, deepest_point, tight_box
 Rng = np.random.Generator
 _CENTRED = 0.6  # share of first clicks near the object's centre
 _CAREFUL = 0.8  # share of corrections in the middle of the error
+_LEAST_BACKGROUND = 0.1  # share of a crop below which nobody misses the objects
 
 
 def first_clicks(targets: NDArray[np.bool_], stride: int, rng: Rng) -> Tensor:
@@ -96,6 +97,38 @@ def jittered_boxes(
         r0, c0, r1, c1 = np.array((r0, c0, r1, c1)) + noise + rng.uniform(-1, 1, 4)
         boxes.append((min(c0, c1), min(r0, r1), max(c0, c1), max(r0, r1)))
     return torch.tensor(boxes, dtype=torch.float32)
+
+
+def misses(
+    labels: NDArray[np.int32], objects: int, share: float, rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """Click where no object is, as a proposal that went wrong would.
+
+    Parameters
+    ----------
+    labels
+        `(B, S, S)`, 0 for background.
+    objects
+        Prompts per crop of the batch that these clicks are decoded with.
+    share
+        Clicks per such prompt.
+
+    Returns
+    -------
+    prompts, points
+        `(N,)` numbers of prompts, 0 to B·objects, in whose crops the clicks are, and `(N, 1, 2)`
+        as (x, y) in model pixels. Crops without enough background have none.
+    """
+    crops, points = [], []
+    for _ in range(round(share * objects * len(labels))):
+        crop = int(rng.integers(len(labels)))
+        empty = np.flatnonzero(labels[crop] == 0)
+        if len(empty) < _LEAST_BACKGROUND * labels[crop].size:
+            continue
+        r, c = np.unravel_index(int(rng.choice(empty)), labels[crop].shape)
+        crops.append(crop * objects)
+        points.append((float(c), float(r)))
+    return torch.tensor(crops, dtype=torch.long), torch.tensor(points).reshape(-1, 1, 2)
 
 
 def _anywhere(mask: NDArray[np.bool_], rng: Rng) -> tuple[int, int]:

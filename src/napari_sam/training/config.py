@@ -32,7 +32,8 @@ class TrainConfig:
     iterations
         Length of the run in optimizer steps.
     score_iterations
-        Steps at the end of the run that train the predicted IoU alone, on final masks.
+        Steps at the end of the run that train the predicted IoU and the dense head alone, on
+        final masks and embeddings.
     warmup, decay
         Fractions of the run in which the learning rate rises from and falls to zero.
     planes, objects
@@ -48,8 +49,13 @@ class TrainConfig:
         Probabilities of 1, 2, 3, … rounds of clicks.
     box_share
         Share of objects that are prompted by a box first.
+    miss_share
+        Clicks that hit no object, as a share of those that do; they teach the predicted IoU alone.
     scale
         Smallest and largest random magnification.
+    diameter, fitted_share
+        Share of the real crops that are magnified so that the plane's median object has about
+        this diameter in model pixels, as finding everything does; the others are by `scale`.
     sources
         Weight of each source in the mixture; `synthetic` is the procedural generator.
     modalities
@@ -85,7 +91,10 @@ class TrainConfig:
     ema: float = 0.999
     rounds: tuple[float, ...] = (0.3, 0.35, 0.25, 0.1)
     box_share: float = 0.25
+    miss_share: float = 0.0
     scale: tuple[float, float] = (0.45, 2.6)
+    diameter: float = 28.0
+    fitted_share: float = 0.0
     sources: dict[str, float] = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
     vary_colours: bool = True

@@ -23,6 +23,8 @@ HELD_OUT_SLICES = 20
 _MIN_OBJECT_PIXELS = 24
 # Profiles of one body that are apart in a plane are different objects to a user most of the time.
 _CONNECTED_SHARE = 0.75
+# Magnifications that fit a plane's objects vary by so much, as a logarithm, to either side.
+_FITTED_SPREAD = 0.55
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +190,22 @@ class CropStream(IterableDataset[Batch]):
         plane = pool[int(rng.integers(len(pool)))]
         low, high = self.config.scale
         magnification = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        if rng.random() < self.config.fitted_share and (usual := usual_diameter(plane.labels)):
+            spread = float(np.exp(rng.uniform(-1, 1) * _FITTED_SPREAD))
+            magnification = min(high, spread * self.config.diameter / usual)
         image, labels = crop_warped(
             to_rgb(plane.image, rng), plane.labels, side, magnification, rng
         )
         if rng.random() < _CONNECTED_SHARE:
             labels = measure.label(labels, background=0, connectivity=1).astype(np.int32)
         return image, labels
+
+
+def usual_diameter(labels: NDArray[np.integer]) -> float:
+    """Diameter, in pixels, of a disk as large as the median object; 0 without any."""
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas >= _MIN_OBJECT_PIXELS]
+    return float(np.sqrt(4 / np.pi * np.median(areas))) if len(areas) else 0.0
 
 
 def _choose(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

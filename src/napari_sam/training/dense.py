@@ -11,10 +11,16 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_sam.model.dense_head import DenseOutput
+
 # Model pixels per cell of the maps and of the sides.
 MAPS_STRIDE, SIDES_STRIDE = 2, 4
 # Objects weigh the same, whatever their size; the background as much as all of them.
-_DISTANCE_WEIGHT, _SIDES_WEIGHT = 2.0, 0.5
+_DISTANCE_WEIGHT = 2.0
+# Cells near an object's border say boxes too, but theirs are not what proposes the object.
+_BORDER_WEIGHT = 0.02
+# Background that looks like an object counts less than objects do, and obvious background hardly.
+_BACKGROUND_WEIGHT = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,15 @@ class DenseTargets:
         `(B, 4, h', w')` model pixels to the top, left, bottom and right side of the object's box.
     side_shares
         `(B, h', w')` as `shares`; 0 on the background.
+    depths
+        `(B, h', w')`: the distance of `maps` at the cells of the sides.
     """
 
     maps: Tensor
     shares: Tensor
     sides: Tensor
     side_shares: Tensor
+    depths: Tensor
 
     @classmethod
     def of(cls, labels: NDArray[np.int32]) -> DenseTargets:
@@ -45,37 +54,42 @@ class DenseTargets:
         fine = labels[:, ::MAPS_STRIDE, ::MAPS_STRIDE]
         middle = SIDES_STRIDE // 2
         coarse = labels[:, middle::SIDES_STRIDE, middle::SIDES_STRIDE]
+        maps = np.stack([distance_maps(one) for one in fine])
+        own = SIDES_STRIDE // MAPS_STRIDE
         return cls(
-            torch.from_numpy(np.stack([distance_maps(one) for one in fine])),
+            torch.from_numpy(maps),
             torch.from_numpy(np.stack([_shares(one, background=True) for one in fine])),
             torch.from_numpy(
                 np.stack([_sides(one, cells) for one, cells in zip(labels, coarse, strict=True)])
             ),
             torch.from_numpy(np.stack([_shares(one, background=False) for one in coarse])),
+            torch.from_numpy(maps[:, 1, own // 2 :: own, own // 2 :: own].copy()),
         )
 
 
-def dense_loss(maps: Tensor, sides: Tensor, target: DenseTargets) -> Tensor:
+def dense_loss(said: DenseOutput, target: DenseTargets) -> Tensor:
     """Compare what the dense head says with what it should say.
 
     The distance's loss is the quality focal loss of Li et al., Generalized Focal Loss (2020), with
-    exponent 1: plain cross-entropy with a soft target is content with the mean.
+    exponent 1: plain cross-entropy with a soft target is content with the mean. That of the boxes'
+    scores is the loss of Zhang et al., VarifocalNet (2020).
 
     Parameters
     ----------
-    maps, sides
-        As :class:`~napari_sam.model.dense_head.DenseHead` returns them.
-    target
+    said, target
         Of the same crops.
     """
+    maps = said.maps
     entropy = F.binary_cross_entropy_with_logits(maps, target.maps, reduction="none")
     shares = target.shares / target.shares.sum((1, 2), keepdim=True)
     error = (maps[:, 1].sigmoid() - target.maps[:, 1]).abs()
     foreground = 0.5 * entropy[:, 0].mean() + 0.5 * (entropy[:, 0] * shares).sum((1, 2)).mean()
     distance = (entropy[:, 1] * error * shares).sum((1, 2)).mean()
-    weight = target.side_shares
-    boxes = (_box_loss(sides, target.sides) * weight).sum() / weight.sum().clamp_min(1)
-    return foreground + _DISTANCE_WEIGHT * distance + _SIDES_WEIGHT * boxes
+    iou, generalised = _box_agreement(said.sides, target.sides)
+    weight = target.side_shares * (target.depths.square() + _BORDER_WEIGHT)
+    boxes = ((1 - generalised) * weight).sum() / weight.sum().clamp_min(1e-3)
+    scores = _score_loss(said.scores, iou.detach(), target.side_shares)
+    return foreground + _DISTANCE_WEIGHT * distance + boxes + scores
 
 
 def distance_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -125,8 +139,8 @@ def _sides(labels: NDArray[np.int32], cells: NDArray[np.int32]) -> NDArray[np.fl
     return np.maximum(sides, 0.5) * (cells > 0)
 
 
-def _box_loss(sides: Tensor, target: Tensor) -> Tensor:
-    """One minus the generalised IoU of two boxes around the same cell, `(B, h, w)`."""
+def _box_agreement(sides: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalised IoU of two boxes around the same cell, `(B, h, w)` each."""
     height, width = (sides[:, i] + sides[:, i + 2] for i in (0, 1))
     true_height, true_width = (target[:, i] + target[:, i + 2] for i in (0, 1))
     low, high = torch.minimum(sides, target), torch.maximum(sides, target)
@@ -134,4 +148,15 @@ def _box_loss(sides: Tensor, target: Tensor) -> Tensor:
     around = (high[:, 0] + high[:, 2]) * (high[:, 1] + high[:, 3])
     union = height * width + true_height * true_width - shared
     iou = shared / union.clamp_min(1e-3)
-    return 1 - iou + (around - union) / around.clamp_min(1e-3)
+    return iou, iou - (around - union) / around.clamp_min(1e-3)
+
+
+def _score_loss(scores: Tensor, iou: Tensor, shares: Tensor) -> Tensor:
+    """Loss of boxes' scores per object: each object weighs the same, as do as many cells beside."""
+    inside = shares > 0
+    quality = torch.where(inside, iou, 0.0)
+    entropy = F.binary_cross_entropy_with_logits(scores, quality, reduction="none")
+    objects = shares.sum().clamp_min(1)
+    usual_size = (inside.sum() / objects).clamp_min(1)
+    seeming = _BACKGROUND_WEIGHT * scores.detach().sigmoid().square() / usual_size
+    return (entropy * torch.where(inside, quality * shares, seeming)).sum() / objects

@@ -21,7 +21,7 @@ from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
 from napari_sam.training.aim import aim_at_clicks
-from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes
+from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes, misses
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, read_planes
 from napari_sam.training.dense import DenseTargets, dense_loss
@@ -34,8 +34,11 @@ log = logging.getLogger(__name__)
 # Errors of the predicted IoU are squares of small numbers beside the losses of masks.
 _SCORE_WEIGHT = 5.0
 # Share of the batches with boxes in which objects are clicked as well from the start.
-_BOX_AND_CLICK = 0.4
-_SCORE_HEADS = ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_mask_head.")
+_BOX_AND_CLICK = 0.3
+# Weight of a click that hits nothing beside those on objects.
+_MISS_WEIGHT = 0.15
+# They read what the rest has made and change no mask.
+_HEADS = ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_mask_head.", "dense_head.")
 
 
 @dataclass(slots=True)
@@ -79,12 +82,12 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
     encoder: nn.Module = state.model.image_encoder
     if config.compile:
         encoder = torch.compile(encoder, dynamic=False)  # type: ignore[assignment]
-    length, scoring = config.iterations + config.score_iterations, False
+    length, finishing = config.iterations + config.score_iterations, False
     for batch in _batches(config, stream):
         if state.iteration >= length:
             break
-        if state.iteration >= config.iterations and not scoring:
-            encoder, scoring = only_scores(state), True
+        if state.iteration >= config.iterations and not finishing:
+            encoder, finishing = only_heads(state), True
         figures = train_step(state, encoder, batch, config)
         done = state.iteration >= length
         late = stop_after is not None and time.perf_counter() - began > stop_after
@@ -160,8 +163,7 @@ def batch_losses(
     losses: dict[str, Tensor] = {}
     if model.dense_head is not None:
         dense = DenseTargets.of(batch.labels.numpy())
-        maps, sides = model.dense_head(features)
-        losses["dense"] = dense_loss(maps, sides, dense)
+        losses["dense"] = dense_loss(model.dense_head(features), dense)
     target = F.avg_pool2d(
         (batch.labels[:, None] == batch.chosen[:, :, None, None]).flatten(0, 1)[:, None].float(),
         stride,
@@ -201,11 +203,19 @@ def batch_losses(
             points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)
     losses["mask"] = torch.stack(segmentation).mean()
     losses["iou"] = torch.stack(quality).mean()
+    if config.miss_share and boxes is None:
+        missed, places = misses(batch.labels.numpy(), objects, config.miss_share, rng)
+        if len(missed):
+            ones = torch.ones(len(missed), 1, dtype=torch.long)
+            parts = tuple(f[missed] for f in features)
+            _, scores = model.decode(parts, places, ones, None, None, True, origin)
+            # nothing is there, so that every mask is wrong
+            losses["iou"] = losses["iou"] + _MISS_WEIGHT * _SCORE_WEIGHT * scores.square().mean()
     return losses
 
 
-def only_scores(state: TrainState) -> nn.Module:
-    """Let only the heads that predict IoU learn, on the masks of the averaged weights.
+def only_heads(state: TrainState) -> nn.Module:
+    """Let only the heads that change no mask learn, on what the averaged weights make.
 
     While masks change, a score runs after them, and the averaged score lags behind both.
 
@@ -216,7 +226,7 @@ def only_scores(state: TrainState) -> nn.Module:
     """
     state.model.load_state_dict(state.average.state_dict())
     for name, parameter in state.model.named_parameters():
-        parameter.requires_grad_(name.startswith(_SCORE_HEADS))
+        parameter.requires_grad_(name.startswith(_HEADS))
     return state.model.image_encoder
 
 

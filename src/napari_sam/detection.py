@@ -1,0 +1,62 @@
+"""From a dense head's boxes, one per cell, to one box per object."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Cells whose box is expected to have a smaller IoU with its object's say nothing.
+_LEAST_SCORE = 0.4
+# Boxes of a larger IoU are one object's, and from this one on they add to its mean box.
+_SAME_OBJECT, _SAME_BOX = 0.35, 0.6
+
+
+def find_boxes(
+    sides: NDArray[np.float32], scores: NDArray[np.float32], stride: int
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Choose one box per object among those of all cells.
+
+    As in non-maximum suppression the best-scored box goes first and takes those that overlap it
+    along; unlike there, the ones most like it have a say in where its sides are.
+
+    Parameters
+    ----------
+    sides
+        `(4, h, w)` model pixels from a cell's centre to the top, left, bottom and right side of
+        its object's box.
+    scores
+        `(h, w)` predicted IoU of that box, 0-1.
+    stride
+        Model pixels per cell.
+
+    Returns
+    -------
+    boxes, scores
+        `(N, 4)` edges as (y0, x0, y1, x1) in model pixels, and `(N,)`, highest first.
+    """
+    rows, columns = np.nonzero(scores > _LEAST_SCORE)
+    y, x = (rows + 0.5) * stride, (columns + 0.5) * stride
+    top, left, bottom, right = sides[:, rows, columns].astype(np.float64)
+    boxes = np.stack([y - top, x - left, y + bottom, x + right], axis=1)
+    weights = scores[rows, columns].astype(np.float64)
+    order = np.argsort(-weights, kind="stable")
+    boxes, weights = boxes[order], weights[order]
+    found: list[NDArray[np.float64]] = []
+    best: list[float] = []
+    while len(boxes):
+        overlap = _iou_with_first(boxes)
+        like = overlap > _SAME_BOX
+        found.append(np.average(boxes[like], axis=0, weights=weights[like] ** 2))
+        best.append(weights[0])
+        others = overlap <= _SAME_OBJECT
+        boxes, weights = boxes[others], weights[others]
+    return np.array(found).reshape(-1, 4), np.array(best, np.float32)
+
+
+def _iou_with_first(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    low, high = np.maximum(boxes[0, :2], boxes[:, :2]), np.minimum(boxes[0, 2:], boxes[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    iou: NDArray[np.float64] = shared / (area + area[0] - shared)
+    iou[0] = 1.0
+    return iou
