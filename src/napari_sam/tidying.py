@@ -61,8 +61,9 @@ def _clicked(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bo
     parts, count = ndimage.label(mask)
     if count < 2:
         return mask
-    wanted = _named(parts, cells, _REACH)
-    return np.isin(parts, wanted) if len(wanted) else mask
+    wanted = np.zeros(count + 1, bool)
+    wanted[_named(parts, cells, _REACH)] = True
+    return wanted[parts] if wanted.any() else mask
 
 
 def _small_holes(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:

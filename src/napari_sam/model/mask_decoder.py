@@ -88,18 +88,23 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([tokens.expand(b, -1, -1), sparse], 1)
         wanted = list(range(1, self.num_mask_tokens)) if multimask_output else [0]
         read = [0, *(1 + i for i in wanted)]
-        if first is None:
-            hs, cells = self._attend(features[0] + dense, positions, tokens, read)
+        cells: list[Tensor] = []
+        if self.mixes_maps:
+            hs, src = self._attend(features[0] + dense, positions, tokens, read)
         else:
-            hs, cells = self.transformer(first.cells, positions, tokens, read, first)
+            given = _as_cells(features[0] + dense) if first is None else first.cells
+            hs, cells = self.transformer(given, positions, tokens, read, first)
+            src = None
         hs = hs.float()
         hyper = torch.stack(
             [self.output_hypernetworks_mlps[i](hs[:, 1 + n]) for n, i in enumerate(wanted)], 1
         )  # (B, M, C/8)
         iou: Tensor = self.iou_prediction_head(hs[:, 0])[:, wanted]
-        if len(features) == 1 and self.iou_mask_head is None:
+        if src is None and len(features) == 1 and self.iou_mask_head is None:
             return self._masks(cells, hyper.to(self.dtype), features[0].shape[2:]), iou
-        upscaled = self._upscale(_as_map(cells, features[0]), features[1:])  # (B, C/8, 4h, 4w)
+        if src is None:
+            src = _as_map(cells, features[0])
+        upscaled = self._upscale(src, features[1:])  # (B, C/8, 4h, 4w)
         logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
         if self.iou_mask_head is not None:
             seen = mask_statistics(logits.detach(), upscaled.detach(), self.large_mask)
@@ -109,6 +114,11 @@ class MaskDecoder(nn.Module):
     def positions(self, image_pe: Tensor) -> Positions:
         """Prepare a grid's position embedding `(1, C, h, w)`, pooled where the decoder pools."""
         return self.transformer.positions(image_pe.to(self.dtype))
+
+    @property
+    def mixes_maps(self) -> bool:
+        """Whether cells are mixed with their neighbours before or after they meet the tokens."""
+        return self.pooling > 1 or len(self.fusion) > 0 or len(self.refine) > 0
 
     @property
     def dtype(self) -> torch.dtype:
@@ -131,20 +141,18 @@ class MaskDecoder(nn.Module):
 
         ``None`` where cells are mixed before they meet the tokens.
         """
-        if self.pooling > 1 or len(self.fusion) or len(self.refine):
+        if self.mixes_maps:
             return None
         cells = _as_cells(features[0] + dense.to(self.dtype))
         return self.transformer.first_layer(cells.contiguous(), positions)
 
     def _attend(
         self, src: Tensor, positions: Positions, tokens: Tensor, read: list[int]
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Tensor]:
         """Mix the map `(B, C, h, w)` and the tokens, the attention at its own resolution."""
         pooling = self.pooling
         coarse = self.fusion(src if pooling == 1 else F.avg_pool2d(src, pooling))
         hs, cells = self.transformer(_as_cells(coarse), positions, tokens, read)
-        if pooling == 1 and not len(self.refine):
-            return hs, cells
         mixed = _as_map(cells, coarse)
         if pooling > 1:  # repeated, not interpolated
             b, c, h, w = src.shape
@@ -153,7 +161,7 @@ class MaskDecoder(nn.Module):
             )
             fine = fine + mixed.permute(0, 2, 3, 1)[:, :, None, :, None]
             mixed = fine.view(b, h, w, c).permute(0, 3, 1, 2)
-        return hs, [_as_cells(self.refine(mixed))]
+        return hs, self.refine(mixed)
 
     def _masks(self, cells: list[Tensor], hyper: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Upscale the cells `(B, h·w, C)` of a grid (h, w) and multiply them by `(B, M, C/8)`.
