@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.masks import box_groups
+
 # Cells whose box is expected to have a smaller IoU with its object's say nothing.
 _LEAST_SCORE = 0.4
 # Boxes of a larger IoU are one object's, and from this one on they add to its mean box.
@@ -39,24 +41,10 @@ def find_boxes(
     top, left, bottom, right = sides[:, rows, columns].astype(np.float64)
     boxes = np.stack([y - top, x - left, y + bottom, x + right], axis=1)
     weights = scores[rows, columns].astype(np.float64)
-    order = np.argsort(-weights, kind="stable")
-    boxes, weights = boxes[order], weights[order]
     found: list[NDArray[np.float64]] = []
     best: list[float] = []
-    while len(boxes):
-        overlap = _iou_with_first(boxes)
-        like = overlap > _SAME_BOX
+    for members, iou in box_groups(boxes, weights, _SAME_OBJECT):
+        like = members[iou > _SAME_BOX]
         found.append(np.average(boxes[like], axis=0, weights=weights[like] ** 2))
-        best.append(weights[0])
-        others = overlap <= _SAME_OBJECT
-        boxes, weights = boxes[others], weights[others]
+        best.append(weights[members[0]])
     return np.array(found).reshape(-1, 4), np.array(best, np.float32)
-
-
-def _iou_with_first(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = np.maximum(boxes[0, :2], boxes[:, :2]), np.minimum(boxes[0, 2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    iou: NDArray[np.float64] = shared / (area + area[0] - shared)
-    iou[0] = 1.0
-    return iou

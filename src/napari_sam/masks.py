@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,18 +125,38 @@ def box_nms(
     kept
         Indexes of the kept boxes, best first.
     """
+    groups = box_groups(boxes, scores, threshold)
+    return np.array([members[0] for members, _ in groups], np.int64)
+
+
+def box_groups(
+    boxes: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]], threshold: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Part boxes into groups: the best one that is left, and what overlaps it.
+
+    Parameters
+    ----------
+    boxes, scores, threshold
+        As :func:`box_nms` takes them.
+
+    Yields
+    ------
+    members, iou
+        Indexes of a group's boxes, best first, and their IoU with that one.
+    """
     order = np.argsort(-scores, kind="stable")
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept = []
     while len(order):
-        i, order = order[0], order[1:]
-        kept.append(i)
-        low = np.maximum(boxes[i, :2], boxes[order, :2])
-        high = np.minimum(boxes[i, 2:], boxes[order, 2:])
+        best = order[0]
+        low = np.maximum(boxes[best, :2], boxes[order, :2])
+        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
         overlap = np.prod(np.clip(high - low, 0, None), axis=1)
-        union = area[i] + area[order] - overlap
-        order = order[overlap <= threshold * union]
-    return np.array(kept, np.int64)
+        union = area[best] + area[order] - overlap
+        member = overlap > threshold * union
+        member[0] = True  # even without any area
+        others = np.flatnonzero(member)[1:]
+        yield order[member], np.append(1.0, overlap[others] / union[others])
+        order = order[~member]
 
 
 def encode_rle(mask: Bool) -> Rle:
