@@ -22,8 +22,6 @@ _BLOCK = 256
 _START = 1 / 4
 _STEP = 2**0.5, 2.0
 _LOOKS = 10
-# Objects of less than this share of the wanted diameter deserve a closer look.
-_SMALL = 1.0
 # What boxes have beyond this score says what a scale is worth. Of little area little can be said:
 # the mean counts such a share of the plane besides, with nothing beyond it.
 _WORTH = 0.5
@@ -43,24 +41,25 @@ class _Look:
     @property
     def diameter(self) -> float:
         """Side, in model pixels, of a square as large as the median box; 0 without any."""
-        sides = self._boxes[:, 2:] - self._boxes[:, :2] + 1
-        return self.scale * float(np.median(np.sqrt(sides.prod(1)))) if len(sides) else 0.0
+        areas = self._areas
+        return self.scale * float(np.median(np.sqrt(areas))) if len(areas) else 0.0
 
     @property
     def worth(self) -> float:
         """What the boxes' scores have beyond the least that counts, on average over their area.
 
-        By area, an object counts the same whole and in pieces, and those that a scale misses don't
-        raise its worth by much.
+        By area an object counts the same whole and in pieces.
         """
-        areas = np.prod(self._boxes[:, 2:] - self._boxes[:, :2] + 1, axis=1)
+        areas = self._areas
         beyond = self.proposals.scores[: len(areas)] - _WORTH
         nothing = _PRIOR_AREA * math.prod(self.embedding.frame.plane_shape)
         return float((beyond * areas).sum() / (areas.sum() + nothing))
 
     @property
-    def _boxes(self) -> NDArray[np.float64]:
-        return self.proposals.boxes[self.proposals.scores > _WORTH]
+    def _areas(self) -> NDArray[np.float64]:
+        boxes = self.proposals.boxes[self.proposals.scores > _WORTH]
+        areas: NDArray[np.float64] = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
+        return areas
 
 
 def masks_from_proposals(
@@ -127,6 +126,11 @@ def _propose(
         further = scale * min(max(factor, _STEP[0]), _STEP[1])
         limit = whole if scale < near else config.max_upscale
         scale = min(further, limit, config.max_upscale)
+    return _finest_good(looks)
+
+
+def _finest_good(looks: list[_Look]) -> _Look:
+    """Return the last of the looks that are as good as the best one."""
     best = max(look.worth for look in looks)
     return [look for look in looks if look.worth >= _AS_GOOD * best][-1]
 
@@ -136,8 +140,7 @@ def _may_gain(looks: list[_Look], wanted: float) -> bool:
     last = looks[-1]
     if not last.diameter:
         return _STEP[1] * last.scale <= 1
-    best = max(look.worth for look in looks)
-    return last.diameter < _SMALL * wanted and last.worth >= _AS_GOOD * best
+    return last.diameter < wanted and _finest_good(looks) is last
 
 
 def _look(
@@ -159,9 +162,9 @@ def _decode(
 ) -> Iterator[ObjectMask]:
     prompts = [Prompts(box=proposals.boxes[i].tolist()) for i in batch]
     window = settings.proposal_window or None
-    for i, prediction in zip(
-        batch, segmenter.decode_many(embedding, prompts, False, window), strict=True
-    ):
+    predictions = segmenter.decode_many(embedding, prompts, False, window)
+    scores, centres = proposals.scores[batch].tolist(), proposals.centres[batch].tolist()
+    for prediction, score, (row, column) in zip(predictions, scores, centres, strict=True):
         offset = settings.stability_score_offset
         origin, logits = prediction.part_logits(prediction.best_index, -offset)
         mask = logits > 0
@@ -174,11 +177,10 @@ def _decode(
             prediction.frame.plane_shape,
         )
         (top, left), (h, w) = prediction.frame.origin, prediction.frame.shape
-        row, column = proposals.centres[i].tolist()
         yield ObjectMask(
             box,
             rle,
-            float(proposals.scores[i]),
+            score,
             float(stability_score(logits, 0.0, offset)),
             (row, column),
             (top, left, top + h, left + w),

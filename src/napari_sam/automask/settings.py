@@ -36,7 +36,8 @@ class AutomaskSettings:
     min_mask_region_area
         Holes and islands of fewer pixels are removed, and the masks compared again.
     proposal_iou_thresh
-        With proposals: boxes of a smaller predicted IoU are not decoded.
+        With proposals: boxes of a smaller predicted IoU are not decoded. Below 0.4 the head
+        proposes none.
     proposal_window
         With proposals: side, in model pixels, of the square that an object is decoded in first;
         in squares of twice the side as long as its mask goes on beyond; 0 decodes in the whole
