@@ -184,11 +184,11 @@ class SamSegmenter:
         if head is None:
             return None
         frame = embedding.frame
-        said = head.boxes(self._ready(embedding).features)
-        sides, quality = said[0][0].cpu().numpy(), said[1][0].sigmoid().cpu().numpy()
-        stride = frame.canvas[0] // quality.shape[0]
+        (sides,), (logits,) = head.boxes(self._ready(embedding).features)
+        stride = frame.canvas[0] // logits.shape[0]
         inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
-        edges, scores = find_boxes(sides[:, *inside], quality[inside], stride)
+        quality = logits[inside].sigmoid().cpu().numpy()
+        edges, scores = find_boxes(sides[:, *inside].cpu().numpy(), quality, stride)
         corners = frame.to_plane(edges.reshape(-1, 2, 2)[..., ::-1] - 0.5)
         # an edge lies half a pixel beyond the centres of the outermost pixels
         corners += ((0.5,), (-0.5,))

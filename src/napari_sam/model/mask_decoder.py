@@ -88,22 +88,21 @@ class MaskDecoder(nn.Module):
         tokens = torch.cat([tokens.expand(b, -1, -1), sparse], 1)
         wanted = list(range(1, self.num_mask_tokens)) if multimask_output else [0]
         read = [0, *(1 + i for i in wanted)]
-        cells: list[Tensor] = []
+        src: Tensor | None = None
         if self.mixes_maps:
             hs, src = self._attend(features[0] + dense, positions, tokens, read)
         else:
             given = _as_cells(features[0] + dense) if first is None else first.cells
             hs, cells = self.transformer(given, positions, tokens, read, first)
-            src = None
+            if len(features) > 1 or self.iou_mask_head is not None:
+                src = _as_map(cells, features[0])
         hs = hs.float()
         hyper = torch.stack(
             [self.output_hypernetworks_mlps[i](hs[:, 1 + n]) for n, i in enumerate(wanted)], 1
         )  # (B, M, C/8)
         iou: Tensor = self.iou_prediction_head(hs[:, 0])[:, wanted]
-        if src is None and len(features) == 1 and self.iou_mask_head is None:
-            return self._masks(cells, hyper.to(self.dtype), features[0].shape[2:]), iou
         if src is None:
-            src = _as_map(cells, features[0])
+            return self._masks(cells, hyper.to(self.dtype), features[0].shape[2:]), iou
         upscaled = self._upscale(src, features[1:])  # (B, C/8, 4h, 4w)
         logits = (hyper @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
         if self.iou_mask_head is not None:
