@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from labelled import block
 
 from napari_sam.detection import find_boxes
 from napari_sam.training.dense import DenseTargets
@@ -18,11 +19,12 @@ def perfect(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def touching() -> np.ndarray:
-    labels = np.zeros((64, 96), np.int32)
-    labels[8:40, 4:24] = 1
-    labels[8:40, 24:52] = 2
-    labels[48:60, 60:80] = 3
-    return labels
+    return block(
+        (64, 96),
+        (1, np.s_[8:40, 4:24]),
+        (2, np.s_[8:40, 24:52]),
+        (3, np.s_[48:60, 60:80]),
+    )
 
 
 def test_every_object_has_one_box(touching: np.ndarray) -> None:

@@ -9,18 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from labelled import block
 
 from napari_sam.batch import measure_labels
 from napari_sam.io import ImageFile
 from napari_sam.measurements import join_tables, measure_objects, table_to_csv
-
-
-def block(shape, *regions):
-    labels = np.zeros(shape, np.int32)
-    for number, region in regions:
-        labels[region] = number
-    return labels
-
 
 PLANE = block((40, 50), (3, np.s_[10:20, 5:25]), (8, np.s_[30:34, 30:34]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from labelled import block
 
 from napari_sam.model.dense_head import DenseOutput
 from napari_sam.training.dense import DenseTargets, dense_loss, distance_maps
@@ -13,11 +14,12 @@ from napari_sam.training.dense import DenseTargets, dense_loss, distance_maps
 @pytest.fixture
 def touching() -> np.ndarray:
     """Two touching rectangles and a small one, of which each box is known."""
-    labels = np.zeros((64, 64), np.int32)
-    labels[8:40, 4:24] = 1
-    labels[8:40, 24:44] = 2
-    labels[48:56, 8:16] = 3
-    return labels
+    return block(
+        (64, 64),
+        (1, np.s_[8:40, 4:24]),
+        (2, np.s_[8:40, 24:44]),
+        (3, np.s_[48:56, 8:16]),
+    )
 
 
 def test_distance_falls_to_nothing_between_touching_objects(touching: np.ndarray) -> None:
