@@ -39,7 +39,8 @@ def test_training_lowers_the_loss(tiny_run: TrainConfig) -> None:
     state = start(config)
     batch = CropStream(config, read_planes(config.data, "train")).batch(0)
     losses = [
-        train_step(state, state.model.image_encoder, batch, config)["mask"] for _ in range(12)
+        float(train_step(state, state.model.image_encoder, batch, config)["mask"])
+        for _ in range(12)
     ]
     assert losses[-1] < 0.8 * losses[0]
 

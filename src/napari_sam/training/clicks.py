@@ -1,7 +1,8 @@
 """Simulated users: where they click first, and how they correct.
 
 Masks here live on the grid of the low-resolution logits, whose cells are `stride` model pixels
-wide; clicks come back in model pixels.
+wide; clicks come back in model pixels. All objects of a batch are clicked at once, on whatever
+device their masks are.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from napari_sam.prompts import corrective_click, deepest_point, tight_box
+from torch.nn import functional as F
 
 Rng = np.random.Generator
 _CENTRED = 0.6  # share of first clicks near the object's centre
@@ -19,7 +19,7 @@ _CAREFUL = 0.8  # share of corrections in the middle of the error
 _LEAST_BACKGROUND = 0.1  # share of a crop below which nobody misses the objects
 
 
-def first_clicks(targets: NDArray[np.bool_], stride: int, rng: Rng) -> Tensor:
+def first_clicks(targets: Tensor, stride: int, rng: Rng) -> Tensor:
     """Click each object once: near its deepest point mostly, anywhere inside it otherwise.
 
     Parameters
@@ -34,22 +34,18 @@ def first_clicks(targets: NDArray[np.bool_], stride: int, rng: Rng) -> Tensor:
     points
         `(N, 1, 2)` as (x, y) in model pixels.
     """
-    points: list[tuple[float, float]] = []
-    for target in targets:
-        if rng.random() < _CENTRED:
-            r, c = np.array(deepest_point(target)) + np.rint(rng.normal(0, 1, 2)).astype(int)
-            h, w = target.shape
-            if not (0 <= r < h and 0 <= c < w and target[r, c]):
-                r, c = deepest_point(target)
-        else:
-            r, c = _anywhere(target, rng)
-        points.append((r, c))
-    return _to_model(points, stride, rng)[:, None]
+    count, (h, w) = len(targets), targets.shape[1:]
+    middle = deepest_cells(targets)
+    near = middle + _on(targets, np.rint(rng.normal(0, 1, (count, 2))).astype(np.int64))
+    bounded = near.clamp_min(0).minimum(near.new_tensor([h - 1, w - 1]))
+    hit = (near == bounded).all(1) & targets[torch.arange(count), bounded[:, 0], bounded[:, 1]]
+    near = torch.where(hit[:, None], near, middle)
+    centred = _on(targets, rng.random(count) < _CENTRED)
+    cells = torch.where(centred[:, None], near, _anywhere(targets, rng))
+    return _to_model(cells, stride, rng)[:, None]
 
 
-def corrections(
-    targets: NDArray[np.bool_], predicted: NDArray[np.bool_], stride: int, rng: Rng
-) -> tuple[Tensor, Tensor]:
+def corrections(targets: Tensor, predicted: Tensor, stride: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """Correct each prediction once, in the larger of its errors.
 
     Parameters
@@ -62,81 +58,140 @@ def corrections(
     Returns
     -------
     points, labels
-        `(N, 1, 2)` as (x, y) in model pixels, and `(N, 1)`.
+        `(N, 1, 2)` as (x, y) in model pixels, and `(N, 1)`. Perfect masks get a click inside.
     """
-    points: list[tuple[float, float]] = []
-    labels = []
-    for target, mask in zip(targets, predicted, strict=True):
-        click = corrective_click(target, mask)
-        if click is None:
-            points.append(_anywhere(target, rng))
-            labels.append(1)
-            continue
-        point, label = click
-        if rng.random() > _CAREFUL:
-            point = _anywhere((target & ~mask) if label else (mask & ~target), rng)
-        points.append(point)
-        labels.append(label)
-    return _to_model(points, stride, rng)[:, None], torch.tensor(labels)[:, None]
+    missed, spilled = targets & ~predicted, predicted & ~targets
+    positive = missed.sum((1, 2)) >= spilled.sum((1, 2))
+    error = torch.where(positive[:, None, None], missed, spilled)
+    wrong = error.any(2).any(1)
+    error = torch.where(wrong[:, None, None], error, targets)
+    careful = wrong & _on(targets, rng.random(len(targets)) < _CAREFUL)
+    cells = torch.where(careful[:, None], deepest_cells(error), _anywhere(error, rng))
+    return _to_model(cells, stride, rng)[:, None], positive.long()[:, None]
 
 
-def jittered_boxes(
-    targets: NDArray[np.bool_], stride: int, rng: Rng, jitter: float = 0.08
-) -> Tensor:
+def jittered_boxes(targets: Tensor, stride: int, rng: Rng, jitter: float = 0.08) -> Tensor:
     """Draw a box around each object, every side off by a few percent of the object.
+
+    Parameters
+    ----------
+    targets
+        `(N, h, w)` masks, none of them empty.
+    stride
+        Model pixels per cell.
+    jitter
+        Largest standard deviation of a side's error, as a share of the object's extent.
 
     Returns
     -------
     boxes
         `(N, 4)` as (x0, y0, x1, y1) in model pixels.
     """
-    boxes = []
-    for target in targets:
-        r0, c0, r1, c1 = np.array(tight_box(target)) * stride + (0, 0, stride - 1, stride - 1)
-        noise = rng.normal(0, jitter * rng.random(), 4) * (r1 - r0, c1 - c0, r1 - r0, c1 - c0)
-        r0, c0, r1, c1 = np.array((r0, c0, r1, c1)) + noise + rng.uniform(-1, 1, 4)
-        boxes.append((min(c0, c1), min(r0, r1), max(c0, c1), max(r0, r1)))
-    return torch.tensor(boxes, dtype=torch.float32)
+    count = len(targets)
+    ends = [end * stride for axis in (1, 2) for end in _ends(targets.any(axis))]
+    x0, x1, y0, y1 = ends[0], ends[1] - 1, ends[2], ends[3] - 1
+    extent = torch.stack([x1 - x0, y1 - y0], 1).repeat(1, 2)
+    noise = rng.normal(0, 1, (count, 4)) * jitter * rng.random((count, 1))
+    blur = _on(targets, rng.uniform(-1, 1, (count, 4)).astype(np.float32))
+    off = _on(targets, noise.astype(np.float32)) * extent + blur
+    corners = torch.stack([x0, y0, x1, y1], 1) + off
+    first, last = corners[:, :2], corners[:, 2:]
+    return torch.cat([first.minimum(last), first.maximum(last)], 1)
 
 
-def misses(
-    labels: NDArray[np.int32], objects: int, share: float, rng: Rng
-) -> tuple[Tensor, Tensor]:
+def misses(labels: Tensor, count: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """Click where no object is, as a proposal that went wrong would.
 
     Parameters
     ----------
     labels
         `(B, S, S)`, 0 for background.
-    objects
-        Prompts per crop of the batch that these clicks are decoded with.
-    share
-        Clicks per such prompt.
+    count
+        Number of clicks.
 
     Returns
     -------
-    prompts, points
-        `(N,)` numbers of prompts, 0 to B·objects, in whose crops the clicks are, and `(N, 1, 2)`
-        as (x, y) in model pixels. Crops without enough background have none.
+    crops, points
+        `(count,)` the crops, 0 to B − 1, that the clicks are in, and `(count, 1, 2)` as (x, y) in
+        model pixels. Crops without enough background have none; both are empty if all are so.
     """
-    crops, points = [], []
-    for _ in range(round(share * objects * len(labels))):
-        crop = int(rng.integers(len(labels)))
-        empty = np.flatnonzero(labels[crop] == 0)
-        if len(empty) < _LEAST_BACKGROUND * labels[crop].size:
-            continue
-        r, c = np.unravel_index(int(rng.choice(empty)), labels[crop].shape)
-        crops.append(crop * objects)
-        points.append((float(c), float(r)))
-    return torch.tensor(crops, dtype=torch.long), torch.tensor(points).reshape(-1, 1, 2)
+    empty = labels == 0
+    roomy = torch.nonzero(empty.float().mean((1, 2)) >= _LEAST_BACKGROUND)[:, 0]
+    crops = roomy[_on(labels, rng.integers(max(len(roomy), 1), size=count if len(roomy) else 0))]
+    return crops, _anywhere(empty[crops], rng).flip(1).float()[:, None]
 
 
-def _anywhere(mask: NDArray[np.bool_], rng: Rng) -> tuple[int, int]:
-    r, c = np.unravel_index(int(rng.choice(np.flatnonzero(mask))), mask.shape)
-    return int(r), int(c)
+def deepest_cells(masks: Tensor) -> Tensor:
+    """Find the cell of each mask that is farthest from everything outside it.
+
+    Parameters
+    ----------
+    masks
+        `(N, h, w)`, none of them empty. Beyond the grid's border is outside.
+
+    Returns
+    -------
+    cells
+        `(N, 2)` as (row, column).
+    """
+    w = masks.shape[2]
+    return _row_and_column(squared_depth(masks).flatten(1).argmax(1), w)
 
 
-def _to_model(points: list[tuple[float, float]], stride: int, rng: Rng) -> Tensor:
-    cells = np.array(points, np.float32)
+def squared_depth(masks: Tensor) -> Tensor:
+    """Squared Euclidean distance of each cell to the nearest one outside its mask.
+
+    Exact, in two passes: along the rows, then the smallest over all rows.
+
+    Parameters
+    ----------
+    masks
+        `(N, h, w)`. Beyond the grid's border is outside.
+
+    Returns
+    -------
+    depth
+        `(N, h, w)`, float32; 0 outside.
+    """
+    h, w = masks.shape[1:]
+    at = torch.arange(w, device=masks.device)
+    before = torch.where(masks, -1, at).cummax(2).values
+    after = torch.where(masks, w, at).flip(2).cummin(2).values.flip(2)
+    along = torch.minimum(at - before, after - at).float()
+    # nothing farther than the row's own distance is nearer
+    reach = int(along.amax()) if along.numel() else 0
+    squares = along.square()
+    padded = F.pad(squares, (0, 0, reach, reach))
+    depth = squares.clone()
+    for offset in range(1, reach):
+        for start in (reach - offset, reach + offset):
+            torch.minimum(depth, padded[:, start : start + h] + offset**2, out=depth)
+    return depth
+
+
+def _anywhere(masks: Tensor, rng: Rng) -> Tensor:
+    """Choose a cell of each mask, all alike: `(N, 2)` as (row, column)."""
+    flat = masks.flatten(1).cumsum(1)
+    rank = _on(masks, rng.random(len(masks))) * flat[:, -1]
+    return _row_and_column(
+        torch.searchsorted(flat, rank.floor().long()[:, None] + 1)[:, 0], masks.shape[2]
+    )
+
+
+def _ends(occupied: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and one past the last occupied place of `(N, L)`, float32."""
+    places = occupied.float()
+    return places.argmax(1).float(), (occupied.shape[1] - places.flip(1).argmax(1)).float()
+
+
+def _row_and_column(index: Tensor, width: int) -> Tensor:
+    return torch.stack([index // width, index % width], 1)
+
+
+def _to_model(cells: Tensor, stride: int, rng: Rng) -> Tensor:
     offset = rng.integers(0, stride, cells.shape)  # some pixel of the cell
-    return torch.from_numpy((cells * stride + offset)[:, ::-1].astype(np.float32).copy())
+    return (cells * stride + _on(cells, offset)).flip(1).float()
+
+
+def _on(like: Tensor, values: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(values).to(like.device)

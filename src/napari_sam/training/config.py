@@ -63,9 +63,12 @@ class TrainConfig:
     vary_colours
         Vary contrast, colours, light, sharpness and noise of the crops.
     validate_every, validate_planes
-        Iterations between validations and planes used in each (0: all).
+        Iterations between validations (0: none) and planes used in each (0: all).
     checkpoint_every
         Iterations between resumable checkpoints.
+    device, precision
+        Where the network is trained, ``"cpu"`` or ``"cuda"``, and the number format of its
+        products: ``"float32"``, or ``"bfloat16"`` under autocast.
     threads, workers
         Torch threads and data-loading processes.
     compile
@@ -101,6 +104,8 @@ class TrainConfig:
     validate_every: int = 500
     validate_planes: int = 12
     checkpoint_every: int = 100
+    device: str = "cpu"
+    precision: str = "float32"
     threads: int = 2
     workers: int = 1
     compile: bool = False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset
 
 from napari_sam.training.augment import augment_colours, crop_warped, to_rgb
 from napari_sam.training.config import TrainConfig
+from napari_sam.training.dense import DenseTargets
 from napari_sam.training.synthetic import generate
 
 # Validation planes of a training volume: the last slices, never trained on.
@@ -50,6 +51,8 @@ class Batch:
         `(B, S, S)` int32; 0 is background.
     chosen
         `(B, K)` labels of the objects to prompt.
+    dense
+        What the dense head should say, where the model has one.
     index
         Number of the step this batch belongs to.
     """
@@ -57,7 +60,24 @@ class Batch:
     images: torch.Tensor
     labels: torch.Tensor
     chosen: torch.Tensor
+    dense: DenseTargets | None
     index: int
+
+    def pin_memory(self) -> Batch:
+        """Copy to memory that a GPU reads by itself; the data loader asks for it."""
+        return self._with(torch.Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy to a device, where possible while it works on something else."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        dense = self.dense
+        if dense is not None:
+            parts = {f.name: change(getattr(dense, f.name)) for f in fields(dense)}
+            dense = DenseTargets(**parts)
+        images, labels, chosen = map(change, (self.images, self.labels, self.chosen))
+        return Batch(images, labels, chosen, dense, self.index)
 
 
 def read_planes(folder: str | Path, split: str) -> list[Plane]:
@@ -156,10 +176,12 @@ class CropStream(IterableDataset[Batch]):
         count = max(1, self.config.planes // 4) if large else self.config.planes
         crops = [self._crop(side, rng) for _ in range(count)]
         chosen = [_choose(labels, self.config.objects, rng) for _, labels in crops]
+        labels = np.stack([labels for _, labels in crops]).astype(np.int32)
         return Batch(
             torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in crops])),
-            torch.from_numpy(np.stack([labels for _, labels in crops]).astype(np.int32)),
+            torch.from_numpy(labels),
             torch.from_numpy(np.stack(chosen)),
+            DenseTargets.of(labels) if self.config.network.dense_channels else None,
             index,
         )
 

@@ -15,22 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from napari_sam.devices import choose_device
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
+from napari_sam.model.dense_head import DenseOutput
 from napari_sam.model.sam import Sam, build
 from napari_sam.training.aim import aim_at_clicks
 from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes, misses
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, read_planes
-from napari_sam.training.dense import DenseTargets, dense_loss
+from napari_sam.training.dense import dense_loss
 from napari_sam.training.losses import mask_iou, mask_loss
 from napari_sam.training.plot import draw_log
 from napari_sam.training.protocol import validate, validation_planes
 
 log = logging.getLogger(__name__)
 
+_COLUMNS = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score")
+_ROWS_AT_ONCE = 20
 # Errors of the predicted IoU are squares of small numbers beside the losses of masks.
 _SCORE_WEIGHT = 5.0
 # Share of the batches with boxes in which objects are clicked as well from the start.
@@ -50,6 +55,45 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     iteration: int = 0
     best: float = -1.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.model.pixel_mean.device
+
+
+class LogRows:
+    """Rows of the log, read from the device a few at a time: each reading waits for it.
+
+    Parameters
+    ----------
+    path
+        A CSV file, which is continued.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[dict[str, Tensor | float]] = []
+        self._written = time.perf_counter()
+
+    def add(self, iteration: int, figures: dict[str, Tensor | float]) -> None:
+        """Add the figures of an iteration."""
+        self._rows.append({"iteration": iteration} | figures)
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        """Write the rows that were added; each took its share of the time since the last."""
+        rows = [{n: float(v) if n != "iteration" else v for n, v in r.items()} for r in self._rows]
+        now = time.perf_counter()
+        seconds = (now - self._written) / max(len(rows), 1)
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+            if new:
+                writer.writeheader()
+            writer.writerows(row | {"seconds": seconds} for row in rows)
+        self._rows, self._written = [], now
 
 
 def train(config: TrainConfig, stop_after: float | None = None) -> Path:
@@ -83,23 +127,26 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
     if config.compile:
         encoder = torch.compile(encoder, dynamic=False)  # type: ignore[assignment]
     length, finishing = config.iterations + config.score_iterations, False
+    rows = LogRows(output / "log.csv")
     for batch in _batches(config, stream):
         if state.iteration >= length:
             break
         if state.iteration >= config.iterations and not finishing:
             encoder, finishing = only_heads(state), True
-        figures = train_step(state, encoder, batch, config)
+        figures: dict[str, Tensor | float] = dict(train_step(state, encoder, batch, config))
         done = state.iteration >= length
         late = stop_after is not None and time.perf_counter() - began > stop_after
-        if done or state.iteration % config.validate_every == 0:
-            figures["score"] = validate(state.average, held_out)
-            if figures["score"] > state.best:
-                state.best = figures["score"]
+        validates = config.validate_every and (done or state.iteration % config.validate_every == 0)
+        if validates:
+            figures["score"] = score = validate(state.average, held_out)
+            if score > state.best:
+                state.best = score
                 _save(output / "best.pt", state.average.state_dict())
+        rows.add(state.iteration, figures)
         if done or late or state.iteration % config.checkpoint_every == 0:
             checkpoint(state, output / "checkpoint.pt")
             _save(output / "average.pt", state.average.state_dict())
-        _log(output / "log.csv", {"iteration": state.iteration} | figures)
+            rows.write()
         if late:
             break
     if (output / "log.csv").exists():
@@ -109,14 +156,19 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
 
 def start(config: TrainConfig) -> TrainState:
     """Build the networks and the optimizer of a new run."""
+    device = choose_device(config.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
     torch.manual_seed(config.seed)
     model = build(config.network)
     if config.click_width:
         aim_at_clicks(model, config.click_width)
     if config.initial:
         _take_fitting(model, _initial_weights(config.initial))
+    model.to(device)
     model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = build(config.network)
+    average = build(config.network).to(device)
     average.load_state_dict(model.state_dict())
     decayed = [p for p in model.parameters() if p.ndim > 1]
     kept = [p for p in model.parameters() if p.ndim <= 1]
@@ -130,26 +182,23 @@ def start(config: TrainConfig) -> TrainState:
 
 def train_step(
     state: TrainState, encoder: nn.Module, batch: Batch, config: TrainConfig
-) -> dict[str, float]:
-    """Do one optimizer step; return what the log shows."""
-    began = time.perf_counter()
+) -> dict[str, Tensor]:
+    """Do one optimizer step; return what the log shows, which a GPU may still be working out."""
     rng = np.random.default_rng((config.seed, batch.index, 1))
     scoring = state.iteration >= config.iterations
     for group in state.optimizer.param_groups:
         group["lr"] = config.learning_rate * learning_rate_share(state.iteration, config)
     state.optimizer.zero_grad(set_to_none=True)
-    losses = batch_losses(state.model, encoder, batch, config, rng)
+    losses = batch_losses(state.model, encoder, batch.to(state.device), config, rng)
     torch.stack(list(losses.values())).sum().backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     state.optimizer.step()
     state.iteration += 1
     decay = 0.0 if scoring else min(config.ema, (1 + state.iteration) / (10 + state.iteration))
-    with torch.no_grad():
-        pairs = zip(state.average.parameters(), state.model.parameters(), strict=True)
-        for kept, new in pairs:
-            kept.lerp_(new, 1 - decay)
-    figures = {name: float(value.detach()) for name, value in losses.items()}
-    return figures | {"norm": float(norm), "seconds": time.perf_counter() - began}
+    # get_ema_multi_avg_fn moves all of them in a few launches
+    kept, new = (list(net.parameters()) for net in (state.average, state.model))
+    get_ema_multi_avg_fn(decay)(kept, new, state.iteration)
+    return {name: value.detach() for name, value in losses.items()} | {"norm": norm}
 
 
 def batch_losses(
@@ -157,30 +206,35 @@ def batch_losses(
 ) -> dict[str, Tensor]:
     """Losses of a batch whose objects are prompted and corrected for a random number of rounds."""
     stride = model.config.mask_stride
-    pixels = batch.images.float().contiguous(memory_format=torch.channels_last)
     side, objects = batch.images.shape[2], batch.chosen.shape[1]
-    features = encoder(model.preprocess(pixels, (side, side)))
+    device = batch.images.device
+    half = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    pixels = batch.images.float().contiguous(memory_format=torch.channels_last)
+    with half:
+        features = encoder(model.preprocess(pixels, (side, side)))
     losses: dict[str, Tensor] = {}
-    if model.dense_head is not None:
-        dense = DenseTargets.of(batch.labels.numpy())
-        losses["dense"] = dense_loss(model.dense_head(features), dense)
+    if model.dense_head is not None and batch.dense is not None:
+        with half:
+            said = model.dense_head(features)
+        losses["dense"] = dense_loss(DenseOutput(*(part.float() for part in said)), batch.dense)
     target = F.avg_pool2d(
         (batch.labels[:, None] == batch.chosen[:, :, None, None]).flatten(0, 1)[:, None].float(),
         stride,
     )  # (B·K, 1, h, w)
     # an object thinner than a cell keeps its densest cell
     truth = target >= target.amax((2, 3), keepdim=True).clamp_max(0.5)
-    features = tuple(f.repeat_interleave(objects, 0) for f in features)
-    masks = truth[:, 0].numpy()
+    planes = features
+    features = tuple(f.repeat_interleave(objects, 0) for f in planes)
+    masks = truth[:, 0]
     rounds = 1 + int(rng.choice(len(config.rounds), p=np.divide(config.rounds, sum(config.rounds))))
     boxes: Tensor | None = None
-    points = torch.empty(len(masks), 0, 2)
-    labels = torch.empty(len(masks), 0, dtype=torch.long)
+    points = torch.empty(len(masks), 0, 2, device=device)
+    labels = torch.empty(len(masks), 0, dtype=torch.long, device=device)
     if rng.random() < config.box_share:
         boxes = jittered_boxes(masks, stride, rng)
     if boxes is None or rng.random() < _BOX_AND_CLICK:
         points = first_clicks(masks, stride, rng)
-        labels = torch.ones(len(masks), 1, dtype=torch.long)
+        labels = torch.ones(len(masks), 1, dtype=torch.long, device=device)
     # a crop may lie anywhere in the model's square: positions beyond it must be learned too
     free = model.config.image_size - side
     origin = (float(rng.integers(free + 1)), float(rng.integers(free + 1)))
@@ -189,7 +243,11 @@ def batch_losses(
     for i in range(rounds):
         multimask = i == 0 and boxes is None
         given = points if points.shape[1] else None
-        logits, scores = model.decode(features, given, labels, boxes, previous, multimask, origin)
+        with half:
+            logits, scores = model.decode(
+                features, given, labels, boxes, previous, multimask, origin
+            )
+        logits, scores = logits.float(), scores.float()
         per_candidate = mask_loss(logits, target)
         # The best candidate learns more. Left alone the others become specks, and a score that
         # errs a little picks them.
@@ -198,19 +256,21 @@ def batch_losses(
         quality.append(_SCORE_WEIGHT * F.mse_loss(scores, mask_iou(logits.detach(), truth)))
         if i + 1 < rounds:
             chosen = scores.detach().argmax(1)
-            previous = logits.detach()[torch.arange(len(chosen)), chosen][:, None]
-            new, signs = corrections(masks, (previous[:, 0] > 0).numpy(), stride, rng)
+            previous = logits.detach()[torch.arange(len(chosen), device=device), chosen][:, None]
+            new, signs = corrections(masks, previous[:, 0] > 0, stride, rng)
             points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)
     losses["mask"] = torch.stack(segmentation).mean()
     losses["iou"] = torch.stack(quality).mean()
     if config.miss_share and boxes is None:
-        missed, places = misses(batch.labels.numpy(), objects, config.miss_share, rng)
-        if len(missed):
-            ones = torch.ones(len(missed), 1, dtype=torch.long)
-            parts = tuple(f[missed] for f in features)
-            _, scores = model.decode(parts, places, ones, None, None, True, origin)
+        crops, places = misses(batch.labels, round(config.miss_share * len(masks)), rng)
+        if len(crops):
+            parts = tuple(f[crops] for f in planes)
+            ones = torch.ones(len(crops), 1, dtype=torch.long, device=device)
+            with half:
+                _, scores = model.decode(parts, places, ones, None, None, True, origin)
             # nothing is there, so that every mask is wrong
-            losses["iou"] = losses["iou"] + _MISS_WEIGHT * _SCORE_WEIGHT * scores.square().mean()
+            wrong = scores.float().square().mean()
+            losses["iou"] = losses["iou"] + _MISS_WEIGHT * _SCORE_WEIGHT * wrong
     return losses
 
 
@@ -260,7 +320,7 @@ def resume(state: TrainState, path: Path) -> None:
     """Read a state written by :func:`checkpoint`, if there is one."""
     if not path.exists():
         return
-    content = torch.load(path, weights_only=True)
+    content = torch.load(path, map_location="cpu", weights_only=True)
     state.model.load_state_dict(content["model"])
     state.average.load_state_dict(content["average"])
     state.optimizer.load_state_dict(content["optimizer"])
@@ -273,6 +333,7 @@ def _batches(config: TrainConfig, stream: CropStream) -> Iterator[Batch]:
         batch_size=None,
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
+        pin_memory=config.device != "cpu",
     )
     return iter(loader)
 
@@ -293,13 +354,3 @@ def _save(path: Path, content: Any) -> None:
     partial = path.with_suffix(".part")
     torch.save(content, partial)
     os.replace(partial, path)
-
-
-def _log(path: Path, figures: dict[str, float]) -> None:
-    columns = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score")
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        if new:
-            writer.writeheader()
-        writer.writerow(figures)
