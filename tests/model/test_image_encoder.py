@@ -135,6 +135,19 @@ def test_relative_positions_equal_reference(q_size, k_size, length):
     assert torch.allclose(value, expected, atol=1e-6)
 
 
+def test_bias_folded_into_longer_queries_and_keys_changes_nothing():
+    generator = torch.Generator().manual_seed(3)
+    size = (5, 7)
+    q, k, v = torch.randn(3, 2, 3, 35, 8, generator=generator).unbind(0)
+    rel_h, rel_w = (
+        attention.get_rel_pos(n, n, torch.randn(2 * n - 1, 8, generator=generator)) for n in size
+    )
+    expected = attention._attend_fused(q, k, v, rel_h, rel_w, size)
+    biases = attention._biases(q, rel_h, rel_w, size)
+    value = attention._attend_extended(q, k, v, *biases, size)
+    assert torch.allclose(value, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(("q_size", "k_size"), [((3, 4), (3, 4)), ((2, 4), (4, 8))])
 def test_decomposed_bias_equals_reference(q_size, k_size):
     generator = torch.Generator().manual_seed(2)

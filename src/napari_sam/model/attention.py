@@ -22,7 +22,8 @@ def attend(
     """Attend from every cell of a map to every other.
 
     A CPU without gradients makes scores, bias and softmax part by part, so that they stay in its
-    cache; otherwise the fused attention gets the bias as its mask, head by head where it is large.
+    cache. Elsewhere the fused attention gets the bias as its mask; where that mask would be large,
+    CUDA gets it folded into longer queries and keys, other devices one head at a time.
 
     Parameters
     ----------
@@ -43,6 +44,8 @@ def attend(
     b, heads, n = q.shape[:3]
     if b * heads * n**2 <= _MAX_BIAS_ELEMENTS:
         return _attend_fused(q, k, v, rel_h, rel_w, size)
+    if q.device.type == "cuda":
+        return _attend_extended(q, k, v, *_biases(q, rel_h, rel_w, size), size)
     y = torch.empty_like(q)
     for i in range(b):
         for j in range(heads):
@@ -124,6 +127,24 @@ def _attend_fused(
 ) -> Tensor:
     bias = add_decomposed_rel_pos(None, q, rel_h, rel_w, size, size)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def _attend_extended(
+    q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Attend with no mask at all, so that a flash kernel takes it.
+
+    A key's place as two one-hot vectors, times a query's biases by row and by column, is the bias.
+    """
+    h, w = size
+    dim = q.shape[3]
+    row = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0)
+    column = torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1)
+    place = torch.cat([row, column], 1).expand(*k.shape[:2], -1, -1)  # (B, heads, h·w, h + w)
+    queries = torch.cat([q * dim**-0.5, bias_h, bias_w], 3)
+    keys = torch.cat([k, place], 3)
+    values = F.pad(v, (0, h + w))
+    return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :dim]
 
 
 def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def augment_colours(image: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
     if rng.random() < 0.15:
         x = 1 - x
     if rng.random() < 0.4:
-        x = x ** np.float32(np.exp(rng.normal(0, 0.35)))
+        x = x.clip(0) ** np.float32(np.exp(rng.normal(0, 0.35)))  # inverted white is just below 0
     if rng.random() < 0.4:
         x = (x - 0.5) * np.float32(rng.uniform(0.4, 1.3)) + np.float32(0.5 + rng.normal(0, 0.1))
     if rng.random() < 0.2:
