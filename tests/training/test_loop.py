@@ -6,6 +6,7 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from napari_sam.model.checkpoint import read_tensors
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import CropStream, read_planes
 from napari_sam.training.loop import learning_rate_share, start, train, train_step
+from napari_sam.training.objective import batch_losses
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
@@ -32,6 +34,35 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run: TrainConfig, tmp_pa
         rows = list(csv.DictReader(file))
     assert [r["iteration"] for r in rows] == ["1", "2"]
     assert 0 <= float(rows[-1]["score"]) <= 1
+
+
+def test_a_run_in_half_precision_without_validation(tiny_run: TrainConfig) -> None:
+    config = replace(tiny_run, precision="bfloat16", validate_every=0)
+    average = torch.load(train(config), weights_only=True)
+    assert all(value.isfinite().all() for value in average.values())
+    assert {value.dtype for value in average.values()} == {torch.float32}
+    assert not (Path(config.output) / "best.pt").exists()
+    with open(Path(config.output) / "log.csv") as file:
+        assert [row["score"] for row in csv.DictReader(file)] == ["", ""]
+
+
+def test_half_precision_judges_a_batch_alike(tiny_run: TrainConfig) -> None:
+    config = replace(tiny_run, initial="nano", box_share=0.0)
+    state = start(config)
+    batch = CropStream(config, read_planes(config.data, "train")).batch(0)
+    full, half = (
+        batch_losses(
+            state.model,
+            state.model.image_encoder,
+            batch,
+            replace(config, precision=precision),
+            np.random.default_rng(0),
+        )
+        for precision in ("float32", "bfloat16")
+    )
+    assert full.keys() == half.keys()
+    for name, value in full.items():
+        assert float(half[name].detach()) == pytest.approx(float(value.detach()), rel=0.05)
 
 
 def test_training_lowers_the_loss(tiny_run: TrainConfig) -> None:

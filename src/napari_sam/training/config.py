@@ -135,6 +135,8 @@ def read_config(path: str | Path) -> TrainConfig:
         raise ValueError(f"expected {sorted(missing)} in {path}; add them")
     if values["model"] not in PRESETS:
         raise ValueError(f"expected a model among {sorted(PRESETS)}, got {values['model']!r}")
+    if (precision := values.get("precision", "float32")) not in ("float32", "bfloat16"):
+        raise ValueError(f"expected precision float32 or bfloat16, got {precision!r}")
     for key, value in values.items():
         if isinstance(value, list):
             values[key] = tuple(value)

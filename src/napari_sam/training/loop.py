@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import time
@@ -14,34 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from napari_sam.devices import choose_device
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
-from napari_sam.model.dense_head import DenseOutput
 from napari_sam.model.sam import Sam, build
 from napari_sam.training.aim import aim_at_clicks
-from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes, misses
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, read_planes
-from napari_sam.training.dense import dense_loss
-from napari_sam.training.losses import mask_iou, mask_loss
-from napari_sam.training.plot import draw_log
+from napari_sam.training.log import LogRows, draw_log
+from napari_sam.training.objective import batch_losses
 from napari_sam.training.protocol import validate, validation_planes
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score")
-_ROWS_AT_ONCE = 20
-# Errors of the predicted IoU are squares of small numbers beside the losses of masks.
-_SCORE_WEIGHT = 5.0
-# Share of the batches with boxes in which objects are clicked as well from the start.
-_BOX_AND_CLICK = 0.3
-# Weight of a click that hits nothing beside those on objects.
-_MISS_WEIGHT = 0.15
 # They read what the rest has made and change no mask.
 _HEADS = ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_mask_head.", "dense_head.")
 
@@ -60,40 +47,6 @@ class TrainState:
     def device(self) -> torch.device:
         """Where the networks are."""
         return self.model.pixel_mean.device
-
-
-class LogRows:
-    """Rows of the log, read from the device a few at a time: each reading waits for it.
-
-    Parameters
-    ----------
-    path
-        A CSV file, which is continued.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rows: list[dict[str, Tensor | float]] = []
-        self._written = time.perf_counter()
-
-    def add(self, iteration: int, figures: dict[str, Tensor | float]) -> None:
-        """Add the figures of an iteration."""
-        self._rows.append({"iteration": iteration} | figures)
-        if len(self._rows) >= _ROWS_AT_ONCE:
-            self.write()
-
-    def write(self) -> None:
-        """Write the rows that were added; each took its share of the time since the last."""
-        rows = [{n: float(v) if n != "iteration" else v for n, v in r.items()} for r in self._rows]
-        now = time.perf_counter()
-        seconds = (now - self._written) / max(len(rows), 1)
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
-            if new:
-                writer.writeheader()
-            writer.writerows(row | {"seconds": seconds} for row in rows)
-        self._rows, self._written = [], now
 
 
 def train(config: TrainConfig, stop_after: float | None = None) -> Path:
@@ -158,7 +111,6 @@ def start(config: TrainConfig) -> TrainState:
     """Build the networks and the optimizer of a new run."""
     device = choose_device(config.device)
     if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     torch.manual_seed(config.seed)
     model = build(config.network)
@@ -199,79 +151,6 @@ def train_step(
     kept, new = (list(net.parameters()) for net in (state.average, state.model))
     get_ema_multi_avg_fn(decay)(kept, new, state.iteration)
     return {name: value.detach() for name, value in losses.items()} | {"norm": norm}
-
-
-def batch_losses(
-    model: Sam, encoder: nn.Module, batch: Batch, config: TrainConfig, rng: np.random.Generator
-) -> dict[str, Tensor]:
-    """Losses of a batch whose objects are prompted and corrected for a random number of rounds."""
-    stride = model.config.mask_stride
-    side, objects = batch.images.shape[2], batch.chosen.shape[1]
-    device = batch.images.device
-    half = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-    pixels = batch.images.float().contiguous(memory_format=torch.channels_last)
-    with half:
-        features = encoder(model.preprocess(pixels, (side, side)))
-    losses: dict[str, Tensor] = {}
-    if model.dense_head is not None and batch.dense is not None:
-        with half:
-            said = model.dense_head(features)
-        losses["dense"] = dense_loss(DenseOutput(*(part.float() for part in said)), batch.dense)
-    target = F.avg_pool2d(
-        (batch.labels[:, None] == batch.chosen[:, :, None, None]).flatten(0, 1)[:, None].float(),
-        stride,
-    )  # (B·K, 1, h, w)
-    # an object thinner than a cell keeps its densest cell
-    truth = target >= target.amax((2, 3), keepdim=True).clamp_max(0.5)
-    planes = features
-    features = tuple(f.repeat_interleave(objects, 0) for f in planes)
-    masks = truth[:, 0]
-    rounds = 1 + int(rng.choice(len(config.rounds), p=np.divide(config.rounds, sum(config.rounds))))
-    boxes: Tensor | None = None
-    points = torch.empty(len(masks), 0, 2, device=device)
-    labels = torch.empty(len(masks), 0, dtype=torch.long, device=device)
-    if rng.random() < config.box_share:
-        boxes = jittered_boxes(masks, stride, rng)
-    if boxes is None or rng.random() < _BOX_AND_CLICK:
-        points = first_clicks(masks, stride, rng)
-        labels = torch.ones(len(masks), 1, dtype=torch.long, device=device)
-    # a crop may lie anywhere in the model's square: positions beyond it must be learned too
-    free = model.config.image_size - side
-    origin = (float(rng.integers(free + 1)), float(rng.integers(free + 1)))
-    previous: Tensor | None = None
-    segmentation, quality = [], []
-    for i in range(rounds):
-        multimask = i == 0 and boxes is None
-        given = points if points.shape[1] else None
-        with half:
-            logits, scores = model.decode(
-                features, given, labels, boxes, previous, multimask, origin
-            )
-        logits, scores = logits.float(), scores.float()
-        per_candidate = mask_loss(logits, target)
-        # The best candidate learns more. Left alone the others become specks, and a score that
-        # errs a little picks them.
-        best = per_candidate.min(1).values.mean()
-        segmentation.append(0.3 * best + 0.7 * per_candidate.mean())
-        quality.append(_SCORE_WEIGHT * F.mse_loss(scores, mask_iou(logits.detach(), truth)))
-        if i + 1 < rounds:
-            chosen = scores.detach().argmax(1)
-            previous = logits.detach()[torch.arange(len(chosen), device=device), chosen][:, None]
-            new, signs = corrections(masks, previous[:, 0] > 0, stride, rng)
-            points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)
-    losses["mask"] = torch.stack(segmentation).mean()
-    losses["iou"] = torch.stack(quality).mean()
-    if config.miss_share and boxes is None:
-        crops, places = misses(batch.labels, round(config.miss_share * len(masks)), rng)
-        if len(crops):
-            parts = tuple(f[crops] for f in planes)
-            ones = torch.ones(len(crops), 1, dtype=torch.long, device=device)
-            with half:
-                _, scores = model.decode(parts, places, ones, None, None, True, origin)
-            # nothing is there, so that every mask is wrong
-            wrong = scores.float().square().mean()
-            losses["iou"] = losses["iou"] + _MISS_WEIGHT * _SCORE_WEIGHT * wrong
-    return losses
 
 
 def only_heads(state: TrainState) -> nn.Module:

@@ -1,18 +1,56 @@
-"""A run's log as a picture."""
+"""The log of a run: its rows, and a picture of it."""
 
 from __future__ import annotations
 
 import csv
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+_COLUMNS = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score")
+_ROWS_AT_ONCE = 20
 _CURVES = ("mask", "iou", "dense")
 _SMOOTH = 50  # iterations that a point of a curve is the mean of
+
+
+class LogRows:
+    """Rows of the log, read from the device a few at a time: each reading waits for it.
+
+    Parameters
+    ----------
+    path
+        A CSV file, which is continued.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[dict[str, Tensor | float]] = []
+        self._written = time.perf_counter()
+
+    def add(self, iteration: int, figures: dict[str, Tensor | float]) -> None:
+        """Add the figures of an iteration."""
+        self._rows.append({"iteration": iteration} | figures)
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        """Write the rows that were added; each took its share of the time since the last."""
+        rows = [{n: float(v) if n != "iteration" else v for n, v in r.items()} for r in self._rows]
+        now = time.perf_counter()
+        seconds = (now - self._written) / max(len(rows), 1)
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+            if new:
+                writer.writeheader()
+            writer.writerows(row | {"seconds": seconds} for row in rows)
+        self._rows, self._written = [], now
 
 
 def draw_log(path: Path, picture: Path) -> None:
