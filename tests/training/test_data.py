@@ -74,6 +74,17 @@ def test_crops_fitted_to_a_diameter_show_objects_of_about_that_size(
     assert diameter / 2 < np.median(seen) < diameter * 2
 
 
+def test_crops_from_afar_show_the_whole_plane(tiny_run: TrainConfig) -> None:
+    """Six disks of 10 to 18 pixels on 96, shown on 64 cells or fewer: each is there."""
+    config = replace(tiny_run, far_share=1.0, scale=(2.0, 3.0), sources={"dsb2018": 1.0})
+    planes = [p for p in read_planes(tiny_run.data, "train") if p.labels.shape == (96, 96)]
+    stream = CropStream(config, planes)
+    for i in range(3):
+        for labels in stream.batch(i).labels:
+            assert len(labels.unique()) >= 4
+            assert usual_diameter(labels.numpy()) < 14
+
+
 def test_usual_diameter_is_that_of_the_median_object() -> None:
     y, x = np.mgrid[:64, :64]
     labels = ((y - 20) ** 2 + (x - 20) ** 2 <= 100).astype(np.int32)

@@ -56,6 +56,9 @@ class TrainConfig:
     diameter, fitted_share
         Share of the real crops that are magnified so that the plane's median object has about
         this diameter in model pixels, as finding everything does; the others are by `scale`.
+    far_share
+        Share of the real crops that show the whole plane from afar, as the search for a plane's
+        scale begins: the dense head learns what it cannot see there.
     sources
         Weight of each source in the mixture; `synthetic` is the procedural generator.
     modalities
@@ -98,6 +101,7 @@ class TrainConfig:
     scale: tuple[float, float] = (0.45, 2.6)
     diameter: float = 28.0
     fitted_share: float = 0.0
+    far_share: float = 0.0
     sources: dict[str, float] = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
     vary_colours: bool = True

@@ -22,6 +22,8 @@ from napari_sam.training.synthetic import generate
 # Validation planes of a training volume: the last slices, never trained on.
 HELD_OUT_SLICES = 20
 _MIN_OBJECT_PIXELS = 24
+# From afar no object may be larger.
+_LEAST_PIXELS = 4
 # Profiles of one body that are apart in a plane are different objects to a user most of the time.
 _CONNECTED_SHARE = 0.75
 # Magnifications that fit a plane's objects vary by so much, as a logarithm, to either side.
@@ -198,7 +200,8 @@ class CropStream(IterableDataset[Batch]):
             else:
                 image, labels = self._crop_real(source, side, rng)
             # objects cut off at the rim to a sliver teach nothing
-            if np.bincount(labels.ravel())[1:].max(initial=0) >= _MIN_OBJECT_PIXELS:
+            least = _LEAST_PIXELS if self.config.far_share else _MIN_OBJECT_PIXELS
+            if np.bincount(labels.ravel())[1:].max(initial=0) >= least:
                 return augment_colours(image, rng) if self.config.vary_colours else image, labels
         raise ValueError("expected labelled objects in the training planes, found none in 20 tries")
 
@@ -212,7 +215,9 @@ class CropStream(IterableDataset[Batch]):
         plane = pool[int(rng.integers(len(pool)))]
         low, high = self.config.scale
         magnification = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        if rng.random() < self.config.fitted_share and (usual := usual_diameter(plane.labels)):
+        if rng.random() < self.config.far_share:
+            magnification = min(magnification, side / max(plane.labels.shape) / rng.uniform(1, 2))
+        elif rng.random() < self.config.fitted_share and (usual := usual_diameter(plane.labels)):
             spread = float(np.exp(rng.uniform(-1, 1) * _FITTED_SPREAD))
             magnification = min(high, spread * self.config.diameter / usual)
         image, labels = crop_warped(
@@ -233,5 +238,5 @@ def usual_diameter(labels: NDArray[np.integer]) -> float:
 def _choose(labels: NDArray[np.int32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     areas = np.bincount(labels.ravel())
     areas[0] = 0
-    ids = np.flatnonzero(areas >= _MIN_OBJECT_PIXELS)
+    ids = np.flatnonzero(areas >= min(_MIN_OBJECT_PIXELS, areas.max()))
     return rng.choice(ids, count, replace=len(ids) < count).astype(np.int64)
