@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:430e353b30d849ab98788b718b45e47b9f74df44cf06d4ce2753cd3ffdc2eebd",
+            "sha256:c50e616f53ca1f4f564c376b684b38248a947a59b0d29870de9889389d95d93c",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
