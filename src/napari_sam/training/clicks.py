@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_sam.training.losses import occupied_ends
+
 Rng = np.random.Generator
 _CENTRED = 0.6  # share of first clicks near the object's centre
 _CAREFUL = 0.8  # share of corrections in the middle of the error
@@ -88,14 +90,14 @@ def jittered_boxes(targets: Tensor, stride: int, rng: Rng, jitter: float = 0.08)
         `(N, 4)` as (x0, y0, x1, y1) in model pixels.
     """
     count = len(targets)
-    ends = [end * stride for axis in (1, 2) for end in _ends(targets.any(axis))]
-    x0, x1, y0, y1 = ends[0], ends[1] - 1, ends[2], ends[3] - 1
-    extent = torch.stack([x1 - x0, y1 - y0], 1).repeat(1, 2)
+    (x0, x1), (y0, y1) = (occupied_ends(targets.any(axis)) for axis in (1, 2))
+    first = torch.cat([x0, y0], 1) * stride
+    last = torch.cat([x1, y1], 1) * stride + stride - 1
+    extent = (last - first).repeat(1, 2)
     noise = rng.normal(0, 1, (count, 4)) * jitter * rng.random((count, 1))
     blur = _on(targets, rng.uniform(-1, 1, (count, 4)).astype(np.float32))
     off = _on(targets, noise.astype(np.float32)) * extent + blur
-    corners = torch.stack([x0, y0, x1, y1], 1) + off
-    first, last = corners[:, :2], corners[:, 2:]
+    first, last = first + off[:, :2], last + off[:, 2:]
     return torch.cat([first.minimum(last), first.maximum(last)], 1)
 
 
@@ -134,8 +136,8 @@ def deepest_cells(masks: Tensor) -> Tensor:
     cells
         `(N, 2)` as (row, column).
     """
-    w = masks.shape[2]
-    return _row_and_column(squared_depth(masks).flatten(1).argmax(1), w)
+    index = squared_depth(masks).flatten(1).argmax(1)
+    return torch.stack(torch.unravel_index(index, masks.shape[1:]), 1)
 
 
 def squared_depth(masks: Tensor) -> Tensor:
@@ -173,19 +175,8 @@ def _anywhere(masks: Tensor, rng: Rng) -> Tensor:
     """Choose a cell of each mask, all alike: `(N, 2)` as (row, column)."""
     flat = masks.flatten(1).cumsum(1)
     rank = _on(masks, rng.random(len(masks))) * flat[:, -1]
-    return _row_and_column(
-        torch.searchsorted(flat, rank.floor().long()[:, None] + 1)[:, 0], masks.shape[2]
-    )
-
-
-def _ends(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first and one past the last occupied place of `(N, L)`, float32."""
-    places = occupied.float()
-    return places.argmax(1).float(), (occupied.shape[1] - places.flip(1).argmax(1)).float()
-
-
-def _row_and_column(index: Tensor, width: int) -> Tensor:
-    return torch.stack([index // width, index % width], 1)
+    index = torch.searchsorted(flat, rank.floor().long()[:, None] + 1)[:, 0]
+    return torch.stack(torch.unravel_index(index, masks.shape[1:]), 1)
 
 
 def _to_model(cells: Tensor, stride: int, rng: Rng) -> Tensor:

@@ -22,7 +22,7 @@ from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
 from napari_sam.training.aim import aim_at_clicks
 from napari_sam.training.config import TrainConfig
-from napari_sam.training.data import Batch, CropStream, read_planes
+from napari_sam.training.data import Batch, CropStream, Plane, read_planes
 from napari_sam.training.log import LogRows, draw_log
 from napari_sam.training.objective import batch_losses
 from napari_sam.training.protocol import validate, validation_planes
@@ -74,14 +74,16 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
     resume(state, output / "checkpoint.pt")
     log.info("training %s from iteration %d", config.model, state.iteration)
     stream = CropStream(config, read_planes(config.data, "train"), state.iteration)
-    held_out = validation_planes(read_planes(config.data, "val"), config.validate_planes)
+    held_out: list[Plane] = []
+    if config.validate_every:
+        held_out = validation_planes(read_planes(config.data, "val"), config.validate_planes)
     began = time.perf_counter()
     encoder: nn.Module = state.model.image_encoder
     if config.compile:
         encoder = torch.compile(encoder, dynamic=False)  # type: ignore[assignment]
     length, finishing = config.iterations + config.score_iterations, False
     rows = LogRows(output / "log.csv")
-    for batch in _batches(config, stream):
+    for batch in _batches(config, stream, pinned=state.device.type == "cuda"):
         if state.iteration >= length:
             break
         if state.iteration >= config.iterations and not finishing:
@@ -206,13 +208,13 @@ def resume(state: TrainState, path: Path) -> None:
     state.iteration, state.best = content["iteration"], content["best"]
 
 
-def _batches(config: TrainConfig, stream: CropStream) -> Iterator[Batch]:
+def _batches(config: TrainConfig, stream: CropStream, pinned: bool) -> Iterator[Batch]:
     loader = DataLoader(
         stream,
         batch_size=None,
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
-        pin_memory=config.device != "cpu",
+        pin_memory=pinned,
     )
     return iter(loader)
 

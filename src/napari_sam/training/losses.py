@@ -54,7 +54,25 @@ def _surroundings(target: Tensor) -> Tensor:
 
 def _widen(occupied: Tensor, length: int) -> Tensor:
     at = torch.arange(length, device=occupied.device)
-    first = torch.where(occupied, at, length).amin(-1, keepdim=True)
-    last = torch.where(occupied, at, -1).amax(-1, keepdim=True)
+    first, last = occupied_ends(occupied)
     margin = (last - first) // 2 + 4
     return (at >= first - margin) & (at <= last + margin)
+
+
+def occupied_ends(occupied: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the first and the last occupied place of each row.
+
+    Parameters
+    ----------
+    occupied
+        `(..., L)` bool.
+
+    Returns
+    -------
+    first, last
+        `(..., 1)`; L and −1 where no place is.
+    """
+    length = occupied.shape[-1]
+    at = torch.arange(length, device=occupied.device)
+    first = torch.where(occupied, at, length).amin(-1, keepdim=True)
+    return first, torch.where(occupied, at, -1).amax(-1, keepdim=True)
