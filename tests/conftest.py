@@ -5,6 +5,8 @@ import os
 # Before napari is imported: its settings are neither read from nor written to the disk.
 os.environ["NAPARI_CONFIG"] = ""
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Before anything imports Triton: its kernels run in its interpreter, on a CPU.
+os.environ["TRITON_INTERPRET"] = "1"
 
 from pathlib import Path
 

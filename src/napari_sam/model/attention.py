@@ -6,9 +6,15 @@ heads, on no path.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+log = logging.getLogger(__name__)
 
 # Bytes of scores that a CPU works on at a time: about what its inner caches hold.
 _CACHE_BYTES = 2 << 20
@@ -52,6 +58,52 @@ def attend(
             at = slice(i, i + 1), slice(j, j + 1)
             y[at] = _attend_fused(q[at], k[at], v[at], rel_h, rel_w, size)
     return y
+
+
+def attend_in_windows(
+    qkv: Tensor, bias: Tensor | None, rel_h: Tensor, rel_w: Tensor, window: int, heads: int
+) -> Tensor | None:
+    """Attend within windows by one kernel, where there is one for the device and number format.
+
+    Parameters
+    ----------
+    qkv, bias, rel_h, rel_w, window, heads
+        As in :func:`napari_sam.model.window_kernel.attend_in_windows`.
+
+    Returns
+    -------
+    y
+        `(B, H, W, heads·D)`; ``None`` elsewhere: cut windows out and :func:`attend` then.
+    """
+    half = qkv.dtype in (torch.bfloat16, torch.float16)
+    if qkv.device.type != "cuda" or not half or bias is None or torch.is_grad_enabled():
+        return None
+    kernel = _window_kernel(str(qkv.device))
+    return kernel and kernel(qkv, bias, rel_h, rel_w, window, heads)
+
+
+@cache
+def _window_kernel(device: str) -> Callable[..., Tensor] | None:
+    """Import the kernel and try it once on a device."""
+    try:
+        from napari_sam.model import window_kernel
+    except ImportError:  # Triton comes with torch on Linux only
+        return None
+    tables = torch.zeros(2, 3, 16, device=device, dtype=torch.float16)
+    try:
+        qkv, bias = tables.new_zeros(1, 2, 2, 48), tables.new_zeros(48)
+        window_kernel.attend_in_windows(qkv, bias, tables[0], tables[1], window=2, heads=1)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever its compiler lacks, it can be done without
+        log.warning(
+            "encoding on %s is slower than it could be: Triton could not compile a kernel (%s); "
+            "it needs a C compiler",
+            device,
+            error,
+        )
+        return None
+    return window_kernel.attend_in_windows
 
 
 def get_rel_pos(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:
