@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_sam.model.attention import attend, get_rel_pos
+from napari_sam.model.attention import attend, attend_in_windows, get_rel_pos
 from napari_sam.model.config import ViTConfig
 from napari_sam.model.layers import LayerNorm2d, MLPBlock, window_partition, window_unpartition
 
@@ -85,12 +85,14 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, patch_size: int, embed_dim: int) -> None:
         super().__init__()
+        self.patch_size = patch_size
         self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed the patches."""
-        out: Tensor = self.proj(x)
-        return out.permute(0, 2, 3, 1)
+        """Embed the patches: patches don't overlap, so that one matrix product does it."""
+        rows = x.unflatten(3, (-1, self.patch_size)).unflatten(2, (-1, self.patch_size))
+        patches = rows.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (B, H/16, W/16, 3·16·16)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class Block(nn.Module):
@@ -147,6 +149,11 @@ class Attention(nn.Module):
         qkv = self.qkv(x)
         if not window_size:
             return self.proj(self._attend(qkv))
+        if self.use_rel_pos:
+            tables = self.rel_pos_h, self.rel_pos_w
+            fused = attend_in_windows(qkv, self.qkv.bias, *tables, window_size, self.num_heads)
+            if fused is not None:
+                return self.proj(fused)
         windows, padded = window_partition(qkv, window_size, self.qkv.bias)
         size = x.shape[1], x.shape[2]
         y = window_unpartition(self._attend(windows), window_size, padded, size)
