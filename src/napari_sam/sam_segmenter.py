@@ -19,6 +19,7 @@ from napari_sam.detection import find_boxes
 from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, resize_pixels
+from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer
 from napari_sam.model.windows import PromptTensors, Windows
@@ -217,7 +218,12 @@ class SamSegmenter:
         x = torch.from_numpy(scaled).to(self._device).permute(2, 0, 1)[None].float()
         x = self._sam.preprocess(x, frame.canvas).to(DTYPES[self.precision])
         x = x.contiguous(memory_format=self._memory_format)
-        features: tuple[Tensor, ...] = self._sam.image_encoder(x, progress)
+        if self._replays is None:
+            features: tuple[Tensor, ...] = self._sam.image_encoder(x, progress)
+            return features
+        features = self._replays.run(self._sam.image_encoder, x)
+        if progress is not None:
+            progress(1.0)
         return features
 
     @torch.inference_mode()
@@ -232,11 +238,14 @@ class SamSegmenter:
         given = self._prompt_tensors(frame, prompts)
         features, grid = ready.features, ready.grid
         cells = None if window is None else Windows.around(given, window, grid, self.config)
-        if cells is None:
+        beyond: list[int] = []
+        if self._replays is not None and len(prompts) in (1, _CHUNK):
+            decode = self._decode_three if multimask else self._decode_one
+            logits, scores = self._replays.run(decode, *features, *given)
+        elif cells is None:
             logits, scores = self._sam.decode(
                 features, *given, multimask, positions=self._positions(grid), first=ready.first
             )
-            beyond: list[int] = []
         else:
             logits, scores = self._sam.decode(
                 cells.cut_features(features),
@@ -258,6 +267,24 @@ class SamSegmenter:
             for i, prediction in zip(beyond, larger, strict=True):
                 predictions[i] = prediction
         return predictions
+
+    def _decode_three(
+        self,
+        features: Tensor,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        positions = self._positions((features.shape[2], features.shape[3]))
+        return self._sam.decode(
+            (features,), points, labels, boxes, masks, multimask, positions=positions
+        )
+
+    def _decode_one(self, features: Tensor, *given: Tensor | None) -> tuple[Tensor, Tensor]:
+        points, labels, boxes, masks = given
+        return self._decode_three(features, points, labels, boxes, masks, False)
 
     def _tidied(
         self, masks: NDArray[np.float32], prompts: Prompts, frame: Frame
@@ -291,7 +318,9 @@ class SamSegmenter:
         if ready is None:
             features = tuple(f.to(self._device, self._decodes_in) for f in embedding.features)
             grid = features[0].shape[2], features[0].shape[3]
-            first = self._sam.first_layer(features, self._positions(grid))
+            first = None
+            if self._device.type == "cpu":  # nothing folds elsewhere
+                first = self._sam.first_layer(features, self._positions(grid))
             ready = _Ready(features, grid, first)
             with self._lock:
                 self._derived[embedding] = ready
@@ -315,6 +344,9 @@ class SamSegmenter:
         half = self.precision == "bfloat16" and not own
         self._decodes_in = torch.bfloat16 if half else torch.float32
         self._sam.mask_decoder.compute_in(self._decodes_in)
+        # the input of a model of ours has many shapes, and a recording is of one
+        replays = self._device.type == "cuda" and not own
+        self._replays = Replays(CudaRecorder()) if replays else None
 
     def _fall_back_to_cpu(self, error: Exception) -> None:
         warnings.warn(

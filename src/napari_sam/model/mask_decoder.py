@@ -86,7 +86,7 @@ class MaskDecoder(nn.Module):
         sparse, dense = sparse.to(self.dtype), dense.to(self.dtype)
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(b, -1, -1), sparse], 1)
-        wanted = list(range(1, self.num_mask_tokens)) if multimask_output else [0]
+        wanted = range(1, self.num_mask_tokens) if multimask_output else range(1)
         read = [0, *(1 + i for i in wanted)]
         src: Tensor | None = None
         if self.mixes_maps:
@@ -100,7 +100,7 @@ class MaskDecoder(nn.Module):
         hyper = torch.stack(
             [self.output_hypernetworks_mlps[i](hs[:, 1 + n]) for n, i in enumerate(wanted)], 1
         )  # (B, M, C/8)
-        iou: Tensor = self.iou_prediction_head(hs[:, 0])[:, wanted]
+        iou: Tensor = self.iou_prediction_head(hs[:, 0])[:, wanted.start : wanted.stop]
         if src is None:
             return self._masks(cells, hyper.to(self.dtype), features[0].shape[2:]), iou
         upscaled = self._upscale(src, features[1:])  # (B, C/8, 4h, 4w)

@@ -126,9 +126,8 @@ class PromptEncoder(nn.Module):
         weight = self.not_a_point_embed.weight
         kinds = [cast(nn.Embedding, kind).weight for kind in self.point_embeddings]
         tokens = [weight.new_zeros(batch, 0, weight.shape[1])]
-        shift = torch.tensor(origin, device=weight.device)
         if points is not None and point_labels is not None:
-            points, labels = points + (shift + 0.5), point_labels  # to pixel centres
+            points, labels = self._placed(points, origin), point_labels
             if boxes is None:
                 pad = points.new_zeros(points.shape[0], 1, 2)
                 points = torch.cat([points, pad], 1)
@@ -141,9 +140,16 @@ class PromptEncoder(nn.Module):
                 embedded = embedded + chosen * kinds[label]
             tokens.append(embedded)
         if boxes is not None:
-            corners = self.pe_layer((boxes.view(-1, 2, 2) + (shift + 0.5)) / self.image_size)
+            corners = self.pe_layer(self._placed(boxes.view(-1, 2, 2), origin) / self.image_size)
             tokens.append(corners + torch.cat(kinds[2:]))
         return torch.cat(tokens, 1)
+
+    @staticmethod
+    def _placed(xy: Tensor, origin: tuple[float, float]) -> Tensor:
+        """Move `(..., 2)` from a crop to the model's square, to the centres of its pixels."""
+        return torch.stack(
+            [at + (start + 0.5) for at, start in zip(xy.unbind(-1), origin, strict=True)], -1
+        )
 
     def _draw(
         self,

@@ -65,6 +65,11 @@ def parts(cells: int) -> list[slice]:
     return [slice(start, start + _PART) for start in range(0, cells, _PART)]
 
 
+def _picked(tokens: Tensor, read: list[int]) -> Tensor:
+    """Pick tokens of `(B, T, C)` without a tensor of indexes, which a CUDA graph can't hold."""
+    return torch.stack([tokens[:, i] for i in read], 1)
+
+
 class TwoWayTransformer(nn.Module):
     """Tokens attend to the image and the image attends to the tokens."""
 
@@ -111,7 +116,7 @@ class TwoWayTransformer(nn.Module):
         queries = tokens
         for layer in self.layers:
             queries, cells = layer(queries, cells, tokens, positions.cells)
-        queries, tokens = queries[:, read], tokens[:, read]
+        queries, tokens = _picked(queries, read), _picked(tokens, read)
         attended = final(queries + tokens, cells + positions.cells, cells)
         out: Tensor = self.norm_final_attn(queries + attended)
         return out, [cells]
@@ -151,7 +156,7 @@ class TwoWayTransformer(nn.Module):
                 after = layers[i + 1]
                 queries, look = after.among_tokens(queries, tokens), after.cross_attn_token_to_image
             else:
-                queries, tokens = queries[:, read], tokens[:, read]
+                queries, tokens = _picked(queries, read), _picked(tokens, read)
                 look = self.final_attn_token_to_image
             seen = look.begin(queries + tokens, positions.keys[i + 1])
             for n, at in enumerate(places):
