@@ -17,7 +17,7 @@ from reference import (
 from napari_sam.model import attention
 from napari_sam.model.checkpoint import load_into_new
 from napari_sam.model.config import ViTConfig
-from napari_sam.model.layers import window_partition, window_unpartition
+from napari_sam.model.layers import cut_windows, join_windows
 
 TOLERANCE = 1e-4
 
@@ -112,14 +112,24 @@ def test_weights_that_start_at_zero_or_one_matter(networks, name):
     assert relative_error(changed, expected) > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("size", [5, 6, 9])
-def test_window_partition_is_undone(size):
-    x = torch.arange(2 * size * 7 * 3.0).view(2, size, 7, 3)
-    windows, padded = window_partition(x, 4)
-    expected, expected_padded = reference_image_encoder.window_partition(x, 4)
-    assert padded == expected_padded
+@pytest.mark.parametrize("size", [3, 5, 8, 9])
+def test_windows_equal_reference_and_are_put_back(size):
+    heads, dim = 3, 2
+    qkv = torch.arange(2 * size * 7 * 3.0 * heads * dim).view(2, size, 7, -1)
+    windows = cut_windows(qkv, None, 4, heads)
+    expected, _ = reference_image_encoder.window_partition(qkv, 4)
+    expected = expected.flatten(1, 2).unflatten(2, (3, heads, dim)).permute(2, 0, 3, 1, 4)
     assert torch.equal(windows, expected)
-    assert torch.equal(window_unpartition(windows, 4, padded, (size, 7)), x)
+    _, _, values = qkv.unflatten(3, (3, heads, dim)).unbind(3)
+    assert torch.equal(join_windows(windows[2], 4, (size, 7)), values.flatten(3))
+
+
+def test_padding_of_windows_is_the_bias():
+    qkv, bias = torch.zeros(1, 5, 4, 12), torch.arange(1.0, 13)
+    windows = cut_windows(qkv, bias, 4, 2).unflatten(3, (4, 4))
+    assert torch.equal(windows[:, 0], torch.zeros(3, 2, 4, 4, 2))
+    assert torch.equal(windows[:, 1, :, 0], torch.zeros(3, 2, 4, 2))
+    assert torch.equal(windows[:, 1, :, 1:], bias.view(3, 2, 1, 1, 2).expand(-1, -1, 3, 4, -1))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from reference import SMALL, reference_sam
 from napari_sam.model import image_encoder
 from napari_sam.model.config import PRESETS, SamConfig
 from napari_sam.model.image_encoder import Attention, PatchEmbed
-from napari_sam.model.layers import window_unpartition
+from napari_sam.model.layers import join_windows
 from napari_sam.model.sam import build
 
 SAM_PRESETS = ("vit_b", "vit_l", "vit_h")
@@ -56,13 +56,13 @@ def test_shapes_on_the_way_through_vit_b(monkeypatch):
             module.register_forward_hook(note(name))
     windows = []
 
-    def unpartition(y, *arguments):
+    def join(y, *arguments):
         windows.append(tuple(y.shape))
-        return window_unpartition(y, *arguments)
+        return join_windows(y, *arguments)
 
-    monkeypatch.setattr(image_encoder, "window_unpartition", unpartition)
+    monkeypatch.setattr(image_encoder, "join_windows", join)
     (embedding,) = sam.image_encoder(x)
-    assert windows == [(25, 14, 14, 768)] * 8
+    assert windows == [(25, 12, 14 * 14, 64)] * 8
     assert shapes["patch_embed out"] == (1, 64, 64, 768)
     for block in range(12):
         assert shapes[f"blocks.{block}.attn in"] == (1, 64, 64, 768)

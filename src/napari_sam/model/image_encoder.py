@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from napari_sam.model.attention import attend, attend_in_windows, get_rel_pos
 from napari_sam.model.config import ViTConfig
-from napari_sam.model.layers import LayerNorm2d, MLPBlock, window_partition, window_unpartition
+from napari_sam.model.layers import LayerNorm2d, MLPBlock, cut_windows, join_windows
 
 Step = Callable[[float], None]
 
@@ -146,28 +146,28 @@ class Attention(nn.Module):
         Padding comes after the projection to queries, keys and values: a cell of it has their
         biases, as if the map had been padded with zeros before, and costs nothing.
         """
-        qkv = self.qkv(x)
+        qkv, size = self.qkv(x), (x.shape[1], x.shape[2])
         if not window_size:
-            return self.proj(self._attend(qkv))
+            parts = qkv.unflatten(3, (3, self.num_heads, -1)).flatten(1, 2).permute(2, 0, 3, 1, 4)
+            y = self._attend(parts, size)
+            return self.proj(y.transpose(1, 2).reshape(x.shape))
         if self.use_rel_pos:
             tables = self.rel_pos_h, self.rel_pos_w
             fused = attend_in_windows(qkv, self.qkv.bias, *tables, window_size, self.num_heads)
             if fused is not None:
                 return self.proj(fused)
-        windows, padded = window_partition(qkv, window_size, self.qkv.bias)
-        size = x.shape[1], x.shape[2]
-        y = window_unpartition(self._attend(windows), window_size, padded, size)
-        out: Tensor = self.proj(y)
+        parts = cut_windows(qkv, self.qkv.bias, window_size, self.num_heads)
+        y = self._attend(parts, (window_size, window_size))
+        # in order, too: a linear layer projects a map with gaps row by row and copies its weights
+        # for each
+        out: Tensor = self.proj(join_windows(y, window_size, size))
         return out
 
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """Attend within maps: `(B, H, W, 3·C)` to `(B, H, W, C)`."""
-        b, h, w, _ = qkv.shape
-        split = qkv.view(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        q, k, v = split.unbind(0)  # each (B, heads, H·W, head_dim)
-        if self.use_rel_pos:
-            rel_h, rel_w = get_rel_pos(h, h, self.rel_pos_h), get_rel_pos(w, w, self.rel_pos_w)
-            y = attend(q, k, v, rel_h, rel_w, (h, w))
-        else:
-            y = F.scaled_dot_product_attention(q, k, v)
-        return y.transpose(1, 2).reshape(b, h, w, -1)
+    def _attend(self, parts: Tensor, size: tuple[int, int]) -> Tensor:
+        """Attend within maps: `(3, B, heads, H·W, D)` to `(B, heads, H·W, D)`."""
+        q, k, v = parts.unbind(0)
+        if not self.use_rel_pos:
+            return F.scaled_dot_product_attention(q, k, v)
+        h, w = size
+        rel_h, rel_w = get_rel_pos(h, h, self.rel_pos_h), get_rel_pos(w, w, self.rel_pos_w)
+        return attend(q, k, v, rel_h, rel_w, size)

@@ -71,56 +71,74 @@ class MLP(nn.Module):
         return out
 
 
-def window_partition(
-    x: Tensor, window_size: int, padding: Tensor | None = None
-) -> tuple[Tensor, tuple[int, int]]:
-    """Cut a map into non-overlapping windows, padding it to a multiple first.
+def cut_windows(qkv: Tensor, padding: Tensor | None, window: int, heads: int) -> Tensor:
+    """Cut a map of queries, keys and values into windows that don't overlap.
 
     Parameters
     ----------
-    x
-        `(B, H, W, C)`.
-    window_size
-        Side of a window.
+    qkv
+        `(B, H, W, 3·heads·D)`.
     padding
-        `(C,)` what cells of the padding hold; zeros by default.
+        `(3·heads·D,)` what cells beyond the map hold; zeros by default.
+    window
+        Side of a window, in cells.
+    heads
+        Number of heads.
 
     Returns
     -------
-    windows, padded
-        `(B · number of windows, window_size, window_size, C)` and the padded `(H, W)`.
+    windows
+        `(3, B · number of windows, heads, window², D)`, contiguous.
     """
-    b, h, w, c = x.shape
-    pad_h, pad_w = -h % window_size, -w % window_size
-    if pad_h or pad_w:
-        x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
-        if padding is not None:
-            x[:, h:] = padding
-            x[:, :h, w:] = padding
-    hp, wp = h + pad_h, w + pad_w
-    x = x.view(b, hp // window_size, window_size, wp // window_size, window_size, c)
-    return x.transpose(2, 3).reshape(-1, window_size, window_size, c), (hp, wp)
+    b, h, w, channels = qkv.shape
+    cells = qkv.unflatten(3, (3, heads, -1))
+    rows, columns, dim = -(-h // window), -(-w // window), channels // (3 * heads)
+    out = qkv.new_empty(3, b, rows, columns, heads, window, window, dim)
+    beyond = padding if padding is not None else qkv.new_zeros(channels)
+    beyond = beyond.view(3, 1, 1, heads, 1, 1, dim)
+    if h % window:
+        out[:, :, -1, :, :, h % window :] = beyond
+    if w % window:
+        out[:, :, :, -1, :, :, w % window :] = beyond
+    for row, y, high in _strips(h, window):
+        for column, x, wide in _strips(w, window):
+            part = cells[:, y, x].unflatten(2, (-1, wide)).unflatten(1, (-1, high))
+            out[:, :, row, column, :, :high, :wide] = part.permute(5, 0, 1, 3, 6, 2, 4, 7)
+    return out.flatten(5, 6).flatten(1, 3)
 
 
-def window_unpartition(
-    windows: Tensor, window_size: int, padded: tuple[int, int], size: tuple[int, int]
-) -> Tensor:
+def join_windows(y: Tensor, window: int, size: tuple[int, int]) -> Tensor:
     """Put windows back together and drop the padding.
 
     Parameters
     ----------
-    windows
-        As returned by :func:`window_partition`.
-    padded, size
-        `(H, W)` with and without the padding.
+    y
+        `(B · number of windows, heads, window², D)`, in the order of :func:`cut_windows`.
+    window
+        Side of a window, in cells.
+    size
+        (H, W) of the map.
 
     Returns
     -------
     x
-        `(B, H, W, C)`.
+        `(B, H, W, heads·D)`, contiguous.
     """
-    hp, wp = padded
-    b = windows.shape[0] // (hp * wp // window_size**2)
-    x = windows.view(b, hp // window_size, wp // window_size, window_size, window_size, -1)
-    x = x.transpose(2, 3).reshape(b, hp, wp, -1)
-    return x[:, : size[0], : size[1]]
+    h, w = size
+    rows, columns = -(-h // window), -(-w // window)
+    y = y.unflatten(2, (window, window)).unflatten(0, (-1, rows, columns))
+    out = y.new_empty(y.shape[0], h, w, y.shape[3], y.shape[6])
+    for row, at, high in _strips(h, window):
+        for column, x, wide in _strips(w, window):
+            part = out[:, at, x].unflatten(2, (-1, wide)).unflatten(1, (-1, high))
+            part.copy_(y[:, row, column, :, :high, :wide].permute(0, 1, 4, 2, 5, 3, 6))
+    return out.flatten(3)
+
+
+def _strips(length: int, window: int) -> list[tuple[slice, slice, int]]:
+    """Whole windows along an axis and the cut one at its end: windows, cells, cells of each."""
+    whole = length // window
+    strips = [(slice(0, whole), slice(0, whole * window), window)] if whole else []
+    if rest := length % window:
+        strips.append((slice(whole, whole + 1), slice(whole * window, length), rest))
+    return strips
