@@ -46,6 +46,8 @@ def attend(
         `(B, heads, h·w, D)`.
     """
     if q.device.type == "cpu" and not torch.is_grad_enabled():
+        # every product in half precision would copy what isn't in order
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         return _attend_in_parts(q, k, v, *_biases(q, rel_h, rel_w, size))
     b, heads, n = q.shape[:3]
     if b * heads * n**2 <= _MAX_BIAS_ELEMENTS:
@@ -207,9 +209,7 @@ def _attend_in_parts(q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Te
     rows = max(1, _CACHE_BYTES // (n * q.element_size()))
     heads = max(1, rows // n)
     for i in range(0, len(q), heads):
-        # each product in half precision would copy what isn't in order
-        keys, values = (x[i : i + heads].contiguous() for x in (k, v))
-        keys = keys.transpose(1, 2)
+        keys, values = k[i : i + heads].transpose(1, 2), v[i : i + heads]
         for j in range(0, n, rows):
             at = slice(i, i + heads), slice(j, j + rows)
             bias = (bias_h[at][..., :, None] + bias_w[at][..., None, :]).flatten(2)
