@@ -89,6 +89,15 @@ def test_boxes_jitter_with_the_size_of_their_object(targets: Tensor) -> None:
     assert (boxes[:, :2] <= boxes[:, 2:]).all()
 
 
+def test_loose_boxes_are_as_far_off_as_proposals(targets: Tensor) -> None:
+    many = targets[-1:].expand(500, -1, -1)
+    close, loose = (
+        jittered_boxes(many, 2, np.random.default_rng(0), loose_share=share) for share in (0.0, 1.0)
+    )
+    assert (loose.std(0) > 2 * close.std(0)).all()
+    assert (loose[:, :2] <= loose[:, 2:]).all()
+
+
 def test_misses_lie_beside_the_objects_of_their_crop(targets: Tensor) -> None:
     labels = targets.int()
     crops, points = misses(labels, 40, np.random.default_rng(0))

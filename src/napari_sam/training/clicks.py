@@ -19,6 +19,7 @@ Rng = np.random.Generator
 _CENTRED = 0.6  # share of first clicks near the object's centre
 _CAREFUL = 0.8  # share of corrections in the middle of the error
 _LEAST_BACKGROUND = 0.1  # share of a crop below which nobody misses the objects
+_LOOSE = 0.25  # largest standard deviation of a loose box's sides, as a share of the extent
 
 
 def first_clicks(targets: Tensor, stride: int, rng: Rng) -> Tensor:
@@ -72,7 +73,9 @@ def corrections(targets: Tensor, predicted: Tensor, stride: int, rng: Rng) -> tu
     return _to_model(cells, stride, rng)[:, None], positive.long()[:, None]
 
 
-def jittered_boxes(targets: Tensor, stride: int, rng: Rng, jitter: float = 0.08) -> Tensor:
+def jittered_boxes(
+    targets: Tensor, stride: int, rng: Rng, jitter: float = 0.08, loose_share: float = 0.0
+) -> Tensor:
     """Draw a box around each object, every side off by a few percent of the object.
 
     Parameters
@@ -83,6 +86,8 @@ def jittered_boxes(targets: Tensor, stride: int, rng: Rng, jitter: float = 0.08)
         Model pixels per cell.
     jitter
         Largest standard deviation of a side's error, as a share of the object's extent.
+    loose_share
+        Share of the boxes that are as far off as a proposal may be.
 
     Returns
     -------
@@ -94,7 +99,8 @@ def jittered_boxes(targets: Tensor, stride: int, rng: Rng, jitter: float = 0.08)
     first = torch.cat([x0, y0], 1) * stride
     last = torch.cat([x1, y1], 1) * stride + stride - 1
     extent = (last - first).repeat(1, 2)
-    noise = rng.normal(0, 1, (count, 4)) * jitter * rng.random((count, 1))
+    largest = np.where(rng.random((count, 1)) < loose_share, _LOOSE, jitter)
+    noise = rng.normal(0, 1, (count, 4)) * largest * rng.random((count, 1))
     blur = _on(targets, rng.uniform(-1, 1, (count, 4)).astype(np.float32))
     off = _on(targets, noise.astype(np.float32)) * extent + blur
     first, last = first + off[:, :2], last + off[:, 2:]

@@ -49,6 +49,8 @@ class TrainConfig:
         Probabilities of 1, 2, 3, … rounds of clicks.
     box_share
         Share of objects that are prompted by a box first.
+    loose_share
+        Share of the boxes that are as far off as the dense head's proposals may be.
     miss_share
         Clicks that hit no object, as a share of those that do; they teach the predicted IoU alone.
     scale
@@ -97,6 +99,7 @@ class TrainConfig:
     ema: float = 0.999
     rounds: tuple[float, ...] = (0.3, 0.35, 0.25, 0.1)
     box_share: float = 0.25
+    loose_share: float = 0.0
     miss_share: float = 0.0
     scale: tuple[float, float] = (0.45, 2.6)
     diameter: float = 28.0

@@ -54,7 +54,7 @@ def batch_losses(
     points = torch.empty(len(masks), 0, 2, device=device)
     labels = torch.empty(len(masks), 0, dtype=torch.long, device=device)
     if rng.random() < config.box_share:
-        boxes = jittered_boxes(masks, stride, rng)
+        boxes = jittered_boxes(masks, stride, rng, loose_share=config.loose_share)
     if boxes is None or rng.random() < _BOX_AND_CLICK:
         points = first_clicks(masks, stride, rng)
         labels = torch.ones(len(masks), 1, dtype=torch.long, device=device)
