@@ -78,7 +78,7 @@ class ComponentSegmenter:
             (rows.start, columns.start, rows.stop - 1, columns.stop - 1)
             for rows, columns in ndimage.find_objects(components)
         ]
-        scores = np.linspace(1, 0.6, len(boxes), dtype=np.float32)
+        scores = np.linspace(1, 0.7, len(boxes), dtype=np.float32)
         return Proposals(np.array(boxes, float).reshape(-1, 4), scores)
 
     def prepare(self, embedding, prompts=None, progress=None) -> None:

@@ -10,7 +10,7 @@ from napari_sam.masks import box_groups
 # Cells whose box is expected to have a smaller IoU with its object's say nothing.
 _LEAST_SCORE = 0.4
 # Boxes of a larger IoU are one object's, and from this one on they add to its mean box.
-_SAME_OBJECT, _SAME_BOX = 0.35, 0.6
+_SAME_OBJECT, _SAME_BOX = 0.2, 0.6
 
 
 def find_boxes(

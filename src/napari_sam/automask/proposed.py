@@ -27,7 +27,7 @@ _LOOKS = 10
 _WORTH = 0.5
 _PRIOR_AREA = 0.02
 # A scale is as good as the best one down to this share of its worth, and the finer one is taken.
-_AS_GOOD = 0.93
+_AS_GOOD = 0.97
 
 
 @dataclass(frozen=True, slots=True, eq=False)

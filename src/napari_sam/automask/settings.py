@@ -67,7 +67,7 @@ class AutomaskSettings:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
-    proposal_iou_thresh: float = 0.6
+    proposal_iou_thresh: float = 0.65
     proposal_window: int = 64
     proposal_diameter: float = 28.0
     proposal_overlap: float = 0.5
