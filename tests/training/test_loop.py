@@ -62,7 +62,10 @@ def test_half_precision_judges_a_batch_alike(tiny_run: TrainConfig) -> None:
     )
     assert full.keys() == half.keys()
     for name, value in full.items():
-        assert float(half[name].detach()) == pytest.approx(float(value.detach()), rel=0.05)
+        # a mask that is another by a pixel has another IoU
+        assert float(half[name].detach()) == pytest.approx(
+            float(value.detach()), rel=0.05, abs=0.02
+        )
 
 
 def test_training_lowers_the_loss(tiny_run: TrainConfig) -> None:

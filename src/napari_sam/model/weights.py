@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:c50e616f53ca1f4f564c376b684b38248a947a59b0d29870de9889389d95d93c",
+            "sha256:08a019f52b99554925280ddcf0e25cd2adf3444343c9ad6145118520f0a85899",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
