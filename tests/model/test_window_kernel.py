@@ -70,7 +70,7 @@ from napari_sam.model.window_kernel import _kernel
 
 tensors = dict.fromkeys(("qkv", "bias", "rel_h", "rel_w", "out"), "*bf16")
 numbers = {"height": "i32", "width": "i32", "heads": "i32", "scale": "fp32"}
-constants = dict(dim=20, window=3, channels=32, queries=16, key_rows=2, columns=16)
+constants = dict(dim=20, window=3, channels=32, queries=16, key_rows=2, columns=16, distances=16)
 signature = tensors | numbers | dict.fromkeys(constants, "constexpr")
 for capability in (80, 90):
     source = ASTSource(fn=_kernel, signature=signature, constexprs=constants)

@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Queries of a program, rows of the window whose keys it takes at a time, and its warps: the
-# fastest of six on an H100, see docs/performance.md.
+# Queries of a program, rows of the window whose keys it takes at a time, and its warps: see
+# docs/performance.md for others.
 _QUERIES, _KEY_ROWS, _WARPS = 64, 2, 4
 _LOG2_E = 1.4426950408889634
 
@@ -64,6 +64,7 @@ def attend_in_windows(
         _QUERIES,
         _KEY_ROWS,
         max(16, triton.next_power_of_2(window)),
+        max(16, triton.next_power_of_2(2 * window - 1)),
         num_warps=_WARPS,
     )
     return out
@@ -86,6 +87,7 @@ def _kernel(
     queries: tl.constexpr,
     key_rows: tl.constexpr,
     columns: tl.constexpr,
+    distances: tl.constexpr,  # rows of a table, rounded up likewise
 ):
     log2_e: tl.constexpr = 1.4426950408889634
     head = tl.program_id(1)
@@ -105,14 +107,21 @@ def _kernel(
     taken = asks[:, None] & (c < dim)[None, :]
     cell = (plane * height + y).to(tl.int64) * width + x
     q = tl.load(qkv + cell[:, None] * stride + head * dim + c[None, :], mask=taken, other=0.0)
-    asked = q.to(tl.float32)
+    # what each relative position adds to a query's scores; the tables hold the largest first
+    far = tl.arange(0, distances)
+    table = (far * dim)[:, None] + c[None, :]
+    known = (far < 2 * window - 1)[:, None] & (c < dim)[None, :]
+    t = tl.load(rel_w + table, mask=known, other=0.0)
+    across_by = tl.dot(q, tl.trans(t), input_precision="ieee")
+    t = tl.load(rel_h + table, mask=known, other=0.0)
+    down_by = tl.dot(q, tl.trans(t), input_precision="ieee")
     # what a key's column adds to its score, for the keys of a block
     n = tl.arange(0, key_rows * columns)
     key_row, key_column = n // columns, n % columns
     by_column = tl.zeros((queries, key_rows * columns), tl.float32)
     for i in tl.static_range(window):
-        table = rel_w + (column - i + window - 1)[:, None] * dim + c[None, :]
-        added = tl.sum(asked * tl.load(table, mask=taken, other=0.0).to(tl.float32), 1)
+        picked = far[None, :] == (column - i + window - 1)[:, None]
+        added = tl.sum(tl.where(picked, across_by, 0.0), 1)
         by_column = tl.where((key_column == i)[None, :], added[:, None], by_column)
     key_bias = tl.load(bias + (heads + head) * dim + c, mask=c < dim, other=0.0)
     value_bias = tl.load(bias + (2 * heads + head) * dim + c, mask=c < dim, other=0.0)
@@ -130,9 +139,8 @@ def _kernel(
         v = tl.where(there, v, value_bias[None, :])
         beyond = by_column
         for j in tl.static_range(key_rows):
-            table = rel_h + (row - start - j + window - 1)[:, None] * dim + c[None, :]
-            known = taken & (start + j < window)
-            by_row = tl.sum(asked * tl.load(table, mask=known, other=0.0).to(tl.float32), 1)
+            picked = far[None, :] == (row - start - j + window - 1)[:, None]
+            by_row = tl.sum(tl.where(picked, down_by, 0.0), 1)
             beyond += tl.where((key_row == j)[None, :], by_row[:, None], 0.0)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale + beyond * log2_e
         counts = (start + key_row < window) & (key_column < window)
