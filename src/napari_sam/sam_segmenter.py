@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -21,7 +21,7 @@ from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, resize_pixels
 from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
-from napari_sam.model.two_way import FirstLayer
+from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.model.windows import PromptTensors, Windows
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import (
@@ -54,6 +54,28 @@ class _Ready:
     first: FirstLayer | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoder:
+    """A SAM's decoder as a function of tensors alone, to be recorded."""
+
+    sam: Sam
+    positions: Callable[[tuple[int, int]], Positions]
+    multimask: bool
+
+    def __call__(
+        self,
+        features: Tensor,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        positions = self.positions((features.shape[2], features.shape[3]))
+        return self.sam.decode(
+            (features,), points, labels, boxes, masks, self.multimask, positions=positions
+        )
+
+
 class SamSegmenter:
     """A network on a device. Safe to use from several threads at once.
 
@@ -82,9 +104,9 @@ class SamSegmenter:
             precision, self._device, faster_in_half=sam.config.resize == "sam"
         )
         self._sam = sam.eval().requires_grad_(False)
-        self._place()
         self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
         self._positions = lru_cache(maxsize=_MAX_DERIVED)(self._sam.positions)
+        self._place()
         self._lock = Lock()
 
     @property
@@ -240,8 +262,7 @@ class SamSegmenter:
         cells = None if window is None else Windows.around(given, window, grid, self.config)
         beyond: list[int] = []
         if self._replays is not None and len(prompts) in (1, _CHUNK):
-            decode = self._decode_three if multimask else self._decode_one
-            logits, scores = self._replays.run(decode, *features, *given)
+            logits, scores = self._replays.run(self._decoders[multimask], *features, *given)
         elif cells is None:
             logits, scores = self._sam.decode(
                 features, *given, multimask, positions=self._positions(grid), first=ready.first
@@ -267,24 +288,6 @@ class SamSegmenter:
             for i, prediction in zip(beyond, larger, strict=True):
                 predictions[i] = prediction
         return predictions
-
-    def _decode_three(
-        self,
-        features: Tensor,
-        points: Tensor | None,
-        labels: Tensor | None,
-        boxes: Tensor | None,
-        masks: Tensor | None,
-        multimask: bool = True,
-    ) -> tuple[Tensor, Tensor]:
-        positions = self._positions((features.shape[2], features.shape[3]))
-        return self._sam.decode(
-            (features,), points, labels, boxes, masks, multimask, positions=positions
-        )
-
-    def _decode_one(self, features: Tensor, *given: Tensor | None) -> tuple[Tensor, Tensor]:
-        points, labels, boxes, masks = given
-        return self._decode_three(features, points, labels, boxes, masks, False)
 
     def _tidied(
         self, masks: NDArray[np.float32], prompts: Prompts, frame: Frame
@@ -347,6 +350,7 @@ class SamSegmenter:
         # the input of a model of ours has many shapes, and a recording is of one
         replays = self._device.type == "cuda" and not own
         self._replays = Replays(CudaRecorder()) if replays else None
+        self._decoders = {m: _Decoder(self._sam, self._positions, m) for m in (False, True)}
 
     def _fall_back_to_cpu(self, error: Exception) -> None:
         warnings.warn(

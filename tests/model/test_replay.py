@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -123,6 +125,20 @@ def test_a_segmenter_answers_the_same_from_recordings(tape, monkeypatch, count):
     assert seen == [1.0, 1.0]
     # the encoder, and one prompt or a full chunk of them by clicks and by boxes
     assert len(tape.recorded) == (1 if count == 2 else 3)
+
+
+def test_recordings_don_t_keep_their_segmenter(tape):
+    one = segmenter(VIT)
+    one._replays = Replays(tape)
+    one.decode(one.embed(np.zeros((50, 64), np.uint8)), Prompts([(20, 20)], [1]))
+    assert len(tape.recorded) == 2
+    gone = weakref.ref(one)
+    gc.disable()  # a GPU's memory must not wait for it
+    try:
+        del one
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_recorded_on_a_cpu():
