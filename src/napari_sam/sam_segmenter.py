@@ -139,18 +139,22 @@ class SamSegmenter:
         frame
             Where the rectangle lies in its plane; by default it is a whole plane.
         progress
-            Called with the finished fraction between blocks; it may raise :class:`Cancelled`.
+            Called with the finished fraction between blocks, or once at the end where a GPU does
+            them all at once; it may raise :class:`Cancelled`.
         """
         shape = (pixels.shape[0], pixels.shape[1])
         frame = frame or fit_frame(shape, self.config)
         if shape != frame.shape:
             raise ValueError(f"expected pixels of the frame's shape {frame.shape}, got {shape}")
+        full: str | None = None
         try:
             features = self._encode(pixels, frame, progress)
         except torch.OutOfMemoryError as error:
             if self._device.type == "cpu":
                 raise
-            self._fall_back_to_cpu(error)
+            full = str(error)  # the error itself would keep what the GPU was working on
+        if full is not None:
+            self._fall_back_to_cpu(full)
             features = self._encode(pixels, frame, progress)
         return Embedding(features, frame, self.model_key, self.precision)
 
@@ -240,10 +244,11 @@ class SamSegmenter:
         x = torch.from_numpy(scaled).to(self._device).permute(2, 0, 1)[None].float()
         x = self._sam.preprocess(x, frame.canvas).to(DTYPES[self.precision])
         x = x.contiguous(memory_format=self._memory_format)
-        if self._replays is None:
+        replays = self._replays
+        if replays is None:
             features: tuple[Tensor, ...] = self._sam.image_encoder(x, progress)
             return features
-        features = self._replays.run(self._sam.image_encoder, x)
+        features = replays.run(self._sam.image_encoder, x)
         if progress is not None:
             progress(1.0)
         return features
@@ -261,8 +266,9 @@ class SamSegmenter:
         features, grid = ready.features, ready.grid
         cells = None if window is None else Windows.around(given, window, grid, self.config)
         beyond: list[int] = []
-        if self._replays is not None and len(prompts) in (1, _CHUNK):
-            logits, scores = self._replays.run(self._decoders[multimask], *features, *given)
+        replays = self._replays
+        if replays is not None and len(prompts) in (1, _CHUNK):
+            logits, scores = replays.run(self._decoders[multimask], *features, *given)
         elif cells is None:
             logits, scores = self._sam.decode(
                 features, *given, multimask, positions=self._positions(grid), first=ready.first
@@ -321,9 +327,9 @@ class SamSegmenter:
         if ready is None:
             features = tuple(f.to(self._device, self._decodes_in) for f in embedding.features)
             grid = features[0].shape[2], features[0].shape[3]
-            first = None
+            positions, first = self._positions(grid), None
             if self._device.type == "cpu":  # nothing folds elsewhere
-                first = self._sam.first_layer(features, self._positions(grid))
+                first = self._sam.first_layer(features, positions)
             ready = _Ready(features, grid, first)
             with self._lock:
                 self._derived[embedding] = ready
@@ -349,16 +355,18 @@ class SamSegmenter:
         self._sam.mask_decoder.compute_in(self._decodes_in)
         # the input of a model of ours has many shapes, and a recording is of one
         replays = self._device.type == "cuda" and not own
-        self._replays = Replays(CudaRecorder()) if replays else None
+        self._replays = Replays(CudaRecorder(self._device)) if replays else None
         self._decoders = {m: _Decoder(self._sam, self._positions, m) for m in (False, True)}
 
-    def _fall_back_to_cpu(self, error: Exception) -> None:
+    def _fall_back_to_cpu(self, error: str) -> None:
         warnings.warn(
             f"the memory of {self.device} ran out ({error}); going on with the CPU. Close other "
             "programs that use the GPU, or choose a smaller model",
             DeviceWarning,
             stacklevel=4,
         )
+        if self._replays is not None:
+            self._replays.close()
         self._device = torch.device("cpu")
         self.precision = "float32"
         self._sam.image_encoder.float()

@@ -176,7 +176,8 @@ class Segmenter(Protocol):
     ) -> Embedding:
         """Encode a plane `(H, W)` or `(H, W, 3)`; slow, once per plane.
 
-        `progress` gets the finished fraction between blocks and may raise :class:`Cancelled`.
+        `progress` gets the finished fraction between blocks, or once at the end on a GPU that does
+        them all at once, and may raise :class:`Cancelled`.
         `scale` is the wanted number of model pixels per pixel of the plane, see
         :func:`~napari_sam.geometry.fit_frame`.
         """

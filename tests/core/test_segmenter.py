@@ -6,6 +6,7 @@ import gc
 import threading
 import warnings
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -330,7 +331,8 @@ def test_nothing_to_replay_is_refused(made, plane):
 def test_full_gpu_memory_falls_back_to_the_cpu_and_goes_on(plane, monkeypatch):
     """There is no GPU here: the segmenter is told that it has one, and that it is full."""
     one, expected = segmenter(HYBRID), segmenter(HYBRID).embed(plane)
-    encode, one._device, failures = one._encode, torch.device("cuda:0"), []
+    encode, one._device, failures, closed = one._encode, torch.device("cuda:0"), [], []
+    one._replays = SimpleNamespace(close=lambda: closed.append(one.device))
 
     def full_once(*arguments):
         if not failures:
@@ -344,6 +346,8 @@ def test_full_gpu_memory_falls_back_to_the_cpu_and_goes_on(plane, monkeypatch):
         embedding = one.embed(plane)
     assert len(caught) == 1
     assert (one.device, one.precision) == ("cpu", "float32")
+    assert closed == ["cuda:0"]  # before anything moves
+    assert one._replays is None
     for level, other in zip(embedding.features, expected.features, strict=True):
         torch.testing.assert_close(level, other)
     with warnings.catch_warnings():

@@ -127,18 +127,27 @@ def test_a_segmenter_answers_the_same_from_recordings(tape, monkeypatch, count):
     assert len(tape.recorded) == (1 if count == 2 else 3)
 
 
-def test_recordings_don_t_keep_their_segmenter(tape):
+def test_nothing_keeps_a_segmenter_and_its_recordings(tape):
     one = segmenter(VIT)
     one._replays = Replays(tape)
     one.decode(one.embed(np.zeros((50, 64), np.uint8)), Prompts([(20, 20)], [1]))
     assert len(tape.recorded) == 2
-    gone = weakref.ref(one)
+    tape.recorded.clear()
+    gone = [weakref.ref(part) for part in (one, one._replays, one._sam)]
     gc.disable()  # a GPU's memory must not wait for it
     try:
         del one
-        assert gone() is None
+        assert [part() for part in gone] == [None, None, None]
     finally:
         gc.enable()
+
+
+def test_closing_drops_all_recordings(tape):
+    replays = Replays(tape)
+    replays.run(tripled, torch.ones(2))
+    replays.close()
+    replays.run(tripled, torch.ones(2))
+    assert len(tape.recorded) == 2
 
 
 def test_nothing_is_recorded_on_a_cpu():

@@ -45,8 +45,15 @@ def test_equals_windows_cut_out(kernel, monkeypatch, shape, dim, heads, window):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     expected = layer(x, window)
     assert attention.attend_in_windows(layer.qkv(x), layer.qkv.bias, None, None, 1, 1) is None
-    monkeypatch.setattr(image_encoder, "attend_in_windows", kernel)
+    used = []
+
+    def counted(*arguments):
+        used.append(kernel(*arguments))
+        return used[-1]
+
+    monkeypatch.setattr(image_encoder, "attend_in_windows", counted)
     assert relative_error(layer(x, window), expected) < 1e-5
+    assert len(used) == 1
 
 
 def test_half_precision_comes_close(kernel):
@@ -61,6 +68,33 @@ def test_half_precision_comes_close(kernel):
     assert 0 < relative_error(halved.float(), expected) < 5e-3
 
 
+def test_does_without_a_kernel_that_cannot_be_made(monkeypatch, caplog):
+    tried = []
+
+    def broken(*arguments):
+        tried.append(arguments)
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(attention, "_window_kernel", lambda: broken)
+    monkeypatch.setattr(attention, "_REFUSED", set())
+    layer = Attention(32, 2, True, True, 3)
+    given = layer.qkv(torch.zeros(1, 4, 4, 32)), layer.qkv.bias, layer.rel_pos_h, layer.rel_pos_w
+    for _ in range(2):
+        assert attention._by_kernel(*given, 3, 2) is None
+    assert len(tried) == 1
+    assert "slower than it could be" in caplog.text
+    assert "Failed to find C compiler" in caplog.text
+
+
+def test_full_memory_is_no_reason_to_do_without_the_kernel(monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(attention, "_window_kernel", lambda: full)
+    with pytest.raises(torch.OutOfMemoryError):
+        attention._by_kernel(torch.zeros(1), None, None, None, 3, 2)
+
+
 # The interpreter takes what a GPU's compiler refuses, such as a variable that changes its shape.
 _COMPILE = """
 import triton
@@ -70,9 +104,10 @@ from napari_sam.model.window_kernel import _kernel
 
 tensors = dict.fromkeys(("qkv", "bias", "rel_h", "rel_w", "out"), "*bf16")
 numbers = {"height": "i32", "width": "i32", "heads": "i32", "scale": "fp32"}
-constants = dict(dim=20, window=3, channels=32, queries=16, key_rows=2, columns=16, distances=16)
-signature = tensors | numbers | dict.fromkeys(constants, "constexpr")
-for capability in (80, 90):
+sizes = dict(window=14, queries=64, key_rows=2, columns=16, distances=32)
+for capability, dim, channels in ((80, 64, 64), (90, 80, 128)):  # ViT-B's and ViT-H's heads
+    constants = sizes | dict(dim=dim, channels=channels)
+    signature = tensors | numbers | dict.fromkeys(constants, "constexpr")
     source = ASTSource(fn=_kernel, signature=signature, constexprs=constants)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
     print(len(compiled.asm["cubin"]))

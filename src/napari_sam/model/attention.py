@@ -77,35 +77,46 @@ def attend_in_windows(
     y
         `(B, H, W, heads·D)`; ``None`` elsewhere: cut windows out and :func:`attend` then.
     """
-    half = qkv.dtype in (torch.bfloat16, torch.float16)
+    half = qkv.dtype in (torch.bfloat16, torch.float16) and qkv.dtype == rel_h.dtype
     if qkv.device.type != "cuda" or not half or bias is None or torch.is_grad_enabled():
         return None
-    kernel = _window_kernel(str(qkv.device))
-    return kernel and kernel(qkv, bias, rel_h, rel_w, window, heads)
+    with torch.cuda.device(qkv.device):  # where Triton launches
+        return _by_kernel(qkv, bias, rel_h, rel_w, window, heads)
 
 
-@cache
-def _window_kernel(device: str) -> Callable[..., Tensor] | None:
-    """Import the kernel and try it once on a device."""
-    try:
-        from napari_sam.model import window_kernel
-    except ImportError:  # Triton comes with torch on Linux only
+# Devices for which Triton could not make the kernel.
+_REFUSED: set[torch.device] = set()
+
+
+def _by_kernel(
+    qkv: Tensor, bias: Tensor, rel_h: Tensor, rel_w: Tensor, window: int, heads: int
+) -> Tensor | None:
+    """Attend by the kernel; ``None`` where it can't be had."""
+    kernel = _window_kernel()
+    if kernel is None or qkv.device in _REFUSED:
         return None
-    tables = torch.zeros(2, 3, 16, device=device, dtype=torch.float16)
     try:
-        qkv, bias = tables.new_zeros(1, 2, 2, 48), tables.new_zeros(48)
-        window_kernel.attend_in_windows(qkv, bias, tables[0], tables[1], window=2, heads=1)
+        return kernel(qkv, bias, rel_h, rel_w, window, heads)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever its compiler lacks, it can be done without
+        _REFUSED.add(qkv.device)
         log.warning(
-            "encoding on %s is slower than it could be: Triton could not compile a kernel (%s); "
-            "it needs a C compiler",
-            device,
+            "encoding on %s is slower than it could be: Triton could not make a kernel (%s); it "
+            "needs a C compiler, such as gcc",
+            qkv.device,
             error,
         )
         return None
-    return window_kernel.attend_in_windows
+
+
+@cache
+def _window_kernel() -> Callable[..., Tensor] | None:
+    try:
+        from napari_sam.model.window_kernel import attend_in_windows as kernel
+    except ImportError:  # Triton comes with torch on Linux only
+        return None
+    return kernel
 
 
 def get_rel_pos(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:

@@ -35,6 +35,10 @@ class Recorder(Protocol):
         ...
 
 
+# torch captures on one stream of the process at a time, and waits for the device before.
+_CAPTURING = Lock()
+
+
 class Replays:
     """Functions recorded once for each shape of their inputs, and replayed from then on.
 
@@ -78,27 +82,42 @@ class Replays:
                 if own is not None and new is not None:
                     own.copy_(new)
             recording.replay()
-            # recordings share their memory: the next one may overwrite these
+            # the next replay overwrites the recording's own
             return tuple(out.clone() for out in recording.outputs)
+
+    def close(self) -> None:
+        """Wait for the replay under way, then drop all recordings: their memory goes elsewhere."""
+        with self._lock:
+            self._recordings.clear()
 
 
 class CudaRecorder:
-    """Records CUDA graphs, all in one pool of memory."""
+    """Records CUDA graphs on a device, all in one pool of memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, function: Function, given: tuple[Tensor | None, ...]) -> Recording:
         """Record a graph, after some runs in which libraries choose and prepare their kernels."""
-        inputs = tuple(None if x is None else x.clone() for x in given)
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                function(*inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # other threads may go on using the device meanwhile
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = function(*inputs)
-        return Recording(inputs, outputs, graph.replay)
+        # streams and graphs belong to the current device, which need not be this one
+        with _CAPTURING, torch.cuda.device(self._device):
+            inputs = tuple(None if x is None else x.clone() for x in given)
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(2):
+                    function(*inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            # other threads may go on using the device meanwhile
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
+            ):
+                outputs = function(*inputs)
+
+        def replay() -> None:
+            with torch.cuda.device(self._device):
+                graph.replay()
+
+        return Recording(inputs, outputs, replay)

@@ -7,6 +7,8 @@ Scores exist only in registers, after Dao et al., FlashAttention (2022).
 
 from __future__ import annotations
 
+import math
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -14,7 +16,6 @@ from torch import Tensor
 # Queries of a program, rows of the window whose keys it takes at a time, and its warps: see
 # docs/performance.md for others.
 _QUERIES, _KEY_ROWS, _WARPS = 64, 2, 4
-_LOG2_E = 1.4426950408889634
 
 
 def attend_in_windows(
@@ -57,7 +58,7 @@ def attend_in_windows(
         h,
         w,
         heads,
-        dim**-0.5 * _LOG2_E,
+        dim**-0.5 * math.log2(math.e),
         dim,
         window,
         max(16, triton.next_power_of_2(dim)),

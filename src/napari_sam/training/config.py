@@ -48,7 +48,7 @@ class TrainConfig:
     rounds
         Probabilities of 1, 2, 3, … rounds of clicks.
     box_share
-        Share of objects that are prompted by a box first.
+        Share of batches whose objects are prompted by a box first.
     loose_share
         Share of the boxes that are as far off as the dense head's proposals may be.
     miss_share
