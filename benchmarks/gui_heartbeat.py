@@ -21,6 +21,7 @@ from pathlib import Path
 import napari
 import numpy as np
 import torch
+from disks import with_disk
 from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
@@ -29,7 +30,6 @@ from napari_sam.gui.widget import SegmentAnything
 from napari_sam.model.config import PRESETS
 from napari_sam.model.sam import build
 from napari_sam.sam_segmenter import SamSegmenter
-from napari_sam.segmenter import MaskPrediction
 
 _BEAT_MS = 5
 _BAR_MS = 50
@@ -42,15 +42,8 @@ class Disks(SamSegmenter):
     def decode_many(self, embedding, prompts, *arguments, **options):
         """Decode, then exchange the logits."""
         predictions = super().decode_many(embedding, prompts, *arguments, **options)
-        return [self._disk(*both) for both in zip(predictions, prompts, strict=True)]
-
-    def _disk(self, prediction, prompts):
-        frame, (h, w) = prediction.frame, prediction.logits.shape[1:]
-        x, y = frame.to_model(prompts.points[-1:])[0] * (w / frame.canvas[1])
-        distance = np.hypot(*np.ogrid[-y : h - y, -x : w - x])
-        logits = _RADIUS * frame.scaled[0] / frame.shape[0] * h / frame.canvas[0] - distance
-        every = np.broadcast_to(logits.astype(np.float32), prediction.logits.shape)
-        return MaskPrediction(every.copy(), prediction.scores, frame)
+        both = zip(predictions, prompts, strict=True)
+        return [with_disk(one, given.points[-1], _RADIUS) for one, given in both]
 
 
 class Watch:

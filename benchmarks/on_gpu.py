@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from disks import with_disk
 
 from napari_sam import Prompts
 from napari_sam.devices import DTYPES
 from napari_sam.model.config import PRESETS, SamConfig, ViTConfig
 from napari_sam.model.sam import build
 from napari_sam.sam_segmenter import SamSegmenter
-from napari_sam.segmenter import MaskPrediction
 
 # Radius of the masks, in pixels of the plane.
 _RADIUS = 50
@@ -60,16 +60,6 @@ def products_of(config: SamConfig) -> float:
     return (encoder.depth * linear + (encoder.depth - count) * near + count * far) / 1e12
 
 
-def with_disk(prediction: MaskPrediction) -> MaskPrediction:
-    """Put a disk in the place of each candidate."""
-    h, w = prediction.logits.shape[1:]
-    y, x = np.ogrid[:h, :w]
-    radius = _RADIUS * h / prediction.frame.plane_shape[0]
-    disk = (radius - np.hypot(y - h / 2, x - w / 2)).astype(np.float32)
-    logits = np.broadcast_to(disk, prediction.logits.shape).copy()
-    return MaskPrediction(logits, prediction.scores, prediction.frame)
-
-
 def measure(name: str, device: torch.device, repetitions: int) -> dict[str, float]:
     """Measure a preset."""
     config = PRESETS[name]
@@ -89,7 +79,8 @@ def measure(name: str, device: torch.device, repetitions: int) -> dict[str, floa
     embedding = segmenter.embed(plane)
     grid = range(side // 16, side, side // 8)
     many = [Prompts([(r, c)], [1]) for r in grid for c in grid]
-    one = with_disk(segmenter.decode(embedding, many[0]))
+    middle = (side / 2, side / 2)
+    one = with_disk(segmenter.decode(embedding, many[0]), middle, _RADIUS)
     row["embed"] = median_ms(lambda: segmenter.embed(plane), device, repetitions)
 
     def click() -> None:
