@@ -13,8 +13,7 @@ GOOD = 'model = "nano"\ndata = "d"\noutput = "o"\n'
 
 def test_the_kept_configurations_can_be_read() -> None:
     for path in sorted(Path(__file__).parents[2].glob("configs/*.toml")):
-        config = read_config(path)
-        assert config.iterations + config.score_iterations > 0
+        assert read_config(path).iterations > 0
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def test_a_run_in_half_precision_without_validation(tiny_run: TrainConfig) -> No
 
 
 def test_half_precision_judges_a_batch_alike(tiny_run: TrainConfig) -> None:
-    config = replace(tiny_run, initial="nano", box_share=0.0)
+    # so many that one mask, another by a pixel, doesn't decide
+    config = replace(tiny_run, initial="nano", box_share=0.0, planes=8, objects=4)
     state = start(config)
     batch = CropStream(config, read_planes(config.data, "train")).batch(0)
     full, half = (
@@ -62,10 +63,7 @@ def test_half_precision_judges_a_batch_alike(tiny_run: TrainConfig) -> None:
     )
     assert full.keys() == half.keys()
     for name, value in full.items():
-        # a mask that is another by a pixel has another IoU
-        assert float(half[name].detach()) == pytest.approx(
-            float(value.detach()), rel=0.05, abs=0.02
-        )
+        assert float(half[name].detach()) == pytest.approx(float(value.detach()), rel=0.05)
 
 
 def test_training_lowers_the_loss(tiny_run: TrainConfig) -> None:
