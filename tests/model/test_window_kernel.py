@@ -75,7 +75,7 @@ def test_does_without_a_kernel_that_cannot_be_made(monkeypatch, caplog):
         tried.append(arguments)
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(attention, "_window_kernel", lambda: broken)
+    monkeypatch.setattr("napari_sam.model.window_kernel.attend_in_windows", broken)
     monkeypatch.setattr(attention, "_REFUSED", set())
     layer = Attention(32, 2, True, True, 3)
     given = layer.qkv(torch.zeros(1, 4, 4, 32)), layer.qkv.bias, layer.rel_pos_h, layer.rel_pos_w
@@ -90,7 +90,7 @@ def test_full_memory_is_no_reason_to_do_without_the_kernel(monkeypatch):
     def full(*arguments):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(attention, "_window_kernel", lambda: full)
+    monkeypatch.setattr("napari_sam.model.window_kernel.attend_in_windows", full)
     with pytest.raises(torch.OutOfMemoryError):
         attention._by_kernel(torch.zeros(1), None, None, None, 3, 2)
 

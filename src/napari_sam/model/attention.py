@@ -7,8 +7,6 @@ heads, on no path.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -84,7 +82,7 @@ def attend_in_windows(
         return _by_kernel(qkv, bias, rel_h, rel_w, window, heads)
 
 
-# Devices for which Triton could not make the kernel.
+# Devices for which there is no kernel: without Triton, or where it could not make one.
 _REFUSED: set[torch.device] = set()
 
 
@@ -92,11 +90,15 @@ def _by_kernel(
     qkv: Tensor, bias: Tensor, rel_h: Tensor, rel_w: Tensor, window: int, heads: int
 ) -> Tensor | None:
     """Attend by the kernel; ``None`` where it can't be had."""
-    kernel = _window_kernel()
-    if kernel is None or qkv.device in _REFUSED:
+    if qkv.device in _REFUSED:
         return None
     try:
-        return kernel(qkv, bias, rel_h, rel_w, window, heads)
+        from napari_sam.model import window_kernel
+    except ImportError:  # Triton comes with torch on Linux only
+        _REFUSED.add(qkv.device)
+        return None
+    try:
+        return window_kernel.attend_in_windows(qkv, bias, rel_h, rel_w, window, heads)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever its compiler lacks, it can be done without
@@ -108,15 +110,6 @@ def _by_kernel(
             error,
         )
         return None
-
-
-@cache
-def _window_kernel() -> Callable[..., Tensor] | None:
-    try:
-        from napari_sam.model.window_kernel import attend_in_windows as kernel
-    except ImportError:  # Triton comes with torch on Linux only
-        return None
-    return kernel
 
 
 def get_rel_pos(q_size: int, k_size: int, rel_pos: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ Scores exist only in registers, after Dao et al., FlashAttention (2022).
 
 from __future__ import annotations
 
-import math
-
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -58,7 +56,7 @@ def attend_in_windows(
         h,
         w,
         heads,
-        dim**-0.5 * math.log2(math.e),
+        dim**-0.5,
         dim,
         window,
         max(16, triton.next_power_of_2(dim)),
@@ -143,7 +141,7 @@ def _kernel(
             picked = far[None, :] == (row - start - j + window - 1)[:, None]
             by_row = tl.sum(tl.where(picked, down_by, 0.0), 1)
             beyond += tl.where((key_row == j)[None, :], by_row[:, None], 0.0)
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale + beyond * log2_e
+        scores = (tl.dot(q, tl.trans(k), input_precision="ieee") * scale + beyond) * log2_e
         counts = (start + key_row < window) & (key_column < window)
         scores = tl.where(counts[None, :], scores, float("-inf"))
         above = tl.maximum(largest, tl.max(scores, 1))
