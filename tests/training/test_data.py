@@ -141,3 +141,13 @@ def test_colours_stay_where_they_are_not_to_vary(tiny_run, monkeypatch):
     planes = read_planes(tiny_run.data, "train")
     assert not CropStream(tiny_run, planes).batch(0).images.any()
     assert CropStream(replace(tiny_run, vary_colours=False), planes).batch(0).images.any()
+
+
+def test_a_share_of_the_real_crops_keeps_its_colours(tiny_run, monkeypatch):
+    monkeypatch.setattr("napari_sam.training.data.augment_colours", lambda image, rng: 0 * image)
+    planes = read_planes(tiny_run.data, "train")
+    half = CropStream(replace(tiny_run, plain_share=0.5, planes=24), planes)
+    plain = half.batch(0).images.flatten(1).any(1)
+    assert 4 < plain.sum() < 20
+    drawn = replace(tiny_run, plain_share=1.0, sources={"synthetic": 1.0})
+    assert not CropStream(drawn, planes).batch(0).images.any()

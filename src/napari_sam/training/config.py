@@ -67,6 +67,9 @@ class TrainConfig:
         Beginnings of the names of the modalities that are taken; empty takes all.
     vary_colours
         Vary contrast, colours, light, sharpness and noise of the crops.
+    plain_share
+        Share of the real crops whose colours are left alone all the same. How far beyond the
+        visible edge an outline is drawn differs by data set, and varied colours hide which.
     validate_every, validate_planes
         Iterations between validations (0: none) and planes used in each (0: all).
     checkpoint_every
@@ -108,6 +111,7 @@ class TrainConfig:
     sources: dict[str, float] = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
     vary_colours: bool = True
+    plain_share: float = 0.0
     validate_every: int = 500
     validate_planes: int = 12
     checkpoint_every: int = 100

@@ -194,15 +194,17 @@ class CropStream(IterableDataset[Batch]):
         shares = np.array([self.weights[n] for n in names])
         for _ in range(20):
             source = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+            varies = self.config.vary_colours
             if source == "synthetic":
                 sample = generate(rng, side)
                 image, labels = sample.image, sample.labels
             else:
                 image, labels = self._crop_real(source, side, rng)
+                varies = varies and rng.random() >= self.config.plain_share
             # objects cut off at the rim to a sliver teach nothing
             least = _LEAST_PIXELS if self.config.far_share else _MIN_OBJECT_PIXELS
             if np.bincount(labels.ravel())[1:].max(initial=0) >= least:
-                return augment_colours(image, rng) if self.config.vary_colours else image, labels
+                return augment_colours(image, rng) if varies else image, labels
         raise ValueError("expected labelled objects in the training planes, found none in 20 tries")
 
     def _crop_real(
