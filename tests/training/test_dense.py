@@ -74,6 +74,13 @@ def test_a_bad_box_should_be_scored_low(touching: np.ndarray) -> None:
     assert dense_loss(modest, target) < dense_loss(double, target)
 
 
+def test_confidence_in_a_box_that_fits_nothing_costs(touching: np.ndarray) -> None:
+    target = DenseTargets.of(touching[None])
+    astray = said(target)._replace(sides=torch.full_like(target.sides, 2000.0))  # IoU next to 0
+    doubtful = astray._replace(scores=torch.full_like(astray.scores, -12.0))
+    assert dense_loss(doubtful, target) < dense_loss(astray, target) - 5
+
+
 def test_boxes_count_most_in_the_middle_of_an_object(touching: np.ndarray) -> None:
     target = DenseTargets.of(touching[None])
     middle, rim = said(target), said(target)

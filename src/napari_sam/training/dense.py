@@ -152,11 +152,17 @@ def _box_agreement(sides: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _score_loss(scores: Tensor, iou: Tensor, shares: Tensor) -> Tensor:
-    """Loss of boxes' scores per object: each object weighs the same, as do as many cells beside."""
+    """Loss of boxes' scores per object: each object weighs the same, as do as many cells beside.
+
+    A cell inside an object counts by the IoU of its box, or by the score where that is too high:
+    from afar, where the boxes fit nothing, confidence would cost nothing otherwise.
+    """
     inside = shares > 0
     quality = torch.where(inside, iou, 0.0)
     entropy = F.binary_cross_entropy_with_logits(scores, quality, reduction="none")
     objects = shares.sum().clamp_min(1)
     usual_size = (inside.sum() / objects).clamp_min(1)
-    seeming = _BACKGROUND_WEIGHT * scores.detach().sigmoid().square() / usual_size
-    return (entropy * torch.where(inside, quality * shares, seeming)).sum() / objects
+    said = scores.detach().sigmoid().square()
+    seeming = _BACKGROUND_WEIGHT * said / usual_size
+    weight = torch.where(inside, torch.maximum(quality, said) * shares, seeming)
+    return (entropy * weight).sum() / objects
