@@ -440,6 +440,31 @@ def test_few_good_boxes_do_not_outweigh_many():
     assert look.scale > segmenter.scales[0]
 
 
+@pytest.mark.parametrize(
+    ("afar", "close", "finer"),
+    [
+        ([(100, 4, 0.7)], [(30, 36, 0.66)], True),  # clumps and the objects in them
+        ([(50, 20, 0.7)], [(50, 20, 0.62), (4, 900, 0.7)], False),  # specks beside the objects
+    ],
+    ids=["clumps", "specks"],
+)
+def test_more_objects_are_worth_more_unless_they_are_specks(afar, close, finer):
+    """Side, number and score of the boxes at the first scale, and at all later ones."""
+
+    class Scripted(Scalable):
+        def propose(self, embedding) -> Proposals:
+            seen = afar if len(self.scales) == 1 else close
+            sides = np.concatenate([np.full(n, side) for side, n, _ in seen])
+            scores = np.concatenate([np.full(n, score, np.float32) for _, n, score in seen])
+            order = np.argsort(-scores)
+            boxes = np.stack([9.0 + 0 * sides, 9.0 + 0 * sides, 8.0 + sides, 8.0 + sides], 1)
+            return Proposals(boxes[order], scores[order])
+
+    segmenter = Scripted()
+    look = _propose(segmenter, np.zeros((256, 256, 3), np.uint8), AutomaskSettings(), None)
+    assert (look.scale > segmenter.scales[0]) == finer
+
+
 def test_minute_objects_are_magnified_as_far_as_the_model_may():
     assert looks(Scalable(), 2)[-1] == 2
 

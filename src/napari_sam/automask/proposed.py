@@ -26,6 +26,9 @@ _LOOKS = 10
 # the mean counts such a share of the plane besides, with nothing beyond it.
 _WORTH = 0.5
 _PRIOR_AREA = 0.02
+# The head is often as sure of a clump from afar as of the objects in it from close by: of two
+# scales the one with more objects is worth more, by this power of their number.
+_MANY = 0.5
 # A scale is as good as the best one down to this share of its worth, and the finer one is taken.
 _AS_GOOD = 0.97
 
@@ -48,12 +51,17 @@ class _Look:
     def worth(self) -> float:
         """What the boxes' scores have beyond the least that counts, on average over their area.
 
-        By area an object counts the same whole and in pieces.
+        By area an object counts the same whole and in pieces. The mean is multiplied by a power
+        of the effective number of boxes, in which specks beside larger objects hardly count.
         """
         areas = self._areas
+        if not len(areas):
+            return 0.0
         beyond = self.proposals.scores[: len(areas)] - _WORTH
         nothing = _PRIOR_AREA * math.prod(self.embedding.frame.plane_shape)
-        return float((beyond * areas).sum() / (areas.sum() + nothing))
+        mean = float((beyond * areas).sum() / (areas.sum() + nothing))
+        number = float(areas.sum() ** 2 / (areas**2).sum())
+        return mean * number**_MANY
 
     @property
     def _areas(self) -> NDArray[np.float64]:
