@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:08a019f52b99554925280ddcf0e25cd2adf3444343c9ad6145118520f0a85899",
+            "sha256:0ab93d3febd4b7567bde93474e2e8b746bff2969cc5e92ae66f9838b55d6b8bc",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
