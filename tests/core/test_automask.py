@@ -387,6 +387,26 @@ class Scalable(ComponentSegmenter):
         return Proposals(np.concatenate([found.boxes[:, :2], corner], axis=1), found.scores)
 
 
+class Scripted(Scalable):
+    """Boxes look by look, the last ones for all further looks: sides, numbers and scores."""
+
+    def __init__(self, *seen: list[tuple[int, int, float]]):
+        super().__init__()
+        self.seen = seen
+
+    def propose(self, embedding) -> Proposals:
+        found = self.seen[min(len(self.scales), len(self.seen)) - 1]
+        sides, scores = (np.repeat([f[i] for f in found], [f[1] for f in found]) for i in (0, 2))
+        boxes = np.stack([np.full(len(sides), 9.0)] * 2 + [8.0 + sides] * 2, axis=1)
+        order = np.argsort(-scores)
+        return Proposals(boxes[order], scores[order].astype(np.float32))
+
+
+def scale_chosen(segmenter) -> float:
+    """Scale that is chosen for a plane of the model's own size."""
+    return _propose(segmenter, np.zeros((256, 256, 3), np.uint8), AutomaskSettings(), None).scale
+
+
 def looks(segmenter, radius, **settings) -> list[float]:
     """Scales at which a plane of 640 pixels with disks of one size is looked at."""
     plane = disks((640, 640), (100, 100, radius), (300, 300, radius), (500, 500, radius))
@@ -414,30 +434,14 @@ def test_plane_is_searched_where_its_objects_have_the_wanted_size(radius, knows)
 )
 def test_scale_is_the_one_where_boxes_are_best(seen, chosen):
     """Sides of a box in pixels of the plane and its score, look by look."""
-
-    class Scripted(Scalable):
-        def propose(self, embedding) -> Proposals:
-            side, score = seen[min(len(self.scales), len(seen)) - 1]
-            boxes = np.tile([9.0, 9.0, 8.0 + side, 8.0 + side], (20, 1))
-            return Proposals(boxes, np.full(20, score, np.float32))
-
-    segmenter = Scripted()
-    look = _propose(segmenter, np.zeros((256, 256, 3), np.uint8), AutomaskSettings(), None)
-    assert look.scale == segmenter.scales[chosen]
+    segmenter = Scripted(*([(side, 20, score)] for side, score in seen))
+    assert scale_chosen(segmenter) == segmenter.scales[chosen]
 
 
 def test_few_good_boxes_do_not_outweigh_many():
     """Half of the plane's boxes a little better than all of them: a coarse look is no rule."""
-
-    class Scripted(Scalable):
-        def propose(self, embedding) -> Proposals:
-            count, score = (1, 0.75) if len(self.scales) == 1 else (50, 0.7)
-            boxes = np.tile([9.0, 9.0, 60.0, 60.0], (count, 1))
-            return Proposals(boxes, np.full(count, score, np.float32))
-
-    segmenter = Scripted()
-    look = _propose(segmenter, np.zeros((256, 256, 3), np.uint8), AutomaskSettings(), None)
-    assert look.scale > segmenter.scales[0]
+    segmenter = Scripted([(52, 1, 0.75)], [(52, 50, 0.7)])
+    assert scale_chosen(segmenter) > segmenter.scales[0]
 
 
 @pytest.mark.parametrize(
@@ -449,20 +453,9 @@ def test_few_good_boxes_do_not_outweigh_many():
     ids=["clumps", "specks"],
 )
 def test_more_objects_are_worth_more_unless_they_are_specks(afar, close, finer):
-    """Side, number and score of the boxes at the first scale, and at all later ones."""
-
-    class Scripted(Scalable):
-        def propose(self, embedding) -> Proposals:
-            seen = afar if len(self.scales) == 1 else close
-            sides = np.concatenate([np.full(n, side) for side, n, _ in seen])
-            scores = np.concatenate([np.full(n, score, np.float32) for _, n, score in seen])
-            order = np.argsort(-scores)
-            boxes = np.stack([9.0 + 0 * sides, 9.0 + 0 * sides, 8.0 + sides, 8.0 + sides], 1)
-            return Proposals(boxes[order], scores[order])
-
-    segmenter = Scripted()
-    look = _propose(segmenter, np.zeros((256, 256, 3), np.uint8), AutomaskSettings(), None)
-    assert (look.scale > segmenter.scales[0]) == finer
+    """Sides, numbers and scores of the boxes at the first scale, and at all later ones."""
+    segmenter = Scripted(afar, close)
+    assert (scale_chosen(segmenter) > segmenter.scales[0]) == finer
 
 
 def test_minute_objects_are_magnified_as_far_as_the_model_may():
