@@ -2,8 +2,8 @@
 
     python benchmarks/masks_against_reference.py --output masks_against_reference.json
 
-The weights are those of a small network of exactly SAM's architecture, trained on drawn nuclei by
-`configs/sam_small_crops.toml` and `configs/sam_small.toml`.
+The weights are those of a small network of exactly SAM's architecture, trained on drawn nuclei;
+`configs/sam_small.toml` tells how.
 """
 
 from __future__ import annotations
