@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from reference import SMALL, reference_sam
+from small_models import HYBRID
 
 from napari_sam.model import image_encoder
 from napari_sam.model.config import PRESETS, SamConfig
@@ -76,6 +78,16 @@ def test_preprocessing_equals_reference():
     x = sam.preprocess(pixels)
     assert torch.equal(x, original.preprocess(pixels))
     assert x[:, :, 60:].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("size", [(40, 64), (64, 40), (9, 1), (64, 64)])
+def test_own_models_see_the_plane_mirrored_beyond_its_border(size):
+    """As their training crops are. Zeros there cost find all 0.09 of AP 0.5 on tissue."""
+    sam = build(HYBRID)
+    pixels = 255 * torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    x = sam.preprocess(pixels, (64, 64))
+    rows, columns = (np.pad(np.arange(n), (0, 64 - n), "reflect") for n in size)
+    assert torch.equal(x, sam.preprocess(pixels, size)[:, rows][:, :, columns])
 
 
 def test_statistics_of_pixels_are_not_among_the_saved_tensors():

@@ -50,7 +50,10 @@ class Sam(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def preprocess(self, pixels: Tensor, canvas: tuple[int, int] | None = None) -> Tensor:
-        """Normalise grey values and pad with zeros on the right and below.
+        """Normalise grey values and pad on the right and below.
+
+        SAM's models are used to zeros there. A model of our own never saw them: its crops are
+        mirrored beyond the border of a plane, and so is what is padded here.
 
         Parameters
         ----------
@@ -67,7 +70,9 @@ class Sam(nn.Module):
         h, w = pixels.shape[-2:]
         canvas = canvas or (self.config.image_size, self.config.image_size)
         x = (pixels - self.pixel_mean) / self.pixel_std
-        return F.pad(x, (0, canvas[1] - w, 0, canvas[0] - h))
+        if self.config.resize == "sam":
+            return F.pad(x, (0, canvas[1] - w, 0, canvas[0] - h))
+        return _mirrored(_mirrored(x, canvas[0], -2), canvas[1], -1)
 
     def decode(
         self,
@@ -121,6 +126,16 @@ class Sam(nn.Module):
         h, w = features[0].shape[2:]
         _, dense = self.prompt_encoder(None, None, None, None, (h, w))
         return self.mask_decoder.first_layer(features, positions, dense)
+
+
+def _mirrored(x: Tensor, length: int, axis: int) -> Tensor:
+    """Extend an axis to a length by mirroring at its first and last element."""
+    own = x.shape[axis]
+    if own == length:
+        return x
+    period = max(2 * (own - 1), 1)
+    at = torch.arange(length, device=x.device) % period
+    return x.index_select(axis, at.minimum(period - at))
 
 
 def build(config: SamConfig) -> Sam:
