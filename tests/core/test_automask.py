@@ -429,8 +429,9 @@ def test_plane_is_searched_where_its_objects_have_the_wanted_size(radius, knows)
         ([(80, 0.6), (40, 0.65), (20, 0.8), (20, 0.9), (14, 0.85)], 3),  # clumps that part
         ([(40, 0.8)], 2),  # the same objects at every scale
         ([(40, 0.8), (30, 0.7), (20, 0.6), (10, 0.6)], 0),  # objects that fall into pieces
+        ([(20, 0.7), (20, 0.8), (20, 0.75), (20, 0.85)], 3),  # worse and then better again
     ],
-    ids=["clumps", "objects", "pieces"],
+    ids=["clumps", "objects", "pieces", "detour"],
 )
 def test_scale_is_the_one_where_boxes_are_best(seen, chosen):
     """Sides of a box in pixels of the plane and its score, look by look."""
@@ -448,7 +449,7 @@ def test_few_good_boxes_do_not_outweigh_many():
     ("afar", "close", "finer"),
     [
         ([(100, 4, 0.7)], [(30, 36, 0.66)], True),  # clumps and the objects in them
-        ([(50, 20, 0.7)], [(50, 20, 0.62), (4, 900, 0.7)], False),  # specks beside the objects
+        ([(50, 20, 0.7)], [(50, 20, 0.64), (4, 300, 0.7)], False),  # specks beside the objects
     ],
     ids=["clumps", "specks"],
 )

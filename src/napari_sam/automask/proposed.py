@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,15 +21,11 @@ _BLOCK = 256
 _START = 1 / 4
 _STEP = 2**0.5, 2.0
 _LOOKS = 10
-# What boxes have beyond this score says what a scale is worth. Of little area little can be said:
-# the mean counts such a share of the plane besides, with nothing beyond it.
-_WORTH = 0.5
-_PRIOR_AREA = 0.02
+# What boxes have beyond this score says what a scale is worth.
+_WORTH = 0.62
 # The head is often as sure of a clump from afar as of the objects in it from close by: of two
 # scales the one with more objects is worth more, by this power of their number.
 _MANY = 0.5
-# A scale is as good as the best one down to this share of its worth, and the finer one is taken.
-_AS_GOOD = 0.97
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,17 +44,16 @@ class _Look:
 
     @property
     def worth(self) -> float:
-        """What the boxes' scores have beyond the least that counts, on average over their area.
+        """What the boxes' scores have beyond the least that counts, on average over their sides.
 
-        By area an object counts the same whole and in pieces. The mean is multiplied by a power
-        of the effective number of boxes, in which specks beside larger objects hardly count.
+        The mean is multiplied by a power of the effective number of boxes, in which specks beside
+        larger objects hardly count.
         """
         areas = self._areas
         if not len(areas):
             return 0.0
         beyond = self.proposals.scores[: len(areas)] - _WORTH
-        nothing = _PRIOR_AREA * math.prod(self.embedding.frame.plane_shape)
-        mean = float((beyond * areas).sum() / (areas.sum() + nothing))
+        mean = float(np.average(beyond, weights=np.sqrt(areas)))
         number = float(areas.sum() ** 2 / (areas**2).sum())
         return mean * number**_MANY
 
@@ -115,8 +109,8 @@ def _propose(
     """Look at the plane from afar and then ever closer, and take what was seen best.
 
     The head sees clumps where objects are minute and pieces where they are large, both of about
-    the size it knows. What gives them away is the IoU it expects of their boxes: it rises until
-    the scale is right and falls afterwards.
+    the size it knows. What gives them away is the IoU it expects of their boxes. It may fall and
+    rise again on the way to the right scale: the search ends where objects are large enough.
     """
     config, wanted = segmenter.config, settings.proposal_diameter
     if not config.decodes_windows or wanted <= 0:
@@ -128,27 +122,15 @@ def _propose(
     for step in range(_LOOKS):
         report = part_of(progress, step / _LOOKS, (step + 1) / _LOOKS)
         looks.append(_look(segmenter, pixels, scale, report))
-        if scale == config.max_upscale or (scale >= near and not _may_gain(looks, wanted)):
+        seen = looks[-1].diameter
+        enough = seen >= wanted if seen else scale > 1 / _STEP[1]
+        if scale == config.max_upscale or (scale >= near and enough):
             break
-        factor = wanted / max(looks[-1].diameter, 1.0)
+        factor = wanted / max(seen, 1.0)
         further = scale * min(max(factor, _STEP[0]), _STEP[1])
         limit = whole if scale < near else config.max_upscale
         scale = min(further, limit, config.max_upscale)
-    return _finest_good(looks)
-
-
-def _finest_good(looks: list[_Look]) -> _Look:
-    """Return the last of the looks that are as good as the best one."""
-    best = max(look.worth for look in looks)
-    return [look for look in looks if look.worth >= _AS_GOOD * best][-1]
-
-
-def _may_gain(looks: list[_Look], wanted: float) -> bool:
-    """Whether a closer look than the last one may see the objects better."""
-    last = looks[-1]
-    if not last.diameter:
-        return _STEP[1] * last.scale <= 1
-    return last.diameter < wanted and _finest_good(looks) is last
+    return max(looks, key=lambda look: (look.worth, look.scale))
 
 
 def _look(
