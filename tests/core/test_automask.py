@@ -439,6 +439,11 @@ def test_scale_is_the_one_where_boxes_are_best(seen, chosen):
     assert scale_chosen(segmenter) == segmenter.scales[chosen]
 
 
+def test_one_large_box_does_not_end_the_search():
+    segmenter = Scripted(*[[(200, 1, 0.75)]] * 4, [(20, 30, 0.8)])
+    assert scale_chosen(segmenter) >= 1 == segmenter.scales[4]
+
+
 def test_few_good_boxes_do_not_outweigh_many():
     """Half of the plane's boxes a little better than all of them: a coarse look is no rule."""
     segmenter = Scripted([(52, 1, 0.75)], [(52, 50, 0.7)])

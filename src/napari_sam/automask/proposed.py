@@ -21,6 +21,8 @@ _BLOCK = 256
 _START = 1 / 4
 _STEP = 2**0.5, 2.0
 _LOOKS = 10
+# Fewer boxes may be mistakes, and don't end the search before the plane fills the model's input.
+_SEVERAL = 5
 # What boxes have beyond this score says what a scale is worth.
 _WORTH = 0.62
 # The head is often as sure of a clump from afar as of the objects in it from close by: of two
@@ -56,6 +58,11 @@ class _Look:
         mean = float(np.average(beyond, weights=np.sqrt(areas)))
         number = float(areas.sum() ** 2 / (areas**2).sum())
         return mean * number**_MANY
+
+    @property
+    def shows_several(self) -> bool:
+        """Whether there are enough boxes to judge the objects' size by."""
+        return len(self._areas) >= _SEVERAL
 
     @property
     def _areas(self) -> NDArray[np.float64]:
@@ -124,11 +131,12 @@ def _propose(
         looks.append(_look(segmenter, pixels, scale, report))
         seen = looks[-1].diameter
         enough = seen >= wanted if seen else scale > 1 / _STEP[1]
-        if scale == config.max_upscale or (scale >= near and enough):
+        least = near if looks[-1].shows_several else 0.99 * whole
+        if scale == config.max_upscale or (scale >= least and enough):
             break
         factor = wanted / max(seen, 1.0)
         further = scale * min(max(factor, _STEP[0]), _STEP[1])
-        limit = whole if scale < near else config.max_upscale
+        limit = whole if scale < least else config.max_upscale
         scale = min(further, limit, config.max_upscale)
     return max(looks, key=lambda look: (look.worth, look.scale))
 
