@@ -21,6 +21,8 @@ _BLOCK = 256
 _START = 1 / 4
 _STEP = 2**0.5, 2.0
 _LOOKS = 10
+# Objects of this share of the wanted size are large enough.
+_LARGE_ENOUGH = 0.9
 # Fewer boxes may be mistakes, and don't end the search before the plane fills the model's input.
 _SEVERAL = 5
 # What boxes have beyond this score says what a scale is worth.
@@ -130,7 +132,7 @@ def _propose(
         report = part_of(progress, step / _LOOKS, (step + 1) / _LOOKS)
         looks.append(_look(segmenter, pixels, scale, report))
         seen = looks[-1].diameter
-        enough = seen >= wanted if seen else scale > 1 / _STEP[1]
+        enough = seen >= _LARGE_ENOUGH * wanted if seen else scale > 1 / _STEP[1]
         least = near if looks[-1].shows_several else 0.99 * whole
         if scale == config.max_upscale or (scale >= least and enough):
             break
