@@ -70,7 +70,7 @@ class AutomaskSettings:
     proposal_iou_thresh: float = 0.65
     proposal_window: int = 64
     proposal_diameter: float = 28.0
-    proposal_overlap: float = 0.5
+    proposal_overlap: float = 0.3
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
