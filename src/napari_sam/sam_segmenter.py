@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Prompts
+from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmenter import (
     Embedding,
     MaskPrediction,
@@ -41,6 +42,9 @@ _CHUNK = 32
 _CPU_CHUNK = 4
 # Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
 _MAX_DERIVED = 8
+# A first click is decoded in a square of this side, in model pixels, other prompts in one with
+# some room around them. There are few sizes, so that their positions are at hand.
+_LEAST_WINDOW, _WINDOW_STEP, _ROOM = 192, 64, 1.25
 # Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
 _SURE = 8.0
 
@@ -105,7 +109,7 @@ class SamSegmenter:
         )
         self._sam = sam.eval().requires_grad_(False)
         self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
-        self._positions = lru_cache(maxsize=_MAX_DERIVED)(self._sam.positions)
+        self._positions = lru_cache(maxsize=2 * _MAX_DERIVED)(self._sam.positions)
         self._place()
         self._lock = Lock()
 
@@ -184,22 +188,21 @@ class SamSegmenter:
         """
         check_embedding(embedding, self)
         low_res = self._low_res(embedding.frame)
-        groups: dict[tuple[int, bool, bool, bool], list[int]] = {}
+        groups: dict[tuple[int, bool, bool, bool, int], list[int]] = {}
         for i, one in enumerate(prompts):
             _check_prompts(one, embedding.frame, low_res)
             wants = _wants_candidates(one) if multimask == "auto" else bool(multimask)
-            key = (len(one.points), one.box is not None, one.mask is not None, wants)
+            side = self._side(one, embedding.frame) if window is None else window
+            key = (len(one.points), one.box is not None, one.mask is not None, wants, side)
             groups.setdefault(key, []).append(i)
         ready = self._ready(embedding)
-        if not self.config.decodes_windows:
-            window = None
         size = _CPU_CHUNK if self._device.type == "cpu" else _CHUNK
         results: dict[int, MaskPrediction] = {}
-        for (_, _, _, wants), members in groups.items():
+        for (_, _, _, wants, side), members in groups.items():
             for start in range(0, len(members), size):
                 chunk = members[start : start + size]
                 chosen = [prompts[i] for i in chunk]
-                predictions = self._decode_batch(ready, embedding.frame, chosen, wants, window)
+                predictions = self._decode_batch(ready, embedding.frame, chosen, wants, side)
                 results.update(zip(chunk, predictions, strict=True))
         return [results[i] for i in range(len(prompts))]
 
@@ -260,11 +263,13 @@ class SamSegmenter:
         frame: Frame,
         prompts: Sequence[Prompts],
         multimask: bool,
-        window: int | None,
+        window: int,
     ) -> list[MaskPrediction]:
         given = self._prompt_tensors(frame, prompts)
         features, grid = ready.features, ready.grid
-        cells = None if window is None else Windows.around(given, window, grid, self.config)
+        cells: Windows | None = None
+        if window and self.config.decodes_windows:
+            cells = Windows.around(given, window, grid, self.config)
         beyond: list[int] = []
         replays = self._replays
         if replays is not None and len(prompts) in (1, _CHUNK):
@@ -280,7 +285,7 @@ class SamSegmenter:
                 multimask,
                 positions=self._positions(cells.shape),
             )
-            beyond = cells.left(logits, scores)
+            beyond = cells.left(logits)
             logits = cells.put_back(logits)
         both = zip(prompts, logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
         predictions = [
@@ -289,8 +294,7 @@ class SamSegmenter:
         ]
         if beyond:
             chosen = [prompts[i] for i in beyond]
-            twice = None if window is None else 2 * window
-            larger = self._decode_batch(ready, frame, chosen, multimask, twice)
+            larger = self._decode_batch(ready, frame, chosen, multimask, 2 * window)
             for i, prediction in zip(beyond, larger, strict=True):
                 predictions[i] = prediction
         return predictions
@@ -336,6 +340,11 @@ class SamSegmenter:
                 while len(self._derived) > _MAX_DERIVED:
                     self._derived.pop(next(iter(self._derived)))
         return ready
+
+    def _side(self, prompts: Prompts, frame: Frame) -> int:
+        if not self.config.decodes_windows:
+            return 0
+        return _window_side(prompts, frame, self.config.mask_stride)
 
     def _low_res(self, frame: Frame) -> tuple[int, int]:
         stride = self.config.mask_stride
@@ -387,6 +396,30 @@ def model_key(sam: Sam) -> str:
 
 def _wants_candidates(prompts: Prompts) -> bool:
     return len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
+
+
+def _window_side(prompts: Prompts, frame: Frame, stride: int) -> int:
+    """Choose the side, in model pixels, of a square that shows an object whole most of the time.
+
+    It lies around the clicks and the box, and holds the mask that the prompts carry; 0, which is
+    everything, where there is a mask alone.
+    """
+    said = [prompts.points] if prompts.box is None else [prompts.points, _corners(prompts.box)]
+    places = frame.to_model(np.concatenate(said))
+    if not len(places):
+        return 0
+    centre = (places.min(0) + places.max(0)) / 2
+    mask = prompts.mask
+    if mask is not None and (mask > 0).any():
+        corners = _corners(tight_box(mask > 0))
+        carried = frame.to_model(corners) if mask.dtype == bool else stride * corners[:, ::-1]
+        places = np.concatenate([places, carried])
+    side = max(_LEAST_WINDOW, _ROOM * 2 * float(np.abs(places - centre).max()))
+    return math.ceil(side / _WINDOW_STEP) * _WINDOW_STEP
+
+
+def _corners(box: Box) -> NDArray[np.float64]:
+    return np.reshape(np.asarray(box, np.float64), (2, 2))
 
 
 def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> None:

@@ -201,9 +201,10 @@ class Segmenter(Protocol):
     ) -> list[MaskPrediction]:
         """Predict many objects of one plane in batches; equals :meth:`decode` one by one.
 
-        With `window`, a model that can do so (:attr:`SamConfig.decodes_windows`) looks at a
-        square of so many of its pixels around each object's prompts first, and at one of twice
-        the side where the mask goes on beyond: faster for small objects, and nearly equal.
+        A model that can do so (:attr:`SamConfig.decodes_windows`) looks at a square around each
+        object's prompts first, and at one of twice the side where a mask goes on beyond: faster
+        for small objects, and as good. `window` is the first square's side in model pixels; by
+        default it suits the prompts, and 0 is the whole embedding.
         """
         ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import HYBRID, VIT, segmenter
 
+from napari_sam.geometry import fit_frame
 from napari_sam.model.windows import Windows
 from napari_sam.prompts import Prompts
+from napari_sam.sam_segmenter import _window_side
 
 GRID = (12, 16)  # cells of 8 pixels
 SIDE = 48  # 6 cells
@@ -95,8 +99,7 @@ def test_masks_that_go_on_beyond_are_told(at, cell, left):
     windows = Windows.around((*clicks(at), None, None), SIDE, GRID, HYBRID)
     logits = torch.full((1, 2, 24, 24), -1.0)
     logits[0, 1, *cell] = 1.0
-    assert windows.left(logits, torch.tensor([[0.1, 0.9]])) == ([0] if left else [])
-    assert windows.left(logits, torch.tensor([[0.9, 0.1]])) == []
+    assert windows.left(logits) == ([0] if left else [])
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +126,33 @@ def test_objects_are_found_in_windows_of_any_batch(predicted):
             assert (best > -19).sum() == 16 * 16
 
 
+FRAME = fit_frame((256, 256), replace(HYBRID, image_size=512, max_upscale=2.0))
+CLICK = [(100, 100)], [1]
+LOGITS = np.full((256, 256), -1.0, np.float32)
+LOGITS[90:110, 90:200] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("prompts", "side"),
+    [
+        (Prompts(*CLICK), 192),
+        (Prompts(box=(90, 90, 109, 149)), 192),
+        (Prompts(box=(10, 90, 109, 149)), 256),  # 198 model pixels from centre to centre
+        (Prompts([(100, 100), (100, 200)], [1, 0]), 256),
+        (Prompts(*CLICK).with_logits(LOGITS, FRAME), 512),  # 199 pixels to the right of the click
+        (Prompts(*CLICK, mask=LOGITS > 0), 512),
+        (Prompts(*CLICK).with_logits(-np.abs(LOGITS), FRAME), 192),  # an empty mask
+        (Prompts(mask=LOGITS > 0), 0),  # where there is nothing but a mask, everything is seen
+    ],
+)
+def test_square_holds_prompts_and_the_mask_that_they_carry(prompts, side):
+    """At two model pixels per pixel of the plane, with a quarter more than is needed."""
+    assert _window_side(prompts, FRAME, 2) == side
+
+
 def test_model_tied_to_its_whole_input_takes_no_windows():
     one = segmenter(VIT)
     embedding = one.embed(np.random.default_rng(1).integers(0, 255, (64, 64)).astype(np.uint8))
     prompts = [Prompts([(12, 12)], [1])]
-    whole, windowed = (one.decode_many(embedding, prompts, window=w)[0] for w in (None, 32))
+    whole, windowed = (one.decode_many(embedding, prompts, window=w)[0] for w in (0, 32))
     assert np.array_equal(whole.logits, windowed.logits)

@@ -161,8 +161,7 @@ def _decode(
     settings: AutomaskSettings,
 ) -> Iterator[ObjectMask]:
     prompts = [Prompts(box=proposals.boxes[i].tolist()) for i in batch]
-    window = settings.proposal_window or None
-    predictions = segmenter.decode_many(embedding, prompts, False, window)
+    predictions = segmenter.decode_many(embedding, prompts, False, settings.proposal_window)
     scores, centres = proposals.scores[batch].tolist(), proposals.centres[batch].tolist()
     for prediction, score, (row, column) in zip(predictions, scores, centres, strict=True):
         offset = settings.stability_score_offset

@@ -105,17 +105,23 @@ class Windows:
             masks,
         )
 
-    def left(self, logits: Tensor, scores: Tensor) -> list[int]:
-        """Return which objects' best masks go on beyond their windows.
+    def left(self, logits: Tensor) -> list[int]:
+        """Return which objects have a candidate that goes on beyond its window.
 
         Parameters
         ----------
-        logits, scores
-            `(B, M, 4·h', 4·w')` and `(B, M)`.
+        logits
+            `(B, M, 4·h', 4·w')`.
         """
-        best = logits[torch.arange(len(logits)), scores.argmax(1)] > 0  # (B, 4·h', 4·w')
+        masks = (logits > 0).any(1)  # (B, 4·h', 4·w')
         sides = torch.stack(
-            [best[:, 0].any(1), best[:, -1].any(1), best[:, :, 0].any(1), best[:, :, -1].any(1)], 1
+            [
+                masks[:, 0].any(1),
+                masks[:, -1].any(1),
+                masks[:, :, 0].any(1),
+                masks[:, :, -1].any(1),
+            ],
+            1,
         )
         inner = [
             (r > 0, r + self.shape[0] < self.grid[0], c > 0, c + self.shape[1] < self.grid[1])
