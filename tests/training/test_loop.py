@@ -113,31 +113,3 @@ def test_a_run_starts_from_a_model_or_from_an_earlier_run(
         expected = torch.load(initial, weights_only=True)
     begun = start(replace(tiny_run, seed=5, initial=initial)).model.state_dict()
     assert all(torch.equal(begun[name], value.float()) for name, value in expected.items())
-
-
-def test_frozen_parameters_stay_as_they_are(tiny_run: TrainConfig) -> None:
-    config = replace(tiny_run, frozen=("image_encoder.", "dense_head."))
-    before, after = start(config).model.state_dict(), torch.load(train(config), weights_only=True)
-    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    assert {name.partition(".")[0] for name in changed} == {"prompt_encoder", "mask_decoder"}
-
-
-@pytest.mark.parametrize(("share", "clicks"), [(0.0, [1, 2, 3]), (1.0, [1, 1, 1])])
-def test_second_looks_add_no_click(
-    tiny_run: TrainConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    share: float,
-    clicks: list[int],
-) -> None:
-    config = replace(tiny_run, rounds=(0, 0, 1.0), box_share=0.0, second_look_share=share)
-    state, seen = start(config), []
-    decode = state.model.decode
-
-    def note(features, points, labels, boxes, previous, *rest):  # type: ignore[no-untyped-def]
-        seen.append((points.shape[1], previous is not None))
-        return decode(features, points, labels, boxes, previous, *rest)
-
-    monkeypatch.setattr(state.model, "decode", note)
-    batch = CropStream(config, read_planes(config.data, "train")).batch(0)
-    train_step(state, state.model.image_encoder, batch, config)
-    assert seen == list(zip(clicks, [False, True, True], strict=True))

@@ -47,9 +47,6 @@ class TrainConfig:
         Of AdamW, and the decay of the averaged weights.
     rounds
         Probabilities of 1, 2, 3, … rounds of clicks.
-    second_look_share
-        Share of the corrections that are none: the same prompts once more, with the logits that
-        they gave.
     box_share
         Share of batches whose objects are prompted by a box first.
     loose_share
@@ -68,9 +65,6 @@ class TrainConfig:
         Weight of each source in the mixture; `synthetic` is the procedural generator.
     modalities
         Beginnings of the names of the modalities that are taken; empty takes all.
-    frozen
-        Beginnings of the names of parameters that stay as they are, such as ``"image_encoder."``:
-        with that one an iteration takes a fifth of the time.
     vary_colours
         Vary contrast, colours, light, sharpness and noise of the crops.
     plain_share
@@ -107,7 +101,6 @@ class TrainConfig:
     weight_decay: float = 0.05
     ema: float = 0.999
     rounds: tuple[float, ...] = (0.3, 0.35, 0.25, 0.1)
-    second_look_share: float = 0.0
     box_share: float = 0.25
     loose_share: float = 0.0
     miss_share: float = 0.0
@@ -117,7 +110,6 @@ class TrainConfig:
     far_share: float = 0.0
     sources: dict[str, float] = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
-    frozen: tuple[str, ...] = ()
     vary_colours: bool = True
     plain_share: float = 0.0
     validate_every: int = 500

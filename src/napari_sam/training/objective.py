@@ -80,9 +80,8 @@ def batch_losses(
         if i + 1 < rounds:
             chosen = scores.detach().argmax(1)
             previous = logits.detach()[torch.arange(len(chosen), device=device), chosen][:, None]
-            if rng.random() >= config.second_look_share:
-                new, signs = corrections(masks, previous[:, 0] > 0, stride, rng)
-                points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)
+            new, signs = corrections(masks, previous[:, 0] > 0, stride, rng)
+            points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)
     losses["mask"] = torch.stack(segmentation).mean()
     losses["iou"] = torch.stack(quality).mean()
     if config.miss_share and boxes is None:
