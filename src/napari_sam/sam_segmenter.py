@@ -204,7 +204,17 @@ class SamSegmenter:
                 chosen = [prompts[i] for i in chunk]
                 predictions = self._decode_batch(ready, embedding.frame, chosen, wants, side)
                 results.update(zip(chunk, predictions, strict=True))
-        return [results[i] for i in range(len(prompts))]
+        found = [results[i] for i in range(len(prompts))]
+        if self.config.looks_twice and multimask == "auto":
+            clicks = [i for i, one in enumerate(prompts) if _wants_candidates(one)]
+            again = [
+                prompts[i].with_logits(found[i].logits[found[i].best_index], embedding.frame)
+                for i in clicks
+            ]
+            better = self.decode_many(embedding, again, False, window)
+            for i, second in zip(clicks, better, strict=True):
+                found[i] = _with_best(found[i], second)
+        return found
 
     @torch.inference_mode()
     def propose(self, embedding: Embedding) -> Proposals | None:
@@ -396,6 +406,13 @@ def model_key(sam: Sam) -> str:
 
 def _wants_candidates(prompts: Prompts) -> bool:
     return len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
+
+
+def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:
+    """Replace the best candidate of a prediction."""
+    best, logits, scores = first.best_index, first.logits.copy(), first.scores.copy()
+    logits[best], scores[best] = second.logits[0], second.scores[0]
+    return MaskPrediction(logits, scores, first.frame)
 
 
 def _window_side(prompts: Prompts, frame: Frame, stride: int) -> int:

@@ -188,7 +188,9 @@ class Segmenter(Protocol):
     ) -> MaskPrediction:
         """Predict one object from its prompts; fast.
 
-        ``"auto"`` gives three candidates for a single point and one mask otherwise.
+        ``"auto"`` gives three candidates for a single point and one mask otherwise. Of the three
+        a model that can do so (:attr:`SamConfig.looks_twice`) decodes the best one once more,
+        from its own logits.
         """
         ...
 

@@ -163,6 +163,11 @@ class SamConfig:
         """Whether masks can be decoded from a part of an embedding: it was trained on crops."""
         return self.resize == "own"
 
+    @property
+    def looks_twice(self) -> bool:
+        """Whether a first click's best candidate is decoded once more, from its own logits."""
+        return self.resize == "own"
+
     def to_json(self) -> str:
         """Return the configuration as JSON, as stored in a checkpoint's metadata."""
         kind = "vit" if isinstance(self.encoder, ViTConfig) else "hybrid"

@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:0ab93d3febd4b7567bde93474e2e8b746bff2969cc5e92ae66f9838b55d6b8bc",
+            "sha256:f014112b2453ec99ef54b5d5d4341cd276d2e672f13659b188079c19eceabc29",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
