@@ -42,9 +42,10 @@ _CHUNK = 32
 _CPU_CHUNK = 4
 # Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
 _MAX_DERIVED = 8
-# A first click is decoded in a square of this side, in model pixels, other prompts in one with
-# some room around them. There are few sizes, so that their positions are at hand.
-_LEAST_WINDOW, _WINDOW_STEP, _ROOM = 192, 64, 1.25
+# A first click is decoded in a square of this side, in model pixels. A box or a mask tells the
+# object's size: they have some room around them. There are few sizes, so that their positions are
+# at hand.
+_CLICK_WINDOW, _LEAST_WINDOW, _WINDOW_STEP, _ROOM = 192, 128, 32, 1.25
 # Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
 _SURE = 8.0
 
@@ -426,12 +427,12 @@ def _window_side(prompts: Prompts, frame: Frame, stride: int) -> int:
     if not len(places):
         return 0
     centre = (places.min(0) + places.max(0)) / 2
-    mask = prompts.mask
+    least, mask = _CLICK_WINDOW if prompts.box is None else _LEAST_WINDOW, prompts.mask
     if mask is not None and (mask > 0).any():
         corners = _corners(tight_box(mask > 0))
         carried = frame.to_model(corners) if mask.dtype == bool else stride * corners[:, ::-1]
-        places = np.concatenate([places, carried])
-    side = max(_LEAST_WINDOW, _ROOM * 2 * float(np.abs(places - centre).max()))
+        places, least = np.concatenate([places, carried]), _LEAST_WINDOW
+    side = max(least, _ROOM * 2 * float(np.abs(places - centre).max()))
     return math.ceil(side / _WINDOW_STEP) * _WINDOW_STEP
 
 

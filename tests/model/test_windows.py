@@ -136,8 +136,9 @@ LOGITS[90:110, 90:200] = 1.0
     ("prompts", "side"),
     [
         (Prompts(*CLICK), 192),
-        (Prompts(box=(90, 90, 109, 149)), 192),
-        (Prompts(box=(10, 90, 109, 149)), 256),  # 198 model pixels from centre to centre
+        (Prompts(box=(90, 90, 109, 149)), 160),  # 118 model pixels from centre to centre
+        (Prompts(box=(90, 90, 109, 109)), 128),
+        (Prompts(box=(10, 90, 109, 149)), 256),
         (Prompts([(100, 100), (100, 200)], [1, 0]), 256),
         (Prompts(*CLICK).with_logits(LOGITS, FRAME), 512),  # 199 pixels to the right of the click
         (Prompts(*CLICK, mask=LOGITS > 0), 512),
