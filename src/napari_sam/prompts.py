@@ -68,6 +68,13 @@ class Prompts:
         """Whether there is nothing to predict from."""
         return len(self.points) == 0 and self.box is None and self.mask is None
 
+    @property
+    def places(self) -> NDArray[np.float64]:
+        """Clicks and the corners of the box, `(N, 2)` as (row, column)."""
+        if self.box is None:
+            return self.points
+        return np.concatenate([self.points, np.reshape(self.box, (2, 2))])
+
     def with_point(self, point: Sequence[float], label: int = 1) -> Prompts:
         """Return these prompts and one more click, as (row, column)."""
         return replace(

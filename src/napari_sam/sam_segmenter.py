@@ -24,7 +24,7 @@ from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Box, Prompts, tight_box
+from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmenter import (
     Embedding,
     MaskPrediction,
@@ -189,11 +189,15 @@ class SamSegmenter:
         """
         check_embedding(embedding, self)
         low_res = self._low_res(embedding.frame)
+        if not self.config.decodes_windows:
+            window = 0
         groups: dict[tuple[int, bool, bool, bool, int], list[int]] = {}
         for i, one in enumerate(prompts):
             _check_prompts(one, embedding.frame, low_res)
             wants = _wants_candidates(one) if multimask == "auto" else bool(multimask)
-            side = self._side(one, embedding.frame) if window is None else window
+            side = window
+            if side is None:
+                side = _window_side(one, embedding.frame, self.config.mask_stride)
             key = (len(one.points), one.box is not None, one.mask is not None, wants, side)
             groups.setdefault(key, []).append(i)
         ready = self._ready(embedding)
@@ -278,9 +282,7 @@ class SamSegmenter:
     ) -> list[MaskPrediction]:
         given = self._prompt_tensors(frame, prompts)
         features, grid = ready.features, ready.grid
-        cells: Windows | None = None
-        if window and self.config.decodes_windows:
-            cells = Windows.around(given, window, grid, self.config)
+        cells = Windows.around(given, window, grid, self.config) if window else None
         beyond: list[int] = []
         replays = self._replays
         if replays is not None and len(prompts) in (1, _CHUNK):
@@ -352,11 +354,6 @@ class SamSegmenter:
                     self._derived.pop(next(iter(self._derived)))
         return ready
 
-    def _side(self, prompts: Prompts, frame: Frame) -> int:
-        if not self.config.decodes_windows:
-            return 0
-        return _window_side(prompts, frame, self.config.mask_stride)
-
     def _low_res(self, frame: Frame) -> tuple[int, int]:
         stride = self.config.mask_stride
         return frame.canvas[0] // stride, frame.canvas[1] // stride
@@ -422,22 +419,18 @@ def _window_side(prompts: Prompts, frame: Frame, stride: int) -> int:
     It lies around the clicks and the box, and holds the mask that the prompts carry; 0, which is
     everything, where there is a mask alone.
     """
-    said = [prompts.points] if prompts.box is None else [prompts.points, _corners(prompts.box)]
-    places = frame.to_model(np.concatenate(said))
+    places = frame.to_model(prompts.places)
     if not len(places):
         return 0
     centre = (places.min(0) + places.max(0)) / 2
-    least, mask = _CLICK_WINDOW if prompts.box is None else _LEAST_WINDOW, prompts.mask
-    if mask is not None and (mask > 0).any():
-        corners = _corners(tight_box(mask > 0))
-        carried = frame.to_model(corners) if mask.dtype == bool else stride * corners[:, ::-1]
-        places, least = np.concatenate([places, carried]), _LEAST_WINDOW
+    least = _CLICK_WINDOW if prompts.box is None else _LEAST_WINDOW
+    mask = prompts.mask
+    if mask is not None and (carried := mask > 0).any():
+        corners = np.reshape(tight_box(carried), (2, 2))
+        corners = frame.to_model(corners) if mask.dtype == bool else stride * corners[:, ::-1]
+        places, least = np.concatenate([places, corners]), _LEAST_WINDOW
     side = max(least, _ROOM * 2 * float(np.abs(places - centre).max()))
     return math.ceil(side / _WINDOW_STEP) * _WINDOW_STEP
-
-
-def _corners(box: Box) -> NDArray[np.float64]:
-    return np.reshape(np.asarray(box, np.float64), (2, 2))
 
 
 def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> None:

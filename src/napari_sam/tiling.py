@@ -442,9 +442,7 @@ def _cuts(tile: Tile, extent: Box, embedding: TiledEmbedding) -> bool:
 
 def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> tuple[float, float, float, float]:
     """Bounding box, within the plane, of everything a user said about an object."""
-    corners = [prompts.points]
-    if prompts.box is not None:
-        corners.append(np.reshape(prompts.box, (2, 2)))
+    corners = [prompts.places]
     if prompts.mask is not None and prompts.mask.dtype == bool and prompts.mask.any():
         corners.append(np.reshape(tight_box(prompts.mask.astype(bool, copy=False)), (2, 2)))
     if not sum(map(len, corners)):

@@ -45,9 +45,9 @@ def plane():
     return np.random.default_rng(5).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 
 
-def assert_same(one: MaskPrediction, other: MaskPrediction) -> None:
-    np.testing.assert_allclose(one.logits, other.logits, atol=1e-4, rtol=1e-5)
-    np.testing.assert_allclose(one.scores, other.scores, atol=1e-4, rtol=1e-5)
+def assert_same(one: MaskPrediction, other: MaskPrediction, atol: float = 2e-5) -> None:
+    np.testing.assert_allclose(one.logits, other.logits, atol=atol, rtol=1e-5)
+    np.testing.assert_allclose(one.scores, other.scores, atol=atol, rtol=1e-5)
     assert one.frame == other.frame
 
 
@@ -81,13 +81,15 @@ def test_best_candidate_of_our_models_is_decoded_from_its_own_logits_once_more(m
     assert_same(answer, MaskPrediction(expected, scores, first.frame))
 
 
-def test_more_objects_than_one_pass_holds_keep_their_order(made, plane):
+# A random network's second look magnifies the rounding that differs between batches.
+@pytest.mark.parametrize(("multimask", "atol"), [(True, 2e-5), ("auto", 1e-4)])
+def test_more_objects_than_one_pass_holds_keep_their_order(made, plane, multimask, atol):
     one = made[HYBRID.name]
     embedding = one.embed(plane)
     prompts = [Prompts([(i % 40, i % 50)], [1]) for i in range(0, 140, 2)]
-    together = one.decode_many(embedding, prompts)
+    together = one.decode_many(embedding, prompts, multimask)
     for i in (0, 31, 32, 69):
-        assert_same(together[i], one.decode(embedding, prompts[i]))
+        assert_same(together[i], one.decode(embedding, prompts[i], multimask), atol)
     assert one.decode_many(embedding, []) == []
 
 
