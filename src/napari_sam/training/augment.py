@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from skimage import measure
 from torch.nn import functional as F
 
 Rng = np.random.Generator
@@ -50,7 +51,8 @@ def crop_warped(
     -------
     image, labels
         `(size, size, 3)` uint8 and `(size, size)` int32. Beyond the plane's border both are
-        mirrored; a rotated crop stays within the plane where that is possible.
+        mirrored; mirror images that don't touch their object have labels of their own. A rotated
+        crop stays within the plane where that is possible.
     """
     h, w = labels.shape
     reach = size / magnification / 2
@@ -66,6 +68,7 @@ def crop_warped(
         y, x = y + amplitude * _smooth_noise(size, rng), x + amplitude * _smooth_noise(size, rng)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     rows, columns = centre[0] + cos * y - sin * x, centre[1] + sin * y + cos * x
+    inside = (rows >= 0) & (rows <= h - 1) & (columns >= 0) & (columns <= w - 1)
     rows, columns = _mirror(rows, h), _mirror(columns, w)
     r0, r1 = int(rows.min()), int(rows.max()) + 2
     c0, c1 = int(columns.min()), int(columns.max()) + 2
@@ -84,8 +87,13 @@ def crop_warped(
     picked = labels[
         np.rint(rows).astype(int).clip(0, h - 1), np.rint(columns).astype(int).clip(0, w - 1)
     ]
+    picked = picked.astype(np.int32)
+    if not inside.all():
+        pieces = measure.label(picked, background=0, connectivity=1)
+        images = (picked > 0) & ~np.isin(pieces, np.unique(pieces[inside]))
+        picked[images] = picked.max() + pieces[images]
     out = warped.numpy().transpose(1, 2, 0).clip(0, 255)
-    return np.ascontiguousarray(out.astype(np.uint8)), picked.astype(np.int32)
+    return np.ascontiguousarray(out.astype(np.uint8)), picked
 
 
 def augment_colours(image: NDArray[np.uint8], rng: Rng) -> NDArray[np.uint8]:
