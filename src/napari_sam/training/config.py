@@ -70,6 +70,9 @@ class TrainConfig:
     plain_share
         Share of the real crops whose colours are left alone all the same. How far beyond the
         visible edge an outline is drawn differs by data set, and varied colours hide which.
+    balance
+        How much an object counts beside all that is near it, between 0 and 1; see
+        :func:`~napari_sam.training.losses.mask_loss`.
     validate_every, validate_planes
         Iterations between validations (0: none) and planes used in each (0: all).
     checkpoint_every
@@ -112,6 +115,7 @@ class TrainConfig:
     modalities: tuple[str, ...] = ()
     vary_colours: bool = True
     plain_share: float = 0.0
+    balance: float = 1.0
     validate_every: int = 500
     validate_planes: int = 12
     checkpoint_every: int = 100

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Class-balanced cross-entropy plus dice, for each candidate.
+def mask_loss(logits: Tensor, target: Tensor, balance: float = 1.0) -> Tensor:
+    """Cross-entropy plus dice, for each candidate.
 
     The background counts twice: near the object, where the outline is decided, and everywhere.
 
@@ -18,6 +18,11 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
         `(N, M, h, w)`.
     target
         `(N, 1, h, w)` shares of foreground 0-1.
+    balance
+        With 1 the object as a whole counts as much as all that is near it: an untrained network
+        then finds out that there are objects, but draws them too large where an outline is
+        uncertain. With 0 a pixel near the object counts as much as one of the object, and masks
+        become too small: an outline that is drawn close leaves fewer pixels to share the weight.
 
     Returns
     -------
@@ -28,8 +33,9 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
     background = 1 - target
     near = background * _surroundings(target)
-    inside = (entropy * target).sum(axes) / target.sum(axes).clamp_min(1)
-    outside = (entropy * near).sum(axes) / near.sum(axes).clamp_min(1)
+    area, area_near = (part.sum(axes).clamp_min(1) for part in (target, near))
+    inside = (entropy * target).sum(axes) / area
+    outside = (entropy * near).sum(axes) / (area_near**balance * area ** (1 - balance))
     far = (entropy * background).sum(axes) / background.sum(axes).clamp_min(1)
     probability = logits.sigmoid()
     overlap = (probability * target).sum(axes)

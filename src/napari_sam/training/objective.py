@@ -71,7 +71,7 @@ def batch_losses(
                 features, given, labels, boxes, previous, multimask, origin
             )
         logits, scores = logits.float(), scores.float()
-        per_candidate = mask_loss(logits, target)
+        per_candidate = mask_loss(logits, target, config.balance)
         # The best candidate learns more. Left alone the others become specks, and a score that
         # errs a little picks them.
         best = per_candidate.min(1).values.mean()
