@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:f014112b2453ec99ef54b5d5d4341cd276d2e672f13659b188079c19eceabc29",
+            "sha256:976cd01238c14ab4153e3e2d2f21cd9a9bcad4989d9febedd47cddd8d0052c86",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
