@@ -120,8 +120,10 @@ class Frame:
                 strict=True,
             )
         )
-        values: NDArray[np.float32] = np.matmul(down @ logits[r0:r1, c0:c1], across.T)
-        return (self.origin[0] + top, self.origin[1] + left), values
+        # NumPy's threads would spin for a while after a product and take the cores from torch's
+        low = torch.from_numpy(logits[r0:r1, c0:c1])
+        values = torch.from_numpy(down) @ low @ torch.from_numpy(across).T
+        return (self.origin[0] + top, self.origin[1] + left), values.numpy()
 
     def reduce(self, mask: NDArray[np.bool_], low_res: tuple[int, int]) -> NDArray[np.float32]:
         """Average a mask of the whole plane over the cells of the low-resolution grid.
