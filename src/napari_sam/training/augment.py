@@ -86,11 +86,10 @@ def crop_warped(
     )[0]
     picked = labels[
         np.rint(rows).astype(int).clip(0, h - 1), np.rint(columns).astype(int).clip(0, w - 1)
-    ]
-    picked = picked.astype(np.int32)
+    ].astype(np.int32)
     if not inside.all():
         pieces = measure.label(picked, background=0, connectivity=1)
-        images = (picked > 0) & ~np.isin(pieces, np.unique(pieces[inside]))
+        images = (picked > 0) & ~np.isin(pieces, pieces[inside])
         picked[images] = picked.max() + pieces[images]
     out = warped.numpy().transpose(1, 2, 0).clip(0, 255)
     return np.ascontiguousarray(out.astype(np.uint8)), picked
