@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal, cast
 
 import torch
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -82,6 +85,30 @@ def choose_precision(
 
 def cpu_multiplies_bfloat16() -> bool:
     """Whether the CPU has instructions for bfloat16 products, as far as this torch can tell."""
-    tell = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we take
-    known: dict[str, object] = tell() if tell else {}
+    known = _cpu_capabilities()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def warn_if_emulated(precision: str, device: torch.device) -> None:
+    """Log a warning where a processor computes a precision without instructions for it.
+
+    On a CPU with AVX2 alone a bfloat16 product takes more than a hundred times as long as a
+    float32 one, and nothing else would say why.
+    """
+    known = _cpu_capabilities()
+    if device.type != "cpu" or known.get("architecture") != "x86_64":
+        return  # other processors don't tell, or have other names for it
+    names = {"bfloat16": "bf16", "float16": "fp16"}
+    if (short := names.get(precision)) is None:
+        return
+    if not (known.get(f"avx512_{short}") or known.get(f"amx_{short}")):
+        log.warning(
+            "this CPU has no instructions for %s and takes up to a hundred times as long with it "
+            "as with float32; choose the precision 'float32' or, for segmenting, 'auto'",
+            precision,
+        )
+
+
+def _cpu_capabilities() -> dict[str, object]:
+    tell = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we take
+    return tell() if tell else {}

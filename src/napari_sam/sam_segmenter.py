@@ -17,7 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from napari_sam.detection import find_boxes
-from napari_sam.devices import DTYPES, DeviceWarning, Precision, choose_device, choose_precision
+from napari_sam.devices import (
+    DTYPES,
+    DeviceWarning,
+    Precision,
+    choose_device,
+    choose_precision,
+    warn_if_emulated,
+)
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, resize_pixels
 from napari_sam.model.replay import CudaRecorder, Replays
@@ -108,6 +115,7 @@ class SamSegmenter:
         self.precision: Precision = choose_precision(
             precision, self._device, faster_in_half=sam.config.resize == "sam"
         )
+        warn_if_emulated(self.precision, self._device)
         self._sam = sam.eval().requires_grad_(False)
         self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
         self._positions = lru_cache(maxsize=2 * _MAX_DERIVED)(self._sam.positions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_sam.devices import DTYPES, choose_device, choose_precision
+from napari_sam.devices import DTYPES, choose_device, choose_precision, warn_if_emulated
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
@@ -19,7 +19,8 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-        known = {name: name in cpu for name in ("avx512_f", "avx512_bf16", "amx_bf16")}
+        known = {name: name in cpu for name in ("avx512_f", "avx512_bf16", "amx_bf16", "amx_fp16")}
+        known["architecture"] = "x86_64"
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
 
     return pretend
@@ -98,3 +99,29 @@ def test_named_precision_is_taken_on_any_device(precision, device):
 def test_unknown_precision_is_refused_with_the_names():
     with pytest.raises(ValueError, match="among auto, float32, bfloat16, float16, got 'int8'"):
         choose_precision("int8", CPU)
+
+
+@pytest.mark.parametrize(
+    ("precision", "instructions", "warns"),
+    [
+        ("bfloat16", "avx512_f", True),
+        ("bfloat16", "avx512_bf16", False),
+        ("float16", "amx_bf16", True),
+        ("float16", "amx_fp16", False),
+        ("float32", "avx512_f", False),
+    ],
+)
+def test_a_precision_without_instructions_is_warned_of(
+    machine, caplog, precision, instructions, warns
+):
+    machine(cpu=(instructions,))
+    warn_if_emulated(precision, CPU)
+    assert (f"no instructions for {precision}" in caplog.text) == warns
+    warn_if_emulated(precision, GPU)
+    assert len(caplog.records) == warns
+
+
+def test_a_processor_that_does_not_tell_is_not_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "aarch64"})
+    warn_if_emulated("bfloat16", CPU)
+    assert not caplog.records

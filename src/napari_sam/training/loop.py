@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from napari_sam.devices import choose_device
+from napari_sam.devices import choose_device, warn_if_emulated
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
@@ -112,6 +112,7 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Path:
 def start(config: TrainConfig) -> TrainState:
     """Build the networks and the optimizer of a new run."""
     device = choose_device(config.device)
+    warn_if_emulated(config.precision, device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     torch.manual_seed(config.seed)
