@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -16,6 +16,7 @@ import xxhash
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from napari_sam.box_fit import fit_to_box
 from napari_sam.detection import find_boxes
 from napari_sam.devices import (
     DTYPES,
@@ -31,7 +32,7 @@ from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Prompts, tight_box
+from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmenter import (
     Embedding,
     MaskPrediction,
@@ -323,12 +324,21 @@ class SamSegmenter:
     def _tidied(
         self, masks: NDArray[np.float32], prompts: Prompts, frame: Frame
     ) -> NDArray[np.float32]:
-        """Make the masks of a model of ours whole; SAM's stay as the reference has them."""
+        """Make the masks of a model of ours whole and fit; SAM's stay as the reference has them."""
         if self.config.resize == "sam":
             return masks
-        stride = self.config.mask_stride
-        cells = (frame.to_model(prompts.points)[:, ::-1] + 0.5) / stride - 0.5
-        return np.stack([tidy_logits(one, cells, prompts.point_labels) for one in masks])
+        fitted: Iterable[NDArray[np.float32]] = masks
+        if prompts.box is not None and _within(prompts.box, prompts):
+            outermost = np.reshape(prompts.box, (2, 2))
+            sides = outermost + np.array([[-0.5], [0.5]])
+            box, fill = self._cells(frame, sides).ravel(), not len(prompts.points)
+            fitted = (fit_to_box(one, box, fill) for one in masks)
+        cells = self._cells(frame, prompts.points)
+        return np.stack([tidy_logits(one, cells, prompts.point_labels) for one in fitted])
+
+    def _cells(self, frame: Frame, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Map `(N, 2)` (row, column) of a plane to those of the logits' cells."""
+        return (frame.to_model(points)[:, ::-1] + 0.5) / self.config.mask_stride - 0.5
 
     def _prompt_tensors(self, frame: Frame, prompts: Sequence[Prompts]) -> PromptTensors:
         points = labels = boxes = masks = None
@@ -412,6 +422,13 @@ def model_key(sam: Sam) -> str:
 
 def _wants_candidates(prompts: Prompts) -> bool:
     return len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
+
+
+def _within(box: Box, prompts: Prompts) -> bool:
+    """Whether all positive clicks lie in a box: one beyond it says that the object goes on."""
+    inside = prompts.points[prompts.point_labels == 1]
+    first, last = np.array(box).reshape(2, 2)
+    return bool(((inside >= first - 0.5) & (inside <= last + 0.5)).all())
 
 
 def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:
