@@ -24,6 +24,7 @@ def test_the_kept_configurations_can_be_read() -> None:
         (GOOD.replace("nano", "nanu"), "nanu"),
         (GOOD + "crop = 100\n", "multiple of 32"),
         (GOOD + 'precision = "float8"\n', "float8"),
+        (GOOD + 'freeze = ["encoder"]\n', "image_encoder.*got .'encoder'"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(

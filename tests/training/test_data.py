@@ -14,6 +14,7 @@ from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import (
     HELD_OUT_SLICES,
     CropStream,
+    Plane,
     read_planes,
     usual_diameter,
 )
@@ -84,6 +85,20 @@ def test_crops_from_afar_show_the_whole_plane(tiny_run: TrainConfig) -> None:
         for labels in stream.batch(i).labels:
             assert len(labels.unique()) >= 4
             assert usual_diameter(labels.numpy()) < 14
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 2), (0.0, 1)])
+def test_pieces_of_one_body_are_split_in_a_share_of_the_crops(
+    tiny_run: TrainConfig, share: float, count: int
+) -> None:
+    labels = np.zeros((200, 200), np.uint16)
+    labels[90:106, 80:94] = labels[90:106, 102:116] = 7
+    plane = Plane((100 * (labels > 0)).astype(np.uint8), labels, "dsb2018", "x", "two pieces")
+    config = replace(tiny_run, split_share=share, scale=(0.6, 0.6), sources={"dsb2018": 1.0})
+    stream = CropStream(config, [plane])
+    crops = [labels for index in range(4) for labels in stream.batch(index).labels]
+    # no crop reaches beyond the plane; some may show one piece alone
+    assert max(len(crop.unique()) - 1 for crop in crops) == count
 
 
 def test_usual_diameter_is_that_of_the_median_object() -> None:

@@ -102,6 +102,17 @@ def test_last_steps_change_the_heads_alone(tiny_run: TrainConfig) -> None:
     assert not any("token" in name for name in changed)
 
 
+def test_frozen_parts_stay_as_they_are(tiny_run: TrainConfig) -> None:
+    frozen = ("image_encoder", "dense_head")
+    run = replace(tiny_run, initial="nano", freeze=frozen, score_iterations=1, learning_rate=1e-2)
+    before = start(run).model.state_dict()
+    after = torch.load(train(run), weights_only=True)
+    changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {"prompt_encoder", "mask_decoder"}
+    with open(Path(run.output) / "log.csv") as file:
+        assert {row["dense"] for row in csv.DictReader(file)} == {""}
+
+
 @pytest.mark.parametrize("initial", ["nano", "a run"])
 def test_a_run_starts_from_a_model_or_from_an_earlier_run(
     tiny_run: TrainConfig, initial: str

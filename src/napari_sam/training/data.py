@@ -24,8 +24,6 @@ HELD_OUT_SLICES = 20
 _MIN_OBJECT_PIXELS = 24
 # From afar no object may be larger.
 _LEAST_PIXELS = 4
-# Profiles of one body that are apart in a plane are different objects to a user most of the time.
-_CONNECTED_SHARE = 0.75
 # Magnifications that fit a plane's objects vary by so much, as a logarithm, to either side.
 _FITTED_SPREAD = 0.55
 
@@ -225,7 +223,7 @@ class CropStream(IterableDataset[Batch]):
         image, labels = crop_warped(
             to_rgb(plane.image, rng), plane.labels, side, magnification, rng
         )
-        if rng.random() < _CONNECTED_SHARE:
+        if rng.random() < self.config.split_share:
             labels = measure.label(labels, background=0, connectivity=1).astype(np.int32)
         return image, labels
 

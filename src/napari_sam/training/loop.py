@@ -121,6 +121,8 @@ def start(config: TrainConfig) -> TrainState:
         aim_at_clicks(model, config.click_width)
     if config.initial:
         _take_fitting(model, _initial_weights(config.initial))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(f"{part}." for part in config.freeze)))
     model.to(device)
     model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = build(config.network).to(device)
@@ -168,7 +170,7 @@ def only_heads(state: TrainState) -> nn.Module:
     """
     state.model.load_state_dict(state.average.state_dict())
     for name, parameter in state.model.named_parameters():
-        parameter.requires_grad_(name.startswith(_HEADS))
+        parameter.requires_grad_(parameter.requires_grad and name.startswith(_HEADS))
     return state.model.image_encoder
 
 
