@@ -54,6 +54,8 @@ _MAX_DERIVED = 8
 # object's size: they have some room around them. There are few sizes, so that their positions are
 # at hand.
 _CLICK_WINDOW, _LEAST_WINDOW, _WINDOW_STEP, _ROOM = 192, 128, 32, 1.25
+# Pieces of an object in a box are at least this share of the largest one; others are specks.
+_LEAST_PART = 0.1
 # Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
 _SURE = 8.0
 
@@ -333,8 +335,9 @@ class SamSegmenter:
             sides = outermost + np.array([[-0.5], [0.5]])
             box, fill = self._cells(frame, sides).ravel(), not len(prompts.points)
             fitted = (fit_to_box(one, box, fill) for one in masks)
-        cells = self._cells(frame, prompts.points)
-        return np.stack([tidy_logits(one, cells, prompts.point_labels) for one in fitted])
+        cells, labels = self._cells(frame, prompts.points), prompts.point_labels
+        least = 0.0 if prompts.box is None else _LEAST_PART
+        return np.stack([tidy_logits(one, cells, labels, least) for one in fitted])
 
     def _cells(self, frame: Frame, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map `(N, 2)` (row, column) of a plane to those of the logits' cells."""

@@ -15,13 +15,16 @@ _TURNED = 1.0
 
 
 def tidy_logits(
-    logits: NDArray[np.float32], clicks: NDArray[np.floating], labels: NDArray[np.integer]
+    logits: NDArray[np.float32],
+    clicks: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    least_part: float = 0.0,
 ) -> NDArray[np.float32]:
     """Take islands without a click out of a mask, and fill its small holes.
 
     A network whose clicks are learned on few images leaves specks far from the object. Parts with
     a positive click are kept, however many there are; a mask of which no part is clicked, such as
-    one from a box, keeps all. Holes with a negative click stay.
+    one from a box, keeps all but specks. Holes with a negative click stay.
 
     Parameters
     ----------
@@ -31,6 +34,8 @@ def tidy_logits(
         `(N, 2)` positions as (row, column) in cells.
     labels
         `(N,)`: 1 for positive clicks, 0 for negative ones.
+    least_part
+        Where no part is clicked, parts smaller than this share of the largest go.
 
     Returns
     -------
@@ -44,7 +49,7 @@ def tidy_logits(
     # one cell around the mask, so that the outside is one part
     part = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
     cells = np.rint(clicks).astype(np.int64) - (rows[0] - 1, columns[0] - 1)
-    kept = _clicked(part, cells[labels == 1])
+    kept = _clicked(part, cells[labels == 1], least_part)
     whole = kept | _small_holes(kept, cells[labels == 0])
     if np.array_equal(whole, part):
         return logits
@@ -56,14 +61,18 @@ def tidy_logits(
     return tidied
 
 
-def _clicked(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return the parts of a mask near the cells; all of them where none is."""
+def _clicked(mask: NDArray[np.bool_], cells: NDArray[np.int64], least: float) -> NDArray[np.bool_]:
+    """Return the parts of a mask near the cells; all that are large enough where none is."""
     parts, count = ndimage.label(mask)
     if count < 2:
         return mask
     wanted = np.zeros(count + 1, bool)
     wanted[_named(parts, cells, _REACH)] = True
-    return wanted[parts] if wanted.any() else mask
+    if not wanted.any():
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        sizes[0] = 0
+        wanted = sizes >= max(least * sizes.max(), 1)
+    return np.asarray(wanted[parts])
 
 
 def _small_holes(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:

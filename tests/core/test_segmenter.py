@@ -81,8 +81,9 @@ def test_best_candidate_of_our_models_is_decoded_from_its_own_logits_once_more(m
     assert_same(answer, MaskPrediction(expected, scores, first.frame))
 
 
-# A random network's second look magnifies the rounding that differs between batches.
-@pytest.mark.parametrize(("multimask", "atol"), [(True, 2e-5), ("auto", 1e-4)])
+# A random network's second look magnifies the rounding that differs between batches: up to
+# 1.05e-4 on a CPU with AVX2.
+@pytest.mark.parametrize(("multimask", "atol"), [(True, 2e-5), ("auto", 3e-4)])
 def test_more_objects_than_one_pass_holds_keep_their_order(made, plane, multimask, atol):
     one = made[HYBRID.name]
     embedding = one.embed(plane)

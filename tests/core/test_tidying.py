@@ -43,6 +43,12 @@ def test_a_mask_that_nobody_clicked_keeps_its_parts(clicks: tuple[np.ndarray, np
     assert tidy_logits(logits, *clicks) is logits
 
 
+def test_specks_of_a_mask_that_nobody_clicked_go() -> None:
+    logits = drawn((4, 4, 12, 12), (20, 20, 24, 24), (28, 4, 30, 6))
+    tidied = tidy_logits(logits, *NONE, least_part=0.1)
+    assert np.array_equal(tidied > 0, drawn((4, 4, 12, 12), (20, 20, 24, 24)) > 0)
+
+
 def test_small_holes_are_filled_and_large_ones_stay() -> None:
     logits = drawn((2, 2, 30, 30))
     logits[5:7, 5:7] = -3.0
