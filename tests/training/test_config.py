@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_sam.training.config import read_config
+from napari_sam.training.config import PARTS, read_config
 
 GOOD = 'model = "nano"\ndata = "d"\noutput = "o"\n'
 
@@ -25,6 +25,8 @@ def test_the_kept_configurations_can_be_read() -> None:
         (GOOD + "crop = 100\n", "multiple of 32"),
         (GOOD + 'precision = "float8"\n', "float8"),
         (GOOD + 'freeze = ["encoder"]\n', "image_encoder.*got .'encoder'"),
+        (GOOD + 'freeze = "image_encoder"\n', "expected a list"),
+        (GOOD + f"freeze = {list(PARTS)}\n", "some of"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(

@@ -164,8 +164,9 @@ def read_config(path: str | Path) -> TrainConfig:
         raise ValueError(f"expected a model among {sorted(PRESETS)}, got {values['model']!r}")
     if (precision := values.get("precision", "float32")) not in ("float32", "bfloat16"):
         raise ValueError(f"expected precision float32 or bfloat16, got {precision!r}")
-    if unknown := set(values.get("freeze", ())) - set(PARTS):
-        raise ValueError(f"expected parts to freeze among {list(PARTS)}, got {sorted(unknown)}")
+    frozen = values.get("freeze", [])
+    if not isinstance(frozen, list) or not set(frozen) < set(PARTS):
+        raise ValueError(f"expected a list of some of {list(PARTS)} to freeze, got {frozen!r}")
     for key, value in values.items():
         if isinstance(value, list):
             values[key] = tuple(value)
