@@ -16,6 +16,8 @@ DTYPES: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+# How the instructions of a CPU call half precision.
+_SHORT = {"bfloat16": "bf16", "float16": "fp16"}
 
 
 class DeviceWarning(UserWarning):
@@ -76,17 +78,11 @@ def choose_precision(
     if precision == "auto":
         if device.type == "cuda":
             return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-        native = device.type == "cpu" and cpu_multiplies_bfloat16()
+        native = device.type == "cpu" and cpu_multiplies("bfloat16")
         return "bfloat16" if native and faster_in_half else "float32"
     if precision in DTYPES:
         return cast(Precision, precision)
     raise ValueError(f"expected a precision among auto, {', '.join(DTYPES)}, got {precision!r}")
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16 products, as far as this torch can tell."""
-    known = _cpu_capabilities()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def warn_if_emulated(precision: str, device: torch.device) -> None:
@@ -95,18 +91,24 @@ def warn_if_emulated(precision: str, device: torch.device) -> None:
     On a CPU with AVX2 alone a bfloat16 product takes more than a hundred times as long as a
     float32 one, and nothing else would say why.
     """
-    known = _cpu_capabilities()
-    if device.type != "cpu" or known.get("architecture") != "x86_64":
-        return  # other processors don't tell, or have other names for it
-    names = {"bfloat16": "bf16", "float16": "fp16"}
-    if (short := names.get(precision)) is None:
+    # other processors don't tell, or have other names for it
+    if device.type != "cpu" or _cpu_capabilities().get("architecture") != "x86_64":
         return
-    if not (known.get(f"avx512_{short}") or known.get(f"amx_{short}")):
+    if precision in _SHORT and not cpu_multiplies(precision):
         log.warning(
             "this CPU has no instructions for %s and takes up to a hundred times as long with it "
             "as with float32; choose the precision 'float32' or, for segmenting, 'auto'",
             precision,
         )
+
+
+def cpu_multiplies(half: str) -> bool:
+    """Whether the CPU has instructions for products in ``"bfloat16"`` or ``"float16"``.
+
+    As far as this torch can tell; older ones can't.
+    """
+    known, name = _cpu_capabilities(), _SHORT[half]
+    return bool(known.get(f"avx512_{name}") or known.get(f"amx_{name}"))
 
 
 def _cpu_capabilities() -> dict[str, object]:
