@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.prompts import tight_box
+
 # Logits fall by so much per cell beyond a side; a further click easily turns that again.
 _STEEPNESS = 2.0
 # How far the threshold falls at most near a side that the mask doesn't reach.
@@ -38,14 +40,15 @@ def fit_to_box(
     Returns
     -------
     logits
-        `(h, w)`, a new array where anything changes.
+        `(h, w)`: a new array, or the given one where nothing may be foreground.
     """
-    rows, columns = (np.flatnonzero((logits > _DEEPEST).any(axis)) for axis in (1, 0))
-    if not len(rows):
+    possible = logits > _DEEPEST
+    if not possible.any():
         return logits
-    # one cell around what may be foreground, where that is not the grid's border
-    r0, r1 = max(rows[0] - 1, 0), rows[-1] + 2
-    c0, c1 = max(columns[0] - 1, 0), columns[-1] + 2
+    top, left, bottom, right = map(int, tight_box(possible))
+    # one cell around, where that is not the grid's border
+    r0, r1 = max(top - 1, 0), bottom + 2
+    c0, c1 = max(left - 1, 0), right + 2
     part = logits[r0:r1, c0:c1]
     first, last = box[:2] - (r0, c0), box[2:] - (r0, c0)
     depths = [

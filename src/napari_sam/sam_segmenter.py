@@ -32,7 +32,7 @@ from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Box, Prompts, tight_box
+from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmenter import (
     Embedding,
     MaskPrediction,
@@ -329,15 +329,17 @@ class SamSegmenter:
         """Make the masks of a model of ours whole and fit; SAM's stay as the reference has them."""
         if self.config.resize == "sam":
             return masks
-        fitted: Iterable[NDArray[np.float32]] = masks
-        if prompts.box is not None and _within(prompts.box, prompts):
-            outermost = np.reshape(prompts.box, (2, 2))
-            sides = outermost + np.array([[-0.5], [0.5]])
-            box, fill = self._cells(frame, sides).ravel(), not len(prompts.points)
-            fitted = (fit_to_box(one, box, fill) for one in masks)
         cells, labels = self._cells(frame, prompts.points), prompts.point_labels
-        least = 0.0 if prompts.box is None else _LEAST_PART
-        return np.stack([tidy_logits(one, cells, labels, least) for one in fitted])
+        if prompts.box is None:
+            return np.stack([tidy_logits(one, cells, labels) for one in masks])
+        fitted: Iterable[NDArray[np.float32]] = masks
+        sides = np.reshape(prompts.box, (2, 2)) + np.array([[-0.5], [0.5]])
+        inside = prompts.points[labels == 1]
+        # a positive click beyond the box says that the object goes on there
+        if ((inside >= sides[0]) & (inside <= sides[1])).all():
+            box, fill = self._cells(frame, sides).ravel(), not len(labels)
+            fitted = (fit_to_box(one, box, fill) for one in masks)
+        return np.stack([tidy_logits(one, cells, labels, _LEAST_PART) for one in fitted])
 
     def _cells(self, frame: Frame, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map `(N, 2)` (row, column) of a plane to those of the logits' cells."""
@@ -425,13 +427,6 @@ def model_key(sam: Sam) -> str:
 
 def _wants_candidates(prompts: Prompts) -> bool:
     return len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
-
-
-def _within(box: Box, prompts: Prompts) -> bool:
-    """Whether all positive clicks lie in a box: one beyond it says that the object goes on."""
-    inside = prompts.points[prompts.point_labels == 1]
-    first, last = np.array(box).reshape(2, 2)
-    return bool(((inside >= first - 0.5) & (inside <= last + 0.5)).all())
 
 
 def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:
