@@ -142,6 +142,11 @@ class TrainConfig:
         """Configuration of the network."""
         return PRESETS[self.model]
 
+    @property
+    def trains_dense_head(self) -> bool:
+        """Whether the network has a dense head that the run doesn't freeze."""
+        return bool(self.network.dense_channels) and "dense_head" not in self.freeze
+
 
 def read_config(path: str | Path) -> TrainConfig:
     """Read a run's configuration; relative paths in it are relative to the working directory.

@@ -52,7 +52,7 @@ class Batch:
     chosen
         `(B, K)` labels of the objects to prompt.
     dense
-        What the dense head should say, where the model has one.
+        What the dense head should say, where the run trains one.
     index
         Number of the step this batch belongs to.
     """
@@ -181,7 +181,7 @@ class CropStream(IterableDataset[Batch]):
             torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in crops])),
             torch.from_numpy(labels),
             torch.from_numpy(np.stack(chosen)),
-            DenseTargets.of(labels) if self.config.network.dense_channels else None,
+            DenseTargets.of(labels) if self.config.trains_dense_head else None,
             index,
         )
 

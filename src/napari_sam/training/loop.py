@@ -121,8 +121,8 @@ def start(config: TrainConfig) -> TrainState:
         aim_at_clicks(model, config.click_width)
     if config.initial:
         _take_fitting(model, _initial_weights(config.initial))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(tuple(f"{part}." for part in config.freeze)))
+    for name, part in model.named_children():
+        part.requires_grad_(name not in config.freeze)
     model.to(device)
     model.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = build(config.network).to(device)

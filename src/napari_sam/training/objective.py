@@ -35,8 +35,8 @@ def batch_losses(
     with half:
         features = encoder(model.preprocess(pixels, (side, side)))
     losses: dict[str, Tensor] = {}
-    if model.dense_head is not None and any(p.requires_grad for p in model.dense_head.parameters()):
-        assert batch.dense is not None  # the stream knows the network
+    if batch.dense is not None:
+        assert model.dense_head is not None  # the stream knows the network
         with half:
             said = model.dense_head(features)
         losses["dense"] = dense_loss(DenseOutput(*(part.float() for part in said)), batch.dense)
