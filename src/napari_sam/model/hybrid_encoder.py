@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_sam.model.config import HybridConfig
-from napari_sam.model.layers import ConvBlock, LayerNorm2d, MLPBlock
+from napari_sam.model.layers import ConvBlock, LayerNorm2d, MLPBlock, add_mlp
 
 Step = Callable[[float], None]
 
@@ -121,5 +121,5 @@ class AttentionBlock(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, H·W, head_dim)
         attended = F.scaled_dot_product_attention(q, k, v)
         y = y + self.proj(attended.transpose(1, 2).reshape(b, h * w, c))
-        y = y + self.mlp(self.norm2(y))
+        y = add_mlp(y, y, self.norm2, self.mlp)
         return y.view(b, h, w, c).permute(0, 3, 1, 2)

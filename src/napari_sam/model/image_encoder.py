@@ -14,12 +14,9 @@ from torch.nn import functional as F
 
 from napari_sam.model.attention import attend, attend_in_windows, get_rel_pos
 from napari_sam.model.config import ViTConfig
-from napari_sam.model.layers import LayerNorm2d, MLPBlock, cut_windows, join_windows
+from napari_sam.model.layers import LayerNorm2d, MLPBlock, add_mlp, cut_windows, join_windows
 
 Step = Callable[[float], None]
-
-# Tokens whose MLP a CPU computes at a time: the four times wider layer between stays in cache.
-_MLP_TOKENS = 1024
 
 
 class ImageEncoderViT(nn.Module):
@@ -116,12 +113,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, H, W, C)` to the same shape."""
         x = (x + self.attn(self.norm1(x), self.window_size)).contiguous()
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            out: Tensor = x + self.mlp(self.norm2(x))
-            return out
-        for tokens in x.view(-1, x.shape[-1]).split(_MLP_TOKENS):
-            tokens += self.mlp(self.norm2(tokens))
-        return x
+        return add_mlp(x, x, self.norm2, self.mlp)
 
 
 class Attention(nn.Module):

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# Rows whose MLP a CPU computes at a time: the wider layer between stays in its caches.
+_ROWS = 1024
+
 
 class LayerNorm2d(nn.Module):
     """Layer normalisation over the channels of a `(B, C, H, W)` tensor."""
@@ -51,8 +54,32 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
         y = self.dwconv(x).permute(0, 2, 3, 1)  # (B, H, W, C)
-        out: Tensor = x + self.mlp(self.norm(y)).permute(0, 3, 1, 2)
+        y = add_mlp(x.permute(0, 2, 3, 1), y, self.norm, self.mlp)
+        return y.permute(0, 3, 1, 2)
+
+
+def add_mlp(x: Tensor, y: Tensor, norm: nn.LayerNorm, mlp: MLPBlock) -> Tensor:
+    """Return `x + mlp(norm(y))`.
+
+    A CPU without gradients computes it part by part and writes it over `y`: at a fine stride, new
+    memory for the wider layer takes as long to come by as the layer itself.
+
+    Parameters
+    ----------
+    x, y
+        `(..., C)` of the same shape; `y` may be `x`, and isn't needed afterwards.
+    norm, mlp
+        Over the last axis.
+    """
+    few = y.numel() <= _ROWS * y.shape[-1]
+    if few or y.device.type != "cpu" or torch.is_grad_enabled():
+        out: Tensor = x + mlp(norm(y))
         return out
+    y = y.contiguous()
+    rows = (z.reshape(-1, z.shape[-1]).split(_ROWS) for z in (x, y))
+    for before, after in zip(*rows, strict=True):
+        torch.add(before, mlp(norm(after)), out=after)
+    return y
 
 
 class MLP(nn.Module):

@@ -86,8 +86,9 @@ class Windows:
         for level in features:
             k = level.shape[2] // self.grid[0]
             h, w = k * self.shape[0], k * self.shape[1]
-            parts = [level[0, :, k * r : k * r + h, k * c : k * c + w] for r, c in self.corners]
-            cut.append(torch.stack(parts).contiguous(memory_format=torch.channels_last))
+            cells = level[0].permute(1, 2, 0)  # channels last, as they are kept: one fast copy
+            parts = [cells[k * r : k * r + h, k * c : k * c + w] for r, c in self.corners]
+            cut.append(torch.stack(parts).permute(0, 3, 1, 2))
         return tuple(cut)
 
     def cut_prompts(self, prompts: PromptTensors) -> PromptTensors:
