@@ -27,3 +27,14 @@ def test_mlp_is_added_to_every_row(rows):
     expected = (x + mlp(norm(x))).detach()
     with torch.no_grad():
         torch.testing.assert_close(add_mlp(x, x, norm, mlp), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_sum_under_autocast_keeps_the_precision_of_the_residual_path():
+    torch.manual_seed(0)
+    block, x = ConvBlock(8, 2.0), torch.randn(1, 8, 40, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        at_once = block(x).detach()
+        with torch.no_grad():
+            in_parts = block(x)
+    assert in_parts.dtype == at_once.dtype == torch.float32
+    torch.testing.assert_close(in_parts, at_once, rtol=1e-6, atol=1e-6)

@@ -72,7 +72,8 @@ def add_mlp(x: Tensor, y: Tensor, norm: nn.LayerNorm, mlp: MLPBlock) -> Tensor:
         Over the last axis.
     """
     few = y.numel() <= _ROWS * y.shape[-1]
-    if few or y.device.type != "cpu" or torch.is_grad_enabled():
+    mixed = x.dtype != y.dtype  # under autocast: y couldn't hold the sum
+    if few or mixed or y.device.type != "cpu" or torch.is_grad_enabled():
         out: Tensor = x + mlp(norm(y))
         return out
     y = y.contiguous()
