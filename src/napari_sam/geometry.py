@@ -156,10 +156,13 @@ class Tile:
     core, outer
         (row 0, column 0, row 1, column 1), half-open: the part that belongs to this tile alone,
         and the part the model sees.
+    scale
+        Model pixels per pixel of the plane; by default as :func:`fit_frame` chooses.
     """
 
     core: tuple[int, int, int, int]
     outer: tuple[int, int, int, int]
+    scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

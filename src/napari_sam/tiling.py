@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 import numpy as np
@@ -14,7 +14,8 @@ from scipy import ndimage
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Box, Prompts, tight_box
+from napari_sam.prompts import Prompts
+from napari_sam.pyramid import Pyramid
 from napari_sam.segmenter import (
     DelegatingSegmenter,
     Embedding,
@@ -30,42 +31,26 @@ from napari_sam.segmenter import (
 # Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
 # first. A cache below the tiles keeps them on disk.
 _MAX_TILE_BYTES = 2**30
-# Magnified tiles: their side as a share of a tile's, and the halo and the largest object that is
-# looked at in them as shares of that side. The halo is wider, so that objects lie in it whole.
-_MAGNIFIED, _MAGNIFIED_HALO, _SMALL = 5 / 8, 0.15, 1 / 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TiledEmbedding(Embedding):
-    """Embedding of a large plane whose tiles are encoded when they are first needed.
+    """Embedding of a plane whose tiles are encoded when they are first needed.
 
     Parameters
     ----------
     features, frame, model_key, precision
-        As in :class:`Embedding`; there are no features of the whole plane, so `features` is
-        empty, and `frame` is the whole plane's, at the scale of the overview.
+        As in :class:`Embedding`; there are no features of a whole plane that needs several tiles,
+        so `features` is empty, and `frame` is the whole plane's, at the scale of the overview.
     pixels
         `(H, W, 3)` normalised grey values, or `(H, W, 1)` of a grey plane.
-    levels
-        Tile grids, the finest first; each level has tiles of twice the side of the one before,
-        and the last one is a single tile: the overview of the whole plane.
-    magnified
-        Smaller tiles than the finest level's, for small objects; empty for models that never
-        magnify.
+    pyramid
+        The tiles.
     """
 
     pixels: NDArray[np.uint8]
-    levels: tuple[tuple[Tile, ...], ...]
-    magnified: tuple[Tile, ...] = ()
+    pyramid: Pyramid
     store: _TileStore = field(default_factory=lambda: _TileStore(), repr=False)
-
-    @property
-    def small(self) -> float:
-        """Side of an object, in pixels of the plane, below which it is magnified."""
-        if not self.magnified:
-            return 0.0
-        r0, c0, r1, c1 = self.magnified[0].outer
-        return _SMALL * max(r1 - r0, c1 - c0)
 
     @property
     def nbytes(self) -> int:
@@ -76,14 +61,16 @@ class TiledEmbedding(Embedding):
 class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     """A segmenter for planes of any size; see :class:`~napari_sam.segmenter.Segmenter`.
 
-    Planes that fit into one tile go to the inner segmenter as they are. Of a larger plane each
-    object is decoded in one tile: the finest one in whose core the object's centre lies and that
-    holds all its prompts. The centre is that of the box or mask, or the first click. Tiles of the
-    finest level have the model's own resolution, those of each further level half of it.
+    A plane that fits into one tile is encoded at once. Of a larger plane each object is decoded
+    in one tile: the finest one in whose core the object's centre lies and that holds all its
+    prompts. The centre is that of the box or mask, or the first click. Tiles of the finest level
+    have the model's own resolution, those of each further level half of it.
 
     With `rescale`, the mask of a first prompt may ask for another scale: one that its tile cuts
-    off is decoded again in a tile of twice the side, a small one in a magnified tile; the tile
-    may have to be encoded for it. Further clicks stay in the tile of the logits they carry.
+    off is decoded again in a tile of twice the side, a small one in a magnified tile, and a click
+    of low predicted IoU at ever smaller scales until one shows a large object under it. Boxes and
+    masks say how large their object is, and are decoded where the model knows such objects. The
+    tile may have to be encoded for it. Further clicks stay in the tile of the logits they carry.
 
     Parameters
     ----------
@@ -137,7 +124,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
 
         See :meth:`Segmenter.embed`; :meth:`prepare` encodes the tiles. At a wanted `scale` the
         tiles of the finest level are as large as the model's input holds, with halos of an
-        eighth: who asks for a scale knows how large the objects are. None is magnified then.
+        eighth: who asks for a scale knows how large the objects are. None is magnified or reduced
+        then.
         """
         array = check_plane(plane)
         shape = (array.shape[0], array.shape[1])
@@ -145,19 +133,19 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if scale is not None:
             tile = round(self.config.image_size / scale)
             halo = tile // 8
-        if max(shape) <= tile:
+        # a model that fills its input with a tile of any size knows objects of any size
+        rescales = self.rescale and self.config.resize == "own" and scale is None
+        fits = max(shape) <= tile
+        if fits and not rescales:
             return self._inner.embed(array, contrast_limits, progress, scale)
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
+        pyramid = Pyramid.of(shape, tile, halo, self.config, rescales)
         frame = fit_frame(shape, self.config)
-        levels = tuple(_levels(shape, tile, halo))
-        magnified: tuple[Tile, ...] = ()
-        # a model that fills its input with a tile of any size never magnifies
-        if self.rescale and self.config.resize == "own" and scale is None:
-            side = round(_MAGNIFIED * self.tile)
-            magnified = tuple(tile_grid(shape, side, round(_MAGNIFIED_HALO * side)))
-        return TiledEmbedding(
-            (), frame, self.model_key, self.precision, pixels, levels, magnified
-        )  # fmt: skip
+        embedding = TiledEmbedding((), frame, self.model_key, self.precision, pixels, pyramid)
+        if not fits:
+            return embedding
+        whole = self._embed_tile(embedding, pyramid.overview, progress)
+        return replace(embedding, features=whole.features, precision=whole.precision)
 
     def decode(
         self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
@@ -180,8 +168,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.decode_many(embedding, prompts, multimask, window)
         check_embedding(embedding, self)
-        results: dict[int, MaskPrediction] = {}
-        wanted = {i: _tile_of(embedding, one) for i, one in enumerate(prompts)}
+        looks = {i: embedding.pyramid.look_at(one, self.rescale) for i, one in enumerate(prompts)}
+        wanted = {i: look.tile for i, look in looks.items()}
         while wanted:
             members: dict[Tile, list[int]] = {}
             for i, tile in wanted.items():
@@ -192,17 +180,10 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                 chosen = [_moved(prompts[i], inner.frame, self.config) for i in indexes]
                 predictions = self._inner.decode_many(inner, chosen, multimask, window)
                 for i, prediction in zip(indexes, predictions, strict=True):
-                    extent = mask_extent(prediction) if self.rescale else None
-                    cut_off = extent is not None and _cuts(tile, extent, embedding)
-                    if i in results and cut_off and tile in embedding.magnified:
-                        continue  # it was no small object: the answer before holds
-                    first = i not in results and prompts[i].mask is None
-                    results[i] = prediction
-                    if first and extent is not None:
-                        better = _better_tile(embedding, tile, extent, prompts[i], cut_off)
-                        if better is not None:
-                            wanted[i] = better
-        return [results[i] for i in range(len(prompts))]
+                    following = looks[i].follow(tile, prediction)
+                    if following is not None:
+                        wanted[i] = following
+        return [looks[i].prediction for i in range(len(prompts))]
 
     def propose(self, embedding: Embedding) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`.
@@ -213,7 +194,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             return self._inner.propose(embedding)
         check_embedding(embedding, self)
         boxes, scores = [np.empty((0, 4))], [np.empty(0, np.float32)]
-        for tile in embedding.levels[0]:
+        for tile in embedding.pyramid.levels[0]:
             found = self._inner.propose(self._embed_tile(embedding, tile))
             if found is None:
                 return None
@@ -238,7 +219,11 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             self._inner.prepare(embedding, prompts, progress)
             return
         check_embedding(embedding, self)
-        tiles = embedding.levels[0] if prompts is None else (_tile_of(embedding, prompts),)
+        tiles = (
+            embedding.pyramid.levels[0]
+            if prompts is None
+            else (embedding.pyramid.tile_of(prompts),)
+        )
         for i, tile in enumerate(tiles):
             self._embed_tile(
                 embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
@@ -248,7 +233,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """Whether the tile of these prompts is in memory; see :meth:`Segmenter.is_ready`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.is_ready(embedding, prompts)
-        return embedding.store.get(_tile_of(embedding, prompts)) is not None
+        return embedding.store.get(embedding.pyramid.tile_of(prompts)) is not None
 
     def _embed_tile(
         self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None = None
@@ -266,19 +251,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     def _encode_tile(
         self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None
     ) -> Embedding:
-        r0, c0, r1, c1 = tile.outer
-        shape = embedding.frame.plane_shape
-        frame = fit_frame((r1 - r0, c1 - c0), self.config, (r0, c0), shape)
-        pixels = np.repeat(embedding.pixels[r0:r1, c0:c1], 3 // embedding.pixels.shape[2], axis=2)
+        frame = embedding.pyramid.frame_of(tile)
+        pixels = np.repeat(embedding.pixels[frame.region], 3 // embedding.pixels.shape[2], axis=2)
         return self._inner.embed_pixels(pixels, frame, progress)
-
-
-def _levels(shape: tuple[int, int], tile: int, halo: int) -> Iterator[tuple[Tile, ...]]:
-    while tile < max(shape):
-        yield tuple(tile_grid(shape, tile, halo))
-        tile, halo = 2 * tile, 2 * halo
-    whole = (0, 0, *shape)
-    yield (Tile(whole, whole),)
 
 
 class _TileStore:
@@ -353,117 +328,3 @@ def _moved(prompts: Prompts, frame: Frame, config: SamConfig) -> Prompts:
     low_res = frame.canvas[0] // stride, frame.canvas[1] // stride
     logits = np.asarray(mask, np.float32)
     return prompts.with_logits(resample_logits(logits, source, frame, low_res), frame)
-
-
-def mask_extent(prediction: MaskPrediction) -> Box | None:
-    """Return (row 0, column 0, row 1, column 1), inclusive, of the best mask; None if empty."""
-    (r, c), logits = prediction.part_logits(prediction.best_index)
-    mask = logits > 0
-    if not mask.any():
-        return None
-    r0, c0, r1, c1 = tight_box(mask)
-    return r0 + r, c0 + c, r1 + r, c1 + c
-
-
-def _tile_of(embedding: TiledEmbedding, prompts: Prompts) -> Tile:
-    """Return the tile to look at first.
-
-    That of the logits they carry, if all prompts lie in it; or else the finest one that has the
-    object's centre in its core and all prompts inside. A small box has a magnified one.
-    """
-    prompts.check(embedding.frame.plane_shape)
-    r0, c0, r1, c1 = extent = _extent(prompts, embedding.frame.plane_shape)
-    if prompts.box is None and len(prompts.points):
-        centre = float(prompts.points[0][0]), float(prompts.points[0][1])
-    else:
-        centre = (r0 + r1) / 2, (c0 + c1) / 2
-    small = prompts.box is not None and max(r1 - r0, c1 - c0) < embedding.small
-    levels = [*embedding.levels[:-1]]
-    if embedding.magnified and (small or prompts.mask_frame is not None):
-        levels.insert(0, embedding.magnified)
-    for tiles in levels:
-        tile = _tile_at(tiles, centre)
-        if tiles is embedding.magnified and not small and not _is_of(prompts.mask_frame, tile):
-            continue
-        if _holds(tile, extent):
-            return tile
-    return embedding.levels[-1][0]
-
-
-def _better_tile(
-    embedding: TiledEmbedding, tile: Tile, extent: Box, prompts: Prompts, cut_off: bool
-) -> Tile | None:
-    """Return the tile that suits an object's mask better than the one it came from, if any."""
-    centre = (extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2
-    height, width = extent[2] - extent[0] + 1, extent[3] - extent[1] + 1
-    said = _extent(prompts, embedding.frame.plane_shape)
-    levels = [embedding.magnified, *embedding.levels]
-    if cut_off:
-        above = next((i for i, tiles in enumerate(levels) if tile in tiles), len(levels)) + 1
-        for tiles in levels[above:]:
-            larger = _tile_at(tiles, centre)
-            if _holds(larger, said):
-                return larger
-    elif (
-        embedding.magnified and tile in embedding.levels[0] and max(height, width) < embedding.small
-    ):
-        # around the click, as further clicks will look for it
-        finer = _tile_at(embedding.magnified, _first(prompts, centre))
-        if _holds(finer, said) and _holds(finer, extent):
-            return finer
-    return None
-
-
-def _first(prompts: Prompts, otherwise: tuple[float, float]) -> tuple[float, float]:
-    if prompts.box is None and len(prompts.points):
-        return float(prompts.points[0][0]), float(prompts.points[0][1])
-    return otherwise
-
-
-def _is_of(frame: Frame | None, tile: Tile) -> bool:
-    """Whether a frame is that of a tile."""
-    if frame is None:
-        return False
-    (r, c), (h, w) = frame.origin, frame.shape
-    return tile.outer == (r, c, r + h, c + w)
-
-
-def _cuts(tile: Tile, extent: Box, embedding: TiledEmbedding) -> bool:
-    """Whether a mask reaches a side of its tile behind which the plane goes on."""
-    r0, c0, r1, c1 = tile.outer
-    height, width = embedding.frame.plane_shape
-    return bool(
-        (extent[0] <= r0 > 0)
-        or (extent[1] <= c0 > 0)
-        or (extent[2] >= r1 - 1 and r1 < height)
-        or (extent[3] >= c1 - 1 and c1 < width)
-    )
-
-
-def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Bounding box, within the plane, of everything a user said about an object."""
-    corners = [prompts.places]
-    if prompts.mask is not None and prompts.mask.dtype == bool and prompts.mask.any():
-        corners.append(np.reshape(tight_box(prompts.mask.astype(bool, copy=False)), (2, 2)))
-    if not sum(map(len, corners)):
-        raise ValueError(
-            "expected a click, a box or a mask with at least one pixel, got none of them: "
-            "logits alone don't say where in a large plane the object lies"
-        )
-    points = np.clip(np.concatenate(corners), -0.5, np.subtract(plane_shape, 0.5))
-    (r0, c0), (r1, c1) = points.min(0), points.max(0)
-    return r0, c0, r1, c1
-
-
-def _tile_at(tiles: Sequence[Tile], point: tuple[float, float]) -> Tile:
-    cores = np.array([tile.core for tile in tiles])
-    last = cores[-1, 2:] - 1
-    r, c = np.clip(np.round(point), 0, last)
-    inside = (cores[:, 0] <= r) & (r < cores[:, 2]) & (cores[:, 1] <= c) & (c < cores[:, 3])
-    return tiles[int(inside.argmax())]
-
-
-def _holds(tile: Tile, extent: tuple[float, float, float, float]) -> bool:
-    r0, c0, r1, c1 = tile.outer
-    low = extent[0] >= r0 - 0.5 and extent[1] >= c0 - 0.5
-    return low and extent[2] <= r1 - 0.5 and extent[3] <= c1 - 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,117 @@ def test_many_objects_equal_one_by_one():
         alone = tiled.decode(embedding, one)
         assert alone.frame == prediction.frame
         assert np.array_equal(alone.logits, prediction.logits)
+
+
+class Nearsighted(Bright):
+    """A model that knows objects of up to 150 model pixels; of larger ones it sees a piece."""
+
+    config = replace(HYBRID, image_size=512)
+
+    def __init__(self, surest=0.9):
+        super().__init__()
+        self.surest = surest
+
+    def embed_pixels(self, pixels, frame=None, progress=None):
+        frame = frame or fit_frame(pixels.shape[:2], self.config)
+        return super().embed_pixels(pixels, frame, progress)
+
+    def _decode(self, embedding, prompts):
+        frame = embedding.frame
+        whole = super()._decode(embedding, prompts)
+        side = np.sqrt((whole.logits > 0).sum())
+        if side <= 150:
+            return MaskPrediction(whole.logits, np.float32([self.surest]), frame)
+        piece = np.full_like(whole.logits, -1.0)
+        column, row = frame.to_model(prompts.places.mean(0)).astype(int)
+        piece[:, row - 5 : row + 5, column - 5 : column + 5] = 1.0
+        return MaskPrediction(piece, np.float32([0.5]), frame)
+
+
+@pytest.mark.parametrize(
+    ("shape", "side", "scales"),
+    [
+        ((512, 512), 100, [1.0]),
+        ((512, 512), 290, [1.0, 0.5]),
+        ((512, 512), 480, [1.0, 0.5, 0.25]),
+        ((700, 1100), 290, [1.0, 0.5]),
+        ((700, 1100), 590, [1.0, 0.5, 512 / 1100, 256 / 1100]),
+    ],
+)
+def test_large_object_under_a_click_is_looked_at_reduced(shape, side, scales):
+    plane = square(50, 20, side, shape)[: shape[0]]
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    prediction = tiled.decode(embedding, Prompts([(50 + side // 2, 20 + side // 2)], [1]))
+    looked = [max(frame.scaled) / max(frame.shape) for frame in tiled.inner.frames]
+    assert looked == pytest.approx(scales, abs=2e-3)
+    assert iou(prediction.best(), plane > 0) > 0.97
+
+
+def test_further_clicks_stay_in_a_reduced_look():
+    plane = square(50, 20, 290, (512, 512))
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    first = tiled.decode(embedding, Prompts([(200, 160)], [1]))
+    more = Prompts([(200, 160), (60, 30)], [1, 1]).with_logits(first.logits[0], first.frame)
+    assert tiled.is_ready(embedding, more)
+    assert tiled.decode(embedding, more).frame == first.frame
+    assert len(tiled.inner.frames) == 2
+
+
+def test_further_clicks_stay_in_the_larger_tile():
+    plane = square(20, 30, 160, (200, 300))
+    tiled = TiledSegmenter(Bright(), tile=128)
+    embedding = tiled.embed(plane, (0, 255))
+    first = tiled.decode(embedding, Prompts([(60, 70)], [1]))
+    more = Prompts([(60, 70), (62, 74)], [1, 1]).with_logits(first.logits[0], first.frame)
+    assert tiled.decode(embedding, more).frame == first.frame
+    assert len(tiled.inner.frames) == 2
+
+
+@pytest.mark.parametrize("kind", ["box", "mask"])
+def test_large_box_or_mask_is_looked_at_reduced_at_once(kind):
+    plane = square(50, 20, 290, (512, 512))
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    prompts = Prompts(box=(50, 20, 339, 309)) if kind == "box" else Prompts(mask=plane > 0)
+    assert not tiled.is_ready(embedding, prompts)
+    if kind == "mask":
+        tiled.prepare(embedding, prompts)
+    else:
+        assert iou(tiled.decode(embedding, prompts).best(), plane > 0) > 0.97
+    assert [frame.scaled for frame in tiled.inner.frames] == [(512, 512), (256, 256)]
+    assert tiled.is_ready(embedding, prompts)
+
+
+def test_unsure_click_keeps_its_answer_where_no_large_object_is_seen():
+    """A small object of low predicted IoU: every scale agrees that it is small."""
+    plane = square(50, 20, 40, (512, 512))
+    tiled = TiledSegmenter(Nearsighted(surest=0.7))
+    prediction = tiled.decode(tiled.embed(plane, (0, 255)), Prompts([(70, 40)], [1]))
+    assert prediction.frame.scaled == (512, 512)
+    assert [frame.scaled[0] for frame in tiled.inner.frames] == [512, 256, 128]
+
+
+def test_reduced_look_must_be_surer():
+    """A piece is kept where the whole is hardly more likely."""
+    plane = square(50, 20, 290, (512, 512))
+    tiled = TiledSegmenter(Nearsighted(surest=0.54))
+    prediction = tiled.decode(tiled.embed(plane, (0, 255)), Prompts([(200, 160)], [1]))
+    assert prediction.frame.scaled == (512, 512)
+
+
+def test_plane_of_one_tile_is_encoded_at_once_and_takes_logits_alone():
+    tiled = TiledSegmenter(CountingEncoder(segmenter(HYBRID)))
+    embedding = tiled.embed(np.zeros((64, 40), np.uint8))
+    assert len(tiled.inner.frames) == 1
+    assert embedding.features
+    logits = Prompts(mask=np.full((32, 32), 1.0, np.float32), mask_frame=embedding.frame)
+    assert tiled.decode(embedding, logits).frame == embedding.frame
+    assert tiled.decode(embedding, Prompts(mask=np.zeros((64, 40), bool))).logits.shape[1:] == (
+        32,
+        32,
+    )
 
 
 def test_it_follows_the_protocols(plain):
@@ -324,7 +436,7 @@ def test_decode_many_equals_one_by_one_across_tiles(tiled, plane):
 def test_preparing_all_tiles_reports_progress_and_leaves_nothing_to_encode(tiled, plane):
     embedding, seen = tiled.embed(plane), []
     tiled.prepare(embedding, progress=seen.append)
-    assert len(tiled.inner.frames) == len(embedding.levels[0])
+    assert len(tiled.inner.frames) == len(embedding.pyramid.levels[0])
     assert seen == sorted(seen)
     assert seen[-1] == 1
     assert all(
@@ -344,9 +456,9 @@ def test_preparing_can_be_cancelled_and_continued(tiled, plane):
     with pytest.raises(Cancelled):
         tiled.prepare(embedding, progress=stop)
     done = len(tiled.inner.frames)
-    assert 0 < done < len(embedding.levels[0])
+    assert 0 < done < len(embedding.pyramid.levels[0])
     tiled.prepare(embedding)
-    assert len(tiled.inner.frames) == len(embedding.levels[0])
+    assert len(tiled.inner.frames) == len(embedding.pyramid.levels[0])
 
 
 def test_proposals_come_from_cores_without_repetition(tiled, plain, plane):
@@ -357,7 +469,7 @@ def test_proposals_come_from_cores_without_repetition(tiled, plain, plane):
     assert len(np.unique(proposals.boxes, axis=0)) == len(proposals.boxes)
     assert np.all((proposals.boxes >= 0) & (proposals.boxes <= (149, 199, 149, 199)))
     expected = 0
-    for tile in embedding.levels[0]:
+    for tile in embedding.pyramid.levels[0]:
         r0, c0, r1, c1 = tile.core
         inner = plain.propose(tiled._embed_tile(embedding, tile)).centres.round(6)
         inside = (inner >= (r0 - 0.5, c0 - 0.5)) & (inner < (r1 - 0.5, c1 - 0.5))

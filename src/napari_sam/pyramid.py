@@ -1,0 +1,325 @@
+"""The tiles of a plane at several scales, and which of them suits an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
+from napari_sam.model.config import SamConfig
+from napari_sam.prompts import Box, Prompts, tight_box
+from napari_sam.segmenter import MaskPrediction
+
+# Magnified tiles: their side as a share of a tile's, and the halo and the largest object that is
+# looked at in them as shares of that side. The halo is wider, so that objects lie in it whole.
+_MAGNIFIED, _MAGNIFIED_HALO, _SMALL = 5 / 8, 0.15, 1 / 8
+# Reduced looks at a whole plane: its longer side, in model pixels, at the least.
+_REDUCED = 128
+# A click's mask of a smaller predicted IoU may be a piece of an object too large to be known as
+# one. So many smaller scales are looked at; one is believed where its predicted IoU is higher by
+# this and the object's side at least so long, in model pixels of the first look.
+_UNSURE, _COARSER_LOOKS, _SURER, _LARGE = 0.75, 3, 0.05, 100
+# Boxes and masks of a longer side, in model pixels, are looked at reduced.
+_LARGEST = 160
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pyramid:
+    """The tiles of a plane.
+
+    Parameters
+    ----------
+    plane_shape
+        (H, W) of the plane.
+    config
+        The model.
+    levels
+        Tile grids, the finest first; each level has tiles of twice the side of the one before,
+        and the last one is a single tile: the overview of the whole plane.
+    magnified
+        Smaller tiles than the finest level's, for small objects; empty for models that never
+        magnify.
+    reduced
+        The whole plane at half the overview's scale, a quarter of it, and so on, for large
+        objects; empty for models that know objects of any size.
+    """
+
+    plane_shape: tuple[int, int]
+    config: SamConfig
+    levels: tuple[tuple[Tile, ...], ...]
+    magnified: tuple[Tile, ...] = ()
+    reduced: tuple[Tile, ...] = ()
+
+    @classmethod
+    def of(
+        cls, shape: tuple[int, int], tile: int, halo: int, config: SamConfig, rescales: bool
+    ) -> Pyramid:
+        """Cut a plane into tiles.
+
+        Parameters
+        ----------
+        shape
+            (H, W) of the plane.
+        tile, halo
+            Side of a tile of the finest level, and the least width around its core, in pixels.
+        config
+            The model.
+        rescales
+            Whether there are magnified and reduced tiles.
+        """
+        levels = tuple(_levels(shape, tile, halo))
+        magnified: tuple[Tile, ...] = ()
+        if rescales and len(levels) > 1:
+            side = round(_MAGNIFIED * tile)
+            magnified = tuple(tile_grid(shape, side, round(_MAGNIFIED_HALO * side)))
+        reduced = tuple(_reduced(fit_frame(shape, config))) if rescales else ()
+        return cls(shape, config, levels, magnified, reduced)
+
+    @property
+    def overview(self) -> Tile:
+        """The whole plane."""
+        return self.levels[-1][0]
+
+    @property
+    def small(self) -> float:
+        """Side of an object, in pixels of the plane, below which it is magnified."""
+        if not self.magnified:
+            return 0.0
+        r0, c0, r1, c1 = self.magnified[0].outer
+        return _SMALL * max(r1 - r0, c1 - c0)
+
+    def frame_of(self, tile: Tile) -> Frame:
+        """Return the frame that a tile is encoded in."""
+        r0, c0, r1, c1 = tile.outer
+        return fit_frame((r1 - r0, c1 - c0), self.config, (r0, c0), self.plane_shape, tile.scale)
+
+    def scale_of(self, tile: Tile) -> float:
+        """Return a tile's model pixels per pixel of the plane."""
+        frame = self.frame_of(tile)
+        return max(frame.scaled) / max(frame.shape)
+
+    def tile_of(self, prompts: Prompts) -> Tile:
+        """Return the tile to look at first.
+
+        That of the logits they carry, if all prompts lie in it; or else the finest one that has
+        the object's centre in its core and all prompts inside. A small box has a magnified one, a
+        large box or mask one in which the object is not too large.
+        """
+        prompts.check(self.plane_shape)
+        if len(self.levels) == 1 and not _has_place(prompts):
+            return self.overview
+        said = _extent(prompts, self.plane_shape)
+        carried = None if prompts.mask_frame is None else self._tile_with(prompts.mask_frame)
+        if carried is not None and _holds(carried, said):
+            return carried
+        r0, c0, r1, c1 = said
+        clicks = prompts.box is None and len(prompts.points) > 0
+        centre = _first_click(prompts) if clicks else ((r0 + r1) / 2, (c0 + c1) / 2)
+        size = max(r1 - r0, c1 - c0)
+        grids = [*self.levels, *((tile,) for tile in self.reduced)]
+        if self.magnified and prompts.box is not None and size < self.small:
+            grids.insert(0, self.magnified)
+        says_size = prompts.box is not None or _is_mask(prompts)
+        for tiles in grids:
+            tile = _tile_at(tiles, centre)
+            too_large = bool(self.reduced) and says_size and size * self.scale_of(tile) > _LARGEST
+            if _holds(tile, said) and not too_large:
+                return tile
+        return grids[-1][0]
+
+    def look_at(self, prompts: Prompts, rescales: bool) -> Look:
+        """Begin to look at an object.
+
+        Parameters
+        ----------
+        prompts
+            What is known of the object.
+        rescales
+            Whether its mask may ask for another scale, unless the prompts carry one.
+        """
+        return Look(self, prompts, rescales and prompts.mask is None)
+
+    def coarser(self, tile: Tile, centre: tuple[float, float], said: Extent) -> Tile | None:
+        """Return the tile around a centre at the next smaller scale that holds all prompts."""
+        grids = [self.magnified, *self.levels, *((tile,) for tile in self.reduced)]
+        above = next(i for i, tiles in enumerate(grids) if tile in tiles) + 1
+        around = (_tile_at(tiles, centre) for tiles in grids[above:])
+        return next((larger for larger in around if _holds(larger, said)), None)
+
+    def _tile_with(self, frame: Frame) -> Tile | None:
+        """Return the tile that is encoded in a frame."""
+        (r, c), (h, w) = frame.origin, frame.shape
+        outer = (r, c, r + h, c + w)
+        alike = (
+            tile
+            for tiles in (self.magnified, *self.levels, self.reduced)
+            for tile in tiles
+            if tile.outer == outer
+        )
+        return next((tile for tile in alike if self.frame_of(tile) == frame), None)
+
+    def cuts(self, tile: Tile, extent: Box) -> bool:
+        """Whether a mask reaches a side of its tile behind which the plane goes on."""
+        r0, c0, r1, c1 = tile.outer
+        height, width = self.plane_shape
+        return bool(
+            (extent[0] <= r0 > 0)
+            or (extent[1] <= c0 > 0)
+            or (extent[2] >= r1 - 1 and r1 < height)
+            or (extent[3] >= c1 - 1 and c1 < width)
+        )
+
+
+class Look:
+    """The tiles in which one object is decoded until its mask suits the scale.
+
+    Parameters
+    ----------
+    pyramid
+        The plane's tiles.
+    prompts
+        Of the object.
+    rescales
+        Whether the mask may ask for another tile than the first.
+    """
+
+    def __init__(self, pyramid: Pyramid, prompts: Prompts, rescales: bool) -> None:
+        self._pyramid, self._prompts, self._rescales = pyramid, prompts, rescales
+        self.tile = pyramid.tile_of(prompts)
+        self._answer: MaskPrediction | None = None
+        self._cut_off = False
+        self._coarser_looks = 0
+
+    @property
+    def prediction(self) -> MaskPrediction:
+        """The best prediction so far."""
+        assert self._answer is not None, "some tile was decoded"
+        return self._answer
+
+    def follow(self, tile: Tile, prediction: MaskPrediction) -> Tile | None:
+        """Take in what a tile shows; return the tile to look at next, if any."""
+        if not self._rescales:
+            self._answer = prediction
+            return None
+        pyramid, first = self._pyramid, self._answer is None
+        magnified = tile in pyramid.magnified
+        extent = None if tile == pyramid.overview else mask_extent(prediction)
+        cut_off = extent is not None and pyramid.cuts(tile, extent)
+        if magnified and not first:
+            if not cut_off:  # otherwise it was no small object: the answer before holds
+                self._answer = prediction
+            return None
+        if first or self._cut_off or self._shows_large(prediction):
+            self._answer, self._cut_off = prediction, cut_off
+        said = _extent(self._prompts, pyramid.plane_shape)
+        if cut_off or self._is_unsure():
+            self._coarser_looks += not cut_off
+            centre = _middle(extent) if extent and cut_off else _first_click(self._prompts)
+            return pyramid.coarser(tile, centre, said)
+        if first and extent is not None and tile in pyramid.levels[0]:
+            return self._finer(extent, said)
+        return None
+
+    def _is_unsure(self) -> bool:
+        """Whether a click may have hit an object too large for the scales so far."""
+        score = float(self.prediction.scores.max())
+        may_go_on = self._prompts.box is None and self._coarser_looks < _COARSER_LOOKS
+        return may_go_on and score < _UNSURE
+
+    def _shows_large(self, prediction: MaskPrediction) -> bool:
+        """Whether a reduced look shows a large object, more surely than what is known so far."""
+        if prediction.scores.max() < self.prediction.scores.max() + _SURER:
+            return False
+        extent = mask_extent(prediction)
+        if extent is None:
+            return False
+        height, width = extent[2] - extent[0] + 1, extent[3] - extent[1] + 1
+        return bool((height * width) ** 0.5 * self._pyramid.scale_of(self.tile) >= _LARGE)
+
+    def _finer(self, extent: Box, said: Extent) -> Tile | None:
+        """Return the magnified tile that holds a small mask."""
+        pyramid = self._pyramid
+        if max(extent[2] - extent[0], extent[3] - extent[1]) + 1 >= pyramid.small:
+            return None
+        # around the click, as further clicks will look for it
+        clicks = self._prompts.box is None and len(self._prompts.points) > 0
+        centre = _first_click(self._prompts) if clicks else _middle(extent)
+        finer = _tile_at(pyramid.magnified, centre)
+        return finer if _holds(finer, said) and _holds(finer, extent) else None
+
+
+Extent = tuple[float, float, float, float]
+"""(row 0, column 0, row 1, column 1), inclusive."""
+
+
+def mask_extent(prediction: MaskPrediction) -> Box | None:
+    """Return (row 0, column 0, row 1, column 1), inclusive, of the best mask; None if empty."""
+    (r, c), logits = prediction.part_logits(prediction.best_index)
+    mask = logits > 0
+    if not mask.any():
+        return None
+    r0, c0, r1, c1 = tight_box(mask)
+    return r0 + r, c0 + c, r1 + r, c1 + c
+
+
+def _levels(shape: tuple[int, int], tile: int, halo: int) -> Iterator[tuple[Tile, ...]]:
+    while tile < max(shape):
+        yield tuple(tile_grid(shape, tile, halo))
+        tile, halo = 2 * tile, 2 * halo
+    whole = (0, 0, *shape)
+    yield (Tile(whole, whole),)
+
+
+def _reduced(overview: Frame) -> Iterator[Tile]:
+    whole = (0, 0, *overview.shape)
+    side, scale = max(overview.scaled) / 2, max(overview.scaled) / max(overview.shape) / 2
+    while side >= _REDUCED:
+        yield Tile(whole, whole, scale)
+        side, scale = side / 2, scale / 2
+
+
+def _first_click(prompts: Prompts) -> tuple[float, float]:
+    return float(prompts.points[0][0]), float(prompts.points[0][1])
+
+
+def _middle(extent: Box) -> tuple[float, float]:
+    return (extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2
+
+
+def _is_mask(prompts: Prompts) -> bool:
+    return prompts.mask is not None and prompts.mask.dtype == bool
+
+
+def _has_place(prompts: Prompts) -> bool:
+    return len(prompts.places) > 0 or (_is_mask(prompts) and bool(np.any(prompts.mask)))
+
+
+def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> Extent:
+    """Bounding box, within the plane, of everything a user said about an object."""
+    corners = [prompts.places]
+    if _is_mask(prompts) and np.any(prompts.mask):
+        corners.append(np.reshape(tight_box(np.asarray(prompts.mask, bool)), (2, 2)))
+    if not sum(map(len, corners)):
+        raise ValueError(
+            "expected a click, a box or a mask with at least one pixel, got none of them: "
+            "logits alone don't say where in a large plane the object lies"
+        )
+    points = np.clip(np.concatenate(corners), -0.5, np.subtract(plane_shape, 0.5))
+    (r0, c0), (r1, c1) = points.min(0), points.max(0)
+    return r0, c0, r1, c1
+
+
+def _tile_at(tiles: Sequence[Tile], point: tuple[float, float]) -> Tile:
+    cores = np.array([tile.core for tile in tiles])
+    last = cores[-1, 2:] - 1
+    r, c = np.clip(np.round(point), 0, last)
+    inside = (cores[:, 0] <= r) & (r < cores[:, 2]) & (cores[:, 1] <= c) & (c < cores[:, 3])
+    return tiles[int(inside.argmax())]
+
+
+def _holds(tile: Tile, extent: Extent) -> bool:
+    r0, c0, r1, c1 = tile.outer
+    low = extent[0] >= r0 - 0.5 and extent[1] >= c0 - 0.5
+    return low and extent[2] <= r1 - 0.5 and extent[3] <= c1 - 0.5
