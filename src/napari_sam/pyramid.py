@@ -19,8 +19,9 @@ _MAGNIFIED, _MAGNIFIED_HALO, _SMALL = 5 / 8, 0.15, 1 / 8
 _REDUCED = 128
 # A click's mask of a smaller predicted IoU may be a piece of an object too large to be known as
 # one. So many smaller scales are looked at; one is believed where its predicted IoU is higher by
-# this and the object's side at least so long, in model pixels of the first look.
-_UNSURE, _COARSER_LOOKS, _SURER, _LARGE = 0.75, 3, 0.05, 100
+# this and the object at least as large as a square of this side, in model pixels of the first
+# look.
+_UNSURE, _COARSER_LOOKS, _SURER, _LARGE = 0.75, 3, 0.05, 130
 # Boxes and masks of a longer side, in model pixels, are looked at reduced.
 _LARGEST = 160
 
@@ -232,11 +233,9 @@ class Look:
         """Whether a reduced look shows a large object, more surely than what is known so far."""
         if prediction.scores.max() < self.prediction.scores.max() + _SURER:
             return False
-        extent = mask_extent(prediction)
-        if extent is None:
-            return False
-        height, width = extent[2] - extent[0] + 1, extent[3] - extent[1] + 1
-        return bool((height * width) ** 0.5 * self._pyramid.scale_of(self.tile) >= _LARGE)
+        _, logits = prediction.part_logits(prediction.best_index)
+        side = float(np.count_nonzero(logits > 0)) ** 0.5
+        return side * self._pyramid.scale_of(self.tile) >= _LARGE
 
     def _finer(self, extent: Box, said: Extent) -> Tile | None:
         """Return the magnified tile that holds a small mask."""
