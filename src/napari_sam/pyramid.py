@@ -130,18 +130,6 @@ class Pyramid:
                 return tile
         return grids[-1][0]
 
-    def look_at(self, prompts: Prompts, rescales: bool) -> Look:
-        """Begin to look at an object.
-
-        Parameters
-        ----------
-        prompts
-            What is known of the object.
-        rescales
-            Whether its mask may ask for another scale, unless the prompts carry one.
-        """
-        return Look(self, prompts, rescales and prompts.mask is None)
-
     def coarser(self, tile: Tile, centre: tuple[float, float], said: Extent) -> Tile | None:
         """Return the tile around a centre at the next smaller scale that holds all prompts."""
         grids = [self.magnified, *self.levels, *((tile,) for tile in self.reduced)]
@@ -183,15 +171,21 @@ class Look:
     prompts
         Of the object.
     rescales
-        Whether the mask may ask for another tile than the first.
+        Whether the mask may ask for another tile than the first, unless the prompts carry one.
+    doubts
+        Whether a click's low predicted IoU may, too.
     """
 
-    def __init__(self, pyramid: Pyramid, prompts: Prompts, rescales: bool) -> None:
-        self._pyramid, self._prompts, self._rescales = pyramid, prompts, rescales
+    def __init__(
+        self, pyramid: Pyramid, prompts: Prompts, rescales: bool, doubts: bool = True
+    ) -> None:
+        self._pyramid, self._prompts = pyramid, prompts
+        self._rescales = rescales and prompts.mask is None
+        self._coarser_looks = _COARSER_LOOKS if doubts and prompts.box is None else 0
         self.tile = pyramid.tile_of(prompts)
         self._answer: MaskPrediction | None = None
         self._cut_off = False
-        self._coarser_looks = 0
+        self._finer: Tile | None = None
 
     @property
     def prediction(self) -> MaskPrediction:
@@ -212,22 +206,19 @@ class Look:
             if not cut_off:  # otherwise it was no small object: the answer before holds
                 self._answer = prediction
             return None
-        if first or self._cut_off or self._shows_large(prediction):
-            self._answer, self._cut_off = prediction, cut_off
         said = _extent(self._prompts, pyramid.plane_shape)
-        if cut_off or self._is_unsure():
-            self._coarser_looks += not cut_off
-            centre = _middle(extent) if extent and cut_off else _first_click(self._prompts)
-            return pyramid.coarser(tile, centre, said)
-        if first and extent is not None and tile in pyramid.levels[0]:
-            return self._finer(extent, said)
-        return None
-
-    def _is_unsure(self) -> bool:
-        """Whether a click may have hit an object too large for the scales so far."""
-        score = float(self.prediction.scores.max())
-        may_go_on = self._prompts.box is None and self._coarser_looks < _COARSER_LOOKS
-        return may_go_on and score < _UNSURE
+        taken = first or self._cut_off or self._shows_large(prediction)
+        if taken:
+            self._answer, self._cut_off, self._finer = prediction, cut_off, None
+            if first and extent is not None and not cut_off:
+                self._finer = self._magnified(extent, said)
+        following: Tile | None = None
+        if taken and cut_off and extent is not None:
+            following = pyramid.coarser(tile, _middle(extent), said)
+        elif self._coarser_looks and self.prediction.scores.max() < _UNSURE:
+            self._coarser_looks -= 1
+            following = pyramid.coarser(tile, _first_click(self._prompts), said)
+        return following or self._finer
 
     def _shows_large(self, prediction: MaskPrediction) -> bool:
         """Whether a reduced look shows a large object, more surely than what is known so far."""
@@ -237,9 +228,11 @@ class Look:
         side = float(np.count_nonzero(logits > 0)) ** 0.5
         return side * self._pyramid.scale_of(self.tile) >= _LARGE
 
-    def _finer(self, extent: Box, said: Extent) -> Tile | None:
-        """Return the magnified tile that holds a small mask."""
+    def _magnified(self, extent: Box, said: Extent) -> Tile | None:
+        """Return the magnified tile that holds a small mask, if that came from the first level."""
         pyramid = self._pyramid
+        if self.tile not in pyramid.levels[0]:
+            return None
         if max(extent[2] - extent[0], extent[3] - extent[1]) + 1 >= pyramid.small:
             return None
         # around the click, as further clicks will look for it

@@ -15,7 +15,7 @@ from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Prompts
-from napari_sam.pyramid import Pyramid
+from napari_sam.pyramid import Look, Pyramid
 from napari_sam.segmenter import (
     DelegatingSegmenter,
     Embedding,
@@ -168,8 +168,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.decode_many(embedding, prompts, multimask, window)
         check_embedding(embedding, self)
-        looks = {i: embedding.pyramid.look_at(one, self.rescale) for i, one in enumerate(prompts)}
-        wanted = {i: look.tile for i, look in looks.items()}
+        doubts = multimask == "auto"  # who wants all candidates, or one, judges by himself
+        looks = [Look(embedding.pyramid, one, self.rescale, doubts) for one in prompts]
+        wanted = {i: look.tile for i, look in enumerate(looks)}
         while wanted:
             members: dict[Tile, list[int]] = {}
             for i, tile in wanted.items():
@@ -183,7 +184,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                     following = looks[i].follow(tile, prediction)
                     if following is not None:
                         wanted[i] = following
-        return [looks[i].prediction for i in range(len(prompts))]
+        return [look.prediction for look in looks]
 
     def propose(self, embedding: Embedding) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`.

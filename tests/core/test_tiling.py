@@ -250,6 +250,23 @@ def test_unsure_click_keeps_its_answer_where_no_large_object_is_seen():
     assert [frame.scaled[0] for frame in tiled.inner.frames] == [512, 256, 128]
 
 
+def test_small_object_of_low_predicted_iou_is_magnified_in_the_end():
+    plane = square(300, 400, 12, (700, 1100))
+    tiled = TiledSegmenter(Nearsighted(surest=0.7))
+    prediction = tiled.decode(tiled.embed(plane, (0, 255)), Prompts([(306, 406)], [1]))
+    assert [max(frame.shape) for frame in tiled.inner.frames] == [512, 1024, 1100, 1100, 320]
+    assert prediction.frame.shape == (320, 320)
+
+
+def test_candidates_asked_for_are_those_of_the_first_look():
+    plane = square(50, 20, 290, (512, 512))
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    prediction = tiled.decode(embedding, Prompts([(200, 160)], [1]), multimask=True)
+    assert prediction.frame == embedding.frame
+    assert len(tiled.inner.frames) == 1
+
+
 def test_reduced_look_must_be_surer():
     """A piece is kept where the whole is hardly more likely."""
     plane = square(50, 20, 290, (512, 512))

@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:976cd01238c14ab4153e3e2d2f21cd9a9bcad4989d9febedd47cddd8d0052c86",
+            "sha256:85965f45b6896802d204ce66c38c449c2e11b82e580286c0092774f2a1a4c883",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
