@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,13 +15,12 @@ from napari_sam.segmenter import MaskPrediction
 # Magnified tiles: their side as a share of a tile's, and the halo and the largest object that is
 # looked at in them as shares of that side. The halo is wider, so that objects lie in it whole.
 _MAGNIFIED, _MAGNIFIED_HALO, _SMALL = 5 / 8, 0.15, 1 / 8
-# Reduced looks at a whole plane: its longer side, in model pixels, at the least.
-_REDUCED = 128
+# A tile is reduced up to so many times by two, to this longer side, in model pixels, at the least.
+_TIMES, _REDUCED = 2, 128
 # A click's mask of a smaller predicted IoU may be a piece of an object too large to be known as
-# one. So many smaller scales are looked at; one is believed where its predicted IoU is higher by
-# this and the object at least as large as a square of this side, in model pixels of the first
-# look.
-_UNSURE, _COARSER_LOOKS, _SURER, _LARGE = 0.75, 3, 0.05, 130
+# one. A reduced look is believed where its predicted IoU is higher by this and the object at least
+# as large as a square of this side, in model pixels of the first look.
+_UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
 # Boxes and masks of a longer side, in model pixels, are looked at reduced.
 _LARGEST = 160
 
@@ -42,16 +41,16 @@ class Pyramid:
     magnified
         Smaller tiles than the finest level's, for small objects; empty for models that never
         magnify.
-    reduced
-        The whole plane at half the overview's scale, a quarter of it, and so on, for large
-        objects; empty for models that know objects of any size.
+    reduces
+        Whether tiles are encoded at smaller scales too, for large objects; not for models that
+        know objects of any size.
     """
 
     plane_shape: tuple[int, int]
     config: SamConfig
     levels: tuple[tuple[Tile, ...], ...]
     magnified: tuple[Tile, ...] = ()
-    reduced: tuple[Tile, ...] = ()
+    reduces: bool = False
 
     @classmethod
     def of(
@@ -75,8 +74,7 @@ class Pyramid:
         if rescales and len(levels) > 1:
             side = round(_MAGNIFIED * tile)
             magnified = tuple(tile_grid(shape, side, round(_MAGNIFIED_HALO * side)))
-        reduced = tuple(_reduced(fit_frame(shape, config))) if rescales else ()
-        return cls(shape, config, levels, magnified, reduced)
+        return cls(shape, config, levels, magnified, rescales)
 
     @property
     def overview(self) -> Tile:
@@ -119,35 +117,58 @@ class Pyramid:
         clicks = prompts.box is None and len(prompts.points) > 0
         centre = _first_click(prompts) if clicks else ((r0 + r1) / 2, (c0 + c1) / 2)
         size = max(r1 - r0, c1 - c0)
-        grids = [*self.levels, *((tile,) for tile in self.reduced)]
+        grids = [*self.levels]
         if self.magnified and prompts.box is not None and size < self.small:
             grids.insert(0, self.magnified)
-        says_size = prompts.box is not None or _is_mask(prompts)
-        for tiles in grids:
-            tile = _tile_at(tiles, centre)
-            too_large = bool(self.reduced) and says_size and size * self.scale_of(tile) > _LARGEST
-            if _holds(tile, said) and not too_large:
-                return tile
-        return grids[-1][0]
+        around = (_tile_at(tiles, centre) for tiles in grids)
+        tile = next((tile for tile in around if _holds(tile, said)), self.overview)
+        if prompts.box is None and not _is_mask(prompts):
+            return tile
+        scales = [self.reduced(tile, times) for times in range(_TIMES + 1)]
+        smaller = [one for one in scales if one is not None]
+        fitting = (one for one in smaller if size * self.scale_of(one) <= _LARGEST)
+        return next(fitting, smaller[-1])
 
-    def coarser(self, tile: Tile, centre: tuple[float, float], said: Extent) -> Tile | None:
-        """Return the tile around a centre at the next smaller scale that holds all prompts."""
-        grids = [self.magnified, *self.levels, *((tile,) for tile in self.reduced)]
+    def reduced(self, tile: Tile, times: int) -> Tile | None:
+        """Return a tile at its scale divided by two so many times; None where that is too small."""
+        if times == 0:
+            return tile
+        frame = self.frame_of(tile)
+        if not self.reduces or max(frame.scaled) / 2**times < _REDUCED:
+            return None
+        return Tile(tile.core, tile.outer, self.scale_of(tile) / 2**times)
+
+    def larger(self, tile: Tile, centre: tuple[float, float], said: Extent) -> Tile | None:
+        """Return the next larger tile around a centre that holds all prompts."""
+        grids = [self.magnified, *self.levels]
         above = next(i for i, tiles in enumerate(grids) if tile in tiles) + 1
         around = (_tile_at(tiles, centre) for tiles in grids[above:])
         return next((larger for larger in around if _holds(larger, said)), None)
+
+    def reduced_looks(self, tile: Tile, centre: tuple[float, float], said: Extent) -> list[Tile]:
+        """Return a tile at half and a quarter of its scale, and a larger one at an eighth."""
+        looks = [self.reduced(tile, times) for times in range(1, _TIMES + 1)]
+        larger = self.larger(tile, centre, said)
+        if larger is not None:
+            looks.append(self.reduced(larger, _TIMES))
+        return [look for look in looks if look is not None]
+
+    def unreduced(self, tile: Tile) -> tuple[Tile, int]:
+        """Return a tile at its own scale, and how many times the given one is reduced."""
+        own = replace(tile, scale=None)
+        return own, 0 if tile.scale is None else round(np.log2(self.scale_of(own) / tile.scale))
 
     def _tile_with(self, frame: Frame) -> Tile | None:
         """Return the tile that is encoded in a frame."""
         (r, c), (h, w) = frame.origin, frame.shape
         outer = (r, c, r + h, c + w)
-        alike = (
-            tile
-            for tiles in (self.magnified, *self.levels, self.reduced)
-            for tile in tiles
-            if tile.outer == outer
-        )
-        return next((tile for tile in alike if self.frame_of(tile) == frame), None)
+        for tile in (tile for tiles in (self.magnified, *self.levels) for tile in tiles):
+            if tile.outer == outer:
+                for times in range(_TIMES + 1):
+                    smaller = self.reduced(tile, times)
+                    if smaller is not None and self.frame_of(smaller) == frame:
+                        return smaller
+        return None
 
     def cuts(self, tile: Tile, extent: Box) -> bool:
         """Whether a mask reaches a side of its tile behind which the plane goes on."""
@@ -181,7 +202,8 @@ class Look:
     ) -> None:
         self._pyramid, self._prompts = pyramid, prompts
         self._rescales = rescales and prompts.mask is None
-        self._coarser_looks = _COARSER_LOOKS if doubts and prompts.box is None else 0
+        self._doubts = doubts and prompts.box is None
+        self._reduced_looks: list[Tile] | None = None
         self.tile = pyramid.tile_of(prompts)
         self._answer: MaskPrediction | None = None
         self._cut_off = False
@@ -214,11 +236,20 @@ class Look:
                 self._finer = self._magnified(extent, said)
         following: Tile | None = None
         if taken and cut_off and extent is not None:
-            following = pyramid.coarser(tile, _middle(extent), said)
-        elif self._coarser_looks and self.prediction.scores.max() < _UNSURE:
-            self._coarser_looks -= 1
-            following = pyramid.coarser(tile, _first_click(self._prompts), said)
+            following = self._whole(tile, extent, said)
+        if following is None and self._doubts and self.prediction.scores.max() < _UNSURE:
+            if self._reduced_looks is None:
+                click = _first_click(self._prompts)
+                self._reduced_looks = pyramid.reduced_looks(pyramid.unreduced(tile)[0], click, said)
+            if self._reduced_looks:
+                following = self._reduced_looks.pop(0)
         return following or self._finer
+
+    def _whole(self, tile: Tile, extent: Box, said: Extent) -> Tile | None:
+        """Return a larger tile for a mask that is cut off, as many times reduced."""
+        own, times = self._pyramid.unreduced(tile)
+        larger = self._pyramid.larger(own, _middle(extent), said)
+        return None if larger is None else self._pyramid.reduced(larger, times)
 
     def _shows_large(self, prediction: MaskPrediction) -> bool:
         """Whether a reduced look shows a large object, more surely than what is known so far."""
@@ -262,14 +293,6 @@ def _levels(shape: tuple[int, int], tile: int, halo: int) -> Iterator[tuple[Tile
         tile, halo = 2 * tile, 2 * halo
     whole = (0, 0, *shape)
     yield (Tile(whole, whole),)
-
-
-def _reduced(overview: Frame) -> Iterator[Tile]:
-    whole = (0, 0, *overview.shape)
-    side, scale = max(overview.scaled) / 2, max(overview.scaled) / max(overview.shape) / 2
-    while side >= _REDUCED:
-        yield Tile(whole, whole, scale)
-        side, scale = side / 2, scale / 2
 
 
 def _first_click(prompts: Prompts) -> tuple[float, float]:
