@@ -122,11 +122,10 @@ class Pyramid:
             grids.insert(0, self.magnified)
         around = (_tile_at(tiles, centre) for tiles in grids)
         tile = next((tile for tile in around if _holds(tile, said)), self.overview)
-        if prompts.box is None and not _is_mask(prompts):
-            return tile
+        side = _side(prompts)
         scales = [self.reduced(tile, times) for times in range(_TIMES + 1)]
         smaller = [one for one in scales if one is not None]
-        fitting = (one for one in smaller if size * self.scale_of(one) <= _LARGEST)
+        fitting = (one for one in smaller if side * self.scale_of(one) <= _LARGEST)
         return next(fitting, smaller[-1])
 
     def reduced(self, tile: Tile, times: int) -> Tile | None:
@@ -305,6 +304,14 @@ def _middle(extent: Box) -> tuple[float, float]:
 
 def _is_mask(prompts: Prompts) -> bool:
     return prompts.mask is not None and prompts.mask.dtype == bool
+
+
+def _side(prompts: Prompts) -> float:
+    """Shorter side of a box, or of a square as large as a mask: thin objects aren't reduced."""
+    if prompts.box is not None and prompts.mask is None:
+        r0, c0, r1, c1 = prompts.box
+        return float(min(r1 - r0, c1 - c0))
+    return float(np.count_nonzero(prompts.mask)) ** 0.5 if _is_mask(prompts) else 0.0
 
 
 def _has_place(prompts: Prompts) -> bool:
