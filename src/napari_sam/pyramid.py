@@ -21,7 +21,8 @@ _TIMES, _REDUCED = 2, 128
 # one. A reduced look is believed where its predicted IoU is higher by this and the object at least
 # as large as a square of this side, in model pixels of the first look.
 _UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
-# Boxes and masks of a longer side, in model pixels, are looked at reduced.
+# Boxes whose shorter side is longer, in model pixels, are looked at reduced, and masks as large as
+# a square of a longer side.
 _LARGEST = 160
 
 
@@ -114,15 +115,15 @@ class Pyramid:
         if carried is not None and _holds(carried, said):
             return carried
         r0, c0, r1, c1 = said
-        clicks = prompts.box is None and len(prompts.points) > 0
-        centre = _first_click(prompts) if clicks else ((r0 + r1) / 2, (c0 + c1) / 2)
-        size = max(r1 - r0, c1 - c0)
         grids = [*self.levels]
-        if self.magnified and prompts.box is not None and size < self.small:
+        if self.magnified and prompts.box is not None and max(r1 - r0, c1 - c0) < self.small:
             grids.insert(0, self.magnified)
+        centre = _centre(prompts, said)
         around = (_tile_at(tiles, centre) for tiles in grids)
         tile = next((tile for tile in around if _holds(tile, said)), self.overview)
         side = _side(prompts)
+        if not side:
+            return tile
         scales = [self.reduced(tile, times) for times in range(_TIMES + 1)]
         smaller = [one for one in scales if one is not None]
         fitting = (one for one in smaller if side * self.scale_of(one) <= _LARGEST)
@@ -145,17 +146,15 @@ class Pyramid:
         return next((larger for larger in around if _holds(larger, said)), None)
 
     def reduced_looks(self, tile: Tile, centre: tuple[float, float], said: Extent) -> list[Tile]:
-        """Return a tile at half and a quarter of its scale, and a larger one at an eighth."""
+        """Return a tile at half and a quarter of its scale, and the next larger one at a quarter.
+
+        That is an eighth of the first one's scale, or more where the larger one is the overview.
+        """
         looks = [self.reduced(tile, times) for times in range(1, _TIMES + 1)]
         larger = self.larger(tile, centre, said)
         if larger is not None:
             looks.append(self.reduced(larger, _TIMES))
         return [look for look in looks if look is not None]
-
-    def unreduced(self, tile: Tile) -> tuple[Tile, int]:
-        """Return a tile at its own scale, and how many times the given one is reduced."""
-        own = replace(tile, scale=None)
-        return own, 0 if tile.scale is None else round(np.log2(self.scale_of(own) / tile.scale))
 
     def _tile_with(self, frame: Frame) -> Tile | None:
         """Return the tile that is encoded in a frame."""
@@ -239,16 +238,19 @@ class Look:
         if following is None and self._doubts and self.prediction.scores.max() < _UNSURE:
             if self._reduced_looks is None:
                 click = _first_click(self._prompts)
-                self._reduced_looks = pyramid.reduced_looks(pyramid.unreduced(tile)[0], click, said)
+                self._reduced_looks = pyramid.reduced_looks(tile, click, said)
             if self._reduced_looks:
                 following = self._reduced_looks.pop(0)
         return following or self._finer
 
     def _whole(self, tile: Tile, extent: Box, said: Extent) -> Tile | None:
         """Return a larger tile for a mask that is cut off, as many times reduced."""
-        own, times = self._pyramid.unreduced(tile)
-        larger = self._pyramid.larger(own, _middle(extent), said)
-        return None if larger is None else self._pyramid.reduced(larger, times)
+        pyramid, own = self._pyramid, replace(tile, scale=None)
+        larger = pyramid.larger(own, _middle(extent), said)
+        if larger is None:
+            return None
+        times = round(np.log2(pyramid.scale_of(own) / pyramid.scale_of(tile)))
+        return pyramid.reduced(larger, times)
 
     def _shows_large(self, prediction: MaskPrediction) -> bool:
         """Whether a reduced look shows a large object, more surely than what is known so far."""
@@ -266,9 +268,7 @@ class Look:
         if max(extent[2] - extent[0], extent[3] - extent[1]) + 1 >= pyramid.small:
             return None
         # around the click, as further clicks will look for it
-        clicks = self._prompts.box is None and len(self._prompts.points) > 0
-        centre = _first_click(self._prompts) if clicks else _middle(extent)
-        finer = _tile_at(pyramid.magnified, centre)
+        finer = _tile_at(pyramid.magnified, _centre(self._prompts, extent))
         return finer if _holds(finer, said) and _holds(finer, extent) else None
 
 
@@ -298,7 +298,13 @@ def _first_click(prompts: Prompts) -> tuple[float, float]:
     return float(prompts.points[0][0]), float(prompts.points[0][1])
 
 
-def _middle(extent: Box) -> tuple[float, float]:
+def _centre(prompts: Prompts, extent: Extent) -> tuple[float, float]:
+    """Return the first of clicks alone, or else the middle of an object's extent."""
+    clicks = prompts.box is None and len(prompts.points) > 0
+    return _first_click(prompts) if clicks else _middle(extent)
+
+
+def _middle(extent: Extent) -> tuple[float, float]:
     return (extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2
 
 
@@ -308,10 +314,11 @@ def _is_mask(prompts: Prompts) -> bool:
 
 def _side(prompts: Prompts) -> float:
     """Shorter side of a box, or of a square as large as a mask: thin objects aren't reduced."""
-    if prompts.box is not None and prompts.mask is None:
+    mask = prompts.mask
+    if prompts.box is not None and mask is None:
         r0, c0, r1, c1 = prompts.box
         return float(min(r1 - r0, c1 - c0))
-    return float(np.count_nonzero(prompts.mask)) ** 0.5 if _is_mask(prompts) else 0.0
+    return 0.0 if mask is None or mask.dtype != bool else float(np.count_nonzero(mask)) ** 0.5
 
 
 def _has_place(prompts: Prompts) -> bool:
@@ -320,14 +327,14 @@ def _has_place(prompts: Prompts) -> bool:
 
 def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> Extent:
     """Bounding box, within the plane, of everything a user said about an object."""
-    corners = [prompts.places]
-    if _is_mask(prompts) and np.any(prompts.mask):
-        corners.append(np.reshape(tight_box(np.asarray(prompts.mask, bool)), (2, 2)))
-    if not sum(map(len, corners)):
+    if not _has_place(prompts):
         raise ValueError(
             "expected a click, a box or a mask with at least one pixel, got none of them: "
             "logits alone don't say where in a large plane the object lies"
         )
+    corners = [prompts.places]
+    if _is_mask(prompts) and np.any(prompts.mask):
+        corners.append(np.reshape(tight_box(np.asarray(prompts.mask, bool)), (2, 2)))
     points = np.clip(np.concatenate(corners), -0.5, np.subtract(plane_shape, 0.5))
     (r0, c0), (r1, c1) = points.min(0), points.max(0)
     return r0, c0, r1, c1

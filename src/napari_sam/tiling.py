@@ -68,9 +68,10 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
 
     With `rescale`, the mask of a first prompt may ask for another scale: one that its tile cuts
     off is decoded again in a tile of twice the side, a small one in a magnified tile, and a click
-    of low predicted IoU at ever smaller scales until one shows a large object under it. Boxes and
-    masks say how large their object is, and are decoded where the model knows such objects. The
-    tile may have to be encoded for it. Further clicks stay in the tile of the logits they carry.
+    of low predicted IoU at ever smaller scales until one shows a large object under it, unless
+    the caller chose `multimask`. Boxes and masks say how large their object is, and are decoded
+    where the model knows such objects. The tile may have to be encoded for it. Further clicks stay
+    in the tile of the logits they carry.
 
     Parameters
     ----------

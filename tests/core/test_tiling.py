@@ -241,6 +241,16 @@ def test_large_box_or_mask_is_looked_at_reduced_at_once(kind):
     assert tiled.is_ready(embedding, prompts)
 
 
+@pytest.mark.parametrize("kind", ["box", "mask"])
+def test_thin_long_object_is_not_reduced(kind):
+    plane = np.zeros((512, 512), np.uint8)
+    plane[250:258, 50:450] = 255
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    prompts = Prompts(box=(250, 50, 257, 449)) if kind == "box" else Prompts(mask=plane > 0)
+    assert tiled.is_ready(embedding, prompts)
+
+
 def test_unsure_click_keeps_its_answer_where_no_large_object_is_seen():
     """A small object of low predicted IoU: every scale agrees that it is small."""
     plane = square(50, 20, 40, (512, 512))

@@ -86,7 +86,7 @@ class Windows:
         for level in features:
             k = level.shape[2] // self.grid[0]
             h, w = k * self.shape[0], k * self.shape[1]
-            cells = level[0].permute(1, 2, 0)  # channels last, as they are kept: one fast copy
+            cells = level[0].permute(1, 2, 0)  # where channels are last, one fast copy
             parts = [cells[k * r : k * r + h, k * c : k * c + w] for r, c in self.corners]
             cut.append(torch.stack(parts).permute(0, 3, 1, 2))
         return tuple(cut)
