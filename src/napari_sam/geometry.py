@@ -54,6 +54,10 @@ class Frame:
         """Whether the rectangle is the whole plane."""
         return self.shape == self.plane_shape
 
+    def low_res(self, stride: int) -> tuple[int, int]:
+        """Return (h, w) of the grid over the canvas whose cells are `stride` model pixels wide."""
+        return self.canvas[0] // stride, self.canvas[1] // stride
+
     def to_model(self, points_yx: ArrayLike) -> NDArray[np.float64]:
         """Map `(..., 2)` (row, column) plane pixels to (x, y) model pixels."""
         local = np.asarray(points_yx, np.float64) - self.origin

@@ -199,7 +199,7 @@ class SamSegmenter:
         Objects are grouped by their number of tokens: padding would change results.
         """
         check_embedding(embedding, self)
-        low_res = self._low_res(embedding.frame)
+        low_res = embedding.frame.low_res(self.config.mask_stride)
         if not self.config.decodes_windows:
             window = 0
         groups: dict[tuple[int, bool, bool, bool, int], list[int]] = {}
@@ -258,6 +258,7 @@ class SamSegmenter:
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
+        further: bool = False,
     ) -> None:
         """Do nothing: an embedding of this segmenter is complete."""
 
@@ -355,7 +356,7 @@ class SamSegmenter:
             corners = np.array([p.box for p in prompts]).reshape(-1, 2, 2)
             boxes = self._tensor(frame.to_model(corners).reshape(-1, 4))
         if prompts[0].mask is not None:
-            low_res = self._low_res(frame)
+            low_res = frame.low_res(self.config.mask_stride)
             masks = self._tensor(np.stack([_mask_logits(p, frame, low_res) for p in prompts]))
             masks = masks[:, None]
         return points, labels, boxes, masks
@@ -365,7 +366,10 @@ class SamSegmenter:
         """Make an embedding ready for the decoder, and keep that while it is among the latest."""
         ready = self._derived.get(embedding)
         if ready is None:
-            features = tuple(f.to(self._device, self._decodes_in) for f in embedding.features)
+            features = tuple(
+                f.to(self._device, self._decodes_in, memory_format=self._memory_format)
+                for f in embedding.features
+            )
             grid = features[0].shape[2], features[0].shape[3]
             positions, first = self._positions(grid), None
             if self._device.type == "cpu":  # nothing folds elsewhere
@@ -376,10 +380,6 @@ class SamSegmenter:
                 while len(self._derived) > _MAX_DERIVED:
                     self._derived.pop(next(iter(self._derived)))
         return ready
-
-    def _low_res(self, frame: Frame) -> tuple[int, int]:
-        stride = self.config.mask_stride
-        return frame.canvas[0] // stride, frame.canvas[1] // stride
 
     def _tensor(self, array: NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)

@@ -6,6 +6,7 @@ import gc
 import threading
 import warnings
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -226,6 +227,17 @@ def test_memory_goes_with_the_embedding(made, plane):
     del embedding
     gc.collect()
     assert gone() is None
+
+
+def test_features_of_our_models_are_decoded_channels_last_however_they_were_kept(plane):
+    """Windows are cut from them in one copy then; a cache keeps them channels first."""
+    made = segmenter(HYBRID)
+    embedding = made.embed(plane)
+    kept = replace(embedding, features=tuple(f.contiguous() for f in embedding.features))
+    for feature in made._ready(kept).features:
+        assert feature.is_contiguous(memory_format=torch.channels_last)
+    ours, expected = (made.decode(one, CLICK).logits for one in (kept, embedding))
+    np.testing.assert_array_equal(ours, expected)
 
 
 def test_few_embeddings_are_kept_ready_for_decoding(made, plane):
