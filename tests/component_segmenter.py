@@ -81,7 +81,7 @@ class ComponentSegmenter:
         scores = np.linspace(1, 0.7, len(boxes), dtype=np.float32)
         return Proposals(np.array(boxes, float).reshape(-1, 4), scores)
 
-    def prepare(self, embedding, prompts=None, progress=None) -> None:
+    def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
         return None
 
     def is_ready(self, embedding, prompts) -> bool:

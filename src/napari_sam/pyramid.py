@@ -21,6 +21,8 @@ _TIMES, _REDUCED = 2, 128
 # one. A reduced look is believed where its predicted IoU is higher by this and the object at least
 # as large as a square of this side, in model pixels of the first look.
 _UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
+# A larger tile is worth a look at less than this share of the scales looked at before.
+_NEW = 0.8
 # Boxes whose shorter side is longer, in model pixels, are looked at reduced, and masks as large as
 # a square of a longer side.
 _LARGEST = 160
@@ -105,13 +107,14 @@ class Pyramid:
 
         That of the logits they carry, if all prompts lie in it; or else the finest one that has
         the object's centre in its core and all prompts inside. A small box has a magnified one, a
-        large box or mask one in which the object is not too large.
+        large box or mask one in which the object is not too large, and logits of an unknown frame
+        the scale that fits their shape.
         """
         prompts.check(self.plane_shape)
-        if len(self.levels) == 1 and not _has_place(prompts):
-            return self.overview
-        said = _extent(prompts, self.plane_shape)
         carried = None if prompts.mask_frame is None else self._tile_with(prompts.mask_frame)
+        if not _has_place(prompts) and (carried is not None or len(self.levels) == 1):
+            return carried or self._with_grid_of(self.overview, prompts)
+        said = _extent(prompts, self.plane_shape)
         if carried is not None and _holds(carried, said):
             return carried
         r0, c0, r1, c1 = said
@@ -121,13 +124,14 @@ class Pyramid:
         centre = _centre(prompts, said)
         around = (_tile_at(tiles, centre) for tiles in grids)
         tile = next((tile for tile in around if _holds(tile, said)), self.overview)
+        if prompts.mask is not None and prompts.mask_frame is None and not _is_mask(prompts):
+            return self._with_grid_of(tile, prompts)
         side = _side(prompts)
         if not side:
             return tile
-        scales = [self.reduced(tile, times) for times in range(_TIMES + 1)]
-        smaller = [one for one in scales if one is not None]
-        fitting = (one for one in smaller if side * self.scale_of(one) <= _LARGEST)
-        return next(fitting, smaller[-1])
+        scales = self._scales(tile)
+        fitting = (one for one in scales if side * self.scale_of(one) <= _LARGEST)
+        return next(fitting, scales[-1])
 
     def reduced(self, tile: Tile, times: int) -> Tile | None:
         """Return a tile at its scale divided by two so many times; None where that is too small."""
@@ -148,13 +152,35 @@ class Pyramid:
     def reduced_looks(self, tile: Tile, centre: tuple[float, float], said: Extent) -> list[Tile]:
         """Return a tile at half and a quarter of its scale, and the next larger one at a quarter.
 
-        That is an eighth of the first one's scale, or more where the larger one is the overview.
+        That is an eighth of the first one's scale, or more where the larger one is the overview;
+        an overview hardly larger than the tile shows nothing new.
         """
-        looks = [self.reduced(tile, times) for times in range(1, _TIMES + 1)]
+        looks = self._scales(tile)[1:]
         larger = self.larger(tile, centre, said)
-        if larger is not None:
-            looks.append(self.reduced(larger, _TIMES))
-        return [look for look in looks if look is not None]
+        last = None if larger is None else self.reduced(larger, _TIMES)
+        if last is not None and self.scale_of(last) < _NEW * self.scale_of([tile, *looks][-1]):
+            looks.append(last)
+        return looks
+
+    def looks_after(self, prompts: Prompts) -> list[Tile]:
+        """Return the tiles that a first click's answer may ask for because it is unsure."""
+        clicks = prompts.box is None and prompts.mask is None and len(prompts.points) > 0
+        if not (clicks and self.reduces):
+            return []
+        said = _extent(prompts, self.plane_shape)
+        return self.reduced_looks(self.tile_of(prompts), _first_click(prompts), said)
+
+    def _scales(self, tile: Tile) -> list[Tile]:
+        """Return a tile at its own scale, at half of it, and so on."""
+        scales = (self.reduced(tile, times) for times in range(_TIMES + 1))
+        return [one for one in scales if one is not None]
+
+    def _with_grid_of(self, tile: Tile, prompts: Prompts) -> Tile:
+        """Return a tile at the scale at which logits have the prompts' shape, or as it is."""
+        assert prompts.mask is not None, "they carry logits"
+        shape, stride = prompts.mask.shape, self.config.mask_stride
+        scales = self._scales(tile)
+        return next((one for one in scales if self.frame_of(one).low_res(stride) == shape), tile)
 
     def _tile_with(self, frame: Frame) -> Tile | None:
         """Return the tile that is encoded in a frame."""
@@ -162,10 +188,9 @@ class Pyramid:
         outer = (r, c, r + h, c + w)
         for tile in (tile for tiles in (self.magnified, *self.levels) for tile in tiles):
             if tile.outer == outer:
-                for times in range(_TIMES + 1):
-                    smaller = self.reduced(tile, times)
-                    if smaller is not None and self.frame_of(smaller) == frame:
-                        return smaller
+                for one in self._scales(tile):
+                    if self.frame_of(one) == frame:
+                        return one
         return None
 
     def cuts(self, tile: Tile, extent: Box) -> bool:
@@ -227,7 +252,7 @@ class Look:
                 self._answer = prediction
             return None
         said = _extent(self._prompts, pyramid.plane_shape)
-        taken = first or self._cut_off or self._shows_large(prediction)
+        taken = first or self._shows_whole(tile, prediction) or self._shows_large(prediction)
         if taken:
             self._answer, self._cut_off, self._finer = prediction, cut_off, None
             if first and extent is not None and not cut_off:
@@ -251,6 +276,14 @@ class Look:
             return None
         times = round(np.log2(pyramid.scale_of(own) / pyramid.scale_of(tile)))
         return pyramid.reduced(larger, times)
+
+    def _shows_whole(self, tile: Tile, prediction: MaskPrediction) -> bool:
+        """Whether a larger tile shows what is cut off so far, and no less surely if reduced."""
+        if not self._cut_off:
+            return False
+        return tile.scale is None or bool(
+            prediction.scores.max() >= self.prediction.scores.max() - _SURER
+        )
 
     def _shows_large(self, prediction: MaskPrediction) -> bool:
         """Whether a reduced look shows a large object, more surely than what is known so far."""

@@ -219,12 +219,19 @@ class Segmenter(Protocol):
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
+        further: bool = False,
     ) -> None:
-        """Run what the encoder still has to do before `prompts` (any, if None) can be decoded."""
+        """Run what the encoder still has to do before `prompts` (any, if None) can be decoded.
+
+        With `further`, also what an unsure answer to these prompts may be looked at again in.
+        """
         ...
 
     def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
-        """Whether decoding these prompts needs no run of the encoder."""
+        """Whether decoding these prompts begins with no run of the encoder.
+
+        Their answer may still ask for a look at another scale, which needs one.
+        """
         ...
 
 
@@ -342,12 +349,13 @@ class DelegatingSegmenter(Generic[_Inner]):
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
+        further: bool = False,
     ) -> None:
         """Run what the encoder still has to do; see :meth:`Segmenter.prepare`."""
-        self._inner.prepare(embedding, prompts, progress)
+        self._inner.prepare(embedding, prompts, progress, further)
 
     def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
-        """Whether decoding needs no run of the encoder; see :meth:`Segmenter.is_ready`."""
+        """Whether decoding begins with no run of the encoder; see :meth:`Segmenter.is_ready`."""
         return self._inner.is_ready(embedding, prompts)
 
 

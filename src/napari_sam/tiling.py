@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -140,6 +140,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if fits and not rescales:
             return self._inner.embed(array, contrast_limits, progress, scale)
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
+        if np.may_share_memory(pixels, array):  # what a caller writes there later is another plane
+            pixels = pixels.copy()
         pyramid = Pyramid.of(shape, tile, halo, self.config, rescales)
         frame = fit_frame(shape, self.config)
         embedding = TiledEmbedding((), frame, self.model_key, self.precision, pixels, pyramid)
@@ -212,20 +214,21 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
+        further: bool = False,
     ) -> None:
         """Encode the tile that `prompts` need, or all tiles of the finest level.
 
-        See :meth:`Segmenter.prepare`.
+        See :meth:`Segmenter.prepare`. With `further`, also the reduced tiles that a first click's
+        answer may ask for.
         """
         if not isinstance(embedding, TiledEmbedding):
-            self._inner.prepare(embedding, prompts, progress)
+            self._inner.prepare(embedding, prompts, progress, further)
             return
         check_embedding(embedding, self)
-        tiles = (
-            embedding.pyramid.levels[0]
-            if prompts is None
-            else (embedding.pyramid.tile_of(prompts),)
-        )
+        pyramid = embedding.pyramid
+        tiles = list(pyramid.levels[0] if prompts is None else [pyramid.tile_of(prompts)])
+        if further and prompts is not None:
+            tiles += pyramid.looks_after(prompts)
         for i, tile in enumerate(tiles):
             self._embed_tile(
                 embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
@@ -261,11 +264,16 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
 class _TileStore:
     """Encoded tiles by rectangle, the most recently used up to a limit; safe between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, tiles: Mapping[Tile, Embedding] | None = None) -> None:
         self.computing = Lock()
         self._lock = Lock()
-        self._tiles: OrderedDict[Tile, Embedding] = OrderedDict()
-        self.nbytes = 0
+        self._tiles = OrderedDict(tiles or {})
+        self.nbytes = sum(embedding.nbytes for embedding in self._tiles.values())
+
+    def __reduce__(self) -> tuple[type[_TileStore], tuple[dict[Tile, Embedding]]]:
+        """Pickle and copy the tiles, not the locks."""
+        with self._lock:
+            return _TileStore, (dict(self._tiles),)
 
     def get(self, tile: Tile) -> Embedding | None:
         with self._lock:
@@ -326,7 +334,6 @@ def _moved(prompts: Prompts, frame: Frame, config: SamConfig) -> Prompts:
         return prompts
     if source.plane_shape != frame.plane_shape:
         return prompts  # of another plane: the segmenter says so
-    stride = config.mask_stride
-    low_res = frame.canvas[0] // stride, frame.canvas[1] // stride
+    low_res = frame.low_res(config.mask_stride)
     logits = np.asarray(mask, np.float32)
     return prompts.with_logits(resample_logits(logits, source, frame, low_res), frame)

@@ -80,7 +80,7 @@ class FakeSegmenter:
     def propose(self, embedding) -> None:
         return None
 
-    def prepare(self, embedding, prompts=None, progress=None) -> None:
+    def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
         return None
 
     def is_ready(self, embedding, prompts) -> bool:

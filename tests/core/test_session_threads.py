@@ -145,10 +145,10 @@ class SlowTiles(FakeSegmenter):
     def is_ready(self, embedding, prompts):
         return bool(self.prepared)
 
-    def prepare(self, embedding, prompts=None, progress=None):
+    def prepare(self, embedding, prompts=None, progress=None, further=False):
         while not self.may_embed.wait(0.005):
             progress(0.5)
-        self.prepared.append(prompts)
+        self.prepared.append((prompts, further))
 
 
 def test_tiles_of_a_click_are_made_in_the_embed_lane(rng):
@@ -188,9 +188,35 @@ def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(rng):
     session.show((), focus=(12, 34))
     assert session.wait(5)
     assert engine.wait(5, background=True)
-    first, rest = segmenter.prepared
+    (first, _), (then, further), (rest, _) = segmenter.prepared
     assert first.points.tolist() == [[12, 34]]
+    assert then.points.tolist() == [[12, 34]]
+    assert further
     assert rest is None
+    engine.close()
+
+
+def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.add_point((), (20, 20))
+    assert session.wait(5)
+    assert engine.wait(5, background=True)
+    assert [(one.points.tolist(), further) for one, further in segmenter.prepared] == [
+        ([[20, 20]], False),
+        ([[20, 20]], True),
+    ]
+    engine.close()
+
+
+def test_without_prefetch_other_scales_are_left_to_the_clicks(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine)
+    session.show((), focus=(12, 34))
+    session.add_point((), (20, 20))
+    assert session.wait(5)
+    assert engine.wait(5, background=True)
+    assert not any(further for _, further in segmenter.prepared)
     engine.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from dataclasses import replace
 
@@ -216,6 +217,38 @@ def test_further_clicks_stay_in_a_reduced_look():
     assert len(tiled.inner.frames) == 2
 
 
+@pytest.mark.parametrize("shape", [(512, 512), (700, 1100)])
+def test_logits_alone_stay_in_a_reduced_look(shape):
+    plane = square(50, 20, 290, shape)
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    first = tiled.decode(embedding, Prompts([(200, 160)], [1]))
+    alone = Prompts(mask=first.logits[0], mask_frame=first.frame)
+    assert embedding.pyramid.frame_of(embedding.pyramid.tile_of(alone)) == first.frame
+    assert tiled.is_ready(embedding, alone)
+
+
+@pytest.mark.parametrize("kind", ["click", "box", "logits alone"])
+def test_logits_of_an_unknown_frame_are_taken_at_the_scale_that_has_their_shape(kind):
+    plane = square(50, 20, 290, (512, 512))
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    first = tiled.decode(embedding, Prompts([(200, 160)], [1]))
+    stride = tiled.config.mask_stride
+    logits = np.zeros(first.frame.low_res(stride), np.float32)
+    given = {
+        "click": Prompts([(200, 160)], [1], mask=logits),
+        "box": Prompts(box=(50, 20, 339, 309), mask=logits),
+        "logits alone": Prompts(mask=logits),
+    }[kind]
+    pyramid = embedding.pyramid
+    assert pyramid.frame_of(pyramid.tile_of(given)) == first.frame
+    whole = given.with_logits(np.zeros(embedding.frame.low_res(stride), np.float32))
+    assert pyramid.tile_of(whole) == pyramid.overview
+    other = given.with_logits(np.zeros((3, 3), np.float32))
+    assert pyramid.tile_of(other) == pyramid.overview
+
+
 def test_further_clicks_stay_in_the_larger_tile():
     plane = square(20, 30, 160, (200, 300))
     tiled = TiledSegmenter(Bright(), tile=128)
@@ -283,6 +316,81 @@ def test_reduced_look_must_be_surer():
     tiled = TiledSegmenter(Nearsighted(surest=0.54))
     prediction = tiled.decode(tiled.embed(plane, (0, 255)), Prompts([(200, 160)], [1]))
     assert prediction.frame.scaled == (512, 512)
+
+
+class Guessing(Nearsighted):
+    """Sure of a reduced tile's mask, and guessing at what a larger tile shows."""
+
+    def _decode(self, embedding, prompts):
+        answer = super()._decode(embedding, prompts)
+        larger = max(embedding.frame.shape) > 512
+        return replace(answer, scores=np.float32([0.2])) if larger else answer
+
+
+def test_larger_tile_must_be_as_sure_as_the_reduced_look_it_completes():
+    plane = square(50, 300, 290, (700, 1100))
+    click = Prompts([(180, 350)], [1])
+    cut = TiledSegmenter(Guessing())
+    kept = cut.decode(cut.embed(plane, (0, 255)), click)
+    assert max(kept.frame.shape) == 512
+    assert kept.scores.max() == np.float32(0.9)
+    whole = TiledSegmenter(Nearsighted())
+    completed = whole.decode(whole.embed(plane, (0, 255)), click)
+    assert max(completed.frame.shape) == 1024
+    assert iou(completed.best(), plane > 0) > 0.97
+
+
+@pytest.mark.parametrize(
+    ("side", "scales"),
+    [(512, [1, 1 / 2, 1 / 4]), (513, [1, 1 / 2, 1 / 4]), (900, [1, 1 / 2, 1 / 4, 1 / 7])],
+)
+def test_unsure_click_is_never_looked_at_twice_at_a_scale(side, scales):
+    plane = square(50, 20, 40, (side, side))
+    tiled = TiledSegmenter(Nearsighted(surest=0.7))
+    tiled.decode(tiled.embed(plane, (0, 255)), Prompts([(70, 40)], [1]))
+    looked = [max(frame.scaled) / max(frame.shape) for frame in tiled.inner.frames]
+    assert looked[: len(scales)] == pytest.approx(scales, rel=0.01)
+    assert len([one for one in looked if one <= 1]) == len(scales)
+
+
+def test_looks_of_an_unsure_click_can_be_encoded_ahead():
+    plane = square(50, 20, 480, (512, 512))
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    click = Prompts([(290, 260)], [1])
+    tiled.prepare(embedding, click)
+    assert len(tiled.inner.frames) == 1
+    seen = []
+    tiled.prepare(embedding, click, seen.append, further=True)
+    assert [frame.scaled[0] for frame in tiled.inner.frames] == [512, 256, 128]
+    assert iou(tiled.decode(embedding, click).best(), plane > 0) > 0.97
+    assert len(tiled.inner.frames) == 3
+
+
+@pytest.mark.parametrize("prompts", [Prompts(box=(50, 20, 80, 60)), None])
+def test_nothing_further_is_encoded_for_what_is_never_unsure(prompts):
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(square(50, 20, 30, (512, 512)), (0, 255))
+    tiled.prepare(embedding, prompts, further=True)
+    assert len(tiled.inner.frames) == 1
+
+
+def test_embedding_keeps_no_array_of_the_callers():
+    plane = np.repeat(square(50, 20, 290, (512, 512))[..., None], 3, axis=2)
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane)
+    expected = plane[..., 0] > 0
+    plane[:] = 0
+    assert iou(tiled.decode(embedding, Prompts([(200, 160)], [1])).best(), expected) > 0.97
+
+
+def test_embedding_can_be_pickled_with_its_tiles(tiled, plane):
+    embedding = tiled.embed(plane)
+    prediction = tiled.decode(embedding, CLICK)
+    copy = pickle.loads(pickle.dumps(embedding))
+    assert tiled.is_ready(copy, CLICK)
+    assert copy.nbytes == embedding.nbytes
+    np.testing.assert_array_equal(tiled.decode(copy, CLICK).logits, prediction.logits)
 
 
 def test_plane_of_one_tile_is_encoded_at_once_and_takes_logits_alone():

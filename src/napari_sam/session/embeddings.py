@@ -209,11 +209,18 @@ def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Repo
 
 
 def prepare(
-    segmenter: Segmenter, embedding: Embedding, prompts: Prompts | None, report: Report
+    segmenter: Segmenter,
+    embedding: Embedding,
+    prompts: Prompts | None,
+    report: Report,
+    further: bool = False,
 ) -> float | None:
-    """Encode the tile that prompts need, or all; return the seconds of one, if it was work."""
-    seconds = _timed(lambda tell: segmenter.prepare(embedding, prompts, tell), report)[1]
-    return None if prompts is None else seconds
+    """Encode the tile that prompts need, or all; return the seconds of one, if it was work.
+
+    With `further`, also what :meth:`Segmenter.prepare` says.
+    """
+    seconds = _timed(lambda tell: segmenter.prepare(embedding, prompts, tell, further), report)[1]
+    return None if prompts is None or further else seconds
 
 
 def _timed(work: Callable[[Report], T], report: Report) -> tuple[T, float | None]:

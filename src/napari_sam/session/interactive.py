@@ -492,6 +492,9 @@ class Session:
             return
         self._results.put(key, *outcome.value)
         self.mask_changed.emit(*key)
+        prompts = self._prompts.prompts_of(key)
+        if len(prompts.points) == 1 and prompts.box is None:
+            self._ahead.note_click(key[1], prompts)
 
 
 def _changed(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:

@@ -9,21 +9,25 @@ from psygnal import Signal
 
 from napari_sam.engine import BACKGROUND, DISPLAYED, Executor, Outcome
 from napari_sam.prompts import Prompts
+from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.planes import Plane
 
-_KEYS = ("ahead, first", "ahead, then")
+_FIRST, _FURTHER, _REST = _KEYS = ("first tile", "further looks", "other tiles")
 
 
 class ReadAhead:
     """Has the plane on screen embedded first, then its tiles, then its neighbours.
+
+    After the first tile come the smaller scales at which an unsure click may be looked at again.
 
     Parameters
     ----------
     executor, embeddings
         What does it.
     prefetch
-        How many neighbours are embedded, in each direction; 0 also leaves tiles to the clicks.
+        How many neighbours are embedded, in each direction; 0 also leaves tiles, and looks at
+        other scales, to the clicks.
 
     Attributes
     ----------
@@ -67,16 +71,31 @@ class ReadAhead:
         embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
         if plane != self.shown or segmenter is None or embedding is None:
             return
-        if not embedding.features:  # a large plane, whose tiles are encoded one by one
-            wanted: list[tuple[Prompts | None, int]] = []
-            if self._focus is not None:
-                wanted.append((Prompts([self._focus], [1]), DISPLAYED))
-            if self._prefetch:
-                wanted.append((None, BACKGROUND))
-            for key, (prompts, priority) in zip(_KEYS, wanted, strict=False):
-                work = partial(prepare, segmenter, embedding, prompts)
-                self._executor.embed((key, id(self)), work, self._prepared, priority)
+        tiled = not embedding.features  # a large plane, whose tiles are encoded one by one
+        if self._focus is not None:
+            click = Prompts([self._focus], [1])
+            if tiled:
+                work = partial(prepare, segmenter, embedding, click)
+                self._executor.embed((_FIRST, id(self)), work, self._prepared, DISPLAYED)
+            self._look_further(segmenter, embedding, click)
+        if tiled and self._prefetch:
+            work = partial(prepare, segmenter, embedding, None)
+            self._executor.embed((_REST, id(self)), work, self._prepared, BACKGROUND)
         self._embeddings.prefetch(self._neighbours(plane))
+
+    def note_click(self, plane: Plane, prompts: Prompts) -> None:
+        """Take note that a first click was answered: more will come in the same tile."""
+        embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
+        if segmenter is not None and embedding is not None and not embedding.features:
+            self._look_further(segmenter, embedding, prompts)
+
+    def _look_further(self, segmenter: Segmenter, embedding: Embedding, click: Prompts) -> None:
+        """Encode what an unsure answer to a click would be looked at again in."""
+        if self._prefetch:
+            key = (_FURTHER, id(self))
+            self._executor.cancel(key)  # of an earlier click
+            work = partial(prepare, segmenter, embedding, click, further=True)
+            self._executor.embed(key, work, self._prepared, BACKGROUND)
 
     def cancel(self) -> None:
         """Stop encoding tiles."""
