@@ -23,9 +23,9 @@ _TIMES, _REDUCED = 2, 128
 _UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
 # A larger tile is worth a look at less than this share of the scales looked at before.
 _NEW = 0.8
-# Boxes whose shorter side is longer, in model pixels, are looked at reduced, and masks as large as
-# a square of a longer side.
-_LARGEST = 160
+# Boxes and masks as large as a square of a longer side, in model pixels, are looked at reduced, if
+# a box's shorter side is at least so long: thin objects would get lost.
+_LARGEST, _THINNEST = 120, 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,11 +126,12 @@ class Pyramid:
         tile = next((tile for tile in around if _holds(tile, said)), self.overview)
         if prompts.mask is not None and prompts.mask_frame is None and not _is_mask(prompts):
             return self._with_grid_of(tile, prompts)
-        side = _side(prompts)
+        side, shorter = _sides(prompts)
         if not side:
             return tile
         scales = self._scales(tile)
-        fitting = (one for one in scales if side * self.scale_of(one) <= _LARGEST)
+        largest = max(_LARGEST, side / shorter * _THINNEST)
+        fitting = (one for one in scales if side * self.scale_of(one) <= largest)
         return next(fitting, scales[-1])
 
     def reduced(self, tile: Tile, times: int) -> Tile | None:
@@ -345,13 +346,15 @@ def _is_mask(prompts: Prompts) -> bool:
     return prompts.mask is not None and prompts.mask.dtype == bool
 
 
-def _side(prompts: Prompts) -> float:
-    """Shorter side of a box, or of a square as large as a mask: thin objects aren't reduced."""
+def _sides(prompts: Prompts) -> tuple[float, float]:
+    """Sides of a square as large as a box or mask, and a box's shorter one; 0 for none of them."""
     mask = prompts.mask
     if prompts.box is not None and mask is None:
         r0, c0, r1, c1 = prompts.box
-        return float(min(r1 - r0, c1 - c0))
-    return 0.0 if mask is None or mask.dtype != bool else float(np.count_nonzero(mask)) ** 0.5
+        height, width = r1 - r0 + 1, c1 - c0 + 1
+        return float(height * width) ** 0.5, float(min(height, width))
+    side = 0.0 if mask is None or mask.dtype != bool else float(np.count_nonzero(mask)) ** 0.5
+    return side, side
 
 
 def _has_place(prompts: Prompts) -> bool:

@@ -261,10 +261,10 @@ def test_further_clicks_stay_in_the_larger_tile():
 
 @pytest.mark.parametrize("kind", ["box", "mask"])
 def test_large_box_or_mask_is_looked_at_reduced_at_once(kind):
-    plane = square(50, 20, 290, (512, 512))
+    plane = square(50, 20, 220, (512, 512))
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
-    prompts = Prompts(box=(50, 20, 339, 309)) if kind == "box" else Prompts(mask=plane > 0)
+    prompts = Prompts(box=(50, 20, 269, 239)) if kind == "box" else Prompts(mask=plane > 0)
     assert not tiled.is_ready(embedding, prompts)
     if kind == "mask":
         tiled.prepare(embedding, prompts)
@@ -272,6 +272,15 @@ def test_large_box_or_mask_is_looked_at_reduced_at_once(kind):
         assert iou(tiled.decode(embedding, prompts).best(), plane > 0) > 0.97
     assert [frame.scaled for frame in tiled.inner.frames] == [(512, 512), (256, 256)]
     assert tiled.is_ready(embedding, prompts)
+
+
+def test_long_box_is_reduced_as_far_as_it_is_not_thin():
+    plane = np.zeros((512, 512), np.uint8)
+    plane[200:310, 50:340] = 255
+    tiled = TiledSegmenter(Nearsighted())
+    prediction = tiled.decode(tiled.embed(plane, (0, 255)), Prompts(box=(200, 50, 309, 339)))
+    assert prediction.frame.scaled == (256, 256)
+    assert iou(prediction.best(), plane > 0) > 0.97
 
 
 @pytest.mark.parametrize("kind", ["box", "mask"])
