@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:85965f45b6896802d204ce66c38c449c2e11b82e580286c0092774f2a1a4c883",
+            "sha256:13744fc8be9f67f65ae0a814e2eec97cd7ff845a785c79213e0bb3bfa25966b9",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
