@@ -24,7 +24,7 @@ _UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
 # A larger tile is worth a look at less than this share of the scales looked at before.
 _NEW = 0.8
 # Boxes and masks as large as a square of a longer side, in model pixels, are looked at reduced, if
-# a box's shorter side is at least so long: thin objects would get lost.
+# a box's shorter side is longer than this, too: thin objects would get lost.
 _LARGEST, _THINNEST = 120, 80
 
 
@@ -178,7 +178,8 @@ class Pyramid:
 
     def _with_grid_of(self, tile: Tile, prompts: Prompts) -> Tile:
         """Return a tile at the scale at which logits have the prompts' shape, or as it is."""
-        assert prompts.mask is not None, "they carry logits"
+        if prompts.mask is None or prompts.mask.dtype == bool:
+            return tile
         shape, stride = prompts.mask.shape, self.config.mask_stride
         scales = self._scales(tile)
         return next((one for one in scales if self.frame_of(one).low_res(stride) == shape), tile)
@@ -280,7 +281,8 @@ class Look:
 
     def _shows_whole(self, tile: Tile, prediction: MaskPrediction) -> bool:
         """Whether a larger tile shows what is cut off so far, and no less surely if reduced."""
-        if not self._cut_off:
+        shown = np.prod(self.prediction.frame.shape)
+        if not self._cut_off or np.prod(prediction.frame.shape) <= shown:
             return False
         return tile.scale is None or bool(
             prediction.scores.max() >= self.prediction.scores.max() - _SURER

@@ -199,13 +199,45 @@ def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(rng):
 def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(rng):
     segmenter, engine = SlowTiles(), Engine()
     session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.show((), focus=(12, 34))
+    assert engine.wait(5, background=True)
     session.add_point((), (20, 20))
     assert session.wait(5)
     assert engine.wait(5, background=True)
-    assert [(one.points.tolist(), further) for one, further in segmenter.prepared] == [
-        ([[20, 20]], False),
-        ([[20, 20]], True),
-    ]
+    clicked, further = segmenter.prepared[-1]
+    assert clicked.points.tolist() == [[20, 20]]
+    assert further
+    engine.close()
+
+
+def test_click_answered_on_a_plane_no_longer_shown_asks_for_nothing(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random((2, *SHAPE))), engine, prefetch=1)
+    session.show(0, focus=(12, 34))
+    assert engine.wait(5, background=True)
+    segmenter.may_decode.clear()
+    session.add_point(0, (20, 20))
+    session.show(1, focus=(12, 34))
+    segmenter.may_decode.set()
+    assert session.wait(5)
+    assert engine.wait(5, background=True)
+    assert session.mask(1, 0).any()
+    assert not any(
+        further and one.points.tolist() == [[20, 20]] for one, further in segmenter.prepared
+    )
+    engine.close()
+
+
+def test_model_that_comes_later_finds_the_middle_of_the_screen(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(None, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.show((), focus=(12, 34))
+    session.segmenter = segmenter
+    assert session.wait(5)
+    assert engine.wait(5, background=True)
+    (first, _), (then, further), _ = segmenter.prepared
+    assert first.points.tolist() == then.points.tolist() == [[12, 34]]
+    assert further
     engine.close()
 
 

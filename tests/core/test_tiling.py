@@ -15,6 +15,7 @@ from small_models import HYBRID, VIT, segmenter
 from napari_sam.geometry import fit_frame
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts
+from napari_sam.pyramid import Look, Pyramid
 from napari_sam.segmenter import (
     Cancelled,
     Embedding,
@@ -349,6 +350,34 @@ def test_larger_tile_must_be_as_sure_as_the_reduced_look_it_completes():
     assert iou(completed.best(), plane > 0) > 0.97
 
 
+def test_reduced_look_of_the_same_tile_completes_nothing():
+    """A cut-off answer isn't given up for a speck that a closer look from the same tile shows."""
+    pyramid = Pyramid.of((2000, 2000), 512, 128, Nearsighted.config, rescales=True)
+    look = Look(pyramid, Prompts([(200, 200)], [1]), rescales=True)
+
+    def shown(tile, score, extent):
+        frame = pyramid.frame_of(tile)
+        logits = np.full((1, *frame.low_res(Nearsighted.config.mask_stride)), -1.0, np.float32)
+        logits[:, :extent, :extent] = 1.0
+        return MaskPrediction(logits, np.float32([score]), frame)
+
+    whole = 1000  # all cells: cut off by the tile
+    half = look.follow(look.tile, shown(look.tile, 0.3, 0))
+    larger = look.follow(half, shown(half, 0.7, whole))
+    assert larger.outer != half.outer
+    quarter = look.follow(larger, shown(larger, 0.4, whole))
+    assert quarter.outer == half.outer
+    look.follow(quarter, shown(quarter, 0.66, 6))
+    assert look.prediction.frame == pyramid.frame_of(half)
+
+
+def test_empty_prompts_are_refused_on_a_plane_of_one_tile():
+    tiled = TiledSegmenter(segmenter(HYBRID))
+    embedding = tiled.embed(np.zeros((64, 40), np.uint8))
+    with pytest.raises(ValueError, match="got no prompts"):
+        tiled.decode(embedding, Prompts())
+
+
 @pytest.mark.parametrize(
     ("side", "scales"),
     [(512, [1, 1 / 2, 1 / 4]), (513, [1, 1 / 2, 1 / 4]), (900, [1, 1 / 2, 1 / 4, 1 / 7])],
@@ -371,6 +400,7 @@ def test_looks_of_an_unsure_click_can_be_encoded_ahead():
     assert len(tiled.inner.frames) == 1
     seen = []
     tiled.prepare(embedding, click, seen.append, further=True)
+    assert seen == sorted(seen)
     assert [frame.scaled[0] for frame in tiled.inner.frames] == [512, 256, 128]
     assert iou(tiled.decode(embedding, click).best(), plane > 0) > 0.97
     assert len(tiled.inner.frames) == 3

@@ -413,7 +413,7 @@ class Session:
         for key in list(self._waiting):
             self._predict(key)
         if self.shown is not None:
-            self.show(self.shown)
+            self.show(self.shown, self._ahead.focus)
 
     def _predict(self, key: ObjectPlane) -> None:
         """Answer an object's prompts on a plane: embed, prepare and decode, as far as missing."""
@@ -493,7 +493,7 @@ class Session:
         self._results.put(key, *outcome.value)
         self.mask_changed.emit(*key)
         prompts = self._prompts.prompts_of(key)
-        if len(prompts.points) == 1 and prompts.box is None:
+        if len(prompts.points) == 1 and prompts.box is None and not self._stopped:
             self._ahead.note_click(key[1], prompts)
 
 

@@ -13,7 +13,12 @@ from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.planes import Plane
 
-_FIRST, _FURTHER, _REST = _KEYS = ("first tile", "further looks", "other tiles")
+_FIRST, _FURTHER, _CLICKED, _REST = _KEYS = (
+    "first tile",
+    "its further looks",
+    "further looks of the last click",
+    "other tiles",
+)
 
 
 class ReadAhead:
@@ -33,6 +38,8 @@ class ReadAhead:
     ----------
     failed
         Something could not be encoded: the error.
+    shown, focus
+        The plane on screen and the middle of the screen, as :meth:`show` was told.
     """
 
     failed = Signal(object)
@@ -41,7 +48,7 @@ class ReadAhead:
         self._executor = executor
         self._embeddings = embeddings
         self._prefetch = prefetch
-        self._focus: tuple[float, float] | None = None
+        self.focus: tuple[float, float] | None = None
         self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.shown: Plane | None = None
 
@@ -59,7 +66,7 @@ class ReadAhead:
         """
         self.cancel()
         self._scroll = _step(self.shown, plane) or self._scroll
-        self.shown, self._focus = plane, focus
+        self.shown, self.focus = plane, focus
         self._embeddings.only([plane, *keep, *self._neighbours(plane)])
         if self._embeddings.state(plane) == "ready":
             self.go_on(plane)
@@ -72,30 +79,33 @@ class ReadAhead:
         if plane != self.shown or segmenter is None or embedding is None:
             return
         tiled = not embedding.features  # a large plane, whose tiles are encoded one by one
-        if self._focus is not None:
-            click = Prompts([self._focus], [1])
+        if self.focus is not None:
+            click = Prompts([self.focus], [1])
             if tiled:
                 work = partial(prepare, segmenter, embedding, click)
                 self._executor.embed((_FIRST, id(self)), work, self._prepared, DISPLAYED)
-            self._look_further(segmenter, embedding, click)
+            self._look_further(_FURTHER, segmenter, embedding, click)
         if tiled and self._prefetch:
             work = partial(prepare, segmenter, embedding, None)
             self._executor.embed((_REST, id(self)), work, self._prepared, BACKGROUND)
         self._embeddings.prefetch(self._neighbours(plane))
 
     def note_click(self, plane: Plane, prompts: Prompts) -> None:
-        """Take note that a first click was answered: more will come in the same tile."""
+        """Take note that an object's only click was answered: others may come in the same tile."""
+        if plane != self.shown:
+            return
         embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
         if segmenter is not None and embedding is not None and not embedding.features:
-            self._look_further(segmenter, embedding, prompts)
+            self._executor.cancel((_CLICKED, id(self)))  # of an earlier click
+            self._look_further(_CLICKED, segmenter, embedding, prompts)
 
-    def _look_further(self, segmenter: Segmenter, embedding: Embedding, click: Prompts) -> None:
+    def _look_further(
+        self, key: str, segmenter: Segmenter, embedding: Embedding, click: Prompts
+    ) -> None:
         """Encode what an unsure answer to a click would be looked at again in."""
         if self._prefetch:
-            key = (_FURTHER, id(self))
-            self._executor.cancel(key)  # of an earlier click
             work = partial(prepare, segmenter, embedding, click, further=True)
-            self._executor.embed(key, work, self._prepared, BACKGROUND)
+            self._executor.embed((key, id(self)), work, self._prepared, BACKGROUND)
 
     def cancel(self) -> None:
         """Stop encoding tiles."""
