@@ -8,6 +8,7 @@ import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 
 from napari_sam.engine import Engine
+from napari_sam.prompts import Prompts
 from napari_sam.session import ArraySource, Session
 
 SHAPE = (40, 50)
@@ -225,6 +226,42 @@ def test_click_answered_on_a_plane_no_longer_shown_asks_for_nothing(rng):
     assert not any(
         further and one.points.tolist() == [[20, 20]] for one, further in segmenter.prepared
     )
+    engine.close()
+
+
+def test_click_leaves_the_looks_of_the_middle_of_the_screen_queued(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    segmenter.prepared.append((Prompts([(0, 0)], [1]), False))  # a tile that is ready
+    session.show(())
+    session.wait(5)
+    segmenter.may_embed.clear()
+    session.show((), focus=(12, 34))  # its looks wait from here on
+    session.add_point((), (20, 20))
+    deadline = time.monotonic() + 5
+    while not np.any(session.mask(1, ())) and time.monotonic() < deadline:
+        engine.drain()
+        time.sleep(0.005)
+    segmenter.may_embed.set()
+    assert engine.wait(5, background=True)
+    looked = [one.points.tolist() for one, further in segmenter.prepared if further]
+    assert looked == [[[12, 34]], [[20, 20]]]
+    engine.close()
+
+
+def test_answer_after_stop_asks_for_nothing(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.show((), focus=(12, 34))
+    assert engine.wait(5, background=True)
+    segmenter.may_decode.clear()
+    session.add_point((), (20, 20))
+    session.cancel()
+    segmenter.may_decode.set()
+    assert session.wait(5)
+    assert engine.wait(5, background=True)
+    assert session.mask(1, ()).any()
+    assert [[20, 20]] not in [one.points.tolist() for one, further in segmenter.prepared if further]
     engine.close()
 
 
