@@ -163,13 +163,13 @@ class Pyramid:
             looks.append(last)
         return looks
 
-    def looks_after(self, prompts: Prompts) -> list[Tile]:
-        """Return the tiles that a first click's answer may ask for because it is unsure."""
+    def looks_after(self, tile: Tile, prompts: Prompts) -> list[Tile]:
+        """Return what a first click's answer from its tile may ask for because it is unsure."""
         clicks = prompts.box is None and prompts.mask is None and len(prompts.points) > 0
         if not (clicks and self.reduces):
             return []
         said = _extent(prompts, self.plane_shape)
-        return self.reduced_looks(self.tile_of(prompts), _first_click(prompts), said)
+        return self.reduced_looks(tile, _first_click(prompts), said)
 
     def _scales(self, tile: Tile) -> list[Tile]:
         """Return a tile at its own scale, at half of it, and so on."""

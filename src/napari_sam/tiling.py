@@ -228,7 +228,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         pyramid = embedding.pyramid
         tiles = list(pyramid.levels[0] if prompts is None else [pyramid.tile_of(prompts)])
         if further and prompts is not None:
-            tiles += pyramid.looks_after(prompts)
+            tiles += pyramid.looks_after(tiles[0], prompts)
         for i, tile in enumerate(tiles):
             self._embed_tile(
                 embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))

@@ -151,6 +151,11 @@ class SlowTiles(FakeSegmenter):
             progress(0.5)
         self.prepared.append((prompts, further))
 
+    @property
+    def looked_further(self):
+        """Clicks for whose unsure answers something was encoded ahead."""
+        return [prompts.points.tolist() for prompts, further in self.prepared if further]
+
 
 def test_tiles_of_a_click_are_made_in_the_embed_lane(rng):
     segmenter, engine = SlowTiles(), Engine()
@@ -223,9 +228,7 @@ def test_click_answered_on_a_plane_no_longer_shown_asks_for_nothing(rng):
     assert session.wait(5)
     assert engine.wait(5, background=True)
     assert session.mask(1, 0).any()
-    assert not any(
-        further and one.points.tolist() == [[20, 20]] for one, further in segmenter.prepared
-    )
+    assert [[20, 20]] not in segmenter.looked_further
     engine.close()
 
 
@@ -244,8 +247,7 @@ def test_click_leaves_the_looks_of_the_middle_of_the_screen_queued(rng):
         time.sleep(0.005)
     segmenter.may_embed.set()
     assert engine.wait(5, background=True)
-    looked = [one.points.tolist() for one, further in segmenter.prepared if further]
-    assert looked == [[[12, 34]], [[20, 20]]]
+    assert segmenter.looked_further == [[[12, 34]], [[20, 20]]]
     engine.close()
 
 
@@ -261,7 +263,7 @@ def test_answer_after_stop_asks_for_nothing(rng):
     assert session.wait(5)
     assert engine.wait(5, background=True)
     assert session.mask(1, ()).any()
-    assert [[20, 20]] not in [one.points.tolist() for one, further in segmenter.prepared if further]
+    assert [[20, 20]] not in segmenter.looked_further
     engine.close()
 
 
@@ -285,7 +287,7 @@ def test_without_prefetch_other_scales_are_left_to_the_clicks(rng):
     session.add_point((), (20, 20))
     assert session.wait(5)
     assert engine.wait(5, background=True)
-    assert not any(further for _, further in segmenter.prepared)
+    assert not segmenter.looked_further
     engine.close()
 
 
