@@ -84,7 +84,7 @@ class ComponentSegmenter:
     def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
         return None
 
-    def is_ready(self, embedding, prompts) -> bool:
+    def is_ready(self, embedding, prompts, further=False) -> bool:
         return True
 
     def _touched(self, components, prompts) -> int:

@@ -25,8 +25,9 @@ from typing import Any, Protocol
 
 from napari_sam.segmenter import Cancelled
 
-CLICK, DISPLAYED, BACKGROUND = 0, 1, 2
-"""Priorities of an embed: a click waits for it, it is on screen, it may be wanted later."""
+CLICK, DISPLAYED, SOON, BACKGROUND = range(4)
+"""Priorities of an embed: a click waits for it, it is on screen, it was asked for or the next
+click is likely to need it, it may be wanted later."""
 
 Report = Callable[[float], None]
 Task = Callable[[Report], Any]
@@ -114,9 +115,10 @@ class Engine:
 
     Notes
     -----
-    A running embed of priority :data:`BACKGROUND` gives way when anything more urgent is
-    queued: it stops at its next report and starts again later. Threads start with the first
-    work; the interpreter's end closes what is open and waits for them, but not for ever.
+    A running embed that nobody waits for, of priority :data:`SOON` or :data:`BACKGROUND`, gives
+    way when anything more urgent is queued: it stops at its next report and starts again later.
+    Threads start with the first work; the interpreter's end closes what is open and waits for
+    them, but not for ever.
     """
 
     def __init__(self, notify: Callable[[], None] | None = None) -> None:
@@ -152,7 +154,7 @@ class Engine:
         done, progress
             Called by :meth:`drain`.
         priority
-            :data:`CLICK`, :data:`DISPLAYED` or :data:`BACKGROUND`; lowest first.
+            :data:`CLICK`, :data:`DISPLAYED`, :data:`SOON` or :data:`BACKGROUND`; lowest first.
         """
         with self._state:
             if self._closed:
@@ -160,7 +162,7 @@ class Engine:
             running = self._running
             if running and running.key == key and not running.cancelled:
                 running.priority = min(running.priority, priority)
-                running.gives_way = running.gives_way and running.priority >= BACKGROUND
+                running.gives_way = running.gives_way and running.priority >= SOON
                 return
             if key in self._embeds:
                 waiting = self._embeds[key]
@@ -168,7 +170,7 @@ class Engine:
             else:
                 serial = next(self._serials)
                 self._embeds[key] = _Embed(key, task, done, priority, serial, progress)
-            if running and running.priority >= BACKGROUND > priority:
+            if running and running.priority >= SOON and running.priority > priority:
                 running.gives_way = True
             self._start("embed", self._run_embeds)
             self._state.notify_all()
@@ -200,7 +202,7 @@ class Engine:
             self._inbox.popleft()()
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Drain until idle; embeds of :data:`BACKGROUND` priority count if `background`.
+        """Drain until idle; embeds that nobody waits for count if `background`.
 
         Returns
         -------
@@ -238,7 +240,7 @@ class Engine:
 
     def _busy(self, background: bool) -> bool:
         jobs = [*self._embeds.values(), *([self._running] if self._running else [])]
-        wanted = any(background or job.priority < BACKGROUND for job in jobs)
+        wanted = any(background or job.priority < SOON for job in jobs)
         return wanted or bool(self._decodes) or bool(self._decoding)
 
     def _start(self, name: str, target: Callable[[], None]) -> None:

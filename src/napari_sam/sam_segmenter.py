@@ -262,7 +262,7 @@ class SamSegmenter:
     ) -> None:
         """Do nothing: an embedding of this segmenter is complete."""
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
         """Return True: an embedding of this segmenter is complete."""
         return True
 

@@ -227,10 +227,11 @@ class Segmenter(Protocol):
         """
         ...
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
         """Whether decoding these prompts begins with no run of the encoder.
 
-        Their answer may still ask for a look at another scale, which needs one.
+        Their answer may still ask for a look at another scale, which needs one; with `further`,
+        that has been prepared, too.
         """
         ...
 
@@ -354,9 +355,9 @@ class DelegatingSegmenter(Generic[_Inner]):
         """Run what the encoder still has to do; see :meth:`Segmenter.prepare`."""
         self._inner.prepare(embedding, prompts, progress, further)
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
         """Whether decoding begins with no run of the encoder; see :meth:`Segmenter.is_ready`."""
-        return self._inner.is_ready(embedding, prompts)
+        return self._inner.is_ready(embedding, prompts, further)
 
 
 def check_embedding(embedding: Embedding, segmenter: Segmenter) -> None:

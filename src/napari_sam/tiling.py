@@ -219,26 +219,29 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """Encode the tile that `prompts` need, or all tiles of the finest level.
 
         See :meth:`Segmenter.prepare`. With `further`, also the reduced tiles that a first click's
-        answer may ask for.
+        answer may ask for. Without prompts, no tile is encoded for the second time: where memory
+        doesn't hold all of them, those that had to go are left to the prompts that need them.
         """
         if not isinstance(embedding, TiledEmbedding):
             self._inner.prepare(embedding, prompts, progress, further)
             return
         check_embedding(embedding, self)
-        pyramid = embedding.pyramid
-        tiles = list(pyramid.levels[0] if prompts is None else [pyramid.tile_of(prompts)])
-        if further and prompts is not None:
-            tiles += pyramid.looks_after(tiles[0], prompts)
+        store, pyramid = embedding.store, embedding.pyramid
+        if prompts is None:
+            tiles = [tile for tile in pyramid.levels[0] if not store.has_held(tile)]
+        else:
+            tiles = _tiles_for(pyramid, prompts, further)
         for i, tile in enumerate(tiles):
             self._embed_tile(
                 embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
             )
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
         """Whether the tile of these prompts is in memory; see :meth:`Segmenter.is_ready`."""
         if not isinstance(embedding, TiledEmbedding):
-            return self._inner.is_ready(embedding, prompts)
-        return embedding.store.get(embedding.pyramid.tile_of(prompts)) is not None
+            return self._inner.is_ready(embedding, prompts, further)
+        tiles = _tiles_for(embedding.pyramid, prompts, further)
+        return all(embedding.store.get(tile) is not None for tile in tiles)
 
     def _embed_tile(
         self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None = None
@@ -268,6 +271,7 @@ class _TileStore:
         self.computing = Lock()
         self._lock = Lock()
         self._tiles = OrderedDict(tiles or {})
+        self._held = set(self._tiles)
         self.nbytes = sum(embedding.nbytes for embedding in self._tiles.values())
 
     def __reduce__(self) -> tuple[type[_TileStore], tuple[dict[Tile, Embedding]]]:
@@ -282,12 +286,24 @@ class _TileStore:
                 self._tiles.move_to_end(tile)
             return found
 
+    def has_held(self, tile: Tile) -> bool:
+        """Whether a tile was ever put here, even if it had to go since."""
+        with self._lock:
+            return tile in self._held
+
     def put(self, tile: Tile, embedding: Embedding) -> None:
         with self._lock:
+            self._held.add(tile)
             self._tiles[tile] = embedding
             self.nbytes += embedding.nbytes
             while self.nbytes > _MAX_TILE_BYTES and len(self._tiles) > 1:
                 self.nbytes -= self._tiles.popitem(last=False)[1].nbytes
+
+
+def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:
+    """Return the tile to look at first, and with `further` those that may come after it."""
+    first = pyramid.tile_of(prompts)
+    return [first, *(pyramid.looks_after(first, prompts) if further else ())]
 
 
 def resample_logits(

@@ -83,7 +83,7 @@ class FakeSegmenter:
     def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
         return None
 
-    def is_ready(self, embedding, prompts) -> bool:
+    def is_ready(self, embedding, prompts, further=False) -> bool:
         return True
 
     def _logits(self, frame: Frame, prompts, size: int) -> np.ndarray:

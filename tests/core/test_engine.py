@@ -4,11 +4,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from itertools import pairwise
 
 import pytest
 
-from napari_sam.engine import BACKGROUND, CLICK, DISPLAYED, Engine, SynchronousExecutor
+from napari_sam.engine import BACKGROUND, CLICK, DISPLAYED, SOON, Engine, SynchronousExecutor
 
 
 @pytest.fixture
@@ -63,11 +64,12 @@ def test_embeds_run_one_at_a_time_the_most_urgent_first(engine):
     gate, order = Gate(), []
     engine.embed("running", gate, lambda o: None)
     gate.started.wait(5)
-    for key, priority in (("later", BACKGROUND), ("shown", DISPLAYED), ("clicked", CLICK)):
+    priorities = {"later": BACKGROUND, "next": SOON, "shown": DISPLAYED, "clicked": CLICK}
+    for key, priority in priorities.items():
         engine.embed(key, lambda report, key=key: order.append(key), lambda o: None, priority)
     gate.open.set()
     assert engine.wait(5, background=True)
-    assert order == ["clicked", "shown", "later"]
+    assert order == ["clicked", "shown", "next", "later"]
 
 
 def test_queued_key_only_rises_in_priority(engine):
@@ -82,17 +84,34 @@ def test_queued_key_only_rises_in_priority(engine):
     assert order == ["b", "a"]
 
 
-def test_running_background_embed_gives_way_and_starts_again(engine):
+@pytest.mark.parametrize(
+    ("running", "other"),
+    [(BACKGROUND, CLICK), (BACKGROUND, DISPLAYED), (BACKGROUND, SOON), (SOON, DISPLAYED)],
+)
+def test_running_embed_that_nobody_waits_for_gives_way_and_starts_again(engine, running, other):
     ahead, order = Gate(), []
-    engine.embed("ahead", ahead, lambda o: order.append(o.value), BACKGROUND)
+    engine.embed("ahead", ahead, lambda o: order.append(o.value), running)
     ahead.started.wait(5)
-    engine.embed("clicked", lambda report: order.append("clicked"), lambda o: None, CLICK)
-    assert engine.wait(5)
+    engine.embed("clicked", lambda report: order.append("clicked"), lambda o: None, other)
+    deadline = time.monotonic() + 5
+    while not order and time.monotonic() < deadline:
+        engine.drain()
+        time.sleep(0.005)
     assert order == ["clicked"]
     ahead.open.set()
     assert engine.wait(5, background=True)
     assert order == ["clicked", "done"]
     assert ahead.runs == 2
+
+
+def test_running_embed_gives_no_way_to_its_equals(engine):
+    ahead = Gate()
+    engine.embed("ahead", ahead, lambda o: None, SOON)
+    ahead.started.wait(5)
+    engine.embed("other", lambda report: None, lambda o: None, SOON)
+    ahead.open.set()
+    assert engine.wait(5, background=True)
+    assert ahead.runs == 1
 
 
 def test_background_embed_that_becomes_wanted_no_longer_gives_way(engine):

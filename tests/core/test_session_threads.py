@@ -143,7 +143,9 @@ class SlowTiles(FakeSegmenter):
     def embed(self, plane, contrast_limits=None, progress=None):
         return replace(super().embed(plane, contrast_limits, progress), features=())
 
-    def is_ready(self, embedding, prompts):
+    def is_ready(self, embedding, prompts, further=False):
+        if further:
+            return prompts.points.tolist() in self.looked_further
         return bool(self.prepared)
 
     def prepare(self, embedding, prompts=None, progress=None, further=False):
@@ -213,6 +215,41 @@ def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(rng):
     clicked, further = segmenter.prepared[-1]
     assert clicked.points.tolist() == [[20, 20]]
     assert further
+    engine.close()
+
+
+def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.show(())
+    assert engine.wait(5, background=True)
+    segmenter.may_embed.clear()
+    session.show(())  # its tiles are being encoded from here on
+    session.add_point((), (20, 20))
+    deadline = time.monotonic() + 5
+    while not np.any(session.mask(1, ())) and time.monotonic() < deadline:
+        engine.drain()
+        time.sleep(0.005)
+    segmenter.may_embed.set()
+    assert engine.wait(5, background=True)
+    (clicked, further), (rest, _) = segmenter.prepared[-2:]
+    assert clicked.points.tolist() == [[20, 20]]
+    assert further
+    assert rest is None
+    engine.close()
+
+
+def test_looks_that_are_there_are_not_made_again(rng):
+    segmenter, engine = SlowTiles(), Engine()
+    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.show(())
+    for _ in range(2):
+        session.add_point((), (20, 20))
+        assert session.wait(5)
+        assert engine.wait(5, background=True)
+        session.undo()
+        assert session.wait(5)
+    assert segmenter.looked_further == [[[20, 20]]]
     engine.close()
 
 

@@ -398,12 +398,27 @@ def test_looks_of_an_unsure_click_can_be_encoded_ahead():
     click = Prompts([(290, 260)], [1])
     tiled.prepare(embedding, click)
     assert len(tiled.inner.frames) == 1
+    assert tiled.is_ready(embedding, click)
+    assert not tiled.is_ready(embedding, click, further=True)
     seen = []
     tiled.prepare(embedding, click, seen.append, further=True)
+    assert tiled.is_ready(embedding, click, further=True)
     assert seen == sorted(seen)
     assert [frame.scaled[0] for frame in tiled.inner.frames] == [512, 256, 128]
     assert iou(tiled.decode(embedding, click).best(), plane > 0) > 0.97
     assert len(tiled.inner.frames) == 3
+
+
+def test_all_tiles_are_encoded_once_where_memory_holds_few(tiled, plane, monkeypatch):
+    monkeypatch.setattr("napari_sam.tiling._MAX_TILE_BYTES", 1)
+    embedding = tiled.embed(plane)
+    tiled.prepare(embedding, CLICK)
+    tiled.prepare(embedding)
+    tiled.prepare(embedding)
+    assert len(tiled.inner.frames) == len(embedding.pyramid.levels[0]) > 2
+    assert not tiled.is_ready(embedding, CLICK)
+    tiled.prepare(embedding, CLICK)
+    assert tiled.is_ready(embedding, CLICK)
 
 
 @pytest.mark.parametrize("prompts", [Prompts(box=(50, 20, 80, 60)), None])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.automask import ObjectMask, generate_masks, link_planes, merge_objects
-from napari_sam.engine import BACKGROUND, Engine, Outcome, Report
+from napari_sam.engine import SOON, Engine, Outcome, Report
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.layers import new_labels
 from napari_sam.gui.masks import highest_label
@@ -117,7 +117,7 @@ class Everything:
             _key(run),
             partial(_find, run.segmenter, run.source, run.next),
             partial(self._plane_done, run),
-            BACKGROUND,
+            SOON,
             partial(self._plane_progress, run),
         )
         self.changed.emit()

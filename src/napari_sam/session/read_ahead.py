@@ -7,7 +7,7 @@ from functools import partial
 
 from psygnal import Signal
 
-from napari_sam.engine import BACKGROUND, DISPLAYED, Executor, Outcome
+from napari_sam.engine import BACKGROUND, DISPLAYED, SOON, Executor, Outcome
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
@@ -103,9 +103,9 @@ class ReadAhead:
         self, key: str, segmenter: Segmenter, embedding: Embedding, click: Prompts
     ) -> None:
         """Encode what an unsure answer to a click would be looked at again in."""
-        if self._prefetch:
+        if self._prefetch and not segmenter.is_ready(embedding, click, further=True):
             work = partial(prepare, segmenter, embedding, click, further=True)
-            self._executor.embed((key, id(self)), work, self._prepared, BACKGROUND)
+            self._executor.embed((key, id(self)), work, self._prepared, SOON)
 
     def cancel(self) -> None:
         """Stop encoding tiles."""
