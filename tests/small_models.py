@@ -36,6 +36,7 @@ HYBRID = SamConfig(
     skip_channels=(8, 4),
     dense_channels=8,
     box_depth=1,
+    roi_channels=8,
     resize="own",
 )
 

@@ -10,11 +10,16 @@ from napari_sam.masks import box_groups
 # Cells whose box is expected to have a smaller IoU with its object's say nothing.
 _LEAST_SCORE = 0.4
 # Boxes of a larger IoU are one object's, and from this one on they add to its mean box.
-_SAME_OBJECT, _SAME_BOX = 0.2, 0.6
+SAME_OBJECT, _SAME_BOX = 0.2, 0.6
+# The same where boxes of a clump and of the objects in it should both be left to choose from.
+_SAME_CANDIDATE, _SAME_CANDIDATES_BOX = 0.6, 0.7
 
 
 def find_boxes(
-    sides: NDArray[np.float32], scores: NDArray[np.float32], stride: int
+    sides: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    stride: int,
+    candidates: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Choose one box per object among those of all cells.
 
@@ -30,6 +35,8 @@ def find_boxes(
         `(h, w)` predicted IoU of that box, 0-1.
     stride
         Model pixels per cell.
+    candidates
+        Choose one box per candidate instead, of which several may overlap on an object.
 
     Returns
     -------
@@ -43,8 +50,11 @@ def find_boxes(
     weights = scores[rows, columns].astype(np.float64)
     found: list[NDArray[np.float64]] = []
     best: list[float] = []
-    for members, iou in box_groups(boxes, weights, _SAME_OBJECT):
-        like = members[iou > _SAME_BOX]
+    same, alike = (
+        (_SAME_CANDIDATE, _SAME_CANDIDATES_BOX) if candidates else (SAME_OBJECT, _SAME_BOX)
+    )
+    for members, iou in box_groups(boxes, weights, same):
+        like = members[iou > alike]
         found.append(np.average(boxes[like], axis=0, weights=weights[like] ** 2))
         best.append(weights[members[0]])
     return np.array(found).reshape(-1, 4), np.array(best, np.float32)

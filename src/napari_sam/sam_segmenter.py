@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from napari_sam.box_fit import fit_to_box
-from napari_sam.detection import find_boxes
+from napari_sam.detection import SAME_OBJECT, find_boxes
 from napari_sam.devices import (
     DTYPES,
     DeviceWarning,
@@ -28,6 +28,7 @@ from napari_sam.devices import (
 )
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, resize_pixels
+from napari_sam.masks import box_nms
 from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
@@ -233,18 +234,29 @@ class SamSegmenter:
         return found
 
     @torch.inference_mode()
-    def propose(self, embedding: Embedding) -> Proposals | None:
+    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
         """Find objects with the dense head; see :meth:`Segmenter.propose`."""
         check_embedding(embedding, self)
-        head = self._sam.dense_head
+        head, judge = self._sam.dense_head, None if quick else self._sam.roi_head
         if head is None:
             return None
-        frame = embedding.frame
-        (sides,), (logits,) = head.boxes(self._ready(embedding).features)
-        stride = frame.canvas[0] // logits.shape[0]
-        inside = tuple(slice(0, -(-side // stride)) for side in frame.scaled)
-        quality = logits[inside].sigmoid().cpu().numpy()
-        edges, scores = find_boxes(sides[:, *inside].cpu().numpy(), quality, stride)
+        frame, features, cell = embedding.frame, self._ready(embedding).features, self.config.cell
+        sides, logits = head.boxes(features)
+        inside = tuple(slice(0, -(-side // cell)) for side in frame.scaled)
+        edges, scores = find_boxes(
+            sides[0][:, *inside].cpu().numpy(),
+            logits[0][inside].sigmoid().cpu().numpy(),
+            cell,
+            candidates=judge is not None,
+        )
+        if judge is not None:
+            given, sure = self._tensor(edges), torch.logit(self._tensor(scores), 0.02)
+            first = torch.zeros(len(edges), dtype=torch.long, device=self._device)
+            mended, judged = judge(features, (sides, logits), given, sure, first)
+            edges, scores = mended.double().cpu().numpy(), judged.sigmoid().cpu().numpy()
+            edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
+            kept = box_nms(edges, scores, SAME_OBJECT)
+            edges, scores = edges[kept], scores[kept]
         corners = frame.to_plane(edges.reshape(-1, 2, 2)[..., ::-1] - 0.5)
         # an edge lies half a pixel beyond the centres of the outermost pixels
         corners += ((0.5,), (-0.5,))

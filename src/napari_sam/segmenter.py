@@ -210,8 +210,11 @@ class Segmenter(Protocol):
         """
         ...
 
-    def propose(self, embedding: Embedding) -> Proposals | None:
-        """Find objects with the model's dense head; ``None`` where it has none."""
+    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
+        """Find objects with the model's dense head; ``None`` where it has none.
+
+        With `quick`, as its cells say: boxes aren't judged region by region, where the model can.
+        """
         ...
 
     def prepare(
@@ -341,9 +344,9 @@ class DelegatingSegmenter(Generic[_Inner]):
         """Predict many objects of one plane; see :meth:`Segmenter.decode_many`."""
         return self._inner.decode_many(embedding, prompts, multimask, window)
 
-    def propose(self, embedding: Embedding) -> Proposals | None:
+    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`."""
-        return self._inner.propose(embedding)
+        return self._inner.propose(embedding, quick)
 
     def prepare(
         self,

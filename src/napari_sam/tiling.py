@@ -189,17 +189,17 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                         wanted[i] = following
         return [look.prediction for look in looks]
 
-    def propose(self, embedding: Embedding) -> Proposals | None:
+    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`.
 
         Each tile of the finest level proposes the objects in its core.
         """
         if not isinstance(embedding, TiledEmbedding):
-            return self._inner.propose(embedding)
+            return self._inner.propose(embedding, quick)
         check_embedding(embedding, self)
         boxes, scores = [np.empty((0, 4))], [np.empty(0, np.float32)]
         for tile in embedding.pyramid.levels[0]:
-            found = self._inner.propose(self._embed_tile(embedding, tile))
+            found = self._inner.propose(self._embed_tile(embedding, tile), quick)
             if found is None:
                 return None
             low, high = np.subtract(tile.core[:2], 0.5), np.subtract(tile.core[2:], 0.5)

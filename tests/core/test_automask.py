@@ -333,7 +333,7 @@ class Boxed(ComponentSegmenter):
         super().__init__(dense=True)
         self.proposed = sorted(proposed, key=lambda one: -one[1])
 
-    def propose(self, embedding) -> Proposals:
+    def propose(self, embedding, quick=False) -> Proposals:
         boxes = np.array([box for box, _ in self.proposed], float)
         return Proposals(boxes, np.array([score for _, score in self.proposed], np.float32))
 
@@ -359,6 +359,26 @@ def test_boxes_that_are_no_good_are_left_out():
     assert generate_masks(Boxed(*proposed), np.zeros(SHAPE), proposal_iou_thresh=0.95) == []
 
 
+class Judged(Boxed):
+    """Its cells say the same of every box; judged, a box has the score that a test says."""
+
+    def __init__(self, *proposed):
+        super().__init__(*proposed)
+        self.config = replace(self.config, roi_channels=8)
+
+    def propose(self, embedding, quick=False) -> Proposals:
+        found = super().propose(embedding)
+        return replace(found, scores=np.full_like(found.scores, 0.9)) if quick else found
+
+
+def test_boxes_are_believed_as_they_were_judged():
+    proposed = ((5, 5, 14, 14), 0.5), ((30, 30, 39, 39), 0.4)
+    (one,) = generate_masks(Judged(*proposed), np.zeros(SHAPE))
+    assert one.score == pytest.approx(0.5)
+    assert len(generate_masks(Judged(*proposed), np.zeros(SHAPE), proposal_iou_thresh=0.3)) == 2
+    assert generate_masks(Boxed(*proposed), np.zeros(SHAPE)) == []
+
+
 def test_of_masks_that_overlap_the_better_one_is_kept():
     proposed = ((5, 5, 14, 14), 0.7), ((5, 5, 14, 16), 0.9), ((5, 14, 14, 23), 0.8)
     kept = generate_masks(Boxed(*proposed), np.zeros(SHAPE))
@@ -380,8 +400,8 @@ class Scalable(ComponentSegmenter):
         self.config = replace(self.config, resize="own", image_size=256)
         self.knows = knows
 
-    def propose(self, embedding) -> Proposals:
-        found = super().propose(embedding)
+    def propose(self, embedding, quick=False) -> Proposals:
+        found = super().propose(embedding, quick)
         side = self.knows / self.scales[-1] if self.scales[-1] else 9999
         corner = np.minimum(found.boxes[:, 2:], found.boxes[:, :2] + side - 1)
         return Proposals(np.concatenate([found.boxes[:, :2], corner], axis=1), found.scores)
@@ -394,7 +414,7 @@ class Scripted(Scalable):
         super().__init__()
         self.seen = seen
 
-    def propose(self, embedding) -> Proposals:
+    def propose(self, embedding, quick=False) -> Proposals:
         found = self.seen[min(len(self.scales), len(self.seen)) - 1]
         sides, scores = (np.repeat([f[i] for f in found], [f[1] for f in found]) for i in (0, 2))
         boxes = np.stack([np.full(len(sides), 9.0)] * 2 + [8.0 + sides] * 2, axis=1)

@@ -42,6 +42,20 @@ def test_sides_are_the_mean_of_boxes_that_agree(touching: np.ndarray) -> None:
     assert np.abs(box - (8, 4, 40, 24)).mean() < one / 2
 
 
+def test_candidates_of_a_clump_and_of_the_objects_in_it_are_left_to_choose_from(
+    touching: np.ndarray,
+) -> None:
+    sides, scores = perfect(touching)
+    clump, better = perfect(np.where(touching == 3, 3, np.minimum(touching, 1)).astype(np.int32))
+    middle = np.s_[4:6, 5:7]  # some cells say the box of both
+    sides[:, *middle], scores[middle] = clump[:, *middle], better[middle].max() + 0.1
+    wanted = [[8, 4, 40, 24], [8, 4, 40, 52], [8, 24, 40, 52], [48, 60, 60, 80]]
+    chosen, _ = find_boxes(sides, scores, 4)
+    assert sorted(chosen.round(6).tolist()) == [wanted[1], wanted[3]]
+    candidates, _ = find_boxes(sides, scores, 4, candidates=True)
+    assert sorted(candidates.round(6).tolist()) == wanted
+
+
 def test_cells_without_an_object_say_nothing() -> None:
     boxes, scores = find_boxes(np.ones((4, 5, 5), np.float32), np.full((5, 5), 0.2, np.float32), 4)
     assert boxes.shape == (0, 4)

@@ -177,14 +177,32 @@ def test_part_of_a_progress_reports_its_share():
     assert part_of(None, 0, 1) is None
 
 
-def test_proposals_lie_in_the_plane_best_first(made, plane):
-    found = made[HYBRID.name].propose(made[HYBRID.name].embed(plane))
+@pytest.mark.parametrize("quick", [False, True])
+def test_proposals_lie_in_the_plane_best_first(made, plane, quick):
+    found = made[HYBRID.name].propose(made[HYBRID.name].embed(plane), quick)
     assert len(found.boxes) == len(found.scores) > 0
     assert (found.boxes >= 0).all()
     assert (found.boxes <= (39, 49, 39, 49)).all()
     assert (found.boxes[:, :2] <= found.boxes[:, 2:]).all()
     assert (np.diff(found.scores) <= 1e-6).all()
-    assert made[VIT.name].propose(made[VIT.name].embed(plane)) is None
+    assert made[VIT.name].propose(made[VIT.name].embed(plane), quick) is None
+
+
+def test_regions_decide_which_proposals_are_believed(plane):
+    sam = network(HYBRID)
+    one = SamSegmenter(sam, device="cpu", precision="float32")
+    embedding = one.embed(plane)
+    quick = one.propose(embedding, quick=True)
+    with torch.no_grad():
+        sam.roi_head.out.weight.zero_()
+        sam.roi_head.out.bias.copy_(torch.tensor([-3.0, 0.0, 0.0, 0.0, 0.0]))
+    doubted = one.propose(embedding)
+    assert doubted.scores.max() < quick.scores.max() - 0.2
+    with torch.no_grad():  # every box is half as high: its lower half
+        sam.roi_head.out.bias.copy_(torch.tensor([0.0, 0.5, 0.0, 0.0, 0.0]))
+    lower = one.propose(embedding).boxes
+    high = one.propose(embedding, quick=True).boxes
+    assert np.median(lower[:, 2] - lower[:, 0]) < 0.7 * np.median(high[:, 2] - high[:, 0])
 
 
 @CONFIGS

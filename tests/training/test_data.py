@@ -59,6 +59,23 @@ def test_some_batches_have_fewer_and_larger_crops(tiny_run: TrainConfig) -> None
     assert shapes == {(8, 64, 64), (2, 128, 128)}
 
 
+@pytest.mark.parametrize(("power", "share"), [(0.0, 1 / 2), (1.0, 64 / 66)])
+def test_planes_of_many_objects_are_seen_more_often(
+    tiny_run: TrainConfig, power: float, share: float
+) -> None:
+    one = np.zeros((64, 64), np.int32)
+    one[20:30, 20:30] = 1
+    many = np.kron(np.arange(1, 65).reshape(8, 8), np.ones((8, 8), np.int32))
+    planes = [
+        Plane(np.full((64, 64), grey, np.uint8), labels, "dsb2018", "x", str(grey))
+        for grey, labels in ((50, one), (200, many))
+    ]
+    config = replace(tiny_run, planes=8, crowded=power, scale=(1.0, 1.0), vary_colours=False)
+    stream = CropStream(config, planes)
+    crowds = [len(labels.unique()) > 5 for i in range(12) for labels in stream.batch(i).labels]
+    assert np.mean(crowds) == pytest.approx(share, abs=0.12)
+
+
 @pytest.mark.parametrize("diameter", [8.0, 24.0])
 def test_crops_fitted_to_a_diameter_show_objects_of_about_that_size(
     tiny_run: TrainConfig, diameter: float

@@ -12,7 +12,7 @@ import torch
 
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
-from napari_sam.training.config import TrainConfig
+from napari_sam.training.config import PARTS, TrainConfig
 from napari_sam.training.data import CropStream, read_planes
 from napari_sam.training.loop import learning_rate_share, start, train, train_step
 from napari_sam.training.objective import batch_losses
@@ -102,15 +102,26 @@ def test_last_steps_change_the_heads_alone(tiny_run: TrainConfig) -> None:
     assert not any("token" in name for name in changed)
 
 
-def test_frozen_parts_stay_as_they_are(tiny_run: TrainConfig) -> None:
-    frozen = ("image_encoder", "dense_head")
-    run = replace(tiny_run, initial="nano", freeze=frozen, score_iterations=1, learning_rate=1e-2)
+@pytest.mark.parametrize(
+    ("learning", "losses"),
+    [
+        ({"prompt_encoder", "mask_decoder"}, {"mask", "iou"}),
+        ({"dense_head"}, {"dense"}),
+        ({"roi_head"}, {"regions"}),  # nothing is decoded
+    ],
+)
+def test_frozen_parts_stay_as_they_are_and_cost_nothing(
+    tiny_run: TrainConfig, learning: set[str], losses: set[str]
+) -> None:
+    frozen = tuple(part for part in PARTS if part not in learning)
+    run = replace(tiny_run, initial="nano", freeze=frozen, learning_rate=1e-2)
     before = start(run).model.state_dict()
     after = torch.load(train(run), weights_only=True)
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
-    assert changed == {"prompt_encoder", "mask_decoder"}
+    assert changed == learning
     with open(Path(run.output) / "log.csv") as file:
-        assert {row["dense"] for row in csv.DictReader(file)} == {""}
+        for row in csv.DictReader(file):
+            assert {name for name in ("mask", "iou", "dense", "regions") if row.get(name)} == losses
 
 
 @pytest.mark.parametrize("initial", ["nano", "a run"])

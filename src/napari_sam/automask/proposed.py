@@ -14,6 +14,8 @@ from napari_sam.masks import stability_score
 from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmenter import Embedding, Progress, Proposals, Segmenter, part_of
 
+# Boxes of a smaller predicted IoU are not decoded: as cells say it, and judged by their region.
+_LEAST_SAID, _LEAST_JUDGED = 0.65, 0.5
 # Boxes are decoded block by block of this side, in pixels, so that tiles are used one by one.
 _BLOCK = 256
 # The search for a plane's scale starts where the plane's longer side has a quarter of the model's
@@ -94,7 +96,14 @@ def masks_from_proposals(
     """
     look = _propose(segmenter, pixels, settings, part_of(progress, 0.0, 0.6))
     embedding, proposals = look.embedding, look.proposals
-    chosen = np.flatnonzero(proposals.scores >= settings.proposal_iou_thresh)
+    least = _LEAST_SAID
+    if segmenter.config.roi_channels:
+        judged = segmenter.propose(embedding)
+        assert judged is not None
+        proposals, least = judged, _LEAST_JUDGED
+    if settings.proposal_iou_thresh is not None:
+        least = settings.proposal_iou_thresh
+    chosen = np.flatnonzero(proposals.scores >= least)
     blocks = (proposals.centres[chosen] // _BLOCK).astype(int)
     order = chosen[np.lexsort((blocks[:, 1], blocks[:, 0]))]
     found: list[ObjectMask] = []
@@ -148,7 +157,7 @@ def _look(
 ) -> _Look:
     embedding = segmenter.embed(pixels, None, part_of(progress, 0.0, 0.5), scale)
     segmenter.prepare(embedding, None, part_of(progress, 0.5, 1.0))
-    proposals = segmenter.propose(embedding)
+    proposals = segmenter.propose(embedding, quick=True)
     assert proposals is not None
     return _Look(embedding, proposals, scale or 1.0)
 

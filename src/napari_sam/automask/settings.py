@@ -36,8 +36,9 @@ class AutomaskSettings:
     min_mask_region_area
         Holes and islands of fewer pixels are removed, and the masks compared again.
     proposal_iou_thresh
-        With proposals: boxes of a smaller predicted IoU are not decoded. Below 0.4 the head
-        proposes none.
+        With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes 0.5
+        where a head judges boxes region by region, and 0.65 where they are as cells say them, of
+        which there are none below 0.4.
     proposal_window
         With proposals: side, in model pixels, of the square that an object is decoded in first;
         in squares of twice the side as long as its mask goes on beyond; 0 decodes in the whole
@@ -67,7 +68,7 @@ class AutomaskSettings:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
-    proposal_iou_thresh: float = 0.65
+    proposal_iou_thresh: float | None = None
     proposal_window: int = 64
     proposal_diameter: float = 28.0
     proposal_overlap: float = 0.3

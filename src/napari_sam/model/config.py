@@ -113,6 +113,8 @@ class SamConfig:
         Convolutional blocks of the dense head at the embedding's resolution.
     box_depth
         Convolutional blocks of the dense head that read boxes, at stride 4.
+    roi_channels
+        Width of the head that judges those boxes region by region, 0 where there is none.
     pixel_mean, pixel_std
         Normalisation of the three channels, in 0-255 grey values.
     resize
@@ -143,6 +145,7 @@ class SamConfig:
     dense_channels: int = 0
     dense_depth: int = 0
     box_depth: int = 0
+    roi_channels: int = 0
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize: Resize = "sam"
@@ -157,6 +160,11 @@ class SamConfig:
     def mask_stride(self) -> int:
         """Model pixels per cell of the low-resolution logits."""
         return self.stride // 4
+
+    @property
+    def cell(self) -> int:
+        """Model pixels per cell of the dense head's boxes."""
+        return self.stride // 2
 
     @property
     def decodes_windows(self) -> bool:
@@ -232,6 +240,7 @@ PRESETS: dict[str, SamConfig] = {
         dense_channels=32,
         dense_depth=2,
         box_depth=3,
+        roi_channels=64,
         resize="own",
     ),
 }

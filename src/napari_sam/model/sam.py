@@ -12,11 +12,12 @@ from napari_sam.model.hybrid_encoder import ImageEncoderHybrid
 from napari_sam.model.image_encoder import ImageEncoderViT
 from napari_sam.model.mask_decoder import MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
+from napari_sam.model.roi_head import RoiHead
 from napari_sam.model.two_way import FirstLayer, Positions
 
 
 class Sam(nn.Module):
-    """Image encoder, prompt encoder and mask decoder, and the dense head where there is one."""
+    """Image encoder, prompt encoder and mask decoder, and heads that propose where there are."""
 
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -44,6 +45,11 @@ class Sam(nn.Module):
                 config.box_depth,
             )
             if config.dense_channels
+            else None
+        )
+        self.roi_head = (
+            RoiHead(config.embed_dim, config.skip_channels, config.roi_channels, config.cell)
+            if config.roi_channels
             else None
         )
         for name, values in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):

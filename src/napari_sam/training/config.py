@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_sam.model.config import PRESETS, SamConfig
 
 # Parts of a network that a run can leave as they are.
-PARTS = ("image_encoder", "prompt_encoder", "mask_decoder", "dense_head")
+PARTS = ("image_encoder", "prompt_encoder", "mask_decoder", "dense_head", "roi_head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,9 @@ class TrainConfig:
         Model to start from, by name or checkpoint: tensors whose names and shapes fit are taken.
     freeze
         Parts of the network that stay as they are: ``"image_encoder"``, ``"prompt_encoder"``,
-        ``"mask_decoder"`` or ``"dense_head"``. Without the image encoder's gradients a step takes
-        about half the time.
+        ``"mask_decoder"``, ``"dense_head"`` or ``"roi_head"``. Without the image encoder's
+        gradients a step takes about half the time; where nothing learns that decodes prompts,
+        none are decoded.
     click_width
         Standard deviation, in model pixels, of what a click attends to in the untrained network;
         0 leaves the attention without any aim. A network that gets clicks as tokens alone finds
@@ -39,8 +40,8 @@ class TrainConfig:
     iterations
         Length of the run in optimizer steps.
     score_iterations
-        Steps at the end of the run that train the predicted IoU and the dense head alone, on
-        final masks and embeddings.
+        Steps at the end of the run that train the predicted IoU and the heads that propose
+        objects alone, on final masks and embeddings.
     warmup, decay
         Fractions of the run in which the learning rate rises from and falls to zero.
     planes, objects
@@ -70,6 +71,8 @@ class TrainConfig:
         scale begins: the dense head learns what it cannot see there.
     sources
         Weight of each source in the mixture; `synthetic` is the procedural generator.
+    crowded
+        Planes of a modality are chosen by their number of objects to this power; 0 takes all alike.
     modalities
         Beginnings of the names of the modalities that are taken; empty takes all.
     vary_colours
@@ -122,6 +125,7 @@ class TrainConfig:
     diameter: float = 28.0
     fitted_share: float = 0.0
     far_share: float = 0.0
+    crowded: float = 0.0
     sources: dict[str, float] = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
     vary_colours: bool = True
@@ -146,6 +150,16 @@ class TrainConfig:
     def trains_dense_head(self) -> bool:
         """Whether the network has a dense head that the run doesn't freeze."""
         return bool(self.network.dense_channels) and "dense_head" not in self.freeze
+
+    @property
+    def trains_roi_head(self) -> bool:
+        """Whether the network has a head that judges regions that the run doesn't freeze."""
+        return bool(self.network.roi_channels) and "roi_head" not in self.freeze
+
+    @property
+    def trains_masks(self) -> bool:
+        """Whether anything learns from decoded prompts."""
+        return not {"image_encoder", "prompt_encoder", "mask_decoder"} <= set(self.freeze)
 
 
 def read_config(path: str | Path) -> TrainConfig:

@@ -153,6 +153,12 @@ class CropStream(IterableDataset[Batch]):
                 continue
             pool = self.pools.setdefault(plane.source, {})
             pool.setdefault(plane.modality, []).append(plane)
+        self._shares = {
+            (source, modality): _shares(pool, config.crowded)
+            for source, pools in self.pools.items()
+            for modality, pool in pools.items()
+            if config.crowded
+        }
         self.weights = config.sources or dict.fromkeys(self.pools, 1.0)
         if unknown := set(self.weights) - set(self.pools) - {"synthetic"}:
             raise ValueError(
@@ -208,11 +214,13 @@ class CropStream(IterableDataset[Batch]):
     def _crop_real(
         self, source: str, side: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        modalities = list(self.pools[source].values())
+        modalities = list(self.pools[source])
         # the square root of the counts: small modalities count, none is worn out
-        shares = np.sqrt([len(m) for m in modalities])
-        pool = modalities[int(rng.choice(len(modalities), p=shares / shares.sum()))]
-        plane = pool[int(rng.integers(len(pool)))]
+        shares = np.sqrt([len(self.pools[source][m]) for m in modalities])
+        modality = modalities[int(rng.choice(len(modalities), p=shares / shares.sum()))]
+        pool, crowds = self.pools[source][modality], self._shares.get((source, modality))
+        at = rng.integers(len(pool)) if crowds is None else rng.choice(len(pool), p=crowds)
+        plane = pool[int(at)]
         low, high = self.config.scale
         magnification = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         if rng.random() < self.config.far_share:
@@ -226,6 +234,12 @@ class CropStream(IterableDataset[Batch]):
         if rng.random() < self.config.split_share:
             labels = measure.label(labels, background=0, connectivity=1).astype(np.int32)
         return image, labels
+
+
+def _shares(planes: list[Plane], power: float) -> NDArray[np.float64]:
+    """Return the share of crops of each plane, by its number of objects to a power."""
+    shares = np.array([len(np.unique(plane.labels)) for plane in planes]) ** power
+    return np.asarray(shares / shares.sum())
 
 
 def usual_diameter(labels: NDArray[np.integer]) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_sam.model.dense_head import DenseOutput
+from napari_sam.training.boxes import box_agreement, label_boxes
 
 # Model pixels per cell of the maps and of the sides.
 MAPS_STRIDE, SIDES_STRIDE = 2, 4
@@ -85,7 +86,7 @@ def dense_loss(said: DenseOutput, target: DenseTargets) -> Tensor:
     error = (maps[:, 1].sigmoid() - target.maps[:, 1]).abs()
     foreground = 0.5 * entropy[:, 0].mean() + 0.5 * (entropy[:, 0] * shares).sum((1, 2)).mean()
     distance = (entropy[:, 1] * error * shares).sum((1, 2)).mean()
-    iou, generalised = _box_agreement(said.sides, target.sides)
+    iou, generalised = box_agreement(_edges(said.sides), _edges(target.sides))
     weight = target.side_shares * (target.depths.square() + _BORDER_WEIGHT)
     boxes = ((1 - generalised) * weight).sum() / weight.sum().clamp_min(1e-3)
     scores = _score_loss(said.scores, iou.detach(), target.side_shares)
@@ -126,11 +127,7 @@ def _shares(labels: NDArray[np.int32], background: bool) -> NDArray[np.float32]:
 
 
 def _sides(labels: NDArray[np.int32], cells: NDArray[np.int32]) -> NDArray[np.float32]:
-    boxes = np.zeros((int(labels.max()) + 1, 4), np.float32)  # edges: row 0, column 0, row 1, …
-    for label, place in enumerate(ndimage.find_objects(labels), 1):
-        if place is not None:
-            rows, columns = place
-            boxes[label] = rows.start, columns.start, rows.stop, columns.stop
+    boxes = label_boxes(labels)
     h, w = cells.shape
     y = (np.arange(h, dtype=np.float32)[:, None] + 0.5) * SIDES_STRIDE
     x = (np.arange(w, dtype=np.float32)[None] + 0.5) * SIDES_STRIDE
@@ -139,16 +136,9 @@ def _sides(labels: NDArray[np.int32], cells: NDArray[np.int32]) -> NDArray[np.fl
     return np.maximum(sides, 0.5) * (cells > 0)
 
 
-def _box_agreement(sides: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU of two boxes around the same cell, `(B, h, w)` each."""
-    height, width = (sides[:, i] + sides[:, i + 2] for i in (0, 1))
-    true_height, true_width = (target[:, i] + target[:, i + 2] for i in (0, 1))
-    low, high = torch.minimum(sides, target), torch.maximum(sides, target)
-    shared = (low[:, 0] + low[:, 2]) * (low[:, 1] + low[:, 3])
-    around = (high[:, 0] + high[:, 2]) * (high[:, 1] + high[:, 3])
-    union = height * width + true_height * true_width - shared
-    iou = shared / union.clamp_min(1e-3)
-    return iou, iou - (around - union) / around.clamp_min(1e-3)
+def _edges(sides: Tensor) -> Tensor:
+    """Edges, seen from each cell, of boxes by the distances of their sides."""
+    return torch.cat([-sides[:, :2], sides[:, 2:]], 1)
 
 
 def _score_loss(scores: Tensor, iou: Tensor, shares: Tensor) -> Tensor:

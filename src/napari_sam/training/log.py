@@ -13,9 +13,9 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score")
+_COLUMNS = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score", "regions")
 _ROWS_AT_ONCE = 20
-_CURVES = ("mask", "iou", "dense")
+_CURVES = ("mask", "iou", "dense", "regions")
 _SMOOTH = 50  # iterations that a point of a curve is the mean of
 
 
@@ -74,7 +74,7 @@ def draw_log(path: Path, picture: Path) -> None:
     figure = Figure((8, 6), layout="constrained")
     axes = figure.subplots(len(_CURVES) + 1, 1, sharex=True)
     for axis, name in zip(axes, _CURVES, strict=False):
-        values = np.array([float(rows[i][name] or "nan") for i in iterations])
+        values = np.array([float(rows[i].get(name) or "nan") for i in iterations])
         axis.plot(iterations, _smooth(values), linewidth=1)
         axis.set_ylabel(name)
     scored = [i for i in iterations if rows[i]["score"]]

@@ -30,7 +30,12 @@ from napari_sam.training.protocol import validate, validation_planes
 log = logging.getLogger(__name__)
 
 # They read what the rest has made and change no mask.
-_HEADS = ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_mask_head.", "dense_head.")
+_HEADS = (
+    "mask_decoder.iou_prediction_head.",
+    "mask_decoder.iou_mask_head.",
+    "dense_head.",
+    "roi_head.",
+)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch
 from napari_sam.training.dense import dense_loss
 from napari_sam.training.losses import mask_iou, mask_loss
+from napari_sam.training.regions import region_loss
 
 # Errors of the predicted IoU are squares of small numbers beside the losses of masks.
 _SCORE_WEIGHT = 5.0
@@ -27,10 +28,8 @@ def batch_losses(
     model: Sam, encoder: nn.Module, batch: Batch, config: TrainConfig, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """Losses of a batch whose objects are prompted and corrected for a random number of rounds."""
-    stride = model.config.mask_stride
-    side, objects = batch.images.shape[2], batch.chosen.shape[1]
-    device = batch.images.device
-    half = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    side = batch.images.shape[2]
+    half = _autocast(batch.images.device, config)
     pixels = batch.images.float().contiguous(memory_format=torch.channels_last)
     with half:
         features = encoder(model.preprocess(pixels, (side, side)))
@@ -40,6 +39,30 @@ def batch_losses(
         with half:
             said = model.dense_head(features)
         losses["dense"] = dense_loss(DenseOutput(*(part.float() for part in said)), batch.dense)
+    if config.trains_roi_head:
+        assert model.dense_head is not None
+        assert model.roi_head is not None  # the configuration knows the network
+        with torch.no_grad(), half:
+            cells = model.dense_head.boxes(features)
+        full = tuple(f.float() for f in features)
+        losses["regions"] = region_loss(model.roi_head, full, cells, batch.labels)
+    if config.trains_masks:
+        losses |= _mask_losses(model, features, batch, config, rng)
+    return losses
+
+
+def _mask_losses(
+    model: Sam,
+    features: tuple[Tensor, ...],
+    batch: Batch,
+    config: TrainConfig,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Losses of the masks and of their predicted IoUs."""
+    stride = model.config.mask_stride
+    side, objects = batch.images.shape[2], batch.chosen.shape[1]
+    device = batch.images.device
+    half = _autocast(device, config)
     target = F.avg_pool2d(
         (batch.labels[:, None] == batch.chosen[:, :, None, None]).flatten(0, 1)[:, None].float(),
         stride,
@@ -82,8 +105,7 @@ def batch_losses(
             previous = logits.detach()[torch.arange(len(chosen), device=device), chosen][:, None]
             new, signs = corrections(masks, previous[:, 0] > 0, stride, rng)
             points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)
-    losses["mask"] = torch.stack(segmentation).mean()
-    losses["iou"] = torch.stack(quality).mean()
+    losses = {"mask": torch.stack(segmentation).mean(), "iou": torch.stack(quality).mean()}
     if config.miss_share and boxes is None:
         crops, places = misses(batch.labels, round(config.miss_share * len(masks)), rng)
         if len(crops):
@@ -95,3 +117,7 @@ def batch_losses(
             wrong = scores.float().square().mean()
             losses["iou"] = losses["iou"] + _MISS_WEIGHT * _SCORE_WEIGHT * wrong
     return losses
+
+
+def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
