@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:13744fc8be9f67f65ae0a814e2eec97cd7ff845a785c79213e0bb3bfa25966b9",
+            "sha256:507a354772d75f2ac009131cec7aee77dadee0516a164c6f66d9439e217ffcb6",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
