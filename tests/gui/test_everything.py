@@ -116,7 +116,7 @@ def test_error_of_the_model_is_told_and_ends_the_search(user, segmenter, monkeyp
     told = []
     me.controller.refused.connect(told.append)
 
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(segmenter, "propose", broken)
