@@ -159,6 +159,16 @@ class SlowTiles(FakeSegmenter):
         return [prompts.points.tolist() for prompts, further in self.prepared if further]
 
 
+def finish_after_the_mask(segmenter, session, engine):
+    """Let what is being encoded go on once a click is answered, and wait for all of it."""
+    deadline = time.monotonic() + 5
+    while not np.any(session.mask(1, ())) and time.monotonic() < deadline:
+        engine.drain()
+        time.sleep(0.005)
+    segmenter.may_embed.set()
+    assert engine.wait(5, background=True)
+
+
 def test_tiles_of_a_click_are_made_in_the_embed_lane(rng):
     segmenter, engine = SlowTiles(), Engine()
     session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine)
@@ -226,12 +236,7 @@ def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(rng):
     segmenter.may_embed.clear()
     session.show(())  # its tiles are being encoded from here on
     session.add_point((), (20, 20))
-    deadline = time.monotonic() + 5
-    while not np.any(session.mask(1, ())) and time.monotonic() < deadline:
-        engine.drain()
-        time.sleep(0.005)
-    segmenter.may_embed.set()
-    assert engine.wait(5, background=True)
+    finish_after_the_mask(segmenter, session, engine)
     (clicked, further), (rest, _) = segmenter.prepared[-2:]
     assert clicked.points.tolist() == [[20, 20]]
     assert further
@@ -278,12 +283,7 @@ def test_click_leaves_the_looks_of_the_middle_of_the_screen_queued(rng):
     segmenter.may_embed.clear()
     session.show((), focus=(12, 34))  # its looks wait from here on
     session.add_point((), (20, 20))
-    deadline = time.monotonic() + 5
-    while not np.any(session.mask(1, ())) and time.monotonic() < deadline:
-        engine.drain()
-        time.sleep(0.005)
-    segmenter.may_embed.set()
-    assert engine.wait(5, background=True)
+    finish_after_the_mask(segmenter, session, engine)
     assert segmenter.looked_further == [[[12, 34]], [[20, 20]]]
     engine.close()
 

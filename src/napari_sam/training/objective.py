@@ -34,16 +34,19 @@ def batch_losses(
     with half:
         features = encoder(model.preprocess(pixels, (side, side)))
     losses: dict[str, Tensor] = {}
+    cells: tuple[Tensor, Tensor] | None = None
     if batch.dense is not None:
         assert model.dense_head is not None  # the stream knows the network
         with half:
             said = model.dense_head(features)
         losses["dense"] = dense_loss(DenseOutput(*(part.float() for part in said)), batch.dense)
+        cells = said.sides, said.scores
     if config.trains_roi_head:
         assert model.dense_head is not None
         assert model.roi_head is not None  # the configuration knows the network
-        with torch.no_grad(), half:
-            cells = model.dense_head.boxes(features)
+        if cells is None:
+            with torch.no_grad(), half:
+                cells = model.dense_head.boxes(features)
         full = tuple(f.float() for f in features)
         losses["regions"] = region_loss(model.roi_head, full, cells, batch.labels)
     if config.trains_masks:
