@@ -350,13 +350,14 @@ def _is_mask(prompts: Prompts) -> bool:
 
 def _sides(prompts: Prompts) -> tuple[float, float]:
     """Sides of a square as large as a box or mask, and a box's shorter one; 0 for none of them."""
-    mask = prompts.mask
-    if prompts.box is not None and mask is None:
-        r0, c0, r1, c1 = prompts.box
-        height, width = r1 - r0 + 1, c1 - c0 + 1
-        return float(height * width) ** 0.5, float(min(height, width))
-    side = 0.0 if mask is None or mask.dtype != bool else float(np.count_nonzero(mask)) ** 0.5
-    return side, side
+    if prompts.mask is not None and prompts.mask.dtype == bool:
+        side = float(np.count_nonzero(prompts.mask)) ** 0.5
+        return side, side
+    if prompts.box is None:
+        return 0.0, 0.0
+    r0, c0, r1, c1 = prompts.box
+    height, width = r1 - r0 + 1, c1 - c0 + 1
+    return float(height * width) ** 0.5, float(min(height, width))
 
 
 def _has_place(prompts: Prompts) -> bool:

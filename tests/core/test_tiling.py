@@ -275,6 +275,20 @@ def test_large_box_or_mask_is_looked_at_reduced_at_once(kind):
     assert tiled.is_ready(embedding, prompts)
 
 
+def test_large_box_stays_reduced_where_a_click_beyond_its_tile_corrects_it():
+    plane = square(60, 60, 300, (700, 1100))
+    tiled = TiledSegmenter(Nearsighted())
+    embedding = tiled.embed(plane, (0, 255))
+    first = tiled.decode(embedding, Prompts(box=(60, 60, 359, 359)))
+    assert max(first.frame.scaled) / max(first.frame.shape) == 0.25
+    far = (first.frame.shape[0] + 20, 200)
+    more = Prompts([far], [0], box=(60, 60, 359, 359)).with_logits(first.logits[0], first.frame)
+    pyramid = embedding.pyramid
+    tile = pyramid.tile_of(more)
+    assert pyramid.scale_of(tile) <= 0.25
+    assert pyramid.frame_of(tile).shape[0] > far[0]
+
+
 def test_long_box_is_reduced_as_far_as_it_is_not_thin():
     plane = np.zeros((512, 512), np.uint8)
     plane[200:310, 50:340] = 255
