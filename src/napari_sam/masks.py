@@ -145,18 +145,31 @@ def box_groups(
         Indexes of a group's boxes, best first, and their IoU with that one.
     """
     order = np.argsort(-scores, kind="stable")
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    while len(order):
-        best = order[0]
-        low = np.maximum(boxes[best, :2], boxes[order, :2])
-        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
-        overlap = np.prod(np.clip(high - low, 0, None), axis=1)
-        union = area[best] + area[order] - overlap
-        member = overlap > threshold * union
-        member[0] = True  # even without any area
-        others = np.flatnonzero(member)[1:]
-        yield order[member], np.append(1.0, overlap[others] / union[others])
-        order = order[~member]
+    sorted_boxes = boxes[order]
+    top, left, bottom, right = np.ascontiguousarray(sorted_boxes.T)
+    free = np.ones(len(order), bool)
+    for best, (y0, x0, y1, x1) in enumerate(sorted_boxes.tolist()):
+        if not free[best]:
+            continue
+        rest = slice(best + 1, None)  # few of them touch the best one at all
+        touching = free[rest] & (top[rest] < y1) & (bottom[rest] > y0)
+        touching &= (left[rest] < x1) & (right[rest] > x0)
+        near = best + 1 + np.flatnonzero(touching)
+        iou = box_iou(sorted_boxes[best], sorted_boxes[near])
+        members = np.append(best, near[iou > threshold])
+        free[members] = False
+        yield order[members], np.append(1.0, iou[iou > threshold])
+
+
+def box_iou(
+    box: NDArray[np.floating[Any]], boxes: NDArray[np.floating[Any]]
+) -> NDArray[np.float64]:
+    """Intersection over union of a box `(4,)` with each of others `(N, 4)`; 0 without any area."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    both = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    iou: NDArray[np.float64] = shared / np.maximum(both - shared, np.finfo(float).tiny)
+    return iou
 
 
 def encode_rle(mask: Bool) -> Rle:
