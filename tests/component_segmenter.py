@@ -70,7 +70,7 @@ class ComponentSegmenter:
     ) -> list[MaskPrediction]:
         return [self.decode(embedding, one, multimask) for one in prompts]
 
-    def propose(self, embedding, quick=False) -> Proposals | None:
+    def propose(self, embedding, quick=False, progress=None) -> Proposals | None:
         if not self.config.dense_channels:
             return None
         components = embedding.features[0][0, 0].numpy().astype(int)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.masks import box_groups
+from napari_sam.masks import box_groups, box_iou, box_nms
 
 # Cells whose box is expected to have a smaller IoU with its object's say nothing.
 _LEAST_SCORE = 0.4
 # Boxes of a larger IoU are one object's, and from this one on they add to its mean box.
-SAME_OBJECT, _SAME_BOX = 0.2, 0.6
+_SAME_OBJECT, _SAME_BOX = 0.2, 0.6
 # The same where boxes of a clump and of the objects in it should both be left to choose from.
 _SAME_CANDIDATE, _SAME_CANDIDATES_BOX = 0.6, 0.7
+# Candidates whose judged IoU is smaller are rather no object's.
+LEAST_JUDGED = 0.5
 
 
 def find_boxes(
@@ -51,10 +53,63 @@ def find_boxes(
     found: list[NDArray[np.float64]] = []
     best: list[float] = []
     same, alike = (
-        (_SAME_CANDIDATE, _SAME_CANDIDATES_BOX) if candidates else (SAME_OBJECT, _SAME_BOX)
+        (_SAME_CANDIDATE, _SAME_CANDIDATES_BOX) if candidates else (_SAME_OBJECT, _SAME_BOX)
     )
     for members, iou in box_groups(boxes, weights, same):
         like = members[iou > alike]
         found.append(np.average(boxes[like], axis=0, weights=weights[like] ** 2))
         best.append(weights[members[0]])
     return np.array(found).reshape(-1, 4), np.array(best, np.float32)
+
+
+def choose_boxes(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Choose one box per object among candidates.
+
+    Non-maximum suppression takes the box of a clump whose score is a little higher than that of
+    each object in it. Here the boxes are sought that together have the most beyond
+    :data:`LEAST_JUDGED`; others follow where they overlap none of these.
+
+    Parameters
+    ----------
+    boxes
+        `(N, 4)` edges as (y0, x0, y1, x1).
+    scores
+        `(N,)` expected IoU with an object's box.
+
+    Returns
+    -------
+    chosen
+        Indexes of the chosen boxes, highest score first.
+    """
+    likely = np.flatnonzero(scores > LEAST_JUDGED)
+    best = likely[_worthiest(boxes[likely], scores[likely] - LEAST_JUDGED)]
+    first = scores.copy()
+    first[best] += 1.0  # before all others
+    kept = box_nms(boxes, first, _SAME_OBJECT)
+    return kept[np.argsort(-scores[kept], kind="stable")]
+
+
+def _worthiest(boxes: NDArray[np.float64], worth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Find boxes that overlap none of each other and whose worth adds up to the most.
+
+    A local search, as in Andrade et al., Fast local search for the maximum independent set problem
+    (2012): a box makes way for several that overlap it alone as long as that is worth more.
+    """
+    rivals = np.array([box_iou(box, boxes) > _SAME_OBJECT for box in boxes], bool)
+    rivals = rivals.reshape(2 * boxes.shape[:1])
+    np.fill_diagonal(rivals, False)
+    taken = np.zeros(len(boxes), bool)
+    taken[box_nms(boxes, worth, _SAME_OBJECT)] = True
+    against = rivals[taken].sum(0)  # taken boxes that each overlaps
+    changed = True
+    while changed:
+        changed = False
+        for one in np.flatnonzero(taken):
+            others = np.flatnonzero(rivals[one] & (against == 1))
+            if worth[others].sum() <= worth[one]:  # even if they didn't overlap each other
+                continue
+            others = others[box_nms(boxes[others], worth[others], _SAME_OBJECT)]
+            if worth[others].sum() > worth[one]:
+                taken[one], taken[others], changed = False, True, True
+                against += rivals[others].sum(0) - rivals[one]
+    return taken

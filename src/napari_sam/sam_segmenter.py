@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from napari_sam.box_fit import fit_to_box
-from napari_sam.detection import SAME_OBJECT, find_boxes
+from napari_sam.detection import choose_boxes, find_boxes
 from napari_sam.devices import (
     DTYPES,
     DeviceWarning,
@@ -28,7 +28,7 @@ from napari_sam.devices import (
 )
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, resize_pixels
-from napari_sam.masks import box_nms
+from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
@@ -122,6 +122,8 @@ class SamSegmenter:
         warn_if_emulated(self.precision, self._device)
         self._sam = sam.eval().requires_grad_(False)
         self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
+        # a fiftieth of the features in size, so there is no limit to how many are kept
+        self._said: WeakKeyDictionary[Embedding, tuple[Tensor, Tensor]] = WeakKeyDictionary()
         self._positions = lru_cache(maxsize=2 * _MAX_DERIVED)(self._sam.positions)
         self._place()
         self._lock = Lock()
@@ -234,14 +236,16 @@ class SamSegmenter:
         return found
 
     @torch.inference_mode()
-    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
+    def propose(
+        self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
+    ) -> Proposals | None:
         """Find objects with the dense head; see :meth:`Segmenter.propose`."""
         check_embedding(embedding, self)
         head, judge = self._sam.dense_head, None if quick else self._sam.roi_head
         if head is None:
             return None
-        frame, features, cell = embedding.frame, self._ready(embedding).features, self.config.cell
-        sides, logits = head.boxes(features)
+        frame, cell = embedding.frame, self.config.cell
+        sides, logits = self._said_by(head, embedding)
         inside = tuple(slice(0, -(-side // cell)) for side in frame.scaled)
         edges, scores = find_boxes(
             sides[0][:, *inside].cpu().numpy(),
@@ -252,10 +256,11 @@ class SamSegmenter:
         if judge is not None:
             given, sure = self._tensor(edges), torch.logit(self._tensor(scores), 0.02)
             first = torch.zeros(len(edges), dtype=torch.long, device=self._device)
+            features = self._ready(embedding).features
             mended, judged = judge(features, (sides, logits), given, sure, first)
             edges, scores = mended.double().cpu().numpy(), judged.sigmoid().cpu().numpy()
             edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
-            kept = box_nms(edges, scores, SAME_OBJECT)
+            kept = choose_boxes(edges, scores)
             edges, scores = edges[kept], scores[kept]
         corners = frame.to_plane(edges.reshape(-1, 2, 2)[..., ::-1] - 0.5)
         # an edge lies half a pixel beyond the centres of the outermost pixels
@@ -263,6 +268,8 @@ class SamSegmenter:
         last = np.add(frame.origin, frame.shape) - 1
         boxes = np.clip(corners, frame.origin, last).reshape(-1, 4)
         boxes[:, 2:] = np.maximum(boxes[:, :2], boxes[:, 2:])
+        if progress is not None:
+            progress(1.0)
         return Proposals(boxes, scores)
 
     def prepare(
@@ -393,6 +400,15 @@ class SamSegmenter:
                     self._derived.pop(next(iter(self._derived)))
         return ready
 
+    def _said_by(self, head: DenseHead, embedding: Embedding) -> tuple[Tensor, Tensor]:
+        """Sides and scores of an embedding's cells, worked out once."""
+        said = self._said.get(embedding)
+        if said is None:
+            said = head.boxes(self._ready(embedding).features)
+            with self._lock:
+                self._said[embedding] = said
+        return said
+
     def _tensor(self, array: NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
@@ -424,6 +440,7 @@ class SamSegmenter:
         self._sam.image_encoder.float()
         self._place()
         self._derived.clear()
+        self._said.clear()
         self._positions.cache_clear()
         torch.cuda.empty_cache()
 

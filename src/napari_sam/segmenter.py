@@ -210,10 +210,13 @@ class Segmenter(Protocol):
         """
         ...
 
-    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
+    def propose(
+        self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
+    ) -> Proposals | None:
         """Find objects with the model's dense head; ``None`` where it has none.
 
         With `quick`, as its cells say: boxes aren't judged region by region, where the model can.
+        `progress` is called with the finished fraction; it may raise :class:`Cancelled`.
         """
         ...
 
@@ -344,9 +347,11 @@ class DelegatingSegmenter(Generic[_Inner]):
         """Predict many objects of one plane; see :meth:`Segmenter.decode_many`."""
         return self._inner.decode_many(embedding, prompts, multimask, window)
 
-    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
+    def propose(
+        self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
+    ) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`."""
-        return self._inner.propose(embedding, quick)
+        return self._inner.propose(embedding, quick, progress)
 
     def prepare(
         self,

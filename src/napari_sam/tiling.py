@@ -189,17 +189,22 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                         wanted[i] = following
         return [look.prediction for look in looks]
 
-    def propose(self, embedding: Embedding, quick: bool = False) -> Proposals | None:
+    def propose(
+        self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
+    ) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`.
 
         Each tile of the finest level proposes the objects in its core.
         """
         if not isinstance(embedding, TiledEmbedding):
-            return self._inner.propose(embedding, quick)
+            return self._inner.propose(embedding, quick, progress)
         check_embedding(embedding, self)
         boxes, scores = [np.empty((0, 4))], [np.empty(0, np.float32)]
-        for tile in embedding.pyramid.levels[0]:
-            found = self._inner.propose(self._embed_tile(embedding, tile), quick)
+        tiles = embedding.pyramid.levels[0]
+        for i, tile in enumerate(tiles):
+            report = part_of(progress, i / len(tiles), (i + 1) / len(tiles))
+            inner = self._embed_tile(embedding, tile, part_of(report, 0.0, 0.5))
+            found = self._inner.propose(inner, quick, part_of(report, 0.5, 1.0))
             if found is None:
                 return None
             low, high = np.subtract(tile.core[:2], 0.5), np.subtract(tile.core[2:], 0.5)

@@ -77,7 +77,7 @@ class FakeSegmenter:
     ) -> list[MaskPrediction]:
         return [self.decode(embedding, p, multimask) for p in prompts]
 
-    def propose(self, embedding, quick=False) -> None:
+    def propose(self, embedding, quick=False, progress=None) -> None:
         return None
 
     def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:

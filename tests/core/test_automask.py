@@ -333,7 +333,7 @@ class Boxed(ComponentSegmenter):
         super().__init__(dense=True)
         self.proposed = sorted(proposed, key=lambda one: -one[1])
 
-    def propose(self, embedding, quick=False) -> Proposals:
+    def propose(self, embedding, quick=False, progress=None) -> Proposals:
         boxes = np.array([box for box, _ in self.proposed], float)
         return Proposals(boxes, np.array([score for _, score in self.proposed], np.float32))
 
@@ -366,7 +366,7 @@ class Judged(Boxed):
         super().__init__(*proposed)
         self.config = replace(self.config, roi_channels=8)
 
-    def propose(self, embedding, quick=False) -> Proposals:
+    def propose(self, embedding, quick=False, progress=None) -> Proposals:
         found = super().propose(embedding)
         return replace(found, scores=np.full_like(found.scores, 0.9)) if quick else found
 
@@ -400,8 +400,8 @@ class Scalable(ComponentSegmenter):
         self.config = replace(self.config, resize="own", image_size=256)
         self.knows = knows
 
-    def propose(self, embedding, quick=False) -> Proposals:
-        found = super().propose(embedding, quick)
+    def propose(self, embedding, quick=False, progress=None) -> Proposals:
+        found = super().propose(embedding, quick, progress)
         side = self.knows / self.scales[-1] if self.scales[-1] else 9999
         corner = np.minimum(found.boxes[:, 2:], found.boxes[:, :2] + side - 1)
         return Proposals(np.concatenate([found.boxes[:, :2], corner], axis=1), found.scores)
@@ -414,7 +414,7 @@ class Scripted(Scalable):
         super().__init__()
         self.seen = seen
 
-    def propose(self, embedding, quick=False) -> Proposals:
+    def propose(self, embedding, quick=False, progress=None) -> Proposals:
         found = self.seen[min(len(self.scales), len(self.seen)) - 1]
         sides, scores = (np.repeat([f[i] for f in found], [f[1] for f in found]) for i in (0, 2))
         boxes = np.stack([np.full(len(sides), 9.0)] * 2 + [8.0 + sides] * 2, axis=1)

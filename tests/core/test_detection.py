@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from labelled import block
 
-from napari_sam.detection import find_boxes
+from napari_sam.detection import choose_boxes, find_boxes
+from napari_sam.masks import box_iou
 from napari_sam.training.dense import DenseTargets
 
 
@@ -60,3 +65,54 @@ def test_cells_without_an_object_say_nothing() -> None:
     boxes, scores = find_boxes(np.ones((4, 5, 5), np.float32), np.full((5, 5), 0.2, np.float32), 4)
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
+
+
+CLUMP, LEFT, RIGHT, FAR = (0, 0, 40, 60), (0, 0, 40, 28), (2, 31, 40, 60), (80, 80, 90, 90)
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ((0.8, 0.7, 0.75, 0.9), [3, 2, 1]),  # together the two are worth more than their clump
+        ((0.8, 0.55, 0.6, 0.9), [3, 0]),
+        ((0.8, 0.45, 0.95, 0.9), [2, 3, 1]),  # unlikely, but it overlaps nothing that is chosen
+        ((0.4, 0.3, 0.3, 0.2), [0, 3]),  # none is likely: the best go first
+    ],
+)
+def test_objects_are_chosen_instead_of_their_clump_if_that_is_worth_more(
+    scores: tuple[float, ...], chosen: list[int]
+) -> None:
+    boxes = np.array([CLUMP, LEFT, RIGHT, FAR], float)
+    assert choose_boxes(boxes, np.array(scores, np.float32)).tolist() == chosen
+
+
+def test_nothing_is_chosen_from_nothing() -> None:
+    assert choose_boxes(np.empty((0, 4)), np.empty(0, np.float32)).shape == (0,)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 30), st.integers(0, 30), st.integers(8, 20), st.integers(8, 20),
+            st.floats(0.25, 0.9375, width=32),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)  # fmt: skip
+def test_chosen_boxes_are_apart_and_worth_no_less_than_the_greedy_choice(
+    drawn: list[tuple[int, int, int, int, float]],
+) -> None:
+    boxes = np.array([(y, x, y + h, x + w) for y, x, h, w, _ in drawn], float)
+    scores = np.array([one[4] for one in drawn], np.float32)
+    kept = choose_boxes(boxes, scores)
+    overlap = np.array([box_iou(box, boxes) for box in boxes]) > 0.2
+    assert not any(overlap[i, j] for i, j in product(kept, kept) if i != j)
+    assert overlap[kept].any(0).all()  # whatever is left overlaps what was chosen
+    assert (np.diff(scores[kept]) <= 0).all()
+    worth = np.maximum(scores - 0.5, 0)
+    greedy: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        if not overlap[i, greedy].any():
+            greedy.append(i)
+    assert worth[kept].sum() >= worth[greedy].sum() - 1e-5

@@ -188,6 +188,18 @@ def test_proposals_lie_in_the_plane_best_first(made, plane, quick):
     assert made[VIT.name].propose(made[VIT.name].embed(plane), quick) is None
 
 
+def test_cells_are_read_once_for_both_looks(plane):
+    sam, reads = network(HYBRID), []
+    sam.dense_head.boxes.register_forward_hook(lambda *given: reads.append(given))
+    one = SamSegmenter(sam, device="cpu", precision="float32")
+    embedding = one.embed(plane)
+    one.propose(embedding, quick=True)
+    one.propose(embedding)
+    assert len(reads) == 1
+    one.propose(one.embed(plane))
+    assert len(reads) == 2
+
+
 def test_regions_decide_which_proposals_are_believed(plane):
     sam = network(HYBRID)
     one = SamSegmenter(sam, device="cpu", precision="float32")

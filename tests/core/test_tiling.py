@@ -680,6 +680,23 @@ def test_proposals_come_from_cores_without_repetition(tiled, plain, plane):
     assert len(proposals.boxes) == expected
 
 
+def test_proposing_reports_progress_and_can_be_cancelled(tiled, plane):
+    embedding = tiled.embed(plane)
+    seen = []
+    tiled.propose(embedding, progress=seen.append)
+    assert len(seen) >= len(embedding.pyramid.levels[0])
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+    def cancel(fraction):
+        raise Cancelled
+
+    fresh = tiled.embed(plane)
+    with pytest.raises(Cancelled):
+        tiled.propose(fresh, progress=cancel)
+    assert len(tiled.inner.frames) == len(embedding.pyramid.levels[0])  # not even one more
+
+
 @pytest.mark.parametrize("scale", [0.25, 0.5, 1.3])
 def test_plane_is_seen_at_a_wanted_scale(tiled, plane, scale):
     embedding = tiled.embed(plane, scale=scale)

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from napari_sam.automask.objects import ObjectMask, encode_region
 from napari_sam.automask.settings import AutomaskSettings
+from napari_sam.detection import LEAST_JUDGED
 from napari_sam.masks import stability_score
 from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmenter import Embedding, Progress, Proposals, Segmenter, part_of
 
-# Boxes of a smaller predicted IoU are not decoded: as cells say it, and judged by their region.
-_LEAST_SAID, _LEAST_JUDGED = 0.65, 0.5
+# Boxes of a smaller predicted IoU, as cells say it, are not decoded.
+_LEAST_SAID = 0.65
+# Shares of the progress up to the plane's scale being found, and its boxes judged.
+_FOUND, _JUDGED = 0.6, 0.7
 # Boxes are decoded block by block of this side, in pixels, so that tiles are used one by one.
 _BLOCK = 256
 # The search for a plane's scale starts where the plane's longer side has a quarter of the model's
@@ -94,13 +97,13 @@ def masks_from_proposals(
     progress
         Called with the finished fraction; it may raise :class:`Cancelled`.
     """
-    look = _propose(segmenter, pixels, settings, part_of(progress, 0.0, 0.6))
+    look = _propose(segmenter, pixels, settings, part_of(progress, 0.0, _FOUND))
     embedding, proposals = look.embedding, look.proposals
     least = _LEAST_SAID
     if segmenter.config.roi_channels:
-        judged = segmenter.propose(embedding)
+        judged = segmenter.propose(embedding, progress=part_of(progress, _FOUND, _JUDGED))
         assert judged is not None
-        proposals, least = judged, _LEAST_JUDGED
+        proposals, least = judged, LEAST_JUDGED
     if settings.proposal_iou_thresh is not None:
         least = settings.proposal_iou_thresh
     chosen = np.flatnonzero(proposals.scores >= least)
@@ -111,7 +114,7 @@ def masks_from_proposals(
         batch = order[start : start + settings.points_per_batch]
         found += _decode(segmenter, embedding, proposals, batch, settings)
         if progress is not None:
-            progress(0.6 + 0.4 * min(1.0, (start + len(batch)) / len(order)))
+            progress(_JUDGED + (1 - _JUDGED) * min(1.0, (start + len(batch)) / len(order)))
     found.sort(key=lambda one: -one.score)
     if progress is not None:
         progress(1.0)
@@ -155,9 +158,9 @@ def _propose(
 def _look(
     segmenter: Segmenter, pixels: NDArray[np.uint8], scale: float | None, progress: Progress | None
 ) -> _Look:
-    embedding = segmenter.embed(pixels, None, part_of(progress, 0.0, 0.5), scale)
-    segmenter.prepare(embedding, None, part_of(progress, 0.5, 1.0))
-    proposals = segmenter.propose(embedding, quick=True)
+    embedding = segmenter.embed(pixels, None, part_of(progress, 0.0, 0.4), scale)
+    segmenter.prepare(embedding, None, part_of(progress, 0.4, 0.8))
+    proposals = segmenter.propose(embedding, True, part_of(progress, 0.8, 1.0))
     assert proposals is not None
     return _Look(embedding, proposals, scale or 1.0)
 
