@@ -23,6 +23,8 @@ _TIMES, _REDUCED = 2, 128
 _UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
 # A larger tile is worth a look at less than this share of the scales looked at before.
 _NEW = 0.8
+# Scales are alike up to this factor: tiles at the border of a plane differ by a pixel.
+_SAME = 1.01
 # Boxes and masks as large as a square of a longer side, in model pixels, are looked at reduced, if
 # a box's shorter side is longer than this, too: thin objects would get lost.
 _LARGEST, _THINNEST = 120, 80
@@ -107,8 +109,9 @@ class Pyramid:
 
         That of the logits they carry, if all prompts lie in it; or else the finest one that has
         the object's centre in its core and all prompts inside. A small box has a magnified one, a
-        large box or mask one in which the object is not too large, and logits of an unknown frame
-        the scale that fits their shape.
+        large box or mask one in which the object is not too large, logits of a tile that doesn't
+        hold all prompts the finest one that is no finer, and logits of an unknown frame the scale
+        that fits their shape.
         """
         prompts.check(self.plane_shape)
         carried = None if prompts.mask_frame is None else self._tile_with(prompts.mask_frame)
@@ -126,10 +129,13 @@ class Pyramid:
         tile = next((tile for tile in around if _holds(tile, said)), self.overview)
         if prompts.mask is not None and prompts.mask_frame is None and not _is_mask(prompts):
             return self._with_grid_of(tile, prompts)
+        scales = self._scales(tile)
+        if carried is not None:  # at its scale the object was known
+            known = (one for one in scales if self.scale_of(one) <= _SAME * self.scale_of(carried))
+            return next(known, scales[-1])
         side, shorter = _sides(prompts)
         if not side:
             return tile
-        scales = self._scales(tile)
         largest = max(_LARGEST, side / shorter * _THINNEST)
         fitting = (one for one in scales if side * self.scale_of(one) <= largest)
         return next(fitting, scales[-1])

@@ -275,17 +275,22 @@ def test_large_box_or_mask_is_looked_at_reduced_at_once(kind):
     assert tiled.is_ready(embedding, prompts)
 
 
-def test_large_box_stays_reduced_where_a_click_beyond_its_tile_corrects_it():
+@pytest.mark.parametrize(
+    "begun", [Prompts(box=(60, 60, 359, 359)), Prompts([(200, 200)], [1])], ids=["box", "click"]
+)
+def test_large_object_stays_reduced_where_a_click_beyond_its_tile_corrects_it(begun):
     plane = square(60, 60, 300, (700, 1100))
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
-    first = tiled.decode(embedding, Prompts(box=(60, 60, 359, 359)))
-    assert max(first.frame.scaled) / max(first.frame.shape) == 0.25
+    first = tiled.decode(embedding, begun)
+    scale = max(first.frame.scaled) / max(first.frame.shape)
+    assert scale <= 0.5
     far = (first.frame.shape[0] + 20, 200)
-    more = Prompts([far], [0], box=(60, 60, 359, 359)).with_logits(first.logits[0], first.frame)
+    points, labels = [*begun.points, far], [*begun.point_labels, 0]
+    more = Prompts(points, labels, begun.box).with_logits(first.logits[0], first.frame)
     pyramid = embedding.pyramid
     tile = pyramid.tile_of(more)
-    assert pyramid.scale_of(tile) <= 0.25
+    assert pyramid.scale_of(tile) == pytest.approx(scale, rel=0.01)
     assert pyramid.frame_of(tile).shape[0] > far[0]
 
 
