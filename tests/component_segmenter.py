@@ -79,6 +79,9 @@ class ComponentSegmenter:
             for rows, columns in ndimage.find_objects(components)
         ]
         scores = np.linspace(1, 0.7, len(boxes), dtype=np.float32)
+        if progress is not None:
+            progress(0.5)
+            progress(1.0)
         return Proposals(np.array(boxes, float).reshape(-1, 4), scores)
 
     def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:

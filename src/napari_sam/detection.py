@@ -65,8 +65,8 @@ def find_boxes(
 def choose_boxes(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """Choose one box per object among candidates.
 
-    Non-maximum suppression takes the box of a clump whose score is a little higher than that of
-    each object in it. Here the boxes are sought that together have the most beyond
+    Non-maximum suppression takes the box of a few objects whose score is a little higher than that
+    of each of them. Here the boxes are sought that together have the most beyond
     :data:`LEAST_JUDGED`; others follow where they overlap none of these.
 
     Parameters
@@ -90,10 +90,11 @@ def choose_boxes(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> NDA
 
 
 def _worthiest(boxes: NDArray[np.float64], worth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Find boxes that overlap none of each other and whose worth adds up to the most.
+    """Find boxes that don't overlap each other and whose worth adds up to much.
 
-    A local search, as in Andrade et al., Fast local search for the maximum independent set problem
-    (2012): a box makes way for several that overlap it alone as long as that is worth more.
+    A local search after Andrade et al., Fast local search for the maximum independent set problem
+    (2012), with weights: a taken box makes way for others that overlap no other taken one as long
+    as those are worth more. On real candidates that finds what an exact search does.
     """
     rivals = np.array([box_iou(box, boxes) > _SAME_OBJECT for box in boxes], bool)
     rivals = rivals.reshape(2 * boxes.shape[:1])

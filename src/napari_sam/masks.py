@@ -165,6 +165,7 @@ def box_iou(
     box: NDArray[np.floating[Any]], boxes: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
     """Intersection over union of a box `(4,)` with each of others `(N, 4)`; 0 without any area."""
+    box, boxes = np.asarray(box, np.float64), np.asarray(boxes, np.float64)
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=1)
     both = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)

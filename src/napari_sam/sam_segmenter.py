@@ -122,7 +122,7 @@ class SamSegmenter:
         warn_if_emulated(self.precision, self._device)
         self._sam = sam.eval().requires_grad_(False)
         self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
-        # a fiftieth of the features in size, so there is no limit to how many are kept
+        # a twentieth of the features in size, so there is no limit to how many are kept
         self._said: WeakKeyDictionary[Embedding, tuple[Tensor, Tensor]] = WeakKeyDictionary()
         self._positions = lru_cache(maxsize=2 * _MAX_DERIVED)(self._sam.positions)
         self._place()
@@ -403,7 +403,7 @@ class SamSegmenter:
     def _said_by(self, head: DenseHead, embedding: Embedding) -> tuple[Tensor, Tensor]:
         """Sides and scores of an embedding's cells, worked out once."""
         said = self._said.get(embedding)
-        if said is None:
+        if said is None or said[0].device.type != self._device.type:
             said = head.boxes(self._ready(embedding).features)
             with self._lock:
                 self._said[embedding] = said

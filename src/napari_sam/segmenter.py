@@ -216,7 +216,8 @@ class Segmenter(Protocol):
         """Find objects with the model's dense head; ``None`` where it has none.
 
         With `quick`, as its cells say: boxes aren't judged region by region, where the model can.
-        `progress` is called with the finished fraction; it may raise :class:`Cancelled`.
+        `progress` is called with the finished fraction at the end of each tile; it may raise
+        :class:`Cancelled`.
         """
         ...
 

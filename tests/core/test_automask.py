@@ -192,10 +192,12 @@ def test_small_holes_and_islands_are_removed_as_the_reference_does():
     assert np.array_equal(decode_rle(one.mask), disks(SHAPE, (30, 40, 20)) > 0)
 
 
-@pytest.mark.parametrize("dense", [True, False])
-def test_progress_rises_to_one_and_can_cancel(dense):
+@pytest.mark.parametrize("heads", [0, 1, 2])
+def test_progress_rises_to_one_and_can_cancel(heads):
     seen = []
-    segmenter = ComponentSegmenter(dense)
+    segmenter = ComponentSegmenter(dense=heads > 0)
+    if heads == 2:
+        segmenter.config = replace(segmenter.config, roi_channels=8)
     generate_masks(segmenter, disks(SHAPE, *CIRCLES), progress=seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == 1
@@ -367,7 +369,7 @@ class Judged(Boxed):
         self.config = replace(self.config, roi_channels=8)
 
     def propose(self, embedding, quick=False, progress=None) -> Proposals:
-        found = super().propose(embedding)
+        found = super().propose(embedding, quick, progress)
         return replace(found, scores=np.full_like(found.scores, 0.9)) if quick else found
 
 

@@ -10,6 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from napari_sam.masks import (
     Rle,
+    box_groups,
+    box_iou,
     box_nms,
     decode_rle,
     encode_rle,
@@ -93,6 +95,15 @@ def test_kept_boxes_are_the_greedy_choice(corners, threshold, data):
         threshold,
     )
     assert box_nms(ordered, scores, threshold).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_boxes_without_area_overlap_nothing(dtype):
+    boxes = np.array([[0, 0, 0, 9], [0, 0, 4, 8], [2, 2, 2, 2], [2, 0, 4, 8]], dtype)
+    assert box_iou(boxes[0], boxes).tolist() == [0, 0, 0, 0]
+    assert box_iou(boxes[1], boxes).tolist() == [0, 1, 0, 0.5]
+    groups = box_groups(boxes, np.array([4, 3, 2, 1], np.float32), 0.4)
+    assert [members.tolist() for members, _ in groups] == [[0], [1, 3], [2]]
 
 
 @given(labels, mask, mask, st.booleans())

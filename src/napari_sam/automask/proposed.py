@@ -110,11 +110,12 @@ def masks_from_proposals(
     blocks = (proposals.centres[chosen] // _BLOCK).astype(int)
     order = chosen[np.lexsort((blocks[:, 1], blocks[:, 0]))]
     found: list[ObjectMask] = []
+    decoding = part_of(progress, _JUDGED, 1.0)
     for start in range(0, len(order), settings.points_per_batch):
         batch = order[start : start + settings.points_per_batch]
         found += _decode(segmenter, embedding, proposals, batch, settings)
-        if progress is not None:
-            progress(_JUDGED + (1 - _JUDGED) * min(1.0, (start + len(batch)) / len(order)))
+        if decoding is not None:
+            decoding((start + len(batch)) / len(order))
     found.sort(key=lambda one: -one.score)
     if progress is not None:
         progress(1.0)
@@ -160,7 +161,7 @@ def _look(
 ) -> _Look:
     embedding = segmenter.embed(pixels, None, part_of(progress, 0.0, 0.4), scale)
     segmenter.prepare(embedding, None, part_of(progress, 0.4, 0.8))
-    proposals = segmenter.propose(embedding, True, part_of(progress, 0.8, 1.0))
+    proposals = segmenter.propose(embedding, quick=True, progress=part_of(progress, 0.8, 1.0))
     assert proposals is not None
     return _Look(embedding, proposals, scale or 1.0)
 
