@@ -14,7 +14,7 @@ _SAME_OBJECT, _SAME_BOX = 0.2, 0.6
 # The same where boxes of a clump and of the objects in it should both be left to choose from.
 _SAME_CANDIDATE, _SAME_CANDIDATES_BOX = 0.6, 0.7
 # Candidates whose judged IoU is smaller are rather no object's.
-LEAST_JUDGED = 0.5
+LEAST_JUDGED = 0.55
 
 
 def find_boxes(

@@ -374,9 +374,9 @@ class Judged(Boxed):
 
 
 def test_boxes_are_believed_as_they_were_judged():
-    proposed = ((5, 5, 14, 14), 0.5), ((30, 30, 39, 39), 0.4)
+    proposed = ((5, 5, 14, 14), 0.6), ((30, 30, 39, 39), 0.4)
     (one,) = generate_masks(Judged(*proposed), np.zeros(SHAPE))
-    assert one.score == pytest.approx(0.5)
+    assert one.score == pytest.approx(0.6)
     assert len(generate_masks(Judged(*proposed), np.zeros(SHAPE), proposal_iou_thresh=0.3)) == 2
     assert generate_masks(Boxed(*proposed), np.zeros(SHAPE)) == []
 

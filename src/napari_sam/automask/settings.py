@@ -36,7 +36,7 @@ class AutomaskSettings:
     min_mask_region_area
         Holes and islands of fewer pixels are removed, and the masks compared again.
     proposal_iou_thresh
-        With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes 0.5
+        With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes 0.55
         where a head judges boxes region by region, and 0.65 where they are as cells say them, of
         which there are none below 0.4. Of boxes that overlap, one or several were chosen before.
     proposal_window

@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:507a354772d75f2ac009131cec7aee77dadee0516a164c6f66d9439e217ffcb6",
+            "sha256:389e959935720579b001aab2865dcfe7511cfcc57e65bd3bd732080450c799b8",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
