@@ -38,7 +38,8 @@ class AutomaskSettings:
     proposal_iou_thresh
         With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes 0.55
         where a head judges boxes region by region, and 0.65 where they are as cells say them, of
-        which there are none below 0.4. Of boxes that overlap, one or several were chosen before.
+        which there are none below 0.4. Which of boxes that overlap are taken does not depend on
+        it.
     proposal_window
         With proposals: side, in model pixels, of the square that an object is decoded in first;
         in squares of twice the side as long as its mask goes on beyond; 0 decodes in the whole
