@@ -129,16 +129,15 @@ class Pyramid:
         tile = next((tile for tile in around if _holds(tile, said)), self.overview)
         if prompts.mask is not None and prompts.mask_frame is None and not _is_mask(prompts):
             return self._with_grid_of(tile, prompts)
-        scales = self._scales(tile)
         if carried is not None:  # at its scale the object was known
-            known = (one for one in scales if self.scale_of(one) <= _SAME * self.scale_of(carried))
-            return next(known, scales[-1])
-        side, shorter = _sides(prompts)
-        if not side:
-            return tile
-        largest = max(_LARGEST, side / shorter * _THINNEST)
-        fitting = (one for one in scales if side * self.scale_of(one) <= largest)
-        return next(fitting, scales[-1])
+            finest = _SAME * self.scale_of(carried)
+        else:
+            side, shorter = _sides(prompts)
+            if not side:
+                return tile
+            finest = max(_LARGEST, side / shorter * _THINNEST) / side
+        scales = self._scales(tile)
+        return next((one for one in scales if self.scale_of(one) <= finest), scales[-1])
 
     def reduced(self, tile: Tile, times: int) -> Tile | None:
         """Return a tile at its scale divided by two so many times; None where that is too small."""

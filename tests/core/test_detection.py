@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from labelled import block
 
 from napari_sam.detection import _worthiest, choose_boxes, find_boxes
-from napari_sam.masks import box_iou
+from napari_sam.masks import box_iou, box_nms
 from napari_sam.training.dense import DenseTargets
 
 
@@ -110,8 +110,5 @@ def test_worthiest_boxes_are_apart_and_worth_no_less_than_the_greedy_choice(
     overlap = np.array([box_iou(box, boxes) for box in boxes]) > 0.2
     assert not any(overlap[i, j] for i, j in product(kept, kept) if i != j)
     assert overlap[kept].any(0).all()  # whatever is left overlaps what was chosen
-    greedy: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
-        if not overlap[i, greedy].any():
-            greedy.append(i)
+    greedy = box_nms(boxes, worth, 0.2)
     assert worth[kept].sum() >= worth[greedy].sum() - 1e-5
