@@ -20,12 +20,17 @@ def segmenter():
 
 
 @pytest.fixture
-def session(segmenter, rng):
+def engine():
     engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def session(segmenter, engine, rng):
     yield Session(segmenter, ArraySource(rng.random((6, *SHAPE))), engine, prefetch=1)
     segmenter.may_embed.set()
     segmenter.may_decode.set()
-    engine.close()
 
 
 def state(session, z):
@@ -117,6 +122,17 @@ def test_cancel_stops_the_embedding_and_showing_starts_it_again(session, segment
     assert session.mask(1, 0).any()
 
 
+def test_plane_shown_again_while_its_cancelled_embedding_still_runs_is_embedded(session, segmenter):
+    segmenter.may_embed.clear()
+    session.show(0)
+    time.sleep(0.02)
+    session.cancel()
+    session.show(0)
+    segmenter.may_embed.set()
+    assert session.wait(5)
+    assert state(session, 0) == "ready"
+
+
 def test_another_model_while_embedding_answers_with_the_new_one(session, segmenter):
     segmenter.may_embed.clear()
     session.add_point(0, (20, 20))
@@ -159,6 +175,20 @@ class SlowTiles(FakeSegmenter):
         return [prompts.points.tolist() for prompts, further in self.prepared if further]
 
 
+@pytest.fixture
+def slow(engine):  # torn down before the engine, which waits for what runs
+    segmenter = SlowTiles()
+    yield segmenter
+    segmenter.may_embed.set()
+    segmenter.may_decode.set()
+
+
+@pytest.fixture
+def ahead(slow, engine, rng):
+    """A session on one plane that encodes ahead."""
+    return Session(slow, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+
+
 def finish_after_the_mask(segmenter, session, engine):
     """Let what is being encoded go on once a click is answered, and wait for all of it."""
     deadline = time.monotonic() + 5
@@ -169,163 +199,135 @@ def finish_after_the_mask(segmenter, session, engine):
     assert engine.wait(5, background=True)
 
 
-def test_tiles_of_a_click_are_made_in_the_embed_lane(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine)
+def test_tiles_of_a_click_are_made_in_the_embed_lane(slow, engine, rng):
+    session = Session(slow, ArraySource(rng.random(SHAPE)), engine)
     session.show(())
     session.wait(5)
-    segmenter.may_embed.clear()
+    slow.may_embed.clear()
     session.add_point((), (20, 20))
     assert session.is_waiting
-    segmenter.may_embed.set()
+    slow.may_embed.set()
     assert session.wait(5)
-    assert len(segmenter.prepared) == 1
+    assert len(slow.prepared) == 1
     assert session.mask(1, ()).any()
-    engine.close()
 
 
-def test_cancelled_tiles_are_made_when_asked_for_again(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine)
+def test_cancelled_tiles_are_made_when_asked_for_again(slow, engine, rng):
+    session = Session(slow, ArraySource(rng.random(SHAPE)), engine)
     session.show(())
     session.wait(5)
-    segmenter.may_embed.clear()
+    slow.may_embed.clear()
     session.add_point((), (20, 20))
     session.cancel()
     assert session.wait(5)
-    segmenter.may_embed.set()
+    slow.may_embed.set()
     session.show(())
     assert session.wait(5)
     assert session.mask(1, ()).any()
-    engine.close()
 
 
-def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
-    session.show((), focus=(12, 34))
-    assert session.wait(5)
+def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(slow, ahead, engine):
+    ahead.show((), focus=(12, 34))
+    assert ahead.wait(5)
     assert engine.wait(5, background=True)
-    (first, _), (then, further), (rest, _) = segmenter.prepared
+    (first, _), (then, further), (rest, _) = slow.prepared
     assert first.points.tolist() == [[12, 34]]
     assert then.points.tolist() == [[12, 34]]
     assert further
     assert rest is None
-    engine.close()
 
 
-def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
-    session.show((), focus=(12, 34))
+def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(slow, ahead, engine):
+    ahead.show((), focus=(12, 34))
     assert engine.wait(5, background=True)
-    session.add_point((), (20, 20))
-    assert session.wait(5)
+    ahead.add_point((), (20, 20))
+    assert ahead.wait(5)
     assert engine.wait(5, background=True)
-    clicked, further = segmenter.prepared[-1]
+    clicked, further = slow.prepared[-1]
     assert clicked.points.tolist() == [[20, 20]]
     assert further
-    engine.close()
 
 
-def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
-    session.show(())
+def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(slow, ahead, engine):
+    ahead.show(())
     assert engine.wait(5, background=True)
-    segmenter.may_embed.clear()
-    session.show(())  # its tiles are being encoded from here on
-    session.add_point((), (20, 20))
-    finish_after_the_mask(segmenter, session, engine)
-    (clicked, further), (rest, _) = segmenter.prepared[-2:]
+    slow.may_embed.clear()
+    ahead.show(())  # its tiles are being encoded from here on
+    ahead.add_point((), (20, 20))
+    finish_after_the_mask(slow, ahead, engine)
+    (clicked, further), (rest, _) = slow.prepared[-2:]
     assert clicked.points.tolist() == [[20, 20]]
     assert further
     assert rest is None
-    engine.close()
 
 
-def test_looks_that_are_there_are_not_made_again(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
-    session.show(())
+def test_looks_that_are_there_are_not_made_again(slow, ahead, engine):
+    ahead.show(())
     for _ in range(2):
-        session.add_point((), (20, 20))
-        assert session.wait(5)
+        ahead.add_point((), (20, 20))
+        assert ahead.wait(5)
         assert engine.wait(5, background=True)
-        session.undo()
-        assert session.wait(5)
-    assert segmenter.looked_further == [[[20, 20]]]
-    engine.close()
+        ahead.undo()
+        assert ahead.wait(5)
+    assert slow.looked_further == [[[20, 20]]]
 
 
-def test_click_answered_on_a_plane_no_longer_shown_asks_for_nothing(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random((2, *SHAPE))), engine, prefetch=1)
+def test_click_answered_on_a_plane_no_longer_shown_asks_for_nothing(slow, engine, rng):
+    session = Session(slow, ArraySource(rng.random((2, *SHAPE))), engine, prefetch=1)
     session.show(0, focus=(12, 34))
     assert engine.wait(5, background=True)
-    segmenter.may_decode.clear()
+    slow.may_decode.clear()
     session.add_point(0, (20, 20))
     session.show(1, focus=(12, 34))
-    segmenter.may_decode.set()
+    slow.may_decode.set()
     assert session.wait(5)
     assert engine.wait(5, background=True)
     assert session.mask(1, 0).any()
-    assert [[20, 20]] not in segmenter.looked_further
-    engine.close()
+    assert [[20, 20]] not in slow.looked_further
 
 
-def test_click_leaves_the_looks_of_the_middle_of_the_screen_queued(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
-    segmenter.prepared.append((Prompts([(0, 0)], [1]), False))  # a tile that is ready
-    session.show(())
-    session.wait(5)
-    segmenter.may_embed.clear()
-    session.show((), focus=(12, 34))  # its looks wait from here on
-    session.add_point((), (20, 20))
-    finish_after_the_mask(segmenter, session, engine)
-    assert segmenter.looked_further == [[[12, 34]], [[20, 20]]]
-    engine.close()
+def test_click_leaves_the_looks_of_the_middle_of_the_screen_queued(slow, ahead, engine):
+    slow.prepared.append((Prompts([(0, 0)], [1]), False))  # a tile that is ready
+    ahead.show(())
+    ahead.wait(5)
+    slow.may_embed.clear()
+    ahead.show((), focus=(12, 34))  # its looks wait from here on
+    ahead.add_point((), (20, 20))
+    finish_after_the_mask(slow, ahead, engine)
+    assert slow.looked_further == [[[12, 34]], [[20, 20]]]
 
 
-def test_answer_after_stop_asks_for_nothing(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
-    session.show((), focus=(12, 34))
+def test_answer_after_stop_asks_for_nothing(slow, ahead, engine):
+    ahead.show((), focus=(12, 34))
     assert engine.wait(5, background=True)
-    segmenter.may_decode.clear()
-    session.add_point((), (20, 20))
-    session.cancel()
-    segmenter.may_decode.set()
-    assert session.wait(5)
+    slow.may_decode.clear()
+    ahead.add_point((), (20, 20))
+    ahead.cancel()
+    slow.may_decode.set()
+    assert ahead.wait(5)
     assert engine.wait(5, background=True)
-    assert session.mask(1, ()).any()
-    assert [[20, 20]] not in segmenter.looked_further
-    engine.close()
+    assert ahead.mask(1, ()).any()
+    assert [[20, 20]] not in slow.looked_further
 
 
-def test_model_that_comes_later_finds_the_middle_of_the_screen(rng):
-    segmenter, engine = SlowTiles(), Engine()
+def test_model_that_comes_later_finds_the_middle_of_the_screen(slow, engine, rng):
     session = Session(None, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
     session.show((), focus=(12, 34))
-    session.segmenter = segmenter
+    session.segmenter = slow
     assert session.wait(5)
     assert engine.wait(5, background=True)
-    (first, _), (then, further), _ = segmenter.prepared
+    (first, _), (then, further), _ = slow.prepared
     assert first.points.tolist() == then.points.tolist() == [[12, 34]]
     assert further
-    engine.close()
 
 
-def test_without_prefetch_other_scales_are_left_to_the_clicks(rng):
-    segmenter, engine = SlowTiles(), Engine()
-    session = Session(segmenter, ArraySource(rng.random(SHAPE)), engine)
+def test_without_prefetch_other_scales_are_left_to_the_clicks(slow, engine, rng):
+    session = Session(slow, ArraySource(rng.random(SHAPE)), engine)
     session.show((), focus=(12, 34))
     session.add_point((), (20, 20))
     assert session.wait(5)
     assert engine.wait(5, background=True)
-    assert not segmenter.looked_further
-    engine.close()
+    assert not slow.looked_further
 
 
 def test_speed_is_that_of_the_encoder_not_of_the_cache(session, segmenter):
