@@ -76,7 +76,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:389e959935720579b001aab2865dcfe7511cfcc57e65bd3bd732080450c799b8",
+            "sha256:edb88b62d1828500cc6ec4434f2e3df5c5e0e9b02911279e40ca82c7514face6",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",

@@ -48,7 +48,7 @@ def batch_losses(
             with torch.no_grad(), half:
                 cells = model.dense_head.boxes(features)
         full = tuple(f.float() for f in features)
-        losses["regions"] = region_loss(model.roi_head, full, cells, batch.labels)
+        losses["regions"] = region_loss(model.roi_head, full, cells, batch.labels, rng)
     if config.trains_masks:
         losses |= _mask_losses(model, features, batch, config, rng)
     return losses

@@ -9,11 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_sam.detection import find_boxes
+from napari_sam.masks import box_nms
 from napari_sam.model.roi_head import RoiHead
 from napari_sam.training.boxes import box_agreement, label_boxes
 
-# Candidates of a crop that are judged, best first.
-_MOST = 80
+# Candidates of a crop that are judged, best first, and boxes of which the halves are, at random.
+_MOST, _MOST_HALVED = 56, 10
+# The likeliest box of each object is halved from this score on; what the halves are expected to be
+# worth beside it, and boxes of a larger IoU are one object's.
+_HALVED, _HALF_SCORE, _SAME_OBJECT = 0.6, 0.7, 0.2
 # From this IoU with an object's box on, a candidate's sides are to be mended.
 _MENDED = 0.35
 # Weight of a score that is right beside one that is wrong by 1.
@@ -21,12 +25,17 @@ _RIGHT = 0.25
 
 
 def region_loss(
-    head: RoiHead, features: tuple[Tensor, ...], cells: tuple[Tensor, Tensor], labels: Tensor
+    head: RoiHead,
+    features: tuple[Tensor, ...],
+    cells: tuple[Tensor, Tensor],
+    labels: Tensor,
+    rng: np.random.Generator,
 ) -> Tensor:
     """Judge the boxes that the cells of a batch propose, and compare with its objects.
 
     A candidate's score should be the IoU of its mended box with the box of the object that it
-    overlaps most.
+    overlaps most. Halves of likely boxes are judged as well: where two objects touch and the cells
+    take them for one, no candidate would show what either of them looks like.
 
     Parameters
     ----------
@@ -38,6 +47,8 @@ def region_loss(
         Sides and scores as in :class:`DenseOutput`; no gradients flow into them.
     labels
         `(B, S, S)`, 0 for background.
+    rng
+        Draws the boxes whose halves are judged as well.
     """
     sides, logits = cells = cells[0].detach().float(), cells[1].detach().float()
     boxes, scores, objects, counts = [], [], [], []
@@ -45,9 +56,12 @@ def region_loss(
         sides.cpu().numpy(), logits.sigmoid().cpu().numpy(), labels.cpu().numpy(), strict=True
     ):
         found, confidence = find_boxes(said, quality, head.cell, candidates=True)
-        boxes.append(torch.from_numpy(found[:_MOST]))
-        scores.append(torch.from_numpy(confidence[:_MOST]))
-        objects.append(torch.from_numpy(_nearest(found[:_MOST], label_boxes(truth))))
+        halves, hopes = _halves(found, confidence)
+        drawn = rng.permutation(len(halves) // 4)[:_MOST_HALVED, None] * 4 + np.arange(4)
+        seen = np.concatenate([found[:_MOST], halves[drawn.ravel()]])
+        boxes.append(torch.from_numpy(seen))
+        scores.append(torch.from_numpy(np.append(confidence[:_MOST], hopes[drawn.ravel()])))
+        objects.append(torch.from_numpy(_nearest(seen, label_boxes(truth))))
         counts.append(len(boxes[-1]))
     box, score, truth = (torch.cat(x).to(logits) for x in (boxes, scores, objects))
     planes = torch.repeat_interleave(torch.tensor(counts)).to(logits.device)
@@ -60,6 +74,22 @@ def region_loss(
     entropy = F.binary_cross_entropy_with_logits(judged, target, reduction="none")
     boxes_loss = ((1 - generalised) * near).sum() / near.sum().clamp_min(1)
     return (entropy * (_RIGHT + wrong)).sum() / max(len(box), 1) + boxes_loss
+
+
+def _halves(
+    boxes: NDArray[np.float64], scores: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Cut the likeliest box of each object in two, once across and once along.
+
+    Returns the four halves of each box that was cut, one after the other, and their scores.
+    """
+    cut = box_nms(boxes, scores, _SAME_OBJECT)
+    cut = cut[scores[cut] > _HALVED]
+    halves = np.repeat(boxes[cut], 4, axis=0).reshape(-1, 4, 4)
+    y, x = ((halves[:, 0, side] + halves[:, 0, side + 2]) / 2 for side in (0, 1))
+    halves[:, 0, 2] = halves[:, 1, 0] = y
+    halves[:, 2, 3] = halves[:, 3, 1] = x
+    return halves.reshape(-1, 4), np.repeat(scores[cut] * np.float32(_HALF_SCORE), 4)
 
 
 def _nearest(boxes: NDArray[np.float64], others: NDArray[np.float32]) -> NDArray[np.float64]:
