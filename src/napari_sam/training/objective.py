@@ -48,7 +48,9 @@ def batch_losses(
             with torch.no_grad(), half:
                 cells = model.dense_head.boxes(features)
         full = tuple(f.float() for f in features)
-        losses["regions"] = region_loss(model.roi_head, full, cells, batch.labels, rng)
+        # how much it draws goes by what the cells say: the clicks below have their own numbers
+        drawn = rng.spawn(1)[0]
+        losses["regions"] = region_loss(model.roi_head, full, cells, batch.labels, drawn)
     if config.trains_masks:
         losses |= _mask_losses(model, features, batch, config, rng)
     return losses
