@@ -57,10 +57,10 @@ def region_loss(
     ):
         found, confidence = find_boxes(said, quality, head.cell, candidates=True)
         halves, hopes = _halves(found, confidence)
-        drawn = rng.permutation(len(halves) // 4)[:_MOST_HALVED, None] * 4 + np.arange(4)
-        seen = np.concatenate([found[:_MOST], halves[drawn.ravel()]])
+        drawn = rng.permutation(len(halves))[:_MOST_HALVED]
+        seen = np.concatenate([found[:_MOST], halves[drawn].reshape(-1, 4)])
         boxes.append(torch.from_numpy(seen))
-        scores.append(torch.from_numpy(np.append(confidence[:_MOST], hopes[drawn.ravel()])))
+        scores.append(torch.from_numpy(np.append(confidence[:_MOST], hopes[drawn].repeat(4))))
         objects.append(torch.from_numpy(_nearest(seen, label_boxes(truth))))
         counts.append(len(boxes[-1]))
     box, score, truth = (torch.cat(x).to(logits) for x in (boxes, scores, objects))
@@ -81,7 +81,8 @@ def _halves(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Cut the likeliest box of each object in two, once across and once along.
 
-    Returns the four halves of each box that was cut, one after the other, and their scores.
+    Returns the four halves of each box that was cut, `(M, 4, 4)`, and the score of each of them,
+    `(M,)`.
     """
     cut = box_nms(boxes, scores, _SAME_OBJECT)
     cut = cut[scores[cut] > _HALVED]
@@ -89,7 +90,7 @@ def _halves(
     y, x = ((halves[:, 0, side] + halves[:, 0, side + 2]) / 2 for side in (0, 1))
     halves[:, 0, 2] = halves[:, 1, 0] = y
     halves[:, 2, 3] = halves[:, 3, 1] = x
-    return halves.reshape(-1, 4), np.repeat(scores[cut] * np.float32(_HALF_SCORE), 4)
+    return halves, scores[cut] * np.float32(_HALF_SCORE)
 
 
 def _nearest(boxes: NDArray[np.float64], others: NDArray[np.float32]) -> NDArray[np.float64]:
