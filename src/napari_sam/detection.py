@@ -10,7 +10,7 @@ from napari_sam.masks import box_groups, box_iou, box_nms
 # Cells whose box is expected to have a smaller IoU with its object's say nothing.
 _LEAST_SCORE = 0.4
 # Boxes of a larger IoU are one object's, and from this one on they add to its mean box.
-_SAME_OBJECT, _SAME_BOX = 0.2, 0.6
+SAME_OBJECT, _SAME_BOX = 0.2, 0.6
 # The same where boxes of a clump and of the objects in it should both be left to choose from.
 _SAME_CANDIDATE, _SAME_CANDIDATES_BOX = 0.6, 0.7
 # Candidates whose judged IoU is smaller are rather no object's.
@@ -53,7 +53,7 @@ def find_boxes(
     found: list[NDArray[np.float64]] = []
     best: list[float] = []
     same, alike = (
-        (_SAME_CANDIDATE, _SAME_CANDIDATES_BOX) if candidates else (_SAME_OBJECT, _SAME_BOX)
+        (_SAME_CANDIDATE, _SAME_CANDIDATES_BOX) if candidates else (SAME_OBJECT, _SAME_BOX)
     )
     for members, iou in box_groups(boxes, weights, same):
         like = members[iou > alike]
@@ -85,7 +85,7 @@ def choose_boxes(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> NDA
     best = likely[_worthiest(boxes[likely], scores[likely] - LEAST_JUDGED)]
     first = scores.copy()
     first[best] += 1.0  # before all others
-    kept = box_nms(boxes, first, _SAME_OBJECT)
+    kept = box_nms(boxes, first, SAME_OBJECT)
     return kept[np.argsort(-scores[kept], kind="stable")]
 
 
@@ -96,11 +96,11 @@ def _worthiest(boxes: NDArray[np.float64], worth: NDArray[np.float32]) -> NDArra
     (2012), with weights: a taken box makes way for others that overlap no other taken one as long
     as those are worth more. On real candidates that finds what an exact search does.
     """
-    rivals = np.array([box_iou(box, boxes) > _SAME_OBJECT for box in boxes], bool)
+    rivals = np.array([box_iou(box, boxes) > SAME_OBJECT for box in boxes], bool)
     rivals = rivals.reshape(2 * boxes.shape[:1])
     np.fill_diagonal(rivals, False)
     taken = np.zeros(len(boxes), bool)
-    taken[box_nms(boxes, worth, _SAME_OBJECT)] = True
+    taken[box_nms(boxes, worth, SAME_OBJECT)] = True
     against = rivals[taken].sum(0)  # taken boxes that each overlaps
     changed = True
     while changed:
@@ -109,7 +109,7 @@ def _worthiest(boxes: NDArray[np.float64], worth: NDArray[np.float32]) -> NDArra
             others = np.flatnonzero(rivals[one] & (against == 1))
             if worth[others].sum() <= worth[one]:  # even if they didn't overlap each other
                 continue
-            others = others[box_nms(boxes[others], worth[others], _SAME_OBJECT)]
+            others = others[box_nms(boxes[others], worth[others], SAME_OBJECT)]
             if worth[others].sum() > worth[one]:
                 taken[one], taken[others], changed = False, True, True
                 against += rivals[others].sum(0) - rivals[one]

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_sam.detection import find_boxes
+from napari_sam.detection import SAME_OBJECT, find_boxes
 from napari_sam.masks import box_nms
 from napari_sam.model.roi_head import RoiHead
 from napari_sam.training.boxes import box_agreement, label_boxes
 
 # Candidates of a crop that are judged, best first, and boxes of which the halves are, at random.
 _MOST, _MOST_HALVED = 56, 10
-# The likeliest box of each object is halved from this score on; what the halves are expected to be
-# worth beside it, and boxes of a larger IoU are one object's.
-_HALVED, _HALF_SCORE, _SAME_OBJECT = 0.6, 0.7, 0.2
+# The likeliest box of each object is halved from this score on, and what the halves are expected to
+# be worth beside it.
+_HALVED, _HALF_SCORE = 0.6, 0.7
 # From this IoU with an object's box on, a candidate's sides are to be mended.
 _MENDED = 0.35
 # Weight of a score that is right beside one that is wrong by 1.
@@ -84,7 +84,7 @@ def _halves(
     Returns the four halves of each box that was cut, `(M, 4, 4)`, and the score of each of them,
     `(M,)`.
     """
-    cut = box_nms(boxes, scores, _SAME_OBJECT)
+    cut = box_nms(boxes, scores, SAME_OBJECT)
     cut = cut[scores[cut] > _HALVED]
     halves = np.repeat(boxes[cut], 4, axis=0).reshape(-1, 4, 4)
     y, x = ((halves[:, 0, side] + halves[:, 0, side + 2]) / 2 for side in (0, 1))
