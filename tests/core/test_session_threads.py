@@ -150,19 +150,20 @@ def test_many_clicks_at_once_leave_the_mask_of_all(session):
 
 
 class SlowTiles(FakeSegmenter):
-    """Needs a second run of the encoder before a plane can be decoded."""
+    """Needs a second run of the encoder before a plane in tiles can be decoded."""
 
-    def __init__(self):
+    def __init__(self, tiles=True):
         super().__init__()
-        self.prepared = []
+        self.tiles, self.prepared = tiles, []
 
     def embed(self, plane, contrast_limits=None, progress=None):
-        return replace(super().embed(plane, contrast_limits, progress), features=())
+        embedding = super().embed(plane, contrast_limits, progress)
+        return replace(embedding, features=()) if self.tiles else embedding
 
     def is_ready(self, embedding, prompts, further=False):
         if further:
             return prompts.points.tolist() in self.looked_further
-        return bool(self.prepared)
+        return not self.tiles or bool(self.prepared)
 
     def prepare(self, embedding, prompts=None, progress=None, further=False):
         while not self.may_embed.wait(0.005):
@@ -235,6 +236,20 @@ def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(slow, ahead
     assert then.points.tolist() == [[12, 34]]
     assert further
     assert rest is None
+
+
+def test_plane_of_one_tile_needs_only_its_further_looks_ahead(engine, rng):
+    small = SlowTiles(tiles=False)
+    session = Session(small, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
+    session.show((), focus=(12, 34))
+    assert engine.wait(5, background=True)
+    session.add_point((), (20, 20))
+    assert session.wait(5)
+    assert engine.wait(5, background=True)
+    assert session.mask(1, ()).any()
+    ((click, further),) = small.prepared
+    assert click.points.tolist() == [[12, 34]]
+    assert further
 
 
 def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(slow, ahead, engine):
