@@ -45,10 +45,11 @@ from napari_sam.segmenter import (
 )
 from napari_sam.tidying import tidy_logits
 
-# Objects decoded in one pass: bounds the memory of decode_many, and on a CPU what has to fit its
-# caches.
+# Objects decoded in one pass at most: bounds the memory of decode_many.
 _CHUNK = 32
-_CPU_CHUNK = 4
+# On a CPU as many as have so many cells of the embedding together, whose maps fit its caches, but
+# at least four: they share what each operation costs however small it is.
+_CPU_CELLS, _CPU_LEAST = 8192, 4
 # Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
 _MAX_DERIVED = 8
 # A first click is decoded in a square of this side, in model pixels. A box or a mask tells the
@@ -215,14 +216,22 @@ class SamSegmenter:
             key = (len(one.points), one.box is not None, one.mask is not None, wants, side)
             groups.setdefault(key, []).append(i)
         ready = self._ready(embedding)
-        size = _CPU_CHUNK if self._device.type == "cpu" else _CHUNK
         results: dict[int, MaskPrediction] = {}
-        for (_, _, _, wants, side), members in groups.items():
+        while groups:
+            # smaller windows first: what goes on beyond them joins the larger ones
+            key = min(groups, key=lambda kind: kind[4])
+            *_, wants, side = key
+            members = groups.pop(key)
+            size = self._chunk(side, ready.grid)
             for start in range(0, len(members), size):
                 chunk = members[start : start + size]
                 chosen = [prompts[i] for i in chunk]
                 predictions = self._decode_batch(ready, embedding.frame, chosen, wants, side)
-                results.update(zip(chunk, predictions, strict=True))
+                for i, prediction in zip(chunk, predictions, strict=True):
+                    if prediction is None:
+                        groups.setdefault((*key[:4], 2 * side), []).append(i)
+                    else:
+                        results[i] = prediction
         found = [results[i] for i in range(len(prompts))]
         if self.config.looks_twice and multimask == "auto":
             clicks = [i for i, one in enumerate(prompts) if _wants_candidates(one)]
@@ -310,11 +319,12 @@ class SamSegmenter:
         prompts: Sequence[Prompts],
         multimask: bool,
         window: int,
-    ) -> list[MaskPrediction]:
+    ) -> list[MaskPrediction | None]:
+        """Decode prompts of equal kind; None for those whose masks go on beyond their windows."""
         given = self._prompt_tensors(frame, prompts)
         features, grid = ready.features, ready.grid
         cells = Windows.around(given, window, grid, self.config) if window else None
-        beyond: list[int] = []
+        beyond: set[int] = set()
         replays = self._replays
         if replays is not None and len(prompts) in (1, _CHUNK):
             logits, scores = replays.run(self._decoders[multimask], *features, *given)
@@ -329,19 +339,21 @@ class SamSegmenter:
                 multimask,
                 positions=self._positions(cells.shape),
             )
-            beyond = cells.left(logits)
+            beyond = set(cells.left(logits))
             logits = cells.put_back(logits)
         both = zip(prompts, logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
-        predictions = [
-            MaskPrediction(self._tidied(masks, one, frame), score, frame)
-            for one, masks, score in both
+        return [
+            None if i in beyond else MaskPrediction(self._tidied(masks, one, frame), score, frame)
+            for i, (one, masks, score) in enumerate(both)
         ]
-        if beyond:
-            chosen = [prompts[i] for i in beyond]
-            larger = self._decode_batch(ready, frame, chosen, multimask, 2 * window)
-            for i, prediction in zip(beyond, larger, strict=True):
-                predictions[i] = prediction
-        return predictions
+
+    def _chunk(self, window: int, grid: tuple[int, int]) -> int:
+        """How many objects to decode in one pass, in windows of some side or a whole grid (0)."""
+        if self._device.type != "cpu":
+            return _CHUNK
+        side = window // self.config.stride or max(grid)
+        cells = min(side, grid[0]) * min(side, grid[1])
+        return max(_CPU_LEAST, min(_CHUNK, _CPU_CELLS // cells))
 
     def _tidied(
         self, masks: NDArray[np.float32], prompts: Prompts, frame: Frame

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_models import VIT, segmenter
 
-from napari_sam import Prompts, sam_segmenter
+from napari_sam import Prompts
 from napari_sam.model.replay import Recording, Replays
 
 
@@ -105,8 +105,7 @@ def test_threads_take_turns(tape):
 
 
 @pytest.mark.parametrize("count", [1, 2, 32])
-def test_a_segmenter_answers_the_same_from_recordings(tape, monkeypatch, count):
-    monkeypatch.setattr(sam_segmenter, "_CPU_CHUNK", sam_segmenter._CHUNK)
+def test_a_segmenter_answers_the_same_from_recordings(tape, count):
     one = segmenter(VIT)
     plane = np.random.default_rng(0).integers(0, 255, (50, 64), np.uint8)
     rng = np.random.default_rng(1)

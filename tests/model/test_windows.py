@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import HYBRID, VIT, segmenter
 
+from napari_sam import sam_segmenter
 from napari_sam.geometry import fit_frame
 from napari_sam.model.windows import Windows
 from napari_sam.prompts import Prompts
@@ -124,6 +125,47 @@ def test_objects_are_found_in_windows_of_any_batch(predicted):
             assert np.allclose(whole.logits, prediction.logits, atol=1e-4)
         else:
             assert (best > -19).sum() == 16 * 16
+
+
+@pytest.mark.parametrize(("window", "sizes"), [(32, [8, 8, 4]), (0, [4, 4, 4, 4, 4])])
+def test_small_windows_are_decoded_many_at_a_time_and_whole_planes_four(
+    predicted, monkeypatch, window, sizes
+):
+    one, embedding, _ = predicted
+    seen = []
+    decode = one._sam.decode
+
+    def counted(features, points, *rest, **options):
+        seen.append(len(points))
+        return decode(features, points, *rest, **options)
+
+    monkeypatch.setattr(one._sam, "decode", counted)
+    monkeypatch.setattr(sam_segmenter, "_CPU_CELLS", 128)
+    monkeypatch.setattr(Windows, "left", lambda *_: [])
+    prompts = [Prompts([(4 + 2 * i, 40)], [1]) for i in range(20)]
+    one.decode_many(embedding, prompts, False, window)
+    assert seen == sizes
+
+
+def test_masks_that_go_on_beyond_their_windows_are_decoded_together(predicted, monkeypatch):
+    one, embedding, _ = predicted
+    seen = []
+    left = Windows.left
+
+    def first_and_last(self, logits):
+        seen.append((self.shape, len(logits)))
+        return [0, len(logits) - 1] if self.shape == (2, 2) else left(self, logits)
+
+    monkeypatch.setattr(sam_segmenter, "_CPU_CELLS", 16)
+    monkeypatch.setattr(Windows, "left", first_and_last)
+    prompts = [Prompts(box=(4 * i, 30, 4 * i + 4, 40)) for i in range(8)]
+    found = one.decode_many(embedding, prompts, False, 16)
+    assert seen == [((2, 2), 4), ((2, 2), 4), ((4, 4), 4)]
+    for i in (0, 3, 4, 7):
+        alone = one.decode_many(embedding, [prompts[i]], False, 32)[0]
+        assert np.allclose(alone.logits, found[i].logits, atol=1e-4)
+    for i in (1, 2, 5, 6):
+        assert (found[i].logits > -19).sum() == 8 * 8
 
 
 FRAME = fit_frame((256, 256), replace(HYBRID, image_size=512, max_upscale=2.0))
