@@ -57,7 +57,8 @@ def find_boxes(
     )
     for members, iou in box_groups(boxes, weights, same):
         like = members[iou > alike]
-        found.append(np.average(boxes[like], axis=0, weights=weights[like] ** 2))
+        votes = weights[like] ** 2
+        found.append(votes @ boxes[like] / votes.sum())
         best.append(weights[members[0]])
     return np.array(found).reshape(-1, 4), np.array(best, np.float32)
 

@@ -165,10 +165,11 @@ def box_iou(
     box: NDArray[np.floating[Any]], boxes: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
     """Intersection over union of a box `(4,)` with each of others `(N, 4)`; 0 without any area."""
-    box, boxes = np.asarray(box, np.float64), np.asarray(boxes, np.float64)
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    both = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    y0, x0, y1, x1 = np.asarray(box, np.float64)
+    top, left, bottom, right = np.asarray(boxes, np.float64).T
+    height = np.maximum(np.minimum(y1, bottom) - np.maximum(y0, top), 0)
+    shared = height * np.maximum(np.minimum(x1, right) - np.maximum(x0, left), 0)
+    both = (y1 - y0) * (x1 - x0) + (bottom - top) * (right - left)
     iou: NDArray[np.float64] = shared / np.maximum(both - shared, np.finfo(float).tiny)
     return iou
 
