@@ -96,7 +96,8 @@ class TrainConfig:
     threads, workers
         Torch threads and data-loading processes.
     compile
-        Compile the image encoder (several times faster on CPU; needs a C++ compiler).
+        Compile the image encoder, which needs a C++ compiler. On a CPU with AVX2 alone that gains
+        nothing: forward and backward of 8 crops take 1.8 s either way.
     """
 
     model: str
