@@ -204,6 +204,8 @@ class SamSegmenter:
         """
         check_embedding(embedding, self)
         low_res = embedding.frame.low_res(self.config.mask_stride)
+        if window is not None and window < 0:
+            raise ValueError(f"window must be 0 (the whole plane) or a side, not {window}")
         if not self.config.decodes_windows:
             window = 0
         groups: dict[tuple[int, bool, bool, bool, int], list[int]] = {}

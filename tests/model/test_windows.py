@@ -168,6 +168,12 @@ def test_masks_that_go_on_beyond_their_windows_are_decoded_together(predicted, m
         assert (found[i].logits > -19).sum() == 8 * 8
 
 
+def test_negative_window_is_refused(predicted):
+    one, embedding, prompts = predicted
+    with pytest.raises(ValueError, match="window must be 0"):
+        one.decode_many(embedding, prompts, window=-1)
+
+
 FRAME = fit_frame((256, 256), replace(HYBRID, image_size=512, max_upscale=2.0))
 CLICK = [(100, 100)], [1]
 LOGITS = np.full((256, 256), -1.0, np.float32)
