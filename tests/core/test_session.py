@@ -99,6 +99,28 @@ def test_reserved_numbers_leave_a_started_object_alone(session):
     assert session.new_object() == 41
 
 
+def test_box_belongs_to_the_object_without_prompts_on_the_plane(session):
+    assert session.object_for_box(0, (5, 5, 15, 15)) == 1
+    session.add_point(1, (20, 20))
+    assert session.object_for_box(0, (5, 5, 15, 15)) == 1
+
+
+def test_box_belongs_to_the_object_whose_positive_click_it_contains(session):
+    session.add_point(0, (20, 20))
+    assert session.object_for_box(0, (20, 20, 22, 22)) == 1
+    assert session.object_for_box(0, (21, 21, 39, 49)) == 2
+    session.add_point(0, (30, 40), label=0)
+    assert session.object_for_box(0, (28, 38, 32, 42)) == 2
+
+
+def test_box_belongs_to_the_object_most_of_whose_mask_it_contains(session):
+    session.set_box(0, (10, 10, 19, 19))
+    assert session.object_for_box(0, (10, 10, 19, 16)) == 1
+    assert session.object_for_box(0, (10, 10, 19, 14)) == 2
+    session.reserve(9)
+    assert session.object_for_box(0, (30, 30, 35, 35)) == 10
+
+
 def test_stepping_goes_round_the_objects(session):
     for column in (10, 25, 40):
         session.add_point(0, (20, column))

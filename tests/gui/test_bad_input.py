@@ -44,6 +44,19 @@ def test_labels_that_cannot_be_written_are_not_offered(told, rng):
     assert offered == ["a new layer", me.annotation.labels.name, "fits"]
 
 
+def test_click_beyond_the_last_plane_says_where_the_image_ends(told, rng):
+    me, errors = told(grey(rng, 5, *SHAPE), name="short", axis_labels=("z", "y", "x"))
+    me.viewer.add_image(grey(rng, 9, *SHAPE), name="long")
+    me.viewer.layers.selection.active = me.annotation.points
+    me.scroll_to(7)
+    me.click((7, 20, 30))
+    assert "on a plane of 'short', got one where it has none (z 7 of 0 to 4)" in errors[-1]
+    assert not len(me.annotation.points.data)
+    me.viewer.dims.ndisplay = 3
+    me.annotation.points.add([(2, 20, 30)])
+    assert "in the 3-D view; switch to 2-D first" in errors[-1]
+
+
 def test_labels_too_small_for_the_next_object(told, rng):
     me, errors = told(grey(rng, *SHAPE))
     labels = np.zeros(SHAPE, np.uint8)

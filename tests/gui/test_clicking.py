@@ -145,6 +145,52 @@ def test_box_drawn_by_hand_is_a_prompt(user, rng):
     assert me.labels[20, 35] == 1
 
 
+def test_box_after_a_click_starts_the_next_object_and_leaves_the_first(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 15))
+    before = me.labels.copy()
+    me.press(Qt.Key.Key_U)
+    me.drag((35, 40), (50, 70))
+    assert me.session.object_id == 2
+    np.testing.assert_array_equal(me.labels == 1, before == 1)
+    assert me.labels[42, 55] == 2
+
+
+def test_box_around_what_was_clicked_corrects_it(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    me.press(Qt.Key.Key_U)
+    me.drag((10, 20), (30, 50))
+    assert me.session.object_id == 1
+    assert me.session.prompts.boxes[0].object_id == 1
+    assert set(np.unique(me.labels)) == {0, 1}
+
+
+def test_box_drawn_again_around_an_object_replaces_its_box(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.press(Qt.Key.Key_U)
+    me.drag((10, 20), (30, 50))
+    me.drag((8, 18), (34, 54))
+    (box,) = me.session.prompts.boxes
+    assert np.allclose(box.box, (8, 18, 34, 54), atol=1)
+    assert box.object_id == 1
+
+
+def test_click_while_drawing_boxes_makes_none_and_says_why(user, rng):
+    me = user(grey(rng, *SHAPE))
+    errors = []
+    me.controller.refused.connect(errors.append)
+    me.press(Qt.Key.Key_U)
+    me.click((20, 30))
+    assert not me.session.prompts.boxes
+    assert not len(me.annotation.boxes.layer.data)
+    assert me.annotation.labels is None or not me.labels.any()
+    (error,) = errors
+    assert "held down, got a click" in str(error)
+    me.drag((10, 20), (30, 50))
+    assert me.labels[20, 35] == 1
+
+
 def test_click_outside_the_image_is_refused_and_says_why(user, rng):
     me = user(grey(rng, *SHAPE))
     errors = []

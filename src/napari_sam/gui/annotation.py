@@ -24,6 +24,7 @@ from napari_sam.gui.planes import (
     middle_of_view,
     scrolled_axis,
     source_of,
+    why_no_plane,
 )
 from napari_sam.segmenter import Segmenter
 from napari_sam.session import ArraySource, Plane, Session
@@ -150,6 +151,19 @@ class Annotation:
         """Return the plane on screen; None in 3-D or outside of the image."""
         return displayed_plane(self._viewer.dims, self.image, self._source)
 
+    def plane_to_prompt(self) -> Plane:
+        """Return the plane on screen.
+
+        Raises
+        ------
+        ValueError
+            In 3-D or outside of the image: what is missing.
+        """
+        plane = self.displayed()
+        if plane is None:
+            raise ValueError(why_no_plane(self._viewer.dims, self.image))
+        return plane
+
     def scrolled_axis(self, plane: Plane | None) -> int | None:
         """Return the axis that planes are scrolled along: the innermost, channels last."""
         return None if plane is None else scrolled_axis(self.image, self._source, plane)
@@ -243,14 +257,14 @@ class Annotation:
     def _points_layer(self) -> Points:
         if self.clicks is None:
             layer = self._insert(new_points(self.image), len(self._viewer.layers))
-            self.clicks = ClickEditor(self.session, layer, self.displayed, self._refuse)
+            self.clicks = ClickEditor(self.session, layer, self.plane_to_prompt, self._refuse)
             self.clicks.sign = self._sign
         return self.clicks.layer
 
     def _shapes_layer(self) -> Shapes:
         if self.boxes is None:
             layer = self._insert(new_shapes(self.image), len(self._viewer.layers))
-            self.boxes = BoxEditor(self.session, layer, self.displayed, self._refuse)
+            self.boxes = BoxEditor(self.session, layer, self.plane_to_prompt, self._refuse)
         return self.boxes.layer
 
     def _find_labels(self) -> None:

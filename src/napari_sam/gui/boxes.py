@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from napari.layers import Shapes
 from napari.layers.base import ActionType
+from napari.layers.shapes._shapes_constants import Mode
 
 from napari_sam.gui.planes import coordinates_of
 from napari_sam.prompts import Box
 from napari_sam.session import BoxPrompt, Plane, PromptBook, Session, plane_axes
 
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
+_DRAWN_BY_DRAGGING = (Mode.ADD_RECTANGLE, Mode.ADD_ELLIPSE)
+_LEAST_DRAG = 3  # pixels of the screen, in both directions
 
 
 class BoxEditor:
     """Turns edits of a Shapes layer into commands of a session, and shows the session's boxes.
 
-    A new box belongs to the current object; if that has one on this plane already, the box
-    starts a new object. Any shape counts as its bounding box.
+    Which object a new box belongs to, :meth:`Session.object_for_box` decides; of several added at
+    once, each further one starts an object. Any shape counts as its bounding box.
 
     Parameters
     ----------
@@ -33,7 +36,7 @@ class BoxEditor:
         self,
         session: Session,
         layer: Shapes,
-        plane: Callable[[], Plane | None],
+        plane: Callable[[], Plane],
         refused: Callable[[Exception], None],
     ) -> None:
         self.layer = layer
@@ -41,19 +44,40 @@ class BoxEditor:
         self._plane = plane
         self._refused = refused
         self._writing = False
+        self._only_clicked = False
+        layer.mouse_drag_callbacks.insert(0, self._watch_drag)
         layer.events.data.connect(self._edited)
         session.prompts_changed.connect(self._show)
         self._show()
 
     def close(self) -> None:
         """Let go of the layer."""
+        if self._watch_drag in self.layer.mouse_drag_callbacks:
+            self.layer.mouse_drag_callbacks.remove(self._watch_drag)
         self.layer.events.data.disconnect(self._edited)
         self._session.prompts_changed.disconnect(self._show)
+
+    def _watch_drag(self, layer: Shapes, event: Any) -> Iterator[None]:
+        """Know a click from a drag: napari makes a tiny shape of either."""
+        if layer.mode not in _DRAWN_BY_DRAGGING:
+            return
+        start = np.asarray(event.pos)
+        self._only_clicked = True
+        yield
+        while event.type == "mouse_move":
+            self._only_clicked = bool(np.any(np.abs(event.pos - start) < _LEAST_DRAG))
+            yield
 
     def _edited(self, event: Any) -> None:
         if self._writing or event.action not in _DONE:
             return
+        only_clicked, self._only_clicked = self._only_clicked, False
         try:
+            if event.action == ActionType.ADDED and only_clicked:
+                raise ValueError(
+                    "expected a box drawn with the mouse button held down, got a click; drag from "
+                    "corner to corner of the object, or press G to click"
+                )
             book, newest = self._rows(self._session.prompts)
             if book != self._session.prompts:
                 self._session.prompts = book
@@ -72,16 +96,14 @@ class BoxEditor:
                 plane, box = _plane_and_box(corners, known[box_id].plane)
                 old[box_id] = replace(known[box_id], plane=plane, box=box)
                 continue
-            pattern = self._plane()
-            if pattern is None:
-                raise ValueError("expected a box on a plane, got one in 3-D; switch to 2-D first")
-            fresh.append(_plane_and_box(corners, pattern))
+            fresh.append(_plane_and_box(corners, self._plane()))
         boxes: tuple[BoxPrompt, ...] = tuple(old[i] for i in known if i in old)
         book, newest = replace(book, boxes=boxes), None
         for plane, box in fresh:
             plane = self._session.source.plane_of(plane)
-            newest = self._session.object_id if newest is None else newest
-            if book.box_of((newest, plane)) is not None:
+            if newest is None:
+                newest = self._session.object_for_box(plane, box)
+            else:
                 newest = max(self._session.highest_object, *book.object_ids) + 1
             book = book.with_box((newest, plane), box)
         return book, newest

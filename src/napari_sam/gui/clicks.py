@@ -32,7 +32,8 @@ class ClickEditor:
     session, layer
         What is edited through what.
     plane
-        Returns the plane on screen, which new points belong to; None in 3-D.
+        Returns the plane on screen, which new points belong to; raises ValueError where there is
+        none.
     refused
         Called with the error when the session refuses an edit.
     """
@@ -41,7 +42,7 @@ class ClickEditor:
         self,
         session: Session,
         layer: Points,
-        plane: Callable[[], Plane | None],
+        plane: Callable[[], Plane],
         refused: Callable[[Exception], None],
     ) -> None:
         self.layer = layer
@@ -116,8 +117,6 @@ class ClickEditor:
                 )
             is_known = click_id in known and click_id not in old
             pattern = known[click_id].plane if is_known else self._plane()
-            if pattern is None:
-                raise ValueError("expected clicks on a plane, got one in 3-D; switch to 2-D first")
             plane, point = plane_and_point(np.asarray(at, float), pattern)
             plane = self._session.source.plane_of(plane)
             if is_known:

@@ -86,6 +86,28 @@ def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | No
         return None
 
 
+def why_no_plane(dims: Dims, image: Image) -> str:
+    """Say why no plane of a layer is on screen, and what to do."""
+    if dims.ndisplay != 2:
+        return "expected a prompt on a plane, got one in the 3-D view; switch to 2-D first"
+    if displayed_axes(dims, image) is None:
+        return (
+            f"expected a prompt on a plane of '{image.name}', got one in a view across an axis "
+            "that this image doesn't have; change the order of the axes"
+        )
+    index = np.round(np.asarray(image.world_to_data(dims.point))).astype(int).tolist()
+    displayed = displayed_axes(dims, image) or ()
+    beyond = [
+        f"{axis_name(image, axis)} {i} of 0 to {n - 1}"
+        for axis, (i, n) in enumerate(zip(index, shape_of(image), strict=True))
+        if axis not in displayed and not 0 <= i < n
+    ]
+    return (
+        f"expected a prompt on a plane of '{image.name}', got one where it has none "
+        f"({', '.join(beyond)}); scroll back into the image"
+    )
+
+
 def scrolled_axis(image: Image, source: ArraySource, plane: Plane) -> int | None:
     """Return the innermost axis that a plane has an index on, channels last; None in 2-D."""
     free = [axis for axis, i in enumerate(plane) if i is not None and axis != source.channel_axis]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.engine import CLICK, Executor, Outcome, SynchronousExecutor
-from napari_sam.prompts import Box
+from napari_sam.prompts import Box, Prompts
 from napari_sam.segmenter import Segmenter
 from napari_sam.session.answers import answer
 from napari_sam.session.embeddings import Embeddings, prepare
@@ -285,6 +285,27 @@ class Session:
         self.object_id = self.highest_object + 1
         return self._object_id
 
+    def object_for_box(self, plane: object, box: Box) -> int:
+        """Return the object that a box drawn on a plane belongs to.
+
+        That is the current one, if it has no prompts on the plane yet or if the box contains one
+        of its positive clicks or most of its mask there; a new one otherwise.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane.
+        box
+            (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive.
+        """
+        key = self._key(None, plane)
+        prompts, answer = self._prompts.prompts_of(key), self._results.answer(key)
+        if prompts.is_empty or _contains_click(box, prompts):
+            return self._object_id
+        if answer is not None and answer.patch.share_within(box) > 0.5:
+            return self._object_id
+        return max(self.highest_object, self._object_id) + 1
+
     def step_object(self, step: int) -> None:
         """Go to the object `step` places after the current one, among those with prompts."""
         ids = sorted({*self._prompts.object_ids, self._object_id})
@@ -495,6 +516,12 @@ class Session:
         prompts = self._prompts.prompts_of(key)
         if len(prompts.points) == 1 and prompts.box is None and not self._stopped:
             self._ahead.note_click(key[1], prompts)
+
+
+def _contains_click(box: Box, prompts: Prompts) -> bool:
+    """Whether a positive click lies in a box."""
+    clicks = prompts.points[prompts.point_labels == 1]
+    return bool(np.any(np.all((clicks >= box[:2]) & (clicks <= box[2:]), axis=1)))
 
 
 def _changed(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:

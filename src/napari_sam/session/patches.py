@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.masks import iou, merge_mask
+from napari_sam.prompts import Box
 from napari_sam.segmenter import MaskPrediction
 
 Region = tuple[slice, slice]
@@ -43,6 +44,13 @@ class Patch:
     def area(self) -> int:
         """Number of its pixels."""
         return int(np.count_nonzero(self.pixels))
+
+    def share_within(self, box: Box) -> float:
+        """Return the share of its pixels whose centres lie in a box; 0 of an empty mask."""
+        r0, c0 = np.ceil(np.subtract(box[:2], self.origin)).astype(int).clip(0)
+        r1, c1 = np.floor(np.subtract(box[2:], self.origin)).astype(int).clip(-1) + 1
+        area = self.area
+        return int(np.count_nonzero(self.pixels[r0:r1, c0:c1])) / area if area else 0.0
 
     def within(self, region: Region) -> NDArray[np.bool_]:
         """Return the part inside a region of the plane, of that region's shape."""
