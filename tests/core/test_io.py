@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import imageio.v3
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -20,6 +23,10 @@ from napari_sam.prompts import Prompts
 @pytest.fixture
 def stack(rng):
     return rng.integers(0, 4000, (3, 5, 20, 30), dtype=np.uint16)
+
+
+class Strange(Exception):
+    """Of a decoder that nobody has heard of."""
 
 
 def open_files() -> set[str]:
@@ -279,6 +286,12 @@ class TestNpy:
         with pytest.raises(UnreadableImageError, match="as NPY"):
             read_image(tmp_path / "a.npy")
 
+    def test_archive_of_arrays_under_its_name_is_refused(self, tmp_path, stack):
+        np.savez(tmp_path / "a.npz", stack)
+        (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+        with pytest.raises(UnreadableImageError, match="NPZ"):
+            read_image(tmp_path / "a.npy")
+
     @pytest.mark.parametrize(
         ("pixels", "reason"),
         [
@@ -383,6 +396,37 @@ class TestZarr:
         np.testing.assert_array_equal(image.plane((0, 0)), stack[0, 0])
         with pytest.raises(UnreadableImageError, match=r"plane \(1, 2\)"):
             image.plane((1, 2))
+
+    @pytest.mark.parametrize("codec", ["Zlib", "LZMA", "GZip", "BZ2", "Blosc", "LZ4"])
+    def test_damaged_chunk_is_refused_whatever_its_decoder_raises(self, tmp_path, stack, codec):
+        compressor = getattr(numcodecs, codec)()
+        path = tmp_path / "a.zarr"
+        zarr.create_array(path, data=stack[0, 0], zarr_format=2, compressors=compressor)
+        chunk = path / "0.0"
+        content = bytearray(chunk.read_bytes())
+        content[10:60] = bytes(50)
+        chunk.write_bytes(content)
+        with pytest.raises(UnreadableImageError, match=r"cannot read plane \(\)"):
+            read_image(path).plane()
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            "[]",
+            "5",
+            "null",
+            "[" * 100_000,
+            '{"zarr_format": 3, "node_type": "group", "attributes": {"ome": 5}}',
+            '{"zarr_format": 3, "node_type": "group", "attributes": {"multiscales": {"0": 1}}}',
+        ],
+        ids=["list", "number", "null", "deep", "OME number", "OME mapping"],
+    )
+    def test_metadata_of_the_wrong_shape_are_refused(self, tmp_path, metadata):
+        path = tmp_path / "a.zarr"
+        path.mkdir()
+        (path / "zarr.json").write_text(metadata)
+        with pytest.raises(UnreadableImageError, match=r"cannot read .*a\.zarr"):
+            read_image(path)
 
     def test_without_the_library_the_extra_is_named(self, tmp_path, stack, monkeypatch):
         write_labels(tmp_path / "a.zarr", stack)
@@ -552,6 +596,18 @@ class TestReadImage:
 
 
 class TestImageFile:
+    @pytest.mark.parametrize("error", [zlib.error("bad"), KeyError("a"), struct.error(), Strange()])
+    def test_whatever_reading_a_plane_raises_is_one_error(self, error):
+        class Broken:
+            shape, dtype = (4, 5), np.dtype(np.uint8)
+
+            def __getitem__(self, key):
+                raise error
+
+        with pytest.raises(UnreadableImageError, match="cannot read plane") as caught:
+            ImageFile(Broken(), "YX").plane()
+        assert caught.value.__cause__ is error
+
     def test_planes_run_over_every_axis_that_is_not_of_a_plane(self, stack):
         image = ImageFile(stack, "TZYX")
         indices = list(image.plane_indices())

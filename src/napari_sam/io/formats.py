@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from napari_sam.io.image_file import (
     arrange,
     check_axes,
     guess_axes,
+    reading,
 )
 from napari_sam.io.ome_zarr import is_zarr, read_zarr, write_zarr
 from napari_sam.io.tiff import read_tiff, write_tiff
@@ -61,21 +61,23 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
     suffix = path.suffix.lower()
     if not path.exists():
         raise FileNotFoundError(f"expected an image at {path}, found nothing there")
-    if suffix == ".zarr" or (path.is_dir() and is_zarr(path)):
-        image = read_zarr(path)
-    elif path.is_dir():
+    as_zarr = suffix == ".zarr" or (path.is_dir() and is_zarr(path))
+    if path.is_dir() and not as_zarr:
         raise ValueError(f"expected an image file or a Zarr folder, got the folder {path}")
-    elif suffix in _TIFF:
-        image = read_tiff(path)
-    elif suffix in _PICTURE:
-        image = _read_picture(path)
-    elif suffix == ".npy":
-        image = _read_npy(path)
-    else:
+    if not as_zarr and suffix not in IMAGE_FORMATS:
         raise ValueError(
             f"cannot read {path.name}: expected one of {', '.join(IMAGE_FORMATS)}, "
             f"got {suffix or 'no suffix'!r}"
         )
+    with reading(path):
+        if as_zarr:
+            image = read_zarr(path)
+        elif suffix in _TIFF:
+            image = read_tiff(path)
+        elif suffix in _PICTURE:
+            image = _read_picture(path)
+        else:
+            image = _read_npy(path)
     dtype = np.dtype(image.data.dtype)
     if dtype.kind not in "buifc":
         raise UnreadableImageError(f"expected numbers in {path}, got pixels of type {dtype}")
@@ -164,18 +166,14 @@ def _read_picture(path: Path) -> ImageFile:
 
 
 def _read_npy(path: Path) -> ImageFile:
-    try:
+    with reading(f"{path} as NPY"):
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (
-        ArithmeticError,
-        EOFError,
-        OSError,
-        SyntaxError,
-        TokenError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise UnreadableImageError(f"cannot read {path} as NPY: {error}") from error
+    if not isinstance(pixels, np.ndarray):
+        pixels.close()
+        raise UnreadableImageError(
+            f"expected one array in {path}, got an archive of several (NPZ); save the image with "
+            "numpy.save"
+        )
     return ImageFile(pixels, guess_axes(pixels.shape))
 
 

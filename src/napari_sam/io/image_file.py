@@ -1,6 +1,7 @@
 """An image on disk as named axes, pixel sizes and planes that are read when asked for."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,36 @@ MICROMETRE = "µm"
 
 class UnreadableImageError(ValueError):
     """A file that is broken, cut short, or not what its name says."""
+
+
+@contextmanager
+def reading(what: object) -> Iterator[None]:
+    """Raise `UnreadableImageError` for anything that a file can do to the code that reads it.
+
+    Decoders and parsers have errors of their own, and damage finds new ones: whatever leaves the
+    block is told as one that names what could not be read. `FileNotFoundError` and `ImportError`
+    pass: the file is not the matter.
+
+    Parameters
+    ----------
+    what : object
+        What is read, for the message: a path, or words such as ``"plane (3,) of cells.tif"``.
+    """
+    try:
+        yield
+    except (UnreadableImageError, FileNotFoundError, ImportError):
+        raise
+    except MemoryError as error:
+        raise UnreadableImageError(
+            f"cannot read {what}: it does not fit into memory; either it needs a larger machine "
+            "or the file is damaged"
+        ) from error
+    except Exception as error:
+        known = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
+        reason = error if known else f"{type(error).__name__} {error}".strip()
+        raise UnreadableImageError(
+            f"cannot read {what}: {reason}; the file may be damaged, copy or export it again"
+        ) from error
 
 
 class LazyArray(Protocol):
@@ -136,19 +167,10 @@ class ImageFile:
             raise IndexError(
                 f"plane {index} lies outside the axes {self.plane_axes!r} of lengths {shape}"
             )
-        try:
+        rows, columns = self.plane_shape
+        with reading(f"plane {index} of {rows} x {columns} pixels"):
             pixels = self.data[tuple(int(at) for at in index)]
             return np.array(pixels, dtype=np.dtype(self.data.dtype).newbyteorder("="))
-        except UnreadableImageError:
-            raise
-        except MemoryError as error:
-            raise UnreadableImageError(
-                f"plane {index} of {self.plane_shape[0]} x {self.plane_shape[1]} pixels does not "
-                "fit into memory; either it needs a larger machine or the file is damaged"
-            ) from error
-        except (OSError, RuntimeError, ValueError) as error:
-            # What the decoders of Zarr and of mapped files raise.
-            raise UnreadableImageError(f"cannot read plane {index}: {error}") from error
 
     def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
         """Yield the index and the pixels of each plane, reading one at a time."""
