@@ -45,9 +45,11 @@ def test_labels_that_cannot_be_written_are_not_offered(told, rng):
 
 
 def test_click_beyond_the_last_plane_says_where_the_image_ends(told, rng):
-    me, errors = told(grey(rng, 5, *SHAPE), name="short", axis_labels=("z", "y", "x"))
-    me.viewer.add_image(grey(rng, 9, *SHAPE), name="long")
-    me.viewer.layers.selection.active = me.annotation.points
+    axes = ("z", "y", "x")
+    me, errors = told(grey(rng, 5, *SHAPE), name="short", axis_labels=axes)
+    points = me.annotation.points
+    me.viewer.add_image(grey(rng, 9, *SHAPE), name="long", axis_labels=axes)
+    me.viewer.layers.selection.active = points
     me.scroll_to(7)
     me.click((7, 20, 30))
     assert "on a plane of 'short', got one where it has none (z 7 of 0 to 4)" in errors[-1]
