@@ -8,6 +8,8 @@ from pathlib import Path
 
 import xxhash
 
+from napari_sam.special_files import refuse_special
+
 NAME = "napari-sam-batch.jsonl"
 
 # Raised when results change for the same input and parameters.
@@ -29,6 +31,7 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._done: dict[str, str] = {}
+        refuse_special(self._path)
         if self._path.is_file():
             for line in self._path.read_text("utf-8").splitlines():
                 try:

@@ -18,6 +18,7 @@ from napari_sam.io.image_file import (
 )
 from napari_sam.io.ome_zarr import is_zarr, read_zarr, write_zarr
 from napari_sam.io.tiff import read_tiff, write_tiff
+from napari_sam.special_files import refuse_special
 
 _TIFF = (".tif", ".tiff")
 _PICTURE = (".png", ".jpg", ".jpeg")
@@ -53,7 +54,8 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
         If the file is damaged, cut short, holds no numbers, or has another content than its
         name says.
     ValueError
-        If the format is not one of `IMAGE_FORMATS`, or `axes` doesn't fit.
+        If the format is not one of `IMAGE_FORMATS`, `axes` doesn't fit, or the name is that of a
+        named pipe or a device.
     ImportError
         If it is a Zarr image and the zarr library is not installed.
     """
@@ -61,6 +63,7 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
     suffix = path.suffix.lower()
     if not path.exists():
         raise FileNotFoundError(f"expected an image at {path}, found nothing there")
+    refuse_special(path)
     as_zarr = suffix == ".zarr" or (path.is_dir() and is_zarr(path))
     if path.is_dir() and not as_zarr:
         raise ValueError(f"expected an image file or a Zarr folder, got the folder {path}")

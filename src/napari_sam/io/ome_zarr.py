@@ -42,7 +42,9 @@ def read_zarr(path: Path) -> ImageFile:
     """
     zarr = _zarr()
     try:
-        node = zarr.open(path, mode="r")
+        from napari_sam.io.zarr_files import ZarrFiles
+
+        node = zarr.open(ZarrFiles(path, read_only=True), mode="r")
         if isinstance(node, zarr.Array):
             return _read_array(node)
         return _read_multiscale(zarr, node)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from napari_sam.io.atomic import replaced
 from napari_sam.prompts import Prompts
+from napari_sam.special_files import refuse_special
 
 PlaneObject: TypeAlias = tuple[tuple[int, ...], int]
 """A plane's index along the leading axes, and an object's number."""
@@ -36,9 +37,11 @@ def read_prompts(path: str | Path) -> dict[PlaneObject, Prompts]:
         If there is no such file.
     ValueError
         If a column is missing, a number is not finite, an object is not 1 or more, or a label
-        is neither ``positive`` nor ``negative``; the message names the line.
+        is neither ``positive`` nor ``negative``; the message names the line. Or if the name is
+        that of a named pipe or a device.
     """
     path = Path(path)
+    refuse_special(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file, strict=True))

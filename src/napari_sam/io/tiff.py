@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+import re
 import struct
 import threading
 import zlib
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_sam.io.image_file import MICROMETRE, ImageFile, UnreadableImageError, arrange
 from napari_sam.io.units import pixel_sizes
+from napari_sam.special_files import refuse_special
 
 # What tifffile and its decoders raise, or were seen to raise, on damaged files.
 _DAMAGE = (
@@ -51,6 +54,7 @@ def read_tiff(path: Path) -> ImageFile:
 
     try:
         with tifffile.TiffFile(path) as tiff:
+            _refuse_special_parts(tiff, path.parent)
             if not tiff.series:
                 raise UnreadableImageError("it holds no image")
             series = tiff.series[0]
@@ -188,6 +192,15 @@ def _pages_are_planes(series: Any) -> bool:
         and series.shape[-page.ndim :] == page.shape
         and len(series) == math.prod(series.shape[: -page.ndim])
     )
+
+
+def _refuse_special_parts(tiff: Any, folder: Path) -> None:
+    """Refuse named pipes and devices among the further files that an image is kept in."""
+    names = re.findall(r'FileName="([^"]+)"', tiff.ome_metadata or "")
+    if tiff.is_mmstack or tiff.is_ndtiff:
+        names += os.listdir(folder)
+    for name in set(names):
+        refuse_special(folder / name)
 
 
 def _check_complete(tiff: Any, series: Any) -> None:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from napari_sam.model.architecture import CheckpointError, infer_config, some
 from napari_sam.model.config import SamConfig
 from napari_sam.model.sam import Sam, build
+from napari_sam.special_files import refuse_special
 
 # Where trainers put the state dict, and what they put before its names.
 _WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model")
@@ -139,6 +140,7 @@ def save(sam: Sam, path: str | Path, half: bool = True) -> None:
             "save with half=False, or take an earlier state of the training"
         )
     part = path.with_name(path.name + ".part")
+    refuse_special(part)
     metadata = {"format": "pt", "config": sam.config.to_json()}
     # not save_file, whose files only their owner may read
     part.write_bytes(safetensors.torch.save(values, metadata=metadata))
@@ -175,6 +177,7 @@ def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
 
 def _read_any(path: Path) -> tuple[dict[str, Tensor], str | None]:
     """Read the tensors of a file of either format, and the configuration where it has one."""
+    refuse_special(path)
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:] == b"{":  # safetensors: eight bytes of length, then a JSON header

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from napari_sam.model.config import PRESETS, SamConfig
+from napari_sam.special_files import refuse_special
 
 # Parts of a network that a run can leave as they are.
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder", "dense_head", "roi_head")
@@ -171,6 +172,7 @@ def read_config(path: str | Path) -> TrainConfig:
     ValueError
         For unknown keys, unknown models or values that don't fit.
     """
+    refuse_special(path)
     with open(path, "rb") as file:
         values = tomllib.load(file)
     known = {f.name for f in fields(TrainConfig)}

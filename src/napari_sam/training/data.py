@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skimage import measure
 from torch.utils.data import IterableDataset
 
+from napari_sam.special_files import refuse_special
 from napari_sam.training.augment import augment_colours, crop_warped, to_rgb
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.dense import DenseTargets
@@ -114,7 +115,10 @@ def read_planes(folder: str | Path, split: str) -> list[Plane]:
         volume = item["dims"] in ("ZYX", "TYX")
         if item["split"] != split and not (volume and item["split"] == "train"):
             continue
-        archive = archives.setdefault(item["file"], np.load(root / item["file"]))
+        if (name := item["file"]) not in archives:
+            refuse_special(root / name)
+            archives[name] = np.load(root / name)
+        archive = archives[name]
         image, labels = archive[f"{item['id']}.image"], archive[f"{item['id']}.label"]
         if not volume:
             plane = Plane(image, labels, item["source"], item["modality"], item["id"])

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam.special_files import refuse_special
+
 log = logging.getLogger(__name__)
 
 _COLUMNS = ("iteration", "mask", "iou", "dense", "norm", "seconds", "score", "regions")
@@ -29,6 +31,7 @@ class LogRows:
     """
 
     def __init__(self, path: Path) -> None:
+        refuse_special(path)
         self.path = path
         self._rows: list[dict[str, Tensor | float]] = []
         self._written = time.perf_counter()

@@ -20,6 +20,7 @@ from napari_sam.devices import choose_device, warn_if_emulated
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
+from napari_sam.special_files import refuse_special
 from napari_sam.training.aim import aim_at_clicks
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch, CropStream, Plane, read_planes
@@ -207,6 +208,7 @@ def checkpoint(state: TrainState, path: Path) -> None:
 
 def resume(state: TrainState, path: Path) -> None:
     """Read a state written by :func:`checkpoint`, if there is one."""
+    refuse_special(path)
     if not path.exists():
         return
     content = torch.load(path, map_location="cpu", weights_only=True)
@@ -241,5 +243,6 @@ def _take_fitting(model: Sam, given: dict[str, Tensor]) -> None:
 
 def _save(path: Path, content: Any) -> None:
     partial = path.with_suffix(".part")
+    refuse_special(partial)
     torch.save(content, partial)
     os.replace(partial, path)
