@@ -6,12 +6,15 @@ import csv
 import os
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
+import zarr
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam.batch import (
     BatchSummary,
+    ManifestWarning,
     embed_files,
     find_images,
     label_everything,
@@ -195,9 +198,72 @@ def test_manifest_cut_short_loses_only_its_last_line(segmenter, tmp_path):
     segment_files(segmenter, images, out)
     (manifest,) = out.glob("*.jsonl")
     manifest.write_text(manifest.read_text().rstrip()[:-10])
-    summary = segment_files(segmenter, images, out)
+    with pytest.warns(ManifestWarning, match=r"jsonl: line 4 can't be read"):
+        summary = segment_files(segmenter, images, out)
     assert [p.name for p in summary.done] == ["b.tif"]
-    assert len(segment_files(segmenter, images, out).skipped) == 2
+    with pytest.warns(ManifestWarning):
+        assert len(segment_files(segmenter, images, out).skipped) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe", b"[" * 100_000, b"5", b'{"result": ["a"], "fingerprint": "b"}']
+)
+def test_damaged_line_of_the_manifest_is_skipped_and_the_file_named(segmenter, tmp_path, damage):
+    images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
+    segment_files(segmenter, images, out)
+    (manifest,) = out.glob("*.jsonl")
+    manifest.write_bytes(damage + b"\n" + damage + manifest.read_bytes())
+    with pytest.warns(ManifestWarning, match=r"jsonl: line 1 and 1 more lines"):
+        summary = segment_files(segmenter, images, out)
+    assert len(summary.skipped) == 2
+
+
+def test_folder_in_place_of_the_manifest_blocks_nothing(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
+    (out / "napari-sam-batch.jsonl").mkdir(parents=True)
+    with pytest.warns(ManifestWarning, match="batch.jsonl: it is no file; move it away") as told:
+        summary = segment_files(segmenter, images, out)
+    assert len(summary.done) == 2
+    assert len(told) == 1
+
+
+def damaged_chunks(images):
+    path, codec = images / "b.zarr", numcodecs.Zlib()
+    zarr.create_array(path, data=PLANE, zarr_format=2, compressors=codec)
+    (path / "0.0").write_bytes(bytes(50))
+    write_prompts(images / "b.csv", CLICKS)
+
+
+def archive_of_arrays(images):
+    np.savez(images / "b.npz", PLANE)
+    (images / "b.npz").rename(images / "b.npy")
+    write_prompts(images / "b.csv", CLICKS)
+
+
+def strange_metadata(images):
+    (images / "b.zarr").mkdir()
+    (images / "b.zarr" / "zarr.json").write_text("[]")
+    write_prompts(images / "b.csv", CLICKS)
+
+
+@pytest.mark.parametrize("make", [damaged_chunks, archive_of_arrays, strange_metadata])
+def test_no_damage_of_a_file_ends_the_batch(segmenter, tmp_path, make):
+    images = folder(tmp_path, "a.tif", "c.tif")
+    make(images)
+    summary = segment_files(segmenter, images, tmp_path / "out")
+    assert [p.name for p in summary.done] == ["a.tif", "c.tif"]
+    (failure,) = summary.failed
+    assert failure.image.stem == "b"
+
+
+def test_unforeseen_error_of_one_image_is_reported_with_its_kind(tmp_path):
+    class Faulty(ComponentSegmenter):
+        def decode(self, embedding, prompts, multimask="auto"):
+            raise AttributeError("no such thing")
+
+    images = folder(tmp_path, "a.tif", "b.tif")
+    summary = segment_files(Faulty(), images, tmp_path / "out")
+    assert [failure.reason for failure in summary.failed] == ["AttributeError no such thing"] * 2
 
 
 def test_broken_file_is_reported_and_stops_nothing(segmenter, tmp_path):

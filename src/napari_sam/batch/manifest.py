@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,11 +17,17 @@ NAME = "napari-sam-batch.jsonl"
 _VERSION = 1
 
 
+class ManifestWarning(UserWarning):
+    """What a batch noted in earlier runs can't be read or written in full."""
+
+
 class Manifest:
     """A file beside the results with one line for each: its name and a fingerprint.
 
     Lines are only ever added, so a run that is interrupted loses nothing, and noting a result
-    costs the same however many there are.
+    costs the same however many there are. A damaged line is skipped with a
+    :class:`ManifestWarning`; where the file itself can't be read or written, nothing is known
+    as done and nothing is noted.
 
     Parameters
     ----------
@@ -32,13 +39,42 @@ class Manifest:
         self._path = folder / NAME
         self._done: dict[str, str] = {}
         refuse_special(self._path)
-        if self._path.is_file():
-            for line in self._path.read_text("utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                    self._done[entry["result"]] = entry["fingerprint"]
-                except (ValueError, KeyError, TypeError):  # a line cut short by a crash
-                    continue
+        self._is_usable = True
+        try:
+            if self._path.is_file():
+                self._read()
+            elif self._path.exists():
+                self._do_without("it is no file")
+        except OSError as error:
+            self._do_without(str(error))
+
+    def _read(self) -> None:
+        skipped = []
+        for number, line in enumerate(self._path.read_bytes().split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+                self._done[entry["result"]] = entry["fingerprint"]
+            except (KeyError, RecursionError, TypeError, ValueError):
+                skipped.append(number)
+        if skipped:
+            more = f" and {len(skipped) - 1} more lines" if len(skipped) > 1 else ""
+            warnings.warn(
+                f"{self._path}: line {skipped[0]}{more} can't be read, so what was noted there "
+                "may be done again; delete such lines, or the whole file to do everything anew",
+                ManifestWarning,
+                stacklevel=2,
+            )
+
+    def _do_without(self, reason: str) -> None:
+        self._is_usable = False
+        warnings.warn(
+            f"what is done can't be noted in {self._path}: {reason}; move it away, or the next "
+            "run does everything again",
+            ManifestWarning,
+            stacklevel=2,
+        )
 
     def is_done(self, result: Path, fingerprint: str) -> bool:
         """Whether a result is there and was made from the same input in the same way."""
@@ -50,11 +86,18 @@ class Manifest:
         Raises
         ------
         OSError
-            If the folder can't be written.
+            If the disk is full.
         """
         self._done[result.name] = fingerprint
+        if not self._is_usable:
+            return
         line = json.dumps({"result": result.name, "fingerprint": fingerprint})
-        with self._path.open("a", encoding="utf-8") as file:
+        try:
+            file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            self._do_without(str(error))
+            return
+        with file:
             file.write(f"\n{line}\n")  # begins anew even after a line that was cut short
 
 

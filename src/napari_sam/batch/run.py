@@ -7,24 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_sam.segmenter import Progress
+from napari_sam.segmenter import Cancelled, Progress
 
 BatchProgress = Callable[[Path, float], None]
 """Called with the image that is worked on and the finished fraction of the whole batch."""
 
 _log = logging.getLogger(__name__)
 
-# What a broken file, a full disk or an impossible request raises; Cancelled is none of them.
-_FAILURES = (
-    ArithmeticError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+# Their messages stand for themselves.
+_TOLD = (ImportError, IndexError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +89,17 @@ def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSumm
             else:
                 job.work(report)
                 done.append(job.image)
-        except _FAILURES as error:
+        except Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - the others don't depend on this one
             _log.warning("%s: %s", job.image, error)
-            failed.append(Failure(job.image, str(error) or type(error).__name__))
+            _log.info("where it happened:", exc_info=error)
+            failed.append(Failure(job.image, _reason(error)))
         report(1.0)
     return BatchSummary(tuple(done), tuple(skipped), tuple(failed))
+
+
+def _reason(error: Exception) -> str:
+    """Tell an error in one line; of one that we didn't foresee, also what kind it is."""
+    told = isinstance(error, _TOLD) and str(error)
+    return str(error) if told else f"{type(error).__name__} {error}".strip()
