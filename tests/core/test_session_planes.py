@@ -4,8 +4,10 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from component_segmenter import ComponentSegmenter
 
-from napari_sam.session import ArraySource, Channel
+from napari_sam.session import ArraySource, Channel, Session
+from napari_sam.session.identity import token_of
 
 
 def test_plane_is_spelled_by_the_axes_it_does_not_span(rng):
@@ -90,6 +92,46 @@ def test_stamp_tells_contents_apart(rng):
     assert same.stamp == ArraySource(data, contrast_limits=(0, 1)).stamp
     assert same.stamp != ArraySource(data, contrast_limits=(0, 2)).stamp
     assert same.stamp != ArraySource(data, contrast_limits=(0, 1), revision=1).stamp
+
+
+def test_number_of_a_freed_array_makes_no_new_image_an_old_one():
+    bright = np.zeros((25, 60, 70))
+    for i, plane in enumerate(bright):
+        plane[i : i + 20, 30:50] = 1
+    segmenter = ComponentSegmenter()
+    session = Session(segmenter, ArraySource(np.zeros((60, 70))))
+    for i, plane in enumerate(bright):
+        session.source = ArraySource(plane.copy())  # the one before is freed
+        session.add_point((), (i + 10, 40), object_id=i + 1)
+        np.testing.assert_array_equal(session.mask(i + 1, ()), plane > 0)
+    assert len(segmenter.embedded) == 25
+
+
+def test_freed_channel_is_not_taken_for_a_new_one(rng):
+    data = rng.random((10, 12))
+    stamps = {
+        ArraySource(data, channels=(Channel(data.copy()), None, None)).stamp for _ in range(50)
+    }
+    assert len(stamps) == 50
+
+
+def test_token_is_never_given_twice():
+    tokens, numbers = set(), set()
+    for _ in range(500):
+        array = np.zeros(1000)
+        tokens.add(token_of(array))
+        numbers.add(id(array))
+        assert token_of(array) in tokens
+    assert len(tokens) == 500
+    assert len(numbers) < 500  # otherwise nothing was tried
+
+
+def test_token_of_what_has_no_weak_references_keeps_it():
+    things = [[0], [0]]  # equal lists
+    first, second = map(token_of, things)
+    assert first == token_of(things[0])
+    assert hash(first) == hash(token_of(things[0]))
+    assert first != second
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from napari_sam.segmenter import Segmenter
 from napari_sam.session import Plane, PlaneSource, plane_axes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
     """One request: its planes, and what was found in those that are done."""
 
@@ -141,7 +141,7 @@ class Everything:
             self._go_on()
         else:
             self._engine.decode(
-                ("everything", id(self)), partial(_label, run), partial(self._labelled, run)
+                ("everything", self), partial(_label, run), partial(self._labelled, run)
             )
 
     def _labelled(self, run: _Run, outcome: Outcome) -> None:
@@ -164,7 +164,7 @@ class Everything:
 
 
 def _key(run: _Run) -> tuple[object, ...]:
-    return "everything", id(run), len(run.found)
+    return "everything", run, len(run.found)
 
 
 def _find(

@@ -132,7 +132,7 @@ class MaskWriter:
         if isinstance(data, np.ndarray) and data.nbytes <= _SEARCHED_AT_ONCE:
             self._session.reserve(highest_label(data))
         else:
-            self._executor.decode(("highest", id(data)), partial(highest_label, data), self._found)
+            self._executor.decode(("highest", self), partial(highest_label, data), self._found)
 
     def _found(self, outcome: Outcome) -> None:
         if outcome.error is not None:

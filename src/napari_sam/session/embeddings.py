@@ -160,7 +160,7 @@ class Embeddings:
         return plane, stamp, model.model_key if model else "", model.precision if model else ""
 
     def _name(self, key: _Key) -> Hashable:
-        return "embed", id(self), key
+        return "embed", self, key
 
     def _progress(self, key: _Key, fraction: float) -> None:
         if key in self._requested:

@@ -462,13 +462,13 @@ class Session:
         else:
             candidate, chain = self._results.candidate(key), self._results.chain(key)
             self._executor.decode(
-                (id(self), key),
+                (self, key),
                 partial(answer, self._segmenter, embedding, prompts, candidate, chain),
                 partial(self._decoded, key, self._revisions[key]),
             )
 
     def _tiles(self, key: ObjectPlane) -> tuple[object, ...]:
-        return "tiles", id(self), key, self._revisions[key]
+        return "tiles", self, key, self._revisions[key]
 
     def _embedded(self, plane: Plane) -> None:
         for key in [key for key in self._waiting if key[1] == plane]:

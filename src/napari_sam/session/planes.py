@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.image import normalise, robust_limits
+from napari_sam.session.identity import token_of
 
 Plane = tuple[int | None, ...]
 """A plane of an n-D image: for every axis its index, or None for the two that it spans.
@@ -133,9 +134,10 @@ class ArraySource:
     def stamp(self) -> Hashable:
         """What the pixels of a plane depend on."""
         channels = self.channels and tuple(
-            c and (id(c.data), c.index, c.contrast_limits) for c in self.channels
+            c and (token_of(c.data), c.index, c.contrast_limits) for c in self.channels
         )
-        return id(self.data), self.revision, self.contrast_limits, self.channel_axis, channels
+        data = token_of(self.data)
+        return data, self.revision, self.contrast_limits, self.channel_axis, channels
 
     def plane_of(self, index: object = ()) -> Plane:
         """Complete a plane from indices.

@@ -83,11 +83,11 @@ class ReadAhead:
             click = Prompts([self.focus], [1])
             if tiled:
                 work = partial(prepare, segmenter, embedding, click)
-                self._executor.embed((_FIRST, id(self)), work, self._prepared, DISPLAYED)
+                self._executor.embed((_FIRST, self), work, self._prepared, DISPLAYED)
             self._look_further(_FURTHER, segmenter, embedding, click)
         if tiled and self._prefetch:
             work = partial(prepare, segmenter, embedding, None)
-            self._executor.embed((_REST, id(self)), work, self._prepared, BACKGROUND)
+            self._executor.embed((_REST, self), work, self._prepared, BACKGROUND)
         self._embeddings.prefetch(self._neighbours(plane))
 
     def note_click(self, plane: Plane, prompts: Prompts) -> None:
@@ -96,7 +96,7 @@ class ReadAhead:
             return
         embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
         if segmenter is not None and embedding is not None and not embedding.features:
-            self._executor.cancel((_CLICKED, id(self)))  # of an earlier click
+            self._executor.cancel((_CLICKED, self))  # of an earlier click
             self._look_further(_CLICKED, segmenter, embedding, prompts)
 
     def _look_further(
@@ -105,12 +105,12 @@ class ReadAhead:
         """Encode what an unsure answer to a click would be looked at again in."""
         if self._prefetch and not segmenter.is_ready(embedding, click, further=True):
             work = partial(prepare, segmenter, embedding, click, further=True)
-            self._executor.embed((key, id(self)), work, self._prepared, SOON)
+            self._executor.embed((key, self), work, self._prepared, SOON)
 
     def cancel(self) -> None:
         """Stop encoding tiles."""
         for key in _KEYS:
-            self._executor.cancel((key, id(self)))
+            self._executor.cancel((key, self))
 
     def _prepared(self, outcome: Outcome) -> None:
         if outcome.error is None:
