@@ -3,6 +3,8 @@
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
+from qtpy.QtCore import Qt
 
 SHAPE = (40, 50)
 
@@ -70,6 +72,96 @@ def test_labels_too_small_for_the_next_object(told, rng):
     assert "which ends at 255" in errors[-1]
     assert me.session.mask(256, ()).any()
     assert me.labels.sum() == 255
+
+
+@pytest.mark.parametrize(("dtype", "highest"), [(np.int64, 2**40), (np.uint64, 2**63 + 5)])
+def test_numbers_go_on_above_labels_of_any_type(told, rng, dtype, highest):
+    me, errors = told(grey(rng, *SHAPE))
+    labels = np.zeros(SHAPE, dtype)
+    labels[0, 0] = highest
+    me.annotation.labels = me.viewer.add_labels(labels)
+    me.annotation.click_here()
+    me.click((20, 30))
+    me.press(Qt.Key.Key_N)
+    me.press(Qt.Key.Key_U)
+    me.drag((30, 5), (38, 15))
+    assert np.unique(me.labels).tolist() == [0, highest, highest + 1, highest + 2]
+    assert me.annotation.points.features["object"].tolist() == [highest + 1]
+    me.annotation.masks.write(
+        np.eye(40, 50, dtype=np.int32), highest + 2, me.annotation.displayed()
+    )
+    assert me.labels.max() == highest + 3
+    assert not errors
+
+
+def test_labels_without_a_number_left_are_refused(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    me.annotation.labels = me.viewer.add_labels(np.full(SHAPE, 2**64 - 1, np.uint64))
+    assert "from 1 to 2^64 - 1, got 18446744073709551616" in errors[0]
+    assert me.annotation.labels is None or me.annotation.labels.data.max() == 0
+
+
+class FullDisk(np.ndarray):
+    """Labels on a disk that is full after half of a write."""
+
+    full = False
+
+    def __setitem__(self, at, values) -> None:
+        if not FullDisk.full:
+            super().__setitem__(at, values)
+            return
+        FullDisk.full = False
+        half = tuple(i[: len(i) // 2] for i in at)
+        super().__setitem__(half, values if np.ndim(values) == 0 else values[: len(half[0])])
+        raise OSError(28, "No space left on device")
+
+
+def test_mask_that_cannot_be_written_is_told_and_nothing_is_half_done(told, rng, monkeypatch):
+    me, errors = told(grey(rng, *SHAPE))
+    layer = me.viewer.add_labels(np.zeros(SHAPE, np.int32).view(FullDisk))
+    assert isinstance(layer.data, FullDisk)
+    me.annotation.labels = layer
+    me.annotation.click_here()
+    me.click((20, 30))
+    before = me.labels.copy()
+    monkeypatch.setattr(FullDisk, "full", True)
+    me.click((20, 34))
+    assert "No space left on device; " in errors[-1]
+    assert "is as it was" in errors[-1]
+    np.testing.assert_array_equal(me.labels, before)
+    me.click((22, 34))
+    assert me.labels[22, 34] == 1
+    layer.undo()
+    np.testing.assert_array_equal(me.labels, before)
+
+
+def test_read_only_labels_are_not_offered_and_refused_when_picked(told, rng, tmp_path):
+    me, errors = told(grey(rng, *SHAPE))
+    fixed = np.zeros(SHAPE, np.int32)
+    fixed.flags.writeable = False
+    np.save(tmp_path / "mapped.npy", np.zeros(SHAPE, np.int32))
+    mapped = np.load(tmp_path / "mapped.npy", mmap_mode="r")
+    zarr.create_array(tmp_path / "z.zarr", shape=SHAPE, dtype="int32")
+    stored = zarr.open_array(tmp_path / "z.zarr", mode="r")
+    for name, data in {"fixed": fixed, "mapped": mapped, "stored": stored}.items():
+        layer = me.viewer.add_labels(data, name=name)
+        me.annotation.labels = layer
+        assert f"expected labels that can be written, got '{name}'" in errors[-1]
+        assert me.annotation.labels is not layer
+    me.settle()
+    menu = me.dock.masks.layer
+    offered = {menu.itemText(i) for i in range(menu.count())}
+    assert not offered & {"fixed", "mapped", "stored"}
+
+
+def test_labels_that_became_read_only_are_told_at_the_click(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    me.click((20, 30))
+    before = me.labels.copy()
+    me.annotation.labels.data.flags.writeable = False
+    me.click((20, 34))
+    assert "read-only" in errors[-1]
+    np.testing.assert_array_equal(me.labels, before)
 
 
 def test_existing_labels_are_kept_and_numbered_on(told, rng):

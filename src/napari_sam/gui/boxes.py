@@ -116,7 +116,7 @@ class BoxEditor:
             np.array_equal(_ordered(a), _ordered(b)) for a, b in zip(shown, data, strict=True)
         )
         features = {
-            "object": np.array([b.object_id for b in boxes], int),
+            "object": np.array([b.object_id for b in boxes], np.uint64),
             "id": np.array([b.id for b in boxes], int),
         }
         self._writing = True

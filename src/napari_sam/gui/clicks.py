@@ -133,7 +133,7 @@ class ClickEditor:
         data = np.array([coordinates_of(c.plane, c.point) for c in clicks], float).reshape(shape)
         features = {
             "label": np.array([_NAMES[c.label] for c in clicks], object),
-            "object": np.array([c.object_id for c in clicks], int),
+            "object": np.array([c.object_id for c in clicks], np.uint64),
             "id": np.array([c.id for c in clicks], int),
         }
         self._writing = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -212,7 +213,16 @@ def _write_stack(run: _Run, found: NDArray[np.int32], highest: int) -> None:
     if channel is not None:  # the same for all of them
         at[channel] = slice(None)
         arranged = np.expand_dims(arranged, sum(i < channel for i in spanned))
-    layer.data[tuple(at)] = arranged
+    try:
+        layer.data[tuple(at)] = arranged
+    except Exception as error:  # whatever a disk or a store does: empty as before, and said
+        with suppress(Exception):
+            layer.data[tuple(at)] = 0
+        layer.refresh()
+        raise OSError(
+            f"expected to write labels into '{layer.name}', got {type(error).__name__}: {error}; "
+            "free the disk, or pick other labels under 'Masks in'"
+        ) from error
     if fills:
         layer.refresh()
         annotation.session.reserve(int(found.max()))

@@ -39,7 +39,7 @@ def new_points(image: Image) -> Points:
     """Make the layer that takes clicks."""
     features = {
         "label": np.empty(0, object),
-        "object": np.empty(0, int),
+        "object": np.empty(0, np.uint64),
         "id": np.empty(0, int),
     }
     return Points(
@@ -61,7 +61,7 @@ def new_shapes(image: Image) -> Shapes:
     width = _point_size(image) / 6
     return Shapes(
         ndim=image.ndim,
-        features={"object": np.empty(0, int), "id": np.empty(0, int)},
+        features={"object": np.empty(0, np.uint64), "id": np.empty(0, int)},
         feature_defaults={"object": 1, "id": 0},
         edge_color=BOX_COLOUR,
         edge_width=width,
@@ -88,14 +88,21 @@ def masks_name(image: Image) -> str:
 
 
 def fits(layer: Layer, image: Image) -> bool:
-    """Whether masks of an image can be written to a layer: labels of its shape, not pyramids."""
+    """Whether masks of an image may go to a layer: labels of its shape that can be written."""
     return (
         isinstance(layer, Labels)
         and not layer.multiscale
         and tuple(layer.data.shape) == shape_of(image)
-        and hasattr(layer.data, "__setitem__")
-        and not hasattr(layer.data, "dask")
+        and is_writable(layer.data)
     )
+
+
+def is_writable(data: Any) -> bool:
+    """Whether an array takes other values; not dask, nor what was opened for reading alone."""
+    if isinstance(data, np.ndarray):
+        return bool(data.flags.writeable)
+    read_only = hasattr(data, "dask") or bool(getattr(data, "read_only", False))
+    return hasattr(data, "__setitem__") and not read_only
 
 
 def style_points(layer: Points, current: int) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_sam.engine import Executor, Outcome
-from napari_sam.gui.layers import fits, shape_of
-from napari_sam.session import Edit, Plane, Session, plane_axes
+from napari_sam.gui.layers import fits, is_writable, shape_of
+from napari_sam.session import Plane, Session, plane_axes
 from napari_sam.session.patches import Region
 
 _SEARCHED_AT_ONCE = 32 << 20  # bytes: a few milliseconds
@@ -58,19 +58,25 @@ class MaskWriter:
     def layer(self, layer: Labels | None) -> None:
         if layer is self._layer:
             return
+        if layer is not None and not is_writable(layer.data):
+            raise ValueError(
+                f"expected labels that can be written, got '{layer.name}', whose "
+                f"{type(layer.data).__name__} is read-only; duplicate the layer or pick a new one"
+            )
         if layer is not None and not fits(layer, self._image):
             raise ValueError(
                 f"expected labels of shape {shape_of(self._image)} held in memory or zarr, as "
                 f"'{self._image.name}' needs, got {type(layer.data).__name__} of shape "
                 f"{tuple(layer.data.shape)} in '{layer.name}'; pick another layer or a new one"
             )
+        if layer is not None:
+            self._reserve(layer)
         self._release()
         self._layer = layer
         self._session.forget_written()
         if layer is not None:
             layer.events.paint.connect(self._painted)
             layer.events.selected_label.connect(self._picked)
-            self._reserve(layer)
             self._select()
 
     def layer_for(self, highest: int) -> Labels:
@@ -103,6 +109,8 @@ class MaskWriter:
         ------
         ValueError, MemoryError
             As :meth:`layer_for`.
+        OSError
+            If the labels can't be written; they are as they were.
         """
         layer = self.layer_for(first + int(found.max(initial=0)))
         whole = slice(0, found.shape[0]), slice(0, found.shape[1])
@@ -110,9 +118,8 @@ class MaskWriter:
         rows, columns = np.nonzero(np.where(here == 0, found, 0))
         if len(rows):
             indices = self._indices((rows, columns), plane)
-            values = np.resize(found[rows, columns] + first, len(indices[0]))  # per channel
-            with layer.block_history():
-                layer.data_setitem(indices, values)
+            numbers = found[rows, columns].astype(layer.dtype) + layer.dtype.type(first)
+            self._change([(indices, np.resize(numbers, len(indices[0])))])  # for each channel
 
     def close(self) -> None:
         """Let go of the session and the layer."""
@@ -135,10 +142,12 @@ class MaskWriter:
             self._executor.decode(("highest", self), partial(highest_label, data), self._found)
 
     def _found(self, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            self._refused(outcome.error)
-        else:
+        try:
+            if outcome.error is not None:
+                raise outcome.error
             self._session.reserve(outcome.value)
+        except Exception as error:  # noqa: BLE001 - reading labels may fail in any way
+            self._refused(error)
 
     def _write(self, object_id: int, plane: Plane) -> None:
         if self._layer is None and not self._session.mask(object_id, plane).any():
@@ -149,8 +158,11 @@ class MaskWriter:
             self._refused(error)
             return
         edit = self._session.merge(object_id, plane, lambda region: self._read(plane, region))
-        if not edit.is_empty:
-            self._apply(edit, object_id, plane)
+        changes = [(edit.erase, 0), (edit.paint, object_id)]
+        try:
+            self._change([(self._indices(at, plane), v) for at, v in changes if len(at[0])])
+        except OSError as error:
+            self._refused(error)
 
     def _read(self, plane: Plane, region: Region) -> np.ndarray:
         assert self._layer is not None
@@ -158,15 +170,30 @@ class MaskWriter:
         at = {rows: region[0], columns: region[1]}
         return np.asarray(self._layer.data[tuple(at.get(a, i) for a, i in enumerate(plane))])
 
-    def _apply(self, edit: Edit, object_id: int, plane: Plane) -> None:
+    def _change(self, changes: list[tuple[tuple[np.ndarray, ...], Any]]) -> None:
+        """Set labels at indices as one undo step: all of the changes, or none."""
         layer = self._layer
-        assert layer is not None
-        paints = len(edit.paint[0]) > 0
-        with layer.block_history():
-            if len(edit.erase[0]):
-                layer.data_setitem(self._indices(edit.erase, plane), 0, refresh=not paints)
-            if paints:
-                layer.data_setitem(self._indices(edit.paint, plane), object_id)
+        if layer is None or not changes:
+            return
+        before = [np.array(layer.data[indices]) for indices, _ in changes]
+        try:
+            with layer.block_history():
+                for i, (indices, values) in enumerate(changes):
+                    layer.data_setitem(indices, values, refresh=i == len(changes) - 1)
+        except Exception as error:
+            # whatever a disk, a store or a user's own array does: as it was, and said
+            getattr(layer, "_staged_history", []).clear()
+            left = f"'{layer.name}' is as it was"
+            try:
+                for (indices, _), values in zip(changes, before, strict=True):
+                    layer.data[indices] = values
+            except Exception:  # noqa: BLE001 - the first error says why
+                left = f"'{layer.name}' may have lost a part of this mask"
+            layer.refresh()
+            raise OSError(
+                f"expected to write a mask into '{layer.name}', got {type(error).__name__}: "
+                f"{error}; {left}. Free the disk, or pick other labels under 'Masks in'"
+            ) from error
 
     def _indices(self, pixels: tuple[np.ndarray, np.ndarray], plane: Plane) -> tuple[Any, ...]:
         """Complete (rows, columns) with a plane's indices; all of its channels get the mask."""

@@ -24,6 +24,8 @@ from napari_sam.session.prompt_book import ObjectPlane, PromptBook
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
 
+_LARGEST_NUMBER = 2**64 - 1
+
 
 class Session:
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
@@ -274,8 +276,11 @@ class Session:
 
     @object_id.setter
     def object_id(self, object_id: int) -> None:
-        if object_id < 1:
-            raise ValueError(f"expected an object number from 1 on, got {object_id}")
+        if not 1 <= object_id <= _LARGEST_NUMBER:
+            raise ValueError(
+                f"expected an object number from 1 to 2^64 - 1, got {object_id}; labels hold "
+                "no other"
+            )
         if object_id != self._object_id:
             self._object_id = int(object_id)
             self.object_changed.emit(self._object_id)
