@@ -98,6 +98,7 @@ class _Embed:
     progress: Report | None
     cancelled: bool = False
     gives_way: bool = False
+    gave_way: bool = False
     fraction: float = 0.0
     posted: bool = False
 
@@ -197,9 +198,16 @@ class Engine:
         self._notify()
 
     def drain(self) -> None:
-        """Call what came home. Only the owner's thread may do this."""
-        while self._inbox:
-            self._inbox.popleft()()
+        """Call what came home. Only the owner's thread may do this.
+
+        What a call raises is raised here; the others are called at the next time.
+        """
+        try:
+            while self._inbox:
+                self._inbox.popleft()()
+        finally:
+            if self._inbox:
+                self._notify()
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
         """Drain until idle; embeds that nobody waits for count if `background`.
@@ -267,9 +275,10 @@ class Engine:
             outcome = _attempt(partial(job.task, partial(self._report, job)))
             with self._state:
                 self._running = None
-                if outcome.cancelled and job.gives_way and not job.cancelled:
-                    job.gives_way = False
-                    self._embeds.setdefault(job.key, job)
+                if outcome.cancelled and job.gave_way and not job.cancelled:
+                    # also if it was asked for more urgently while it was coming to its end
+                    job.gives_way = job.gave_way = False
+                    self._embeds[job.key] = job
                 else:
                     self._deliver(job.done, outcome)
             del job, outcome  # an idle lane keeps no plane alive
@@ -277,6 +286,7 @@ class Engine:
 
     def _report(self, job: _Embed, fraction: float) -> None:
         if job.cancelled or job.gives_way:
+            job.gave_way = True
             raise Cancelled("cancelled")
         if job.progress is None:
             return

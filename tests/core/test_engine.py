@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from napari_sam.engine import BACKGROUND, CLICK, DISPLAYED, SOON, Engine, SynchronousExecutor
+from napari_sam.segmenter import Cancelled
 
 
 @pytest.fixture
@@ -102,6 +103,86 @@ def test_running_embed_that_nobody_waits_for_gives_way_and_starts_again(engine, 
     assert engine.wait(5, background=True)
     assert order == ["clicked", "done"]
     assert ahead.runs == 2
+
+
+def test_embed_that_gives_way_and_is_asked_for_as_a_click_meanwhile_is_not_lost(engine):
+    started, unwinding, go_on = threading.Event(), threading.Event(), threading.Event()
+    outcomes, order = [], []
+
+    def slow_to_end(report):
+        if started.is_set():
+            return order.append("clicked") or "answered"
+        started.set()
+        try:
+            while True:
+                time.sleep(0.001)
+                report(0.5)
+        finally:  # it has stopped, and the engine doesn't know yet
+            unwinding.set()
+            go_on.wait(5)
+
+    engine.embed("plane", slow_to_end, outcomes.append, BACKGROUND)
+    started.wait(5)
+    engine.embed("other", lambda report: order.append("other"), lambda o: None, DISPLAYED)
+    unwinding.wait(5)
+    engine.embed("plane", slow_to_end, outcomes.append, CLICK)
+    go_on.set()
+    assert engine.wait(5)
+    assert [o.value for o in outcomes] == ["answered"]
+    assert order == ["clicked", "other"]
+
+
+def test_embed_that_gives_way_and_is_cancelled_meanwhile_is_cancelled(engine):
+    started, unwinding, go_on = threading.Event(), threading.Event(), threading.Event()
+    outcomes = []
+
+    def slow_to_end(report):
+        started.set()
+        try:
+            while True:
+                time.sleep(0.001)
+                report(0.5)
+        finally:
+            unwinding.set()
+            go_on.wait(5)
+
+    engine.embed("plane", slow_to_end, outcomes.append, BACKGROUND)
+    started.wait(5)
+    engine.embed("other", lambda report: None, lambda o: None, DISPLAYED)
+    unwinding.wait(5)
+    engine.cancel("plane")
+    go_on.set()
+    assert engine.wait(5, background=True)
+    assert [o.cancelled for o in outcomes] == [True]
+
+
+def test_task_that_stops_by_itself_is_not_started_again(engine):
+    outcomes = []
+
+    def stops(report):
+        raise Cancelled("by itself")
+
+    engine.embed("a", stops, outcomes.append, BACKGROUND)
+    assert engine.wait(5, background=True)
+    assert [o.cancelled for o in outcomes] == [True]
+
+
+def test_what_came_home_with_a_call_that_fails_is_told_of_again():
+    told, said, gate = [], threading.Event(), Gate()
+    engine = Engine(said.set)
+    engine.embed("running", gate, lambda o: None)
+    gate.started.wait(5)
+    engine.embed("a", lambda report: None, lambda o: 1 / 0)
+    engine.embed("b", lambda report: None, told.append)
+    engine.cancel("a")
+    engine.cancel("b")
+    said.clear()
+    with pytest.raises(ZeroDivisionError):
+        engine.drain()
+    assert said.is_set()
+    engine.drain()
+    assert [o.cancelled for o in told] == [True]
+    engine.close(5)
 
 
 def test_running_embed_gives_no_way_to_its_equals(engine):
