@@ -27,8 +27,8 @@ def normalise(plane: ArrayLike, contrast_limits: Limits | None = None) -> NDArra
     Parameters
     ----------
     plane
-        `(H, W)` or `(H, W, 3)` of any real dtype, or `(H, W, 4)` uint8 RGBA, whose alpha is
-        dropped.
+        `(H, W)`, `(H, W, 3)` or `(H, W, 4)` of any real dtype; the fourth colour is alpha and
+        is dropped. Masked arrays and tensors as :func:`as_pixels` takes them.
     contrast_limits
         Values that become 0 and 255. By default uint8 RGB passes through unchanged and anything
         else is stretched between robust percentiles.
@@ -48,7 +48,7 @@ def normalise(plane: ArrayLike, contrast_limits: Limits | None = None) -> NDArra
     Warns
     -----
     ImageWarning
-        If pixels are NaN or infinite: they become the low limit.
+        If pixels are NaN, infinite or masked: they become the low limit.
     """
     pixels = stretch(plane, contrast_limits)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
@@ -77,24 +77,23 @@ def _stretched(array: NDArray[Any], limits: Limits) -> NDArray[np.uint8]:
     x: NDArray[Any] = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
     x -= low
     x *= 255 / (high - low)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        count = int(np.count_nonzero(~np.isfinite(array)))
-        warnings.warn(
-            f"{count} pixels are NaN or infinite; they were read as the low contrast limit "
-            f"{low:g}. Replace them to choose another value",
-            ImageWarning,
-            stacklevel=4,
-        )
-        x[~np.isfinite(array)] = 0
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        _warn_of_replaced(int(np.count_nonzero(~finite)), low)
+        x[~finite] = 0
     return np.clip(x, 0, 255, out=x).round().astype(np.uint8)
 
 
 def check_plane(plane: ArrayLike) -> NDArray[Any]:
     """Return a plane as a real array `(H, W)` or `(H, W, 3)`, or raise what :func:`normalise` does.
 
-    A uint8 RGBA plane loses its alpha; bool becomes uint8.
+    An RGBA plane loses its alpha; bool becomes uint8. Masked pixels are NaN, but black in uint8
+    RGB, which needs no contrast limits.
     """
-    array = np.asarray(plane)
+    if _is_plain_colour(plane) and np.ma.is_masked(plane):
+        hidden = np.ma.getmaskarray(plane)[..., :3]
+        _warn_of_replaced(int(np.count_nonzero(hidden)), 0)
+        plane = np.where(hidden, np.uint8(0), np.ma.getdata(plane)[..., :3])
+    array = as_pixels(plane)
     if array.dtype.kind == "c":
         raise TypeError(
             f"expected a real image, got {array.dtype}; take the magnitude (numpy.abs) or the "
@@ -102,16 +101,11 @@ def check_plane(plane: ArrayLike) -> NDArray[Any]:
         )
     if array.dtype.kind not in "buif":
         raise TypeError(f"expected an image of numbers, got dtype {array.dtype}")
-    if array.ndim == 3 and array.shape[2] == 4 and array.dtype == np.uint8:
-        array = array[..., :3]
     if array.ndim == 3 and array.shape[2] == 4:
-        raise ValueError(
-            f"expected RGB with three channels, got four of {array.dtype}, shape {array.shape}; "
-            "pick one channel, or three of them as red, green and blue"
-        )
+        array = array[..., :3]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise ValueError(
-            f"expected a 2-D or RGB plane, got shape {array.shape}; pick a slice first"
+            f"expected a 2-D, RGB or RGBA plane, got shape {array.shape}; pick a slice first"
         )
     if min(array.shape[:2]) < 2:
         raise ValueError(
@@ -119,6 +113,47 @@ def check_plane(plane: ArrayLike) -> NDArray[Any]:
             "there is nothing to segment in it"
         )
     return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def as_pixels(data: ArrayLike) -> NDArray[Any]:
+    """Return pixels as a plain array.
+
+    Parameters
+    ----------
+    data
+        Anything that NumPy takes for an array. Masked pixels become NaN, the array then floating
+        point. A tensor may have a gradient, be on a GPU, or have a type that NumPy lacks
+        (bfloat16), which becomes float32.
+    """
+    if hasattr(data, "__dask_graph__"):
+        data = data.compute()  # NumPy's own conversion would lose a mask
+    if callable(detach := getattr(data, "detach", None)):
+        tensor = detach().cpu()
+        try:
+            return np.asarray(tensor.numpy())
+        except TypeError:
+            return np.asarray(tensor.float().numpy())
+    if not np.ma.is_masked(data):
+        return np.asarray(data)
+    masked = np.ma.asanyarray(data)
+    if masked.dtype.kind in "bui":
+        masked = masked.astype(np.float32 if masked.dtype.itemsize <= 2 else np.float64)
+    return masked.filled(np.nan) if masked.dtype.kind in "fc" else masked.filled()
+
+
+def _is_plain_colour(plane: ArrayLike) -> bool:
+    """Whether a plane is uint8 RGB or RGBA, which models see unchanged."""
+    dtype, shape = getattr(plane, "dtype", None), getattr(plane, "shape", ())
+    return str(dtype) in ("uint8", "torch.uint8") and len(shape) == 3 and shape[2] in (3, 4)
+
+
+def _warn_of_replaced(count: int, low: float) -> None:
+    warnings.warn(
+        f"{count} pixels are NaN, infinite or masked; they were read as the low contrast limit "
+        f"{low:g}. Replace them to choose another value",
+        ImageWarning,
+        stacklevel=5,  # who called normalise
+    )
 
 
 def robust_limits(values: ArrayLike) -> Limits:
@@ -134,7 +169,7 @@ def robust_limits(values: ArrayLike) -> Limits:
     limits
         (low, high) with low < high, also for constant or empty input.
     """
-    array = np.asarray(values)
+    array = as_pixels(values)
     if array.ndim >= 2:
         steps = (-(-side // _SAMPLES_PER_SIDE) or 1 for side in array.shape[:2])
         array = array[tuple(slice(None, None, step) for step in steps)]
@@ -166,10 +201,11 @@ def stack_limits(stack: Any, axis: int = 0) -> Limits | None:
     count = stack.shape[axis]
     picked = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int))
     before = (slice(None),) * axis
-    planes = [check_plane(stack[(*before, int(i))]) for i in picked]
-    if planes[0].dtype == np.uint8 and planes[0].ndim == 3:
+    planes = (stack[(*before, int(i))] for i in picked)
+    first = next(planes)
+    if _is_plain_colour(first):
         return None
-    pairs = np.array([robust_limits(p) for p in planes])
+    pairs = np.array([robust_limits(check_plane(p)) for p in (first, *planes)])
     return float(pairs[:, 0].min()), float(pairs[:, 1].max())
 
 

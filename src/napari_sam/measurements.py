@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage.measure import regionprops_table
 
+from napari_sam.image import as_pixels
+
 _EVERYWHERE = (
     "label",
     "area",
@@ -38,7 +40,8 @@ def measure_objects(
     labels
         `(H, W)` or `(D, H, W)` whole numbers, 0 for background.
     image
-        Of the labels' shape, or with one more axis for the samples of a colour image.
+        Of the labels' shape, or with one more axis for the samples of a colour image. Masked
+        pixels count as NaN.
     pixel_size
         Distance between neighbours along each axis of `labels`; 1 by default.
 
@@ -59,7 +62,7 @@ def measure_objects(
         If labels are not whole numbers in two or three dimensions, or the image or the sizes
         don't fit them.
     """
-    numbers, values = np.asarray(labels), np.asarray(image)
+    numbers, values = np.asarray(labels), as_pixels(image)
     if numbers.ndim not in (2, 3) or numbers.dtype.kind not in "iu":
         raise ValueError(
             "expected whole numbers in 2 or 3 dimensions as labels, got "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.image import Limits, stack_limits
+from napari_sam.image import Limits, as_pixels, stack_limits
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts, deepest_point, tight_box
 from napari_sam.segmenter import Embedding, MaskPrediction, Progress, Segmenter, replay
@@ -187,7 +187,7 @@ class _Planes:
 
     def embedding(self, z: int) -> Embedding:
         if z not in self._embeddings:
-            plane = np.asarray(self._stack[(slice(None),) * self._axis + (z,)])
+            plane = as_pixels(self._stack[(slice(None),) * self._axis + (z,)])
             self._embeddings[z] = self.segmenter.embed(plane, self._limits, self._progress)
             while len(self._embeddings) > _KEPT_EMBEDDINGS:
                 self._embeddings.popitem(last=False)

@@ -33,7 +33,7 @@ BAD_PLANES = {
     "stack": (np.zeros((5, 64, 64)), ValueError, r"got shape \(5, 64, 64\); pick a slice first"),
     "stack over time": (np.zeros((2, 5, 64, 64)), ValueError, "pick a slice first"),
     "two channels": (np.zeros((64, 64, 2)), ValueError, "pick a slice first"),
-    "four channels": (np.zeros((64, 64, 4), np.uint16), ValueError, "pick one channel"),
+    "five channels": (np.zeros((64, 64, 5), np.uint16), ValueError, "pick a slice first"),
     "complex": (np.zeros((64, 64), complex), TypeError, r"numpy\.abs"),
     "text": (np.full((64, 64), "a"), TypeError, "image of numbers"),
     "objects": (np.full((64, 64), None), TypeError, "image of numbers"),

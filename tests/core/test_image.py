@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_sam.image import (
     ImageWarning,
+    as_pixels,
     check_plane,
     normalise,
     robust_limits,
@@ -23,9 +25,18 @@ def test_uint8_colour_passes_unchanged(rng):
     assert np.array_equal(normalise(plane), plane)
 
 
-def test_alpha_is_dropped(rng):
-    plane = rng.integers(0, 256, (9, 7, 4), dtype=np.uint8)
-    assert np.array_equal(normalise(plane), plane[..., :3])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "i4", "u8", "f2", "f4", "f8", bool])
+def test_alpha_is_dropped_whatever_the_type(dtype, rng):
+    plane = rng.integers(0, 256, (9, 7, 4)).astype(dtype)
+    plane[..., 3] = np.array(200).astype(dtype)  # would move the limits, were it a colour
+    assert np.array_equal(normalise(plane), normalise(plane[..., :3]))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_alpha_of_a_stack_has_no_part_in_its_limits(dtype, rng):
+    stack = rng.integers(0, 200, (3, 9, 7, 4)).astype(dtype)
+    stack[..., 3] = 255
+    assert stack_limits(stack) == stack_limits(stack[..., :3])
 
 
 @pytest.mark.parametrize(
@@ -76,12 +87,73 @@ def test_pixels_that_are_no_numbers_become_black_with_one_notice(rng):
     plane = rng.random((20, 20)) + 1
     expected = normalise(plane, (1, 2))
     plane[2, 3], plane[4, 5], plane[6, 7] = np.nan, np.inf, -np.inf
-    with pytest.warns(ImageWarning, match="3 pixels are NaN or infinite") as caught:
+    with pytest.warns(ImageWarning, match="3 pixels are NaN, infinite or masked") as caught:
         pixels = normalise(plane, (1, 2))
     assert len(caught) == 1
     bad = ~np.isfinite(plane)
     assert (pixels[bad] == 0).all()
     assert np.array_equal(pixels[~bad], expected[~bad])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("limits", [None, (40.0, 180.0)])
+def test_masked_pixels_are_read_like_nan(dtype, limits, rng):
+    values = rng.integers(20, 200, (30, 30)).astype(dtype)
+    hidden = np.zeros((30, 30), bool)
+    hidden[5:9, 5:9] = True
+    values[hidden] = 127 if dtype is np.uint8 else 30_000  # what lies under the mask
+    without = np.where(hidden, np.nan, values)
+    with pytest.warns(ImageWarning, match="16 pixels are NaN"):
+        expected = normalise(without, limits)
+    with pytest.warns(ImageWarning, match="16 pixels are NaN, infinite or masked") as caught:
+        pixels = normalise(np.ma.array(values, mask=hidden), limits)
+    assert len(caught) == 1
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
+    assert not pixels[hidden].any()
+
+
+def test_masked_pixels_of_a_colour_picture_are_black_and_the_rest_unchanged(rng):
+    plane = rng.integers(1, 256, (9, 7, 4), dtype=np.uint8)
+    masked = np.ma.array(plane, mask=np.zeros_like(plane))
+    masked[2, 3] = np.ma.masked
+    with pytest.warns(ImageWarning, match="3 pixels") as caught:
+        pixels = normalise(masked)
+    assert len(caught) == 1
+    assert not pixels[2, 3].any()
+    plane[2, 3] = 0
+    assert np.array_equal(pixels, plane[..., :3])
+
+
+def test_mask_of_a_stack_counts_for_its_limits():
+    stack = np.ma.array(np.arange(3 * 400).reshape(3, 20, 20) % 100, mask=False)
+    stack[1, 3, 3:9] = 60_000
+    stack[1, 3, 3:9] = np.ma.masked
+    assert stack_limits(stack)[1] < 100
+
+
+def test_mask_behind_dask_is_seen():
+    dask_array = pytest.importorskip("dask.array")
+    masked = np.ma.masked_less(np.arange(16.0).reshape(4, 4), 3)
+    assert np.isnan(as_pixels(dask_array.from_array(masked, chunks=2))).sum() == 3
+
+
+def test_array_with_a_mask_that_hides_nothing_keeps_its_type():
+    assert as_pixels(np.ma.array([[1, 2], [3, 4]], np.uint16, mask=False)).dtype == np.uint16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.uint8])
+@pytest.mark.parametrize("shape", [(12, 9), (12, 9, 3), (12, 9, 4)])
+def test_tensors_are_planes_with_a_gradient_and_in_bfloat16_too(dtype, shape):
+    tensor = torch.arange(float(np.prod(shape))).reshape(shape).remainder(251).to(dtype)
+    expected = normalise(tensor.float().numpy().astype("u1" if dtype == torch.uint8 else "f4"))
+    if dtype.is_floating_point:
+        tensor.requires_grad_()
+    assert np.array_equal(normalise(tensor), expected)
+
+
+def test_stack_of_tensors_has_limits():
+    stack = torch.arange(1200.0).reshape(3, 20, 20).requires_grad_()
+    assert stack_limits(stack) == stack_limits(stack.detach().numpy())
 
 
 def test_plane_of_nan_alone_is_black():

@@ -63,6 +63,24 @@ def test_rgb_planes_keep_their_samples(rng):
     assert limits is None
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_one_pair_of_limits_serves_a_stack_of_colours_without_its_alpha(dtype, rng):
+    data = rng.integers(0, 4000, (3, 10, 12, 4)).astype(dtype)
+    data[..., 3] = 65_535
+    source = ArraySource(data, rgb=True)
+    limits = source.read(source.plane_of(1))[1]
+    assert limits[1] < 4000
+    assert source.read(source.plane_of(2))[1] == limits
+
+
+def test_masked_pixels_are_nan():
+    data = np.ma.masked_greater(np.arange(300, dtype=np.uint16).reshape(3, 10, 10), 289)
+    source = ArraySource(data)
+    pixels, limits = source.read(source.plane_of(2))
+    assert np.isnan(pixels).sum() == 10
+    assert limits[1] < 290
+
+
 def test_channels_become_colours(rng):
     data = rng.integers(0, 4000, (3, 2, 10, 12), np.uint16)
     channels = (Channel(data, 1, (0, 4000)), None, Channel(data, 0, (0, 2000)))

@@ -71,7 +71,7 @@ def segment_all(
     labels = np.zeros(shape[:3], np.int32)
     for z in range(shape[0]):
         report = part_of(progress, z / shape[0], (z + 1) / shape[0])
-        objects = generate_masks(segmenter, np.asarray(stack[z]), limits, report, **settings)
+        objects = generate_masks(segmenter, stack[z], limits, report, **settings)
         labels[z] = merge_objects(objects, (shape[1], shape[2]))
     return link_planes(labels, link_iou)
 

@@ -495,7 +495,7 @@ class Session:
         if not self._told_not_finite:
             self._told_not_finite = True
             self.noticed.emit(
-                f"{count} pixels of this plane are NaN or infinite: the model sees them as the "
+                f"{count} pixels of this plane are NaN, infinite or masked: the model sees them as the "
                 "low contrast limit"
             )
 

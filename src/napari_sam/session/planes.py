@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.image import normalise, robust_limits
+from napari_sam.image import as_pixels, check_plane, normalise, robust_limits
 from napari_sam.session.identity import token_of
 
 Plane = tuple[int | None, ...]
@@ -84,8 +84,8 @@ class ArraySource:
     displayed
         The two axes that a plane spans; the last two by default.
     contrast_limits
-        Pair given to the model; None finds one robust pair for all planes, except for RGB, which
-        the model takes as it is.
+        Pair given to the model; None finds one robust pair for all planes, except for uint8 RGB,
+        which the model takes as it is.
     channel_axis
         Axis whose positions are the model's colours instead of planes of their own.
     channels
@@ -183,7 +183,7 @@ class ArraySource:
         """Read the pixels of a plane and their contrast limits; nothing else is read."""
         if self.channels is None or not any(self.channels):
             limits = self.contrast_limits
-            if limits is None and not self.rgb:
+            if limits is None and not (self.rgb and self.data.dtype == np.uint8):
                 limits = self._limits(-1, Channel(self.data))
             return self._pixels(Channel(self.data), plane), limits
         image = np.zeros((*self.plane_shape(plane), 3), np.uint8)
@@ -198,7 +198,7 @@ class ArraySource:
             channel.index if axis == self.channel_axis else slice(None) if i is None else i
             for axis, i in enumerate(plane)
         )
-        return np.asarray(channel.data[at])
+        return as_pixels(channel.data[at])
 
     def _limits(self, colour: int, channel: Channel) -> Limits:
         if colour not in self._found:
@@ -208,7 +208,9 @@ class ArraySource:
             picked = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int))
             indices = [np.unravel_index(i, lengths) if free else () for i in picked]
             planes = (self.plane_of([int(i) for i in index]) for index in indices)
-            pairs = np.array([robust_limits(self._pixels(channel, plane)) for plane in planes])
+            pixels = (self._pixels(channel, plane) for plane in planes)
+            # of RGBA without its alpha
+            pairs = np.array([robust_limits(check_plane(p) if self.rgb else p) for p in pixels])
             self._found[colour] = float(pairs[:, 0].min()), float(pairs[:, 1].max())
         return self._found[colour]
 
