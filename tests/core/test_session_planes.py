@@ -81,6 +81,14 @@ def test_masked_pixels_are_nan():
     assert limits[1] < 290
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+def test_rgba_planes_lose_their_alpha(dtype, rng):
+    data = rng.integers(0, 100, (3, 10, 12, 4)).astype(dtype)
+    pixels, limits = ArraySource(data, rgb=True, contrast_limits=(10, 90)).read((1, None, None))
+    np.testing.assert_array_equal(pixels, data[1, ..., :3])
+    assert limits == (10, 90)
+
+
 def test_channels_become_colours(rng):
     data = rng.integers(0, 4000, (3, 2, 10, 12), np.uint16)
     channels = (Channel(data, 1, (0, 4000)), None, Channel(data, 0, (0, 2000)))
@@ -93,6 +101,16 @@ def test_channels_become_colours(rng):
     np.testing.assert_allclose(pixels[..., 0], data[2, 1] * (255 / 4000), atol=0.6)
     assert not pixels[..., 1].any()
     np.testing.assert_allclose(pixels[..., 2], np.clip(data[2, 0] * (255 / 2000), 0, 255), atol=0.6)
+
+
+def test_plane_that_spans_the_channels_has_no_colours(rng):
+    data = rng.integers(0, 4000, (3, 2, 10, 12), np.uint16)
+    channels = (Channel(data, 1, (0, 4000)), None, None)
+    source = ArraySource(data, False, (1, 3), (0, 100), 1, channels)
+    plane = source.plane_of((2, None, 5, None))
+    pixels, limits = source.read(plane)
+    np.testing.assert_array_equal(pixels, data[2, :, 5])
+    assert limits == (0, 100)
 
 
 def test_channel_without_limits_gets_its_own_pair(rng):

@@ -64,6 +64,53 @@ def test_rolled_axes_are_planes_of_their_own(user, rng):
     assert not me.labels[..., 13].any()
 
 
+def test_axes_are_rolled_after_scrolling_while_something_is_embedded(user, rng, segmenter):
+    me = user(grey(rng, 9, *SHAPE))
+    dims, errors = me.viewer.dims, []
+    me.controller.refused.connect(errors.append)
+    me.scroll_to(4)
+    me.scroll_to(5)
+    segmenter.seconds = 0.05
+    changes = [
+        dims.roll,
+        dims.transpose,
+        lambda: setattr(dims, "order", (2, 0, 1)),
+        lambda: setattr(dims, "ndisplay", 3),
+        dims.roll,
+        lambda: setattr(dims, "ndisplay", 2),
+        lambda: dims.set_current_step(1, 7),
+        lambda: setattr(dims, "order", (0, 2, 1)),
+    ]
+    for change in changes:
+        change()
+        me.qtbot.wait(150)  # shown, and being embedded when the next change comes
+    me.viewer.reset_view()
+    me.settle(200)
+    assert not errors
+    me.click((5, 20, 30))
+    (click,) = me.session.prompts.clicks
+    assert click.plane == (5, None, None)
+    assert np.allclose(click.point, (20, 30), atol=0.6)
+    assert me.labels[5, 20, 30] == 1
+
+
+def test_channels_are_combined_and_then_shown_side_by_side(user, rng):
+    me = user(grey(rng, 8, 9, *SHAPE), axis_labels=("z", "c", "y", "x"))
+    first, second, *_ = options(me.annotation.image, me.controller.images())
+    me.annotation.channels = (first.channel(), second.channel(), None)
+    me.viewer.dims.order = (0, 2, 1, 3)  # channels and columns on screen
+    me.settle(200)
+    me.viewer.dims.set_current_step(2, 20)
+    me.viewer.reset_view()
+    me.settle(200)
+    z = int(me.viewer.dims.current_step[0])
+    me.click((z, 4, 20, 30))
+    (click,) = me.session.prompts.clicks
+    assert click.plane == (z, None, 20, None)
+    assert me.labels[z, 4, 20, 30] == 1
+    assert not np.delete(me.labels, 20, axis=2).any()
+
+
 def test_three_dimensional_view_asks_for_two(user, rng):
     me = user(grey(rng, 7, *SHAPE))
     me.viewer.dims.ndisplay = 3

@@ -210,7 +210,7 @@ def _write_stack(run: _Run, found: NDArray[np.int32], highest: int) -> None:
     at: list[Any] = [slice(None) if i in spanned else n for i, n in enumerate(plane)]
     arranged = found.transpose(np.argsort(spanned))
     channel = run.source.channel_axis
-    if channel is not None:  # the same for all of them
+    if channel is not None and channel not in spanned:  # the same for all of them
         at[channel] = slice(None)
         arranged = np.expand_dims(arranged, sum(i < channel for i in spanned))
     try:

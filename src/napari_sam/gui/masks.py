@@ -198,6 +198,8 @@ class MaskWriter:
     def _indices(self, pixels: tuple[np.ndarray, np.ndarray], plane: Plane) -> tuple[Any, ...]:
         """Complete (rows, columns) with a plane's indices; all of its channels get the mask."""
         channel = self._session.source.channel_axis
+        if channel is not None and plane[channel] is None:
+            channel = None  # the plane spans it
         copies = shape_of(self._image)[channel] if channel is not None else 1
         count = len(pixels[0])
         rows, columns = plane_axes(plane)

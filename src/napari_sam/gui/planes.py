@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from napari.components import Dims, ViewerModel
 from napari.layers import Image
@@ -34,8 +32,7 @@ def source_of(
     if channels is not None and not any(channels):
         channels = None
     axis = channel_axis(image) if channels and any(c and c.data is data for c in channels) else None
-    limits = rgb_limits(data.dtype) if image.rgb else limits_of(image)
-    return ArraySource(data, image.rgb, displayed, limits, axis, channels, revision)
+    return ArraySource(data, image.rgb, displayed, shown_limits(image), axis, channels, revision)
 
 
 def limits_of(image: Image) -> tuple[float, float]:
@@ -44,12 +41,14 @@ def limits_of(image: Image) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def rgb_limits(dtype: Any) -> tuple[float, float] | None:
-    """Return the range napari shows RGB of a dtype in; None for uint8, which passes unchanged."""
-    dtype = np.dtype(dtype)
-    if dtype == np.uint8:
-        return None
-    return (0.0, 1.0) if dtype.kind in "fb" else (0.0, float(np.iinfo(dtype).max))
+def shown_limits(image: Image) -> tuple[float, float] | None:
+    """Return what a layer is stretched by; None for uint8 RGB shown unchanged.
+
+    napari stretches RGB of every dtype, and each of its samples, by the contrast limits.
+    """
+    limits = limits_of(image)
+    unchanged = image.rgb and image.dtype == np.uint8 and limits == (0.0, 255.0)
+    return None if unchanged else limits
 
 
 def channel_axis(image: Image) -> int | None:

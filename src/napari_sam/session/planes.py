@@ -15,7 +15,8 @@ from napari_sam.session.identity import token_of
 Plane = tuple[int | None, ...]
 """A plane of an n-D image: for every axis its index, or None for the two that it spans.
 
-An axis whose positions are the model's colours has index 0: all of them belong to the plane.
+An axis whose positions are the model's colours has index 0: all of them belong to the plane. A
+plane that spans such an axis itself has no colours.
 """
 
 Limits = tuple[float, float]
@@ -50,7 +51,7 @@ class PlaneSource(Protocol):
         ...
 
     def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
-        """Read the pixels `(H, W)` or `(H, W, 3 or 4)` and their contrast limits. May be slow."""
+        """Read the pixels `(H, W)` or `(H, W, 3)` and their contrast limits. May be slow."""
         ...
 
 
@@ -80,7 +81,7 @@ class ArraySource:
     Parameters
     ----------
     data
-        Array; with `rgb`, its last axis holds 3 or 4 samples.
+        Array; with `rgb`, its last axis holds 3 or 4 samples, of which a fourth, alpha, is dropped.
     displayed
         The two axes that a plane spans; the last two by default.
     contrast_limits
@@ -159,7 +160,10 @@ class ArraySource:
             at = dict(zip(free, given, strict=True)) | dict.fromkeys(self.spanned)
             plane = tuple(at.get(axis, 0) for axis in range(len(self.shape)))
         elif len(given) == len(self.shape) and given.count(None) == 2:
-            plane = tuple(0 if axis == self.channel_axis else i for axis, i in enumerate(given))
+            plane = tuple(
+                0 if axis == self.channel_axis and i is not None else i
+                for axis, i in enumerate(given)
+            )
         else:
             raise ValueError(
                 f"expected {len(free)} indices, of axes {free} of an image of shape "
@@ -181,7 +185,7 @@ class ArraySource:
 
     def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
         """Read the pixels of a plane and their contrast limits; nothing else is read."""
-        if self.channels is None or not any(self.channels):
+        if self.channels is None or not any(self.channels) or not self._has_colours(plane):
             limits = self.contrast_limits
             if limits is None and not (self.rgb and self.data.dtype == np.uint8):
                 limits = self._limits(-1, Channel(self.data))
@@ -195,10 +199,14 @@ class ArraySource:
 
     def _pixels(self, channel: Channel, plane: Plane) -> NDArray[Any]:
         at = tuple(
-            channel.index if axis == self.channel_axis else slice(None) if i is None else i
+            slice(None) if i is None else channel.index if axis == self.channel_axis else i
             for axis, i in enumerate(plane)
         )
-        return as_pixels(channel.data[at])
+        pixels = as_pixels(channel.data[at])
+        return pixels[..., :3] if self.rgb else pixels
+
+    def _has_colours(self, plane: Plane) -> bool:
+        return self.channel_axis is None or plane[self.channel_axis] is not None
 
     def _limits(self, colour: int, channel: Channel) -> Limits:
         if colour not in self._found:

@@ -119,12 +119,19 @@ class ReadAhead:
             self.failed.emit(outcome.error)
 
     def _neighbours(self, plane: Plane) -> list[Plane]:
-        """Planes to embed ahead: along the axis that was scrolled last, forward first."""
+        """Planes to embed ahead: along the axis that was scrolled last, forward first.
+
+        That axis may be on screen by now, or have become the model's colours.
+        """
         source = self._embeddings.source
-        free = [axis for axis, i in enumerate(plane) if i is not None]
-        if source is None or not free:
+        if source is None:
             return []
-        axis, forward = self._scroll or (free[-1], 1)
+        free = [a for a, i in enumerate(plane) if i is not None and a != source.channel_axis]
+        if not free:
+            return []
+        axis, forward = (free[-1], 1)
+        if self._scroll is not None and self._scroll[0] in free:
+            axis, forward = self._scroll
         steps = [step * sign for step in range(1, self._prefetch + 1) for sign in (1, -1)]
         at = [(plane[axis] or 0) + step * forward for step in steps]
         return [
