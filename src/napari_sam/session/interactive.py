@@ -495,8 +495,8 @@ class Session:
         if not self._told_not_finite:
             self._told_not_finite = True
             self.noticed.emit(
-                f"{count} pixels of this plane are NaN, infinite or masked: the model sees them as the "
-                "low contrast limit"
+                f"{count} pixels of this plane are NaN, infinite or masked: the model sees them as "
+                "the low contrast limit"
             )
 
     def _prepared(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
