@@ -95,9 +95,16 @@ class Prompts:
         """Return these prompts with a mask: logits of an earlier prediction and their frame."""
         return replace(self, mask=logits, mask_frame=frame)
 
-    def first(self, count: int) -> Prompts:
-        """Return the box and the first `count` clicks, without a mask."""
-        return Prompts(self.points[:count], self.point_labels[:count], self.box)
+    def first(self, count: int, most: int | None = None) -> Prompts:
+        """Return the box and the first `count` clicks, without a mask.
+
+        With `most`, of more clicks the very first one and the latest of them, so many in all.
+        """
+        if most is None or count <= most:
+            return Prompts(self.points[:count], self.point_labels[:count], self.box)
+        kept = np.arange(count - most, count)
+        kept[0] = 0
+        return Prompts(self.points[kept], self.point_labels[kept], self.box)
 
     def check(self, plane_shape: tuple[int, int]) -> None:
         """Refuse prompts that lie outside a plane.

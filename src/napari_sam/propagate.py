@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_sam.image import Limits, as_pixels, stack_limits
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts, deepest_point, tight_box
-from napari_sam.segmenter import Embedding, MaskPrediction, Progress, Segmenter, replay
+from napari_sam.segmenter import Embedding, MaskPrediction, Progress, Segmenter, replay_many
 
 Bool = NDArray[np.bool_]
 
@@ -112,7 +112,7 @@ def propagate(
     contrast_limits
         Values that become black and white. ``None`` means one pair for the whole stack.
     progress
-        Called between the blocks of each encoding, so that it can raise
+        Called between the blocks of each encoding and between clicks, so that it can raise
         :class:`~napari_sam.segmenter.Cancelled`; its fraction is that of one plane.
     march
         How to follow the object and when to stop.
@@ -175,7 +175,7 @@ class _Planes:
         self._limits = (
             stack_limits(self._stack, self._axis) if contrast_limits is None else contrast_limits
         )
-        self._progress = progress
+        self.progress = progress
         self._embeddings: OrderedDict[int, Embedding] = OrderedDict()
 
     def check(self, z: int) -> None:
@@ -188,7 +188,7 @@ class _Planes:
     def embedding(self, z: int) -> Embedding:
         if z not in self._embeddings:
             plane = as_pixels(self._stack[(slice(None),) * self._axis + (z,)])
-            self._embeddings[z] = self.segmenter.embed(plane, self._limits, self._progress)
+            self._embeddings[z] = self.segmenter.embed(plane, self._limits, self.progress)
             while len(self._embeddings) > _KEPT_EMBEDDINGS:
                 self._embeddings.popitem(last=False)
         self._embeddings.move_to_end(z)
@@ -197,7 +197,7 @@ class _Planes:
 
 def _prompted(planes: _Planes, z: int, given: Prompts | Bool) -> _Carried:
     if isinstance(given, Prompts):
-        prediction = replay(planes.segmenter, planes.embedding(z), given)[-1]
+        (prediction,) = replay_many(planes.segmenter, planes.embedding(z), [given], planes.progress)
         best = prediction.best_index
         score = float(np.clip(prediction.scores[best], 0, 1))
         return _Carried(prediction.mask(best), score, prediction, best)

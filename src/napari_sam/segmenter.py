@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -18,6 +18,12 @@ from napari_sam.prompts import Prompts
 
 Progress = Callable[[float], None]
 Multimask = bool | Literal["auto"]
+
+# Clicks that a step of a replay decodes at most, the first one and the latest: with every click
+# so far, the cost of an object would grow with their square.
+_MOST_CLICKS = 64
+# Objects that are replayed side by side: as many as one pass of a decoder takes.
+_TOGETHER = 32
 
 
 class Cancelled(Exception):
@@ -385,6 +391,7 @@ def replay(
     prompts: Prompts,
     candidate: int | None = None,
     earlier: Sequence[MaskPrediction] = (),
+    progress: Progress | None = None,
 ) -> list[MaskPrediction]:
     """Predict an object from its ordered prompts, carrying logits from step to step.
 
@@ -402,6 +409,8 @@ def replay(
         Candidate a user chose in the first step; by default the highest predicted IoU.
     earlier
         Predictions of leading steps whose prompts are unchanged: they are not decoded again.
+    progress
+        Called with the finished fraction after each step; it may raise :class:`Cancelled`.
 
     Returns
     -------
@@ -412,21 +421,91 @@ def replay(
     ------
     ValueError
         If there are no prompts.
+
+    Notes
+    -----
+    A step shows the decoder the box, the first click and the 63 latest ones; those between are in
+    the logits it starts from. So the cost of a step has a bound, and that of an object grows in
+    proportion to its clicks.
+    """
+    count = count_steps(prompts)
+    steps = list(earlier[:count])
+    for step in range(len(steps), count):
+        before = steps[-1] if steps else None
+        chosen = candidate if step == 1 else None
+        steps.append(segmenter.decode(embedding, _at_step(prompts, step, before, chosen)))
+        if progress is not None:
+            progress((step + 1) / count)
+    return steps
+
+
+def replay_many(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    prompts: Sequence[Prompts],
+    progress: Progress | None = None,
+) -> Iterator[MaskPrediction]:
+    """Predict many objects of one plane from their ordered prompts, some at a time.
+
+    Parameters
+    ----------
+    segmenter, embedding, prompts
+        As :func:`replay` takes them, of several objects.
+    progress
+        Called with the finished fraction of all steps after each batch of them, and while tiles
+        are encoded for them; it may raise :class:`Cancelled`.
+
+    Yields
+    ------
+    prediction
+        Of each object, in their order: the last step of :func:`replay`.
+
+    Raises
+    ------
+    ValueError
+        If an object has no prompts.
+    """
+    total, done = sum(map(count_steps, prompts)), 0
+    for start in range(0, len(prompts), _TOGETHER):
+        group = prompts[start : start + _TOGETHER]
+        for one in group:
+            here = part_of(progress, done / total, done / total)
+            segmenter.prepare(embedding, _at_step(one, 0, None), here)
+        last: list[MaskPrediction | None] = [None] * len(group)
+        for step in range(max(map(count_steps, group))):
+            going = [i for i, one in enumerate(group) if step < count_steps(one)]
+            current = [_at_step(group[i], step, last[i]) for i in going]
+            found = segmenter.decode_many(embedding, current)
+            for i, prediction in zip(going, found, strict=True):
+                last[i] = prediction
+            done += len(going)
+            if progress is not None:
+                progress(done / total)
+        for final in last:
+            assert final is not None, "every object has a step"
+            yield final
+
+
+def count_steps(prompts: Prompts) -> int:
+    """How often :func:`replay` decodes an object: its clicks, and its box or mask.
+
+    Raises
+    ------
+    ValueError
+        If there are no prompts.
     """
     if prompts.is_empty:
         raise ValueError("expected a click, a box or a mask, got no prompts; add one first")
-    headless = prompts.box is None and prompts.mask is None
-    first = 1 if headless else 0
-    steps = list(earlier[: len(prompts.points) - first + 1])
-    for step in range(len(steps), len(prompts.points) - first + 1):
-        current = prompts.first(first + step)
-        if step == 0:
-            current = current.with_logits(prompts.mask, prompts.mask_frame)
-        else:
-            before = steps[-1]
-            chosen = candidate if step == 1 and candidate is not None else before.best_index
-            current = current.with_logits(
-                before.logits[min(chosen, len(before.logits) - 1)], before.frame
-            )
-        steps.append(segmenter.decode(embedding, current))
-    return steps
+    return len(prompts.points) + (prompts.box is not None or prompts.mask is not None)
+
+
+def _at_step(
+    prompts: Prompts, step: int, before: MaskPrediction | None, candidate: int | None = None
+) -> Prompts:
+    """Return what a step decodes: the prompts so far and the logits of the step before."""
+    clicks = step if prompts.box is not None or prompts.mask is not None else step + 1
+    current = prompts.first(clicks, _MOST_CLICKS)
+    if before is None:
+        return current.with_logits(prompts.mask, prompts.mask_frame)
+    chosen = before.best_index if candidate is None else candidate
+    return current.with_logits(before.logits[min(chosen, len(before.logits) - 1)], before.frame)

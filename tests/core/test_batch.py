@@ -90,6 +90,39 @@ def test_prompts_are_replayed_click_by_click():
     assert seen == [(1, False), (2, True), (3, True)]
 
 
+def test_many_objects_of_a_plane_are_decoded_in_parts_and_can_be_cancelled(segmenter):
+    decoded = []
+
+    class Watching(ComponentSegmenter):
+        def decode(self, embedding, prompts, multimask="auto"):
+            decoded.append(prompts)
+            return super().decode(embedding, prompts, multimask)
+
+    told = []
+
+    def stop(fraction):
+        told.append(fraction)
+        if fraction >= 0.5:
+            raise Cancelled
+
+    many = {((), number): Prompts([(12, 12)], [1]) for number in range(1, 301)}
+    with pytest.raises(Cancelled):
+        label_objects(Watching(), ImageFile(PLANE, "YX"), many, progress=stop)
+    assert told == sorted(told)
+    assert len(set(told)) >= 5
+    assert 100 < len(decoded) < 200
+
+
+@pytest.mark.parametrize("wrong", [Prompts([(500, 3)], [1]), Prompts(box=(90, 90, 99, 99))])
+def test_prompts_outside_the_image_are_refused_before_any_work(segmenter, wrong):
+    stack = ImageFile(np.stack([PLANE] * 2), "ZYX")
+    with pytest.raises(ValueError, match="40 x 50"):
+        label_objects(segmenter, stack, {((0,), 3): CLICKS[(), 3], ((1,), 3): wrong})
+    with pytest.raises(IndexError, match=r"plane \(2,\) of object 7"):
+        label_objects(segmenter, stack, {((0,), 3): CLICKS[(), 3], ((2,), 7): CLICKS[(), 7]})
+    assert segmenter.embedded == []
+
+
 def test_only_planes_with_prompts_are_read_and_embedded(segmenter):
     stack = np.stack([PLANE] * 6)
     prompts = {((4,), 3): CLICKS[(), 3], ((1,), 7): CLICKS[(), 7], ((4,), 7): CLICKS[(), 7]}
@@ -113,7 +146,7 @@ def test_prompts_of_another_dimension_are_refused(segmenter):
 
 
 def test_prompts_on_a_missing_plane_are_refused(segmenter):
-    with pytest.raises(IndexError, match="plane \\(5,\\) lies outside"):
+    with pytest.raises(IndexError, match="plane \\(5,\\) of object 1 lies outside"):
         label_objects(segmenter, ImageFile(PLANE[None], "ZYX"), {((5,), 1): CLICKS[(), 3]})
 
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from component_segmenter import ComponentSegmenter
 from small_models import HYBRID, VIT, network, segmenter
 
 from napari_sam import load_segmenter, replay
@@ -20,7 +21,14 @@ from napari_sam.geometry import fit_frame
 from napari_sam.model.weights import save
 from napari_sam.prompts import Prompts
 from napari_sam.sam_segmenter import SamSegmenter, model_key
-from napari_sam.segmenter import Cancelled, MaskPrediction, PixelSegmenter, Segmenter, part_of
+from napari_sam.segmenter import (
+    Cancelled,
+    MaskPrediction,
+    PixelSegmenter,
+    Segmenter,
+    part_of,
+    replay_many,
+)
 from napari_sam.tiling import TiledSegmenter
 
 CONFIGS = pytest.mark.parametrize("config", [VIT, HYBRID], ids=["vit", "hybrid"])
@@ -378,6 +386,83 @@ def test_replay_repeats_only_what_changed(made, plane):
     assert again[1] is steps[1]
     assert_same(again[2], steps[2])
     assert replay(one, embedding, clicks.first(1), earlier=steps) == steps[:1]
+
+
+def test_replay_reports_each_click_and_may_be_cancelled(made, plane):
+    one = made[VIT.name]
+    clicks = Prompts([(10, 20), (25, 12), (5, 40)], [1, 0, 1])
+    told = []
+    replay(one, one.embed(plane), clicks, progress=told.append)
+    assert told == pytest.approx([1 / 3, 2 / 3, 1])
+
+    def stop(fraction):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        replay(one, one.embed(plane), clicks, progress=stop)
+
+
+@CONFIGS
+def test_objects_replayed_together_equal_objects_replayed_alone(made, plane, config):
+    one = made[config.name]
+    embedding = one.embed(plane)
+    several = [*VARIED, Prompts([(10, 20), (25, 12), (5, 40)], [1, 0, 1], box=(3, 4, 39, 45))] * 5
+    together = list(replay_many(one, embedding, several))
+    assert len(together) == 40
+    for prompts, prediction in zip(several[:8], together[32:], strict=True):
+        assert_same(prediction, replay(one, embedding, prompts)[-1], 2e-4)  # steps add up
+
+
+class Counting:
+    """Notes what a segmenter is asked to decode."""
+
+    def __init__(self, segmenter):
+        self.segmenter, self.asked = segmenter, []
+
+    def __getattr__(self, name):
+        return getattr(self.segmenter, name)
+
+    def decode(self, embedding, prompts):
+        return self.decode_many(embedding, [prompts])[0]
+
+    def decode_many(self, embedding, prompts):
+        self.asked += prompts
+        return self.segmenter.decode_many(embedding, prompts)
+
+
+def test_objects_replayed_together_report_progress_and_stop_when_told():
+    counting = Counting(ComponentSegmenter())
+    embedding = counting.embed(np.eye(40))
+    told = []
+
+    def stop(fraction):
+        told.append(fraction)
+        if fraction > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        list(replay_many(counting, embedding, [CLICK] * 300, stop))
+    assert told == sorted(told)
+    assert 0.3 < told[-1] < 0.45
+    assert len(counting.asked) < 0.45 * 300
+
+
+@pytest.mark.parametrize("box", [None, (3, 4, 20, 30)])
+def test_cost_of_many_clicks_on_an_object_grows_in_proportion(box):
+    counting = Counting(ComponentSegmenter())
+    embedding = counting.embed(np.eye(40))
+    clicks = Prompts([(n % 40, n // 40) for n in range(1000)], [1] * 1000, box)
+    replay(counting, embedding, clicks)
+    asked = counting.asked
+    assert len(asked) == 1000 + (box is not None)
+    assert max(len(one.points) for one in asked) == 64
+    assert all(one.box == box for one in asked)
+    last = asked[-1].points
+    assert np.array_equal(last[0], clicks.points[0])
+    assert np.array_equal(last[1:], clicks.points[-63:])
+    counting.asked = []
+    list(replay_many(counting, embedding, [clicks]))
+    assert [len(one.points) for one in counting.asked] == [len(one.points) for one in asked]
 
 
 def test_nothing_to_replay_is_refused(made, plane):

@@ -16,10 +16,13 @@ from napari_sam.io import ImageFile, PlaneObject
 from napari_sam.masks import merge_mask
 from napari_sam.measurements import Table, join_tables, measure_objects
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Progress, Segmenter, part_of, replay
+from napari_sam.segmenter import Progress, Segmenter, count_steps, part_of, replay_many
 
 Labels = NDArray[Any]
 Index = tuple[int, ...]
+
+# Embedding a plane takes as long as about so many steps of a replay, for the progress bar.
+_EMBED_STEPS = 30
 
 
 def label_objects(
@@ -31,6 +34,8 @@ def label_objects(
     progress: Progress | None = None,
 ) -> Labels:
     """Segment each object from its prompts, replayed in their order on each plane.
+
+    Time grows in proportion to the clicks; objects of a plane are decoded some at a time.
 
     Parameters
     ----------
@@ -66,14 +71,22 @@ def label_objects(
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
     labels = np.zeros(image.stack_shape + image.plane_shape, dtype)
     limits = limits_of_planes(image, contrast_limits)
-    planes = list(dict.fromkeys(plane for plane, _ in prompts))
-    for i, plane in enumerate(planes):
-        part = part_of(progress, i / len(planes), (i + 1) / len(planes))
-        embedding = segmenter.embed(image.plane(plane), limits(plane), part)
-        for (where, number), one in prompts.items():
-            if where != plane:
-                continue
-            prediction = replay(segmenter, embedding, one)[-1]
+    objects: dict[Index, dict[int, Prompts]] = {}
+    for (plane, number), one in prompts.items():
+        objects.setdefault(plane, {})[number] = one
+    total = len(objects) * _EMBED_STEPS + sum(map(count_steps, prompts.values()))
+    done = 0
+    for plane, given in objects.items():
+        steps = sum(map(count_steps, given.values()))
+        shares = [(done + part) / total for part in (0, _EMBED_STEPS, _EMBED_STEPS + steps)]
+        done += _EMBED_STEPS + steps
+        embedding = segmenter.embed(
+            image.plane(plane), limits(plane), part_of(progress, shares[0], shares[1])
+        )
+        predictions = replay_many(
+            segmenter, embedding, list(given.values()), part_of(progress, shares[1], shares[2])
+        )
+        for number, prediction in zip(given, predictions, strict=True):
             (r, c), logits = prediction.part_logits(prediction.best_index)
             here = labels[plane][r : r + logits.shape[0], c : c + logits.shape[1]]
             here[merge_mask(here, None, logits > 0, number, overwrite).paint] = number
@@ -197,10 +210,16 @@ class _Planes:
 
 def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> None:
     expected = len(image.plane_axes)
-    for plane, number in prompts:
+    for (plane, number), one in prompts.items():
         if len(plane) != expected:
             raise ValueError(
                 f"expected prompts with {expected + 2} coordinates, as the image has the axes "
                 f"{image.axes.removesuffix('S')}, got {len(plane) + 2} for object {number}; save "
                 "the Points layer that belongs to this image"
             )
+        if not all(0 <= at < length for at, length in zip(plane, image.stack_shape, strict=True)):
+            raise IndexError(
+                f"plane {plane} of object {number} lies outside the axes {image.plane_axes!r} of "
+                f"lengths {image.stack_shape}; give the prompts that belong to this image"
+            )
+        one.check(image.plane_shape)
