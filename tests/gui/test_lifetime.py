@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
 
 from napari_sam.gui import current_session
 from napari_sam.gui.controller import controller_of
@@ -210,3 +211,96 @@ def test_download_can_be_cancelled(user, rng):
     me.settle()
     assert me.controller.model == "nano"
     assert "Ready" in me.dock.status.text.text()
+
+
+@pytest.mark.parametrize("how", ["close", "destroyOnClose"])
+def test_closed_dock_makes_no_masks_and_says_so(user, rng, qtbot, how):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 10))
+    told = []
+    me.controller.noticed.connect(told.append)
+    getattr(me.area, how)()
+    me.settle()
+    assert "Segment Anything is closed" in told[0]
+    before = me.labels.copy()
+    me.click((20, 40))
+    np.testing.assert_array_equal(me.labels, before)
+    assert len(me.session.prompts.clicks) == 1
+    me.press(Qt.Key.Key_G)
+    me.click((20, 40))
+    assert me.labels[20, 40] == 1
+
+
+def test_dock_shown_again_goes_on_with_clicks(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.area.close()
+    me.settle()
+    me.area.show()
+    me.settle()
+    me.click((20, 30))
+    assert me.labels[20, 30] == 1
+
+
+def test_dock_behind_another_ones_tab_goes_on(user, rng):
+    me = user(grey(rng, *SHAPE))
+    window = me.viewer.window
+    other = window.add_dock_widget(QLabel("other"), name="other", area="right")
+    window._qt_window.tabifyDockWidget(me.area, other)
+    other.raise_()
+    me.settle(100)
+    assert other in window._qt_window.tabifiedDockWidgets(me.area)
+    me.click((20, 30))
+    assert me.labels[20, 30] == 1
+
+
+def test_click_on_hidden_prompts_says_so(user, rng):
+    me = user(grey(rng, *SHAPE), name="cells")
+    told = []
+    me.controller.noticed.connect(told.append)
+    me.annotation.points.visible = False
+    me.settle()
+    assert me.dock.hint.text() == "'cells · prompts' is hidden: show it to click"
+    me.click((20, 30))
+    (text,) = told
+    assert text.startswith("'cells · prompts' is hidden")
+    me.drag((20, 30), (30, 40))
+    assert len(told) == 1
+    me.annotation.points.visible = True
+    me.viewer.reset_view()
+    me.settle()
+    me.click((20, 30))
+    assert me.labels[20, 30] == 1
+
+
+def test_masks_written_to_a_hidden_layer_say_so_once(user, rng):
+    me = user(grey(rng, *SHAPE), name="cells")
+    told = []
+    me.controller.noticed.connect(told.append)
+    me.annotation.labels.visible = False
+    me.click((20, 30))
+    me.click((22, 30))
+    (text,) = told
+    assert "'cells · masks', which is hidden" in text
+    assert me.dock.hint.text() == "'cells · masks' is hidden: masks are written there, unseen"
+    me.annotation.labels.visible = True
+    me.settle()
+    assert me.dock.hint.text().startswith("↶")
+
+
+def test_keys_work_while_no_layer_is_selected(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    me.viewer.layers.selection.clear()
+    me.settle()
+    me.press(Qt.Key.Key_N)
+    assert me.session.object_id == 2
+    me.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not me.session.prompts.clicks
+    me.press(Qt.Key.Key_G)
+    assert me.viewer.layers.selection.active is me.annotation.points
+    assert not me.viewer.keymap
+    me.viewer.layers.selection.clear()
+    me.settle()
+    assert me.viewer.keymap
+    me.controller.close()
+    assert not me.viewer.keymap

@@ -100,11 +100,16 @@ class Annotation:
         return self.clicks.layer if self.clicks else None
 
     @property
+    def prompt_layers(self) -> list[Points | Shapes]:
+        """The layers that take clicks and boxes, as far as there are any."""
+        own = (self.points, self.boxes.layer if self.boxes else None)
+        return [layer for layer in own if layer is not None]
+
+    @property
     def layers(self) -> list[Layer]:
         """Every layer of this annotation, the image first."""
-        shapes = self.boxes.layer if self.boxes else None
-        own: list[Layer | None] = [self.image, self.points, self.masks.layer, shapes]
-        return [layer for layer in own if layer is not None]
+        masks = [] if self.masks.layer is None else [self.masks.layer]
+        return [self.image, *masks, *self.prompt_layers]
 
     @property
     def channels(self) -> Colours | None:
@@ -204,6 +209,19 @@ class Annotation:
         self._viewer.layers.selection.active = shapes
         shapes.mode = "add_rectangle"
 
+    def stop_prompting(self) -> bool:
+        """Let clicks and drags move the view again.
+
+        Returns
+        -------
+        stopped
+            Whether they added prompts before.
+        """
+        adding = [layer for layer in self.prompt_layers if str(layer.mode).startswith("add")]
+        for layer in adding:
+            layer.mode = "pan_zoom"
+        return bool(adding)
+
     def forget_layer(self, layer: Layer) -> bool:
         """Take note that a layer was deleted.
 
@@ -238,6 +256,8 @@ class Annotation:
         dims.events.ndisplay.disconnect(self._scrolled)
         image.events.data.disconnect(self._data_replaced)
         image.events.contrast_limits.disconnect(self._restretched)
+        with suppress(RuntimeError):  # of a canvas that is gone
+            self.stop_prompting()
         self.keys.close()
         self.masks.close()
         if self.clicks is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from napari_sam.gui.models import Loader
 from napari_sam.segmenter import Segmenter
 
 _CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
+
+_DRAGGED = 3  # pixels of the screen; a hand moves as far in a click
 
 
 class Controller:
@@ -77,6 +80,9 @@ class Controller:
         self._max_bytes, self._prefetch = max_bytes, prefetch
         self._annotations: dict[int, Annotation] = {}
         self._users = 0
+        self._open_docks: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._went_on = True
+        self._told_hidden: Layer | None = None
         self._begun = False
         self._closed = False
         self.mailbox = Mailbox(self._open_mail)
@@ -87,6 +93,7 @@ class Controller:
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)
+        viewer.mouse_drag_callbacks.append(self._pressed)
         _CONTROLLERS[id(viewer)] = self
         self.load_model(model, device)
         self.choose_image(first_image(viewer))
@@ -112,6 +119,7 @@ class Controller:
             return
         if self.annotation is not None:
             self.annotation.rest()
+            self.annotation.keys.unbind(self.viewer)
         self.annotation = None
         if image is not None:
             try:
@@ -142,14 +150,21 @@ class Controller:
         annotation.refused.connect(self._refuse)
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
+        annotation.session.mask_changed.connect(self._mask_written)
         self._annotations[id(image)] = annotation
         return annotation
 
     def _follow(self, event: Any) -> None:
         """Choose the image that becomes active, or whose prompts or masks do."""
         layer = event.value
-        if layer is None or self._closed:
+        if self._closed:
             return
+        if layer is None:
+            if self.annotation is not None:  # otherwise every key would be dead
+                self.annotation.keys.bind(self.viewer)
+            return
+        if self.annotation is not None:
+            self.annotation.keys.unbind(self.viewer)
         for annotation in self._annotations.values():
             if layer in annotation.layers:
                 self.choose_image(annotation.image, click=False)
@@ -236,7 +251,55 @@ class Controller:
     def _notice(self, text: str) -> None:
         self.noticed.emit(text)
 
+    # What would happen without a word
+
+    def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Say so where a click goes to a layer that is hidden: napari only moves the view then."""
+        annotation, active = self.annotation, self.viewer.layers.selection.active
+        prompts = annotation.prompt_layers if annotation else []
+        if active not in prompts or active.visible:
+            return
+        start = event.pos
+        yield
+        while event.type == "mouse_move":
+            if max(abs(event.pos - start)) >= _DRAGGED:  # that moves the view, as anywhere
+                return
+            yield
+        self.noticed.emit(
+            f"'{active.name}' is hidden, so that clicks don't reach it; show it with its eye in "
+            "the layer list"
+        )
+
+    def _mask_written(self, *_: object) -> None:
+        labels = self.annotation.labels if self.annotation else None
+        hidden = labels if labels is not None and not labels.visible else None
+        if hidden is not None and hidden is not self._told_hidden:
+            self.noticed.emit(
+                f"masks are written to '{hidden.name}', which is hidden; show it with its eye in "
+                "the layer list"
+            )
+        self._told_hidden = hidden
+
     # Lifetime
+
+    def dock_opened(self, dock: object) -> None:
+        """Take note that a dock is open; clicks that were stopped go on."""
+        self._open_docks.add(dock)
+        if not self._went_on and self.annotation is not None:
+            self.annotation.click_here()
+        self._went_on = True
+
+    def dock_closed(self, dock: object) -> None:
+        """Take note that a dock was closed: without any, clicks move the view again."""
+        self._open_docks.discard(dock)
+        if self._open_docks or self._closed or self.annotation is None:
+            return
+        if self.annotation.stop_prompting():
+            self._went_on = False
+            self.noticed.emit(
+                "Segment Anything is closed, so that clicks segment nothing; open it again, or "
+                "press G, to go on"
+            )
 
     def _open_mail(self) -> None:
         if not self._closed:
@@ -260,6 +323,8 @@ class Controller:
         self._closed = True
         self.mailbox.close()
         self.engine.close()
+        if self._pressed in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._pressed)
         layers = self.viewer.layers
         layers.events.removed.disconnect(self._layer_removed)
         layers.selection.events.active.disconnect(self._follow)

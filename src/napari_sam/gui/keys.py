@@ -1,4 +1,7 @@
-"""The keys of the dock, bound to its own layers and its image, where napari leaves them free."""
+"""The keys of the dock, bound where napari leaves them free.
+
+They are bound to its own layers and its image, and to the viewer while no layer is selected.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from app_model.types import KeyBinding
 from napari.layers import Image, Labels, Layer
+from napari.utils.key_bindings import KeymapProvider
 
 if TYPE_CHECKING:
     from napari_sam.gui.annotation import Annotation
@@ -34,7 +38,7 @@ class Keys:
 
     def __init__(self, annotation: Annotation) -> None:
         self._annotation = annotation
-        self._bound: list[tuple[Layer, str]] = []
+        self._bound: list[tuple[KeymapProvider, str]] = []
         self._everywhere = {
             "N": self._new,
             "J": self._previous,
@@ -46,8 +50,11 @@ class Keys:
         }
         self._on_prompts = {"Control-Z": self._undo, "Control-Shift-Z": self._redo}
 
-    def bind(self, layer: Layer) -> None:
-        """Bind the keys to a layer where it has none of its own; prompt layers also get undo."""
+    def bind(self, layer: KeymapProvider) -> None:
+        """Bind the keys to a layer, or to the viewer, where it has none of its own.
+
+        Prompt layers and the viewer also get undo.
+        """
         actions = dict(self._everywhere)
         if not isinstance(layer, (Labels, Image)):
             actions |= self._on_prompts
@@ -56,8 +63,8 @@ class Keys:
                 layer.bind_key(key, action)
                 self._bound.append((layer, key))
 
-    def unbind(self, layer: Layer) -> None:
-        """Take the keys away from a layer."""
+    def unbind(self, layer: KeymapProvider) -> None:
+        """Take the keys away from a layer, or from the viewer."""
         for bound, key in self._bound:
             if bound is layer:
                 layer.bind_key(key, None)

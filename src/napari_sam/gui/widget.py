@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import QDockWidget, QLabel, QVBoxLayout, QWidget
 
 from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
 from napari_sam.gui.controls import line, rule, soon
 from napari_sam.gui.everything_section import EverythingSection
+from napari_sam.gui.hint import hint_of
 from napari_sam.gui.keys import HELP
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
@@ -66,6 +68,7 @@ class SegmentAnything(QWidget):
         self.setMinimumWidth(300)
         self._refreshing = soon(self.refresh, self)
         self._refreshing_status = soon(self._refresh_status, self)
+        self._finding_out = soon(self._find_out, self)
         self._watched: Any = None
         controller, layers = self.controller, self.controller.viewer.layers
         controller.image_changed.connect(self._changed)
@@ -77,7 +80,7 @@ class SegmentAnything(QWidget):
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
             event.connect(self._changed)
         layers.selection.events.active.connect(self._changed)
-        self._names: list[Any] = []
+        self._layers: list[Any] = []
         self.destroyed.connect(controller.share().release)
         self.refresh()
 
@@ -98,18 +101,27 @@ class SegmentAnything(QWidget):
         self._refresh_hint()
 
     def _refresh_hint(self) -> None:
-        annotation = self.controller.annotation
-        change = annotation.session.last_change if annotation else ""
-        if annotation is not None and annotation.points is None:
-            text = "G, or the inside button: click in this image"
-        elif change:
-            text = f"↶ Ctrl+Z: {change}"
-        else:
-            text = "left click: inside · right click: outside"
-        self.hint.setText(text)
+        self.hint.setText(hint_of(self.controller))
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take note that the dock is open."""
+        super().showEvent(event)
+        self.controller.dock_opened(self)
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Find out whether the dock was closed: it is hidden behind another one's tab, too."""
+        super().hideEvent(event)
+        self._finding_out.start()
+
+    def _find_out(self) -> None:
+        dock = self.parent()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parent()
+        if not self.isVisible() and not (dock and dock.toggleViewAction().isChecked()):
+            self.controller.dock_closed(self)
 
     def _watch(self) -> None:
-        """Follow the session of the chosen image, and the names of the layers."""
+        """Follow the session of the chosen image, and which layers there are and are shown."""
         annotation = self.controller.annotation
         if annotation is not self._watched:
             if self._watched is not None:
@@ -118,11 +130,13 @@ class SegmentAnything(QWidget):
                 self._connect(annotation, "connect")
             self._watched = annotation
         layers = list(self.controller.viewer.layers)
-        for layer in self._names:
+        for layer in self._layers:
             layer.events.name.disconnect(self._changed)
+            layer.events.visible.disconnect(self._changed)
         for layer in layers:
             layer.events.name.connect(self._changed)
-        self._names = layers
+            layer.events.visible.connect(self._changed)
+        self._layers = layers
 
     def _connect(self, annotation: Any, verb: str) -> None:
         session = annotation.session
