@@ -15,8 +15,16 @@ from napari_sam.engine import Executor
 from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.keys import Keys
-from napari_sam.gui.layers import fits, masks_name, new_labels, new_points, new_shapes, shape_of
+from napari_sam.gui.layers import (
+    fits,
+    image_of_masks,
+    new_labels,
+    new_points,
+    new_shapes,
+    note_masks,
+)
 from napari_sam.gui.masks import MaskWriter
+from napari_sam.gui.placement import Followers, shape_of
 from napari_sam.gui.planes import (
     Colours,
     displayed_axes,
@@ -78,6 +86,7 @@ class Annotation:
         self.session = Session(segmenter, self._source, executor, max_bytes, prefetch)
         self.session.failed.connect(self._refuse)
         self.keys = Keys(self)
+        self._followers = Followers(image, self._moved)
         self.masks = MaskWriter(self.session, image, executor, self._make_labels, self._refuse)
         self.clicks: ClickEditor | None = None
         self.boxes: BoxEditor | None = None
@@ -148,8 +157,11 @@ class Annotation:
         else:
             if before is not None:
                 self.keys.unbind(before)
+                if not self._followers.follows(before):
+                    self._followers.forget(before)
             if layer is not None:
                 self.keys.bind(layer)
+                self._followers.watch(layer)
         self.layers_changed.emit()
 
     def displayed(self) -> Plane | None:
@@ -231,6 +243,7 @@ class Annotation:
             False if this annotation can't go on without it.
         """
         self.keys.unbind(layer)
+        self._followers.forget(layer)
         if layer is self.masks.layer:
             self.masks.layer = None
             self.layers_changed.emit()
@@ -259,6 +272,7 @@ class Annotation:
         with suppress(RuntimeError):  # of a canvas that is gone
             self.stop_prompting()
         self.keys.close()
+        self._followers.close()
         self.masks.close()
         if self.clicks is not None:
             self.clicks.close()
@@ -277,6 +291,7 @@ class Annotation:
     def _points_layer(self) -> Points:
         if self.clicks is None:
             layer = self._insert(new_points(self.image), len(self._viewer.layers))
+            self._followers.add(layer, held=True)
             self.clicks = ClickEditor(self.session, layer, self.plane_to_prompt, self._refuse)
             self.clicks.sign = self._sign
         return self.clicks.layer
@@ -284,28 +299,32 @@ class Annotation:
     def _shapes_layer(self) -> Shapes:
         if self.boxes is None:
             layer = self._insert(new_shapes(self.image), len(self._viewer.layers))
+            self._followers.add(layer, held=True)
             self.boxes = BoxEditor(self.session, layer, self.plane_to_prompt, self._refuse)
         return self.boxes.layer
 
     def _find_labels(self) -> None:
-        """Go on with the image's masks of before; without any labels make a layer.
+        """Go on with the image's masks of before; without labels that could be meant make a layer.
 
         napari takes a moment to show its first labels: rather now than after the first click.
         """
-        name = masks_name(self.image)
-        offered = [x for x in self._viewer.layers if fits(x, self.image)]
-        mine = [layer for layer in offered if layer.name == name]
-        if mine or not offered:
+        fitting = [x for x in self._viewer.layers if fits(x, self.image)]
+        mine = [layer for layer in fitting if image_of_masks(layer) is self.image]
+        others = [layer for layer in fitting if image_of_masks(layer) is None]
+        if mine or not others:
             self.labels = mine[-1] if mine else self._make_labels()
 
     def add_labels(self, layer: Labels) -> Labels:
-        """Add a labels layer below the prompts."""
+        """Add a labels layer below the prompts; it goes where the image goes."""
         layers = self._viewer.layers
         below = layers.index(self.points) if self.points in layers else len(layers)
+        self._followers.add(layer)
         return self._insert(layer, below)
 
     def _make_labels(self) -> Labels:
-        return self.add_labels(new_labels(self.image))
+        layer = self.add_labels(new_labels(self.image))
+        note_masks(layer, self.image)
+        return layer
 
     def _insert(self, layer: L, index: int) -> L:
         """Add a layer without taking the selection away from the user's."""
@@ -324,6 +343,19 @@ class Annotation:
             self._points_layer()
         if book.boxes:
             self._shapes_layer()
+
+    def _moved(self, put_back: list[Layer]) -> None:
+        """Take up that the image, or one of the layers that should lie on it, was moved."""
+        for layer in put_back:
+            self.refused.emit(
+                ValueError(
+                    f"expected '{layer.name}' to lie on '{self.image.name}', whose pixels it "
+                    "marks; it was put back: move the image, and it follows"
+                )
+            )
+        self.masks.check()
+        self._scrolling.start()
+        self.layers_changed.emit()
 
     def _layers_changed(self) -> None:
         self.layers_changed.emit()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from napari.layers import Image
 
-from napari_sam.gui.layers import shape_of
+from napari_sam.gui.placement import lies_on, shape_of
 from napari_sam.gui.planes import channel_axis, limits_of
 from napari_sam.session import Channel
 
@@ -48,7 +48,7 @@ def options(image: Image, images: list[Image]) -> list[ChannelOption]:
     image
         The image annotated: positions of its channel axis, if it seems to have one.
     images
-        Images of the viewer: those of the same shape, if it has none.
+        Images of the viewer: those of the same shape that lie on it, if it has none.
     """
     if image.rgb:
         return []
@@ -56,5 +56,6 @@ def options(image: Image, images: list[Image]) -> list[ChannelOption]:
     if axis is not None:
         count = shape_of(image)[axis]
         return [ChannelOption(f"channel {i}", image, i) for i in range(count)]
-    beside = [x for x in images if not x.rgb and shape_of(x) == shape_of(image)]
+    shape = shape_of(image)
+    beside = [x for x in images if not x.rgb and shape_of(x) == shape and lies_on(x, image)]
     return [ChannelOption(x.name, x) for x in beside] if len(beside) > 1 else []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
+
+from napari_sam.gui.placement import geometry_of, lies_on, shape_of, told_geometry
 
 POSITIVE, NEGATIVE = "positive", "negative"
 COLOURS = {POSITIVE: "#3ce6a0", NEGATIVE: "#ff5a3c"}
@@ -15,24 +18,7 @@ BOX_COLOUR = "#ffd23c"
 _LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which they go to a file on disk
 _DIM = 0.35  # opacity of the prompts of other objects
 
-
-def geometry_of(image: Image) -> dict[str, Any]:
-    """Return the transforms, units and axis labels that place a layer where an image is."""
-    return {
-        "scale": image.scale,
-        "translate": image.translate,
-        "rotate": image.rotate,
-        "shear": image.shear,
-        "affine": image.affine,
-        "units": image.units,
-        "axis_labels": image.axis_labels,
-    }
-
-
-def shape_of(image: Image) -> tuple[int, ...]:
-    """Return the length of every axis, without RGB; of a multiscale image its finest level's."""
-    data = image.data[0] if image.multiscale else image.data
-    return tuple(int(n) for n in data.shape[: image.ndim])
+_MASKS: WeakKeyDictionary[Labels, ReferenceType[Image]] = WeakKeyDictionary()
 
 
 def new_points(image: Image) -> Points:
@@ -79,22 +65,51 @@ def new_labels(image: Image) -> Labels:
         data = np.zeros(shape, np.int32)
     else:
         data = _labels_on_disk(shape)
-    return Labels(data, name=masks_name(image), opacity=0.5, **geometry_of(image))
+    return Labels(data, name=f"{image.name} · masks", opacity=0.5, **geometry_of(image))
 
 
-def masks_name(image: Image) -> str:
-    """Return the name that the masks of an image are given."""
-    return f"{image.name} · masks"
+def note_masks(layer: Labels, image: Image) -> None:
+    """Remember, as long as both live, that a layer was made for the masks of an image."""
+    _MASKS[layer] = ref(image)
+
+
+def image_of_masks(layer: Layer) -> Image | None:
+    """Return the image that a layer was made for as its masks; None for any other layer."""
+    image = _MASKS.get(layer) if isinstance(layer, Labels) else None
+    return image() if image is not None else None
 
 
 def fits(layer: Layer, image: Image) -> bool:
-    """Whether masks of an image may go to a layer: labels of its shape that can be written."""
-    return (
-        isinstance(layer, Labels)
-        and not layer.multiscale
-        and tuple(layer.data.shape) == shape_of(image)
-        and is_writable(layer.data)
-    )
+    """Whether masks of an image can be written to a layer."""
+    return isinstance(layer, Labels) and not misfit(layer, image)
+
+
+def misfit(layer: Labels, image: Image) -> str:
+    """Say why masks of an image can't be written to a layer; empty if they can.
+
+    They can to labels of its shape that lie on it and can be written, but not to a pyramid.
+    """
+    data = layer.data[0] if layer.multiscale else layer.data
+    if layer.multiscale or tuple(data.shape) != shape_of(image):
+        kind = "multiscale labels" if layer.multiscale else type(data).__name__
+        return (
+            f"expected labels of shape {shape_of(image)} held in memory or zarr, as "
+            f"'{image.name}' needs, got {kind} of shape {tuple(data.shape)} in '{layer.name}'; "
+            "pick another layer or a new one"
+        )
+    if not is_writable(data):
+        return (
+            f"expected labels that can be written, got '{layer.name}', whose "
+            f"{type(data).__name__} is read-only; duplicate the layer or pick a new one"
+        )
+    if not lies_on(layer, image):
+        return (
+            f"expected labels that lie on '{image.name}', which has "
+            f"{told_geometry(image, layer)}, got '{layer.name}' with "
+            f"{told_geometry(layer, image)}; give both the same geometry, or pick another layer "
+            "or a new one"
+        )
+    return ""
 
 
 def is_writable(data: Any) -> bool:

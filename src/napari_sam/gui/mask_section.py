@@ -34,9 +34,13 @@ class MaskSection(QWidget):
         self.setEnabled(annotation is not None)
         if annotation is None:
             return
-        layers = [x for x in self._controller.viewer.layers if fits(x, annotation.image)]
         items: list[tuple[str, Any]] = [("a new layer", None)]
-        fill(self.layer, items + [(layer.name, layer) for layer in layers], annotation.labels)
+        for layer in self._controller.viewer.layers:
+            if fits(layer, annotation.image):
+                items.append((layer.name, layer))
+            elif layer is annotation.labels:
+                items.append((f"{layer.name} (doesn't fit the image)", layer))
+        fill(self.layer, items, annotation.labels)
         self.overwrite.blockSignals(True)
         self.overwrite.setChecked(annotation.session.overwrite)
         self.overwrite.blockSignals(False)

@@ -10,9 +10,11 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_sam.engine import Executor, Outcome
-from napari_sam.gui.layers import fits, is_writable, shape_of
+from napari_sam.gui.layers import misfit
+from napari_sam.gui.placement import shape_of
 from napari_sam.session import Plane, Session, plane_axes
 from napari_sam.session.patches import Region
+from napari_sam.session.prompt_book import ObjectPlane
 
 _SEARCHED_AT_ONCE = 32 << 20  # bytes: a few milliseconds
 
@@ -46,6 +48,8 @@ class MaskWriter:
         self._make = make
         self._refused = refused
         self._layer: Labels | None = None
+        self._held_back: dict[ObjectPlane, None] = {}  # masks that could not be written
+        self._told = ""
         session.mask_changed.connect(self._write)
         session.object_changed.connect(self._select)
 
@@ -58,26 +62,30 @@ class MaskWriter:
     def layer(self, layer: Labels | None) -> None:
         if layer is self._layer:
             return
-        if layer is not None and not is_writable(layer.data):
-            raise ValueError(
-                f"expected labels that can be written, got '{layer.name}', whose "
-                f"{type(layer.data).__name__} is read-only; duplicate the layer or pick a new one"
-            )
-        if layer is not None and not fits(layer, self._image):
-            raise ValueError(
-                f"expected labels of shape {shape_of(self._image)} held in memory or zarr, as "
-                f"'{self._image.name}' needs, got {type(layer.data).__name__} of shape "
-                f"{tuple(layer.data.shape)} in '{layer.name}'; pick another layer or a new one"
-            )
+        if layer is not None and (reason := misfit(layer, self._image)):
+            raise ValueError(reason)
         if layer is not None:
             self._reserve(layer)
         self._release()
-        self._layer = layer
+        self._layer, self._told = layer, ""
         self._session.forget_written()
         if layer is not None:
             layer.events.paint.connect(self._painted)
             layer.events.selected_label.connect(self._picked)
             self._select()
+            self._write_held_back()
+
+    def check(self) -> None:
+        """Say so when the layer doesn't fit the image any more.
+
+        Masks are kept back from then on, and written when it fits again or another is picked.
+        """
+        reason = misfit(self._layer, self._image) if self._layer is not None else ""
+        if reason and reason != self._told:
+            self._refused(ValueError(reason))
+        self._told = reason
+        if not reason:
+            self._write_held_back()
 
     def layer_for(self, highest: int) -> Labels:
         """Return the layer, made where there is none.
@@ -85,7 +93,7 @@ class MaskWriter:
         Raises
         ------
         ValueError
-            If it can't hold the number `highest`.
+            If it doesn't fit the image any more, or can't hold the number `highest`.
         MemoryError
             If a new one doesn't fit into memory.
         """
@@ -93,6 +101,8 @@ class MaskWriter:
             self.layer = self._make()
         layer = self._layer
         assert layer is not None
+        if reason := misfit(layer, self._image):
+            raise ValueError(reason)
         largest = np.iinfo(layer.dtype).max
         if highest > largest:
             raise ValueError(
@@ -155,14 +165,21 @@ class MaskWriter:
         try:
             self.layer_for(object_id)
         except (MemoryError, ValueError) as error:
+            self._held_back[object_id, plane] = None
             self._refused(error)
             return
+        self._held_back.pop((object_id, plane), None)
         edit = self._session.merge(object_id, plane, lambda region: self._read(plane, region))
         changes = [(edit.erase, 0), (edit.paint, object_id)]
         try:
             self._change([(self._indices(at, plane), v) for at, v in changes if len(at[0])])
         except OSError as error:
             self._refused(error)
+
+    def _write_held_back(self) -> None:
+        held_back, self._held_back = self._held_back, {}
+        for key in held_back:
+            self._write(*key)
 
     def _read(self, plane: Plane, region: Region) -> np.ndarray:
         assert self._layer is not None

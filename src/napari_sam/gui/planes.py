@@ -6,7 +6,7 @@ import numpy as np
 from napari.components import Dims, ViewerModel
 from napari.layers import Image
 
-from napari_sam.gui.layers import shape_of
+from napari_sam.gui.placement import shape_of
 from napari_sam.session import ArraySource, Channel, Plane, plane_axes
 
 Colours = tuple[Channel | None, Channel | None, Channel | None]

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.layers import shape_of
+from napari_sam.gui.placement import shape_of
 from napari_sam.gui.planes import axis_name
 from napari_sam.gui.status import status_of
 from napari_sam.gui.strip import PlaneStrip

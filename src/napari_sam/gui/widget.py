@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QLabel, QVBoxLayout, QWidget
@@ -18,6 +19,7 @@ from napari_sam.gui.keys import HELP
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
+from napari_sam.gui.placement import connect
 from napari_sam.gui.settings import preferences
 from napari_sam.gui.status_section import StatusSection
 
@@ -121,7 +123,7 @@ class SegmentAnything(QWidget):
             self.controller.dock_closed(self)
 
     def _watch(self) -> None:
-        """Follow the session of the chosen image, and which layers there are and are shown."""
+        """Follow the session of the chosen image, and which layers are there, shown and where."""
         annotation = self.controller.annotation
         if annotation is not self._watched:
             if self._watched is not None:
@@ -130,12 +132,14 @@ class SegmentAnything(QWidget):
                 self._connect(annotation, "connect")
             self._watched = annotation
         layers = list(self.controller.viewer.layers)
-        for layer in self._layers:
-            layer.events.name.disconnect(self._changed)
-            layer.events.visible.disconnect(self._changed)
-        for layer in layers:
-            layer.events.name.connect(self._changed)
-            layer.events.visible.connect(self._changed)
+        for verb, followed in (("disconnect", self._layers), ("connect", layers)):
+            for layer in followed:
+                events = [layer.events.name, layer.events.visible]
+                if isinstance(layer, (Image, Labels)):
+                    events.append(layer.events.data)
+                    connect(layer, self._changed, verb)
+                for event in events:
+                    getattr(event, verb)(self._changed)
         self._layers = layers
 
     def _connect(self, annotation: Any, verb: str) -> None:

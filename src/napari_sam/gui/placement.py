@@ -1,0 +1,183 @@
+"""Where layers lie: the geometry of an image given to layers, followed and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pint
+from napari.layers import Image, Layer
+from qtpy.QtCore import QTimer
+
+TOLERANCE = 0.5
+"""Pixels by which layers may lie apart and still count as lying on each other."""
+
+_TRANSFORMS = ("scale", "rotate", "shear", "translate", "affine", "units", "axis_labels")
+
+
+def geometry_of(layer: Layer) -> dict[str, Any]:
+    """Return the transforms, units and axis labels that place a layer in the world."""
+    values = {name: getattr(layer, name) for name in _TRANSFORMS if name != "affine"}
+    # A layer made with another's Affine would share it.
+    return {**values, "affine": np.array(layer.affine.affine_matrix)}
+
+
+def shape_of(image: Image) -> tuple[int, ...]:
+    """Return the length of every axis, without RGB; of a multiscale image its finest level's."""
+    data = image.data[0] if image.multiscale else image.data
+    return tuple(int(n) for n in data.shape[: image.ndim])
+
+
+def same_geometry(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two geometries agree in everything but rounding."""
+    return all(_same(value, other[name]) for name, value in one.items())
+
+
+def place(layer: Layer, geometry: dict[str, Any]) -> None:
+    """Give a layer a geometry, setting only what differs: each redraws the layer."""
+    own = geometry_of(layer)
+    for name, value in geometry.items():
+        if not _same(own[name], value):
+            setattr(layer, name, value)
+
+
+def lies_on(layer: Layer, image: Image) -> bool:
+    """Whether a layer of an image's shape shows each pixel where the image shows it.
+
+    To within half a pixel of the image, at every corner and so everywhere between.
+    """
+    if layer.ndim != image.ndim:
+        return False
+    if same_geometry(geometry_of(layer), geometry_of(image)):
+        return True
+    factors = _unit_factors(layer, image)
+    for corner in product(*((0.0, n - 1.0) for n in shape_of(image))):
+        world = np.asarray(layer.data_to_world(corner), float) * factors
+        if not np.all(np.abs(np.asarray(image.world_to_data(world)) - corner) <= TOLERANCE):
+            return False
+    return True
+
+
+def connect(layer: Layer, call: Callable[..., None], verb: str = "connect") -> None:
+    """Have a function called (or, to "disconnect", not any more) when a layer is moved."""
+    for name in _TRANSFORMS:
+        getattr(getattr(layer.events, name), verb)(call)
+
+
+def told_geometry(layer: Layer, beside: Layer) -> str:
+    """Spell the geometry of a layer where it differs from another's, such as ``scale (2, 2)``."""
+    own, other = geometry_of(layer), geometry_of(beside)
+    differing = [name for name in _TRANSFORMS if not _same(own[name], other[name])]
+    return ", ".join(f"{name} {_spelled(own[name])}" for name in differing if name != "axis_labels")
+
+
+class Followers:
+    """Layers that go where their image goes.
+
+    Parameters
+    ----------
+    image
+        What they follow.
+    moved
+        Called a moment after the image, or a layer that is watched, was moved: of several changes
+        in a row, such as scale and translation, after the last.
+
+    Notes
+    -----
+    Layers given with ``held=True`` are editors: their coordinates are the image's pixels, so they
+    always lie on it, and `moved` gets those that were put back. Others follow as long as they lie
+    where the image lies; one that somebody moved is that person's from then on.
+    """
+
+    def __init__(self, image: Image, moved: Callable[[list[Layer]], None]) -> None:
+        self._image = image
+        self._moved = moved
+        self._held: list[Layer] = []
+        self._free: list[Layer] = []
+        self._watched: list[Layer] = []
+        self._geometry = geometry_of(image)
+        self._settling = QTimer()
+        self._settling.setSingleShot(True)
+        self._settling.setInterval(0)
+        self._settling.timeout.connect(self._settled)
+        connect(image, self._follow)
+
+    def add(self, layer: Layer, held: bool = False) -> None:
+        """Let a layer follow the image."""
+        (self._held if held else self._free).append(layer)
+        self.watch(layer)
+
+    def watch(self, layer: Layer) -> None:
+        """Report when a layer is moved, without moving it."""
+        if not _among(layer, self._watched):
+            self._watched.append(layer)
+            connect(layer, self._stir)
+
+    def forget(self, layer: Layer) -> None:
+        """Let go of a layer."""
+        if _among(layer, self._watched):
+            connect(layer, self._stir, "disconnect")
+        for layers in (self._held, self._free, self._watched):
+            layers[:] = [other for other in layers if other is not layer]
+
+    def follows(self, layer: Layer) -> bool:
+        """Whether a layer goes where the image goes."""
+        return _among(layer, [*self._held, *self._free])
+
+    def close(self) -> None:
+        """Let go of the image and of every layer."""
+        with suppress(RuntimeError):  # at the application's end Qt has deleted it already
+            self._settling.stop()
+            self._settling.deleteLater()
+        connect(self._image, self._follow, "disconnect")
+        for layer in list(self._watched):
+            self.forget(layer)
+
+    def _follow(self, event: Any = None) -> None:
+        geometry = geometry_of(self._image)
+        in_step = [x for x in self._free if same_geometry(geometry_of(x), self._geometry)]
+        self._geometry = geometry
+        for layer in (*self._held, *in_step):
+            if layer.ndim == self._image.ndim:
+                place(layer, geometry)
+        self._settling.start()
+
+    def _stir(self, event: Any = None) -> None:
+        self._settling.start()
+
+    def _settled(self) -> None:
+        back = [x for x in self._held if not same_geometry(geometry_of(x), self._geometry)]
+        for layer in back:
+            place(layer, self._geometry)
+        self._moved(back)
+
+
+def _among(layer: Layer, layers: Iterable[Layer]) -> bool:
+    return any(layer is other for other in layers)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return one.shape == np.shape(other) and np.allclose(one, other, rtol=1e-9, atol=1e-12)
+    return bool(one == other)
+
+
+def _unit_factors(layer: Layer, image: Image) -> np.ndarray:
+    """Return what a layer's world coordinates are multiplied by to get the image's units.
+
+    As napari does it, units count only where all of them can be converted.
+    """
+    try:
+        pairs = zip(layer.units, image.units, strict=True)
+        return np.array([(1 * one).to(other).magnitude for one, other in pairs], float)
+    except pint.DimensionalityError:
+        return np.ones(layer.ndim)
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return str(np.round(value, 6).tolist())
+    return ", ".join(str(one) for one in value) if isinstance(value, Sequence) else str(value)
