@@ -444,6 +444,7 @@ def replay_many(
     embedding: Embedding,
     prompts: Sequence[Prompts],
     progress: Progress | None = None,
+    candidates: Sequence[int | None] = (),
 ) -> Iterator[MaskPrediction]:
     """Predict many objects of one plane from their ordered prompts, some at a time.
 
@@ -454,6 +455,9 @@ def replay_many(
     progress
         Called with the finished fraction of all steps after each batch of them, and while tiles
         are encoded for them; it may raise :class:`Cancelled`.
+    candidates
+        Candidate that a user chose in the first step of each object; None and by default the
+        highest predicted IoU.
 
     Yields
     ------
@@ -468,13 +472,16 @@ def replay_many(
     total, done = sum(map(count_steps, prompts)), 0
     for start in range(0, len(prompts), _TOGETHER):
         group = prompts[start : start + _TOGETHER]
+        chosen = candidates[start : start + _TOGETHER] or [None] * len(group)
         for one in group:
             here = part_of(progress, done / total, done / total)
             segmenter.prepare(embedding, _at_step(one, 0, None), here)
         last: list[MaskPrediction | None] = [None] * len(group)
         for step in range(max(map(count_steps, group))):
             going = [i for i, one in enumerate(group) if step < count_steps(one)]
-            current = [_at_step(group[i], step, last[i]) for i in going]
+            current = [
+                _at_step(group[i], step, last[i], chosen[i] if step == 1 else None) for i in going
+            ]
             found = segmenter.decode_many(embedding, current)
             for i, prediction in zip(going, found, strict=True):
                 last[i] = prediction

@@ -413,6 +413,16 @@ def test_objects_replayed_together_equal_objects_replayed_alone(made, plane, con
         assert_same(prediction, replay(one, embedding, prompts)[-1], 2e-4)  # steps add up
 
 
+def test_objects_replayed_together_follow_the_candidates_a_user_chose(made, plane):
+    one = made[VIT.name]
+    embedding = one.embed(plane)
+    clicks = Prompts([(10, 20), (25, 12)], [1, 0])
+    chosen = [0, None, 2] * 11
+    together = list(replay_many(one, embedding, [clicks] * 33, candidates=chosen))
+    for candidate, prediction in list(zip(chosen, together, strict=True))[-3:]:
+        assert_same(prediction, replay(one, embedding, clicks, candidate)[-1], 2e-4)
+
+
 class Counting:
     """Notes what a segmenter is asked to decode."""
 
