@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +12,13 @@ from scipy import ndimage
 from napari_sam.geometry import Frame
 from napari_sam.image import normalise
 from napari_sam.model.config import SamConfig, ViTConfig
-from napari_sam.segmenter import Embedding, MaskPrediction, Proposals
+from napari_sam.segmenter import (
+    Draft,
+    Embedding,
+    MaskPrediction,
+    PixelSegmenter,
+    Proposals,
+)
 
 CONFIG = SamConfig("components", 64, ViTConfig(8, 1, 1, (0,)))
 
@@ -51,7 +58,7 @@ class ComponentSegmenter:
         features = (torch.from_numpy(components)[None, None].float(),)
         return Embedding(features, frame, self.model_key, self.precision)
 
-    def decode(self, embedding, prompts, multimask="auto") -> MaskPrediction:
+    def decode(self, embedding, prompts, multimask="auto", progress=None) -> MaskPrediction:
         prompts.check(embedding.frame.plane_shape)
         components = embedding.features[0][0, 0].numpy().astype(int)
         chosen = components == self._touched(components, prompts)
@@ -64,6 +71,9 @@ class ComponentSegmenter:
             scores[0] = 0.0
         logits = np.where(masks, 5.0, -5.0).astype(np.float32)
         return MaskPrediction(logits, np.array(scores, np.float32), embedding.frame)
+
+    def draft(self, embedding, prompts, multimask="auto") -> Draft | None:
+        return Draft(self.decode(embedding, prompts, multimask), True)
 
     def decode_many(
         self, embedding, prompts, multimask="auto", window=None
@@ -90,6 +100,12 @@ class ComponentSegmenter:
     def is_ready(self, embedding, prompts, further=False) -> bool:
         return True
 
+    def prepare_view(self, embedding, view, progress=None, finest=False) -> None:
+        return None
+
+    def is_view_ready(self, embedding, view) -> bool:
+        return True
+
     def _touched(self, components, prompts) -> int:
         inside = np.zeros(components.shape, bool)
         if prompts.mask is not None:
@@ -103,6 +119,10 @@ class ComponentSegmenter:
             inside[r, c] = bool(label)
         touched = components[inside & (components > 0)]
         return int(np.bincount(touched).argmax()) if len(touched) else 0
+
+
+if TYPE_CHECKING:
+    _follows_the_protocol: PixelSegmenter = ComponentSegmenter()
 
 
 def disks(shape, *circles) -> np.ndarray:

@@ -25,6 +25,8 @@ _UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
 _NEW = 0.8
 # Scales are alike up to this factor: tiles at the border of a plane differ by a pixel.
 _SAME = 1.01
+# Tiles that a view takes at most before a coarser level is taken.
+_VIEW_TILES = 4
 # Boxes and masks as large as a square of a longer side, in model pixels, are looked at reduced, if
 # a box's shorter side is longer than this, too: thin objects would get lost.
 _LARGEST, _THINNEST = 120, 80
@@ -155,6 +157,25 @@ class Pyramid:
         around = (_tile_at(tiles, centre) for tiles in grids[above:])
         return next((larger for larger in around if _holds(larger, said)), None)
 
+    def larger_tiles(self, tile: Tile, prompts: Prompts) -> list[Tile]:
+        """Return what shows an object in less detail than its tile, the finest first."""
+        said = _extent(prompts, self.plane_shape)
+        centre, scale = _centre(prompts, said), self.scale_of(tile)
+        around = (_tile_at(tiles, centre) for tiles in self.levels)
+        return [one for one in around if _holds(one, said) and self.scale_of(one) < scale]
+
+    def view_tiles(self, view: Box) -> list[Tile]:
+        """Return the tiles of the finest level that covers a rectangle with few of them.
+
+        Those nearest to its middle come first.
+        """
+        covers = (_tiles_in(tiles, view) for tiles in self.levels)
+        return next(tiles for tiles in covers if len(tiles) <= _VIEW_TILES)
+
+    def tiles_in(self, view: Box) -> list[Tile]:
+        """Return the tiles of the finest level in a rectangle, from its middle outward."""
+        return _tiles_in(self.levels[0], view)
+
     def reduced_looks(self, tile: Tile, centre: tuple[float, float], said: Extent) -> list[Tile]:
         """Return a tile at half and a quarter of its scale, and the next larger one at a quarter.
 
@@ -238,6 +259,11 @@ class Look:
         self._answer: MaskPrediction | None = None
         self._cut_off = False
         self._finer: Tile | None = None
+
+    @property
+    def has_prediction(self) -> bool:
+        """Whether some tile was decoded."""
+        return self._answer is not None
 
     @property
     def prediction(self) -> MaskPrediction:
@@ -390,6 +416,17 @@ def _tile_at(tiles: Sequence[Tile], point: tuple[float, float]) -> Tile:
     r, c = np.clip(np.round(point), 0, last)
     inside = (cores[:, 0] <= r) & (r < cores[:, 2]) & (cores[:, 1] <= c) & (c < cores[:, 3])
     return tiles[int(inside.argmax())]
+
+
+def _tiles_in(tiles: Sequence[Tile], view: Box) -> list[Tile]:
+    """Return the tiles whose cores a rectangle meets, those nearest to its middle first."""
+    cores = np.array([tile.core for tile in tiles])
+    low = np.clip(view[:2], 0, cores[-1, 2:] - 1)
+    high = np.clip(view[2:], 0, cores[-1, 2:] - 1)
+    met = np.all((cores[:, :2] <= high) & (cores[:, 2:] > low), axis=1).nonzero()[0]
+    middles = (cores[met, :2] + cores[met, 2:]) / 2
+    order = np.argsort(np.square(middles - (low + high) / 2).sum(1), kind="stable")
+    return [tiles[i] for i in met[order]]
 
 
 def _holds(tile: Tile, extent: Extent) -> bool:

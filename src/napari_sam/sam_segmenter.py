@@ -33,8 +33,9 @@ from napari_sam.model.replay import CudaRecorder, Replays
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Prompts, tight_box
+from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmenter import (
+    Draft,
     Embedding,
     MaskPrediction,
     Multimask,
@@ -179,7 +180,11 @@ class SamSegmenter:
         return Embedding(features, frame, self.model_key, self.precision)
 
     def decode(
-        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        multimask: Multimask = "auto",
+        progress: Progress | None = None,
     ) -> MaskPrediction:
         """Predict one object; see :meth:`Segmenter.decode`.
 
@@ -190,6 +195,10 @@ class SamSegmenter:
             outside the plane.
         """
         return self.decode_many(embedding, [prompts], multimask)[0]
+
+    def draft(self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto") -> Draft:
+        """Predict one object, finally: an embedding of this segmenter is complete."""
+        return Draft(self.decode(embedding, prompts, multimask), True)
 
     def decode_many(
         self,
@@ -293,6 +302,19 @@ class SamSegmenter:
         """Do nothing: an embedding of this segmenter is complete."""
 
     def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
+        """Return True: an embedding of this segmenter is complete."""
+        return True
+
+    def prepare_view(
+        self,
+        embedding: Embedding,
+        view: Box,
+        progress: Progress | None = None,
+        finest: bool = False,
+    ) -> None:
+        """Do nothing: an embedding of this segmenter is complete."""
+
+    def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
         """Return True: an embedding of this segmenter is complete."""
         return True
 

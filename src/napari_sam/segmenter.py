@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Prompts
+from napari_sam.prompts import Box, Prompts
 
 Progress = Callable[[float], None]
 Multimask = bool | Literal["auto"]
@@ -125,6 +125,23 @@ class MaskPrediction:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """What can be said of an object without a run of the encoder.
+
+    Parameters
+    ----------
+    prediction
+        Candidates for the object.
+    is_final
+        Whether :meth:`Segmenter.decode` would say the same; otherwise it would first encode what
+        shows the object better.
+    """
+
+    prediction: MaskPrediction
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
     """Where a dense head sees objects.
 
@@ -190,13 +207,28 @@ class Segmenter(Protocol):
         ...
 
     def decode(
-        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        multimask: Multimask = "auto",
+        progress: Progress | None = None,
     ) -> MaskPrediction:
-        """Predict one object from its prompts; fast.
+        """Predict one object from its prompts; fast, once what it takes is encoded.
 
         ``"auto"`` gives three candidates for a single point and one mask otherwise. Of the three
         a model that can do so (:attr:`SamConfig.looks_twice`) decodes the best one once more,
-        from its own logits.
+        from its own logits. `progress` is called where something must be encoded for it, with
+        the finished fraction of that; it may raise :class:`Cancelled`.
+        """
+        ...
+
+    def draft(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> Draft | None:
+        """Predict one object from what is encoded already; None where nothing encoded shows it.
+
+        The encoder never runs for it. The draft is of the scale that :meth:`decode` begins with,
+        or of a coarser one.
         """
         ...
 
@@ -246,6 +278,25 @@ class Segmenter(Protocol):
         Their answer may still ask for a look at another scale, which needs one; with `further`,
         that has been prepared, too.
         """
+        ...
+
+    def prepare_view(
+        self,
+        embedding: Embedding,
+        view: Box,
+        progress: Progress | None = None,
+        finest: bool = False,
+    ) -> None:
+        """Encode what a draft of any click in a rectangle of the plane takes.
+
+        Where the rectangle is large, that is a coarser scale than the one objects are decoded at;
+        with `finest`, it is that one, however much there is to encode. `view` is (row 0, column
+        0, row 1, column 1) in pixels of the plane, ends inclusive.
+        """
+        ...
+
+    def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
+        """Whether :meth:`draft` answers any click in a rectangle of the plane."""
         ...
 
 
@@ -339,10 +390,20 @@ class DelegatingSegmenter(Generic[_Inner]):
         return self._inner.embed(plane, contrast_limits, progress, scale)
 
     def decode(
-        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        multimask: Multimask = "auto",
+        progress: Progress | None = None,
     ) -> MaskPrediction:
         """Predict one object; see :meth:`Segmenter.decode`."""
-        return self._inner.decode(embedding, prompts, multimask)
+        return self._inner.decode(embedding, prompts, multimask, progress)
+
+    def draft(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> Draft | None:
+        """Predict one object from what is encoded; see :meth:`Segmenter.draft`."""
+        return self._inner.draft(embedding, prompts, multimask)
 
     def decode_many(
         self,
@@ -373,6 +434,20 @@ class DelegatingSegmenter(Generic[_Inner]):
     def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
         """Whether decoding begins with no run of the encoder; see :meth:`Segmenter.is_ready`."""
         return self._inner.is_ready(embedding, prompts, further)
+
+    def prepare_view(
+        self,
+        embedding: Embedding,
+        view: Box,
+        progress: Progress | None = None,
+        finest: bool = False,
+    ) -> None:
+        """Encode what is on screen; see :meth:`Segmenter.prepare_view`."""
+        self._inner.prepare_view(embedding, view, progress, finest)
+
+    def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
+        """Whether what is on screen is encoded; see :meth:`Segmenter.is_view_ready`."""
+        return self._inner.is_view_ready(embedding, view)
 
 
 def check_embedding(embedding: Embedding, segmenter: Segmenter) -> None:
@@ -410,7 +485,8 @@ def replay(
     earlier
         Predictions of leading steps whose prompts are unchanged: they are not decoded again.
     progress
-        Called with the finished fraction after each step; it may raise :class:`Cancelled`.
+        Called with the finished fraction after each step, and while something is encoded for
+        one; it may raise :class:`Cancelled`.
 
     Returns
     -------
@@ -433,7 +509,9 @@ def replay(
     for step in range(len(steps), count):
         before = steps[-1] if steps else None
         chosen = candidate if step == 1 else None
-        steps.append(segmenter.decode(embedding, _at_step(prompts, step, before, chosen)))
+        current = _at_step(prompts, step, before, chosen)
+        within = part_of(progress, step / count, (step + 1) / count)
+        steps.append(segmenter.decode(embedding, current, progress=within))
         if progress is not None:
             progress((step + 1) / count)
     return steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -14,10 +14,11 @@ from scipy import ndimage
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Prompts
+from napari_sam.prompts import Box, Prompts
 from napari_sam.pyramid import Look, Pyramid
 from napari_sam.segmenter import (
     DelegatingSegmenter,
+    Draft,
     Embedding,
     MaskPrediction,
     Multimask,
@@ -151,14 +152,45 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         return replace(embedding, features=whole.features, precision=whole.precision)
 
     def decode(
-        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        multimask: Multimask = "auto",
+        progress: Progress | None = None,
     ) -> MaskPrediction:
         """Predict one object; see :meth:`Segmenter.decode`.
 
         The prediction's frame is that of the object's tile. Logits of another tile of the same
         plane are resampled.
         """
-        return self.decode_many(embedding, [prompts], multimask)[0]
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.decode(embedding, prompts, multimask, progress)
+        return self._decode_tiles(embedding, [prompts], multimask, None, progress)[0]
+
+    def draft(
+        self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
+    ) -> Draft | None:
+        """Predict one object from the tiles that are encoded; see :meth:`Segmenter.draft`.
+
+        That is as far as :meth:`decode` comes with them. Where its first tile isn't there, it is
+        the finest larger one that is.
+        """
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.draft(embedding, prompts, multimask)
+        check_embedding(embedding, self)
+        store, pyramid = embedding.store, embedding.pyramid
+        look = Look(pyramid, prompts, self.rescale, multimask == "auto")
+        tile: Tile | None = look.tile
+        while tile is not None and (inner := store.get(tile)) is not None:
+            (prediction,) = self._decode_tile(inner, [prompts], multimask)
+            tile = look.follow(tile, prediction)
+        if look.has_prediction:
+            return Draft(look.prediction, tile is None)
+        for larger in pyramid.larger_tiles(look.tile, prompts):
+            if (inner := store.get(larger)) is not None:
+                (prediction,) = self._decode_tile(inner, [prompts], multimask)
+                return Draft(prediction, False)
+        return None
 
     def decode_many(
         self,
@@ -170,6 +202,17 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """Predict many objects of one plane, tile by tile; see :meth:`Segmenter.decode_many`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.decode_many(embedding, prompts, multimask, window)
+        return self._decode_tiles(embedding, prompts, multimask, window)
+
+    def _decode_tiles(
+        self,
+        embedding: TiledEmbedding,
+        prompts: Sequence[Prompts],
+        multimask: Multimask,
+        window: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[MaskPrediction]:
+        """Decode each object in its tile, and in what its answer asks for, tile by tile."""
         check_embedding(embedding, self)
         doubts = multimask == "auto"  # who wants all candidates, or one, judges by himself
         looks = [Look(embedding.pyramid, one, self.rescale, doubts) for one in prompts]
@@ -180,14 +223,24 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                 members.setdefault(tile, []).append(i)
             wanted = {}
             for tile, indexes in members.items():
-                inner = self._embed_tile(embedding, tile)
-                chosen = [_moved(prompts[i], inner.frame, self.config) for i in indexes]
-                predictions = self._inner.decode_many(inner, chosen, multimask, window)
+                inner = self._embed_tile(embedding, tile, progress)
+                here = [prompts[i] for i in indexes]
+                predictions = self._decode_tile(inner, here, multimask, window)
                 for i, prediction in zip(indexes, predictions, strict=True):
                     following = looks[i].follow(tile, prediction)
                     if following is not None:
                         wanted[i] = following
         return [look.prediction for look in looks]
+
+    def _decode_tile(
+        self,
+        inner: Embedding,
+        prompts: Sequence[Prompts],
+        multimask: Multimask,
+        window: int | None = None,
+    ) -> list[MaskPrediction]:
+        moved = [_moved(one, inner.frame, self.config) for one in prompts]
+        return self._inner.decode_many(inner, moved, multimask, window)
 
     def propose(
         self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
@@ -248,6 +301,40 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         tiles = _tiles_for(embedding.pyramid, prompts, further)
         return all(embedding.store.get(tile) is not None for tile in tiles)
 
+    def prepare_view(
+        self,
+        embedding: Embedding,
+        view: Box,
+        progress: Progress | None = None,
+        finest: bool = False,
+    ) -> None:
+        """Encode the tiles of a rectangle of the plane; see :meth:`Segmenter.prepare_view`.
+
+        They are of the finest level that needs few of them. Those nearest to the rectangle's
+        middle come first, and they stay in memory until another rectangle is asked for.
+        """
+        if not isinstance(embedding, TiledEmbedding):
+            self._inner.prepare_view(embedding, view, progress, finest)
+            return
+        check_embedding(embedding, self)
+        store, pyramid = embedding.store, embedding.pyramid
+        if finest:
+            tiles = [tile for tile in pyramid.tiles_in(view) if not store.has_held(tile)]
+        else:
+            tiles = pyramid.view_tiles(view)
+            store.keep(tiles)
+        for i, tile in enumerate(tiles):
+            self._embed_tile(
+                embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
+            )
+
+    def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
+        """Whether what is on screen is encoded; see :meth:`Segmenter.is_view_ready`."""
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.is_view_ready(embedding, view)
+        store = embedding.store
+        return all(store.get(tile) is not None for tile in embedding.pyramid.view_tiles(view))
+
     def _embed_tile(
         self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None = None
     ) -> Embedding:
@@ -270,13 +357,17 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
 
 
 class _TileStore:
-    """Encoded tiles by rectangle, the most recently used up to a limit; safe between threads."""
+    """Encoded tiles by rectangle, the most recently used up to a limit; safe between threads.
+
+    Those that :meth:`keep` names stay, and so does the latest.
+    """
 
     def __init__(self, tiles: Mapping[Tile, Embedding] | None = None) -> None:
         self.computing = Lock()
         self._lock = Lock()
         self._tiles = OrderedDict(tiles or {})
         self._held = set(self._tiles)
+        self._kept: frozenset[Tile] = frozenset()
         self.nbytes = sum(embedding.nbytes for embedding in self._tiles.values())
 
     def __reduce__(self) -> tuple[type[_TileStore], tuple[dict[Tile, Embedding]]]:
@@ -291,6 +382,11 @@ class _TileStore:
                 self._tiles.move_to_end(tile)
             return found
 
+    def keep(self, tiles: Iterable[Tile]) -> None:
+        """Let these tiles stay, and no longer those that were named before."""
+        with self._lock:
+            self._kept = frozenset(tiles)
+
     def has_held(self, tile: Tile) -> bool:
         """Whether a tile was ever put here, even if it had to go since."""
         with self._lock:
@@ -300,9 +396,11 @@ class _TileStore:
         with self._lock:
             self._held.add(tile)
             self._tiles[tile] = embedding
+            self._tiles.move_to_end(tile)
             self.nbytes += embedding.nbytes
-            while self.nbytes > _MAX_TILE_BYTES and len(self._tiles) > 1:
-                self.nbytes -= self._tiles.popitem(last=False)[1].nbytes
+            spare = [one for one in self._tiles if one != tile and one not in self._kept]
+            while self.nbytes > _MAX_TILE_BYTES and spare:
+                self.nbytes -= self._tiles.pop(spare.pop(0)).nbytes
 
 
 def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:

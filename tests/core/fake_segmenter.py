@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from napari_sam.geometry import Frame
 from napari_sam.model.config import SamConfig, ViTConfig
-from napari_sam.segmenter import Embedding, MaskPrediction
+from napari_sam.segmenter import Draft, Embedding, MaskPrediction, Segmenter
 from napari_sam.session.planes import Plane
 
 CONFIG = SamConfig("fake", 64, ViTConfig(8, 1, 1, (0,)))
@@ -44,7 +45,7 @@ class FakeSegmenter:
         self.error: Exception | None = None
         self.decode_error: Exception | None = None
 
-    def embed(self, plane, contrast_limits=None, progress=None) -> Embedding:
+    def embed(self, plane, contrast_limits=None, progress=None, scale=None) -> Embedding:
         plane = np.asarray(plane)
         for block in range(self.blocks):
             if progress:
@@ -61,7 +62,7 @@ class FakeSegmenter:
         frame = Frame(shape, (0, 0), shape, shape, shape, "own")
         return Embedding((torch.zeros(1, 1, 4, 4),), frame, self.model_key, self.precision)
 
-    def decode(self, embedding, prompts, multimask="auto") -> MaskPrediction:
+    def decode(self, embedding, prompts, multimask="auto", progress=None) -> MaskPrediction:
         self.may_decode.wait()
         if self.decode_error:
             raise self.decode_error
@@ -72,8 +73,11 @@ class FakeSegmenter:
         scores = np.array([0.9, 0.8, 0.7][: len(sizes)], np.float32)
         return MaskPrediction(logits, scores, embedding.frame)
 
+    def draft(self, embedding, prompts, multimask="auto") -> Draft | None:
+        return Draft(self.decode(embedding, prompts, multimask), True)
+
     def decode_many(
-        self, embedding, prompts: Sequence, multimask="auto", window=None
+        self, embedding, prompts, multimask="auto", window=None
     ) -> list[MaskPrediction]:
         return [self.decode(embedding, p, multimask) for p in prompts]
 
@@ -84,6 +88,12 @@ class FakeSegmenter:
         return None
 
     def is_ready(self, embedding, prompts, further=False) -> bool:
+        return True
+
+    def prepare_view(self, embedding, view, progress=None, finest=False) -> None:
+        return None
+
+    def is_view_ready(self, embedding, view) -> bool:
         return True
 
     def _logits(self, frame: Frame, prompts, size: int) -> np.ndarray:
@@ -99,6 +109,10 @@ class FakeSegmenter:
             disk = (rows - r) ** 2 + (columns - c) ** 2 <= radius**2
             inside = inside | disk if label else inside & ~disk
         return np.where(inside, 5.0, -5.0).astype(np.float32)
+
+
+if TYPE_CHECKING:
+    _follows_the_protocol: Segmenter = FakeSegmenter()
 
 
 def disk(shape: tuple[int, int], point: Sequence[float], radius: float) -> np.ndarray:

@@ -339,7 +339,7 @@ class Boxed(ComponentSegmenter):
         boxes = np.array([box for box, _ in self.proposed], float)
         return Proposals(boxes, np.array([score for _, score in self.proposed], np.float32))
 
-    def decode(self, embedding, prompts, multimask="auto") -> MaskPrediction:
+    def decode(self, embedding, prompts, multimask="auto", progress=None) -> MaskPrediction:
         r0, c0, r1, c1 = map(int, prompts.box)
         logits = np.full((1, *SHAPE), -5.0, np.float32)
         logits[0, r0 : r1 + 1, c0 : c1 + 1] = 5.0

@@ -81,7 +81,7 @@ def test_prompts_are_replayed_click_by_click():
     seen = []
 
     class Watching(ComponentSegmenter):
-        def decode(self, embedding, prompts, multimask="auto"):
+        def decode(self, embedding, prompts, multimask="auto", progress=None):
             seen.append((len(prompts.points), prompts.mask is not None))
             return super().decode(embedding, prompts, multimask)
 

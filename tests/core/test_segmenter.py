@@ -432,7 +432,7 @@ class Counting:
     def __getattr__(self, name):
         return getattr(self.segmenter, name)
 
-    def decode(self, embedding, prompts):
+    def decode(self, embedding, prompts, multimask="auto", progress=None):
         return self.decode_many(embedding, [prompts])[0]
 
     def decode_many(self, embedding, prompts):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from core.bright_model import Bright, Nearsighted, square
 from small_models import HYBRID, VIT, segmenter
 
 from napari_sam.geometry import fit_frame
@@ -18,7 +18,6 @@ from napari_sam.prompts import Prompts
 from napari_sam.pyramid import Look, Pyramid
 from napari_sam.segmenter import (
     Cancelled,
-    Embedding,
     MaskPrediction,
     PixelSegmenter,
     Segmenter,
@@ -58,39 +57,6 @@ def tiled(plain):
 @pytest.fixture
 def plane(rng):
     return rng.integers(0, 4000, (150, 200)).astype(np.uint16)
-
-
-class Bright:
-    """A model whose mask is the bright component that it sees under the first prompt."""
-
-    config, model_key, device, precision = HYBRID, "bright", "cpu", "float32"
-
-    def __init__(self):
-        self.frames = []
-
-    def embed_pixels(self, pixels, frame=None, progress=None):
-        frame = frame or fit_frame(pixels.shape[:2], HYBRID)
-        self.frames.append(frame)
-        components, _ = ndimage.label(pixels[..., 0] > 127)
-        return Embedding((torch.from_numpy(components),), frame, "bright", "float32")
-
-    def decode_many(self, embedding, prompts, multimask="auto", window=None):
-        return [self._decode(embedding, one) for one in prompts]
-
-    def _decode(self, embedding, prompts):
-        frame, seen = embedding.frame, embedding.features[0].numpy()
-        at = prompts.points[0] if len(prompts.points) else np.reshape(prompts.box, (2, 2)).mean(0)
-        here = seen[tuple((np.asarray(at) - frame.origin).astype(int))]
-        mask = np.zeros(frame.plane_shape, bool)
-        mask[frame.region] = (seen == here) & (here > 0)
-        logits = 2 * frame.reduce(mask, frame.canvas) - 1
-        return MaskPrediction(logits[None].astype(np.float32), np.ones(1, np.float32), frame)
-
-
-def square(r, c, side, shape=(150, 200)):
-    plane = np.zeros(shape, np.uint8)
-    plane[r : r + side, c : c + side] = 255
-    return plane
 
 
 def decoded(plane, prompts):
@@ -160,31 +126,6 @@ def test_many_objects_equal_one_by_one():
         alone = tiled.decode(embedding, one)
         assert alone.frame == prediction.frame
         assert np.array_equal(alone.logits, prediction.logits)
-
-
-class Nearsighted(Bright):
-    """A model that knows objects of up to 150 model pixels; of larger ones it sees a piece."""
-
-    config = replace(HYBRID, image_size=512)
-
-    def __init__(self, surest=0.9):
-        super().__init__()
-        self.surest = surest
-
-    def embed_pixels(self, pixels, frame=None, progress=None):
-        frame = frame or fit_frame(pixels.shape[:2], self.config)
-        return super().embed_pixels(pixels, frame, progress)
-
-    def _decode(self, embedding, prompts):
-        frame = embedding.frame
-        whole = super()._decode(embedding, prompts)
-        side = np.sqrt((whole.logits > 0).sum())
-        if side <= 150:
-            return MaskPrediction(whole.logits, np.float32([self.surest]), frame)
-        piece = np.full_like(whole.logits, -1.0)
-        column, row = frame.to_model(prompts.places.mean(0)).astype(int)
-        piece[:, row - 5 : row + 5, column - 5 : column + 5] = 1.0
-        return MaskPrediction(piece, np.float32([0.5]), frame)
 
 
 @pytest.mark.parametrize(
@@ -600,7 +541,6 @@ def test_resampled_logits_cut_the_same_pixels(plane):
     assert moved.shape == (32, 32)
 
     def mask(logits, frame):
-        import torch
 
         out = np.zeros((150, 200), bool)
         out[frame.region] = (frame.enlarge(torch.from_numpy(logits[None]))[0] > 0).numpy()

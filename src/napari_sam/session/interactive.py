@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam.engine import CLICK, Executor, Outcome, SynchronousExecutor
+from napari_sam.engine import CLICK, Executor, Outcome, Report, SynchronousExecutor
 from napari_sam.prompts import Box, Prompts
-from napari_sam.segmenter import Segmenter
-from napari_sam.session.answers import answer
+from napari_sam.segmenter import Embedding, Segmenter
+from napari_sam.session.answers import Answer, Chain, answer, draft
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.history import History
-from napari_sam.session.patches import Edit, Region
+from napari_sam.session.patches import Edit, Patch, Region
 from napari_sam.session.planes import Plane, PlaneSource
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook
 from napari_sam.session.read_ahead import ReadAhead
@@ -54,6 +54,8 @@ class Session:
         Another object is current.
     mask_changed
         There is another mask, or none any more: (object, plane).
+    draft_changed
+        There is another draft of a mask, or none any more: (object, plane).
     activity_changed
         Embeddings were started, finished or dropped.
     failed
@@ -75,6 +77,7 @@ class Session:
     prompts_changed = Signal()
     object_changed = Signal(int)
     mask_changed = Signal(int, object)
+    draft_changed = Signal(int, object)
     activity_changed = Signal()
     failed = Signal(object)
     noticed = Signal(str)
@@ -107,6 +110,7 @@ class Session:
         self.embeddings.changed.connect(self._activity)
         self._ahead = ReadAhead(self._executor, self.embeddings, prefetch)
         self._ahead.failed.connect(self._ahead_failed)
+        self._ahead.changed.connect(self._activity)
         self.embeddings.use(segmenter, source)
 
     # What it works with
@@ -139,7 +143,7 @@ class Session:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether clicks wait for a model or an embedding."""
+        """Whether clicks wait for a model, an embedding, or a closer look at a draft."""
         return bool(self._waiting)
 
     @property
@@ -338,6 +342,14 @@ class Session:
             mask[result.patch.region] = result.patch.pixels
         return mask
 
+    def draft(self, object_id: int, plane: object) -> Patch | None:
+        """Return a picture of the mask that is being made; None where nothing is.
+
+        It is what can be said from what is encoded so far. Nothing is built on it: masks, scores
+        and further clicks are those of the mask that :attr:`mask_changed` announces.
+        """
+        return self._results.draft(self._key(object_id, plane))
+
     def scores(self, object_id: int, plane: object) -> tuple[float, ...]:
         """Return the predicted IoU of each candidate of an object on a plane."""
         result = self._results.answer(self._key(object_id, plane))
@@ -392,7 +404,22 @@ class Session:
         """The plane on screen."""
         return self._ahead.shown
 
-    def show(self, plane: object, focus: tuple[float, float] | None = None) -> None:
+    @property
+    def is_view_ready(self) -> bool:
+        """Whether any click on screen is answered at once, with a draft at least."""
+        return self._ahead.is_view_ready
+
+    @property
+    def view_fraction(self) -> float | None:
+        """How far that is (0-1) while it is being encoded; None if nothing is."""
+        return self._ahead.fraction
+
+    def show(
+        self,
+        plane: object,
+        focus: tuple[float, float] | None = None,
+        view: Box | None = None,
+    ) -> None:
         """Say which plane is on screen: it is embedded first, then its neighbours.
 
         Parameters
@@ -402,14 +429,24 @@ class Session:
         focus
             (row, column) in the middle of the screen: in a large plane, what is around it is
             encoded before the rest.
+        view
+            (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
         """
         plane = self._source.plane_of(plane)
         self._stopped = False
         answered_first = {key[1] for key in self._waiting}
-        self._ahead.show(plane, focus, answered_first)
+        self._ahead.show(plane, focus, view, answered_first)
         if self.embeddings.state(plane) == "ready":
             for key in [key for key in self._waiting if key[1] == plane]:
                 self._predict(key)  # its tiles were cancelled
+
+    def look(self, focus: tuple[float, float], view: Box) -> None:
+        """Say that the screen shows another part of the plane; see :meth:`show`.
+
+        What was cancelled stays so.
+        """
+        if not self._stopped:
+            self._ahead.look(focus, view)
 
     def cancel(self) -> None:
         """Stop embedding. Clicks that waited for it are answered when it is asked for again."""
@@ -437,40 +474,46 @@ class Session:
         self._results.forget_chains()
         self.embeddings.use(self._segmenter, self._source)
         for key in list(self._waiting):
+            self._drop_draft(key)
             self._predict(key)
         if self.shown is not None:
-            self.show(self.shown, self._ahead.focus)
+            self.show(self.shown, self._ahead.focus, self._ahead.view)
 
     def _predict(self, key: ObjectPlane) -> None:
         """Answer an object's prompts on a plane: embed, prepare and decode, as far as missing."""
+        if key in self._waiting:
+            self._executor.cancel(self._tiles(key))  # what an earlier state of it asked for
         self._revisions[key] += 1
         self._waiting.pop(key, None)
         self._stopped = False
         prompts = self._prompts.prompts_of(key)
         if prompts.is_empty:
+            self._drop_draft(key)
             if self._results.drop(key):
                 self.mask_changed.emit(*key)
             return
-        embedding = self.embeddings.get(key[1])
-        if self._segmenter is None or embedding is None:
+        segmenter, embedding = self._segmenter, self.embeddings.get(key[1])
+        if segmenter is None or embedding is None:
             self._waiting[key] = None
             self.embeddings.request(key[1], CLICK)
-        elif not self._segmenter.is_ready(embedding, prompts):
+            return
+        revision = self._revisions[key]
+        is_ready = segmenter.is_ready(embedding, prompts)
+        if not is_ready:
             self._waiting[key] = None
+        candidate, chain = self._results.candidate(key), self._results.chain(key)
+        work = segmenter, embedding, prompts, candidate, chain
+        self._executor.decode(
+            (self, key), partial(draft, *work), partial(self._drafted, key, revision, work)
+        )
+        if not is_ready and revision == self._revisions[key]:
             self._executor.embed(
                 self._tiles(key),
-                partial(prepare, self._segmenter, embedding, prompts),
-                partial(self._prepared, key, self._revisions[key]),
+                partial(prepare, segmenter, embedding, prompts),
+                partial(self._prepared, key, revision),
                 CLICK,
             )
             self.activity_changed.emit()
-        else:
-            candidate, chain = self._results.candidate(key), self._results.chain(key)
-            self._executor.decode(
-                (self, key),
-                partial(answer, self._segmenter, embedding, prompts, candidate, chain),
-                partial(self._decoded, key, self._revisions[key]),
-            )
 
     def _tiles(self, key: ObjectPlane) -> tuple[object, ...]:
         return "tiles", self, key, self._revisions[key]
@@ -500,27 +543,87 @@ class Session:
             )
 
     def _prepared(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
-        if outcome.cancelled or revision != self._revisions[key]:
+        if outcome.cancelled or revision != self._revisions[key] or key not in self._waiting:
             return
-        self._waiting.pop(key, None)
+        self._waiting.pop(key)
         if outcome.error is not None:
-            self.failed.emit(outcome.error)
+            self._fail(key, outcome.error)
         else:
             self.embeddings.note_seconds(outcome.value)
             self._predict(key)
         self.activity_changed.emit()
 
-    def _decoded(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
+    def _drafted(
+        self, key: ObjectPlane, revision: int, work: tuple[Any, ...], outcome: Outcome
+    ) -> None:
+        """Take in what can be said at once; if that isn't final, have the rest encoded."""
         if revision != self._revisions[key]:
             return
         if outcome.error is not None:
-            self.failed.emit(outcome.error)
+            self._fail(key, outcome.error)
             return
-        self._results.put(key, *outcome.value)
+        drafted = outcome.value
+        if drafted is not None and drafted.is_final:
+            self._settle(key, drafted.answer, drafted.chain)
+            return
+        if drafted is not None:
+            self._results.put_draft(key, drafted.answer.patch)
+            self.draft_changed.emit(*key)
+        if key not in self._waiting:  # otherwise its first tile is being encoded
+            self._waiting[key] = None
+            if not self._stopped:
+                self._executor.embed(
+                    self._tiles(key),
+                    partial(_answer, *work),
+                    partial(self._answered, key, revision),
+                    CLICK,
+                )
+            self.activity_changed.emit()
+
+    def _answered(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
+        if outcome.cancelled or revision != self._revisions[key]:
+            return
+        if outcome.error is not None:
+            self._fail(key, outcome.error)
+        else:
+            self._settle(key, *outcome.value)
+
+    def _fail(self, key: ObjectPlane, error: Exception) -> None:
+        self._stop_waiting(key)
+        self._drop_draft(key)
+        self.failed.emit(error)
+
+    def _settle(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
+        """Keep the mask of an object's prompts; it takes the place of any draft."""
+        self._stop_waiting(key)
+        self._results.put(key, answer, chain)
         self.mask_changed.emit(*key)
+        self._drop_draft(key)
         prompts = self._prompts.prompts_of(key)
         if len(prompts.points) == 1 and prompts.box is None and not self._stopped:
             self._ahead.note_click(key[1], prompts)
+
+    def _stop_waiting(self, key: ObjectPlane) -> None:
+        if key in self._waiting:
+            del self._waiting[key]
+            self.activity_changed.emit()
+
+    def _drop_draft(self, key: ObjectPlane) -> None:
+        if self._results.drop_draft(key):
+            self.draft_changed.emit(*key)
+
+
+def _answer(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    prompts: Prompts,
+    candidate: int | None,
+    before: Chain | None,
+    report: Report,
+) -> tuple[Answer, Chain]:
+    """Answer prompts, encoding what that takes."""
+    report(0.0)
+    return answer(segmenter, embedding, prompts, candidate, before, report)
 
 
 def _contains_click(box: Box, prompts: Prompts) -> bool:

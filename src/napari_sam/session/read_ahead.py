@@ -1,4 +1,4 @@
-"""Which plane is on screen, and what is encoded because somebody may click there next."""
+"""Which part of which plane is on screen, and what is encoded because a click may come there."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from functools import partial
 
 from psygnal import Signal
 
-from napari_sam.engine import BACKGROUND, DISPLAYED, SOON, Executor, Outcome
-from napari_sam.prompts import Prompts
+from napari_sam.engine import BACKGROUND, DISPLAYED, SOON, Executor, Outcome, Report
+from napari_sam.prompts import Box, Prompts
 from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.planes import Plane
 
-_FIRST, _FURTHER, _CLICKED, _REST = _KEYS = (
+_VIEW, _FIRST, _FURTHER, _CLICKED, _SEEN, _REST = _KEYS = (
+    "what is on screen",
     "first tile",
     "its further looks",
     "further looks of the last click",
+    "finest tiles on screen",
     "other tiles",
 )
 
@@ -24,7 +26,9 @@ _FIRST, _FURTHER, _CLICKED, _REST = _KEYS = (
 class ReadAhead:
     """Has the plane on screen embedded first, then its tiles, then its neighbours.
 
-    After the first tile come the smaller scales at which an unsure click may be looked at again.
+    First comes what lets any click on screen have a draft; then the tile in the middle of the
+    screen, the smaller scales at which an unsure click may be looked at again, the other tiles on
+    screen, and the rest of the plane.
 
     Parameters
     ----------
@@ -38,22 +42,37 @@ class ReadAhead:
     ----------
     failed
         Something could not be encoded: the error.
-    shown, focus
-        The plane on screen and the middle of the screen, as :meth:`show` was told.
+    changed
+        :attr:`is_view_ready` or :attr:`fraction` changed.
+    shown, focus, view
+        The plane on screen, the middle of the screen and the rectangle of the plane that it
+        shows, as :meth:`show` was told.
+    is_view_ready
+        Whether any click on screen has a draft at once.
+    fraction
+        How far that is (0-1) while it is being encoded; None if nothing is.
     """
 
     failed = Signal(object)
+    changed = Signal()
 
     def __init__(self, executor: Executor, embeddings: Embeddings, prefetch: int) -> None:
         self._executor = executor
         self._embeddings = embeddings
         self._prefetch = prefetch
         self.focus: tuple[float, float] | None = None
+        self.view: Box | None = None
+        self.is_view_ready = False
+        self.fraction: float | None = None
         self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.shown: Plane | None = None
 
     def show(
-        self, plane: Plane, focus: tuple[float, float] | None, keep: Iterable[Plane] = ()
+        self,
+        plane: Plane,
+        focus: tuple[float, float] | None,
+        view: Box | None = None,
+        keep: Iterable[Plane] = (),
     ) -> None:
         """Start with another plane; what runs for others is dropped, except for those in `keep`.
 
@@ -63,21 +82,39 @@ class ReadAhead:
             The plane on screen.
         focus
             (row, column) in the middle of the screen, where the first click is likely.
+        view
+            (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
         """
         self.cancel()
         self._scroll = _step(self.shown, plane) or self._scroll
-        self.shown, self.focus = plane, focus
+        self.shown, self.focus, self.view = plane, focus, view
         self._embeddings.only([plane, *keep, *self._neighbours(plane)])
         if self._embeddings.state(plane) == "ready":
             self.go_on(plane)
         else:
             self._embeddings.request(plane, DISPLAYED)
 
+    def look(self, focus: tuple[float, float] | None, view: Box | None) -> None:
+        """Take note that the screen shows another part of the plane."""
+        if self.shown is None or (focus, view) == (self.focus, self.view):
+            return
+        self.cancel()
+        self.focus, self.view = focus, view
+        self.go_on(self.shown)
+
     def go_on(self, plane: Plane) -> None:
         """Take note that a plane is embedded; if it is on screen, what comes next may start."""
         embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
         if plane != self.shown or segmenter is None or embedding is None:
             return
+        view = self.view
+        self.is_view_ready = view is None or segmenter.is_view_ready(embedding, view)
+        if view is not None:  # what is there already is kept from now on
+            self.fraction = None if self.is_view_ready else 0.0
+            encode = partial(_prepare_view, segmenter, embedding, view, False)
+            key = _VIEW, self
+            self._executor.embed(key, encode, self._view_prepared, DISPLAYED, self._progress)
+        self.changed.emit()
         tiled = not embedding.features  # a large plane, whose tiles are encoded one by one
         if self.focus is not None:
             click = Prompts([self.focus], [1])
@@ -86,6 +123,9 @@ class ReadAhead:
                 self._executor.embed((_FIRST, self), work, self._prepared, DISPLAYED)
             self._look_further(_FURTHER, segmenter, embedding, click)
         if tiled and self._prefetch:
+            if view is not None:
+                encode = partial(_prepare_view, segmenter, embedding, view, True)
+                self._executor.embed((_SEEN, self), encode, self._prepared, BACKGROUND)
             work = partial(prepare, segmenter, embedding, None)
             self._executor.embed((_REST, self), work, self._prepared, BACKGROUND)
         self._embeddings.prefetch(self._neighbours(plane))
@@ -109,6 +149,7 @@ class ReadAhead:
 
     def cancel(self) -> None:
         """Stop encoding tiles."""
+        self.is_view_ready, self.fraction = False, None
         for key in _KEYS:
             self._executor.cancel((key, self))
 
@@ -117,6 +158,17 @@ class ReadAhead:
             self._embeddings.note_seconds(outcome.value)
         elif not outcome.cancelled:
             self.failed.emit(outcome.error)
+
+    def _progress(self, fraction: float) -> None:
+        if self.fraction is not None:
+            self.fraction = fraction
+            self.changed.emit()
+
+    def _view_prepared(self, outcome: Outcome) -> None:
+        if not outcome.cancelled:  # whoever cancelled it has noted so
+            self.is_view_ready, self.fraction = outcome.error is None, None
+            self.changed.emit()
+        self._prepared(outcome)
 
     def _neighbours(self, plane: Plane) -> list[Plane]:
         """Planes to embed ahead: along the axis that was scrolled last, forward first.
@@ -139,6 +191,12 @@ class ReadAhead:
             for i in at
             if 0 <= i < source.shape[axis]
         ]
+
+
+def _prepare_view(
+    segmenter: Segmenter, embedding: Embedding, view: Box, finest: bool, report: Report
+) -> None:
+    segmenter.prepare_view(embedding, view, report, finest)
 
 
 def _step(before: Plane | None, after: Plane) -> tuple[int, int] | None:

@@ -16,11 +16,15 @@ _CHAINS = 64  # objects whose steps are kept, so that one more click is one deco
 
 
 class Results:
-    """Answers by object and plane, the candidates users chose, and what labels hold of them."""
+    """Answers by object and plane, the candidates users chose, and what labels hold of them.
+
+    Drafts are kept apart: nothing is built on them.
+    """
 
     def __init__(self) -> None:
         self._answers: dict[ObjectPlane, Answer] = {}
         self._chains: OrderedDict[ObjectPlane, Chain] = OrderedDict()
+        self._drafts: dict[ObjectPlane, Patch] = {}
         self._candidates: dict[ObjectPlane, int] = {}
         self._written: dict[ObjectPlane, Written] = {}
 
@@ -31,6 +35,18 @@ class Results:
     def chain(self, key: ObjectPlane) -> Chain | None:
         """Return the steps that led to the latest answer, if they are still kept."""
         return self._chains.get(key)
+
+    def draft(self, key: ObjectPlane) -> Patch | None:
+        """Return the draft of an answer that is still to come; None where there is none."""
+        return self._drafts.get(key)
+
+    def put_draft(self, key: ObjectPlane, patch: Patch) -> None:
+        """Keep a draft until it is dropped; the answer before it stays what it was."""
+        self._drafts[key] = patch
+
+    def drop_draft(self, key: ObjectPlane) -> bool:
+        """Forget a draft; return whether there was one."""
+        return self._drafts.pop(key, None) is not None
 
     def candidate(self, key: ObjectPlane) -> int | None:
         """Return the candidate a user chose; None for the model's choice."""
