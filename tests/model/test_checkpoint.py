@@ -338,10 +338,11 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, state, value):
     ("config", "told"),
     [
         ("{}", "JSON of a SamConfig"),
-        (replace(SMALL, embed_dim=-1).to_json(), "no network fits"),
-        (PRESETS["vit_b"].to_json(), "another shape"),
+        (replace(SMALL, embed_dim=-1).to_json(), "embed_dim a whole number from 8"),
+        (PRESETS["vit_b"].to_json(), "far larger one than the file"),
+        (replace(SMALL, decoder_mlp_dim=65).to_json(), "another shape"),
     ],
-    ids=["incomplete", "impossible", "of another network"],
+    ids=["incomplete", "impossible", "of another network", "of a similar network"],
 )
 def test_configuration_that_does_not_fit_is_refused(tmp_path, state, config, told):
     path = tmp_path / "model.safetensors"

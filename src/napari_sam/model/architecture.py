@@ -44,12 +44,17 @@ def infer_config(state: Mapping[str, Tensor]) -> SamConfig:
     CheckpointError
         If the tensors are of another architecture.
     """
+    return config_of_shapes({name: tuple(value.shape) for name, value in state.items()})
+
+
+def config_of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> SamConfig:
+    """Infer a configuration as :func:`infer_config` does, from the shapes alone."""
     try:
-        config = _from_shapes({name: tuple(value.shape) for name, value in state.items()})
+        config = _from_shapes(shapes)
     except (LookupError, ValueError, ArithmeticError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(_unknown_architecture(state, error)) from error
+        raise CheckpointError(_unknown_architecture(shapes, error)) from error
     for name, preset in PRESETS.items():
         if config.renamed(name) == preset:
             return preset
@@ -104,7 +109,7 @@ def _count(names: Iterable[str], prefix: str) -> int:
     return len(indexes)
 
 
-def _unknown_architecture(state: Mapping[str, Tensor], error: Exception) -> str:
+def _unknown_architecture(state: Mapping[str, object], error: Exception) -> str:
     relative = next(
         (kind for part, kind in _RELATIVES.items() if any(k.startswith(part) for k in state)), None
     )

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from napari_sam.model.architecture import CheckpointError, infer_config, some
+from napari_sam.model import tensor_file
+from napari_sam.model.architecture import CheckpointError, config_of_shapes, some
+from napari_sam.model.bounds import check_bounds
 from napari_sam.model.config import SamConfig
 from napari_sam.model.sam import Sam, build
 from napari_sam.special_files import refuse_special
-
-# Where trainers put the state dict, and what they put before its names.
-_WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "sam.", "model.")
-
-# What torch.load raises for files that are damaged or were never checkpoints.
-_UNREADABLE = (
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    zipfile.BadZipFile,
-)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
@@ -57,20 +41,23 @@ def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
     Raises
     ------
     CheckpointError
-        If the file is damaged, unsafe or of another architecture.
+        If the file is damaged, unsafe, of another architecture, or claims to be larger than it is.
     OSError
         If it cannot be opened.
     """
-    state, text = _read_any(path)
+    shapes, text = tensor_file.outline(path)
     try:
-        return state, infer_config(state) if text is None else SamConfig.from_json(text)
+        config = config_of_shapes(shapes) if text is None else SamConfig.from_json(text)
+        check_bounds(config)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    return tensor_file.tensors(path), config
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint's tensors alone, of whatever network; see :func:`read`."""
-    return _read_any(path)[0]
+    tensor_file.outline(path)
+    return tensor_file.tensors(path)
 
 
 def load_into_new(state: Mapping[str, Tensor], config: SamConfig, origin: str) -> Sam:
@@ -97,12 +84,17 @@ def load_into_new(state: Mapping[str, Tensor], config: SamConfig, origin: str) -
         If a tensor is missing, superfluous, of another shape, or holds NaN or infinity.
     """
     try:
-        with _WithoutInitialValues():
+        with _WithoutInitialValues(len(state), sum(value.numel() for value in state.values())):
             sam = build(config)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"{origin}: no network fits its configuration ({error})") from error
     _compare(sam.state_dict(), state, config, origin)
-    values = {name: value.to("cpu", torch.float32).contiguous() for name, value in state.items()}
+    try:
+        values = {name: v.to("cpu", torch.float32).contiguous() for name, v in state.items()}
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{origin}: its weights can't be read as numbers ({error})"
+        ) from error
     if broken := _not_finite(values):
         raise CheckpointError(
             f"{origin}: expected finite weights, got NaN or infinity in {some(broken)}; "
@@ -147,11 +139,32 @@ def save(sam: Sam, path: str | Path, half: bool = True) -> None:
     os.replace(part, path)
 
 
+# How layers make their parameters.
+_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.randn)
+
+
 class _WithoutInitialValues(TorchFunctionMode):
     """Leave out random initial values, which would only cost time before a checkpoint's come.
 
     Building on the meta device avoids them too, but imports torch's compiler, for seconds.
+
+    Parameters
+    ----------
+    tensors, numbers
+        What the checkpoint holds. Building stops where a network is far larger: it would take
+        all time and memory, only to turn out not to fit.
+
+    Raises
+    ------
+    ValueError
+        If the network is far larger.
     """
+
+    def __init__(self, tensors: int, numbers: int) -> None:
+        super().__init__()
+        self._held = f"{tensors} tensors with {numbers} numbers"
+        # some may be missing, which is told by name
+        self._tensors_left, self._numbers_left = 2 * tensors + 1000, 2 * numbers + 10**7
 
     def __torch_function__(
         self,
@@ -163,6 +176,12 @@ class _WithoutInitialValues(TorchFunctionMode):
         values = dict(kwargs or {})
         if getattr(func, "__module__", None) == nn.init.__name__:
             return values["tensor"] if "tensor" in values else args[0]
+        if func in _MAKERS:
+            size = args[0] if args and not isinstance(args[0], int) else args
+            self._tensors_left -= 1
+            self._numbers_left -= math.prod(values.get("size", size))
+            if min(self._tensors_left, self._numbers_left) < 0:
+                raise ValueError(f"it describes a far larger one than the file's {self._held}")
         return func(*args, **values)
 
 
@@ -173,98 +192,6 @@ def _not_finite(values: Mapping[str, Tensor]) -> list[str]:
         for name, value in values.items()
         if value.numel() and not torch.stack(value.aminmax()).isfinite().all()
     ]
-
-
-def _read_any(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """Read the tensors of a file of either format, and the configuration where it has one."""
-    refuse_special(path)
-    with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{":  # safetensors: eight bytes of length, then a JSON header
-        content, text = _read_safetensors(path)
-        return _unwrap(content, path), text
-    if start[:1] == pickle.PROTO and start[1:2] != b"\x02":  # PyTorch writes protocol 2
-        raise CheckpointError(_refused(path, "a bare pickle"))
-    return _unwrap(_read_pickle(path), path), None
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            names, metadata = file.keys(), file.metadata() or {}
-            # copies: views would keep the file mapped, which on Windows forbids replacing it
-            state = {name: file.get_tensor(name).clone() for name in names}
-            return state, metadata.get("config")
-    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        raise CheckpointError(_damaged(path, "safetensors file", error)) from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:  # given a path, torch.load would go by its suffix
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error):
-            raise CheckpointError(_refused(path, _told(error))) from error
-        raise CheckpointError(_damaged(path, "PyTorch checkpoint", error)) from error
-    except _UNREADABLE as error:
-        raise CheckpointError(_damaged(path, "PyTorch checkpoint", error)) from error
-
-
-def _refused(path: Path, found: str) -> str:
-    return (
-        f"{path}: refused, because it holds more than tensors and could run code when opened "
-        f"({found}). If you trust its author, save only the weights with "
-        "torch.save(model.state_dict(), ...) in the program that wrote it"
-    )
-
-
-def _damaged(path: Path, kind: str, error: Exception) -> str:
-    return (
-        f"{path}: expected a {kind}, got {path.stat().st_size} bytes that cannot be read as one "
-        f"({_told(error)}); the file is truncated, damaged or of another kind: fetch it anew"
-    )
-
-
-def _told(error: Exception) -> str:
-    """Return the line of an error that says what was found."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    marked = [line for line in lines if "GLOBAL" in line or line.startswith("Unsupported")]
-    return (*marked, *lines, type(error).__name__)[0][:200]
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """Find the state dict in what a trainer saved, and take prefixes off its names."""
-    seen = content
-    while isinstance(seen, Mapping) and not _is_state(seen):
-        inner = next((seen[key] for key in _WRAPPERS if isinstance(seen.get(key), Mapping)), None)
-        if inner is None:
-            break
-        seen = inner
-    if not _is_state(seen):
-        got = f"keys {some(map(str, seen))}" if isinstance(seen, Mapping) else type(seen).__name__
-        raise CheckpointError(
-            f"{path}: expected tensors by name, at the top level or under one of "
-            f"{', '.join(_WRAPPERS)}; got {got}"
-        )
-    state = dict(seen)
-    while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in state)), None):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _is_state(content: Any) -> bool:
-    return (
-        isinstance(content, Mapping)
-        and len(content) > 0
-        and all(
-            isinstance(k, str)
-            and isinstance(v, Tensor)
-            and v.layout is torch.strided
-            and v.is_floating_point()
-            for k, v in content.items()
-        )
-    )
 
 
 def _compare(

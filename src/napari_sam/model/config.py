@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 Resize = Literal["sam", "own"]
 
+_LONGEST_TEXT = 10_000  # ten times what a configuration needs
+
 
 @dataclass(frozen=True, slots=True)
 class ViTConfig:
@@ -190,12 +192,17 @@ class SamConfig:
         ValueError
             If the text is no such configuration.
         """
+        if len(text) > _LONGEST_TEXT:
+            raise ValueError(
+                f"expected the JSON of a SamConfig of at most {_LONGEST_TEXT} letters, got "
+                f"{len(text)}; the checkpoint was written by another program"
+            )
         try:
             values = json.loads(text)
             encoder = dict(values.pop("encoder"))
             kind = {"vit": ViTConfig, "hybrid": HybridConfig}[encoder.pop("kind")]
             return cls(encoder=kind(**_tuples(encoder)), **_tuples(values))
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"expected the JSON of a SamConfig, got {text[:80]!r} ({error}); "
                 "the checkpoint was written by another program or version"
