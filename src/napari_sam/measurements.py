@@ -78,7 +78,14 @@ def measure_objects(
     properties = [*_EVERYWHERE]
     if numbers.ndim == 2:
         properties += [*_IN_PLANES, *(["perimeter"] if sizes[0] == sizes[1] else [])]
-    found = regionprops_table(numbers, values, properties=properties, spacing=sizes)
+    kept, compact = None, numbers
+    if numbers.size and numbers.max() > numbers.size:  # a list as long as that would be made
+        kept, compact = np.unique(np.maximum(numbers, 0), return_inverse=True)
+        if kept[0] > 0:  # no background: every pixel is an object's
+            kept, compact = np.insert(kept, 0, 0), compact + 1
+    found = regionprops_table(compact, values, properties=properties, spacing=sizes)
+    labels_found = found["label"] if kept is None else kept[found["label"]]
+    found["label"] = labels_found.astype(numbers.dtype, copy=False)
     return dict(_named(found, "zyx"[-numbers.ndim :]))
 
 

@@ -298,6 +298,17 @@ def test_links_prefer_the_larger_overlap():
     assert linked[0, 0, 5] != linked[0, 0, 15]
 
 
+@pytest.mark.parametrize(("dtype", "large"), [("i4", 2**31 - 1), ("i8", 2**40), ("u8", 2**64 - 1)])
+def test_numbers_of_any_size_are_linked(dtype, large):
+    before, here = np.zeros((10, 30), dtype), np.zeros((10, 30), dtype)
+    before[:, :10], here[:, 2:9], here[:, 20:] = large, 5, large
+    linked = link_planes(np.stack([before, here]))
+    assert linked.dtype == np.dtype(dtype)
+    assert np.array_equal(linked[0] == 1, before > 0)
+    assert np.array_equal(linked[1] == 1, here == 5)
+    assert np.array_equal(linked[1] == 2, here == large)
+
+
 def test_object_that_splits_continues_in_one_part_only():
     before, here = np.zeros((10, 30), np.int32), np.zeros((10, 30), np.int32)
     before[:, :20] = 1

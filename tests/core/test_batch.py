@@ -70,6 +70,24 @@ def test_number_beyond_16_bits_is_kept(segmenter):
     assert labels.max() == 70_000
 
 
+@pytest.mark.parametrize("number", [2**32, 2**63])
+def test_number_beyond_32_bits_goes_through_to_the_files(segmenter, tmp_path, number):
+    images = folder(tmp_path, "a.tif")
+    write_prompts(images / "a.csv", {((), number): CLICKS[(), 3]})
+    summary = segment_files(segmenter, images, tmp_path / "out", overlay=True, measurements=True)
+    assert not summary.failed
+    labels = labels_of(tmp_path / "out/a_labels.tif")
+    assert labels.dtype == np.uint64
+    assert int(labels.max()) == number
+    assert f"\npixel,{number}," in (tmp_path / "out/a_measurements.csv").read_text("utf-8")
+
+
+def test_number_that_no_label_can_hold_is_refused(segmenter):
+    with pytest.raises(ValueError, match=r"below 2\*\*64, got 18446744073709551616; number"):
+        label_objects(segmenter, ImageFile(PLANE, "YX"), {((), 2**64): CLICKS[(), 3]})
+    assert segmenter.embedded == []
+
+
 def test_earlier_object_keeps_its_pixels_unless_overwriting(segmenter):
     twice = {((), 1): Prompts([(12, 12)], [1]), ((), 2): Prompts([(13, 13)], [1])}
     image = ImageFile(PLANE, "YX")

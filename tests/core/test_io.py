@@ -503,11 +503,23 @@ class TestLabels:
         assert image.data.dtype == expected
         np.testing.assert_array_equal(image.plane(), labels)
 
+    @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+    @pytest.mark.parametrize(
+        "labels",
+        [np.full((3, 4, 4), 2**40), np.array([[-1, 2**31]]), np.array([[0, 2**64 - 1]], "u8")],
+        ids=["2**40", "signed", "uint64"],
+    )
+    def test_labels_that_need_64_bits_keep_them(self, tmp_path, labels, suffix):
+        axes, sizes = "ZYX"[-labels.ndim :], {"Y": 0.5, "X": 0.25}
+        write_labels(tmp_path / f"a{suffix}", labels, axes, sizes, "µm")
+        image = read_image(tmp_path / f"a{suffix}")
+        assert image.data.dtype == labels.dtype
+        assert (image.axes, image.pixel_size, image.unit) == (axes, sizes, "µm")
+        assert_same_planes(image, labels)
+
     @pytest.mark.parametrize(
         ("labels", "axes", "error", "reason"),
         [
-            (np.full((4, 4), 2**40), "YX", ValueError, "32 bits"),
-            (np.array([[-1, 2**31]]), "YX", ValueError, "32 bits"),
             (np.zeros((4, 4)), "YX", TypeError, "integer labels, got float64"),
             (np.zeros((4, 4), int), "ZYX", ValueError, "one letter for each"),
             (np.zeros((4, 4, 3), int), "YXS", ValueError, "end in YX"),

@@ -30,6 +30,18 @@ def test_plane_is_measured_in_physical_units():
     assert table["perimeter"][1] == pytest.approx(6.0)
 
 
+@pytest.mark.parametrize(("dtype", "large"), [("u4", 2**32 - 1), ("i8", 2**40), ("u8", 2**64 - 1)])
+def test_numbers_of_any_size_are_measured_as_small_ones_are(dtype, large):
+    labels = PLANE.astype(dtype)
+    labels[labels == 8] = large
+    table, expected = measure_objects(labels, PLANE), measure_objects(PLANE, PLANE)
+    assert table["label"].tolist() == [3, large]
+    for name in set(expected) - {"label"}:
+        np.testing.assert_array_equal(table[name], expected[name])
+    everywhere = measure_objects(np.full((5, 6), large, dtype), np.ones((5, 6)))
+    assert (everywhere["label"].tolist(), everywhere["area"].tolist()) == ([large], [30])
+
+
 def test_bounding_box_ends_at_the_last_pixel():
     table = measure_objects(PLANE, PLANE, (2.0, 2.0))
     names = ("bbox_y_min", "bbox_x_min", "bbox_y_max", "bbox_x_max")

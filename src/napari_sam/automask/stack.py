@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from napari_sam.image import Limits, stack_limits
 from napari_sam.segmenter import Progress, Segmenter, part_of
 
 Labels = NDArray[np.int32]
+_Int = TypeVar("_Int", bound=np.integer[Any])
 
 # Least share of a mask that other masks leave over for it to become a label.
 _LEAST_LEFT = 0.5
@@ -110,7 +111,7 @@ def merge_objects(
     return labels
 
 
-def link_planes(labels: Labels, least_iou: float = 0.3) -> Labels:
+def link_planes(labels: NDArray[_Int], least_iou: float = 0.3) -> NDArray[_Int]:
     """Give objects of neighbouring planes that overlap the same number.
 
     Each object continues in at most one object of the next plane: pairs are matched so that the
@@ -119,7 +120,7 @@ def link_planes(labels: Labels, least_iou: float = 0.3) -> Labels:
     Parameters
     ----------
     labels
-        `(Z, H, W)`, numbered in each plane by itself.
+        `(Z, H, W)` whole numbers of any type, given in each plane by itself.
     least_iou
         Pairs of less overlap are not linked.
 
@@ -131,19 +132,19 @@ def link_planes(labels: Labels, least_iou: float = 0.3) -> Labels:
     linked = np.zeros_like(labels)
     count = 0
     for z, plane in enumerate(labels):
-        numbers = np.zeros(int(plane.max(initial=0)) + 1, np.int32)
+        present, places = np.unique(np.maximum(plane, 0), return_inverse=True)
+        numbers = np.zeros(len(present), linked.dtype)
         if z:
             for before, here in _matches(linked[z - 1], plane, least_iou):
-                numbers[here] = before
-        present = np.unique(plane[plane > 0])
-        fresh = present[numbers[present] == 0]
+                numbers[np.searchsorted(present, here)] = before
+        fresh = np.flatnonzero((present > 0) & (numbers == 0))
         numbers[fresh] = count + 1 + np.arange(len(fresh))
         count += len(fresh)
-        linked[z] = numbers[plane]
+        linked[z] = numbers[places.reshape(plane.shape)]
     return linked
 
 
-def _matches(before: Labels, here: Labels, least_iou: float) -> list[tuple[int, int]]:
+def _matches(before: NDArray[Any], here: NDArray[Any], least_iou: float) -> list[tuple[int, int]]:
     # the dock need not wait for it when it opens: a third of a second for one function
     from scipy.optimize import linear_sum_assignment
 

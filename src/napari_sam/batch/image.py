@@ -56,19 +56,19 @@ def label_objects(
     Returns
     -------
     labels
-        uint16, or uint32 where an object's number needs it; the image's shape without colours.
+        uint16, or uint32 or uint64 where an object's number needs it; the image's shape without
+        colours.
 
     Raises
     ------
     ValueError
-        If the prompts' planes have another number of axes than the image's, or a prompt lies
-        outside its plane.
+        If the prompts' planes have another number of axes than the image's, a prompt lies
+        outside its plane, or an object's number needs more than 64 bits.
     IndexError
         If a plane lies outside the stack.
     """
     _check_planes(image, prompts)
-    highest = max((number for _, number in prompts), default=0)
-    dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
+    dtype = _type_for(max((number for _, number in prompts), default=0))
     labels = np.zeros(image.stack_shape + image.plane_shape, dtype)
     limits = limits_of_planes(image, contrast_limits)
     objects: dict[Index, dict[int, Prompts]] = {}
@@ -206,6 +206,17 @@ class _Planes:
 
     def read(self) -> NDArray[Any]:
         return np.stack([self._image.plane(index) for index in self._indexes])
+
+
+def _type_for(highest: int) -> type[np.unsignedinteger[Any]]:
+    """Return the narrowest type of labels that holds an object's number."""
+    for dtype in (np.uint16, np.uint32, np.uint64):
+        if highest <= np.iinfo(dtype).max:
+            return dtype
+    raise ValueError(
+        f"expected object numbers below 2**64, got {highest}; number the objects anew in the "
+        "column 'object'"
+    )
 
 
 def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> None:

@@ -104,11 +104,12 @@ def write_labels(
     Parameters
     ----------
     path : str or Path
-        ``.tif`` or ``.tiff``: compressed with zlib, an OME-TIFF where the axes allow it.
+        ``.tif`` or ``.tiff``: compressed with zlib, an OME-TIFF where the axes
+        allow it and the labels have no more than 32 bits.
         ``.zarr``: an OME-Zarr image. Missing folders are made.
     labels : array of int or bool, ending in (H, W)
         0 is background. numpy, dask or zarr; written one plane at a time. 64-bit labels are
-        written with 32 bits.
+        written with 32 bits where they fit.
     axes : str, optional
         One letter for each dimension, ending in ``YX``. Guessed from the shape by default.
     pixel_size, unit
@@ -120,8 +121,7 @@ def write_labels(
     TypeError
         If the labels are not integers.
     ValueError
-        If the format is not one of `LABEL_FORMATS`, the axes do not fit, or a label needs more
-        than 32 bits.
+        If the format is not one of `LABEL_FORMATS`, or the axes do not fit.
     FileExistsError
         If a folder of that name is something else than a Zarr image.
     OSError
@@ -200,11 +200,6 @@ def _stored_dtype(labels: Any) -> np.dtype[Any]:
     for index in np.ndindex(tuple(labels.shape[:-2])):
         plane = np.asarray(labels[index])
         lowest, highest = min(lowest, int(plane.min())), max(highest, int(plane.max()))
-    narrow = np.dtype(np.int32 if lowest < 0 or highest < 2**31 else np.uint32)
-    limits = np.iinfo(narrow)
-    if not limits.min <= lowest <= highest <= limits.max:
-        raise ValueError(
-            f"expected labels that fit into 32 bits, got {lowest} to {highest}; "
-            "number them anew with skimage.segmentation.relabel_sequential"
-        )
-    return narrow
+    narrow = np.iinfo(np.int32 if lowest < 0 or highest < 2**31 else np.uint32)
+    fits = narrow.min <= lowest <= highest <= narrow.max
+    return narrow.dtype if fits else dtype.newbyteorder("=")

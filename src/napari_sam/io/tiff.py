@@ -92,14 +92,15 @@ def write_tiff(
 ) -> None:
     """Write labels plane by plane, compressed with zlib.
 
-    As OME-TIFF where the axes are T, Z, C, Y and X in that order or another, else with the
+    As OME-TIFF where the axes are T, Z, C, Y and X in that order or another and the labels have
+    no more than 32 bits, else with the
     axes in tifffile's own description; `read_tiff` returns the same axes and pixel sizes
     from both. Axes of length 1 other than Y and X do not survive: TIFF has no place for them.
     """
     import tifffile
 
     sizes = dict(pixel_size or {})
-    as_ome = set(axes) <= _OME_AXES
+    as_ome = set(axes) <= _OME_AXES and dtype.itemsize < 8  # OME has no integers of 64 bits
     metadata: dict[str, Any] = {"axes": axes}
     if as_ome:
         for axis in "XYZ":
