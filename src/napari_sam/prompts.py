@@ -126,7 +126,7 @@ class Prompts:
             r, c = self.points[~inside][0]
             raise ValueError(
                 f"expected clicks inside the plane of {h} x {w} pixels, got (row, column) = "
-                f"({r:g}, {c:g}); move or delete that point"
+                f"({r:g}, {c:g}); give a point on the image"
             )
         if self.box is not None:
             r0, c0, r1, c1 = self.box

@@ -91,8 +91,8 @@ def test_pixels_that_are_no_numbers_become_the_low_limit_with_one_notice(made, r
 # Prompts ----------------------------------------------------------------------------------------
 
 BAD_PROMPTS = {
-    "click outside": ({"points": [(20, 3)], "point_labels": [1]}, "move or delete that point"),
-    "click before": ({"points": [(-1, 3)], "point_labels": [1]}, "move or delete that point"),
+    "click outside": ({"points": [(20, 3)], "point_labels": [1]}, "give a point on the image"),
+    "click before": ({"points": [(-1, 3)], "point_labels": [1]}, "give a point on the image"),
     "box outside": ({"box": (30, 30, 40, 40)}, "draw it on the image"),
     "mask of another shape": ({"mask": np.zeros((5, 5), bool)}, "give the mask of this plane"),
     "no prompts": ({}, "add one first"),

@@ -1,5 +1,7 @@
 """A session without a network or a window: prompts in, masks out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter, disk
@@ -97,6 +99,37 @@ def test_reserved_numbers_leave_a_started_object_alone(session):
     session.reserve(40)
     assert session.object_id == 1
     assert session.new_object() == 41
+
+
+@pytest.mark.parametrize("point", [(1, 2, 3), (4,), 5, ("a", "b")])
+def test_point_of_another_length_says_what_was_needed(session, point):
+    with pytest.raises(ValueError, match=r"expected a point \(row, column\)"):
+        session.add_point(0, point)
+    click = session.add_point(0, (20, 20))
+    with pytest.raises(ValueError, match=r"expected a point \(row, column\)"):
+        session.move_point(click, point)
+
+
+def test_mask_of_an_object_that_never_was_is_refused(session):
+    click = session.add_point(0, (20, 20))
+    with pytest.raises(ValueError, match=r"that was prompted \(1\), got 77"):
+        session.mask(77, 0)
+    assert not session.mask(1, 3).any()
+    session.remove_point(click)
+    session.new_object()
+    assert not session.mask(1, 0).any()
+
+
+def test_scores_lie_between_0_and_1(session, segmenter, monkeypatch):
+    decode = segmenter.decode
+
+    def beyond(*about):
+        return replace(decode(*about), scores=np.array([-0.01, 1.2, 0.5], np.float32))
+
+    monkeypatch.setattr(segmenter, "decode", beyond)
+    session.add_point(0, (20, 20))
+    assert session.scores(1, 0) == (0.0, 1.0, 0.5)
+    assert session.candidate(1, 0) == 1
 
 
 def test_box_belongs_to_the_object_without_prompts_on_the_plane(session):

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import tifffile
 from core.fake_segmenter import FakeSegmenter
+from napari._app_model import get_app_model
 from napari.settings import get_plugin_settings
 from npe2.manifest.utils import import_python_name
 
 from napari_sam import samples
-from napari_sam.gui import commands, models, sample_data
+from napari_sam.gui import actions, commands, current_session, models, sample_data, widget
 from napari_sam.gui.batch_dialog import BatchDialog
+from napari_sam.gui.controller import controller_of
 from napari_sam.gui.settings import Preferences, preferences
 
 
@@ -108,3 +110,47 @@ def test_preferences_page_sets_what_a_dock_starts_with():
         assert preferences().prefetch == 3
     finally:
         page.reset()
+
+
+def test_dock_can_be_driven_from_the_command_palette(open_viewer, rng, monkeypatch):
+    monkeypatch.setattr(widget, "load_for_viewer", lambda size: lambda *about: FakeSegmenter())
+    npe2.PluginManager.instance().discover()
+    viewer = open_viewer(rng.integers(0, 255, (40, 50), np.uint8))
+
+    def execute(name):
+        get_app_model().commands.execute_command(f"napari-sam-live.{name}").result()
+        assert current_session(viewer).wait(10)
+
+    execute("click")
+    session, annotation = current_session(viewer), controller_of(viewer).annotation
+    assert viewer.layers.selection.active is annotation.points
+    session.add_point((), (20, 30))
+    assert session.wait(10)
+    execute("next_candidate")
+    assert session.candidate(1, ()) == 1
+    execute("new_object")
+    assert session.object_id == 2
+    execute("previous_object")
+    assert session.object_id == 1
+    execute("swap_buttons")
+    assert annotation.sign == 0
+    execute("draw_box")
+    assert viewer.layers.selection.active is annotation.boxes.layer
+    execute("undo")
+    assert not session.prompts.clicks
+    execute("redo")
+    assert session.prompts.clicks
+    session.segmenter.may_embed.clear()
+    execute("find_all")
+    assert controller_of(viewer).everything.fraction is not None
+    execute("cancel")
+    session.segmenter.may_embed.set()
+    assert controller_of(viewer).everything.fraction is None
+    assert session.is_stopped
+
+
+def test_every_action_of_the_dock_is_in_the_command_palette():
+    manifest = npe2.PluginManifest.from_distribution("napari-sam-live")
+    listed = {c.python_name.split(":")[1] for c in manifest.contributions.commands}
+    made = {n for n, f in vars(actions).items() if getattr(f, "__module__", "") == actions.__name__}
+    assert {name for name in made if not name.startswith("_")} <= listed

@@ -1,5 +1,7 @@
 """The dock's buttons and menus, pressed by a mouse."""
 
+from dataclasses import replace
+
 import numpy as np
 from core.fake_segmenter import disk
 from qtpy.QtCore import QPoint, Qt
@@ -85,7 +87,7 @@ def test_model_menu_tells_cost_and_speed(user, rng):
     menu = me.dock.choice.model
     lines = [menu.itemText(i) for i in range(menu.count())]
     assert lines[0].startswith("nano · built in · ")
-    assert lines[0].endswith(" s")
+    assert lines[0].endswith(" s a plane")
     assert "vit_b · download 375 MB ⤓" in lines
     assert lines[-1] == "own checkpoint…"
 
@@ -156,3 +158,35 @@ def test_reduced_precision_is_shown(user, rng, segmenter):
     segmenter.precision = "float32"
     me.dock.status.refresh()
     assert "float" not in me.dock.status.text.text()
+
+
+def test_mask_that_is_probably_wrong_is_called_so(user, rng, segmenter, monkeypatch):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 15))
+    assert me.dock.object.doubt.isHidden()
+    assert [c.text() for c in me.dock.object.candidates] == ["0.90", "0.80", "0.70"]
+    decode = segmenter.decode
+
+    def unsure(*about):
+        return replace(decode(*about), scores=np.array([-0.01, -0.2, -0.3], np.float32))
+
+    monkeypatch.setattr(segmenter, "decode", unsure)
+    me.press(Qt.Key.Key_N)
+    assert me.dock.object.choice.isHidden()
+    me.click((20, 40))
+    assert me.dock.object.candidates[0].text() == "0.00"
+    assert "probably wrong" in me.dock.object.doubt.text()
+    assert not me.dock.object.doubt.isHidden()
+    me.press(Qt.Key.Key_J)
+    assert me.dock.object.doubt.isHidden()
+
+
+def test_deleted_prompts_ask_for_the_image_not_for_a_file(user, rng):
+    me = user(grey(rng, *SHAPE))
+    assert "Ready" in me.dock.status.text.text()
+    me.viewer.layers.remove(me.annotation.points)
+    me.settle()
+    assert me.dock.status.text.text() == "Choose an image"
+    me.viewer.layers.clear()
+    me.settle()
+    assert me.dock.status.text.text().startswith("Open an image")

@@ -58,13 +58,24 @@ def test_only_the_plane_shown_is_searched(user):
 
 
 def test_objects_of_a_stack_are_linked(user):
-    me = user(np.stack([ONE, TWO, TWO]))
+    me = user(np.stack([ONE, TWO, TWO]), axis_labels=("z", "y", "x"))
+    assert me.dock.everything.stack.text() == "all 3 planes"
     find(me, me.dock.everything.stack)
     labels = me.labels
     assert np.array_equal(labels > 0, np.stack([ONE, TWO, TWO]) > 0)
     assert len(numbers(labels[:, 12, 12])) == 1
     assert len(numbers(labels[1:, 28, 35])) == 1
     assert len(numbers(labels)) == 2
+
+
+@pytest.mark.parametrize("names", [("c", "y", "x"), None])
+def test_objects_of_channels_are_not_linked(user, names):
+    me = user(np.stack([ONE, TWO, TWO]), axis_labels=names)
+    assert me.dock.everything.stack.text() == "all 3 channels"
+    find(me, me.dock.everything.stack)
+    assert np.array_equal(me.labels > 0, np.stack([ONE, TWO, TWO]) > 0)
+    assert [len(numbers(plane)) for plane in me.labels] == [1, 2, 2]
+    assert numbers(me.labels) == [1, 2, 3, 4, 5]
 
 
 def test_objects_of_a_stack_never_replace_masks(user):

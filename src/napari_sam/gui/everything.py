@@ -16,6 +16,7 @@ from napari_sam.engine import SOON, Engine, Outcome, Report
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.layers import new_labels
 from napari_sam.gui.masks import highest_label
+from napari_sam.gui.planes import channel_axis
 from napari_sam.segmenter import Segmenter
 from napari_sam.session import Plane, PlaneSource, plane_axes
 
@@ -29,6 +30,7 @@ class _Run:
     source: PlaneSource
     planes: list[Plane]
     axis: int | None
+    linked: bool
     found: list[list[ObjectMask]] = field(default_factory=list)
 
     @property
@@ -92,7 +94,8 @@ class Everything:
         plane
             A plane of the image.
         axis
-            The axis to go along; None for the one plane alone.
+            The axis to go along; None for the one plane alone. Objects that overlap from plane to
+            plane become one, except along channels.
         """
         self.cancel()
         planes = [plane]
@@ -100,7 +103,8 @@ class Everything:
         if axis is not None:
             length = source.shape[axis]
             planes = [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
-        self._run = _Run(annotation, segmenter, source, planes, axis)
+        linked = axis is not None and axis != channel_axis(annotation.image)
+        self._run = _Run(annotation, segmenter, source, planes, axis, linked)
         self._go_on()
 
     def cancel(self) -> None:
@@ -184,12 +188,20 @@ def _label(run: _Run) -> tuple[NDArray[np.int32], int]:
     layer = run.annotation.labels
     highest = 0 if layer is None else highest_label(layer.data)
     if run.axis is not None:
-        return link_planes(np.stack([merge_objects(one, shape) for one in run.found])), highest
+        stack = np.stack([merge_objects(one, shape) for one in run.found])
+        return link_planes(stack) if run.linked else _number_on(stack), highest
     taken = None
     if layer is not None:
         at = tuple(slice(None) if i is None else i for i in run.planes[0])
         taken = np.asarray(layer.data[at]) != 0
     return merge_objects(run.found[0], shape, taken), highest
+
+
+def _number_on(stack: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Give the objects of each plane numbers above those of the plane before."""
+    counts = stack.max(axis=(1, 2), initial=0)
+    above = np.cumsum(counts) - counts
+    return np.where(stack > 0, stack + above[:, None, None], 0).astype(np.int32)
 
 
 def _write_plane(run: _Run, found: NDArray[np.int32], highest: int) -> None:

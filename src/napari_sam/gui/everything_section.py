@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QStackedWidget, QVBoxLayout, QW
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line
-from napari_sam.gui.planes import axis_name
+from napari_sam.gui.planes import axis_name, channel_axis
 
 
 class EverythingSection(QWidget):
@@ -57,10 +57,14 @@ class EverythingSection(QWidget):
         if annotation is not None and axis is not None:
             name = axis_name(annotation.image, axis)
             along = "" if name == "plane" else f" along {name}"
-            self.stack.setText(f"all {length} planes")
+            channels = axis == channel_axis(annotation.image)
+            self.stack.setText(f"all {length} {'channels' if channels else 'planes'}")
             self.stack.setToolTip(
-                f"find every object of all {length} planes{along}; those that overlap from plane "
-                "to plane are one"
+                f"find every object of each of {length} channels by itself; if they are depth or "
+                "time, name the axis so (z, t) in the layer's axis labels"
+                if channels
+                else f"find every object of all {length} planes{along}; those that overlap from "
+                "plane to plane are one"
             )
 
     def _find_plane(self) -> None:

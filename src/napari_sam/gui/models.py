@@ -114,4 +114,4 @@ def _megabytes(size: int) -> str:
 def _speed(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds:.2g} s a plane" if seconds < 10 else f"{seconds:.0f} s a plane"

@@ -52,13 +52,14 @@ def shown_limits(image: Image) -> tuple[float, float] | None:
 
 
 def channel_axis(image: Image) -> int | None:
-    """Find the axis of a layer that looks like channels: by its name, or because it is short."""
+    """Find the axis of a layer that looks like channels: by its name, or short and unnamed."""
     data = image.data[0] if image.multiscale else image.data
     shape = tuple(data.shape)[: image.ndim]
     for axis, name in enumerate(image.axis_labels):
         if name.lower() in _CHANNEL_NAMES:
             return axis
-    short = [axis for axis in range(image.ndim - 2) if 2 <= shape[axis] <= _MOST_CHANNELS]
+    unnamed = [axis for axis in range(image.ndim - 2) if not _is_named(image, axis)]
+    short = [axis for axis in unnamed if 2 <= shape[axis] <= _MOST_CHANNELS]
     return short[-1] if short else None
 
 
@@ -161,7 +162,11 @@ def plane_name(image: Image, plane: Plane) -> str:
 
 def axis_name(image: Image, axis: int) -> str:
     """Return the name of an axis; one that has none is counted from the back, as napari does."""
-    name = str(image.axis_labels[axis])
-    if not name.lstrip("-").isdigit():
-        return name
+    if _is_named(image, axis):
+        return str(image.axis_labels[axis])
     return "plane" if image.ndim == 3 else f"axis {axis}"
+
+
+def _is_named(image: Image, axis: int) -> bool:
+    """Whether an axis has a name: napari counts the others from the back."""
+    return not str(image.axis_labels[axis]).lstrip("-").isdigit()

@@ -38,7 +38,8 @@ def status_of(controller: Controller) -> Status:
     if controller.loading is not None:
         return _loading(controller)
     if annotation is None:
-        return Status("idle", "Open an image, or File › Open Sample")
+        some = bool(controller.images())
+        return Status("idle", "Choose an image" if some else "Open an image, or File › Open Sample")
     if controller.segmenter is None:
         return Status("failed", "No model: " + _first_line(controller.load_error), None, "Resume")
     plane = annotation.displayed()
@@ -63,7 +64,7 @@ def status_of(controller: Controller) -> Status:
     seconds = controller.seconds.get((controller.model, controller.device))
     precision = controller.segmenter.precision
     parts = ["Ready"]
-    parts += [f"{seconds:.2g} s"] if seconds else []
+    parts += [f"{seconds:.2g} s a plane"] if seconds else []
     parts += [precision] if precision != "float32" else []
     return Status("ready", " · ".join(parts))
 

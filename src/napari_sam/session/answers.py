@@ -29,7 +29,8 @@ class Answer:
     patch
         The mask.
     scores
-        Predicted IoU of each candidate of the last step.
+        Predicted IoU of each candidate of the last step; what a network predicts beyond 0 and 1
+        is clipped.
     chosen
         Which of them is the mask.
     """
@@ -91,7 +92,9 @@ def answer(
     chosen = last.best_index
     if candidate is not None and len(steps) == 1:
         chosen = min(candidate, len(last.scores) - 1)
-    result = Answer(cut_prediction(last, chosen), tuple(last.scores.tolist()), chosen)
+    result = Answer(
+        cut_prediction(last, chosen), tuple(np.clip(last.scores, 0, 1).tolist()), chosen
+    )
     return result, Chain(weakref.ref(embedding), prompts, candidate, tuple(steps))
 
 

@@ -209,16 +209,14 @@ class Session:
         ValueError
             If the plane doesn't exist, the point lies outside it or is not finite.
         """
-        row, column = point
         key = self._key(object_id, plane)
         click_id = self._prompts.next_id
-        self.prompts = self._prompts.with_click(key, (float(row), float(column)), int(label))
+        self.prompts = self._prompts.with_click(key, _as_point(point), int(label))
         return click_id
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
         """Move a click within its plane; its object is predicted again."""
-        row, column = point
-        click = replace(self._prompts.click(click_id), point=(float(row), float(column)))
+        click = replace(self._prompts.click(click_id), point=_as_point(point))
         self.prompts = self._prompts.with_changed(click)
 
     def flip_point(self, click_id: int) -> None:
@@ -334,8 +332,20 @@ class Session:
     # Masks
 
     def mask(self, object_id: int, plane: object) -> NDArray[np.bool_]:
-        """Return the mask of an object on a plane, `(H, W)`; empty where it has no prompts."""
+        """Return the mask of an object on a plane, `(H, W)`; empty where it has no prompts.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the object never had a prompt.
+        """
         key = self._key(object_id, plane)
+        known = {self._object_id, *(number for number, _ in self._revisions)}
+        if key[0] not in known:
+            raise ValueError(
+                f"expected an object that was prompted ({', '.join(map(str, sorted(known)))}), "
+                f"got {object_id}; pixels of other labels are in the labels layer"
+            )
         mask = np.zeros(self._source.plane_shape(key[1]), bool)
         result = self._results.answer(key)
         if result:
@@ -351,7 +361,7 @@ class Session:
         return self._results.draft(self._key(object_id, plane))
 
     def scores(self, object_id: int, plane: object) -> tuple[float, ...]:
-        """Return the predicted IoU of each candidate of an object on a plane."""
+        """Return the predicted IoU of each candidate of an object on a plane, 0 to 1."""
         result = self._results.answer(self._key(object_id, plane))
         return result.scores if result else ()
 
@@ -624,6 +634,18 @@ def _answer(
     """Answer prompts, encoding what that takes."""
     report(0.0)
     return answer(segmenter, embedding, prompts, candidate, before, report)
+
+
+def _as_point(point: Sequence[float]) -> tuple[float, float]:
+    """Return a point as two numbers, or say what was needed."""
+    try:
+        row, column = (float(x) for x in point)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected a point (row, column) in pixels of the plane, got {point!r}; the plane's "
+            "own indices go into the first argument"
+        ) from error
+    return row, column
 
 
 def _contains_click(box: Box, prompts: Prompts) -> bool:

@@ -1,0 +1,95 @@
+"""What the dock's keys and buttons do, as commands for napari's command palette.
+
+Each opens the dock if it isn't open, and acts on the image chosen there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import napari
+
+from napari_sam.gui import current_session
+from napari_sam.gui.controller import Controller, controller_of
+
+if TYPE_CHECKING:
+    from napari_sam.gui.annotation import Annotation
+    from napari_sam.session import Session
+
+
+def click(viewer: napari.Viewer) -> None:
+    """Make the next click in the canvas a prompt."""
+    _annotation(viewer).click_here()
+
+
+def draw_box(viewer: napari.Viewer) -> None:
+    """Let the next drag draw a box."""
+    _annotation(viewer).draw_box()
+
+
+def new_object(viewer: napari.Viewer) -> None:
+    """Start another object."""
+    _session(viewer).new_object()
+
+
+def next_object(viewer: napari.Viewer) -> None:
+    """Go to the next object that has prompts."""
+    _session(viewer).step_object(1)
+
+
+def previous_object(viewer: napari.Viewer) -> None:
+    """Go to the object before that has prompts."""
+    _session(viewer).step_object(-1)
+
+
+def next_candidate(viewer: napari.Viewer) -> None:
+    """Take the next candidate of the click as the mask."""
+    annotation = _annotation(viewer)
+    annotation.session.next_candidate(annotation.plane_to_prompt())
+
+
+def swap_buttons(viewer: napari.Viewer) -> None:
+    """Swap what the left and the right button mean: inside and outside."""
+    annotation = _annotation(viewer)
+    annotation.sign = 1 - annotation.sign
+
+
+def undo(viewer: napari.Viewer) -> None:
+    """Take back the last prompt."""
+    _session(viewer).undo()
+
+
+def redo(viewer: napari.Viewer) -> None:
+    """Bring back the prompt that was taken back."""
+    _session(viewer).redo()
+
+
+def find_all(viewer: napari.Viewer) -> None:
+    """Find every object of the plane on screen."""
+    controller, annotation = _controller(viewer), _annotation(viewer)
+    if controller.segmenter is None:
+        raise RuntimeError("expected a model, got none yet; wait until it is loaded")
+    controller.everything.start(annotation, controller.segmenter, annotation.plane_to_prompt())
+
+
+def cancel(viewer: napari.Viewer) -> None:
+    """Stop embedding and finding; Resume in the dock starts again."""
+    _controller(viewer).everything.cancel()
+    _session(viewer).cancel()
+
+
+def _session(viewer: napari.Viewer) -> Session:
+    return current_session(viewer)
+
+
+def _controller(viewer: napari.Viewer) -> Controller:
+    _session(viewer)  # opens the dock
+    controller = controller_of(viewer)
+    assert controller is not None
+    return controller
+
+
+def _annotation(viewer: napari.Viewer) -> Annotation:
+    annotation = _controller(viewer).annotation
+    assert annotation is not None
+    return annotation
