@@ -21,6 +21,8 @@ WITH_SCREEN := xvfb-run --auto-servernum --server-args="-screen 0 1920x1200x24 +
 else
 WITH_SCREEN :=
 endif
+# Tests share nothing but the machine: as many run at once as it has cores.
+WORKERS ?= auto
 PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
 
 .PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs-test pytest clean
@@ -34,7 +36,7 @@ help:
 	@echo "typecheck  mypy"
 	@echo "imports    the import contracts of pyproject.toml"
 	@echo "docs-test  links and Python examples in README.md and docs/"
-	@echo "pytest     the tests alone; choose with ARGS='-k io'"
+	@echo "pytest     the tests alone; choose with ARGS='-k io', or WORKERS=0 for one process"
 	@echo "clean      remove $(VENV) and every cache"
 
 setup: $(VENV)/.runtime
@@ -83,7 +85,7 @@ docs-test: $(VENV)/.test
 	$(BIN)/python tools/check_docs.py README.md CHANGELOG.md docs
 
 pytest: $(VENV)/.test system-libraries
-	$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov demo-output

@@ -20,10 +20,12 @@ hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
+def few_threads() -> None:
+    """Two threads, or a core's one where tests run side by side."""
     import torch
 
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(min(2, max(1, (os.cpu_count() or 1) // side_by_side)))
 
 
 @pytest.fixture(autouse=True)
