@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 
 class FileServer(ThreadingHTTPServer):
@@ -29,6 +29,12 @@ class FileServer(ThreadingHTTPServer):
         self.lengths = True  # send Content-Length
         self.break_after: list[int] = []  # close connection i after so many bytes of the body
         self.asked: list[str | None] = []  # the Range of each request
+        self.announced = 0  # send this Content-Length instead, unless 0
+        self.endless = False  # send the content again and again
+        self.silent = False  # accept a connection and say nothing
+        self.drips = False  # send two bytes of the body every half second
+        self.sent = 0  # bytes of all bodies
+        self.ended = Event()
 
     @property
     def url(self) -> str:
@@ -42,6 +48,10 @@ class _Handler(BaseHTTPRequestHandler):
         server, asked = self.server, self.headers["Range"]
         number = len(server.asked)
         server.asked.append(asked)
+        self.close_connection = True
+        if server.silent:
+            server.ended.wait()
+            return
         if server.status:
             self.send_error(server.status)
             return
@@ -60,12 +70,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         body = server.content[start:]
         if server.lengths:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(server.announced or len(body)))
         self.end_headers()
         if number < len(server.break_after):
             body = body[: server.break_after[number]]
-        self.wfile.write(body)
-        self.close_connection = True
+        with suppress(OSError):  # the other side has left
+            self._send(body)
+
+    def _send(self, body: bytes) -> None:
+        server, size = self.server, 2 if self.server.drips else 2**16
+        while not server.ended.is_set():
+            for start in range(0, len(body), size):
+                server.sent += self.wfile.write(body[start : start + size])
+                if server.drips and server.ended.wait(0.5):
+                    return
+            if not server.endless:
+                return
 
     def log_message(self, *args: object) -> None:
         pass
@@ -80,6 +100,7 @@ def serving(content: bytes) -> Iterator[FileServer]:
         try:
             yield server
         finally:
+            server.ended.set()
             server.shutdown()
             thread.join()
 

@@ -18,6 +18,7 @@ from napari_sam.gui import actions, commands, current_session, models, sample_da
 from napari_sam.gui.batch_dialog import BatchDialog
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.settings import Preferences, preferences
+from napari_sam.segmenter import Cancelled
 
 
 @pytest.fixture
@@ -56,6 +57,22 @@ def test_files_are_segmented_by_paths(fake_models, folder, tmp_path):
     assert len(summary.done) == 2
     assert tifffile.imread(tmp_path / "out" / "a_labels.tif")[20, 30] == 3
     assert told[-1] == 1.0
+
+
+def test_download_of_a_batchs_model_can_be_cancelled(monkeypatch, folder, tmp_path):
+    def load(model, device, progress):
+        while True:
+            progress(0.1)
+
+    def cancel(image, fraction):
+        assert (image.name, fraction) == ("vit_b", 0.0)
+        raise Cancelled
+
+    monkeypatch.setattr(models, "load_for_viewer", lambda size: load)
+    with pytest.raises(Cancelled):
+        commands.segment_files(folder, tmp_path / "out", model="vit_b", progress=cancel)
+    with pytest.raises(Cancelled):
+        commands.embed_files(folder, model="vit_b", progress=cancel)
 
 
 def test_command_runs_without_importing_napari(folder, tmp_path):

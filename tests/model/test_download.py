@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
+import os
 import shutil
-import sys
+import time
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
@@ -15,6 +18,11 @@ import xxhash
 from file_server import serving, unused_port
 
 from napari_sam.model.download import DownloadError, fetch, file_digest
+
+
+class Cancelled(Exception):
+    """What a user's cancel raises."""
+
 
 CONTENT = hashlib.shake_256(b"weights").digest(3_000_000)
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -75,11 +83,13 @@ def test_progress_rises_to_one(server, target, lengths):
     assert fractions[-1] == 1
 
 
-def test_progress_stays_at_zero_where_no_size_is_known(server, target):
+def test_progress_stays_at_zero_until_all_is_there_where_no_size_is_known(server, target):
     server.lengths = False
     fractions: list[float] = []
     fetch(server.url, target, DIGEST, progress=fractions.append)
-    assert set(fractions) == {0.0}
+    assert fractions == sorted(fractions)
+    assert set(fractions) == {0.0, 1.0}
+    assert fractions.count(0.0) > 10
 
 
 # Resuming ----------------------------------------------------------------------------------------
@@ -100,9 +110,6 @@ def test_server_without_ranges_is_asked_from_the_start(server, target):
 
 
 def test_cancelled_download_continues_the_next_time(server, target):
-    class Cancelled(Exception):
-        pass
-
     def cancel(fraction: float) -> None:
         if fraction > 0.5:
             raise Cancelled
@@ -211,11 +218,114 @@ def test_full_disk_is_told_before_anything_is_fetched(server, target, monkeypatc
     failed(server.url, target, "no space", "3 MB needed, 0 MB free", "NAPARI_SAM_HOME")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
-def test_disk_that_fills_up_on_the_way_is_told(server, target):
-    target.parent.mkdir()
-    part_of(target).symlink_to("/dev/full")
+def test_disk_that_fills_up_on_the_way_is_told(server, target, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full())
     failed(server.url, target, "no space", "NAPARI_SAM_HOME")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["model.pt", "model.pt.part"])
+def test_named_pipe_in_place_of_the_file_is_told(server, target, name):
+    target.parent.mkdir()
+    os.mkfifo(target.with_name(name))
+    with pytest.raises(DownloadError, match=f"{name}: expected a file, found a named pipe"):
+        fetch(server.url, target, DIGEST)
+    assert not server.asked
+
+
+# Replies without end -----------------------------------------------------------------------------
+
+
+def cancel_soon() -> Callable[[float], None]:
+    """Return a progress callback that cancels half a second after it was first called."""
+    called: list[float] = []
+
+    def report(fraction: float) -> None:
+        called.append(time.monotonic())
+        if called[-1] > called[0] + 0.5:
+            raise Cancelled
+
+    return report
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("size", [len(CONTENT), int(0.995 * len(CONTENT))])
+def test_reply_without_end_is_left_above_the_known_size(server, target, size):
+    server.endless, server.lengths = True, False
+    with pytest.raises(DownloadError, match=r"expected at most 4 MB, but http.* sends more"):
+        fetch(server.url, target, DIGEST, size)
+    assert not part_of(target).exists()
+    server.ended.set()
+    assert server.sent < 5 * len(CONTENT)
+
+
+@pytest.mark.parametrize("kept", [0, 1_000_000])
+def test_length_far_above_the_known_size_is_refused_before_anything_is_written(
+    server, target, kept
+):
+    target.parent.mkdir()
+    part_of(target).write_bytes(CONTENT[:kept])
+    server.announced = 10**13
+    server.break_after = [0]
+    with pytest.raises(DownloadError, match="expected at most 4 MB"):
+        fetch(server.url, target, DIGEST, len(CONTENT))
+    assert len(server.asked) == 1
+    assert not target.exists()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("way", ["drips", "silent"])
+def test_server_that_keeps_one_waiting_can_be_left(server, target, way):
+    setattr(server, way, True)
+    with pytest.raises(Cancelled):
+        fetch(server.url, target, DIGEST, progress=cancel_soon())
+    kept = part_of(target).read_bytes() if way == "drips" else b""
+    assert kept == CONTENT[: len(kept)]
+    assert bool(kept) == (way == "drips")
+    setattr(server, way, False)
+    fetch(server.url, target, DIGEST)
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("way", ["drips", "silent"])
+def test_server_that_keeps_one_waiting_is_given_up(server, target, way, monkeypatch):
+    monkeypatch.setattr("napari_sam.model.reply.STALL_S", 0.7)
+    setattr(server, way, True)
+    failed(server.url, target, "less than 1024 bytes came", "what came is kept")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("kept", [b"", CONTENT[:1000]])
+def test_refused_range_is_told_as_what_it_is(server, target, kept):
+    target.parent.mkdir()
+    if kept:
+        part_of(target).write_bytes(kept)
+    server.status = 416
+    failed(server.url, target, "answered 416")
+    assert server.asked == ([f"bytes={len(kept)}-", None] if kept else [None])
+
+
+def test_checking_a_file_can_be_cancelled(target):
+    target.parent.mkdir()
+    target.write_bytes(bytes(2**20))
+
+    def heard() -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        file_digest(target, heard=heard)
+
+
+def test_unknown_digest_is_refused(target):
+    target.parent.mkdir()
+    target.write_bytes(b"")
+    with pytest.raises(ValueError, match="sha0"):
+        file_digest(target, "sha0")
 
 
 def test_read_only_directory_is_told(server, target, monkeypatch):

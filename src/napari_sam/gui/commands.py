@@ -7,6 +7,7 @@ works without napari; called without images, as napari's menus do, a command ope
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def segment_files(
     from napari_sam import batch
 
     return batch.segment_files(
-        _segmenter(model, device),
+        _segmenter(model, device, progress),
         images,
         _given(output),
         prompts,
@@ -89,7 +90,7 @@ def segment_all_files(
     from napari_sam import batch
 
     return batch.segment_all_files(
-        _segmenter(model, device),
+        _segmenter(model, device, progress),
         images,
         _given(output),
         overlay=overlay,
@@ -113,7 +114,7 @@ def embed_files(
         return None
     from napari_sam import batch
 
-    return batch.embed_files(_segmenter(model, device), images, progress=progress)
+    return batch.embed_files(_segmenter(model, device, progress), images, progress=progress)
 
 
 COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
@@ -132,11 +133,16 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
 """Of each command: its title, its function, and what a dialog asks for."""
 
 
-def _segmenter(model: str, device: str) -> Segmenter:
+def _segmenter(model: str, device: str, progress: BatchProgress | None) -> Segmenter:
+    """Load a model; a download tells the model's name and can be cancelled like the batch."""
     from napari_sam.embedding_cache import DISK_BYTES
     from napari_sam.gui.models import load_for_viewer
 
-    return load_for_viewer(DISK_BYTES)(model, device, lambda fraction: None)
+    def report(fraction: float) -> None:
+        if progress is not None:
+            progress(Path(model), 0.0)
+
+    return load_for_viewer(DISK_BYTES)(model, device, report)
 
 
 def _given(output: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,15 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pooch
+import xxhash
+
+from napari_sam.model.reply import LEAST_BYTES, Reply, Stalled
+from napari_sam.special_files import SpecialFileError, refuse_special
 
 # requests and filelock are imported where they are used: a model that is on this disk needs
 # neither, and requests alone takes a quarter of a second.
 
 Progress = Callable[[float], None]
 
-_BLOCK = 2**16  # bytes; what a broken connection loses at most
-_TIMEOUTS_S = (10, 60)  # to connect, and between two blocks
+_THROWN_AWAY = "which was thrown away; a proxy or a login page may have answered in its place"
+
+_HASHED = 2**22  # bytes hashed between two questions whether to go on
+_LARGEST = 2**34  # bytes of a file whose size is not known; the largest model has 2.6e9
 
 
 class DownloadError(OSError):
@@ -29,7 +35,9 @@ class _Failure(Exception):
     """What went wrong, as a sentence; :func:`fetch` adds what to do."""
 
 
-def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
+def file_digest(
+    path: str | Path, algorithm: str = "sha256", heard: Callable[[], None] | None = None
+) -> str:
     """Return ``"algorithm:hexadecimal digest"`` of a file's bytes.
 
     Parameters
@@ -37,9 +45,24 @@ def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
     path
         File to read.
     algorithm
-        ``"sha256"``, ``"xxh128"`` or another that :func:`pooch.file_hash` knows.
+        ``"sha256"``, ``"xxh128"`` or another of :mod:`hashlib`'s and xxhash's.
+    heard
+        Called now and then; may raise to cancel.
+
+    Raises
+    ------
+    ValueError
+        If there is no such algorithm, or the path is that of a named pipe or a device.
     """
-    return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
+    refuse_special(path)
+    fast = algorithm in xxhash.algorithms_available
+    digest = getattr(xxhash, algorithm)() if fast else hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(_HASHED):
+            digest.update(block)
+            if heard is not None:
+                heard()
+    return f"{algorithm}:{digest.hexdigest()}"
 
 
 def fetch(
@@ -48,8 +71,8 @@ def fetch(
     """Download a file; it gets its name only when its digest is right.
 
     Bytes go to a ``.part`` file beside the target. What an interrupted or cancelled download left
-    there is continued, also after a restart, and thrown away if the result is wrong. Of several
-    processes that want the same file one downloads and the others wait.
+    there is continued, also after a restart, and thrown away if the result is wrong or larger than
+    it should be. Of several processes that want the same file one downloads and the others wait.
 
     Parameters
     ----------
@@ -60,9 +83,11 @@ def fetch(
     digest
         As from :func:`file_digest`.
     size
-        About how many bytes to expect, if the server doesn't say.
+        About how many bytes to expect. A reply that is larger by more than a few percent is not
+        taken.
     progress
-        Called with the fraction received, 0 to 1; may raise to cancel.
+        Called with the fraction received, 0 to 1, several times a second, also while nothing
+        comes; may raise to cancel.
 
     Raises
     ------
@@ -73,17 +98,19 @@ def fetch(
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for path in (part, target):
+            refuse_special(path)
         with _alone(target, report) as waited:
-            if waited and _has_digest(target, digest):
+            if waited and _has_digest(target, digest, report):
                 return
             resumed = part.exists()
             _receive(url, part, size, report)
-            if resumed and not _has_digest(part, digest):
+            if resumed and not _has_digest(part, digest, report):
                 part.unlink()  # its beginning may be of another version, or damaged
                 _receive(url, part, size, report)
-            _check(url, part, digest)
+            _check(url, part, digest, report)
             os.replace(part, target)
-    except (_Failure, OSError) as error:
+    except (_Failure, OSError, SpecialFileError) as error:
         raise DownloadError(
             f"{_reason(error, url, target.parent)}. To bring the file by hand, download {url} "
             f"with another program or machine and save it as {target}"
@@ -113,18 +140,22 @@ def _alone(target: Path, report: Progress) -> Iterator[bool]:
         lock.release()
 
 
-def _has_digest(path: Path, digest: str) -> bool:
-    return path.exists() and file_digest(path, digest.partition(":")[0]) == digest
+def _has_digest(path: Path, digest: str, report: Progress) -> bool:
+    return path.exists() and _digest(path, digest, report) == digest
 
 
-def _check(url: str, part: Path, digest: str) -> None:
-    came = file_digest(part, digest.partition(":")[0])
+def _digest(path: Path, like: str, report: Progress) -> str:
+    return file_digest(path, like.partition(":")[0], lambda: report(1.0))
+
+
+def _check(url: str, part: Path, digest: str, report: Progress) -> None:
+    came = _digest(part, digest, report)
     if came != digest:
         size = part.stat().st_size
         part.unlink()
         raise _Failure(
             f"expected a file with digest {digest}, but {url} gave {size} bytes with {came}, "
-            "which were thrown away; a proxy or a login page may have answered in its place"
+            f"{_THROWN_AWAY}"
         )
 
 
@@ -137,8 +168,8 @@ def _receive(url: str, part: Path, size: int | None, report: Progress) -> None:
         before = _size(part)
         try:
             complete = _connect(url, part, size, report)
-        except requests.RequestException:
-            if _size(part) <= before:
+        except (requests.RequestException, Stalled):
+            if _size(part) < before + LEAST_BYTES:
                 raise
 
 
@@ -147,31 +178,47 @@ def _connect(url: str, part: Path, size: int | None, report: Progress) -> bool:
     import requests
 
     start = _size(part)
+    largest = _LARGEST if size is None else size + size // 50 + 2**20
     headers = {"Accept-Encoding": "identity"}  # otherwise lengths would be of compressed bytes
     if start:
         headers["Range"] = f"bytes={start}-"
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUTS_S) as response:
-        sent_range = response.headers.get("Content-Range", "")
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
+    fraction = min(start / size, 1.0) if size else 0.0
+    with Reply(url, headers, lambda: report(fraction)) as reply:
+        sent_range = reply.headers.get("Content-Range", "")
+        if reply.status == requests.codes.requested_range_not_satisfiable and start:
             if sent_range == f"bytes */{start}":
                 return True
             part.unlink()
             return False
-        if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
-            raise _Failure(f"{url} answered {response.status_code} {response.reason}")
+        if reply.status not in (requests.codes.ok, requests.codes.partial_content):
+            raise _Failure(f"{url} answered {reply.status} {reply.reason}")
         if not sent_range.startswith(f"bytes {start}-"):
             start = 0  # the server sends all of it
-        length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else size
+        length = reply.headers.get("Content-Length", "")
+        announced = start + int(length) if length.isdigit() and len(length) < 20 else None
+        total = size if announced is None else announced
+        _check_length(url, part, announced or 0, largest)
         if total is not None:
             _check_space(part.parent, total - start)
         received = start
         with part.open("ab" if start else "wb") as file:
-            for block in response.iter_content(_BLOCK):
-                file.write(block)
+            for block in reply.blocks():
                 received += len(block)
-                report(min(received / total, 1.0) if total else 0.0)
+                if received > largest:
+                    break
+                file.write(block)
+                fraction = min(received / total, 1.0) if total else 0.0
+                report(fraction)
+        _check_length(url, part, received, largest)
     return True
+
+
+def _check_length(url: str, part: Path, length: int, largest: int) -> None:
+    if length > largest:
+        part.unlink(missing_ok=True)
+        raise _Failure(
+            f"expected at most {largest / 1e6:.0f} MB, but {url} sends more, {_THROWN_AWAY}"
+        )
 
 
 def _size(path: Path) -> int:
@@ -188,9 +235,9 @@ def _reason(error: Exception, url: str, directory: Path) -> str:
     import requests
 
     elsewhere = "set NAPARI_SAM_HOME to a directory on another disk"
-    if isinstance(error, _Failure):
+    if isinstance(error, _Failure | SpecialFileError):
         return str(error)
-    if isinstance(error, requests.RequestException):
+    if isinstance(error, requests.RequestException | Stalled):
         return (
             f"could not download from {urlsplit(url).hostname} ({error}); check the network "
             "and, behind a proxy, HTTPS_PROXY, then try again: what came is kept"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import platformdirs
@@ -14,6 +14,7 @@ from napari_sam.model.architecture import CheckpointError, infer_config
 from napari_sam.model.checkpoint import load_into_new, read, save
 from napari_sam.model.download import DownloadError, Progress, fetch, file_digest
 from napari_sam.model.sam import Sam
+from napari_sam.special_files import SpecialFileError, refuse_special
 
 __all__ = [
     "REGISTRY",
@@ -149,6 +150,10 @@ REGISTRY: dict[str, Entry] = {
 }
 
 
+# Of the files that were checked in this process.
+_DIGESTS: dict[tuple[Path, str, int, int], str] = {}
+
+
 def home() -> Path:
     """Return the directory for downloads and caches.
 
@@ -204,7 +209,7 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
     if entry.url is None or entry.digest is None:
         return _existing(name)
     if path.is_file() and not force:
-        if _digest(path, entry.digest) == entry.digest:
+        if _digest(path, entry.digest, _heard(progress, 0.0)) == entry.digest:
             return path
         _log.warning("%s is not the file that %s should be; fetching it anew", path, name)
     _log.info("downloading %s to %s", entry.url, path)
@@ -229,7 +234,7 @@ def verify(model: str | Path) -> str:
     path = _existing(model)
     known = _known_digest(model)
     if known is not None:
-        _check_digest(str(model), path, known)
+        _check_digest(str(model), path, known, _heard(None, 0.0))
         return known
     load(model)
     return file_digest(path)
@@ -258,14 +263,20 @@ def load(model: str | Path, progress: Progress | None = None) -> Sam:
     DownloadError
         If it had to be downloaded and could not.
     """
-    known = _known_digest(model)
+    known, received = _known_digest(model), 0.0
     if known is not None and not is_downloaded(str(model)):
         download(str(model), progress)
+        received = 1.0
     path = _existing(model)
     if known is not None:
-        _check_digest(str(model), path, known)
+        _check_digest(str(model), path, known, _heard(progress, received))
     state, config = read(path)
     return load_into_new(state, config, str(path))
+
+
+def _heard(progress: Progress | None, fraction: float) -> Callable[[], None]:
+    """Return what lets a user cancel while a file is checked."""
+    return (lambda: None) if progress is None else (lambda: progress(fraction))
 
 
 def _entry(name: str) -> Entry:
@@ -290,13 +301,17 @@ def _existing(model: str | Path) -> Path:
     else:
         path = Path(model).expanduser()
         advice = f"give one of the models {', '.join(REGISTRY)} or the path of a checkpoint"
+    try:
+        refuse_special(path)
+    except SpecialFileError as error:
+        raise CheckpointError(str(error)) from error
     if not path.is_file():
         raise CheckpointError(f"expected a model, but there is no file {path}; {advice}")
     return path
 
 
-def _check_digest(name: str, path: Path, expected: str) -> None:
-    came = _digest(path, expected)
+def _check_digest(name: str, path: Path, expected: str, heard: Callable[[], None]) -> None:
+    came = _digest(path, expected, heard)
     if came != expected:
         raise CheckpointError(
             f"{path}: expected the file of {name} with digest {expected}, got one with {came}, "
@@ -305,12 +320,11 @@ def _check_digest(name: str, path: Path, expected: str) -> None:
         )
 
 
-def _digest(path: Path, like: str) -> str:
+def _digest(path: Path, like: str, heard: Callable[[], None]) -> str:
+    """Digest of a file, which for the largest models takes seconds: taken again if it changed."""
     stat = path.stat()
-    return _digest_of(path, like.partition(":")[0], stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _digest_of(path: Path, algorithm: str, size: int, modified_ns: int) -> str:
-    """Digest of an unchanged file, which for the largest models takes seconds."""
-    return file_digest(path, algorithm)
+    algorithm = like.partition(":")[0]
+    key = path, algorithm, stat.st_size, stat.st_mtime_ns
+    if key not in _DIGESTS:
+        _DIGESTS[key] = file_digest(path, algorithm, heard)
+    return _DIGESTS[key]
