@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BAD_INPUT = 2
 FAILURE = 1
 
+# Suffixes of paths given as a model; known without torch, which takes seconds to import.
+_CHECKPOINTS = (".pth", ".pt", ".safetensors")
+
 app = typer.Typer(
     name="napari-sam",
     help="Segment microscopy with Segment Anything, without a viewer.",
@@ -100,10 +103,12 @@ def segment(
 ) -> None:
     """Segment images from clicks saved in the viewer."""
     with _clear_errors():
-        from napari_sam.batch import find_images, segment_files
+        from napari_sam.batch import check_request
 
-        found = find_images(images)  # before a model is downloaded for nothing
+        found = check_request(images, output, prompts, suffix, needs_prompts=True)
         segmenter = _load(model, device, precision, cache)
+        from napari_sam.batch import segment_files
+
         with _bar("segmenting") as report:
             summary = segment_files(
                 segmenter,
@@ -147,10 +152,12 @@ def auto(
     if min_score is not None:
         settings |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
     with _clear_errors():
-        from napari_sam.batch import find_images, segment_all_files
+        from napari_sam.batch import check_request
 
-        found = find_images(images)  # before a model is downloaded for nothing
+        found = check_request(images, output, suffix=suffix)
         segmenter = _load(model, device, precision, cache)
+        from napari_sam.batch import segment_all_files
+
         with _bar("segmenting") as report:
             summary = segment_all_files(
                 segmenter,
@@ -176,11 +183,14 @@ def embed(
 ) -> None:
     """Encode images ahead, so that every plane answers clicks at once."""
     with _clear_errors():
-        from napari_sam.batch import embed_files, find_images
+        from napari_sam.batch import check_request
+
+        found = check_request(images)
+        loaded = _load(model, device, precision)
+        from napari_sam.batch import embed_files
         from napari_sam.embedding_cache import CachedSegmenter
 
-        found = find_images(images)
-        segmenter = CachedSegmenter(_load(model, device, precision))
+        segmenter = CachedSegmenter(loaded)
         with _bar("embedding") as report:
             summary = embed_files(segmenter, found, contrast, report)
         _conclude(summary, f"embeddings in {segmenter.cache.directory}")
@@ -196,12 +206,14 @@ def list_by_default(context: typer.Context) -> None:
 @models.command("list")
 def list_models() -> None:
     """List models, their size and licence, and whether they are here."""
-    from napari_sam.model.weights import REGISTRY, is_downloaded
+    from napari_sam.model.weights import REGISTRY, is_downloaded, megabytes, size_of
 
     table = Table(Column("name", no_wrap=True), "size", "here", "licence", "description")
     for entry in REGISTRY.values():
-        size = "in the package" if entry.url is None else _megabytes(entry.size)
+        size = megabytes(size_of(entry.name))
         here = "yes" if is_downloaded(entry.name) else "no"
+        if entry.url is None:
+            here = "in the package"
         table.add_row(entry.name, size, here, entry.licence, entry.description)
     out.print(table)
 
@@ -287,7 +299,7 @@ def info() -> None:
     import torch
 
     import napari_sam
-    from napari_sam.model.weights import home
+    from napari_sam.model.weights import home, megabytes
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     mps = torch.backends.mps.is_available()
@@ -300,13 +312,15 @@ def info() -> None:
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("GPU", ", ".join(gpus) or ("Apple MPS" if mps else "none")),
         ("models", str(home() / "models")),
-        ("embeddings", f"{cache} ({_megabytes(used)})"),
+        ("embeddings", f"{cache} ({megabytes(used)})"),
     ):
         table.add_row(*row)
     out.print(table)
 
 
 def _load(model: str, device: str, precision: str, cache: bool = False) -> Segmenter:
+    if Path(model).suffix.lower() in _CHECKPOINTS and not Path(model).expanduser().exists():
+        raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
     from napari_sam.embedding_cache import CachedSegmenter
     from napari_sam.loading import load_segmenter
     from napari_sam.model.weights import REGISTRY, is_downloaded
@@ -353,6 +367,8 @@ def _conclude(summary: BatchSummary, where: str) -> None:
         parts.append(f"{len(summary.skipped)} unchanged since last time")
     if summary.failed:
         parts.append(f"{len(summary.failed)} failed")
+    if not (summary.done or summary.skipped):
+        where = "nothing was written"
     out.print(f"{', '.join(parts)}; {where}", highlight=False, soft_wrap=True)
     for failure in summary.failed:
         line = f"failed: {failure.image}: {failure.reason}"
@@ -381,7 +397,3 @@ def _bar(verb: str) -> Iterator[Callable[[Path, float], None]]:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     err.print(f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _megabytes(size: int | None) -> str:
-    return "?" if size is None else f"{size / 1e6:,.0f} MB"

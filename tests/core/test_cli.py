@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from small_models import HYBRID, VIT, network
@@ -116,6 +120,65 @@ def test_missing_image_is_refused_before_a_model_is_loaded(tmp_path):
     assert_refused(result, 2, "none.tif", "nothing there")
 
 
+def folder_that_is_a_file(image):
+    return "-o", image.with_suffix(".csv")
+
+
+def two_formats(image):
+    return "-o", image.parent / "out", "--suffix", ".png"
+
+
+def missing_prompts(image):
+    return "-o", image.parent / "out", "--prompts", image.parent / "none.csv"
+
+
+def no_prompts_beside(image):
+    image.with_suffix(".csv").unlink()
+    return "-o", image.parent / "out"
+
+
+def missing_checkpoint(image):
+    return "-o", image.parent / "out", "--model", image.parent / "none.pth"
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (folder_that_is_a_file, "cells.csv"),
+        (two_formats, ".png"),
+        (missing_prompts, "none.csv"),
+        (no_prompts_beside, "cells.csv"),
+        (missing_checkpoint, "none.pth"),
+    ],
+)
+def test_wrong_path_is_told_before_anything_is_imported_for_a_model(image, make, word):
+    arguments = ["segment", image, *make(image)]
+    code = (
+        "import sys\nfrom napari_sam.cli import app\n"
+        "try:\n    app()\nfinally:\n    print([m for m in ('torch',) if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert word in done.stderr.replace("\n", "")
+    assert done.stdout.strip() == "[]"
+    assert not (image.parent / "out").exists()
+
+
+def test_place_that_cannot_be_written_is_refused(image, tmp_path, model, monkeypatch):
+    monkeypatch.setattr("napari_sam.batch.inputs.os.access", lambda *_: False)
+    result = run("auto", image, "-o", tmp_path / "deep" / "out", *model)
+    assert_refused(result, 1, str(tmp_path), "can't be written")
+
+
+def test_nothing_done_names_no_labels(tmp_path, model):
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing more")
+    result = run("auto", tmp_path / "broken.tif", "-o", tmp_path / "labels.tif", *model)
+    assert result.exit_code == 1
+    assert "0 done, 1 failed; nothing was written" in result.stdout
+    assert "labels.tif" not in result.stdout
+
+
 def test_unknown_model_is_refused(image, tmp_path):
     result = run("auto", image, "-o", tmp_path / "out", "--model", "vit_x")
     assert_refused(result, 2, "vit_x", "nano")
@@ -168,6 +231,11 @@ def test_models_are_listed(arguments):
     assert result.exit_code == 0
     for name in ("nano", "vit_b", "vit_b_em_organelles"):
         assert name in result.stdout
+    sizes = ["14 MB", "375 MB", "1,249 MB", "2,564 MB"]
+    assert all(size in result.stdout for size in sizes)
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+    assert all(size in page for size in sizes)
+    assert "GB" not in result.stdout + page
 
 
 def test_verify_tells_good_files_from_bad(checkpoints, tmp_path):

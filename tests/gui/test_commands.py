@@ -75,6 +75,21 @@ def test_download_of_a_batchs_model_can_be_cancelled(monkeypatch, folder, tmp_pa
         commands.embed_files(folder, model="vit_b", progress=cancel)
 
 
+@pytest.mark.parametrize("command", [commands.segment_files, commands.segment_all_files])
+def test_wrong_path_is_told_before_a_model_is_loaded(monkeypatch, folder, tmp_path, command):
+    loaded = []
+    monkeypatch.setattr(models, "load_for_viewer", lambda size: lambda *about: loaded.append(about))
+    with pytest.raises(FileNotFoundError, match="none"):
+        command(tmp_path / "none.tif", tmp_path / "out")
+    with pytest.raises(NotADirectoryError, match=r"a\.csv"):
+        command(folder, folder / "a.csv")
+    with pytest.raises(FileNotFoundError, match="none"):
+        commands.embed_files(tmp_path / "none.tif")
+    with pytest.raises(FileNotFoundError, match="none"):
+        commands.segment_files(folder, tmp_path / "out", tmp_path / "none.csv")
+    assert loaded == []
+
+
 def test_command_runs_without_importing_napari(folder, tmp_path):
     script = f"""
         import sys

@@ -1,16 +1,26 @@
-"""Folders and stacks without a viewer: embed, segment from clicks, or segment everything."""
+"""Folders and stacks without a viewer: embed, segment from clicks, or segment everything.
 
-from napari_sam.batch.files import embed_files, segment_all_files, segment_files
-from napari_sam.batch.image import label_everything, label_objects, measure_labels
-from napari_sam.batch.inputs import find_images
-from napari_sam.batch.manifest import ManifestWarning
-from napari_sam.batch.run import BatchProgress, BatchSummary, Failure
+Each name is loaded on first use: what only looks at paths does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.batch.files import embed_files, segment_all_files, segment_files
+    from napari_sam.batch.image import label_everything, label_objects, measure_labels
+    from napari_sam.batch.inputs import check_request, find_images
+    from napari_sam.batch.manifest import ManifestWarning
+    from napari_sam.batch.run import BatchProgress, BatchSummary, Failure
 
 __all__ = [
     "BatchProgress",
     "BatchSummary",
     "Failure",
     "ManifestWarning",
+    "check_request",
     "embed_files",
     "find_images",
     "label_everything",
@@ -19,3 +29,30 @@ __all__ = [
     "segment_all_files",
     "segment_files",
 ]
+
+_HOMES = {
+    "BatchProgress": "run",
+    "BatchSummary": "run",
+    "Failure": "run",
+    "ManifestWarning": "manifest",
+    "check_request": "inputs",
+    "embed_files": "files",
+    "find_images": "inputs",
+    "label_everything": "image",
+    "label_objects": "image",
+    "measure_labels": "image",
+    "segment_all_files": "files",
+    "segment_files": "files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

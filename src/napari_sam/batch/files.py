@@ -18,7 +18,15 @@ from napari_sam.batch.image import (
     limits_of_planes,
     measure_labels,
 )
-from napari_sam.batch.inputs import Source, Task, find_images, is_label_file, plan, prompts_of
+from napari_sam.batch.inputs import (
+    Source,
+    Task,
+    check_request,
+    find_images,
+    is_label_file,
+    plan,
+    prompts_of,
+)
 from napari_sam.batch.manifest import Manifest, fingerprint
 from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
 from napari_sam.image import Limits
@@ -125,9 +133,8 @@ def segment_files(
         If an image or the one prompts file isn't there or can't be read, or if the results
         can't have the names asked for.
     """
-    tasks = plan(find_images(images), output, suffix)
-    if prompts is not None and not Path(prompts).is_dir():
-        read_prompts(prompts_of(tasks[0].image, prompts))  # refuse it before any work
+    found = check_request(images, output, prompts, suffix, needs_prompts=True)
+    tasks = plan(found, output, suffix)
     parameters = {
         "model": (segmenter.model_key, segmenter.precision),
         "contrast": contrast_limits,
@@ -183,7 +190,7 @@ def segment_all_files(
     FileNotFoundError, ValueError, TypeError
         As in :func:`segment_files`, and for settings that don't exist or make no sense.
     """
-    tasks = plan(find_images(images), output, suffix)
+    tasks = plan(check_request(images, output, suffix=suffix), output, suffix)
     AutomaskSettings(**settings)  # refuse wrong ones before any work
     settings["link_iou"] = link_iou
     parameters = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_sam.io import IMAGE_FORMATS, LABEL_FORMATS
+from napari_sam.io import IMAGE_FORMATS, LABEL_FORMATS, read_prompts
 
 Source = str | Path
 
@@ -28,6 +29,46 @@ class Task:
     labels: Path
     overlay: Path
     measurements: Path
+
+
+def check_request(
+    images: Source | Iterable[Source],
+    output: Source | None = None,
+    prompts: Source | None = None,
+    suffix: str = ".tif",
+    needs_prompts: bool = False,
+) -> list[Path]:
+    """Refuse what can be known to fail from paths and tables alone, before a model is loaded.
+
+    Parameters
+    ----------
+    images, output, prompts, suffix
+        As for :func:`~napari_sam.batch.segment_files`; ``None`` as output where nothing is
+        written.
+    needs_prompts
+        Whether images are segmented from prompts: the one file given must be good, and of files
+        beside images or in a folder at least one must be there.
+
+    Returns
+    -------
+    images
+        From :func:`find_images`.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError, PermissionError, ValueError
+        If an image, a prompts file or a place for the results isn't there or can't be used.
+    """
+    found = find_images(images)
+    if output is not None:
+        for folder in {task.labels.parent for task in plan(found, output, suffix)}:
+            _check_writable(folder)
+    if needs_prompts:
+        if prompts is not None and not Path(prompts).is_dir():
+            read_prompts(prompts_of(found[0], prompts))
+        elif not any(_has_prompts(image, prompts) for image in found):
+            prompts_of(found[0], prompts)  # says what is missing
+    return found
 
 
 def find_images(sources: Source | Iterable[Source]) -> list[Path]:
@@ -130,6 +171,29 @@ def prompts_of(image: Path, prompts: Source | None) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"expected a prompts file at {path}, found none; {advice}")
     return path
+
+
+def _has_prompts(image: Path, prompts: Source | None) -> bool:
+    try:
+        prompts_of(image, prompts)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that can't be made or written to."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"expected a folder for the results at {there}, found a file; choose another output"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"the folder {there} can't be written to; choose another output or ask its owner"
+        )
 
 
 def _expand(source: Source) -> list[Path]:

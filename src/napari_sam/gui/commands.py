@@ -62,10 +62,12 @@ def segment_files(
         return None
     from napari_sam import batch
 
+    output = _given(output)
+    found = batch.check_request(images, output, prompts, needs_prompts=True)
     return batch.segment_files(
         _segmenter(model, device, progress),
-        images,
-        _given(output),
+        found,
+        output,
         prompts,
         overwrite=overwrite,
         overlay=overlay,
@@ -89,10 +91,12 @@ def segment_all_files(
         return None
     from napari_sam import batch
 
+    output = _given(output)
+    found = batch.check_request(images, output)
     return batch.segment_all_files(
         _segmenter(model, device, progress),
-        images,
-        _given(output),
+        found,
+        output,
         overlay=overlay,
         measurements=measurements,
         progress=progress,
@@ -114,7 +118,8 @@ def embed_files(
         return None
     from napari_sam import batch
 
-    return batch.embed_files(_segmenter(model, device, progress), images, progress=progress)
+    found = batch.check_request(images)
+    return batch.embed_files(_segmenter(model, device, progress), found, progress=progress)
 
 
 COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {

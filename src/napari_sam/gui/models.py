@@ -58,7 +58,7 @@ def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelCh
     """
     listed = [_choice(entry, seconds.get(entry.name)) for entry in weights.REGISTRY.values()]
     if extra is not None and extra not in weights.REGISTRY:
-        size = _megabytes(Path(extra).stat().st_size) if Path(extra).is_file() else "missing"
+        size = weights.megabytes(Path(extra).stat().st_size) if Path(extra).is_file() else "missing"
         text = _join(Path(extra).name, size, _speed(seconds.get(extra)))
         listed.append(ModelChoice(extra, text, extra, True))
     return listed
@@ -97,7 +97,7 @@ def _choice(entry: weights.Entry, seconds: float | None) -> ModelChoice:
     if entry.url is None:
         cost = "built in"
     else:
-        size = _megabytes(entry.size) if entry.size else ""
+        size = weights.megabytes(entry.size) if entry.size else ""
         cost = size if here else f"download {size} ⤓"
     tip = f"{entry.description}. Licence {entry.licence}."
     return ModelChoice(entry.name, _join(entry.name, cost, _speed(seconds)), tip, here)
@@ -105,10 +105,6 @@ def _choice(entry: weights.Entry, seconds: float | None) -> ModelChoice:
 
 def _join(*parts: str) -> str:
     return " · ".join(part for part in parts if part)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _speed(seconds: float | None) -> str:

@@ -27,8 +27,10 @@ __all__ = [
     "infer_config",
     "is_downloaded",
     "load",
+    "megabytes",
     "path_of",
     "save",
+    "size_of",
     "verify",
 ]
 
@@ -183,6 +185,17 @@ def path_of(name: str) -> Path:
 def is_downloaded(name: str) -> bool:
     """Tell whether a registered model's file is there; its content is checked on loading."""
     return path_of(name).is_file()
+
+
+def size_of(name: str) -> int | None:
+    """Return the bytes of a registered model's file, here or to be downloaded, if known."""
+    path = path_of(name)
+    return path.stat().st_size if path.is_file() else _entry(name).size
+
+
+def megabytes(size: int | None) -> str:
+    """Spell a size in bytes, as it is told everywhere: in millions of them."""
+    return "?" if size is None else f"{size / 1e6:,.0f} MB"
 
 
 def download(name: str, progress: Progress | None = None, force: bool = False) -> Path:
