@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import queue
 import sys
 import threading
 import time
@@ -337,7 +336,9 @@ class SynchronousExecutor:
     """
 
     def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._work: OrderedDict[tuple[str, Hashable], tuple[Callable[[], Any], Done]] = (
+            OrderedDict()
+        )
         self._draining = False
 
     def embed(
@@ -350,16 +351,22 @@ class SynchronousExecutor:
     ) -> None:
         """Run slow work."""
         report = progress or (lambda fraction: None)
-        self._work.put(lambda: done(_attempt(lambda: task(report))))
+        self._work.setdefault(("embed", key), (lambda: task(report), done))
         self.drain()
 
     def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
         """Run fast work."""
-        self._work.put(lambda: done(_attempt(task)))
+        self._work.pop(("decode", slot), None)
+        self._work["decode", slot] = (task, done)
         self.drain()
 
     def cancel(self, key: Hashable | None = None) -> None:
-        """Do nothing: nothing is ever waiting."""
+        """Cancel what a `done` has queued: there is nothing else that waits."""
+        embeds = [name for name in self._work if name[0] == "embed" and key in (None, name[1])]
+        for name in embeds:
+            _, done = self._work.pop(name)
+            self._work["cancelled", name[1]] = (_stop, done)
+        self.drain()
 
     def drain(self) -> None:
         """Run what is queued, unless it is being run already."""
@@ -367,14 +374,15 @@ class SynchronousExecutor:
             return
         self._draining = True
         try:
-            while not self._work.empty():
-                self._work.get()()
+            while self._work:
+                _, (task, done) = self._work.popitem(last=False)
+                done(_attempt(task))
         finally:
             self._draining = False
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Return True: nothing is ever waiting."""
-        return True
+        """Return True: nothing is ever waiting, unless a `done` is asking."""
+        return not self._work
 
     def close(self) -> None:
         """Do nothing."""
@@ -385,6 +393,10 @@ def _give_way_to_the_window() -> None:
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _EMBED_NICENESS)
+
+
+def _stop() -> None:
+    raise Cancelled("cancelled")
 
 
 def _attempt(task: Callable[[], Any]) -> Outcome:

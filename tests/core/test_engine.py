@@ -322,3 +322,19 @@ def test_synchronous_executor_never_nests_callbacks():
     executor.embed("a", lambda report: "first", first)
     assert order == ["first", "second"]
     assert executor.wait()
+
+
+def test_synchronous_executor_runs_what_is_queued_twice_once():
+    executor, order = SynchronousExecutor(), []
+
+    def queue_more(outcome):
+        for _ in range(2):
+            executor.embed("b", lambda report: order.append("b"), lambda o: None)
+            executor.decode("slot", lambda: order.append("slot"), lambda o: None)
+            executor.embed("c", lambda report: order.append("c"), lambda o: order.append(o))
+        executor.cancel("c")
+        assert not executor.wait()
+
+    executor.embed("a", lambda report: None, queue_more)
+    assert [o for o in order if isinstance(o, str)] == ["b", "slot"]
+    assert order[-1].cancelled

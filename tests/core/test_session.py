@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter, disk
+from psygnal import EmitLoopError
 
 from napari_sam.session import ArraySource, Session
 
@@ -271,6 +272,39 @@ def test_failed_decode_keeps_the_last_mask(session, segmenter):
     session.add_point(0, (30, 30))
     assert len(errors) == 1
     np.testing.assert_array_equal(session.mask(1, 0), disk(SHAPE, (10, 10), 4))
+
+
+def test_wait_says_that_a_prompt_could_not_be_answered(session, segmenter):
+    session.add_point(0, (10, 10))
+    assert session.wait()
+    segmenter.decode_error = RuntimeError("no")
+    session.add_point(0, (30, 30))
+    assert not session.wait()
+    segmenter.decode_error = None
+    session.show(0)
+    assert session.wait()
+
+
+def test_wait_says_that_there_is_no_model(segmenter, rng):
+    session = Session(None, ArraySource(rng.random(SHAPE)))
+    session.add_point((), (20, 20))
+    assert not session.wait()
+    session.segmenter = segmenter
+    assert session.wait()
+
+
+def test_listener_that_fails_loses_no_click(session):
+    def fail():
+        raise RuntimeError("a listener's own fault")
+
+    session.prompts_changed.connect(fail)
+    with pytest.raises(EmitLoopError):
+        session.add_point(0, (10, 10))
+    session.prompts_changed.disconnect(fail)
+    assert not session.wait()
+    session.show(1)
+    assert session.wait()
+    assert session.mask(1, 0).any()
 
 
 def test_clicks_before_the_model_are_answered_when_it_comes(segmenter, rng):

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -69,7 +70,8 @@ class Embeddings:
         self._executor = executor
         self._max_bytes = max_bytes
         self._store: OrderedDict[_Key, Embedding] = OrderedDict()
-        self._requested: set[_Key] = set()
+        self._requested: dict[_Key, int] = {}  # and the number of the request
+        self._serials = count()
         self._failed: set[_Key] = set()
         self.segmenter: Segmenter | None = None
         self.source: PlaneSource | None = None
@@ -106,12 +108,12 @@ class Embeddings:
         if segmenter is None or source is None or key in self._store:
             return
         new = key not in self._requested
-        self._requested.add(key)
+        serial = self._requested.setdefault(key, next(self._serials))
         self._failed.discard(key)
         self._executor.embed(
             self._name(key),
             partial(_embed, segmenter, source, plane),
-            partial(self._done, key),
+            partial(self._done, key, serial),
             priority,
             partial(self._progress, key),
         )
@@ -121,7 +123,7 @@ class Embeddings:
     def only(self, planes: Iterable[Plane]) -> None:
         """Drop what is queued or running for any other plane."""
         keep = {self._key(plane) for plane in planes}
-        self._drop(self._requested - keep)
+        self._drop(self._requested.keys() - keep)
 
     def prefetch(self, planes: Iterable[Plane]) -> None:
         """Have planes embedded when nothing else is to do."""
@@ -148,9 +150,9 @@ class Embeddings:
     def _drop(self, keys: set[_Key]) -> None:
         if not keys:
             return
-        self._requested -= keys
         self.fraction = None
         for key in keys:
+            del self._requested[key]
             self._executor.cancel(self._name(key))
         self.changed.emit()
 
@@ -167,19 +169,21 @@ class Embeddings:
             self.fraction = fraction
             self.changed.emit()
 
-    def _done(self, key: _Key, outcome: Outcome) -> None:
-        if outcome.cancelled:  # whoever cancelled it has noted so
-            return
-        wanted = key in self._requested
-        self._requested.discard(key)
-        self.fraction = None
+    def _done(self, key: _Key, serial: int, outcome: Outcome) -> None:
+        wanted = self._requested.get(key) == serial  # neither cancelled nor asked for again since
         plane = key[0]
+        if wanted or outcome.error is None:
+            self._requested.pop(key, None)
+            self.fraction = None
         if outcome.error is not None:
-            if wanted:
+            if wanted and not outcome.cancelled:
                 self._failed.add(key)
                 self.failed.emit(plane, outcome.error)
+            if wanted:
                 self.changed.emit()
             return
+        if not wanted:
+            self._executor.cancel(self._name(key))  # asked for again: here it is
         made: _Made = outcome.value
         # A GPU out of memory is replaced by the CPU, and with it the precision.
         key = (plane, key[1], made.embedding.model_key, made.embedding.precision)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
 
 _LARGEST_NUMBER = 2**64 - 1
+
+
+_Stage = Literal["waiting", "decoding", "encoding", "failed"]
+_Work = tuple[Segmenter, Embedding, Prompts, int | None, Chain | None]  # what an answer takes
 
 
 class Session:
@@ -98,7 +102,9 @@ class Session:
         self._results = Results()
         self._object_id = 1
         self._reserved = 0
-        self._waiting: dict[ObjectPlane, None] = {}  # in the order they were asked for
+        # What has no answer yet, in the order it was asked for. It waits for a model or its plane,
+        # or since it was cancelled; or is being decoded, or encoded for; or failed, as was told.
+        self._open: dict[ObjectPlane, _Stage] = {}
         self._revisions: Counter[ObjectPlane] = Counter()
         self._told_not_finite = False
         self._stopped = False
@@ -144,7 +150,7 @@ class Session:
     @property
     def is_waiting(self) -> bool:
         """Whether clicks wait for a model, an embedding, or a closer look at a draft."""
-        return bool(self._waiting)
+        return any(stage in ("waiting", "encoding") for stage in self._open.values())
 
     @property
     def is_stopped(self) -> bool:
@@ -173,11 +179,13 @@ class Session:
 
     def _replace(self, book: PromptBook, changed: list[ObjectPlane]) -> None:
         self._prompts = book
+        for key in changed:  # before anybody is told: what a listener raises loses no click
+            self._reopen(key)
         self.prompts_changed.emit()
         for key in changed:
             if not len(book.prompts_of(key).points):
                 self._results.choose(key, None)
-            self._predict(key)
+            self._answer(key)
 
     def add_point(
         self,
@@ -377,7 +385,8 @@ class Session:
         if not 0 <= index < count:
             raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
         self._results.choose(key, index)
-        self._predict(key)
+        self._reopen(key)
+        self._answer(key)
 
     def next_candidate(self, plane: object, object_id: int | None = None) -> None:
         """Take the next candidate as the mask, after the last the first again."""
@@ -444,11 +453,10 @@ class Session:
         """
         plane = self._source.plane_of(plane)
         self._stopped = False
-        answered_first = {key[1] for key in self._waiting}
+        self._retry(plane)
+        answered_first = {key[1] for key, stage in self._open.items() if stage == "waiting"}
         self._ahead.show(plane, focus, view, answered_first)
-        if self.embeddings.state(plane) == "ready":
-            for key in [key for key in self._waiting if key[1] == plane]:
-                self._predict(key)  # its tiles were cancelled
+        self._ask_again()
 
     def look(self, focus: tuple[float, float], view: Box) -> None:
         """Say that the screen shows another part of the plane; see :meth:`show`.
@@ -459,12 +467,17 @@ class Session:
             self._ahead.look(focus, view)
 
     def cancel(self) -> None:
-        """Stop embedding. Clicks that waited for it are answered when it is asked for again."""
+        """Stop embedding. Clicks that waited for it are answered when anything is asked for again.
+
+        That is by :meth:`show`, or by another prompt.
+        """
         self._stopped = True
         self._ahead.cancel()
         self.embeddings.cancel()
-        for key in self._waiting:
-            self._executor.cancel(self._tiles(key))
+        for key, stage in self._open.items():
+            if stage == "encoding":
+                self._executor.cancel(self._looks(key))
+                self._open[key] = "waiting"
         self.activity_changed.emit()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -473,9 +486,19 @@ class Session:
         Returns
         -------
         finished
-            False if `timeout` (seconds) passed first.
+            False if `timeout` (seconds) passed first, or if nothing is going on any more and
+            something has still no answer: it was cancelled, there is no model, or it failed, which
+            :attr:`failed` has told.
         """
-        return self._executor.wait(timeout)
+        return self._executor.wait(timeout) and not self._open and not self._lacks_shown()
+
+    def _lacks_shown(self) -> bool:
+        """Whether the plane shown was not embedded; one that had to make room for others was."""
+        if self.shown is None:
+            return False
+        state = self.embeddings.state(self.shown)
+        undone = state == "none" and (self._stopped or self._segmenter is None)
+        return undone or state in ("queued", "failed")
 
     def _key(self, object_id: int | None, plane: object) -> ObjectPlane:
         return self._object_id if object_id is None else object_id, self._source.plane_of(plane)
@@ -483,54 +506,91 @@ class Session:
     def _restart(self) -> None:
         self._results.forget_chains()
         self.embeddings.use(self._segmenter, self._source)
-        for key in list(self._waiting):
+        for key in list(self._open):
             self._drop_draft(key)
-            self._predict(key)
+            self._reopen(key)
+            self._answer(key)
         if self.shown is not None:
             self.show(self.shown, self._ahead.focus, self._ahead.view)
 
-    def _predict(self, key: ObjectPlane) -> None:
-        """Answer an object's prompts on a plane: embed, prepare and decode, as far as missing."""
-        if key in self._waiting:
-            self._executor.cancel(self._tiles(key))  # what an earlier state of it asked for
+    def _reopen(self, key: ObjectPlane) -> None:
+        """Count an object's prompts on a plane as not answered; what is under way is too late."""
+        if self._open.pop(key, None) == "encoding":
+            self._executor.cancel(self._looks(key))
         self._revisions[key] += 1
-        self._waiting.pop(key, None)
-        self._stopped = False
-        prompts = self._prompts.prompts_of(key)
-        if prompts.is_empty:
-            self._drop_draft(key)
-            if self._results.drop(key):
-                self.mask_changed.emit(*key)
+        if not self._prompts.prompts_of(key).is_empty:
+            self._open[key] = "waiting"
+
+    def _answer(self, key: ObjectPlane) -> None:
+        """Answer an object's prompts on a plane, or forget its mask where there are none."""
+        if key in self._open:
+            self._resume()
+            self._pursue(key)
+            return
+        self._drop_draft(key)
+        if self._results.drop(key):
+            self.mask_changed.emit(*key)
+
+    def _resume(self) -> None:
+        """Go on after :meth:`cancel`."""
+        if self._stopped and self.shown is not None:
+            self.show(self.shown, self._ahead.focus, self._ahead.view)
+        elif self._stopped:
+            self._stopped = False
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Ask for everything that prompts wait for: it may have been cancelled."""
+        for key in list(self._open):
+            self._pursue(key)
+
+    def _retry(self, plane: Plane) -> None:
+        """Let what failed on a plane wait again."""
+        for key, stage in self._open.items():
+            if key[1] == plane and stage == "failed":
+                self._open[key] = "waiting"
+
+    def _pursue(self, key: ObjectPlane) -> None:
+        """Embed, encode or decode, whatever comes next for prompts that wait for it."""
+        if self._open.get(key) != "waiting":
             return
         segmenter, embedding = self._segmenter, self.embeddings.get(key[1])
         if segmenter is None or embedding is None:
-            self._waiting[key] = None
             self.embeddings.request(key[1], CLICK)
             return
-        revision = self._revisions[key]
+        prompts, revision = self._prompts.prompts_of(key), self._revisions[key]
         is_ready = segmenter.is_ready(embedding, prompts)
-        if not is_ready:
-            self._waiting[key] = None
-        candidate, chain = self._results.candidate(key), self._results.chain(key)
-        work = segmenter, embedding, prompts, candidate, chain
-        self._executor.decode(
-            (self, key), partial(draft, *work), partial(self._drafted, key, revision, work)
-        )
+        self._open[key] = "decoding" if is_ready else "encoding"
+        work = self._decode(key, segmenter, embedding)
         if not is_ready and revision == self._revisions[key]:
             self._executor.embed(
-                self._tiles(key),
+                self._looks(key),
                 partial(prepare, segmenter, embedding, prompts),
-                partial(self._prepared, key, revision),
+                partial(self._prepared, key, revision, work),
                 CLICK,
             )
             self.activity_changed.emit()
 
-    def _tiles(self, key: ObjectPlane) -> tuple[object, ...]:
-        return "tiles", self, key, self._revisions[key]
+    def _decode(self, key: ObjectPlane, segmenter: Segmenter, embedding: Embedding) -> _Work:
+        """Have an object's prompts decoded with what is encoded."""
+        prompts = self._prompts.prompts_of(key)
+        candidate, chain = self._results.candidate(key), self._results.chain(key)
+        work = segmenter, embedding, prompts, candidate, chain
+        self._executor.decode(
+            (self, key),
+            partial(draft, *work),
+            partial(self._drafted, key, self._revisions[key], work),
+        )
+        return work
+
+    def _looks(self, key: ObjectPlane) -> tuple[object, ...]:
+        """Name what is being encoded for prompts."""
+        return "looks", self, key, self._revisions[key]
 
     def _embedded(self, plane: Plane) -> None:
-        for key in [key for key in self._waiting if key[1] == plane]:
-            self._predict(key)
+        self._retry(plane)
+        for key in [key for key in self._open if key[1] == plane]:
+            self._pursue(key)
         self._ahead.go_on(plane)
 
     def _activity(self) -> None:
@@ -540,8 +600,9 @@ class Session:
         self.failed.emit(error)
 
     def _embed_failed(self, plane: Plane, error: Exception) -> None:
-        for key in [key for key in self._waiting if key[1] == plane]:
-            del self._waiting[key]
+        for key, stage in self._open.items():
+            if key[1] == plane and stage == "waiting":
+                self._open[key] = "failed"  # until the plane is asked for again
         self.failed.emit(error)
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
@@ -552,22 +613,21 @@ class Session:
                 "the low contrast limit"
             )
 
-    def _prepared(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
-        if outcome.cancelled or revision != self._revisions[key] or key not in self._waiting:
+    def _prepared(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
+        if not self._awaits(key, revision, outcome):
             return
-        self._waiting.pop(key)
         if outcome.error is not None:
             self._fail(key, outcome.error)
         else:
             self.embeddings.note_seconds(outcome.value)
-            self._predict(key)
+            self._revisions[key] += 1  # an earlier draft is too late
+            self._open[key] = "decoding"
+            self._decode(key, *work[:2])
         self.activity_changed.emit()
 
-    def _drafted(
-        self, key: ObjectPlane, revision: int, work: tuple[Any, ...], outcome: Outcome
-    ) -> None:
+    def _drafted(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
         """Take in what can be said at once; if that isn't final, have the rest encoded."""
-        if revision != self._revisions[key]:
+        if revision != self._revisions[key] or key not in self._open:
             return
         if outcome.error is not None:
             self._fail(key, outcome.error)
@@ -579,44 +639,48 @@ class Session:
         if drafted is not None:
             self._results.put_draft(key, drafted.answer.patch)
             self.draft_changed.emit(*key)
-        if key not in self._waiting:  # otherwise its first tile is being encoded
-            self._waiting[key] = None
-            if not self._stopped:
-                self._executor.embed(
-                    self._tiles(key),
-                    partial(_answer, *work),
-                    partial(self._answered, key, revision),
-                    CLICK,
-                )
-            self.activity_changed.emit()
+        if self._open.get(key) != "decoding" or revision != self._revisions[key]:
+            return  # its first tile is being encoded, or was cancelled
+        self._open[key] = "waiting" if self._stopped else "encoding"
+        if not self._stopped:
+            self._executor.embed(
+                self._looks(key),
+                partial(_answer, *work),
+                partial(self._answered, key, revision),
+                CLICK,
+            )
+        self.activity_changed.emit()
 
     def _answered(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
-        if outcome.cancelled or revision != self._revisions[key]:
+        if not self._awaits(key, revision, outcome):
             return
         if outcome.error is not None:
             self._fail(key, outcome.error)
         else:
             self._settle(key, *outcome.value)
 
+    def _awaits(self, key: ObjectPlane, revision: int, outcome: Outcome) -> bool:
+        """Whether what was encoded for prompts is still of use."""
+        is_latest = revision == self._revisions[key] and self._open.get(key) == "encoding"
+        return is_latest and not outcome.cancelled
+
     def _fail(self, key: ObjectPlane, error: Exception) -> None:
-        self._stop_waiting(key)
+        self._open[key] = "failed"
         self._drop_draft(key)
+        self.activity_changed.emit()
         self.failed.emit(error)
 
     def _settle(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
         """Keep the mask of an object's prompts; it takes the place of any draft."""
-        self._stop_waiting(key)
+        encoded = self._open.pop(key) == "encoding"
         self._results.put(key, answer, chain)
+        if encoded:
+            self.activity_changed.emit()
         self.mask_changed.emit(*key)
         self._drop_draft(key)
         prompts = self._prompts.prompts_of(key)
         if len(prompts.points) == 1 and prompts.box is None and not self._stopped:
             self._ahead.note_click(key[1], prompts)
-
-    def _stop_waiting(self, key: ObjectPlane) -> None:
-        if key in self._waiting:
-            del self._waiting[key]
-            self.activity_changed.emit()
 
     def _drop_draft(self, key: ObjectPlane) -> None:
         if self._results.drop_draft(key):
