@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import secrets
+import sys
 import time
 import warnings
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -23,6 +26,7 @@ from torch import Tensor
 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits
+from napari_sam.model.config import SamConfig
 from napari_sam.model.weights import home
 from napari_sam.segmenter import (
     DelegatingSegmenter,
@@ -33,6 +37,7 @@ from napari_sam.segmenter import (
     SegmenterWrapper,
     embed_whole,
 )
+from napari_sam.special_files import refuse_special
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +49,23 @@ _VERSION = 1
 # An eviction makes room for this share of the limit, so that it is rarely needed.
 _FREED = 0.1
 _STALE_SECONDS = 24 * 3600
+_HEADER_BYTES = 2**16  # of a file, beside its features
+
+Shapes = tuple[tuple[int, ...], ...]
+"""Of the features of an embedding."""
+
+# What libraries raise, or were seen to raise, for files that are none of this cache.
+_FOREIGN = (
+    SafetensorError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    BufferError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+)
 
 
 class CacheWarning(UserWarning):
@@ -103,6 +125,12 @@ class EmbeddingCache:
         Made when the first embedding is stored.
     max_bytes, max_memory
         Limits of the directory and of the memory, in bytes. The least recently used go first.
+
+    Notes
+    -----
+    Where files have owners, embeddings of this user, of the directory's owner and of the system's
+    are used. Those of anybody else count as missing, and only those of this user are ever
+    replaced, removed, or counted.
     """
 
     def __init__(self, directory: Path, max_bytes: int, max_memory: int) -> None:
@@ -113,19 +141,28 @@ class EmbeddingCache:
         self._memory_bytes = 0
         self._disk_bytes: int | None = None  # unknown until the first file is written
         self._writes = max_bytes > 0
+        self._told = False
         self._lock = Lock()
 
-    def get(self, key: str, frame: Frame, model_key: str, precision: str) -> Embedding | None:
+    def get(
+        self,
+        key: str,
+        frame: Frame,
+        model_key: str,
+        precision: str,
+        shapes: Shapes | None = None,
+    ) -> Embedding | None:
         """Return the embedding of a key, whose other attributes the caller knows, or ``None``.
 
-        A file that is damaged, cut short or of another origin counts as missing.
+        A file that is damaged, cut short, of another origin, or whose features don't have the
+        `shapes` that they should have counts as missing.
         """
         with self._lock:
             found = self._memory.get(key)
             if found is not None:
                 self._memory.move_to_end(key)
                 return found
-        features = self._read(key) if self.max_bytes > 0 else None
+        features = self._read(key, shapes) if self.max_bytes > 0 else None
         if features is None:
             return None
         embedding = Embedding(features, frame, model_key, precision)
@@ -171,25 +208,43 @@ class EmbeddingCache:
             while self._memory_bytes > self.max_memory:
                 self._memory_bytes -= self._memory.popitem(last=False)[1].nbytes
 
-    def _read(self, key: str) -> tuple[Tensor, ...] | None:
+    def _read(self, key: str, shapes: Shapes | None) -> tuple[Tensor, ...] | None:
         path = self.path_of(key)
         try:
-            data = path.read_bytes()
-            features = _unpack(data, key)
-            os.utime(path)  # the time of last use
+            refuse_special(path)
+            if not self._is_trusted(path):
+                _log.info("%s is of another user; encoding anew", path)
+                return None
+            size = path.stat().st_size
+            if shapes is not None and size > 2 * sum(map(math.prod, shapes)) + _HEADER_BYTES:
+                raise ValueError(f"it has {size} bytes")
+            features = _unpack(path.read_bytes(), key)
+            if shapes is not None and tuple(tuple(f.shape) for f in features) != shapes:
+                raise ValueError("its features have other shapes")
         except FileNotFoundError:
             return None
-        except (SafetensorError, ValueError) as error:
+        except OSError as error:
+            _log.info("%s can't be read (%s)", path, error)
+            return None
+        except _FOREIGN as error:
             _log.warning("%s is no embedding of this cache (%s); encoding anew", path, error)
             return None
-        except OSError as error:
-            _log.info("%s can't be read or touched (%s)", path, error)
-            return None
+        with suppress(OSError):  # of a file that isn't ours
+            os.utime(path)  # the time of last use
         return features
+
+    def _is_trusted(self, path: Path) -> bool:
+        """Whether a file is of somebody who may say what a plane's embedding is."""
+        owner = _owner_of(path)
+        return _is_own(owner) or owner == 0 or owner == _owner_of(self.directory)
 
     def _write(self, key: str, features: tuple[Tensor, ...]) -> None:
         path, data = self.path_of(key), _pack(features, key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            if not _is_own(_owner_of(path)):
+                self._tell_of_others()
+                return
         temporary = path.with_name(f"{secrets.token_hex(4)}.tmp")
         try:
             temporary.write_bytes(data)
@@ -205,6 +260,17 @@ class EmbeddingCache:
             if self._disk_bytes > self.max_bytes:
                 self._evict()
 
+    def _tell_of_others(self) -> None:
+        if not self._told:
+            self._told = True
+            warnings.warn(
+                f"{self.directory} holds embeddings of another user that can't be used; those of "
+                "the same planes are kept in memory alone. Set NAPARI_SAM_HOME to a directory of "
+                "your own",
+                CacheWarning,
+                stacklevel=2,
+            )
+
     def _evict(self) -> None:
         # Counted anew, since other processes write here too.
         files = sorted(self._files(), key=lambda file: file[1])
@@ -217,11 +283,16 @@ class EmbeddingCache:
         self._disk_bytes = total
 
     def _files(self) -> list[tuple[Path, float, int]]:
-        """Path, time of last use and size of every file; forgotten temporary ones are removed."""
+        """Path, time of last use and size of every file of this user's.
+
+        Forgotten temporary ones are removed.
+        """
         found = []
         for path in self.directory.glob("??/*"):
             try:
                 stat = path.stat()
+                if not _is_own(stat.st_uid):
+                    continue
                 if path.suffix == ".tmp" and time.time() - stat.st_mtime > _STALE_SECONDS:
                     path.unlink(missing_ok=True)
                 elif path.suffix == ".safetensors":
@@ -256,7 +327,8 @@ class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
         frame = frame or fit_frame((pixels.shape[0], pixels.shape[1]), self.config)
         precision = self.precision
         key = embedding_key(pixels, frame, self.model_key, precision)
-        found = self._cache.get(key, frame, self.model_key, precision)
+        shapes = _shapes_of(frame, self.config)
+        found = self._cache.get(key, frame, self.model_key, precision, shapes)
         if found is not None:
             if progress is not None:
                 progress(1.0)
@@ -283,6 +355,22 @@ def embedding_key(pixels: NDArray[np.uint8], frame: Frame, model_key: str, preci
     return digest.hexdigest()
 
 
+def _shapes_of(frame: Frame, config: SamConfig) -> Shapes:
+    """Return the shapes of an embedding: the encoder's stride, then a half and a quarter of it."""
+    h, w = frame.low_res(config.stride)
+    skips = ((1, c, h << i, w << i) for i, c in enumerate(config.skip_channels, start=1))
+    return ((1, config.embed_dim, h, w), *skips)
+
+
+def _owner_of(path: Path) -> int:
+    return path.stat().st_uid
+
+
+def _is_own(owner: int) -> bool:
+    """Whether a user's number is ours; where users have none, everything is."""
+    return sys.platform == "win32" or owner == os.geteuid()
+
+
 def _pack(features: tuple[Tensor, ...], key: str) -> bytes:
     tensors = {str(i): f for i, f in enumerate(features)}
     about = {"key": key, "checksum": _checksum(features)}
@@ -292,9 +380,9 @@ def _pack(features: tuple[Tensor, ...], key: str) -> bytes:
 def _unpack(data: bytes, key: str) -> tuple[Tensor, ...]:
     tensors = safetensors.torch.load(data)
     length = int.from_bytes(data[:8], "little")
-    about = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    about = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
     features = tuple(tensors[name] for name in sorted(tensors, key=int))
-    if about.get("key") != key or any(f.dtype != torch.float16 for f in features):
+    if not features or about.get("key") != key or any(f.dtype != torch.float16 for f in features):
         raise ValueError("it holds something else")
     if about.get("checksum") != _checksum(features):
         raise ValueError("its content was altered")

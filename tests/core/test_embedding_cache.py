@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from small_models import HYBRID, segmenter
 
+from napari_sam import embedding_cache
 from napari_sam.embedding_cache import CachedSegmenter, CacheWarning, EmbeddingCache, embedding_key
 from napari_sam.geometry import fit_frame
 from napari_sam.prompts import Prompts
@@ -170,6 +173,175 @@ def test_damaged_file_is_recomputed_and_replaced(encoder, tmp_path, plane, damag
     assert same(found, expected)
     CachedSegmenter(encoder, tmp_path).embed(plane)
     assert encoder.runs == 2, "the damaged file was replaced by a good one"
+
+
+def with_header(data: bytes, change) -> bytes:
+    """Return a safetensors file with its JSON header changed."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    text = json.dumps(change(header)).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+ODD = {
+    "no metadata": lambda data: with_header(
+        data, lambda h: {k: v for k, v in h.items() if k != "__metadata__"}
+    ),
+    "null": lambda data: with_header(data, lambda h: h | {"__metadata__": None}),
+    "list": lambda data: with_header(data, lambda h: h | {"__metadata__": [1]}),
+    "numbers": lambda data: with_header(data, lambda h: h | {"__metadata__": {"key": 1}}),
+    "names": lambda data: with_header(
+        data, lambda h: {{"0": "a"}.get(k, k): v for k, v in h.items()}
+    ),
+    "unknown type": lambda data: with_header(
+        data, lambda h: {k: v | {"dtype": "F8_E8M0"} if "dtype" in v else v for k, v in h.items()}
+    ),
+    "another type": lambda data: with_header(
+        data, lambda h: {k: v | {"dtype": "I16"} if "dtype" in v else v for k, v in h.items()}
+    ),
+    "another shape": lambda data: with_header(
+        data,
+        lambda h: {k: v | {"shape": v["shape"][::-1]} if "shape" in v else v for k, v in h.items()},
+    ),
+    "nested": lambda data: (50_000).to_bytes(8, "little") + b'{"a": ' + b"[" * 60_000,
+    "endless header": lambda data: (2**62).to_bytes(8, "little") + data[8:],
+    "too long": lambda data: data + bytes(2**20),
+    "nothing in it": lambda data: safetensors.torch.save(
+        {}, json.loads(data[8 : 8 + data[0] + 256 * data[1]])["__metadata__"]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_file_with_odd_metadata_is_recomputed_and_replaced(encoder, tmp_path, plane, kind):
+    expected = CachedSegmenter(encoder, tmp_path).embed(plane)
+    (path,) = files(tmp_path)
+    path.write_bytes(ODD[kind](path.read_bytes()))
+    assert same(CachedSegmenter(encoder, tmp_path).embed(plane), expected)
+    assert encoder.runs == 2
+    CachedSegmenter(encoder, tmp_path).embed(plane)
+    assert encoder.runs == 2, "the odd file was replaced by a good one"
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {},
+        {"0": torch.zeros(1, 32, 5, 7, dtype=torch.float16)},
+        {"0": torch.zeros(0, dtype=torch.float16)},
+        {"0": torch.zeros((), dtype=torch.float16)},
+    ],
+    ids=["none", "too few", "empty", "a number"],
+)
+def test_features_that_the_decoder_could_not_read_are_recomputed(
+    encoder, tmp_path, plane, features
+):
+    """Their key and checksum are right: only their shapes tell."""
+    cached = CachedSegmenter(encoder, tmp_path)
+    expected = cached.embed(plane)
+    (path,) = files(tmp_path)
+    levels = tuple(features.values())
+    try:
+        about = {"key": path.stem, "checksum": embedding_cache._checksum(levels)}
+    except (TypeError, BufferError, ValueError):
+        about = {"key": path.stem}
+    path.write_bytes(safetensors.torch.save(features, about))
+    again = CachedSegmenter(encoder, tmp_path)
+    assert same(again.embed(plane), expected)
+    assert again.decode(again.embed(plane), CLICK).logits.shape[0] == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.timeout(60)
+def test_named_pipe_in_place_of_an_embedding_is_replaced(encoder, tmp_path, plane):
+    CachedSegmenter(encoder, tmp_path).embed(plane)
+    (path,) = files(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    CachedSegmenter(encoder, tmp_path).embed(plane)
+    assert path.is_file()
+    CachedSegmenter(encoder, tmp_path).embed(plane)
+    assert encoder.runs == 2
+
+
+# Several users -----------------------------------------------------------------------------------
+
+ME, OTHER, ADMIN = 1000, 1001, 1002
+
+
+@pytest.fixture
+def owners(monkeypatch, tmp_path):
+    """The owner of each path, by the end of its name; by default this user."""
+    owned: dict[str, int] = {}
+
+    def owner_of(path):
+        path.stat()
+        return next((user for end, user in owned.items() if str(path).endswith(end)), ME)
+
+    monkeypatch.setattr(embedding_cache, "_owner_of", owner_of)
+    monkeypatch.setattr(embedding_cache, "_is_own", lambda owner: owner == ME)
+    return owned
+
+
+@pytest.mark.parametrize("owner", [0, ADMIN], ids=["system", "the directory's owner"])
+def test_embedding_of_whom_one_trusts_is_used_and_left(
+    encoder, tmp_path, plane, owners, owner, monkeypatch
+):
+    expected = CachedSegmenter(encoder, tmp_path).embed(plane)
+    (path,) = files(tmp_path)
+    owners.update({".safetensors": owner, tmp_path.name: ADMIN})
+
+    def refuse(path, *times):
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert same(CachedSegmenter(encoder, tmp_path).embed(plane), expected)
+    assert encoder.runs == 1
+    assert path.exists()
+
+
+def test_embedding_of_another_user_is_neither_used_nor_replaced(encoder, tmp_path, rng, owners):
+    one, other = planes(rng, 2)
+    CachedSegmenter(encoder, tmp_path).embed(one)
+    (path,) = files(tmp_path)
+    before = path.stat()
+    owners[path.name] = OTHER
+    cached = CachedSegmenter(encoder, tmp_path)
+    with pytest.warns(CacheWarning, match="another user.*NAPARI_SAM_HOME") as caught:
+        cached.embed(one)
+    assert len(caught) == 1
+    assert encoder.runs == 2
+    cached.embed(one)  # from memory
+    cached.embed(other)  # still written
+    assert encoder.runs == 3
+    assert len(files(tmp_path)) == 2
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
+)
+def test_embedding_of_another_user_is_neither_removed_nor_counted(encoder, tmp_path, rng):
+    many = planes(rng, 12)
+    for plane in many[:3]:
+        CachedSegmenter(encoder, tmp_path).embed(plane)
+    foreign = files(tmp_path)
+    size = foreign[0].stat().st_size
+    (tmp_path / "ab").mkdir(exist_ok=True)
+    forgotten = tmp_path / "ab" / "old.tmp"
+    forgotten.write_bytes(b"half an embedding")
+    os.utime(forgotten, (0, 0))
+    for path in (*foreign, forgotten):
+        os.chown(path, 12345, -1)
+    cached = CachedSegmenter(encoder, tmp_path, max_bytes=6 * size + 1, max_memory=0)
+    for plane in many[3:]:
+        cached.embed(plane)
+    own = set(files(tmp_path)) - set(foreign)
+    assert 4 <= len(own) <= 6
+    assert set(foreign) < set(files(tmp_path))
+    cached.cache.clear()
+    assert files(tmp_path) == foreign
+    assert forgotten.exists()
 
 
 def test_file_of_another_plane_is_never_taken(encoder, tmp_path, rng):
