@@ -61,6 +61,16 @@ Contrast = Annotated[
     tuple[float, float] | None,
     typer.Option(metavar="LOW HIGH", help="Pixel values shown as black and white."),
 ]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        help="A letter for each dimension in the files' order, such as TZYX or YXC, instead of "
+        "what they say: T, Z, C, rows Y, columns X, colours S."
+    ),
+]
+ChannelNumber = Annotated[
+    int | None, typer.Option("--channel", min=0, help="The only channel to read, from 0.")
+]
 Overlay = Annotated[bool, typer.Option(help="Draw the labels over the image, as PNG.")]
 Measurements = Annotated[
     bool, typer.Option(help="Write a CSV with size, shape and intensity of each object.")
@@ -99,6 +109,8 @@ def segment(
     overlay: Overlay = False,
     measurements: Measurements = False,
     suffix: Format = ".tif",
+    axes: Axes = None,
+    channel: ChannelNumber = None,
     cache: Cache = True,
 ) -> None:
     """Segment images from clicks saved in the viewer."""
@@ -121,6 +133,8 @@ def segment(
                 measurements=measurements,
                 suffix=suffix,
                 progress=report,
+                axes=axes,
+                channel=channel,
             )
         _conclude(summary, f"labels in {output}")
 
@@ -136,6 +150,8 @@ def auto(
     overlay: Overlay = False,
     measurements: Measurements = True,
     suffix: Format = ".tif",
+    axes: Axes = None,
+    channel: ChannelNumber = None,
     cache: Cache = True,
     points_per_side: Annotated[
         int | None,
@@ -168,6 +184,8 @@ def auto(
                 measurements=measurements,
                 suffix=suffix,
                 progress=report,
+                axes=axes,
+                channel=channel,
                 **settings,
             )
         _conclude(summary, f"labels in {output}")
@@ -180,6 +198,8 @@ def embed(
     device: Device = "auto",
     precision: Precision = "auto",
     contrast: Contrast = None,
+    axes: Axes = None,
+    channel: ChannelNumber = None,
 ) -> None:
     """Encode images ahead, so that every plane answers clicks at once."""
     with _clear_errors():
@@ -192,7 +212,7 @@ def embed(
 
         segmenter = CachedSegmenter(loaded)
         with _bar("embedding") as report:
-            summary = embed_files(segmenter, found, contrast, report)
+            summary = embed_files(segmenter, found, contrast, report, axes=axes, channel=channel)
         _conclude(summary, f"embeddings in {segmenter.cache.directory}")
 
 

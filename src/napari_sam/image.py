@@ -83,7 +83,7 @@ def _stretched(array: NDArray[Any], limits: Limits) -> NDArray[np.uint8]:
     return np.clip(x, 0, 255, out=x).round().astype(np.uint8)
 
 
-def check_plane(plane: ArrayLike) -> NDArray[Any]:
+def check_plane(plane: Any) -> NDArray[Any]:
     """Return a plane as a real array `(H, W)` or `(H, W, 3)`, or raise what :func:`normalise` does.
 
     An RGBA plane loses its alpha; bool becomes uint8. Masked pixels are NaN, but black in uint8
@@ -115,7 +115,7 @@ def check_plane(plane: ArrayLike) -> NDArray[Any]:
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
-def as_pixels(data: ArrayLike) -> NDArray[Any]:
+def as_pixels(data: Any) -> NDArray[Any]:
     """Return pixels as a plain array.
 
     Parameters
@@ -135,7 +135,7 @@ def as_pixels(data: ArrayLike) -> NDArray[Any]:
             return np.asarray(tensor.float().numpy())
     if not np.ma.is_masked(data):
         return np.asarray(data)
-    masked = np.ma.asanyarray(data)
+    masked: Any = np.ma.asanyarray(data)
     if masked.dtype.kind in "bui":
         masked = masked.astype(np.float32 if masked.dtype.itemsize <= 2 else np.float64)
     return masked.filled(np.nan) if masked.dtype.kind in "fc" else masked.filled()
@@ -143,7 +143,8 @@ def as_pixels(data: ArrayLike) -> NDArray[Any]:
 
 def _is_plain_colour(plane: ArrayLike) -> bool:
     """Whether a plane is uint8 RGB or RGBA, which models see unchanged."""
-    dtype, shape = getattr(plane, "dtype", None), getattr(plane, "shape", ())
+    dtype = getattr(plane, "dtype", None)
+    shape: tuple[int, ...] = getattr(plane, "shape", ())
     return str(dtype) in ("uint8", "torch.uint8") and len(shape) == 3 and shape[2] in (3, 4)
 
 

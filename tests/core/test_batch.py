@@ -9,6 +9,7 @@ from pathlib import Path
 import numcodecs
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from component_segmenter import ComponentSegmenter, disks
 
@@ -465,3 +466,63 @@ def test_one_label_file_for_several_images_is_refused(segmenter, tmp_path):
 def test_unknown_label_format_is_refused(segmenter, tmp_path):
     with pytest.raises(ValueError, match=r"\.tif.*'\.png'"):
         segment_files(segmenter, folder(tmp_path, "a.tif"), tmp_path / "out", suffix=".png")
+
+
+# Axes and channels --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def channels(tmp_path):
+    """An image with its samples behind the columns; the discs are in the second channel."""
+    images = tmp_path / "images"
+    images.mkdir()
+    np.save(images / "a.npy", np.stack([PLANE * 0, PLANE], axis=2))
+    write_prompts(images / "a.csv", CLICKS)
+    return images / "a.npy"
+
+
+def test_prompts_are_run_on_the_channel_asked_for(segmenter, channels, tmp_path):
+    summary = segment_files(
+        segmenter, channels, tmp_path / "out", axes="yxc", channel=1, measurements=True
+    )
+    assert summary.done == (channels,), summary.failed
+    labels = labels_of(tmp_path / "out/a_labels.tif")
+    assert labels.shape == SHAPE
+    assert np.array_equal(labels == 3, disks(SHAPE, (12, 12, 6)) > 0)
+
+
+def test_everything_in_one_channel_is_segmented_and_another_is_another_result(
+    segmenter, channels, tmp_path
+):
+    def count(channel):
+        segment_all_files(segmenter, channels, tmp_path / "out", channel=channel)
+        return labels_of(tmp_path / "out/a_labels.tif").max()
+
+    assert (count(1), count(0), count(1)) == (2, 0, 2)
+    again = segment_all_files(segmenter, channels, tmp_path / "out", channel=1)
+    assert again.skipped == (channels,)
+
+
+def test_image_without_the_channel_fails_and_the_others_go_on(segmenter, channels, tmp_path):
+    write_labels(channels.with_name("b.tif"), PLANE)
+    summary = segment_all_files(segmenter, channels.parent, tmp_path / "out", channel=1)
+    assert summary.done == (channels,)
+    (failure,) = summary.failed
+    assert "an image with channels" in failure.reason
+
+
+def test_one_channel_is_embedded(tmp_path, channels, segmenter):
+    embed_files(segmenter, channels, channel=1)
+    assert len(segmenter.embedded) == 1
+
+
+def test_infinite_pixel_size_is_none_and_measurements_are_in_pixels(segmenter, tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        PLANE,
+        metadata={"axes": "YX", "PhysicalSizeX": np.inf, "PhysicalSizeY": np.inf},
+    )
+    summary = segment_all_files(segmenter, tmp_path / "a.ome.tif", tmp_path / "out")
+    assert summary.failed == ()
+    with (tmp_path / "out/a_measurements.csv").open() as file:
+        assert {row["unit"] for row in csv.DictReader(file)} == {"pixel"}

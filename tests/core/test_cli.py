@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from small_models import HYBRID, VIT, network
 from typer.testing import CliRunner
 
@@ -269,3 +270,31 @@ def test_demo_shows_times_and_names_the_folder(tmp_path, model, monkeypatch):
     assert (tmp_path / "demo" / "ovule_3d_labels.tif").exists()
     for word in ("ovule_3d", "ms", "in float32", "demo"):
         assert word in result.stdout
+
+
+@pytest.mark.parametrize("command", ["segment", "auto", "embed"])
+def test_axes_and_channel_are_taken_as_in_python(command, tmp_path, rng, model):
+    pixels = rng.integers(0, 200, (60, 50, 2), dtype=np.uint8)
+    np.save(tmp_path / "cells.npy", pixels)
+    write_prompts(tmp_path / "cells.csv", {((), 4): Prompts([(30, 20)], [1])})
+    output = [] if command == "embed" else ["-o", tmp_path / "out"]
+    arguments = (command, tmp_path / "cells.npy", *output, *model)
+    result = run(*arguments, "--axes", "YXC", "--channel", 1)
+    assert result.exit_code == 0, result.output
+    if output:
+        assert read_image(tmp_path / "out/cells_labels.tif").axes == "YX"
+    result = run(*arguments, "--axes", "ZYX", "--channel", 1)
+    assert result.exit_code == cli.FAILURE
+    assert "expected an image with channels" in result.stderr
+
+
+def test_what_is_not_read_of_a_file_is_noted(tmp_path, model, rng):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        rng.integers(0, 255, (20, 30, 4), dtype=np.uint8),
+        photometric="separated",
+    )
+    result = run("auto", tmp_path / "a.tif", "-o", tmp_path / "out", *model)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("note:") == 1
+    assert "CMYK" in result.stderr

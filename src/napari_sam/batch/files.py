@@ -51,6 +51,8 @@ def embed_files(
     images: Source | Iterable[Source],
     contrast_limits: Limits | None = None,
     progress: BatchProgress | None = None,
+    axes: str | None = None,
+    channel: int | None = None,
 ) -> BatchSummary:
     """Encode every plane of images, so that they are ready when they are opened.
 
@@ -67,10 +69,12 @@ def embed_files(
     progress
         Called with the image and the finished fraction; it may raise
         :class:`~napari_sam.segmenter.Cancelled`.
+    axes, channel
+        As in :func:`~napari_sam.io.read_image`, for every image.
     """
 
     def work(path: Path, report: Progress) -> None:
-        image = read_image(path)
+        image = read_image(path, axes, channel)
         limits = limits_of_planes(image, contrast_limits)
         count = int(np.prod(image.stack_shape))
         for i, (index, plane) in enumerate(image.planes()):
@@ -93,6 +97,8 @@ def segment_files(
     measurements: bool = False,
     suffix: str = ".tif",
     progress: BatchProgress | None = None,
+    axes: str | None = None,
+    channel: int | None = None,
 ) -> BatchSummary:
     """Segment images from saved prompts, exactly as they were given in the viewer.
 
@@ -121,6 +127,8 @@ def segment_files(
     progress
         Called with the image and the finished fraction; it may raise
         :class:`~napari_sam.segmenter.Cancelled`.
+    axes, channel
+        As in :func:`~napari_sam.io.read_image`, for every image.
 
     Returns
     -------
@@ -135,11 +143,13 @@ def segment_files(
     """
     found = check_request(images, output, prompts, suffix, needs_prompts=True)
     tasks = plan(found, output, suffix)
-    parameters = {
+    parameters: dict[str, object] = {
         "model": (segmenter.model_key, segmenter.precision),
         "contrast": contrast_limits,
         "overwrite": overwrite,
     }
+    opening = _Opening(axes, channel)
+    parameters |= opening.given()
 
     def job(task: Task) -> Job:
         def clicks() -> Mapping[PlaneObject, Prompts]:
@@ -153,7 +163,7 @@ def segment_files(
             return parameters | {"prompts": prompts_of(task.image, prompts).read_bytes()}
 
         extras = _Extras(clicks if overlay else None, measurements, contrast_limits)
-        return _labelling(task, label, about, extras, manifest)
+        return _labelling(task, opening, label, about, extras, manifest)
 
     manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
     return run([job(task) for task in tasks], progress)
@@ -169,13 +179,15 @@ def segment_all_files(
     suffix: str = ".tif",
     progress: BatchProgress | None = None,
     link_iou: float = 0.3,
+    axes: str | None = None,
+    channel: int | None = None,
     **settings: Any,
 ) -> BatchSummary:
     """Segment everything in images.
 
     Parameters
     ----------
-    segmenter, images, output, overlay, measurements, suffix, progress
+    segmenter, images, output, overlay, measurements, suffix, progress, axes, channel
         As in :func:`segment_files`.
     contrast_limits, link_iou, **settings
         As in :func:`~napari_sam.automask.segment_all`.
@@ -193,19 +205,39 @@ def segment_all_files(
     tasks = plan(check_request(images, output, suffix=suffix), output, suffix)
     AutomaskSettings(**settings)  # refuse wrong ones before any work
     settings["link_iou"] = link_iou
-    parameters = {
+    parameters: dict[str, object] = {
         "model": (segmenter.model_key, segmenter.precision),
         "contrast": contrast_limits,
         "settings": sorted(settings.items()),
     }
+    opening = _Opening(axes, channel)
+    parameters |= opening.given()
 
     def label(image: ImageFile, report: Progress) -> Labels:
         return label_everything(segmenter, image, contrast_limits, report, **settings)
 
     extras = _Extras(_no_prompts if overlay else None, measurements, contrast_limits)
     manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
-    jobs = [_labelling(task, label, lambda: parameters, extras, manifest) for task in tasks]
+    jobs = [
+        _labelling(task, opening, label, lambda: parameters, extras, manifest) for task in tasks
+    ]
     return run(jobs, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How images are opened, where they don't say it themselves."""
+
+    axes: str | None
+    channel: int | None
+
+    def given(self) -> dict[str, object]:
+        """Return what decides the labels; nothing by default."""
+        asked = {"axes": self.axes and self.axes.upper(), "channel": self.channel}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def read(self, path: Path) -> ImageFile:
+        return read_image(path, self.axes, self.channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +266,7 @@ class _Extras:
 
 def _labelling(
     task: Task,
+    opening: _Opening,
     label: _Label,
     about: Callable[[], Mapping[str, object]],
     extras: _Extras,
@@ -252,7 +285,7 @@ def _labelling(
         return is_labelled() and extras.are_there(task)
 
     def work(report: Progress) -> None:
-        image, mark = read_image(task.image), fingerprint(task.image, about())
+        image, mark = opening.read(task.image), fingerprint(task.image, about())
         if is_labelled():  # perhaps edited since: only what goes beside them is missing
             extras.write(task, image, np.asarray(read_image(task.labels).data[...]))
             return

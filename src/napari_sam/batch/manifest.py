@@ -14,7 +14,7 @@ from napari_sam.special_files import refuse_special
 NAME = "napari-sam-batch.jsonl"
 
 # Raised when results change for the same input and parameters.
-_VERSION = 1
+_VERSION = 2
 
 
 class ManifestWarning(UserWarning):

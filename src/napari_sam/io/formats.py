@@ -1,45 +1,51 @@
 """Which file is read or written by what."""
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from napari_sam.image import ImageWarning
 from napari_sam.io.atomic import replaced
 from napari_sam.io.image_file import (
     ImageFile,
+    Stored,
     UnreadableImageError,
-    arrange,
     check_axes,
     guess_axes,
     reading,
 )
 from napari_sam.io.ome_zarr import is_zarr, read_zarr, write_zarr
-from napari_sam.io.tiff import read_tiff, write_tiff
+from napari_sam.io.picture import read_picture
+from napari_sam.io.tiff import read_tiff
+from napari_sam.io.tiff_labels import write_tiff
 from napari_sam.special_files import refuse_special
 
 _TIFF = (".tif", ".tiff")
-_PICTURE = (".png", ".jpg", ".jpeg")
-IMAGE_FORMATS: tuple[str, ...] = (*_TIFF, *_PICTURE, ".npy", ".zarr")
+_PICTURE = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2", ".j2k")
+IMAGE_FORMATS: tuple[str, ...] = (*_TIFF, ".lsm", *_PICTURE, ".npy", ".zarr")
 """Suffixes that `read_image` reads, in lower case."""
 LABEL_FORMATS: tuple[str, ...] = (*_TIFF, ".zarr")
 """Suffixes that `write_labels` writes, in lower case."""
 
 
-def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
+def read_image(path: str | Path, axes: str | None = None, channel: int | None = None) -> ImageFile:
     """Open an image file; stacks are read one plane at a time, when a plane is asked for.
 
     Parameters
     ----------
     path : str or Path
-        TIFF (plain, ImageJ, OME), PNG, JPEG, NPY, or the folder of a Zarr array or OME-Zarr
-        image, of which the finest level is read.
+        TIFF (plain, ImageJ, OME, LSM), PNG, JPEG, BMP, GIF, WebP, JPEG 2000, NPY, or the folder
+        of a Zarr array or OME-Zarr image. Of several images in a file the largest is read, of a
+        pyramid the finest level.
     axes : str, optional
         One letter for each dimension in the file's own order, instead of what the file says,
         for example ``"TYX"``. Rows ``Y``, columns ``X`` and colour samples ``S`` are moved to
         the end. Known pixel sizes are dropped with the axes they belonged to.
+    channel : int, optional
+        The only channel to read, see :meth:`ImageFile.channel`.
 
     Returns
     -------
@@ -54,10 +60,15 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
         If the file is damaged, cut short, holds no numbers, or has another content than its
         name says.
     ValueError
-        If the format is not one of `IMAGE_FORMATS`, `axes` doesn't fit, or the name is that of a
-        named pipe or a device.
+        If the format is not one of `IMAGE_FORMATS`, `axes` or `channel` doesn't fit, or the name
+        is that of a named pipe or a device.
     ImportError
         If it is a Zarr image and the zarr library is not installed.
+
+    Warns
+    -----
+    ImageWarning
+        If the file holds more than is read, such as further images, or other colours or bits.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -74,19 +85,22 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
         )
     with reading(path):
         if as_zarr:
-            image = read_zarr(path)
-        elif suffix in _TIFF:
-            image = read_tiff(path)
+            stored = read_zarr(path)
+        elif suffix in (*_TIFF, ".lsm"):
+            stored = read_tiff(path)
         elif suffix in _PICTURE:
-            image = _read_picture(path)
+            stored = read_picture(path)
         else:
-            image = _read_npy(path)
-    dtype = np.dtype(image.data.dtype)
+            stored = _read_npy(path)
+    dtype = np.dtype(stored.data.dtype)
     if dtype.kind not in "buifc":
         raise UnreadableImageError(f"expected numbers in {path}, got pixels of type {dtype}")
-    if 0 in image.data.shape:
-        raise UnreadableImageError(f"{path} has no pixels: its shape is {image.data.shape}")
-    return image if axes is None else _with_axes(image, axes.upper())
+    if 0 in stored.data.shape:
+        raise UnreadableImageError(f"{path} has no pixels: its shape is {stored.data.shape}")
+    image = stored.opened(None if axes is None else axes.strip().upper())
+    if stored.notices:
+        warnings.warn(f"{path}: {'; '.join(stored.notices)}", ImageWarning, stacklevel=2)
+    return image if channel is None else image.channel(channel)
 
 
 def write_labels(
@@ -149,26 +163,7 @@ def write_labels(
         write(temporary, labels, axes, dtype, sizes, unit)
 
 
-def _read_picture(path: Path) -> ImageFile:
-    import imageio.v3
-    from PIL.Image import DecompressionBombError
-
-    try:
-        # Named, so that a broken file is not offered to every other plugin in turn.
-        pixels = imageio.v3.imread(path, plugin="pillow", index=0)
-    except (MemoryError, OSError, SyntaxError, ValueError) as error:
-        # imageio hides what went wrong behind an error of its own.
-        reason = error.__cause__ or error
-        advice = ""
-        if isinstance(reason, (DecompressionBombError, MemoryError)):
-            advice = "; if it really is that large, save it as TIFF or Zarr"
-        raise UnreadableImageError(f"cannot read {path} as a picture: {reason}{advice}") from error
-    if pixels.ndim == 3 and pixels.shape[-1] == 2:
-        pixels = pixels[..., 0]  # grey with transparency
-    return ImageFile(pixels, "YXS" if pixels.ndim == 3 else "YX")
-
-
-def _read_npy(path: Path) -> ImageFile:
+def _read_npy(path: Path) -> Stored:
     with reading(f"{path} as NPY"):
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(pixels, np.ndarray):
@@ -177,14 +172,7 @@ def _read_npy(path: Path) -> ImageFile:
             f"expected one array in {path}, got an archive of several (NPZ); save the image with "
             "numpy.save"
         )
-    return ImageFile(pixels, guess_axes(pixels.shape))
-
-
-def _with_axes(image: ImageFile, axes: str) -> ImageFile:
-    data, arranged = arrange(image.data, axes)
-    sizes = image.pixel_size or {}
-    kept = {a: size for a, size in sizes.items() if a in arranged} or None
-    return replace(image, data=data, axes=arranged, pixel_size=kept)
+    return Stored(pixels, guess_axes(pixels.shape))
 
 
 def _stored_dtype(labels: Any) -> np.dtype[Any]:

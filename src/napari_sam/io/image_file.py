@@ -1,12 +1,15 @@
 """An image on disk as named axes, pixel sizes and planes that are read when asked for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_sam.image import as_pixels
+from napari_sam.io.plane_array import PlaneArray, rearranged
 
 MICROMETRE = "µm"
 
@@ -46,7 +49,7 @@ def reading(what: object) -> Iterator[None]:
 
 
 class LazyArray(Protocol):
-    """What numpy, dask and zarr arrays have in common: indexing reads the pixels."""
+    """What numpy, dask, zarr and plane arrays have in common: indexing reads the pixels."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,8 +71,8 @@ class ImageFile:
 
     Parameters
     ----------
-    data : numpy, memory-mapped, dask or zarr array
-        The pixels, in the order of `axes`.
+    data : numpy, memory-mapped, dask or zarr array, or PlaneArray
+        The pixels, in the order of `axes`. Masked ones are read as NaN.
     axes : str
         One letter for each axis of `data`, ending in ``YX``, or in ``YXS`` when the last axis
         holds the samples red, green, blue (and alpha). The others index planes: ``T`` time,
@@ -84,7 +87,8 @@ class ImageFile:
     Raises
     ------
     ValueError
-        If `axes` does not describe `data` or does not end in ``YX`` or ``YXS``.
+        If `axes` does not describe `data` or does not end in ``YX`` or ``YXS``, or a pixel size
+        is not positive and finite.
 
     Examples
     --------
@@ -105,6 +109,12 @@ class ImageFile:
         check_axes(self.axes, self.data.shape)
         if not self.axes.endswith(("YX", "YXS")):
             raise ValueError(f"expected axes that end in YX or YXS, got {self.axes!r}")
+        for axis, size in (self.pixel_size or {}).items():
+            if not 0 < size < np.inf:
+                raise ValueError(
+                    f"expected pixel sizes that are positive and finite, got {size} along {axis}; "
+                    "leave it out where it is not known"
+                )
 
     @property
     def is_rgb(self) -> bool:
@@ -169,13 +179,115 @@ class ImageFile:
             )
         rows, columns = self.plane_shape
         with reading(f"plane {index} of {rows} x {columns} pixels"):
-            pixels = self.data[tuple(int(at) for at in index)]
-            return np.array(pixels, dtype=np.dtype(self.data.dtype).newbyteorder("="))
+            pixels = as_pixels(self.data[tuple(int(at) for at in index)])
+            return np.array(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+    def channel(self, number: int) -> "ImageFile":
+        """Return one channel as an image without that axis; nothing is read.
+
+        Parameters
+        ----------
+        number : int
+            Position along the axis ``C``, or of the colours where there is none; from 0.
+
+        Raises
+        ------
+        ValueError
+            If the image has neither, or not so many.
+        """
+        axis = next((letter for letter in "CS" if letter in self.axes), None)
+        if axis is None:
+            raise ValueError(
+                f"expected an image with channels (an axis C) or colours, got the axes "
+                f"{self.axes!r}; leave the channel out, or name the axes"
+            )
+        count = self.data.shape[self.axes.index(axis)]
+        if not 0 <= number < count:
+            raise ValueError(f"expected a channel from 0 to {count - 1}, got {number}")
+        rest = self.axes.replace(axis, "")
+        data = rearranged(self.data, self.axes, rest, {axis: int(number)})
+        sizes = {a: size for a, size in (self.pixel_size or {}).items() if a in rest} or None
+        return replace(self, data=data, axes=rest, pixel_size=sizes)
 
     def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
         """Yield the index and the pixels of each plane, reading one at a time."""
         for index in self.plane_indices():
             yield index, self.plane(index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """What a file holds, with its axes in the file's own order.
+
+    Parameters
+    ----------
+    data : array
+        As of `ImageFile`, in the order of `axes`.
+    axes : str
+        One letter for each axis.
+    pixel_size, unit
+        As of `ImageFile`.
+    has_alpha : bool
+        Whether the second of two samples is alpha: the first is a grey value.
+    to_colours : callable, optional
+        Makes RGB of a plane whose values are none: palette indices `(H, W)` or inks `(H, W, 4)`.
+    notices : tuple of str
+        What of the file is not read, or not as it is.
+    """
+
+    data: Any
+    axes: str
+    pixel_size: Mapping[str, float] | None = None
+    unit: str | None = None
+    has_alpha: bool = False
+    to_colours: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+    notices: tuple[str, ...] = ()
+
+    def opened(self, axes: str | None = None) -> ImageFile:
+        """Return the image, with these axes instead of the file's own.
+
+        Raises
+        ------
+        ValueError
+            If the axes don't fit. Where one of two samples is alpha, axes for the grey values
+            alone fit, too.
+        """
+        data, own = self.data, self.axes
+        named = own if axes is None else axes
+        if self.has_alpha and (axes is None or len(axes) < len(own)):
+            grey = own.replace("S", "")
+            data = rearranged(data, own, grey, {"S": 0})
+            named = grey if axes is None else axes
+        data, arranged = arrange(data, named)
+        if self.to_colours is not None and ("S" in named) == ("S" in own):
+            data, arranged = _coloured(data, arranged, self.to_colours)
+        sizes = {a: size for a, size in (self.pixel_size or {}).items() if a in arranged} or None
+        return ImageFile(data, arranged, sizes, self.unit)
+
+
+def _coloured(
+    data: Any, axes: str, to_colours: Callable[[NDArray[Any]], NDArray[Any]]
+) -> tuple[PlaneArray, str]:
+    stack = len(axes.removesuffix("S")) - 2
+    sample = to_colours(np.zeros((1, 1, *data.shape[stack + 2 :]), data.dtype))
+
+    def read(index: tuple[int, ...]) -> NDArray[Any]:
+        return to_colours(np.asarray(data[index]))
+
+    shape = tuple(data.shape)
+    plane_shape = (*shape[stack : stack + 2], sample.shape[-1])
+    planes = PlaneArray(read, shape[:stack], plane_shape, sample.dtype)
+    return planes, f"{axes.removesuffix('S')}S"
+
+
+def left_out(chosen: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """Tell which of several images was read, by their names and shapes; empty for one alone."""
+    others = [name for name in shapes if name != chosen]
+    if not others:
+        return ()
+    told = [f"{name} ({' x '.join(map(str, shapes[name]))})" for name in (chosen, *others[:5])]
+    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    return (f"the largest image was read, {told[0]}; left out: {', '.join(told[1:])}{more}",)
 
 
 def check_axes(axes: str, shape: tuple[int, ...]) -> None:
@@ -192,12 +304,16 @@ def check_axes(axes: str, shape: tuple[int, ...]) -> None:
 def guess_axes(shape: tuple[int, ...]) -> str:
     """Name the dimensions of pixels that came without names.
 
-    A last dimension of 3 or 4 behind two larger ones is taken for colour samples; what stands
-    before Y and X is Z, then T, then C between them, then letters without a meaning.
+    A last dimension of up to 4 behind two larger ones, or of up to 8 that is sixteen times
+    shorter than both, holds the samples of each pixel; what stands before Y and X is Z, then T,
+    then C between them, then letters without a meaning.
     """
     if len(shape) < 2:
         raise UnreadableImageError(f"expected at least 2 dimensions, got shape {shape}")
-    samples = len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4
+    last, shorter = shape[-1], min(shape[-3:-1])
+    samples = len(shape) > 2 and (
+        (last <= 4 and shorter > 4) or (last <= 8 and 16 * last <= shorter)
+    )
     stack = len(shape) - (3 if samples else 2)
     known = ("", "Z", "TZ", "TCZ")
     leading = known[stack] if stack < len(known) else "QRIJKLMNOP"[: stack - 3] + "TCZ"
@@ -207,16 +323,16 @@ def guess_axes(shape: tuple[int, ...]) -> str:
 def arrange(data: Any, axes: str) -> tuple[Any, str]:
     """Move rows, columns and colour samples to the end, without reading pixels.
 
-    A sample axis of another length than 3 or 4 is no colour; it becomes an axis of planes.
+    A sample axis of another length than 3 or 4 is no colour: it becomes an axis of planes, and
+    one of a single sample is left out.
     """
     check_axes(axes, tuple(data.shape))
-    if "S" in axes and data.shape[axes.index("S")] not in (3, 4):
-        axes = axes.replace("S", next(letter for letter in "CQR" if letter not in axes))
-    wanted = "".join(axis for axis in axes if axis not in "YXS") + "YX" + "S" * ("S" in axes)
-    if wanted == axes:
-        return data, axes
-    if not hasattr(data, "transpose"):
-        import dask.array
-
-        data = dask.array.from_array(data, chunks=data.chunks)
-    return data.transpose([axes.index(axis) for axis in wanted]), wanted
+    cut = {}
+    if "S" in axes and (samples := data.shape[axes.index("S")]) not in (3, 4):
+        if samples == 1:
+            cut = {"S": 0}
+        else:
+            axes = axes.replace("S", next(letter for letter in "CQR" if letter not in axes))
+    wanted = "".join(axis for axis in axes if axis not in "YXS") + "YX"
+    wanted += "S" * ("S" in axes and not cut)
+    return rearranged(data, axes, wanted, cut), wanted

@@ -1,6 +1,7 @@
 """Zarr arrays and OME-Zarr images, versions 2 and 3 of the format."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,16 +10,36 @@ import numpy as np
 
 from napari_sam.io.image_file import (
     MICROMETRE,
-    ImageFile,
+    Stored,
     UnreadableImageError,
-    arrange,
     guess_axes,
+    left_out,
 )
 from napari_sam.io.units import pixel_sizes
 
 _MARKS = (".zarray", ".zgroup", "zarr.json")
 # OME-Zarr spells units out.
 _LONG_NAMES = {MICROMETRE: "micrometer"}
+_AXIS_NAMES = {
+    "row": "Y",
+    "rows": "Y",
+    "height": "Y",
+    "column": "X",
+    "columns": "X",
+    "col": "X",
+    "cols": "X",
+    "width": "X",
+    "depth": "Z",
+    "plane": "Z",
+    "planes": "Z",
+    "slice": "Z",
+    "slices": "Z",
+    "frame": "T",
+    "frames": "T",
+    "sample": "S",
+    "samples": "S",
+    "rgb": "S",
+}
 _KINDS = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 
 
@@ -27,10 +48,10 @@ def is_zarr(path: Path) -> bool:
     return any((path / mark).is_file() for mark in _MARKS)
 
 
-def read_zarr(path: Path) -> ImageFile:
+def read_zarr(path: Path) -> Stored:
     """Open a Zarr array, or the finest level of an OME-Zarr image.
 
-    The first image of a collection as Bio-Formats writes it is opened too. Labels, plates and
+    Of a collection as Bio-Formats writes it the largest image is opened. Labels, plates and
     groups of plain arrays are opened by naming the array's own folder.
 
     Raises
@@ -120,38 +141,53 @@ def _zarr() -> ModuleType:
     return module
 
 
-def _read_array(array: Any) -> ImageFile:
+def _read_array(array: Any) -> Stored:
     names = getattr(array.metadata, "dimension_names", None) or ()
-    if names and all(isinstance(name, str) and len(name) == 1 for name in names):
-        axes = "".join(names).upper()
-        if len(set(axes)) == len(axes) and {"Y", "X"} <= set(axes):
-            return ImageFile(*arrange(array, axes))
-    return ImageFile(array, guess_axes(array.shape))
+    named = len(names) == array.ndim and all(isinstance(name, str) for name in names)
+    if named and {"Y", "X"} <= {_meaning(name) for name in names}:
+        return Stored(array, _letters(list(names)))
+    return Stored(array, guess_axes(array.shape))
 
 
-def _read_multiscale(zarr: ModuleType, group: Any) -> ImageFile:
+def _read_multiscale(zarr: ModuleType, group: Any) -> Stored:
     attributes = _ome_attributes(group)
+    notices: tuple[str, ...] = ()
     if "multiscales" not in attributes and "bioformats2raw.layout" in attributes and "0" in group:
-        group = group["0"]
-        attributes = _ome_attributes(group)
+        numbers = sorted(int(key) for key in group if key.isdigit())
+        shapes = {
+            number: tuple(_finest(zarr, group[str(number)])[0].shape)
+            for number in numbers
+            if "multiscales" in _ome_attributes(group[str(number)])
+        }
+        if shapes:
+            largest = max(shapes, key=lambda number: math.prod(shapes[number]))
+            notices = left_out(str(largest), {str(n): shape for n, shape in shapes.items()})
+            group = group[str(largest)]
+            attributes = _ome_attributes(group)
     if not attributes.get("multiscales"):
         inside = ", ".join(sorted(group.keys())) or "nothing"
         raise UnreadableImageError(
             "expected a Zarr array or an OME-Zarr image with multiscales metadata, found a group "
             f"with: {inside}; name one of its arrays or images"
         )
-    image = attributes["multiscales"][0]
+    array, image, dataset = _finest(zarr, group)
+    described = image.get("axes") or list("tczyx")[-array.ndim :]
+    names = [axis["name"] if isinstance(axis, dict) else axis for axis in described]
+    kinds = [axis.get("type", "") if isinstance(axis, dict) else "" for axis in described]
+    letters = _letters(names, kinds)
+    sizes = _scales(image, dataset, described, letters)
+    pixel_size, unit = pixel_sizes(sizes)
+    return Stored(array, letters, pixel_size, unit, notices=notices)
+
+
+def _finest(zarr: ModuleType, group: Any) -> tuple[Any, Mapping[str, Any], Mapping[str, Any]]:
+    """Return an image's finest level, and what describes the image and this level."""
+    image = _ome_attributes(group)["multiscales"][0]
     dataset = image["datasets"][0]
     array = group[dataset["path"]]
     if not isinstance(array, zarr.Array):
         raise UnreadableImageError(f"its finest level {dataset['path']!r} is no array")
-    described = image.get("axes") or list("tczyx")[-array.ndim :]
-    names = [axis["name"] if isinstance(axis, dict) else axis for axis in described]
-    letters = _letters(names)
-    sizes = _scales(image, dataset, described, letters)
-    pixel_size, unit = pixel_sizes(sizes)
-    data, axes = arrange(array, letters)
-    return ImageFile(data, axes, pixel_size, unit)
+    return array, image, dataset
 
 
 def _ome_attributes(group: Any) -> Mapping[str, Any]:
@@ -161,13 +197,29 @@ def _ome_attributes(group: Any) -> Mapping[str, Any]:
     return ome
 
 
-def _letters(names: list[str]) -> str:
-    """One upper-case letter for each axis name: its first where that is free."""
+def _letters(names: list[str], kinds: Sequence[str] = ()) -> str:
+    """One upper-case letter for each axis name.
+
+    The letter that the name means, else its first where that is free. Where none means rows or
+    columns, the last two axes of space do.
+    """
+    meant = [_meaning(name) for name in names]
+    if not {"Y", "X"} <= set(meant):
+        space = [i for i, kind in enumerate(kinds) if kind == "space"]
+        rows, columns = (space if len(space) >= 2 else list(range(len(names))))[-2:]
+        meant = [None if letter in ("Y", "X") else letter for letter in meant]
+        meant[rows], meant[columns] = "Y", "X"
     letters = ""
-    for name in names:
-        wanted = name[:1].upper() + "QRIJKLMNOP"
-        letters += next(letter for letter in wanted if letter not in letters)
+    for i, name in enumerate(names):
+        taken = {*letters, *(letter for letter in meant[i + 1 :] if letter)}
+        first = "" if name[:1].upper() in ("S", *taken) else name[:1].upper()
+        letters += next(c for c in (meant[i] or first) + "QRIJKLMNOP" if c not in letters)
     return letters
+
+
+def _meaning(name: str) -> str | None:
+    word = name.strip().casefold()
+    return word.upper() if word in ("t", "c", "z", "y", "x", "s") else _AXIS_NAMES.get(word)
 
 
 def _scales(

@@ -1,4 +1,4 @@
-"""TIFF with the axes and pixel sizes of ImageJ, OME and our own label images."""
+"""TIFF with the axes and pixel sizes of ImageJ, OME, LSM and our own label images."""
 
 import logging
 import math
@@ -7,14 +7,16 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.io.image_file import MICROMETRE, ImageFile, UnreadableImageError, arrange
+from napari_sam.io.image_file import Stored, UnreadableImageError, left_out
+from napari_sam.io.plane_array import PlaneArray
+from napari_sam.io.tiff_colours import colours_of
 from napari_sam.io.units import pixel_sizes
 from napari_sam.special_files import refuse_special
 
@@ -34,16 +36,15 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-_OME_AXES = set("TZCYX")
 _log = logging.getLogger(__name__)
 
 
-def read_tiff(path: Path) -> ImageFile:
-    """Open the first series of a TIFF file at its finest level.
+def read_tiff(path: Path) -> Stored:
+    """Open the largest series of a TIFF file at its finest level.
 
-    Axes come from OME-XML, from ImageJ's description, or from the axes that tifffile and this
-    package write; pixel sizes from the same. The plain resolution tags of other files are left
-    alone: nearly always they describe a screen or a printer.
+    Axes come from OME-XML, from the descriptions of ImageJ or a Zeiss LSM, or from the axes that
+    tifffile and this package write; pixel sizes from the same. The plain resolution tags of other
+    files are left alone: nearly always they describe a screen or a printer.
 
     Raises
     ------
@@ -57,20 +58,28 @@ def read_tiff(path: Path) -> ImageFile:
             _refuse_special_parts(tiff, path.parent)
             if not tiff.series:
                 raise UnreadableImageError("it holds no image")
-            series = tiff.series[0]
-            axes, shape = series.axes, series.shape
-            _check_complete(tiff, series)
-            sizes, unit = _read_pixel_sizes(tiff)
+            number = max(range(len(tiff.series)), key=lambda n: _extent(tiff.series[n]))
+            series = _with_pages_that_are_there(tiff, tiff.series[number])
+            notices = _check_complete(tiff, series) + _left_out(tiff, number)
+            sizes, unit = _read_pixel_sizes(tiff, number)
             data: Any
             if series.dataoffset is not None and series.keyframe.is_memmappable:
-                data = np.memmap(
-                    path, tiff.byteorder + series.dtype.char, "r", series.dataoffset, shape
-                )
+                dtype = tiff.byteorder + series.dtype.char
+                data = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
             elif _pages_are_planes(series):
-                data = _planes_as_dask(tiff, series, path)
+                data = _planes(tiff, series)
             else:
                 data = series.asarray(maxworkers=1)
-            data, axes = arrange(data, _distinct(axes))
+            colours = colours_of(tiff, series)
+            return Stored(
+                data,
+                _distinct(series.axes),
+                sizes,
+                unit,
+                colours.has_alpha,
+                colours.to_rgb,
+                notices + colours.notices,
+            )
     except UnreadableImageError as error:
         raise UnreadableImageError(f"cannot read {path}: {error}") from None
     except FileNotFoundError:
@@ -79,90 +88,51 @@ def read_tiff(path: Path) -> ImageFile:
         raise UnreadableImageError(
             f"cannot read {path} as TIFF: {error}{_advice(error)}"
         ) from error
-    return ImageFile(data, axes, sizes and {a: s for a, s in sizes.items() if a in axes}, unit)
 
 
-def write_tiff(
-    path: Path,
-    labels: Any,
-    axes: str,
-    dtype: np.dtype[Any],
-    pixel_size: Mapping[str, float] | None,
-    unit: str | None,
-) -> None:
-    """Write labels plane by plane, compressed with zlib.
+def _extent(series: Any) -> tuple[bool, int]:
+    """Order series: copies made smaller for a preview last, then by their pixels."""
+    return not series.keyframe.is_reduced, math.prod(series.shape) // _samples(series)
 
-    As OME-TIFF where the axes are T, Z, C, Y and X in that order or another and the labels have
-    no more than 32 bits, else with the
-    axes in tifffile's own description; `read_tiff` returns the same axes and pixel sizes
-    from both. Axes of length 1 other than Y and X do not survive: TIFF has no place for them.
-    """
+
+def _samples(series: Any) -> int:
+    return int(series.shape[series.axes.index("S")]) if "S" in series.axes else 1
+
+
+def _with_pages_that_are_there(tiff: Any, series: Any) -> Any:
+    """Return a series without the pages that ImageJ's description has and the file has not."""
     import tifffile
 
-    sizes = dict(pixel_size or {})
-    as_ome = set(axes) <= _OME_AXES and dtype.itemsize < 8  # OME has no integers of 64 bits
-    metadata: dict[str, Any] = {"axes": axes}
-    if as_ome:
-        for axis in "XYZ":
-            if axis in sizes:
-                metadata[f"PhysicalSize{axis}"] = sizes[axis]
-                metadata[f"PhysicalSize{axis}Unit"] = unit or "reference frame"
-        if "T" in sizes:
-            metadata |= {"TimeIncrement": sizes["T"], "TimeIncrementUnit": "s"}
-    elif sizes:
-        metadata |= {"pixel_size": sizes, "unit": unit}
-    resolution: dict[str, Any] = {}
-    if unit == MICROMETRE and {"X", "Y"} <= set(sizes):
-        # For programs that read nothing but the tags: pixels per centimetre.
-        per_centimetre = (1e4 / sizes["X"], 1e4 / sizes["Y"])
-        resolution = {"resolution": per_centimetre, "resolutionunit": "CENTIMETER"}
-    shape = tuple(labels.shape)
-    tifffile.imwrite(
-        path,
-        data=_planes(labels, dtype),
-        shape=shape,
-        dtype=dtype,
-        ome=as_ome,
-        photometric="minisblack",
-        compression="zlib",
-        # tifffile decides by itself only for pixels that are not compressed.
-        bigtiff=math.prod(shape) * dtype.itemsize > 2**32 - 2**25,
-        metadata=metadata,
-        maxworkers=1,
-        **resolution,
-    )
+    if not tiff.is_imagej or series.dataoffset is not None or len(series) <= len(tiff.pages):
+        return series
+    pages, first = list(tiff.pages), tiff.pages.first
+    leading = (len(pages),) if len(pages) > 1 else ()
+    axes = "I" * len(leading) + first.axes
+    return tifffile.TiffPageSeries(pages, leading + first.shape, first.dtype, axes)
 
 
-def _planes(labels: Any, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
-    for index in np.ndindex(tuple(labels.shape[:-2])):
-        yield np.ascontiguousarray(labels[index], dtype=dtype)
+def _left_out(tiff: Any, chosen: int) -> tuple[str, ...]:
+    """Tell of further series than the chosen one; previews are none."""
+    names = [f"{one.name or 'image'} [{number}]" for number, one in enumerate(tiff.series)]
+    shapes = {
+        name: tuple(one.shape)
+        for number, (name, one) in enumerate(zip(names, tiff.series, strict=True))
+        if number == chosen or not one.keyframe.is_reduced
+    }
+    return left_out(names[chosen], shapes)
 
 
-class _Planes:
-    """The pages of one series as an array, reopening the file for each read."""
+def _planes(tiff: Any, series: Any) -> PlaneArray:
+    """Return the pages of a series as an array, which opens the file anew for each page."""
+    pages, lock = list(series), threading.Lock()
+    page_shape = tuple(series.keyframe.shape)
+    stack_shape = tuple(series.shape[: len(series.shape) - len(page_shape)])
 
-    def __init__(self, tiff: Any, series: Any) -> None:
-        self._pages = list(series)
-        self._size = tiff.filehandle.size
-        self._lock = threading.Lock()
-        self._page_shape = series.keyframe.shape
-        self.shape = tuple(series.shape)
-        self.dtype = series.dtype
-        self.ndim = len(self.shape)
-
-    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
-        stack_shape = self.shape[: self.ndim - len(self._page_shape)]
-        ranges = [range(*k.indices(n)) for k, n in zip(key, stack_shape, strict=False)]
-        planes = np.empty((*map(len, ranges), *self._page_shape), self.dtype)
-        for out in np.ndindex(planes.shape[: len(ranges)]):
-            at = tuple(span[i] for span, i in zip(ranges, out, strict=True))
-            planes[out] = self._read(int(np.ravel_multi_index(at, stack_shape)) if at else 0)
-        return planes[(slice(None),) * len(ranges) + key[len(ranges) :]]
-
-    def _read(self, number: int) -> NDArray[Any]:
-        page = self._pages[number]
+    def read(index: tuple[int, ...]) -> NDArray[Any]:
+        number = int(np.ravel_multi_index(index, stack_shape)) if index else 0
+        page = pages[number]
         file = page.parent.filehandle
-        with self._lock:
+        with lock:
             file.open()
             try:
                 return np.asarray(page.asarray(maxworkers=1))
@@ -173,17 +143,7 @@ class _Planes:
             finally:
                 file.close()
 
-
-def _planes_as_dask(tiff: Any, series: Any, path: Path) -> Any:
-    import dask.array
-
-    planes = _Planes(tiff, series)
-    page = series.keyframe.shape
-    chunks = (1,) * (planes.ndim - len(page)) + page
-    name = f"{path.name}-{dask.base.tokenize(str(path), path.stat().st_mtime_ns)}"
-    return dask.array.from_array(
-        planes, chunks=chunks, name=name, asarray=False, fancy=False, meta=np.empty(0, series.dtype)
-    )
+    return PlaneArray(read, stack_shape, page_shape, series.dtype)
 
 
 def _pages_are_planes(series: Any) -> bool:
@@ -204,8 +164,11 @@ def _refuse_special_parts(tiff: Any, folder: Path) -> None:
         refuse_special(folder / name)
 
 
-def _check_complete(tiff: Any, series: Any) -> None:
-    """Refuse a series whose pages are missing or lie behind the end of the file."""
+def _check_complete(tiff: Any, series: Any) -> tuple[str, ...]:
+    """Refuse a series whose pages are missing or lie behind the end of the file.
+
+    Returns a notice where a file that is complete announces more planes than it has.
+    """
     size = tiff.filehandle.size
     contiguous = series.dataoffset is not None
     if contiguous and series.dataoffset + series.nbytes > size:
@@ -213,8 +176,9 @@ def _check_complete(tiff: Any, series: Any) -> None:
             f"its pixels end at byte {series.dataoffset + series.nbytes}, the file at {size}; "
             "it was cut short, copy or export it again"
         )
-    declared = int((tiff.imagej_metadata or {}).get("images", 1))
-    if tiff.is_imagej and declared > max(1, math.prod(series.shape[: -series.keyframe.ndim])):
+    declared = int((tiff.imagej_metadata or {}).get("images", 1)) if tiff.is_imagej else 1
+    held = max(1, math.prod(series.shape[: -series.keyframe.ndim]))
+    if declared > held and _goes_on(tiff):
         raise UnreadableImageError(
             f"ImageJ announces {declared} planes, the file holds the shape {series.shape}; "
             "it was cut short, copy or export it again"
@@ -229,25 +193,45 @@ def _check_complete(tiff: Any, series: Any) -> None:
                 f"plane {number} of {len(series)} lies behind the end of the file at byte "
                 f"{size}; it was cut short, copy or export it again"
             )
+    if declared > held:
+        return (f"its description announces {declared} planes, of which the file holds {held}",)
+    return ()
 
 
-def _read_pixel_sizes(tiff: Any) -> tuple[dict[str, float] | None, str | None]:
+def _goes_on(tiff: Any) -> bool:
+    """Whether a file says that there is a page behind its last one, or has pixels there."""
+    page, file, form = tiff.pages[-1], tiff.filehandle, tiff.tiff
+    file.seek(page.offset)
+    (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(page.offset + form.tagnosize + tags * form.tagsize)
+    (behind,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)))
+    # ImageJ writes stacks beyond 4 GB as one page with the others' pixels behind it
+    return bool(behind) or (page.is_final and end + tiff.pages[0].nbytes <= file.size)
+
+
+def _read_pixel_sizes(tiff: Any, number: int) -> tuple[dict[str, float] | None, str | None]:
     if tiff.is_ome:
-        return pixel_sizes(_ome_sizes(tiff.ome_metadata))
+        return pixel_sizes(_ome_sizes(tiff.ome_metadata, number))
+    if tiff.is_lsm:
+        return pixel_sizes(_lsm_sizes(tiff.lsm_metadata or {}))
     if tiff.is_imagej:
         return pixel_sizes(_imagej_sizes(tiff))
     for description in tiff.shaped_metadata or ():
         if isinstance(sizes := description.get("pixel_size"), dict):
-            return {axis: float(size) for axis, size in sizes.items()}, description.get("unit")
+            known = {axis: float(size) for axis, size in sizes.items()}
+            known = {axis: size for axis, size in known.items() if 0 < size < math.inf}
+            return known or None, description.get("unit")
     return None, None
 
 
-def _ome_sizes(xml: str) -> dict[str, tuple[float, str]]:
+def _ome_sizes(xml: str, number: int) -> dict[str, tuple[float, str]]:
     import tifffile
 
     try:
-        image = tifffile.xml2dict(xml)["OME"]["Image"]
-        pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+        found = tifffile.xml2dict(xml)["OME"]["Image"]
+        images = found if isinstance(found, list) else [found]
+        pixels = images[number if number < len(images) else 0]["Pixels"]
         sizes = {
             axis: (
                 float(pixels[f"PhysicalSize{axis}"]),
@@ -279,6 +263,11 @@ def _imagej_sizes(tiff: Any) -> dict[str, tuple[float, str]]:
     if "finterval" in description:
         sizes["T"] = float(description["finterval"]), str(description.get("tunit", "s"))
     return sizes
+
+
+def _lsm_sizes(about: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+    sizes = {axis: (float(about.get(f"VoxelSize{axis}", 0)), "m") for axis in "XYZ"}
+    return sizes | {"T": (float(about.get("TimeIntervall", 0)), "s")}
 
 
 def _distinct(axes: str) -> str:

@@ -1,5 +1,6 @@
 """Pixel sizes in the units that files use, brought to micrometres and seconds."""
 
+import math
 from collections.abc import Mapping
 
 from napari_sam.io.image_file import MICROMETRE
@@ -63,8 +64,8 @@ def pixel_sizes(
     Parameters
     ----------
     sizes : mapping of axis letter to (size, unit)
-        ``T`` is a duration, every other axis a length. Sizes that are not positive are left
-        out: files state 0 for "not known".
+        ``T`` is a duration, every other axis a length. Sizes that are not positive or not finite
+        are left out: files state 0 or infinity for "not known".
 
     Returns
     -------
@@ -74,7 +75,7 @@ def pixel_sizes(
     unit : str or None
         ``µm``, the word that the file used, or None where there are no lengths.
     """
-    known = {axis: (size, unit) for axis, (size, unit) in sizes.items() if size > 0}
+    known = {axis: (size, unit) for axis, (size, unit) in sizes.items() if _is_size(size)}
     result: dict[str, float] = {}
     if "T" in known:
         seconds = to_seconds(*known.pop("T"))
@@ -90,4 +91,8 @@ def pixel_sizes(
             result.update({axis: size for axis, (size, _) in known.items()})
             break
         result[axis] = length
-    return result or None, unit
+    return {axis: size for axis, size in result.items() if _is_size(size)} or None, unit
+
+
+def _is_size(size: float) -> bool:
+    return 0 < size < math.inf
