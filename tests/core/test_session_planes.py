@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import zarr
 from component_segmenter import ComponentSegmenter
+from core.fake_segmenter import FakeSegmenter
 
-from napari_sam.session import ArraySource, Channel, Session
+from napari_sam.session import ArraySource, Channel, Session, same_planes
 from napari_sam.session.identity import token_of
 
 
@@ -181,3 +182,72 @@ def test_token_of_what_has_no_weak_references_keeps_it():
 def test_images_without_planes_are_refused(shape, rgb, message):
     with pytest.raises(ValueError, match=message):
         ArraySource(np.zeros(shape), rgb=rgb)
+
+
+def test_source_that_grows_goes_on_with_what_is_embedded(rng):
+    data = rng.integers(0, 255, (5, 20, 30), np.uint8)
+    segmenter = FakeSegmenter()
+    before = ArraySource(data[:3], contrast_limits=(0, 255))
+    session = Session(segmenter, before)
+    session.add_point(1, (10, 15))
+    mask = session.mask(1, 1)
+    grown = ArraySource(data, contrast_limits=(0, 255), content=before.identity)
+    session.source = grown
+    assert session.embeddings.state((1, None, None)) == "ready"
+    assert session.embeddings.planes == ((1, None, None),)
+    session.add_point(4, (10, 15))
+    assert len(segmenter.embedded) == 2
+    np.testing.assert_array_equal(session.mask(1, 1), mask)
+    with pytest.raises(ValueError, match="start a new session"):
+        session.source = before
+    with pytest.raises(ValueError, match="start a new session"):
+        session.source = ArraySource(np.zeros((5, 20, 31)))
+
+
+def test_planes_of_a_longer_stack_are_compared_with_those_of_before(rng):
+    data = rng.random((5, 20, 30))
+    data[0, 3, 3] = np.nan
+    planes = [(0, None, None), (2, None, None)]
+    before, grown = ArraySource(data[:3]), ArraySource(data.copy())
+    before._found[-1] = grown._found[-1] = (0.0, 1.0)
+    told = []
+    assert same_planes(before, grown, planes, told.append)
+    assert told == [0.0, 0.5]
+    grown.data[2, 1, 1] = 7
+    assert not same_planes(before, grown, planes, told.append)
+    assert same_planes(before, grown, planes[:1], told.append)
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 30), (3, 20, 31), (3, 19, 30)])
+def test_array_resized_in_place_is_not_read_as_what_it_was(shape):
+    array = zarr.array(np.zeros((3, 20, 30), np.uint8), chunks=(1, 20, 30))
+    source = ArraySource(array, contrast_limits=(0, 255))
+    array.resize(shape)
+    assert source.shape == (3, 20, 30)
+    with pytest.raises(ValueError, match="as it had when it was chosen"):
+        source.read((2, None, None))
+    with pytest.raises(ValueError, match="as it had when it was chosen"):
+        source.read((0, None, None))
+
+
+def test_closed_session_refuses_every_change_and_can_be_read():
+    session = Session(FakeSegmenter(), ArraySource(np.zeros((20, 30), np.uint8)))
+    click = session.add_point((), (10, 15))
+    mask, told = session.mask(1, ()), []
+    session.failed.connect(told.append)
+    reason = ValueError("expected the image of before")
+    session.close(reason)
+    for change in (
+        lambda: session.add_point((), (5, 5)),
+        lambda: session.move_point(click, (5, 5)),
+        lambda: session.set_box((), (2, 2, 9, 9)),
+        lambda: session.choose_candidate(1, ()),
+    ):
+        with pytest.raises(ValueError, match="image of before"):
+            change()
+    session.undo()
+    session.show(())
+    assert told == [reason]
+    assert session.closed is reason
+    assert len(session.prompts.clicks) == 1
+    np.testing.assert_array_equal(session.mask(1, ()), mask)

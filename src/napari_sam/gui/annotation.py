@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_sam.engine import Executor
+from napari_sam.engine import BACKGROUND, Executor, Outcome
 from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.keys import Keys
 from napari_sam.gui.layers import (
     fits,
+    forget_masks,
     image_of_masks,
     new_labels,
     new_points,
@@ -24,7 +26,7 @@ from napari_sam.gui.layers import (
     note_masks,
 )
 from napari_sam.gui.masks import MaskWriter
-from napari_sam.gui.placement import Followers, shape_of
+from napari_sam.gui.placement import Followers, shape_of, told_shape
 from napari_sam.gui.planes import (
     Colours,
     displayed_axes,
@@ -35,7 +37,7 @@ from napari_sam.gui.planes import (
     why_no_plane,
 )
 from napari_sam.segmenter import Segmenter
-from napari_sam.session import ArraySource, Plane, Session
+from napari_sam.session import ArraySource, Plane, Session, extends, same_planes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -91,7 +93,9 @@ class Annotation:
         self.clicks: ClickEditor | None = None
         self.boxes: BoxEditor | None = None
         self._sign = 1
-        self._shape = shape_of(image)
+        self._executor = executor
+        self._content: Hashable = None  # of an image that has grown: of its first planes
+        self._unproven: ArraySource | None = None  # the source whose planes should be in it still
         self._scrolling = _timer(_SCROLL_MS, self.show)
         self._restretching = _timer(_CONTRAST_MS, self.reread)
         viewer.dims.events.point.connect(self._scrolled)
@@ -165,7 +169,9 @@ class Annotation:
         self.layers_changed.emit()
 
     def displayed(self) -> Plane | None:
-        """Return the plane on screen; None in 3-D or outside of the image."""
+        """Return the plane on screen; None in 3-D, outside of the image, or if it is another."""
+        if self.session.closed is not None:
+            return None
         return displayed_plane(self._viewer.dims, self.image, self._source)
 
     def plane_to_prompt(self) -> Plane:
@@ -176,6 +182,9 @@ class Annotation:
         ValueError
             In 3-D or outside of the image: what is missing.
         """
+        self.look_at_shape()
+        if self.session.closed is not None:
+            raise self.session.closed
         plane = self.displayed()
         if plane is None:
             raise ValueError(why_no_plane(self._viewer.dims, self.image))
@@ -187,8 +196,9 @@ class Annotation:
 
     def show(self) -> None:
         """Tell the session which plane is on screen."""
+        self.look_at_shape()
         axes = displayed_axes(self._viewer.dims, self.image)
-        if axes is not None and axes != self._source.spanned:
+        if self.session.closed is None and axes not in (None, self._source.spanned):
             self._use(replace(self._source, displayed=axes))
         plane = self.displayed()
         if plane is not None:
@@ -197,15 +207,29 @@ class Annotation:
 
     def reread(self) -> None:
         """Take up another content, contrast or channels of the image."""
-        axes = displayed_axes(self._viewer.dims, self.image)
+        if self.session.closed is not None:
+            return
         try:
-            source = source_of(self.image, axes, self._channels, self._revision)
+            source = self._source_now()
         except ValueError as error:
             self.refused.emit(error)
             return
         if source.stamp != self._source.stamp:
             self._use(source)
             self.show()
+
+    def look_at_shape(self) -> None:
+        """Go on with the planes that the image has got, or end if it is another image by now.
+
+        Arrays may be resized in place, which nobody tells: so look before relying on the shape.
+        """
+        before, shape = self._source, shape_of(self.image)
+        if shape == before.shape or self.session.closed is not None:
+            return
+        if extends(shape, before.shape, before.spanned):
+            self._grow(before, shape)
+        else:
+            self._end(shape)
 
     def click_here(self) -> None:
         """Make the prompts layer active and ready for clicks; make what is missing for that."""
@@ -252,6 +276,25 @@ class Annotation:
             self.boxes = None
         return layer is not self.image and layer is not self.points
 
+    def set_aside(self) -> list[Layer]:
+        """Let go of an image that has become another one; what was made on the old stays.
+
+        Returns
+        -------
+        kept
+            The layers that stay, renamed by the shape of the old image; masks that were picked
+            keep their name.
+        """
+        kept: list[Layer] = [*self.prompt_layers]
+        masks = self.masks.layer
+        if masks is not None and image_of_masks(masks) is self.image:
+            forget_masks(masks)
+            kept.append(masks)
+        self.close()
+        for layer in kept:
+            layer.name = f"{layer.name} ({told_shape(self._source.shape)})"
+        return kept
+
     def rest(self) -> None:
         """Stop working while another image is chosen."""
         self._scrolling.stop()
@@ -287,6 +330,65 @@ class Annotation:
     def _use(self, source: ArraySource) -> None:
         self._source = source
         self.session.source = source
+
+    def _source_now(self) -> ArraySource:
+        axes = displayed_axes(self._viewer.dims, self.image)
+        data = self.image.data[0] if self.image.multiscale else self.image.data
+        if self._channels is not None and data is not self._source.data:
+            of_image = [c is not None and c.data is self._source.data for c in self._channels]
+            red, green, blue = (
+                replace(c, data=data) if mine and c is not None else c
+                for c, mine in zip(self._channels, of_image, strict=True)
+            )
+            self._channels = red, green, blue
+        source = source_of(self.image, axes, self._channels, self._revision)
+        return replace(source, content=self._content)
+
+    def _grow(self, before: ArraySource, shape: tuple[int, ...]) -> None:
+        """Go on with what is known of the planes; look in the background whether it holds."""
+        grown = {axis for axis, n in enumerate(shape) if n != before.shape[axis]}
+        if any(plane[axis] is None for _, plane in self.session.prompts.keys for axis in grown):
+            self._revision += 1  # planes of a view that was rolled: they are larger now
+        elif self._content is None:
+            self._content = before.identity
+        self._use(self._source_now())
+        self.masks.check()
+        if self._source.data is not before.data and self._unproven is None:
+            self._compare(before)
+        self.session.activity_changed.emit()
+
+    def _compare(self, before: ArraySource) -> None:
+        """Look in the background whether planes that are embedded have kept their pixels."""
+        self._unproven, now = before, self._source
+        self._executor.embed(
+            ("same planes", self),
+            partial(same_planes, before, now, self.session.embeddings.planes),
+            partial(self._compared, now),
+            BACKGROUND,
+        )
+
+    def _compared(self, now: ArraySource, outcome: Outcome) -> None:
+        if self._unproven is None or self.session.closed is not None or outcome.cancelled:
+            return
+        self._unproven = None
+        if outcome.error is not None or not outcome.value:
+            self.session.noticed.emit(
+                f"'{self.image.name}' has grown, and its planes are others than before: they are "
+                "read again; prompts and masks stay"
+            )
+            self._anew()
+        elif now is not self._source:  # it has grown again meanwhile
+            self._compare(now)
+
+    def _end(self, shape: tuple[int, ...]) -> None:
+        error = ValueError(
+            f"expected '{self.image.name}' to keep its shape {self._source.shape}, got {shape}; "
+            "choose the image again to start anew: its prompts and masks so far are kept"
+        )
+        self._followers.close()
+        self._scrolling.stop()
+        self.session.close(error)
+        self.refused.emit(error)
 
     def _points_layer(self) -> Points:
         if self.clicks is None:
@@ -367,16 +469,16 @@ class Annotation:
         self._restretching.start()
 
     def _data_replaced(self, event: object = None) -> None:
-        self._revision += 1
-        if shape_of(self.image) == self._shape:
-            self.reread()
+        if shape_of(self.image) != self._source.shape:
+            self.look_at_shape()
         else:
-            self.refused.emit(
-                ValueError(
-                    f"expected '{self.image.name}' to keep its shape {self._shape}, got "
-                    f"{shape_of(self.image)}; choose the image again to start anew"
-                )
-            )
+            self._anew()
+
+    def _anew(self) -> None:
+        """Read every plane again: the image has other pixels."""
+        self._revision += 1
+        self._content = self._unproven = None
+        self.reread()
 
 
 def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:

@@ -15,6 +15,7 @@ from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
+from napari_sam.gui.placement import shape_of, told_shape
 from napari_sam.segmenter import Segmenter
 
 _CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
@@ -115,7 +116,8 @@ class Controller:
         click
             Whether the next click in the canvas is meant for it: makes its prompts layer active.
         """
-        if image is self.image:
+        ended = self.annotation is not None and self.annotation.session.closed is not None
+        if image is self.image and not ended:
             return
         if self.annotation is not None:
             self.annotation.rest()
@@ -139,7 +141,9 @@ class Controller:
 
     def _annotation_of(self, image: Image) -> Annotation:
         known = self._annotations.get(id(image))
-        if known is not None:
+        if known is not None and known.session.closed is not None:
+            self._set_aside(known)
+        elif known is not None:
             if known.session.segmenter is not self.segmenter:
                 known.session.segmenter = self.segmenter
             known.show()
@@ -154,6 +158,16 @@ class Controller:
         self._annotations[id(image)] = annotation
         return annotation
 
+    def _set_aside(self, annotation: Annotation) -> None:
+        """Let go of what was done on an image before it became another one, and say where it is."""
+        image = annotation.image
+        del self._annotations[id(image)]
+        kept = ", ".join(f"'{layer.name}'" for layer in annotation.set_aside())
+        self.noticed.emit(
+            f"'{image.name}' has the shape {told_shape(shape_of(image))} now and starts anew"
+            + (f"; what was done before is in {kept}" if kept else "")
+        )
+
     def _follow(self, event: Any) -> None:
         """Choose the image that becomes active, or whose prompts or masks do."""
         layer = event.value
@@ -167,7 +181,9 @@ class Controller:
             self.annotation.keys.unbind(self.viewer)
         for annotation in self._annotations.values():
             if layer in annotation.layers:
-                self.choose_image(annotation.image, click=False)
+                ended = annotation.session.closed is not None
+                if not ended or layer is annotation.image:
+                    self.choose_image(annotation.image, click=ended)
                 return
         if isinstance(layer, Image):
             # Whoever looks at a further image may only want its contrast: no layers yet.

@@ -135,27 +135,37 @@ class Everything:
     def _plane_done(self, run: _Run, outcome: Outcome) -> None:
         if run is not self._run:
             return
-        if outcome.error is not None:
-            self._run = None
-            if not outcome.cancelled:
-                self.refused.emit(outcome.error)
-            self.changed.emit()
+        error = run.annotation.session.closed or outcome.error
+        if error is not None:
+            self._stop(None if outcome.cancelled else error)
             return
         run.found.append(outcome.value)
         if len(run.found) < len(run.planes):
             self._go_on()
+            return
+        try:
+            if run.annotation.labels is not None:
+                run.annotation.masks.layer_for(0, run.planes[0] if run.axis is None else None)
+        except (ValueError, MemoryError) as error:
+            self._stop(error)
         else:
             self._engine.decode(
                 ("everything", self), partial(_label, run), partial(self._labelled, run)
             )
+
+    def _stop(self, error: Exception | None) -> None:
+        self._run = None
+        if error is not None:
+            self.refused.emit(error)
+        self.changed.emit()
 
     def _labelled(self, run: _Run, outcome: Outcome) -> None:
         if run is not self._run:
             return
         self._run = None
         try:
-            if outcome.error is not None:
-                raise outcome.error
+            if (error := run.annotation.session.closed or outcome.error) is not None:
+                raise error
             found, highest = outcome.value
             if run.axis is None:
                 _write_plane(run, found, highest)
@@ -220,6 +230,7 @@ def _write_stack(run: _Run, found: NDArray[np.int32], highest: int) -> None:
     layer = masks if fills and masks is not None else new_labels(annotation.image)
     spanned = (axis, *plane_axes(plane))
     at: list[Any] = [slice(None) if i in spanned else n for i, n in enumerate(plane)]
+    at[axis] = slice(len(run.planes))  # there may be more by now
     arranged = found.transpose(np.argsort(spanned))
     channel = run.source.channel_axis
     if channel is not None and channel not in spanned:  # the same for all of them

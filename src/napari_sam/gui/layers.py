@@ -18,7 +18,9 @@ BOX_COLOUR = "#ffd23c"
 _LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which they go to a file on disk
 _DIM = 0.35  # opacity of the prompts of other objects
 
-_MASKS: WeakKeyDictionary[Labels, ReferenceType[Image]] = WeakKeyDictionary()
+_MASKS: WeakKeyDictionary[Labels, tuple[ReferenceType[Image], tuple[int, ...]]] = (
+    WeakKeyDictionary()  # the image they were made for, and the shape they were given
+)
 
 
 def new_points(image: Image) -> Points:
@@ -70,13 +72,43 @@ def new_labels(image: Image) -> Labels:
 
 def note_masks(layer: Labels, image: Image) -> None:
     """Remember, as long as both live, that a layer was made for the masks of an image."""
-    _MASKS[layer] = ref(image)
+    _MASKS[layer] = ref(image), tuple(layer.data.shape)
+
+
+def forget_masks(layer: Labels) -> None:
+    """Take a layer for any other from now on."""
+    _MASKS.pop(layer, None)
 
 
 def image_of_masks(layer: Layer) -> Image | None:
     """Return the image that a layer was made for as its masks; None for any other layer."""
-    image = _MASKS.get(layer) if isinstance(layer, Labels) else None
-    return image() if image is not None else None
+    made = _MASKS.get(layer) if isinstance(layer, Labels) else None
+    return made[0]() if made is not None else None
+
+
+def is_behind(layer: Labels, image: Image) -> bool:
+    """Whether masks made for an image lack planes only because the image has grown since."""
+    made, shape = _MASKS.get(layer), shape_of(image)
+    return (
+        made is not None
+        and made[0]() is image
+        and made[1] == tuple(layer.data.shape)
+        and len(made[1]) == len(shape)
+        and all(old <= n for old, n in zip(made[1], shape, strict=True))
+    )
+
+
+def grow_masks(layer: Labels, image: Image) -> None:
+    """Give masks made for an image the planes it has now, empty; those they have stay."""
+    data, shape = layer.data, shape_of(image)
+    if isinstance(data, np.ndarray):
+        grown = np.zeros(shape, data.dtype)
+        grown[tuple(slice(n) for n in data.shape)] = data
+    else:
+        data.resize(shape)
+        grown = data
+    layer.data = grown
+    note_masks(layer, image)
 
 
 def fits(layer: Layer, image: Image) -> bool:
@@ -87,10 +119,11 @@ def fits(layer: Layer, image: Image) -> bool:
 def misfit(layer: Labels, image: Image) -> str:
     """Say why masks of an image can't be written to a layer; empty if they can.
 
-    They can to labels of its shape that lie on it and can be written, but not to a pyramid.
+    They can to labels of its shape that lie on it and can be written, but not to a pyramid. Masks
+    that were made for it may lack planes that it got since.
     """
     data = layer.data[0] if layer.multiscale else layer.data
-    if layer.multiscale or tuple(data.shape) != shape_of(image):
+    if layer.multiscale or (tuple(data.shape) != shape_of(image) and not is_behind(layer, image)):
         kind = "multiscale labels" if layer.multiscale else type(data).__name__
         return (
             f"expected labels of shape {shape_of(image)} held in memory or zarr, as "

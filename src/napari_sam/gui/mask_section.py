@@ -38,7 +38,7 @@ class MaskSection(QWidget):
         for layer in self._controller.viewer.layers:
             if fits(layer, annotation.image):
                 items.append((layer.name, layer))
-            elif layer is annotation.labels:
+            elif layer is not None and layer is annotation.labels:
                 items.append((f"{layer.name} (doesn't fit the image)", layer))
         fill(self.layer, items, annotation.labels)
         self.overwrite.blockSignals(True)

@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_sam.engine import Executor, Outcome
-from napari_sam.gui.layers import misfit
+from napari_sam.gui.layers import grow_masks, is_behind, misfit
 from napari_sam.gui.placement import shape_of
 from napari_sam.session import Plane, Session, plane_axes
 from napari_sam.session.patches import Region
@@ -50,6 +50,7 @@ class MaskWriter:
         self._layer: Labels | None = None
         self._held_back: dict[ObjectPlane, None] = {}  # masks that could not be written
         self._told = ""
+        self._growing = False
         session.mask_changed.connect(self._write)
         session.object_changed.connect(self._select)
 
@@ -72,6 +73,7 @@ class MaskWriter:
         if layer is not None:
             layer.events.paint.connect(self._painted)
             layer.events.selected_label.connect(self._picked)
+            layer.events.data.connect(self._replaced)
             self._select()
             self._write_held_back()
 
@@ -87,8 +89,15 @@ class MaskWriter:
         if not reason:
             self._write_held_back()
 
-    def layer_for(self, highest: int) -> Labels:
-        """Return the layer, made where there is none.
+    def layer_for(self, highest: int, plane: Plane | None = None) -> Labels:
+        """Return the layer, made where there is none, grown where the image has.
+
+        Parameters
+        ----------
+        highest
+            The highest number that it should hold.
+        plane
+            The plane that it should have; all of the image's by default.
 
         Raises
         ------
@@ -110,6 +119,13 @@ class MaskWriter:
                 f"which ends at {largest}; convert it (right click › Convert data type) or "
                 "pick a new layer"
             )
+        channels = self._session.source.channel_axis is not None  # a mask holds for all of them
+        if is_behind(layer, self._image) and (channels or not _has(layer, plane)):
+            self._growing = True
+            try:
+                grow_masks(layer, self._image)
+            finally:
+                self._growing = False
         return layer
 
     def write(self, found: np.ndarray, first: int, plane: Plane) -> None:
@@ -122,7 +138,7 @@ class MaskWriter:
         OSError
             If the labels can't be written; they are as they were.
         """
-        layer = self.layer_for(first + int(found.max(initial=0)))
+        layer = self.layer_for(first + int(found.max(initial=0)), plane)
         whole = slice(0, found.shape[0]), slice(0, found.shape[1])
         here = self._read(plane, whole)
         rows, columns = np.nonzero(np.where(here == 0, found, 0))
@@ -141,6 +157,7 @@ class MaskWriter:
         if self._layer is not None:
             self._layer.events.paint.disconnect(self._painted)
             self._layer.events.selected_label.disconnect(self._picked)
+            self._layer.events.data.disconnect(self._replaced)
             self._layer = None
 
     def _reserve(self, layer: Labels) -> None:
@@ -163,7 +180,7 @@ class MaskWriter:
         if self._layer is None and not self._session.mask(object_id, plane).any():
             return
         try:
-            self.layer_for(object_id)
+            self.layer_for(object_id, plane)
         except (MemoryError, ValueError) as error:
             self._held_back[object_id, plane] = None
             self._refused(error)
@@ -227,6 +244,16 @@ class MaskWriter:
             at[axis] if axis in at else np.full(count * copies, i) for axis, i in enumerate(plane)
         )
 
+    def _replaced(self, event: Any = None) -> None:
+        """Take up that somebody gave the layer other labels."""
+        layer = self._layer
+        if self._growing or layer is None:
+            return
+        self._session.forget_written()
+        if not misfit(layer, self._image):
+            self._reserve(layer)
+        self.check()
+
     def _painted(self, event: Any = None) -> None:
         self._session.note_painting()
 
@@ -238,6 +265,12 @@ class MaskWriter:
         layer = self._layer
         if layer is not None and self._session.object_id <= np.iinfo(layer.dtype).max:
             layer.selected_label = self._session.object_id
+
+
+def _has(layer: Labels, plane: Plane | None) -> bool:
+    if plane is None:
+        return False
+    return all(i is None or i < n for i, n in zip(plane, layer.data.shape, strict=True))
 
 
 def highest_label(data: Any) -> int:

@@ -31,6 +31,11 @@ def shape_of(image: Image) -> tuple[int, ...]:
     return tuple(int(n) for n in data.shape[: image.ndim])
 
 
+def told_shape(shape: tuple[int, ...]) -> str:
+    """Spell a shape, such as ``5 × 120 × 160``."""
+    return " × ".join(str(n) for n in shape)
+
+
 def same_geometry(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two geometries agree in everything but rounding."""
     return all(_same(value, other[name]) for name, value in one.items())

@@ -44,6 +44,8 @@ def status_of(controller: Controller) -> Status:
         return Status("failed", "No model: " + _first_line(controller.load_error), None, "Resume")
     plane = annotation.displayed()
     session = annotation.session
+    if session.closed is not None:
+        return Status("failed", "The image has another shape now: choose it again")
     if plane is None:
         three_d = controller.viewer.dims.ndisplay == 3
         return Status("idle", "Switch to 2-D to click" if three_d else "No plane of the image here")

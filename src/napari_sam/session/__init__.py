@@ -6,7 +6,15 @@ Everything that can change is here; windows only show it and turn a user's edits
 from napari_sam.session.embeddings import PlaneState
 from napari_sam.session.interactive import Session
 from napari_sam.session.patches import Edit, Patch
-from napari_sam.session.planes import ArraySource, Channel, Plane, PlaneSource, plane_axes
+from napari_sam.session.planes import (
+    ArraySource,
+    Channel,
+    Plane,
+    PlaneSource,
+    extends,
+    plane_axes,
+    same_planes,
+)
 from napari_sam.session.prompt_book import BoxPrompt, Click, ObjectPlane, PromptBook
 
 __all__ = [
@@ -22,5 +30,7 @@ __all__ = [
     "PlaneState",
     "PromptBook",
     "Session",
+    "extends",
     "plane_axes",
+    "same_planes",
 ]

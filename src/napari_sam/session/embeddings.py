@@ -102,6 +102,11 @@ class Embeddings:
             return "queued"
         return "failed" if key in self._failed else "none"
 
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes that are embedded."""
+        return tuple(key[0] for key in self._store if key == self._key(key[0]))
+
     def request(self, plane: Plane, priority: int = DISPLAYED) -> None:
         """Have a plane embedded, unless it is; of an outstanding one raise the priority."""
         segmenter, source, key = self.segmenter, self.source, self._key(plane)

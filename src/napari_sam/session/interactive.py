@@ -19,7 +19,7 @@ from napari_sam.session.answers import Answer, Chain, answer, draft
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.history import History
 from napari_sam.session.patches import Edit, Patch, Region
-from napari_sam.session.planes import Plane, PlaneSource
+from napari_sam.session.planes import Plane, PlaneSource, extends
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
@@ -108,6 +108,7 @@ class Session:
         self._revisions: Counter[ObjectPlane] = Counter()
         self._told_not_finite = False
         self._stopped = False
+        self._closed: ValueError | None = None
         self.overwrite = False
         self.embeddings = Embeddings(self._executor, max_bytes)
         self.embeddings.arrived.connect(self._embedded)
@@ -133,17 +134,21 @@ class Session:
 
     @property
     def source(self) -> PlaneSource:
-        """The image. Another one must have its shape; finished masks stay."""
+        """The image. Another one must have its planes, and may have more; finished masks stay."""
         return self._source
 
     @source.setter
     def source(self, source: PlaneSource) -> None:
-        if source.shape != self._source.shape:
+        before = self._source
+        if not extends(source.shape, before.shape, source.spanned):
             raise ValueError(
-                f"expected an image of shape {self._source.shape}, got {source.shape}; "
+                f"expected an image of shape {before.shape}, got {source.shape}; "
                 "start a new session for it"
             )
         self._source = source
+        if (source.stamp, source.spanned) == (before.stamp, before.spanned):
+            self.embeddings.source = source  # the same planes and perhaps more: work goes on
+            return
         self._told_not_finite = False
         self._restart()
 
@@ -172,6 +177,8 @@ class Session:
         self._replace(book, changed)
 
     def _check(self, book: PromptBook) -> list[ObjectPlane]:
+        if self._closed is not None:
+            raise self._closed
         changed = _changed(self._prompts, book)
         for key in changed:
             book.prompts_of(key).check(self._source.plane_shape(key[1]))
@@ -271,6 +278,9 @@ class Session:
 
     def _travel_to(self, book: PromptBook | None) -> None:
         if book is None:
+            return
+        if self._closed is not None:
+            self.failed.emit(self._closed)
             return
         changed = _changed(self._prompts, book)
         self._replace(book, changed)
@@ -384,6 +394,8 @@ class Session:
         count = len(self.scores(*key))
         if not 0 <= index < count:
             raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
+        if self._closed is not None:
+            raise self._closed
         self._results.choose(key, index)
         self._reopen(key)
         self._answer(key)
@@ -452,6 +464,8 @@ class Session:
             (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
         """
         plane = self._source.plane_of(plane)
+        if self._closed is not None:
+            return
         self._stopped = False
         self._retry(plane)
         answered_first = {key[1] for key, stage in self._open.items() if stage == "waiting"}
@@ -479,6 +493,29 @@ class Session:
                 self._executor.cancel(self._looks(key))
                 self._open[key] = "waiting"
         self.activity_changed.emit()
+
+    @property
+    def closed(self) -> ValueError | None:
+        """Why prompts can't be changed any more; None if they can."""
+        return self._closed
+
+    def close(self, reason: ValueError) -> None:
+        """Refuse every later change, as when the image has become another one.
+
+        Prompts and masks can still be read; what was not answered yet never will be.
+
+        Parameters
+        ----------
+        reason
+            Raised by every later change of prompts.
+        """
+        self._closed = reason
+        self.cancel()
+        for key in list(self._open):
+            self._revisions[key] += 1
+            self._drop_draft(key)
+        self._open.clear()
+        self.embeddings.clear()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every prompt is answered and the plane shown is embedded.

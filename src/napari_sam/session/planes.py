@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +30,11 @@ class PlaneSource(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of every axis, without the samples of RGB."""
+        ...
+
+    @property
+    def spanned(self) -> tuple[int, int]:
+        """The two axes of a plane, in ascending order: its rows and columns."""
         ...
 
     @property
@@ -93,6 +98,14 @@ class ArraySource:
         What becomes red, green and blue (None stays black); all None shows `data` itself.
     revision
         Raise it when the array's content changes.
+    content
+        What stands for the array in :attr:`stamp`; by default the array's own identity. A source
+        that goes on with the planes of another, and adds some, gets that of the other.
+
+    Notes
+    -----
+    The shape is that of the array when the source was made: one that is resized in place is read
+    only where this shape still lies within its new one.
     """
 
     data: Any
@@ -102,7 +115,9 @@ class ArraySource:
     channel_axis: int | None = None
     channels: tuple[Channel | None, Channel | None, Channel | None] | None = None
     revision: int = 0
+    content: Hashable = None
     _found: dict[int, Limits] = field(default_factory=dict, init=False, repr=False)
+    _shape: tuple[int, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in np.shape(self.data))
@@ -118,12 +133,12 @@ class ArraySource:
             )
         if 0 in shape:
             raise ValueError(f"expected an image with pixels, got shape {shape}")
+        object.__setattr__(self, "_shape", shape[:-1] if self.rgb else shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of every axis, without the samples of RGB."""
-        shape = tuple(int(n) for n in np.shape(self.data))
-        return shape[:-1] if self.rgb else shape
+        return self._shape
 
     @property
     def spanned(self) -> tuple[int, int]:
@@ -132,13 +147,17 @@ class ArraySource:
         return min(first, second), max(first, second)
 
     @property
+    def identity(self) -> Hashable:
+        """What stands for the array in :attr:`stamp`."""
+        return token_of(self.data) if self.content is None else self.content
+
+    @property
     def stamp(self) -> Hashable:
         """What the pixels of a plane depend on."""
         channels = self.channels and tuple(
             c and (token_of(c.data), c.index, c.contrast_limits) for c in self.channels
         )
-        data = token_of(self.data)
-        return data, self.revision, self.contrast_limits, self.channel_axis, channels
+        return self.identity, self.revision, self.contrast_limits, self.channel_axis, channels
 
     def plane_of(self, index: object = ()) -> Plane:
         """Complete a plane from indices.
@@ -184,7 +203,13 @@ class ArraySource:
         return self.shape[rows], self.shape[columns]
 
     def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
-        """Read the pixels of a plane and their contrast limits; nothing else is read."""
+        """Read the pixels of a plane and their contrast limits; nothing else is read.
+
+        Raises
+        ------
+        ValueError
+            If the array was resized meanwhile, so that the plane is not what it was.
+        """
         if self.channels is None or not any(self.channels) or not self._has_colours(plane):
             limits = self.contrast_limits
             if limits is None and not (self.rgb and self.data.dtype == np.uint8):
@@ -202,7 +227,17 @@ class ArraySource:
             slice(None) if i is None else channel.index if axis == self.channel_axis else i
             for axis, i in enumerate(plane)
         )
-        pixels = as_pixels(channel.data[at])
+        shape = tuple(int(n) for n in np.shape(channel.data))[: len(self.shape)]
+        resized = ValueError(
+            f"expected an image of shape {self.shape}, as it had when it was chosen, got {shape}; "
+            "choose it again to start anew"
+        )
+        if not extends(shape, self.shape, plane_axes(plane)):
+            raise resized
+        try:
+            pixels = as_pixels(channel.data[at])
+        except IndexError as error:  # resized since
+            raise resized from error
         return pixels[..., :3] if self.rgb else pixels
 
     def _has_colours(self, plane: Plane) -> bool:
@@ -225,6 +260,27 @@ class ArraySource:
     def _free_axes(self) -> tuple[int, ...]:
         spanned = {*self.spanned, self.channel_axis}
         return tuple(axis for axis in range(len(self.shape)) if axis not in spanned)
+
+
+def extends(shape: tuple[int, ...], before: tuple[int, ...], spanned: tuple[int, int]) -> bool:
+    """Whether an image of a shape has every plane of one of the shape before, and perhaps more."""
+    return len(shape) == len(before) and all(
+        n == old if axis in spanned else n >= old
+        for axis, (n, old) in enumerate(zip(shape, before, strict=True))
+    )
+
+
+def same_planes(
+    one: PlaneSource, other: PlaneSource, planes: Sequence[Plane], report: Callable[[float], None]
+) -> bool:
+    """Whether two sources have the same pixels, and limits, in some planes. Reads them all."""
+    for done, plane in enumerate(planes):
+        report(done / len(planes))
+        (pixels, limits), (others, other_limits) = one.read(plane), other.read(plane)
+        floats = pixels.dtype.kind == "f"
+        if limits != other_limits or not np.array_equal(pixels, others, equal_nan=floats):
+            return False
+    return True
 
 
 def plane_axes(plane: Plane) -> tuple[int, int]:
