@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
+import time
 from pathlib import Path
 
 import numcodecs
@@ -250,7 +252,7 @@ def test_manifest_cut_short_loses_only_its_last_line(segmenter, tmp_path):
     segment_files(segmenter, images, out)
     (manifest,) = out.glob("*.jsonl")
     manifest.write_text(manifest.read_text().rstrip()[:-10])
-    with pytest.warns(ManifestWarning, match=r"jsonl: line 4 can't be read"):
+    with pytest.warns(ManifestWarning, match=r"jsonl: line 8 can't be read"):
         summary = segment_files(segmenter, images, out)
     assert [p.name for p in summary.done] == ["b.tif"]
     with pytest.warns(ManifestWarning):
@@ -277,6 +279,68 @@ def test_folder_in_place_of_the_manifest_blocks_nothing(segmenter, tmp_path):
         summary = segment_files(segmenter, images, out)
     assert len(summary.done) == 2
     assert len(told) == 1
+
+
+def leave(path: Path, days: float = 2) -> Path:
+    path.write_bytes(b"half of it")
+    then = time.time() - days * 24 * 3600
+    os.utime(path, (then, then))
+    return path
+
+
+def test_leftovers_of_killed_runs_are_swept_by_the_next(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif"), tmp_path / "out"
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_sam.batch.files.write_labels", kill)
+        with pytest.raises(Killed):
+            segment_files(segmenter, images, out)
+    gone = [leave(out / f".0123abcd-a_{name}") for name in ("labels.tif", "overlay.png")]
+    kept = [
+        leave(out / ".0123abcd-a_labels.tif.bak"),
+        leave(out / ".0123abcd-b_labels.tif"),
+        leave(out / ".4567abcd-a_labels.tif", days=0.5),
+        leave(out / "notes.txt"),
+    ]
+    assert segment_files(segmenter, images, out).done
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_nothing_is_swept_while_another_run_is_busy(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
+    segment_files(segmenter, images, out)
+    left = leave(out / ".0123abcd-a_labels.tif")
+    (images / "a.csv").write_bytes((images / "a.csv").read_bytes() + b"\n")
+    (images / "b.csv").write_bytes((images / "b.csv").read_bytes() + b"\n")
+    seen = []
+
+    def another(path, fraction):
+        if path.name == "b.tif" and not seen:
+            leave(left)
+            segment_files(segmenter, images / "a.tif", out)
+            seen.append(left.exists())
+
+    segment_files(segmenter, images, out, progress=another)
+    assert seen == [True]
+    segment_files(segmenter, images, out)
+    assert not left.exists()
+
+
+def test_zarr_labels_that_a_killed_run_moved_aside_are_put_back(segmenter, tmp_path):
+    images, out = folder(tmp_path, "a.tif"), tmp_path / "out"
+    segment_files(segmenter, images, out, suffix=".zarr")
+    labels = labels_of(out / "a_labels.zarr")
+    (out / "a_labels.zarr").rename(out / ".old~a_labels.zarr")
+    assert segment_files(segmenter, images, out, suffix=".zarr").skipped
+    assert np.array_equal(labels_of(out / "a_labels.zarr"), labels)
 
 
 def damaged_chunks(images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from napari_sam.io import (
     write_labels,
     write_overlay,
 )
-from napari_sam.io.atomic import replaced
+from napari_sam.io.atomic import heal, replaced
 from napari_sam.measurements import table_to_csv
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Progress, Segmenter, part_of
@@ -151,7 +152,7 @@ def segment_files(
     opening = _Opening(axes, channel)
     parameters |= opening.given()
 
-    def job(task: Task) -> Job:
+    def job(task: Task, manifest: Manifest | None) -> Job:
         def clicks() -> Mapping[PlaneObject, Prompts]:
             return read_prompts(prompts_of(task.image, prompts))
 
@@ -165,8 +166,8 @@ def segment_files(
         extras = _Extras(clicks if overlay else None, measurements, contrast_limits)
         return _labelling(task, opening, label, about, extras, manifest)
 
-    manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
-    return run([job(task) for task in tasks], progress)
+    with _manifest_of(output) as manifest:
+        return run([job(task, manifest) for task in tasks], progress)
 
 
 def segment_all_files(
@@ -217,11 +218,11 @@ def segment_all_files(
         return label_everything(segmenter, image, contrast_limits, report, **settings)
 
     extras = _Extras(_no_prompts if overlay else None, measurements, contrast_limits)
-    manifest = None if is_label_file(output) else Manifest(Path(output).expanduser())
-    jobs = [
-        _labelling(task, opening, label, lambda: parameters, extras, manifest) for task in tasks
-    ]
-    return run(jobs, progress)
+    with _manifest_of(output) as manifest:
+        jobs = [
+            _labelling(task, opening, label, lambda: parameters, extras, manifest) for task in tasks
+        ]
+        return run(jobs, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +279,7 @@ def _labelling(
     """
 
     def is_labelled() -> bool:
+        heal(task.labels)
         mark = fingerprint(task.image, about())
         return manifest is not None and manifest.is_done(task.labels, mark)
 
@@ -290,6 +292,8 @@ def _labelling(
             extras.write(task, image, np.asarray(read_image(task.labels).data[...]))
             return
         labels = label(image, report)
+        if manifest is not None:
+            manifest.begin(task.labels)
         axes = image.axes.removesuffix("S")
         write_labels(task.labels, labels, axes, image.pixel_size, image.unit)
         extras.write(task, image, labels)
@@ -297,6 +301,11 @@ def _labelling(
             manifest.add(task.labels, mark)
 
     return Job(task.image, is_done, work)
+
+
+def _manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
+    """Return what is known about a folder of results; nothing about a single file."""
+    return nullcontext() if is_label_file(output) else Manifest(Path(output).expanduser())
 
 
 def _never() -> bool:

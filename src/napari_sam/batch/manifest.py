@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import xxhash
 
+from napari_sam.io.atomic import locked, sweep
 from napari_sam.special_files import refuse_special
 
 NAME = "napari-sam-batch.jsonl"
@@ -22,12 +24,16 @@ class ManifestWarning(UserWarning):
 
 
 class Manifest:
-    """A file beside the results with one line for each: its name and a fingerprint.
+    """A file beside the results that says of each when it was begun, and how it was made.
 
-    Lines are only ever added, so a run that is interrupted loses nothing, and noting a result
+    A line holds a result's name and a fingerprint; none while it is being made. Lines are only
+    ever added, so a run that is interrupted loses nothing, and noting a result
     costs the same however many there are. A damaged line is skipped with a
     :class:`ManifestWarning`; where the file itself can't be read or written, nothing is known
     as done and nothing is noted.
+
+    To be entered by a run: what killed ones left of results named here, a day ago or longer, is
+    removed, unless another run is busy in this folder.
 
     Parameters
     ----------
@@ -37,9 +43,11 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
-        self._done: dict[str, str] = {}
+        self._done: dict[str, str | None] = {}
+        self._busy = ExitStack()
         refuse_special(self._path)
         self._is_usable = True
+        self._is_held = False
         try:
             if self._path.is_file():
                 self._read()
@@ -67,6 +75,17 @@ class Manifest:
                 stacklevel=2,
             )
 
+    def __enter__(self) -> Manifest:
+        if self._path.is_file() and self._is_usable:
+            with locked(self._path) as is_alone:
+                if is_alone:
+                    names = {other for name in self._done for other in results_beside(name)}
+                    sweep(self._path.parent, names)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._busy.close()
+
     def _do_without(self, reason: str) -> None:
         self._is_usable = False
         warnings.warn(
@@ -80,6 +99,17 @@ class Manifest:
         """Whether a result is there and was made from the same input in the same way."""
         return result.exists() and self._done.get(result.name) == fingerprint
 
+    def begin(self, result: Path) -> None:
+        """Note that a result is being made, so that what a killed run leaves of it is known.
+
+        Raises
+        ------
+        OSError
+            If the folder can't be made, or the disk is full.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._write(result, None)
+
     def add(self, result: Path, fingerprint: str) -> None:
         """Note a result.
 
@@ -88,6 +118,9 @@ class Manifest:
         OSError
             If the disk is full.
         """
+        self._write(result, fingerprint)
+
+    def _write(self, result: Path, fingerprint: str | None) -> None:
         self._done[result.name] = fingerprint
         if not self._is_usable:
             return
@@ -99,6 +132,15 @@ class Manifest:
             return
         with file:
             file.write(f"\n{line}\n")  # begins anew even after a line that was cut short
+        if not self._is_held:
+            self._is_held = True
+            self._busy.enter_context(locked(self._path, shared=True))
+
+
+def results_beside(labels: str) -> tuple[str, ...]:
+    """Return the names of everything that is written for one label file, that one first."""
+    stem, _, suffix = labels.rpartition("_labels.")
+    return (labels, f"{stem}_overlay.png", f"{stem}_measurements.csv") if suffix else (labels,)
 
 
 def fingerprint(image: Path, parameters: Mapping[str, object]) -> str:

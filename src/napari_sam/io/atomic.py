@@ -1,11 +1,21 @@
-"""Files that appear complete or not at all."""
+"""Files and folders that appear complete or not at all, and what killed runs leave of them."""
 
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+# Temporary files and folders carry the name they are for behind a token of eight digits.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(?P<target>.+)", re.DOTALL)
+_A_DAY = 24 * 3600.0
 
 
 @contextmanager
@@ -14,7 +24,8 @@ def replaced(target: Path) -> Iterator[Path]:
 
     What stood under the name before stays untouched until then, and for good if the block
     raises. The temporary path has the target's suffix; the block makes a file or a folder of
-    it. Missing parent folders are made.
+    it. Missing parent folders are made. A folder is replaced in two steps; where a run was
+    killed between them, the next one to replace it, or :func:`heal`, puts the old one back.
 
     Raises
     ------
@@ -22,20 +33,12 @@ def replaced(target: Path) -> Iterator[Path]:
         If the folder cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(4)
-    temporary = target.with_name(f".{token}-{target.name}")
+    heal(target)
+    temporary = _temporary(target)
     try:
         yield temporary
         if target.is_dir():
-            # A folder cannot be replaced in one step: move the old one aside first.
-            aside = target.with_name(f".{token}-old-{target.name}")
-            target.rename(aside)
-            try:
-                temporary.rename(target)
-            except OSError:
-                aside.rename(target)
-                raise
-            shutil.rmtree(aside)
+            _swap(temporary, target)
         else:
             os.replace(temporary, target)
     finally:
@@ -43,3 +46,126 @@ def replaced(target: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def heal(target: Path) -> bool:
+    """Put back a folder that a run was killed replacing; whether there was one to put back."""
+    aside = _aside(target)
+    if not aside.exists():
+        return False
+    try:
+        with locked(aside) as is_free:
+            if not is_free:  # another process is replacing it at this moment
+                return False
+            if target.exists():
+                _discard(aside, target)
+                return False
+            aside.rename(target)
+            return True
+    except FileNotFoundError:  # another process was faster
+        return False
+
+
+def sweep(folder: Path, targets: Collection[str], older_than: float = _A_DAY) -> list[Path]:
+    """Remove what killed runs left of files and folders that they were writing.
+
+    Parameters
+    ----------
+    folder
+        Where to look; not below it.
+    targets
+        Names of our own results. Of anything else nothing is removed.
+    older_than
+        Seconds since something in it was last written.
+
+    Returns
+    -------
+    removed
+        What is gone. What can't be removed stays.
+    """
+    removed = []
+    latest = time.time() - older_than
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or match["target"] not in targets:
+            continue
+        try:
+            if _last_written(path) > latest:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError:
+            continue
+        removed.append(path)
+    return removed
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[bool]:
+    """Lock a file or folder against other processes; yields whether nobody else has it locked.
+
+    The lock ends with the block, or with the process. Where the system or the disk has no locks,
+    nobody ever has it.
+
+    Parameters
+    ----------
+    path
+        Something that is there.
+    shared
+        Whether others may share the lock; it only keeps those out who don't.
+    """
+    if sys.platform == "win32":
+        yield True
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield _take(descriptor, shared)
+    finally:
+        os.close(descriptor)
+
+
+if sys.platform != "win32":
+
+    def _take(descriptor: int, shared: bool) -> bool:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # this disk has no locks
+            return True
+        return True
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    """Replace a folder: at every moment the old and the new one are whole under some name."""
+    aside = _aside(target)
+    with locked(target):
+        target.rename(aside)
+        try:
+            temporary.rename(target)
+        finally:
+            if not target.exists():
+                aside.rename(target)
+        _discard(aside, target)
+
+
+def _discard(aside: Path, target: Path) -> None:
+    """Remove a folder under a name that nobody takes for a whole one."""
+    rest = _temporary(target)
+    aside.rename(rest)
+    shutil.rmtree(rest, ignore_errors=True)
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{secrets.token_hex(4)}-{target.name}")
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".old~{target.name}")
+
+
+def _last_written(path: Path) -> float:
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return max(one.lstat().st_mtime for one in (path, *inside))
