@@ -87,6 +87,8 @@ def main(
 ) -> None:
     """Segment microscopy with Segment Anything, without a viewer."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s")
+    if not verbose:  # what it finds odd in a file and we read or refuse is told in our words
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 @app.command(epilog="Example: napari-sam segment cells.tif --prompts clicks.csv -o labels.tif")

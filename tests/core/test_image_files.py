@@ -205,6 +205,13 @@ class TestTiffColours:
         for (z,), plane in image.planes():
             np.testing.assert_array_equal(plane, (palette >> 8).T[numbers[z]])
 
+    def test_palette_of_two_colours_has_an_order(self, tmp_path, rng):
+        numbers = random(rng, 20, 30, high=1)
+        palette = np.zeros((3, 256), np.uint16)
+        palette[:, 0] = 65535
+        tifffile.imwrite(tmp_path / "a.tif", numbers, photometric="palette", colormap=palette)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").plane(), numbers)
+
     @pytest.mark.parametrize("name", ["green", "inverted", "gamma"])
     def test_numbers_of_a_palette_that_only_rises_or_falls_are_intensities(
         self, tmp_path, rng, name

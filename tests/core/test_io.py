@@ -654,6 +654,16 @@ class TestImageFile:
         data, axes = arrange(np.zeros((20, 30, 2)), "YXS")
         assert (axes, data.shape) == ("CYX", (2, 20, 30))
 
+    @pytest.mark.parametrize("size", [0.0, -1.0, np.inf, np.nan])
+    def test_pixel_sizes_must_be_positive_and_finite(self, stack, size):
+        with pytest.raises(ValueError, match="positive and finite"):
+            ImageFile(stack, "TZYX", {"Z": size})
+
+    def test_masked_pixels_are_read_as_nan(self, stack):
+        image = ImageFile(np.ma.masked_less(stack, 300), "TZYX")
+        for index, plane in image.planes():
+            np.testing.assert_array_equal(np.isnan(plane), stack[index] < 300)
+
 
 class TestPixelSizes:
     def test_lengths_of_mixed_units_become_micrometres(self):

@@ -69,7 +69,7 @@ def _palette(palette: NDArray[Any]) -> Colours:
     colours = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
 
     def to_rgb(plane: NDArray[Any]) -> NDArray[np.uint8]:
-        return colours[plane]
+        return colours[plane.astype(np.intp)]  # those of one bit are bool
 
     return Colours(
         to_rgb=to_rgb,
