@@ -107,6 +107,14 @@ def test_named_pipe_among_the_files_of_one_image_is_refused(tmp_path):
         read_image(path)
 
 
+def test_named_pipe_where_a_result_belongs_is_left(tmp_path):
+    path = pipe(tmp_path / "labels.tif")
+    with pytest.raises(ValueError, match="found a named pipe"):
+        write_labels(path, np.ones((30, 40), np.uint8))
+    assert path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_batch_goes_on_after_a_named_pipe(tmp_path):
     from napari_sam.batch.run import Job, run
 
@@ -125,7 +133,8 @@ def test_named_pipe_in_place_of_a_training_configuration_or_its_data_is_refused(
 
     with pytest.raises(ValueError, match="found a named pipe"):
         read_config(pipe(tmp_path / "run.toml"))
-    item = {"id": "a", "dims": "YX", "split": "train", "file": "a.npz"}
+    item = dict.fromkeys(("id", "source", "modality"), "a")
+    item |= {"dims": "YX", "split": "train", "file": "a.npz"}
     (tmp_path / "manifest.json").write_text(json.dumps({"items": [item]}))
     pipe(tmp_path / "a.npz")
     with pytest.raises(ValueError, match="found a named pipe"):

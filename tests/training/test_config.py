@@ -27,6 +27,17 @@ def test_the_kept_configurations_can_be_read() -> None:
         (GOOD + 'freeze = ["encoder"]\n', "image_encoder.*got .'encoder'"),
         (GOOD + 'freeze = "image_encoder"\n', "expected a list"),
         (GOOD + f"freeze = {list(PARTS)}\n", "some of"),
+        (GOOD + 'iterations = "many"\n', "iterations of type int.*'many'"),
+        (GOOD + "iterations = 1.5\n", "iterations of type int"),
+        (GOOD + "compile = 1\n", "compile of type bool"),
+        (GOOD + "learning_rate = nan\n", "learning_rate of type float"),
+        (GOOD + "scale = [1.0]\n", "scale of type tuple"),
+        (GOOD + "rounds = 1.0\n", "rounds of type tuple"),
+        (GOOD + 'sources = {a = "b"}\n', "sources of type dict"),
+        (GOOD.replace('"nano"', "[1]"), "a model among"),
+        (GOOD + "a = ", "as TOML"),
+        (GOOD + "a = " + "[" * 20_000, "nested too deeply"),
+        (GOOD + "#" * 100_000, "at most 65536 bytes"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(

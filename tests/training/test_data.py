@@ -34,6 +34,16 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
         read_planes(tmp_path, "train")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", '{"items": 3}', '{"items": [{"id": "a"}]}', "[" * 100_000, "\udcff"],
+)
+def test_a_manifest_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=r"manifest\.json"):
+        read_planes(tmp_path, "train")
+
+
 def test_a_batch_depends_on_seed_and_index_alone(tiny_run: TrainConfig) -> None:
     planes = read_planes(tiny_run.data, "train")
     first, again = (CropStream(tiny_run, planes, start) for start in (0, 3))

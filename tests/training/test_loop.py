@@ -11,15 +11,23 @@ import pytest
 import torch
 
 from napari_sam.model import weights
+from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.training.config import PARTS, TrainConfig
 from napari_sam.training.data import CropStream, read_planes
-from napari_sam.training.loop import learning_rate_share, start, train, train_step
+from napari_sam.training.loop import learning_rate_share, resume, start, train, train_step
 from napari_sam.training.objective import batch_losses
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path / "checkpoint.pt", weights_only=True)["model"]
+
+
+def test_a_damaged_checkpoint_of_a_run_is_told(tiny_run: TrainConfig, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(CheckpointError, match="truncated, damaged or of another kind"):
+        resume(start(tiny_run), path)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run: TrainConfig, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from napari_sam.special_files import refuse_special
+
 if sys.platform != "win32":
     import fcntl
 
@@ -31,7 +33,10 @@ def replaced(target: Path) -> Iterator[Path]:
     ------
     OSError
         If the folder cannot be written.
+    SpecialFileError
+        If a named pipe or a device stands there, which is left.
     """
+    refuse_special(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     heal(target)
     temporary = _temporary(target)

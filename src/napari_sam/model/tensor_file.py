@@ -110,6 +110,14 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return _unwrap(state, path)
 
 
+def saved_by_trainer(path: Path) -> Any:
+    """Read whatever tensors and numbers a trainer saved with PyTorch; see :func:`outline`."""
+    if _is_safetensors(path):
+        raise CheckpointError(f"{path}: expected a PyTorch checkpoint, got a safetensors file")
+    _look_through(path)
+    return _read_pickle(path)
+
+
 def _is_safetensors(path: Path) -> bool:
     """Tell the format by a file's content; refuse what is neither one nor the other."""
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from napari_sam.model.config import PRESETS, SamConfig
 from napari_sam.special_files import refuse_special
+
+_LONGEST = 2**16  # bytes of a configuration file
 
 # Parts of a network that a run can leave as they are.
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder", "dense_head", "roi_head")
@@ -170,11 +174,9 @@ def read_config(path: str | Path) -> TrainConfig:
     Raises
     ------
     ValueError
-        For unknown keys, unknown models or values that don't fit.
+        For a file that is no TOML, unknown keys, unknown models or values that don't fit.
     """
-    refuse_special(path)
-    with open(path, "rb") as file:
-        values = tomllib.load(file)
+    values = _read_toml(path)
     known = {f.name for f in fields(TrainConfig)}
     if unknown := set(values) - known:
         raise ValueError(
@@ -182,17 +184,51 @@ def read_config(path: str | Path) -> TrainConfig:
         )
     if missing := {"model", "data", "output"} - set(values):
         raise ValueError(f"expected {sorted(missing)} in {path}; add them")
-    if values["model"] not in PRESETS:
+    if str(values["model"]) not in PRESETS:
         raise ValueError(f"expected a model among {sorted(PRESETS)}, got {values['model']!r}")
     if (precision := values.get("precision", "float32")) not in ("float32", "bfloat16"):
         raise ValueError(f"expected precision float32 or bfloat16, got {precision!r}")
     frozen = values.get("freeze", [])
     if not isinstance(frozen, list) or not set(frozen) < set(PARTS):
         raise ValueError(f"expected a list of some of {list(PARTS)} to freeze, got {frozen!r}")
-    for key, value in values.items():
-        if isinstance(value, list):
-            values[key] = tuple(value)
+    for key, kind in get_type_hints(TrainConfig).items():
+        if key in values and not _fits(values[key], kind):
+            told = getattr(kind, "__name__", str(kind)) if get_origin(kind) is None else str(kind)
+            raise ValueError(f"expected {key} of type {told} in {path}, got {values[key]!r:.80}")
+        if isinstance(values.get(key), list):
+            values[key] = tuple(values[key])
     config = TrainConfig(**values)
     if config.crop % 32:
         raise ValueError(f"expected a crop side that is a multiple of 32, got {config.crop}")
     return config
+
+
+def _read_toml(path: str | Path) -> dict[str, Any]:
+    refuse_special(path)
+    with open(path, "rb") as file:
+        text = file.read(_LONGEST + 1)
+    if len(text) > _LONGEST:
+        raise ValueError(f"expected a configuration of at most {_LONGEST} bytes, got more: {path}")
+    try:
+        return tomllib.loads(text.decode())
+    except RecursionError as error:
+        raise ValueError(f"cannot read {path} as TOML: it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"cannot read {path} as TOML: {error}") from error
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value of a TOML file can be a setting of a type; a list can be a tuple."""
+    inner = get_args(kind)
+    if get_origin(kind) is tuple:
+        endless = inner[-1] is Ellipsis
+        return (
+            isinstance(value, list)
+            and (endless or len(value) == len(inner))
+            and all(_fits(one, inner[0]) for one in value)
+        )
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_fits(one, inner[1]) for one in value.values())
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(cast(float, value))
+    return type(value) is kind

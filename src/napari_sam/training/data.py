@@ -101,6 +101,8 @@ def read_planes(folder: str | Path, split: str) -> list[Plane]:
     ------
     FileNotFoundError
         If the folder holds no such data set.
+    ValueError
+        If its manifest can't be read.
     """
     root = Path(folder)
     if not (root / "manifest.json").is_file():
@@ -108,7 +110,7 @@ def read_planes(folder: str | Path, split: str) -> list[Plane]:
             f"expected a packed data set with manifest.json in {root}; set `data` in the "
             "configuration to its folder"
         )
-    items = json.loads((root / "manifest.json").read_text())["items"]
+    items = _read_items(root / "manifest.json")
     archives: dict[str, Any] = {}
     planes: list[Plane] = []
     for item in items:
@@ -133,6 +135,20 @@ def read_planes(folder: str | Path, split: str) -> list[Plane]:
             for z in indexes
         ]
     return planes
+
+
+def _read_items(path: Path) -> list[dict[str, str]]:
+    try:
+        items = json.loads(path.read_text("utf-8"))["items"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"expected a JSON object with a list of items in {path}, got something else ({error})"
+        ) from error
+    needed = {"id", "dims", "split", "file", "source", "modality"}
+    for item in items if isinstance(items, list) else [items]:
+        if not isinstance(item, dict) or not needed <= set(item):
+            raise ValueError(f"expected items with {sorted(needed)} in {path}, got {item!r:.80}")
+    return list(items)
 
 
 class CropStream(IterableDataset[Batch]):

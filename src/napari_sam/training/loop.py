@@ -20,6 +20,7 @@ from napari_sam.devices import choose_device, warn_if_emulated
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
+from napari_sam.model.tensor_file import saved_by_trainer
 from napari_sam.special_files import refuse_special
 from napari_sam.training.aim import aim_at_clicks
 from napari_sam.training.config import TrainConfig
@@ -211,7 +212,7 @@ def resume(state: TrainState, path: Path) -> None:
     refuse_special(path)
     if not path.exists():
         return
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = saved_by_trainer(path)
     state.model.load_state_dict(content["model"])
     state.average.load_state_dict(content["average"])
     state.optimizer.load_state_dict(content["optimizer"])
