@@ -11,6 +11,7 @@ from pathlib import Path
 import numcodecs
 import numpy as np
 import pytest
+import small_models
 import tifffile
 import zarr
 from component_segmenter import ComponentSegmenter, disks
@@ -459,14 +460,22 @@ def test_wrong_setting_is_refused_before_any_work(segmenter, tmp_path):
     assert segmenter.embedded == []
 
 
-def test_embedding_files_fills_the_cache_with_every_plane(segmenter, tmp_path, rng):
+def test_embedding_files_fills_the_cache_with_every_plane(tmp_path, rng, monkeypatch):
     planes = [rng.integers(0, 256, (3, *SHAPE), dtype=np.uint8) for _ in range(2)]
     images = folder(tmp_path, "a.tif", "b.tif", planes=planes)
-    cached = CachedSegmenter(segmenter, tmp_path / "cache")
+    encoder, encoded = small_models.segmenter(small_models.VIT), []
+    encode = encoder.embed_pixels
+
+    def counted(pixels, *about):
+        encoded.append(pixels)
+        return encode(pixels, *about)
+
+    monkeypatch.setattr(encoder, "embed_pixels", counted)
+    cached = CachedSegmenter(encoder, tmp_path / "cache")
     assert len(embed_files(cached, images).done) == 2
-    assert len(segmenter.embedded) == 6
-    embed_files(CachedSegmenter(segmenter, tmp_path / "cache"), images)
-    assert len(segmenter.embedded) == 6
+    assert len(encoded) == 6
+    embed_files(CachedSegmenter(encoder, tmp_path / "cache"), images)
+    assert len(encoded) == 6
 
 
 def test_zarr_comes_and_goes(segmenter, tmp_path):
