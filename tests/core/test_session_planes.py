@@ -7,7 +7,7 @@ import zarr
 from component_segmenter import ComponentSegmenter
 from core.fake_segmenter import FakeSegmenter
 
-from napari_sam.session import ArraySource, Channel, Session, same_planes
+from napari_sam.session import ArraySource, Channel, Session, Slab, same_planes
 from napari_sam.session.identity import token_of
 
 
@@ -112,6 +112,21 @@ def test_plane_that_spans_the_channels_has_no_colours(rng):
     pixels, limits = source.read(plane)
     np.testing.assert_array_equal(pixels, data[2, :, 5])
     assert limits == (0, 100)
+
+
+@pytest.mark.parametrize("projection", ["mean", "max", "min", "sum"])
+def test_thick_slice_is_read_from_its_planes_alone(projection, rng):
+    counted = Counted(rng.integers(0, 255, (100, 10, 12), np.uint8))
+    slab = Slab(projection, (2, 0, 0), (1, 0, 0), (0, 0, 0))
+    source = ArraySource(counted, contrast_limits=(0, 255), slab=slab)
+    pixels, _ = source.read(source.plane_of(40))
+    expected = getattr(np, projection)(counted.data[38:42], 0)
+    np.testing.assert_array_equal(pixels, expected)
+    assert counted.read == [(slice(38, 42), slice(None), slice(None))]
+    np.testing.assert_array_equal(
+        source.read(source.plane_of(0))[0], getattr(np, projection)(counted.data[:2], 0)
+    )
+    assert source.stamp != ArraySource(counted, contrast_limits=(0, 255)).stamp
 
 
 def test_channel_without_limits_gets_its_own_pair(rng):

@@ -6,6 +6,7 @@ from core.fake_segmenter import FakeSegmenter
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
+from napari_sam.gui.slicing import world_of_data
 from napari_sam.gui.widget import SegmentAnything
 
 
@@ -48,7 +49,7 @@ class User:
     def at(self, point) -> QPoint:
         """Where on the canvas a data coordinate of the image is."""
         image = self.annotation.image
-        world = np.asarray(image.data_to_world(point), float)
+        world = world_of_data(self.viewer.dims, image, point)
         shown = [world[d] for d in self.viewer.dims.displayed]
         canvas = self.viewer.window._qt_viewer.canvas
         transform = canvas.view.scene.transform

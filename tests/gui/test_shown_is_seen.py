@@ -71,3 +71,34 @@ def test_colours_follow_the_limits_of_the_layer(user):
     me.annotation.image.contrast_limits = (5000, 9000)
     me.settle(700)
     assert not is_disc(click_in(me))
+
+
+@pytest.mark.parametrize("projection", ["mean", "max"])
+def test_thick_slice_is_segmented_as_it_is_shown(user, projection):
+    disc = np.full(SHAPE, 0.1, np.float32)
+    stack = np.stack([disc, disc, disc, four_discs(), disc, disc, disc])
+    me = user(stack, projection_mode=projection, contrast_limits=(0, 0.6), scale=(2, 1, 1))
+    me.scroll_to(2)  # where nothing is
+    assert not is_disc(click_in(me, 2))
+    me.session.clear(2)
+    me.viewer.dims.thickness = (6, 0, 0)
+    me.click((2, *CLICK))  # at once: it is meant for what is shown now
+    assert me.session.wait(60)
+    me.settle()
+    assert is_disc(np.count_nonzero(me.labels[2]))
+    assert not np.delete(me.labels, 2, axis=0).any()
+    assert me.dock.choice.plane.text() == f"plane 2/6 ({projection} of 0 to 3)"
+
+
+def test_click_in_a_viewer_of_two_units(user):
+    stack = np.zeros((7, *SHAPE), np.float32)
+    stack[3] = four_discs()
+    me = user(stack, scale=(2, 0.5, 0.5), units=("um",) * 3, contrast_limits=(0, 1), name="um")
+    beside = me.viewer.add_image(stack * 0, scale=(2000, 500, 500), units=("nm",) * 3, name="nm")
+    beside.visible = False
+    me.controller.choose_image(me.viewer.layers["um"])
+    me.viewer.reset_view()
+    me.viewer.dims.set_current_step(0, 3)
+    me.settle(200)
+    assert me.annotation.displayed() == (3, None, None)
+    assert is_disc(click_in(me, 3))

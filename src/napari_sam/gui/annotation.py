@@ -29,13 +29,14 @@ from napari_sam.gui.masks import MaskWriter
 from napari_sam.gui.placement import Followers, shape_of, told_shape
 from napari_sam.gui.planes import (
     Colours,
-    displayed_axes,
     displayed_plane,
     middle_of_view,
+    plane_name,
     scrolled_axis,
     source_of,
     why_no_plane,
 )
+from napari_sam.gui.slicing import geometry_on_screen
 from napari_sam.segmenter import Segmenter
 from napari_sam.session import ArraySource, Plane, Session, extends, same_planes
 
@@ -46,6 +47,7 @@ L = TypeVar("L", bound=Layer)
 
 _SCROLL_MS = 120  # a plane is embedded when scrolling has paused this long
 _CONTRAST_MS = 500
+_VIEW_EVENTS = ("point", "order", "ndisplay", "margin_left", "margin_right", "units")
 
 
 class Annotation:
@@ -84,11 +86,14 @@ class Annotation:
         self._viewer = viewer
         self._revision = 0
         self._channels: Colours | None = None
-        self._source = source_of(image, displayed_axes(viewer.dims, image))
+        self._source = source_of(image, viewer.dims)
         self.session = Session(segmenter, self._source, executor, max_bytes, prefetch)
         self.session.failed.connect(self._refuse)
         self.keys = Keys(self)
-        self._followers = Followers(image, self._moved)
+        self._followers = Followers(
+            image, self._moved, partial(geometry_on_screen, viewer.dims, image)
+        )
+        viewer.dims.events.units.connect(self._followers.follow)
         self.masks = MaskWriter(self.session, image, executor, self._make_labels, self._refuse)
         self.clicks: ClickEditor | None = None
         self.boxes: BoxEditor | None = None
@@ -96,11 +101,12 @@ class Annotation:
         self._executor = executor
         self._content: Hashable = None  # of an image that has grown: of its first planes
         self._unproven: ArraySource | None = None  # the source whose planes should be in it still
+        self._told_thick = False
         self._scrolling = _timer(_SCROLL_MS, self.show)
         self._restretching = _timer(_CONTRAST_MS, self.reread)
-        viewer.dims.events.point.connect(self._scrolled)
-        viewer.dims.events.order.connect(self._scrolled)
-        viewer.dims.events.ndisplay.connect(self._scrolled)
+        for name in _VIEW_EVENTS:
+            getattr(viewer.dims.events, name).connect(self._scrolled)
+        image.events.projection_mode.connect(self._scrolled)
         image.events.data.connect(self._data_replaced)
         image.events.contrast_limits.connect(self._restretched)
         self.session.prompts_changed.connect(self._show_prompts)
@@ -174,6 +180,10 @@ class Annotation:
             return None
         return displayed_plane(self._viewer.dims, self.image, self._source)
 
+    def plane_name(self, plane: Plane) -> str:
+        """Spell which plane it is, and which others are projected onto it; empty in 2-D."""
+        return plane_name(self.image, plane, self._source)
+
     def plane_to_prompt(self) -> Plane:
         """Return the plane on screen.
 
@@ -182,7 +192,7 @@ class Annotation:
         ValueError
             In 3-D or outside of the image: what is missing.
         """
-        self.look_at_shape()
+        self._catch_up()
         if self.session.closed is not None:
             raise self.session.closed
         plane = self.displayed()
@@ -197,9 +207,7 @@ class Annotation:
     def show(self) -> None:
         """Tell the session which plane is on screen."""
         self.look_at_shape()
-        axes = displayed_axes(self._viewer.dims, self.image)
-        if self.session.closed is None and axes not in (None, self._source.spanned):
-            self._use(replace(self._source, displayed=axes))
+        self._take_up()
         plane = self.displayed()
         if plane is not None:
             self.session.show(plane, middle_of_view(self._viewer, self.image, plane))
@@ -207,15 +215,7 @@ class Annotation:
 
     def reread(self) -> None:
         """Take up another content, contrast or channels of the image."""
-        if self.session.closed is not None:
-            return
-        try:
-            source = self._source_now()
-        except ValueError as error:
-            self.refused.emit(error)
-            return
-        if source.stamp != self._source.stamp:
-            self._use(source)
+        if self._take_up():
             self.show()
 
     def look_at_shape(self) -> None:
@@ -307,14 +307,15 @@ class Annotation:
                 timer.stop()
                 timer.deleteLater()
         dims, image = self._viewer.dims, self.image
-        dims.events.point.disconnect(self._scrolled)
-        dims.events.order.disconnect(self._scrolled)
-        dims.events.ndisplay.disconnect(self._scrolled)
+        for name in _VIEW_EVENTS:
+            getattr(dims.events, name).disconnect(self._scrolled)
+        image.events.projection_mode.disconnect(self._scrolled)
         image.events.data.disconnect(self._data_replaced)
         image.events.contrast_limits.disconnect(self._restretched)
         with suppress(RuntimeError):  # of a canvas that is gone
             self.stop_prompting()
         self.keys.close()
+        dims.events.units.disconnect(self._followers.follow)
         self._followers.close()
         self.masks.close()
         if self.clicks is not None:
@@ -327,12 +328,32 @@ class Annotation:
     def _refuse(self, error: Exception) -> None:
         self.refused.emit(error)
 
-    def _use(self, source: ArraySource) -> None:
-        self._source = source
-        self.session.source = source
+    def _take_up(self) -> bool:
+        """Have the session read what is shown now; return whether that is something new."""
+        if self.session.closed is not None:
+            return False
+        try:
+            source = self._source_now()
+        except ValueError as error:
+            self.refused.emit(error)
+            return False
+        before = self._source
+        if (source.stamp, source.spanned) == (before.stamp, before.spanned):
+            return False
+        self._use(source)
+        return True
+
+    def _catch_up(self) -> None:
+        """Take up at once what was to be taken up in a moment: a click is meant for what is shown.
+
+        A plane that was scrolled to needs no more than its number.
+        """
+        self.look_at_shape()
+        if self._restretching.isActive() or self._scrolling.isActive():
+            self._restretching.stop()
+            self.reread()
 
     def _source_now(self) -> ArraySource:
-        axes = displayed_axes(self._viewer.dims, self.image)
         data = self.image.data[0] if self.image.multiscale else self.image.data
         if self._channels is not None and data is not self._source.data:
             of_image = [c is not None and c.data is self._source.data for c in self._channels]
@@ -341,8 +362,21 @@ class Annotation:
                 for c, mine in zip(self._channels, of_image, strict=True)
             )
             self._channels = red, green, blue
-        source = source_of(self.image, axes, self._channels, self._revision)
+        source = source_of(self.image, self._viewer.dims, self._channels, self._revision)
+        if source.displayed is None:  # in 3-D: another view of the same planes
+            before = self._source
+            source = replace(source, displayed=before.displayed, slab=before.slab)
         return replace(source, content=self._content)
+
+    def _use(self, source: ArraySource) -> None:
+        self._source = source
+        self.session.source = source
+        if source.slab is not None and not self._told_thick:
+            self._told_thick = True
+            self.session.noticed.emit(
+                f"The model sees this thick slice, the {source.slab.projection} of several "
+                "planes; masks are written to the plane in its middle"
+            )
 
     def _grow(self, before: ArraySource, shape: tuple[int, ...]) -> None:
         """Go on with what is known of the planes; look in the background whether it holds."""

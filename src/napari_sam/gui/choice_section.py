@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QSizePolicy, QWidge
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import combo, fill
 from napari_sam.gui.models import choices, device_choices
-from napari_sam.gui.planes import plane_name
 
 _OWN_FILE = "own checkpoint…"
 
@@ -66,7 +65,7 @@ class ChoiceSection(QWidget):
         """Show which plane is on screen."""
         annotation = self._controller.annotation
         plane = annotation.displayed() if annotation else None
-        text = plane_name(annotation.image, plane) if annotation and plane else ""
+        text = annotation.plane_name(plane) if annotation and plane else ""
         self.plane.setText(text)
         self.plane.setVisible(bool(text))
 

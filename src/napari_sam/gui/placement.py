@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -89,6 +90,8 @@ class Followers:
     moved
         Called a moment after the image, or a layer that is watched, was moved: of several changes
         in a row, such as scale and translation, after the last.
+    geometry
+        Returns the geometry that puts a layer where the image is; by default the image's own.
 
     Notes
     -----
@@ -97,21 +100,38 @@ class Followers:
     where the image lies; one that somebody moved is that person's from then on.
     """
 
-    def __init__(self, image: Image, moved: Callable[[list[Layer]], None]) -> None:
+    def __init__(
+        self,
+        image: Image,
+        moved: Callable[[list[Layer]], None],
+        geometry: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
         self._image = image
         self._moved = moved
+        self._geometry_now = geometry or partial(geometry_of, image)
         self._held: list[Layer] = []
         self._free: list[Layer] = []
         self._watched: list[Layer] = []
-        self._geometry = geometry_of(image)
+        self._geometry = self._geometry_now()
         self._settling = QTimer()
         self._settling.setSingleShot(True)
         self._settling.setInterval(0)
         self._settling.timeout.connect(self._settled)
-        connect(image, self._follow)
+        connect(image, self.follow)
+
+    def follow(self, event: Any = None) -> None:
+        """Take up that the geometry may be another one."""
+        geometry = self._geometry_now()
+        in_step = [x for x in self._free if same_geometry(geometry_of(x), self._geometry)]
+        self._geometry = geometry
+        for layer in (*self._held, *in_step):
+            if layer.ndim == self._image.ndim:
+                place(layer, geometry)
+        self._settling.start()
 
     def add(self, layer: Layer, held: bool = False) -> None:
-        """Let a layer follow the image."""
+        """Let a layer, which lies where the image does, follow it."""
+        place(layer, self._geometry)
         (self._held if held else self._free).append(layer)
         self.watch(layer)
 
@@ -137,18 +157,9 @@ class Followers:
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
             self._settling.stop()
             self._settling.deleteLater()
-        connect(self._image, self._follow, "disconnect")
+        connect(self._image, self.follow, "disconnect")
         for layer in list(self._watched):
             self.forget(layer)
-
-    def _follow(self, event: Any = None) -> None:
-        geometry = geometry_of(self._image)
-        in_step = [x for x in self._free if same_geometry(geometry_of(x), self._geometry)]
-        self._geometry = geometry
-        for layer in (*self._held, *in_step):
-            if layer.ndim == self._image.ndim:
-                place(layer, geometry)
-        self._settling.start()
 
     def _stir(self, event: Any = None) -> None:
         self._settling.start()

@@ -7,6 +7,7 @@ from napari.components import Dims, ViewerModel
 from napari.layers import Image
 
 from napari_sam.gui.placement import shape_of
+from napari_sam.gui.slicing import LayerSlice, data_of_world, layer_axes, slice_of
 from napari_sam.session import ArraySource, Channel, Plane, plane_axes
 
 Colours = tuple[Channel | None, Channel | None, Channel | None]
@@ -17,11 +18,22 @@ _MOST_CHANNELS = 5  # a longer unnamed axis is more likely depth or time
 
 def source_of(
     image: Image,
-    displayed: tuple[int, int] | None = None,
+    dims: Dims | None = None,
     channels: Colours | None = None,
     revision: int = 0,
 ) -> ArraySource:
     """Describe the planes of an image layer; of a multiscale one those of the finest level.
+
+    Parameters
+    ----------
+    image
+        The layer.
+    dims
+        What of it is on screen: the axes that planes span, and how thick a slice is.
+    channels
+        What the model sees as its colours instead of the layer.
+    revision
+        As of :class:`~napari_sam.session.ArraySource`.
 
     Raises
     ------
@@ -32,7 +44,12 @@ def source_of(
     if channels is not None and not any(channels):
         channels = None
     axis = channel_axis(image) if channels and any(c and c.data is data for c in channels) else None
-    return ArraySource(data, image.rgb, displayed, shown_limits(image), axis, channels, revision)
+    limits, slab = shown_limits(image), None
+    displayed = displayed_axes(dims, image) if dims is not None else None
+    if dims is not None and displayed is not None:
+        here = slice_of(dims, image)
+        slab = here.slab(image, _index(here, image))
+    return ArraySource(data, image.rgb, displayed, limits, axis, channels, revision, slab=slab)
 
 
 def limits_of(image: Image) -> tuple[float, float]:
@@ -67,22 +84,28 @@ def displayed_axes(dims: Dims, image: Image) -> tuple[int, int] | None:
     """Return the two axes of a layer that are on screen; None in 3-D."""
     if dims.ndisplay != 2:
         return None
-    axes = sorted(axis - (dims.ndim - image.ndim) for axis in dims.displayed)
-    return (axes[0], axes[1]) if axes[0] >= 0 else None
+    first, second = layer_axes(dims, image)
+    return (first, second) if first >= 0 else None
 
 
 def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | None:
-    """Return the plane of a layer that is on screen; None in 3-D or outside of the image."""
+    """Return the plane of a layer that is on screen; None in 3-D or outside of the image.
+
+    Of a thick slice it is the one in its middle.
+    """
     axes = displayed_axes(dims, image)
     if axes is None:
         return None
-    index = np.round(np.asarray(image.world_to_data(dims.point))).astype(int).tolist()
+    here = slice_of(dims, image)
+    index, slab = _index(here, image), here.slab(image, _index(here, image))
+    thick = (here.before, here.after) if slab is not None else (0, 0)
+    first, last = np.round(here.position - thick[0]), np.round(here.position + thick[1])
+    if np.any(last < 0) or np.any(first > np.subtract(shape_of(image), 1)):
+        return None
     at: list[int | None] = [None if axis in axes else i for axis, i in enumerate(index)]
-    if source.channel_axis is not None and at[source.channel_axis] is not None:
-        at[source.channel_axis] = 0
     try:
         return source.plane_of(at)
-    except ValueError:
+    except ValueError:  # the image has another shape than the source by now
         return None
 
 
@@ -95,7 +118,7 @@ def why_no_plane(dims: Dims, image: Image) -> str:
             f"expected a prompt on a plane of '{image.name}', got one in a view across an axis "
             "that this image doesn't have; change the order of the axes"
         )
-    index = np.round(np.asarray(image.world_to_data(dims.point))).astype(int).tolist()
+    index = np.round(slice_of(dims, image).position).astype(int).tolist()
     displayed = displayed_axes(dims, image) or ()
     beyond = [
         f"{axis_name(image, axis)} {i} of 0 to {n - 1}"
@@ -106,6 +129,13 @@ def why_no_plane(dims: Dims, image: Image) -> str:
         f"expected a prompt on a plane of '{image.name}', got one where it has none "
         f"({', '.join(beyond)}); scroll back into the image"
     )
+
+
+def _index(here: LayerSlice, image: Image) -> list[int]:
+    """Return the plane in the middle of a slice, or the nearest to it."""
+    highest = np.subtract(shape_of(image), 1)
+    index: list[int] = np.clip(np.round(here.position), 0, highest).astype(int).tolist()
+    return index
 
 
 def scrolled_axis(image: Image, source: ArraySource, plane: Plane) -> int | None:
@@ -120,7 +150,7 @@ def middle_of_view(viewer: ViewerModel, image: Image, plane: Plane) -> tuple[flo
     world = list(viewer.dims.point)
     for axis, at in zip(viewer.dims.displayed, viewer.scene.camera.center[-2:], strict=True):
         world[axis] = at
-    _, point = plane_and_point(np.asarray(image.world_to_data(world), float), plane)
+    _, point = plane_and_point(data_of_world(viewer.dims, image, world), plane)
     shape = [n for n, i in zip(shape_of(image), plane, strict=True) if i is None]
     row, column = np.clip(point, 0, np.subtract(shape, 1)).tolist()
     return row, column
@@ -150,14 +180,22 @@ def coordinates_of(plane: Plane, point: tuple[float, float]) -> list[float]:
     return [at[axis] if i is None else float(i) for axis, i in enumerate(plane)]
 
 
-def plane_name(image: Image, plane: Plane) -> str:
-    """Spell which plane it is, such as ``t 3/12 · z 5/40``, counting from 0; empty in 2-D."""
-    shape = image.data[0].shape if image.multiscale else image.data.shape
-    free = [(axis, i) for axis, i in enumerate(plane) if i is not None]
-    names = [axis_name(image, axis) for axis, _ in free]
-    return " · ".join(
-        f"{name} {i}/{shape[axis] - 1}" for name, (axis, i) in zip(names, free, strict=True)
-    )
+def plane_name(image: Image, plane: Plane, source: ArraySource | None = None) -> str:
+    """Spell which plane it is, such as ``t 3/12 · z 5/40``, counting from 0; empty in 2-D.
+
+    With a source that projects several planes, also which: ``z 5/40 (mean of 3 to 7)``.
+    """
+    shape = shape_of(image)
+    names = []
+    for axis, i in enumerate(plane):
+        if i is None:
+            continue
+        name = f"{axis_name(image, axis)} {i}/{shape[axis] - 1}"
+        first, end = source.span_of(plane, axis) if source else (i, i + 1)
+        if source and source.slab and end - first > 1:
+            name += f" ({source.slab.projection} of {first} to {end - 1})"
+        names.append(name)
+    return " · ".join(names)
 
 
 def axis_name(image: Image, axis: int) -> str:

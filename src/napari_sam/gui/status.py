@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.planes import plane_name
 
 Light = Literal["ready", "busy", "idle", "failed"]
 
@@ -51,7 +50,7 @@ def status_of(controller: Controller) -> Status:
         return Status("idle", "Switch to 2-D to click" if three_d else "No plane of the image here")
     state = session.embeddings.state(plane)
     if state == "queued":
-        where = plane_name(annotation.image, plane)
+        where = annotation.plane_name(plane)
         fraction = session.embeddings.fraction
         done = f" {fraction:.0%}" if fraction else ""
         waiting = " · your click is next" if session.is_waiting else ""

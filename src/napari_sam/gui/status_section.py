@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.placement import shape_of
 from napari_sam.gui.planes import axis_name
+from napari_sam.gui.slicing import world_of_data
 from napari_sam.gui.status import status_of
 from napari_sam.gui.strip import PlaneStrip
 
@@ -98,7 +99,7 @@ class StatusSection(QWidget):
             here = [float(i or 0) for i in plane]
             here[axis] = index
             world = axis + dims.ndim - image.ndim
-            dims.set_point(world, image.data_to_world(here)[axis])
+            dims.set_point(world, world_of_data(dims, image, here)[axis])
 
     def _pressed(self) -> None:
         controller = self._controller

@@ -16,6 +16,7 @@ from napari_sam.session.planes import (
     same_planes,
 )
 from napari_sam.session.prompt_book import BoxPrompt, Click, ObjectPlane, PromptBook
+from napari_sam.session.slabs import Slab
 
 __all__ = [
     "ArraySource",
@@ -30,6 +31,7 @@ __all__ = [
     "PlaneState",
     "PromptBook",
     "Session",
+    "Slab",
     "extends",
     "plane_axes",
     "same_planes",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_sam.image import as_pixels, check_plane, normalise, robust_limits
 from napari_sam.session.identity import token_of
+from napari_sam.session.slabs import Slab
 
 Plane = tuple[int | None, ...]
 """A plane of an n-D image: for every axis its index, or None for the two that it spans.
@@ -101,6 +102,8 @@ class ArraySource:
     content
         What stands for the array in :attr:`stamp`; by default the array's own identity. A source
         that goes on with the planes of another, and adds some, gets that of the other.
+    slab
+        How planes around each one are projected onto it; None reads each plane alone.
 
     Notes
     -----
@@ -116,6 +119,7 @@ class ArraySource:
     channels: tuple[Channel | None, Channel | None, Channel | None] | None = None
     revision: int = 0
     content: Hashable = None
+    slab: Slab | None = None
     _found: dict[int, Limits] = field(default_factory=dict, init=False, repr=False)
     _shape: tuple[int, ...] = field(default=(), init=False, repr=False)
 
@@ -157,7 +161,9 @@ class ArraySource:
         channels = self.channels and tuple(
             c and (token_of(c.data), c.index, c.contrast_limits) for c in self.channels
         )
-        return self.identity, self.revision, self.contrast_limits, self.channel_axis, channels
+        slab = self.slab and (self.slab, self.shape)  # which ends where the image does
+        shown = self.contrast_limits, self.channel_axis, channels, slab
+        return self.identity, self.revision, *shown
 
     def plane_of(self, index: object = ()) -> Plane:
         """Complete a plane from indices.
@@ -222,11 +228,26 @@ class ArraySource:
                 image[..., colour] = normalise(self._pixels(channel, plane), limits)[..., 0]
         return image, None
 
+    def span_of(self, plane: Plane, axis: int) -> tuple[int, int]:
+        """Return the first index on an axis that a plane is made of, and the one after the last."""
+        index, length = plane[axis], self.shape[axis]
+        if index is None:
+            return 0, length
+        if self.slab is None or axis == self.channel_axis:
+            return index, index + 1
+        return self.slab.span(axis, index, length)
+
     def _pixels(self, channel: Channel, plane: Plane) -> NDArray[Any]:
-        at = tuple(
-            slice(None) if i is None else channel.index if axis == self.channel_axis else i
-            for axis, i in enumerate(plane)
-        )
+        at: list[Any] = [slice(None) if i is None else i for i in plane]
+        thick = []
+        for axis, index in enumerate(plane):
+            if index is None:
+                continue
+            if axis == self.channel_axis:
+                at[axis] = channel.index
+            elif self.slab is not None:
+                at[axis] = slice(*self.span_of(plane, axis))
+                thick.append(axis)
         shape = tuple(int(n) for n in np.shape(channel.data))[: len(self.shape)]
         resized = ValueError(
             f"expected an image of shape {self.shape}, as it had when it was chosen, got {shape}; "
@@ -235,9 +256,12 @@ class ArraySource:
         if not extends(shape, self.shape, plane_axes(plane)):
             raise resized
         try:
-            pixels = as_pixels(channel.data[at])
+            pixels = as_pixels(channel.data[tuple(at)])
         except IndexError as error:  # resized since
             raise resized from error
+        if self.slab is not None:
+            kept = [axis for axis, index in enumerate(at) if isinstance(index, slice)]
+            pixels = self.slab.project(pixels, tuple(kept.index(axis) for axis in thick))
         return pixels[..., :3] if self.rgb else pixels
 
     def _has_colours(self, plane: Plane) -> bool:
