@@ -171,6 +171,27 @@ def test_images_that_lie_elsewhere_are_no_channels(user, rng):
     assert [x.text for x in options(image, me.controller.images())] == ["dapi", "actin"]
 
 
+def test_channel_that_is_moved_or_replaced_is_not_mixed_of_two_places(told, rng, segmenter):
+    me, errors = told(grey(rng, *SHAPE), name="dapi")
+    actin = me.viewer.add_image(grey(rng, *SHAPE), name="actin", contrast_limits=(0, 255))
+    me.controller.choose_image(me.viewer.layers["dapi"])
+    me.settle()
+    green = me.dock.channels.menus[1]
+    green.setCurrentIndex(green.findText("actin"))
+    green.activated.emit(green.currentIndex())
+    me.settle()
+    fresh = grey(rng, *SHAPE)
+    actin.data = fresh
+    me.settle()
+    np.testing.assert_array_equal(segmenter.embedded[-1][..., 1], fresh)
+    assert not errors
+    actin.translate = (0, 20)
+    me.settle()
+    assert "with translate [0.0, 0.0], got shape (60, 80) with translate [0.0, 20.0]" in errors[-1]
+    assert me.annotation.channels is None
+    assert me.session.source.read((None, None))[0].ndim == 2
+
+
 def test_another_image_of_the_same_name_gets_masks_of_its_own_on_top(user, rng):
     me = user(grey(rng, *SHAPE), name="cells")
     me.click((20, 30))

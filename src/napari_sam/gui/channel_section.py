@@ -8,9 +8,11 @@ from typing import Any
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.channels import ChannelOption, options
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import combo, fill
+from napari_sam.gui.placement import shape_of, told_geometry
 
 _COLOURS = ("red", "green", "blue")
 
@@ -54,6 +56,8 @@ class ChannelSection(QWidget):
         if annotation is not self._owner:
             self._owner, self._picked = annotation, [None, None, None]
         offered = options(annotation.image, self._controller.images()) if annotation else []
+        if annotation is not None and annotation.session.closed is None:
+            self._keep_up(annotation, offered)
         self.setVisible(bool(offered))
         self.note.setVisible(bool(offered) and offered[0].index is not None)
         for menu, picked in zip(self.menus, self._picked, strict=True):
@@ -63,10 +67,36 @@ class ChannelSection(QWidget):
             ]
             fill(menu, items, picked)
 
+    def _keep_up(self, annotation: Annotation, offered: list[ChannelOption]) -> None:
+        """Follow the data of the layers assigned; take back those that don't fit any more."""
+        picked, given = self._picked, annotation.channels or (None, None, None)
+        gone = [x for x in picked if x and not any(x.same_as(option) for option in offered)]
+        self._picked = [None if x in gone else x for x in picked]
+        fresh = [x.channel().data if x else None for x in self._picked]
+        if gone or any(
+            data is not None and (channel is None or channel.data is not data)
+            for data, channel in zip(fresh, given, strict=True)
+        ):
+            self._assign(annotation)
+        for option in gone:
+            image, other = annotation.image, option.image
+            self._controller.refused.emit(
+                ValueError(
+                    f"expected '{other.name}' to lie on '{image.name}' of shape {shape_of(image)}"
+                    f" with {told_geometry(image, other) or 'the same geometry'}, got shape "
+                    f"{shape_of(other)} with {told_geometry(other, image) or 'that geometry'}; "
+                    "the model doesn't see it any more: assign it again under 'What the model "
+                    "sees' when both agree"
+                )
+            )
+
     def _choose(self, colour: int, row: int) -> None:
         annotation = self._controller.annotation
         if annotation is None:
             return
         self._picked[colour] = self.menus[colour].itemData(row)
+        self._assign(annotation)
+
+    def _assign(self, annotation: Annotation) -> None:
         red, green, blue = (picked.channel() if picked else None for picked in self._picked)
         annotation.channels = (red, green, blue)
