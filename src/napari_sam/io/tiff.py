@@ -1,6 +1,5 @@
 """TIFF with the axes and pixel sizes of ImageJ, OME, LSM and our own label images."""
 
-import logging
 import math
 import os
 import re
@@ -36,7 +35,6 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-_log = logging.getLogger(__name__)
 
 
 def read_tiff(path: Path) -> Stored:
@@ -61,7 +59,11 @@ def read_tiff(path: Path) -> Stored:
             number = max(range(len(tiff.series)), key=lambda n: _extent(tiff.series[n]))
             series = _with_pages_that_are_there(tiff, tiff.series[number])
             notices = _check_complete(tiff, series) + _left_out(tiff, number)
-            sizes, unit = _read_pixel_sizes(tiff, number)
+            try:
+                sizes, unit = _read_pixel_sizes(tiff, number)
+            except (LookupError, SyntaxError, TypeError, ValueError) as error:
+                sizes, unit = None, None
+                notices += (f"the pixel sizes in its description cannot be read: {error}",)
             data: Any
             if series.dataoffset is not None and series.keyframe.is_memmappable:
                 dtype = tiff.byteorder + series.dtype.char
@@ -228,23 +230,16 @@ def _read_pixel_sizes(tiff: Any, number: int) -> tuple[dict[str, float] | None, 
 def _ome_sizes(xml: str, number: int) -> dict[str, tuple[float, str]]:
     import tifffile
 
-    try:
-        found = tifffile.xml2dict(xml)["OME"]["Image"]
-        images = found if isinstance(found, list) else [found]
-        pixels = images[number if number < len(images) else 0]["Pixels"]
-        sizes = {
-            axis: (
-                float(pixels[f"PhysicalSize{axis}"]),
-                pixels.get(f"PhysicalSize{axis}Unit", "µm"),
-            )
-            for axis in "XYZ"
-            if f"PhysicalSize{axis}" in pixels
-        }
-        if "TimeIncrement" in pixels:
-            sizes["T"] = float(pixels["TimeIncrement"]), pixels.get("TimeIncrementUnit", "s")
-    except (LookupError, SyntaxError, TypeError, ValueError) as error:
-        _log.warning("the pixel sizes in the OME description cannot be read: %s", error)
-        return {}
+    found = tifffile.xml2dict(xml)["OME"]["Image"]
+    images = found if isinstance(found, list) else [found]
+    pixels = images[number if number < len(images) else 0]["Pixels"]
+    sizes = {
+        axis: (float(pixels[f"PhysicalSize{axis}"]), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        for axis in "XYZ"
+        if f"PhysicalSize{axis}" in pixels
+    }
+    if "TimeIncrement" in pixels:
+        sizes["T"] = float(pixels["TimeIncrement"]), pixels.get("TimeIncrementUnit", "s")
     return sizes
 
 
