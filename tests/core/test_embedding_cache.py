@@ -252,7 +252,7 @@ def test_features_that_the_decoder_could_not_read_are_recomputed(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 def test_named_pipe_in_place_of_an_embedding_is_replaced(encoder, tmp_path, plane):
     CachedSegmenter(encoder, tmp_path).embed(plane)
     (path,) = files(tmp_path)

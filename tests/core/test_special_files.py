@@ -19,7 +19,7 @@ from napari_sam.special_files import SpecialFileError, refuse_special
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes"),
-    pytest.mark.timeout(30),
+    pytest.mark.timeout(30, func_only=True),
 ]
 
 

@@ -252,7 +252,7 @@ def cancel_soon() -> Callable[[float], None]:
     return report
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(30, func_only=True)
 @pytest.mark.parametrize("size", [len(CONTENT), int(0.995 * len(CONTENT))])
 def test_reply_without_end_is_left_above_the_known_size(server, target, size):
     server.endless, server.lengths = True, False
@@ -277,7 +277,7 @@ def test_length_far_above_the_known_size_is_refused_before_anything_is_written(
     assert not target.exists()
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(30, func_only=True)
 @pytest.mark.parametrize("way", ["drips", "silent"])
 def test_server_that_keeps_one_waiting_can_be_left(server, target, way):
     setattr(server, way, True)
@@ -291,7 +291,7 @@ def test_server_that_keeps_one_waiting_can_be_left(server, target, way):
     assert target.read_bytes() == CONTENT
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(30, func_only=True)
 @pytest.mark.parametrize("way", ["drips", "silent"])
 def test_server_that_keeps_one_waiting_is_given_up(server, target, way, monkeypatch):
     monkeypatch.setattr("napari_sam.model.reply.STALL_S", 0.7)

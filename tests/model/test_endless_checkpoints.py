@@ -24,7 +24,7 @@ from napari_sam.model.sam import build
 from napari_sam.model.weights import load, save
 
 # A minute is long enough on any machine, and none of these ended in an hour.
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(60, func_only=True)
 
 
 @pytest.fixture(scope="module")

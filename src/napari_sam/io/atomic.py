@@ -124,6 +124,7 @@ def locked(path: Path, shared: bool = False) -> Iterator[bool]:
     if sys.platform == "win32":
         yield True
         return
+    refuse_special(path)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         yield _take(descriptor, shared)
