@@ -101,6 +101,10 @@ def segment(
             "--prompts", "-p", help="CSV of a Points layer; a folder of NAME.csv; or beside."
         ),
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", help="CSV of a Shapes layer, or a folder of NAME.csv."),
+    ] = None,
     model: Model = "nano",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -115,11 +119,11 @@ def segment(
     channel: ChannelNumber = None,
     cache: Cache = True,
 ) -> None:
-    """Segment images from clicks saved in the viewer."""
+    """Segment images from clicks and boxes saved in the viewer."""
     with _clear_errors():
         from napari_sam.batch import check_request
 
-        found = check_request(images, output, prompts, suffix, needs_prompts=True)
+        found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
         segmenter = _load(model, device, precision, cache)
         from napari_sam.batch import segment_files
 
@@ -137,6 +141,7 @@ def segment(
                 progress=report,
                 axes=axes,
                 channel=channel,
+                boxes=boxes,
             )
         _conclude(summary, f"labels in {output}")
 
@@ -392,6 +397,12 @@ def _conclude(summary: BatchSummary, where: str) -> None:
     if not (summary.done or summary.skipped):
         where = "nothing was written"
     out.print(f"{', '.join(parts)}; {where}", highlight=False, soft_wrap=True)
+    by_text: dict[str, list[str]] = {}
+    for note in summary.notes:
+        by_text.setdefault(note.text, []).append(str(note.image))
+    for text, images in by_text.items():
+        more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+        _show_warning(f"{images[0]}{more}: {text}")
     for failure in summary.failed:
         line = f"failed: {failure.image}: {failure.reason}"
         err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)

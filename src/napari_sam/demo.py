@@ -83,7 +83,8 @@ def _measure(segmenter: Segmenter, sample: samples.Sample) -> tuple[float, float
     """Median seconds to make a plane ready for a click, and from a click to its mask."""
     plane = next(iter(sample.prompts))[0]
     clicks = [one for (where, _), one in sample.prompts.items() if where == plane]
-    pixels, limits = sample.plane(plane), limits_of_planes(sample, None)(plane)
+    index = tuple(i for i in plane if i is not None)
+    pixels, limits = sample.plane(index), limits_of_planes(sample, None)(index)
     embed_seconds, click_seconds = [], []
     for repetition in range(_REPETITIONS + 1):
         start = time.perf_counter()

@@ -27,7 +27,8 @@ from napari_sam.batch import (
     segment_files,
 )
 from napari_sam.embedding_cache import CachedSegmenter
-from napari_sam.io import ImageFile, read_image, write_labels, write_prompts
+from napari_sam.io import ImageFile, SavedPrompts, read_image, write_labels, write_prompts
+from napari_sam.plane_input import ColourInput, PlaneInput, checksum
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Cancelled
 
@@ -170,6 +171,59 @@ def test_prompts_of_another_dimension_are_refused(segmenter):
 def test_prompts_on_a_missing_plane_are_refused(segmenter):
     with pytest.raises(IndexError, match="plane \\(5,\\) of object 1 lies outside"):
         label_objects(segmenter, ImageFile(PLANE[None], "ZYX"), {((5,), 1): CLICKS[(), 3]})
+
+
+def spied(segmenter, image, prompts, limits=None):
+    told = []
+    labels = label_objects(segmenter, image, prompts, limits, tell=told.append)
+    return labels, told
+
+
+def test_contrast_of_the_prompts_is_used_unless_another_is_asked_for(segmenter):
+    given = PlaneInput((0, 1), (ColourInput((1.0, 99.0)),))
+    saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
+    _, told = spied(segmenter, ImageFile(PLANE, "YX"), saved)
+    assert (segmenter.limits, told) == ([(1, 99)], [])
+    spied(segmenter, ImageFile(PLANE, "YX"), saved, (2, 50))
+    assert segmenter.limits[-1] == (2, 50)
+
+
+def test_prompts_that_do_not_tell_their_contrast_are_said_to(segmenter):
+    stack = np.stack([PLANE.astype(np.uint16) * 3] * 2)
+    prompts = {((1,), 3): CLICKS[(), 3]}
+    _, (note,) = spied(segmenter, ImageFile(stack, "ZYX"), prompts)
+    assert "robust limits of the pixels were used" in note
+    assert "--contrast" in note
+
+
+def test_a_plane_of_other_axes_is_cut_out_of_the_stack(segmenter):
+    stack = np.stack([np.zeros_like(PLANE), PLANE, PLANE])
+    given = PlaneInput((0, 2), (ColourInput((0.0, 255.0)),))
+    key = (None, 12, None), 5
+    saved = SavedPrompts({key: Prompts([(1, 12)], [1])}, {key: given})
+    labels, _ = spied(segmenter, ImageFile(stack, "ZYX"), saved)
+    assert np.array_equal(labels[:, 12] == 5, stack[:, 12] > 0)
+    assert not np.delete(labels, 12, axis=1).any()
+
+
+def test_prompts_of_one_channel_find_it_by_its_pixels(segmenter):
+    file = np.stack([PLANE // 2, PLANE, np.zeros_like(PLANE)])
+    given = PlaneInput((0, 1), (ColourInput((0.0, 200.0), checksum=checksum(PLANE)),))
+    saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
+    labels, told = spied(segmenter, ImageFile(file, "CYX"), saved)
+    assert labels.shape == SHAPE
+    assert set(np.unique(labels)) == {0, 3, 7}
+    assert not told
+    with pytest.raises(ValueError, match=r"choose the channel it was clicked on \(--channel\)"):
+        label_objects(segmenter, ImageFile(file // 3, "CYX"), saved)
+
+
+def test_a_colour_that_is_in_no_file_is_told(segmenter):
+    colours = (ColourInput((0.0, 9.0), None, "gfp", "crc-00000000"), None, None)
+    saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, PlaneInput((0, 1), colours)))
+    labels, told = spied(segmenter, ImageFile(PLANE, "YX"), saved)
+    assert set(np.unique(labels)) == {0, 3, 7}
+    assert any("'gfp' as a colour, which isn't in the image" in note for note in told)
 
 
 def test_everything_in_a_z_stack_is_linked_but_channels_are_not(segmenter):

@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from napari_sam.io import read_prompts, write_prompts
+from napari_sam.io import read_boxes, read_prompts, spell_objects, with_boxes, write_prompts
+from napari_sam.plane_input import ColourInput, PlaneInput, checksum
 from napari_sam.prompts import Prompts
 
 
@@ -172,3 +173,149 @@ def test_a_points_layer_saved_by_napari_is_read(table):
     prompts = read_prompts(table)
     assert list(prompts) == [((4,), 3)]
     np.testing.assert_array_equal(prompts[(4,), 3].points, [(10.5, 11), (1, 2)])
+
+
+INPUT = PlaneInput((1, 2), (ColourInput((48.5, 3721.0), checksum="crc-0012abcd"),))
+
+
+def spell(given):
+    return [given.words()[name] for name in ("displayed", "contrast", "channels", "pixels")]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        INPUT,
+        PlaneInput((0, 2), (ColourInput((-1e-07, 0.25)),)),
+        PlaneInput((1, 2), (ColourInput(None, checksum="crc-1"),)),
+        PlaneInput((1, 2), (ColourInput(),), known=False),
+        PlaneInput((1, 2), (ColourInput((0.0, 9.0), 2), None, ColourInput((1.0, 2.0), 0)), 0),
+        PlaneInput((1, 2), (None, ColourInput((0.0, 9.0), None, "GFP; 2, x"), None)),
+    ],
+)
+def test_what_the_model_was_given_survives_a_round_trip(table, given):
+    heading = ["axis-0", "axis-1", "axis-2", "label", "object"]
+    extra = ["displayed", "contrast", "channels", "pixels"]
+    write_table(table, heading + extra, [4, 5, 6, "positive", 1, *spell(given)])
+    (found,) = read_prompts(table).inputs.values()
+    assert found == given
+    write_prompts(table, read_prompts(table))
+    assert list(read_prompts(table).inputs.values()) == [given]
+
+
+def test_a_plane_of_other_axes_is_spelled_whole(table):
+    heading = ["axis-0", "axis-1", "axis-2", "label", "object", "displayed"]
+    write_table(table, heading, [4, 5, 6, "positive", 1, "rows 0 columns 2"])
+    ((key, prompts),) = read_prompts(table).items()
+    assert key == ((None, 5, None), 1)
+    assert prompts.points.tolist() == [[4, 6]]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("displayed", "rows 2 columns 1"),
+        ("displayed", "rows 0 columns 5"),
+        ("contrast", "12"),
+        ("contrast", "9 to 3"),
+        ("contrast", "1 to 2|3 to 4"),
+        ("channels", "axis 0: a|b|"),
+        ("channels", "red"),
+        ("boxes", "objects 5..2"),
+        ("boxes", "objects 1..999999999999"),
+        ("candidate", "-1"),
+    ],
+)
+def test_a_fact_that_makes_no_sense_is_named_with_its_line(table, column, value):
+    write_table(table, [*PLANE_HEADING, column], [0, 1, 2, "positive", 1, value])
+    with pytest.raises(ValueError, match=f"line 2: expected .*{column}"):
+        read_prompts(table)
+
+
+@pytest.mark.parametrize(("separator", "point"), [(";", ","), (";", "."), ("\t", ",")])
+def test_a_table_of_another_language_is_understood(table, separator, point):
+    rows = [[*PLANE_HEADING, "contrast"], ["0", "1.5", "2.25", "positive", "1", "0.5 to 99.5"]]
+    lines = [separator.join(cell.replace(".", point) for cell in row) for row in rows]
+    table.write_text("\n".join(lines))
+    ((key, prompts),) = read_prompts(table).items()
+    assert prompts.points.tolist() == [[1.5, 2.25]]
+    assert read_prompts(table).inputs[key].colours[0].limits == (0.5, 99.5)
+
+
+def test_pixels_are_known_whatever_type_holds_them(rng):
+    pixels = rng.integers(0, 4000, (30, 40), np.uint16)
+    assert checksum(pixels) == checksum(pixels.astype(float)) == checksum(pixels.T.copy().T)
+    assert checksum(pixels) == checksum(pixels.astype(">u2"))
+    assert checksum(pixels) != checksum(pixels + 1)
+    assert checksum(pixels) != checksum(pixels.reshape(40, 30))
+
+
+@pytest.mark.parametrize("numbers", [[], [5], [1, 2, 3, 7], [2, 1], [1, 1, 2]])
+def test_objects_of_boxes_are_spelled_in_runs(table, numbers):
+    write_table(table, [*PLANE_HEADING, "boxes"], [0, 1, 2, "positive", 1, spell_objects(numbers)])
+    assert read_prompts(table).boxed == tuple(numbers)
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """Write boxes as napari's own writer does."""
+
+    def write(*corners):
+        write_shapes = pytest.importorskip("napari_builtins.io").napari_write_shapes
+        path = tmp_path / "boxes.csv"
+        write_shapes(str(path), [np.array(c, float) for c in corners], {})
+        return path
+
+    return write
+
+
+def rectangle(z, r0, c0, r1, c1):
+    return [(z, r0, c0), (z, r0, c1), (z, r1, c1), (z, r1, c0)]
+
+
+def test_a_shapes_layer_saved_by_napari_is_read(shapes):
+    xz = [(2, 7, 3), (2, 7, 9), (8, 7, 9), (8, 7, 3)]
+    boxes = read_boxes(shapes(rectangle(4, 10, 12, 20, 30.5), xz))
+    assert boxes == (((4,), (10, 12, 20, 30.5)), ((None, 7, None), (2, 3, 8, 9)))
+
+
+def test_boxes_go_to_the_objects_that_the_prompts_name(table, shapes):
+    heading = ["axis-0", "axis-1", "axis-2", "label", "object", "contrast", "boxes"]
+    write_table(
+        table,
+        heading,
+        [4, 15, 20, "positive", 3, "5.0 to 90.0", "objects 3 2"],
+        [4, 50, 50, "positive", 5, "5.0 to 90.0", "objects 3 2"],
+    )
+    boxes = read_boxes(shapes(rectangle(4, 10, 12, 20, 30), rectangle(9, 1, 2, 3, 4)))
+    saved = with_boxes(read_prompts(table), boxes)
+    assert list(saved) == [((9,), 2), ((4,), 3), ((4,), 5)]
+    assert saved[(4,), 3].box == (10, 12, 20, 30)
+    assert saved[(4,), 3].points.tolist() == [[15, 20]]
+    assert saved.inputs[(9,), 2].colours[0].limits == (5, 90)
+    assert not saved.notes
+
+
+def test_boxes_that_nothing_is_known_of_are_objects_of_their_own(table, shapes):
+    boxes = read_boxes(shapes(rectangle(4, 10, 12, 20, 30), rectangle(4, 1, 2, 3, 4)))
+    assert list(with_boxes({}, boxes)) == [((4,), 1), ((4,), 2)]
+    write_table(table, ["axis-0", "axis-1", "axis-2", "label", "object"], [4, 5, 6, "positive", 1])
+    saved = with_boxes(read_prompts(table), boxes)
+    assert list(saved) == [((4,), 1), ((4,), 2), ((4,), 3)]
+    assert "lowest free number" in saved.notes[0]
+
+
+def test_points_and_boxes_files_are_not_confused(table, shapes):
+    with pytest.raises(ValueError, match="give it as boxes"):
+        read_prompts(shapes(rectangle(4, 1, 2, 3, 4)))
+    write_prompts(table, {((), 1): Prompts([(1, 1)], [1])})
+    with pytest.raises(ValueError, match="for a Shapes layer"):
+        read_boxes(table)
+
+
+def test_a_heading_of_very_many_columns_is_told_in_short(table):
+    table.write_text(",".join(f"axis-{i}" for i in range(20_000)))
+    with pytest.raises(ValueError, match="lacks the columns label, object;") as caught:
+        read_prompts(table)
+    assert len(str(caught.value)) < 500
+    assert "and 19988 more" in str(caught.value)

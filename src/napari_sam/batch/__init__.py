@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from napari_sam.batch.image import label_everything, label_objects, measure_labels
     from napari_sam.batch.inputs import check_request, find_images
     from napari_sam.batch.manifest import ManifestWarning
-    from napari_sam.batch.run import BatchProgress, BatchSummary, Failure
+    from napari_sam.batch.run import BatchProgress, BatchSummary, Failure, Note
 
 __all__ = [
     "BatchProgress",
     "BatchSummary",
     "Failure",
     "ManifestWarning",
+    "Note",
     "check_request",
     "embed_files",
     "find_images",
@@ -35,6 +36,7 @@ _HOMES = {
     "BatchSummary": "run",
     "Failure": "run",
     "ManifestWarning": "manifest",
+    "Note": "run",
     "check_request": "inputs",
     "embed_files": "files",
     "find_images": "inputs",

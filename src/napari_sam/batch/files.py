@@ -14,6 +14,7 @@ import numpy as np
 from napari_sam.automask import AutomaskSettings
 from napari_sam.batch.image import (
     Labels,
+    input_reader,
     label_everything,
     label_objects,
     limits_of_planes,
@@ -23,19 +24,21 @@ from napari_sam.batch.inputs import (
     Source,
     Task,
     check_request,
+    files_of_prompts,
     find_images,
     is_label_file,
     plan,
-    prompts_of,
+    saved_prompts,
 )
 from napari_sam.batch.manifest import Manifest, fingerprint
+from napari_sam.batch.model_input import image_of_prompts, objects_in_words
 from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
 from napari_sam.image import Limits
 from napari_sam.io import (
     ImageFile,
     PlaneObject,
+    SavedPrompts,
     read_image,
-    read_prompts,
     write_labels,
     write_overlay,
 )
@@ -44,7 +47,7 @@ from napari_sam.measurements import table_to_csv
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Progress, Segmenter, part_of
 
-_Label = Callable[[ImageFile, Progress], Labels]
+_Label = Callable[[ImageFile, Progress, Callable[[str], None]], Labels]
 
 
 def embed_files(
@@ -100,6 +103,7 @@ def segment_files(
     progress: BatchProgress | None = None,
     axes: str | None = None,
     channel: int | None = None,
+    boxes: Source | None = None,
 ) -> BatchSummary:
     """Segment images from saved prompts, exactly as they were given in the viewer.
 
@@ -130,11 +134,15 @@ def segment_files(
         :class:`~napari_sam.segmenter.Cancelled`.
     axes, channel
         As in :func:`~napari_sam.io.read_image`, for every image.
+    boxes
+        A boxes file for all images, as napari saves it for a Shapes layer, or a folder with
+        ``NAME.csv`` of those that have boxes.
 
     Returns
     -------
     summary
-        Also of images that failed: they don't stop the rest.
+        Also of images that failed: they don't stop the rest; and notes about what the prompts
+        don't say and what was used instead.
 
     Raises
     ------
@@ -142,7 +150,7 @@ def segment_files(
         If an image or the one prompts file isn't there or can't be read, or if the results
         can't have the names asked for.
     """
-    found = check_request(images, output, prompts, suffix, needs_prompts=True)
+    found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
     tasks = plan(found, output, suffix)
     parameters: dict[str, object] = {
         "model": (segmenter.model_key, segmenter.precision),
@@ -153,18 +161,24 @@ def segment_files(
     parameters |= opening.given()
 
     def job(task: Task, manifest: Manifest | None) -> Job:
-        def clicks() -> Mapping[PlaneObject, Prompts]:
-            return read_prompts(prompts_of(task.image, prompts))
+        def clicks() -> SavedPrompts:
+            return saved_prompts(task.image, prompts, boxes)
 
-        def label(image: ImageFile, report: Progress) -> Labels:
+        def read(path: Path) -> ImageFile:
+            return image_of_prompts(opening.read(path), clicks())
+
+        def label(image: ImageFile, report: Progress, tell: Callable[[str], None]) -> Labels:
             given = clicks()
-            return label_objects(segmenter, image, given, contrast_limits, overwrite, report)
+            for note in (*given.notes, *_missing_boxes(given)):
+                tell(note)
+            return label_objects(segmenter, image, given, contrast_limits, overwrite, report, tell)
 
         def about() -> Mapping[str, object]:
-            return parameters | {"prompts": prompts_of(task.image, prompts).read_bytes()}
+            files = files_of_prompts(task.image, prompts, boxes)
+            return parameters | {"prompts": b"".join(path.read_bytes() for path in files)}
 
         extras = _Extras(clicks if overlay else None, measurements, contrast_limits)
-        return _labelling(task, opening, label, about, extras, manifest)
+        return _labelling(task, read, label, about, extras, manifest)
 
     with _manifest_of(output) as manifest:
         return run([job(task, manifest) for task in tasks], progress)
@@ -214,13 +228,14 @@ def segment_all_files(
     opening = _Opening(axes, channel)
     parameters |= opening.given()
 
-    def label(image: ImageFile, report: Progress) -> Labels:
+    def label(image: ImageFile, report: Progress, tell: Callable[[str], None]) -> Labels:
         return label_everything(segmenter, image, contrast_limits, report, **settings)
 
     extras = _Extras(_no_prompts if overlay else None, measurements, contrast_limits)
     with _manifest_of(output) as manifest:
         jobs = [
-            _labelling(task, opening, label, lambda: parameters, extras, manifest) for task in tasks
+            _labelling(task, opening.read, label, lambda: parameters, extras, manifest)
+            for task in tasks
         ]
         return run(jobs, progress)
 
@@ -267,7 +282,7 @@ class _Extras:
 
 def _labelling(
     task: Task,
-    opening: _Opening,
+    read: Callable[[Path], ImageFile],
     label: _Label,
     about: Callable[[], Mapping[str, object]],
     extras: _Extras,
@@ -275,8 +290,9 @@ def _labelling(
 ) -> Job:
     """Make the job of reading an image, labelling it and writing the results.
 
-    `about` gives what decides the labels.
+    `about` gives what decides the labels, `read` the image that they belong to.
     """
+    notes: list[str] = []
 
     def is_labelled() -> bool:
         heal(task.labels)
@@ -287,11 +303,11 @@ def _labelling(
         return is_labelled() and extras.are_there(task)
 
     def work(report: Progress) -> None:
-        image, mark = opening.read(task.image), fingerprint(task.image, about())
+        image, mark = read(task.image), fingerprint(task.image, about())
         if is_labelled():  # perhaps edited since: only what goes beside them is missing
             extras.write(task, image, np.asarray(read_image(task.labels).data[...]))
             return
-        labels = label(image, report)
+        labels = label(image, report, notes.append)
         if manifest is not None:
             manifest.begin(task.labels)
         axes = image.axes.removesuffix("S")
@@ -300,7 +316,7 @@ def _labelling(
         if manifest is not None:
             manifest.add(task.labels, mark)
 
-    return Job(task.image, is_done, work)
+    return Job(task.image, is_done, work, notes)
 
 
 def _manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
@@ -314,6 +330,16 @@ def _never() -> bool:
 
 def _no_prompts() -> Mapping[PlaneObject, Prompts]:
     return {}
+
+
+def _missing_boxes(given: SavedPrompts) -> list[str]:
+    if not given.boxed or given.has_boxes:
+        return []
+    numbers = objects_in_words(sorted({*given.boxed}))
+    return [
+        f"the viewer had boxes of {numbers}, which this run lacks: save the layer "
+        "'... · shapes' as CSV, too, and give it with --boxes FILE"
+    ]
 
 
 def draw_labels(
@@ -333,6 +359,8 @@ def draw_labels(
         As in :func:`label_objects`.
     """
     index = max(image.plane_indices(), key=lambda at: len(np.unique(labels[at])))
-    here = [one for (plane, _), one in prompts.items() if plane == index]
-    limits = limits_of_planes(image, contrast_limits)(index)
-    write_overlay(path, image.plane(index), labels[index], here, limits)
+    here = {key: one for key, one in prompts.items() if key[0] == index}
+    inputs = prompts.inputs if isinstance(prompts, SavedPrompts) else {}
+    given = next((inputs[key] for key in here if key in inputs), None)
+    shown = input_reader(image, contrast_limits).read(index, given)
+    write_overlay(path, shown.pixels, labels[index], list(here.values()), shown.limits)

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.automask import segment_all
+from napari_sam.batch.model_input import InputReader, ModelInput, image_of_prompts
 from napari_sam.image import Limits, stack_limits
-from napari_sam.io import ImageFile, PlaneObject
+from napari_sam.io import ImageFile, PlaneIndex, PlaneObject, SavedPrompts, complete
 from napari_sam.masks import merge_mask
 from napari_sam.measurements import Table, join_tables, measure_objects
+from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Progress, Segmenter, count_steps, part_of, replay_many
+from napari_sam.segmenter import (
+    Embedding,
+    MaskPrediction,
+    Progress,
+    Segmenter,
+    count_steps,
+    part_of,
+    replay_many,
+)
 
 Labels = NDArray[Any]
 Index = tuple[int, ...]
@@ -32,6 +42,7 @@ def label_objects(
     contrast_limits: Limits | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Labels:
     """Segment each object from its prompts, replayed in their order on each plane.
 
@@ -45,19 +56,24 @@ def label_objects(
         A plane or a stack; only planes with prompts are read.
     prompts
         (plane index, object) to the object's prompts there. Objects are merged in this order.
+        :class:`~napari_sam.io.SavedPrompts` also say what the model was given in the viewer.
     contrast_limits
-        Values that become black and white. ``None`` on a stack means one pair for all planes of
-        a channel.
+        Values that become black and white. ``None``: those of the prompts; where they say none,
+        robust ones, on a stack one pair for all planes of a channel.
     overwrite
         Whether later objects take pixels of earlier ones.
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.segmenter.Cancelled`.
 
+    tell
+        Called with each sentence about something that the prompts don't say, or the image
+        doesn't have, and what was used instead.
+
     Returns
     -------
     labels
         uint16, or uint32 or uint64 where an object's number needs it; the image's shape without
-        colours.
+        colours, or without the channel axis where the prompts were given on one channel.
 
     Raises
     ------
@@ -67,30 +83,64 @@ def label_objects(
     IndexError
         If a plane lies outside the stack.
     """
-    _check_planes(image, prompts)
+    image = image_of_prompts(image, prompts)
+    saved = prompts if isinstance(prompts, SavedPrompts) else SavedPrompts(prompts)
+    _check_planes(image, saved)
     dtype = _type_for(max((number for _, number in prompts), default=0))
     labels = np.zeros(image.stack_shape + image.plane_shape, dtype)
-    limits = limits_of_planes(image, contrast_limits)
-    objects: dict[Index, dict[int, Prompts]] = {}
-    for (plane, number), one in prompts.items():
-        objects.setdefault(plane, {})[number] = one
-    total = len(objects) * _EMBED_STEPS + sum(map(count_steps, prompts.values()))
+    reader = input_reader(image, contrast_limits)
+    planes: dict[PlaneIndex, list[PlaneObject]] = {}
+    for key in saved:
+        planes.setdefault(key[0], []).append(key)
+    embeds = sum(len({saved.inputs.get(key) for key in keys}) for keys in planes.values())
+    total = embeds * _EMBED_STEPS + sum(map(count_steps, saved.values()))
     done = 0
-    for plane, given in objects.items():
-        steps = sum(map(count_steps, given.values()))
-        shares = [(done + part) / total for part in (0, _EMBED_STEPS, _EMBED_STEPS + steps)]
-        done += _EMBED_STEPS + steps
-        embedding = segmenter.embed(
-            image.plane(plane), limits(plane), part_of(progress, shares[0], shares[1])
-        )
-        predictions = replay_many(
-            segmenter, embedding, list(given.values()), part_of(progress, shares[1], shares[2])
-        )
-        for number, prediction in zip(given, predictions, strict=True):
-            (r, c), logits = prediction.part_logits(prediction.best_index)
-            here = labels[plane][r : r + logits.shape[0], c : c + logits.shape[1]]
-            here[merge_mask(here, None, logits > 0, number, overwrite).paint] = number
+
+    def part(steps: int) -> Progress:
+        nonlocal done
+        done += steps
+        return part_of(progress, (done - steps) / total, done / total)
+
+    for plane, keys in planes.items():
+        seen: dict[PlaneInput | None, tuple[Embedding, ModelInput]] = {}
+        for given, group in groupby(keys, key=saved.inputs.get):
+            alike = list(group)
+            if given not in seen:
+                shown = reader.read(plane, given)
+                embedding = segmenter.embed(shown.pixels, shown.limits, part(_EMBED_STEPS))
+                seen[given] = embedding, shown
+            embedding, shown = seen[given]
+            given_prompts = [saved[key] for key in alike]
+            candidates = [saved.candidates.get(key) for key in alike]
+            within = part(sum(map(count_steps, given_prompts)))
+            found = replay_many(segmenter, embedding, given_prompts, within, candidates)
+            for key, prediction in zip(alike, found, strict=True):
+                reader.note_object(key[1], shown)
+                mask = prediction.part_logits(_chosen(saved, key, prediction))
+                _paint(labels, complete(plane), shown.channel_axis, mask, key[1], overwrite)
+    for note in reader.notes:
+        if tell is not None:
+            tell(note)
     return labels
+
+
+def _paint(
+    labels: Labels,
+    plane: PlaneIndex,
+    channel_axis: int | None,
+    mask: tuple[tuple[int, int], NDArray[Any]],
+    number: int,
+    overwrite: bool,
+) -> None:
+    """Write a mask where it may, on all channels that make one plane."""
+    (r, c), logits = mask
+    at = [slice(None) if i is None else i for i in plane]
+    region = slice(r, r + logits.shape[0]), slice(c, c + logits.shape[1])
+    paint = merge_mask(labels[tuple(at)][region], None, logits > 0, number, overwrite).paint
+    for i in range(1 if channel_axis is None else labels.shape[channel_axis]):
+        if channel_axis is not None:
+            at[channel_axis] = i
+        labels[tuple(at)][region][paint] = number
 
 
 def label_everything(
@@ -166,6 +216,16 @@ def measure_labels(image: ImageFile, labels: Labels) -> Table:
     return join_tables(tables)
 
 
+def input_reader(image: ImageFile, contrast_limits: Limits | None) -> InputReader:
+    """Return what reads planes as prompts say that the model was given them."""
+    limits = limits_of_planes(image, None)
+
+    def of_plane(plane: PlaneIndex) -> Limits | None:
+        return limits(tuple(i or 0 for i in plane[: len(image.plane_axes)]))
+
+    return InputReader(image, of_plane, contrast_limits)
+
+
 def limits_of_planes(
     image: ImageFile, contrast_limits: Limits | None
 ) -> Callable[[Index], Limits | None]:
@@ -220,17 +280,22 @@ def _type_for(highest: int) -> type[np.unsignedinteger[Any]]:
 
 
 def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> None:
-    expected = len(image.plane_axes)
+    """Refuse planes and prompts outside of the image before anything is embedded."""
+    lengths = image.stack_shape + image.plane_shape
     for (plane, number), one in prompts.items():
-        if len(plane) != expected:
-            raise ValueError(
-                f"expected prompts with {expected + 2} coordinates, as the image has the axes "
-                f"{image.axes.removesuffix('S')}, got {len(plane) + 2} for object {number}; save "
-                "the Points layer that belongs to this image"
-            )
-        if not all(0 <= at < length for at, length in zip(plane, image.stack_shape, strict=True)):
+        at = complete(plane)
+        if not all(i is None or 0 <= i < n for i, n in zip(at, lengths, strict=True)):
             raise IndexError(
                 f"plane {plane} of object {number} lies outside the axes {image.plane_axes!r} of "
                 f"lengths {image.stack_shape}; give the prompts that belong to this image"
             )
-        one.check(image.plane_shape)
+        rows, columns = (n for i, n in zip(at, lengths, strict=True) if i is None)
+        one.check((rows, columns))
+
+
+def _chosen(saved: SavedPrompts, key: PlaneObject, last: MaskPrediction) -> int:
+    """Return which candidate of an object's last step is its mask, as in the viewer."""
+    candidate = saved.candidates.get(key)
+    if candidate is None or count_steps(saved[key]) > 1:
+        return last.best_index
+    return min(candidate, len(last.scores) - 1)

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_sam.io import IMAGE_FORMATS, LABEL_FORMATS, read_prompts
+from napari_sam.io import (
+    IMAGE_FORMATS,
+    LABEL_FORMATS,
+    SavedPrompts,
+    read_boxes,
+    read_prompts,
+    with_boxes,
+)
 
 Source = str | Path
 
@@ -37,6 +44,7 @@ def check_request(
     prompts: Source | None = None,
     suffix: str = ".tif",
     needs_prompts: bool = False,
+    boxes: Source | None = None,
 ) -> list[Path]:
     """Refuse what can be known to fail from paths and tables alone, before a model is loaded.
 
@@ -48,6 +56,8 @@ def check_request(
     needs_prompts
         Whether images are segmented from prompts: the one file given must be good, and of files
         beside images or in a folder at least one must be there.
+    boxes
+        As for :func:`~napari_sam.batch.segment_files`; they may take the place of prompts.
 
     Returns
     -------
@@ -66,8 +76,10 @@ def check_request(
     if needs_prompts:
         if prompts is not None and not Path(prompts).is_dir():
             read_prompts(prompts_of(found[0], prompts))
-        elif not any(_has_prompts(image, prompts) for image in found):
+        elif not any(_has_prompts(image, prompts, boxes) for image in found):
             prompts_of(found[0], prompts)  # says what is missing
+        if boxes is not None and not Path(boxes).is_dir():
+            read_boxes(boxes_of(found[0], boxes) or boxes)
     return found
 
 
@@ -173,12 +185,69 @@ def prompts_of(image: Path, prompts: Source | None) -> Path:
     return path
 
 
-def _has_prompts(image: Path, prompts: Source | None) -> bool:
+def boxes_of(image: Path, boxes: Source | None) -> Path | None:
+    """Find the boxes file of an image.
+
+    Parameters
+    ----------
+    image
+        The image.
+    boxes
+        One boxes file for every image; a folder, where images without a file of their name have
+        no boxes; or ``None``, for none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the one file isn't there.
+    """
+    if boxes is None:
+        return None
+    path = Path(boxes)
+    if path.is_dir():
+        path = path / f"{_stem(image)}.csv"
+        return path if path.is_file() else None
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected a boxes file at {path}, found none; give the file that napari saves for a "
+            "Shapes layer"
+        )
+    return path
+
+
+def saved_prompts(image: Path, prompts: Source | None, boxes: Source | None) -> SavedPrompts:
+    """Read what was saved for an image: its points, and its boxes where they are given.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If something that was asked for isn't there or can't be read. Points are not needed where
+        boxes are given alone.
+    """
+    where = boxes_of(image, boxes)
     try:
-        prompts_of(image, prompts)
+        saved = read_prompts(prompts_of(image, prompts))
     except FileNotFoundError:
-        return False
-    return True
+        if prompts is not None or where is None:
+            raise
+        saved = SavedPrompts({})
+    if where is not None:
+        return with_boxes(saved, read_boxes(where))
+    return saved
+
+
+def files_of_prompts(image: Path, prompts: Source | None, boxes: Source | None) -> list[Path]:
+    """Return the files that :func:`saved_prompts` reads, as far as they are there."""
+    where = boxes_of(image, boxes)
+    try:
+        found = [prompts_of(image, prompts)]
+    except FileNotFoundError:
+        found = []
+    return found + ([] if where is None else [where])
+
+
+def _has_prompts(image: Path, prompts: Source | None, boxes: Source | None) -> bool:
+    return bool(files_of_prompts(image, prompts, boxes))
 
 
 def _check_writable(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_sam.segmenter import Cancelled, Progress
@@ -27,6 +27,14 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something to know about an image that was finished."""
+
+    image: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSummary:
     """What became of each image of a batch.
 
@@ -38,11 +46,15 @@ class BatchSummary:
         Images whose results were there already.
     failed
         Images that could not be finished; the others don't depend on them.
+    notes
+        What was done otherwise than it was asked for, or could not be known, and what was used
+        instead.
     """
 
     done: tuple[Path, ...] = ()
     skipped: tuple[Path, ...] = ()
     failed: tuple[Failure, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +69,14 @@ class Job:
         Asks whether it was done before.
     work
         Does it; gets a callback for the finished fraction.
+    notes
+        Sentences that the work leaves about itself.
     """
 
     image: Path
     is_done: Callable[[], bool]
     work: Callable[[Progress], None]
+    notes: list[str] = field(default_factory=list)
 
 
 def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSummary:
@@ -76,6 +91,7 @@ def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSumm
     done: list[Path] = []
     skipped: list[Path] = []
     failed: list[Failure] = []
+    notes: list[Note] = []
     for i, job in enumerate(jobs):
 
         def report(fraction: float, i: int = i, image: Path = job.image) -> None:
@@ -89,6 +105,7 @@ def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSumm
             else:
                 job.work(report)
                 done.append(job.image)
+                notes += [Note(job.image, text) for text in job.notes]
         except Cancelled:
             raise
         except Exception as error:  # noqa: BLE001 - the others don't depend on this one
@@ -96,7 +113,7 @@ def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSumm
             _log.info("where it happened:", exc_info=error)
             failed.append(Failure(job.image, _reason(error)))
         report(1.0)
-    return BatchSummary(tuple(done), tuple(skipped), tuple(failed))
+    return BatchSummary(tuple(done), tuple(skipped), tuple(failed), tuple(notes))
 
 
 def _reason(error: Exception) -> str:

@@ -138,6 +138,11 @@ def _fields() -> dict[str, Any]:
             nullable=True,
             tooltip="a folder of NAME.csv; by default beside the images",
         ),
+        "boxes": FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            nullable=True,
+            tooltip="a folder of NAME.csv with boxes, where there are any",
+        ),
         "output": FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY, tooltip="where label images are written"
         ),
@@ -154,4 +159,5 @@ def _fields() -> dict[str, Any]:
 def _sum_up(summary: BatchSummary) -> str:
     lines = [f"{len(summary.done)} done, {len(summary.skipped)} there already"]
     lines += [f"{failure.image.name}: {failure.reason}" for failure in summary.failed]
+    lines += [f"{note.image.name}: {note.text}" for note in summary.notes]
     return "\n".join(lines)

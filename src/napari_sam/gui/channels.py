@@ -32,7 +32,7 @@ class ChannelOption:
         """Return what the model is given, with the contrast limits of now."""
         data = self.image.data[0] if self.image.multiscale else self.image.data
         if self.index is None:
-            return Channel(data, 0, limits_of(self.image))
+            return Channel(data, 0, limits_of(self.image), self.image.name)
         return Channel(data, self.index)
 
     def same_as(self, other: ChannelOption | None) -> bool:

@@ -25,6 +25,7 @@ def segment_files(
     overwrite: bool = False,
     measurements: bool = False,
     progress: BatchProgress | None = None,
+    boxes: Any = None,
 ) -> BatchSummary | None:
     """Segment images from prompts that were saved in the viewer.
 
@@ -46,6 +47,8 @@ def segment_files(
         Whether to write a CSV with size, shape and intensity of each object.
     progress
         Called with the image and the finished fraction of all work.
+    boxes
+        A boxes file, as napari saves it for a Shapes layer, or a folder of them.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def segment_files(
     from napari_sam import batch
 
     output = _given(output)
-    found = batch.check_request(images, output, prompts, needs_prompts=True)
+    found = batch.check_request(images, output, prompts, needs_prompts=True, boxes=boxes)
     return batch.segment_files(
         _segmenter(model, device, progress),
         found,
@@ -73,6 +76,7 @@ def segment_files(
         overlay=overlay,
         measurements=measurements,
         progress=progress,
+        boxes=boxes,
     )
 
 
@@ -126,7 +130,17 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
     "segment_files": (
         "Segment files from prompts",
         segment_files,
-        ("images", "prompts", "output", "model", "device", "overlay", "overwrite", "measurements"),
+        (
+            "images",
+            "prompts",
+            "boxes",
+            "output",
+            "model",
+            "device",
+            "overlay",
+            "overwrite",
+            "measurements",
+        ),
     ),
     "segment_all_files": (
         "Segment everything in files",

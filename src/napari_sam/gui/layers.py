@@ -6,11 +6,12 @@ from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
+import pandas as pd
 from napari.layers import Image, Labels, Layer, Points, Shapes
 
 from napari_sam.gui.placement import geometry_of, lies_on, shape_of, told_geometry
+from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE, empty_columns, new_defaults
 
-POSITIVE, NEGATIVE = "positive", "negative"
 COLOURS = {POSITIVE: "#3ce6a0", NEGATIVE: "#ff5a3c"}
 SYMBOLS = {POSITIVE: "disc", NEGATIVE: "cross"}
 BOX_COLOUR = "#ffd23c"
@@ -25,15 +26,12 @@ _MASKS: WeakKeyDictionary[Labels, tuple[ReferenceType[Image], tuple[int, ...]]] 
 
 def new_points(image: Image) -> Points:
     """Make the layer that takes clicks."""
-    features = {
-        "label": np.empty(0, object),
-        "object": np.empty(0, np.uint64),
-        "id": np.empty(0, int),
-    }
+    features = pd.DataFrame(empty_columns())
+    defaults = new_defaults(features, {"label": POSITIVE, "object": 1, "id": 0})
     return Points(
         ndim=image.ndim,
         features=features,
-        feature_defaults={"label": POSITIVE, "object": 1, "id": 0},
+        feature_defaults=defaults,
         size=_point_size(image),
         canvas_size_limits=(0, 14),
         face_color=COLOURS[POSITIVE],

@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QVBoxLayout, QWidg
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line, mark, tool
-from napari_sam.gui.layers import BOX_COLOUR, COLOURS, NEGATIVE, POSITIVE
+from napari_sam.gui.layers import BOX_COLOUR, COLOURS
+from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
 
 UNSURE = 0.7
 """A mask whose predicted IoU is lower is called probably wrong.

@@ -3,17 +3,35 @@
 from napari_sam.io.formats import IMAGE_FORMATS, LABEL_FORMATS, read_image, write_labels
 from napari_sam.io.image_file import ImageFile, UnreadableImageError
 from napari_sam.io.overlay import draw_overlay, write_overlay
-from napari_sam.io.prompt_file import PlaneObject, read_prompts, write_prompts
+from napari_sam.io.prompt_file import (
+    PlaneIndex,
+    PlaneObject,
+    SavedPrompts,
+    complete,
+    dimensions,
+    read_boxes,
+    read_prompts,
+    spell_objects,
+    with_boxes,
+    write_prompts,
+)
 
 __all__ = [
     "IMAGE_FORMATS",
     "LABEL_FORMATS",
     "ImageFile",
+    "PlaneIndex",
     "PlaneObject",
+    "SavedPrompts",
     "UnreadableImageError",
+    "complete",
+    "dimensions",
     "draw_overlay",
+    "read_boxes",
     "read_image",
     "read_prompts",
+    "spell_objects",
+    "with_boxes",
     "write_labels",
     "write_overlay",
     "write_prompts",

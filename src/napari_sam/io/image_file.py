@@ -177,9 +177,42 @@ class ImageFile:
             raise IndexError(
                 f"plane {index} lies outside the axes {self.plane_axes!r} of lengths {shape}"
             )
+        return self._read(tuple(int(at) for at in index), f"plane {index}")
+
+    def section(self, plane: tuple[int | None, ...]) -> NDArray[Any]:
+        """Read a plane that spans any two axes.
+
+        Parameters
+        ----------
+        plane : tuple of int or None
+            A position for each axis except the samples, None for the two that are read whole.
+
+        Returns
+        -------
+        array of shape (rows, columns) or (rows, columns, samples)
+            A copy in the machine's byte order, independent of the file; the axes in their order.
+
+        Raises
+        ------
+        IndexError, UnreadableImageError
+            As :meth:`plane`.
+        """
+        lengths = tuple(self.data.shape[: len(self.axes.removesuffix("S"))])
+        if plane[-2:] == (None, None) and len(plane) == len(lengths):
+            return self.plane(tuple(i for i in plane[:-2] if i is not None))
+        inside = all(i is None or 0 <= i < n for i, n in zip(plane, lengths, strict=False))
+        if len(plane) != len(lengths) or plane.count(None) != 2 or not inside:
+            raise IndexError(
+                f"expected a plane of the axes {self.axes!r} of lengths {lengths}: a position on "
+                f"each but the two it spans, got {plane}"
+            )
+        at = tuple(slice(None) if i is None else int(i) for i in plane)
+        return self._read(at, f"the plane {plane}")
+
+    def _read(self, at: tuple[Any, ...], name: str) -> NDArray[Any]:
         rows, columns = self.plane_shape
-        with reading(f"plane {index} of {rows} x {columns} pixels"):
-            pixels = as_pixels(self.data[tuple(int(at) for at in index)])
+        with reading(f"{name} of {rows} x {columns} pixels"):
+            pixels = as_pixels(self.data[at])
             return np.array(pixels, dtype=pixels.dtype.newbyteorder("="))
 
     def channel(self, number: int) -> "ImageFile":

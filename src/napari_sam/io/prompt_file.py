@@ -1,33 +1,90 @@
-"""Prompts as the table that napari saves for a Points layer."""
+"""Prompts as the tables that napari saves for a Points and a Shapes layer."""
+
+from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
-from napari_sam.io.atomic import replaced
-from napari_sam.prompts import Prompts
-from napari_sam.special_files import refuse_special
+import numpy as np
 
-PlaneObject: TypeAlias = tuple[tuple[int, ...], int]
-"""A plane's index along the leading axes, and an object's number."""
+from napari_sam.io.atomic import replaced
+from napari_sam.io.prompt_table import Line, axis_columns, read_table, told
+from napari_sam.plane_input import COLUMNS, PlaneInput, input_of_words, without_checksums
+from napari_sam.prompts import Box, Prompts
+
+PlaneIndex: TypeAlias = tuple[int | None, ...]
+"""A plane: its index along the leading axes; or, where it spans others than the last two, an
+index for every axis with None for the two that it spans."""
+
+PlaneObject: TypeAlias = tuple[PlaneIndex, int]
+"""A plane, and an object's number."""
+
+CANDIDATE, BOXES = "candidate", "boxes"
 
 _LABELS = {"positive": 1, "negative": 0}
 _WORDS = {number: word for word, number in _LABELS.items()}
+_OBJECTS = "objects"
+_MOST_BOXES = 10_000_000
 
 
-def read_prompts(path: str | Path) -> dict[PlaneObject, Prompts]:
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedPrompts(Mapping[PlaneObject, Prompts]):
+    """Prompts by plane and object, and what is known about how they were given.
+
+    Parameters
+    ----------
+    prompts
+        Planes and objects in the order in which they first appear.
+    inputs
+        What the model was given of the plane when the object was last predicted; without an
+        entry, nothing is known about it.
+    candidates
+        Which mask was chosen after the first click; without an entry, the model's best.
+    boxed
+        Objects of the boxes that were there when the points were saved, one for each box.
+    has_boxes
+        Whether boxes were read, too.
+    notes
+        What a user should know about the reading.
+    """
+
+    prompts: Mapping[PlaneObject, Prompts]
+    inputs: Mapping[PlaneObject, PlaneInput] = field(default_factory=dict)
+    candidates: Mapping[PlaneObject, int] = field(default_factory=dict)
+    boxed: tuple[int, ...] = ()
+    has_boxes: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, key: PlaneObject) -> Prompts:
+        return self.prompts[key]
+
+    def __iter__(self) -> Iterator[PlaneObject]:
+        return iter(self.prompts)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def read_prompts(path: str | Path) -> SavedPrompts:
     """Read a prompts file.
 
     The file is what napari saves for a Points layer, with the layer's features ``label`` and
     ``object``: a heading ``index,axis-0,axis-1,...,label,object`` and a row for each point.
-    The last two axes are row and column, in pixels; the others say which plane. Points are
-    ordered by ``index`` where that column exists, else by row. Other columns are ignored.
+    The last two axes are row and column, in pixels, unless ``displayed`` names others; the rest
+    say which plane. Points are ordered by ``index`` where that column exists, else by row. What
+    the model was given is read from the columns of :data:`~napari_sam.plane_input.COLUMNS`, the
+    mask that was chosen from ``candidate``. Other columns are ignored. Columns may be divided by
+    semicolons or tabs too; then numbers may have decimal commas.
 
     Returns
     -------
-    dict of (plane index, object) to Prompts
+    mapping of (plane index, object) to Prompts
         Each with the object's points on that plane in order; the planes and objects in the
         order in which they first appear. Empty for a table without rows.
 
@@ -41,38 +98,99 @@ def read_prompts(path: str | Path) -> dict[PlaneObject, Prompts]:
         that of a named pipe or a device.
     """
     path = Path(path)
-    refuse_special(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path} as a table of prompts: {error}") from error
-    heading = [name.strip() for name in rows[0]] if rows else []
+    heading, lines = read_table(path)
     axes = _check_heading(path, heading)
-    points = []
-    for line, cells in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(heading):
-            raise ValueError(
-                f"{path}, line {line}: expected {len(heading)} values as in the heading, "
-                f"got {len(cells)}; the file may be cut short"
-            )
-        row = _Row(f"{path}, line {line}", dict(zip(heading, cells, strict=True)))
-        position = [row.number(name) for name in axes]
-        plane = tuple(math.floor(at + 0.5) for at in position[:-2])
-        order = row.number("index") if "index" in heading else 0.0
-        points.append((order, (plane, row.object()), (position[-2], position[-1]), row.label()))
+    points, told_of, candidates = [], {}, {}
+    boxed: tuple[int, ...] = ()
+    knows_input = bool({*COLUMNS} & {*heading})
+    for line in lines:
+        position = [line.number(name) for name in axes]
+        given = _input(line, len(axes))
+        rows, columns = given.displayed
+        key = _plane_index(position, given.displayed), _object(line)
+        order = line.number("index") if "index" in heading else 0.0
+        points.append((order, key, (position[rows], position[columns]), _label(line)))
+        if knows_input:
+            told_of[key] = given
+        if line.text(CANDIDATE):
+            candidates[key] = _whole(line, CANDIDATE, 0)
+        boxed = _boxed(line) or boxed
     points.sort(key=lambda point: point[0])
     gathered: dict[PlaneObject, list[tuple[tuple[float, float], int]]] = {}
     for _, key, at, label in points:
         gathered.setdefault(key, []).append((at, label))
-    return {
+    prompts = {
         key: Prompts(
             points=tuple(at for at, _ in given), point_labels=tuple(label for _, label in given)
         )
         for key, given in gathered.items()
     }
+    return SavedPrompts(prompts, told_of, candidates, boxed)
+
+
+def read_boxes(path: str | Path) -> tuple[tuple[PlaneIndex, Box], ...]:
+    """Read the boxes of a file that napari saves for a Shapes layer.
+
+    Its heading is ``index,shape-type,vertex-index,axis-0,...``; every shape counts as its
+    bounding box. The two axes along which a shape extends are those of its plane.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing or a number is not finite; the message names the line.
+    """
+    path = Path(path)
+    heading, lines = read_table(path)
+    axes = axis_columns(heading)
+    missing = [name for name in ("index", "axis-0", "axis-1") if name not in heading]
+    if missing or "vertex-index" not in heading:
+        raise ValueError(
+            f"{path} lacks the columns {told(missing or ['vertex-index'])}; expected what napari "
+            "saves for a Shapes layer (index, shape-type, vertex-index, axis-0, axis-1, ...), got: "
+            f"{told(heading) or 'an empty file'}"
+        )
+    corners: dict[float, list[list[float]]] = {}
+    for line in lines:
+        position = [line.number(name) for name in axes]
+        corners.setdefault(line.number("index"), []).append(position)
+    return tuple(_box(np.array(shape)) for shape in corners.values())
+
+
+def with_boxes(
+    saved: Mapping[PlaneObject, Prompts], boxes: Sequence[tuple[PlaneIndex, Box]]
+) -> SavedPrompts:
+    """Add boxes to prompts; each goes to the object that the prompts file names for it.
+
+    Where the file doesn't say, or tells of another number of boxes, each box is an object of its
+    own with the lowest free number, as they are in the viewer when they are drawn one after the
+    other, and a note says so. An object of a box alone is merged before those with higher
+    numbers.
+    """
+    if not isinstance(saved, SavedPrompts):
+        saved = SavedPrompts(dict(saved))
+    objects, notes = list(saved.boxed), list(saved.notes)
+    if len(objects) != len(boxes):
+        taken = {number for _, number in saved}
+        free = (number for number in count(1) if number not in taken)
+        objects = [next(free) for _ in boxes]
+        if saved:
+            notes.append(
+                f"the prompts file tells of {len(saved.boxed)} boxes, the boxes file has "
+                f"{len(boxes)}: each box became an object with the lowest free number; save both "
+                "layers again to have the viewer's numbers"
+            )
+    given = {(plane, number): box for (plane, box), number in zip(boxes, objects, strict=True)}
+    prompts = _in_order(saved.prompts, [key for key in given if key not in saved])
+    inputs = dict(saved.inputs)
+    common = _common_inputs(saved.inputs)
+    for key, box in given.items():
+        prompts[key] = prompts[key].with_box(box)
+        found = common.get(key[0], common.get(None))
+        if key not in inputs and found is not None and found.displayed == spanned(key[0]):
+            inputs[key] = found
+    return SavedPrompts(prompts, inputs, saved.candidates, saved.boxed, True, tuple(notes))
 
 
 def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> None:
@@ -85,7 +203,8 @@ def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> N
     path : str or Path
         Ending in ``.csv``, as napari expects.
     prompts : mapping of (plane index, object) to Prompts
-        Plane indices all of one length.
+        Plane indices all of one length. Of :class:`SavedPrompts` what the model was given is
+        written, too.
 
     Raises
     ------
@@ -98,9 +217,12 @@ def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> N
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise ValueError(f"expected a path ending in .csv for prompts, got {path.name}")
-    lengths = {len(plane) for plane, _ in prompts}
+    lengths = {dimensions(plane) for plane, _ in prompts}
     if len(lengths) > 1:
         raise ValueError(f"expected plane indices of one length, got {sorted(lengths)}")
+    ndim = max(lengths, default=2)
+    saved = prompts if isinstance(prompts, SavedPrompts) else SavedPrompts(prompts)
+    extra = [*COLUMNS, CANDIDATE] if saved.inputs or saved.candidates else []
     rows: list[list[object]] = []
     for (plane, number), one in prompts.items():
         if one.box is not None or one.mask is not None:
@@ -108,62 +230,170 @@ def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> N
                 f"object {number} on plane {plane} has a box or a mask; a prompts file holds "
                 "points only"
             )
+        given = saved.inputs.get((plane, number))
+        words = given.words() if given else {}
+        words[CANDIDATE] = str(saved.candidates.get((plane, number), ""))
         for point, label in zip(one.points, one.point_labels, strict=True):
-            position = [*plane, float(point[0]), float(point[1])]
-            rows.append([len(rows), *position, _WORDS[int(label)], number])
-    axes = [f"axis-{axis}" for axis in range(max(lengths, default=0) + 2)]
+            position = _position(plane, (float(point[0]), float(point[1])))
+            told = [words.get(name, "") for name in extra]
+            rows.append([len(rows), *position, _WORDS[int(label)], number, *told])
+    axes = [f"axis-{axis}" for axis in range(ndim)]
     with replaced(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
-            [["index", *axes, "label", "object"], *rows]
+            [["index", *axes, "label", "object", *extra], *rows]
         )
+
+
+def spell_objects(numbers: Sequence[int]) -> str:
+    """Spell objects, one for each box, as :attr:`SavedPrompts.boxed` is kept in a file.
+
+    Examples
+    --------
+    >>> spell_objects([1, 2, 3, 7])
+    'objects 1..3 7'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}..{run[1]}" for run in runs]
+    return " ".join([_OBJECTS, *parts]) if parts else ""
+
+
+def dimensions(plane: PlaneIndex) -> int:
+    """Return how many axes the image of a plane has."""
+    return len(plane) if None in plane else len(plane) + 2
+
+
+def spanned(plane: PlaneIndex) -> tuple[int, int]:
+    """Return the two axes that a plane spans, rows and columns."""
+    rows, columns = (axis for axis, i in enumerate(complete(plane)) if i is None)
+    return rows, columns
+
+
+def complete(plane: PlaneIndex) -> PlaneIndex:
+    """Return a plane with an entry for every axis, None for the two that it spans."""
+    return plane if None in plane else (*plane, None, None)
 
 
 def _check_heading(path: Path, heading: list[str]) -> list[str]:
     """Return the names of the axis columns, or say which columns are missing."""
-    axes = [f"axis-{axis}" for axis in range(len(heading)) if f"axis-{axis}" in heading]
+    axes = axis_columns(heading)
+    present = {*heading}
     needed = [f"axis-{axis}" for axis in range(max(2, len(axes)))] + ["label", "object"]
-    missing = [name for name in needed if name not in heading]
+    missing = [name for name in needed if name not in present]
+    if missing and "vertex-index" in present:
+        raise ValueError(
+            f"{path} is what napari saves for a Shapes layer; give it as boxes (--boxes), and as "
+            "prompts the file of the Points layer"
+        )
     if missing:
         raise ValueError(
-            f"{path} lacks the columns {', '.join(missing)}; expected what napari saves for a "
+            f"{path} lacks the columns {told(missing)}; expected what napari saves for a "
             f"Points layer (index, axis-0, axis-1, ...) with label and object, got: "
-            f"{', '.join(heading) or 'an empty file'}"
+            f"{told(heading) or 'an empty file'}"
         )
-    repeated = sorted({name for name in heading if heading.count(name) > 1})
-    if repeated:
-        raise ValueError(f"{path} has the columns {', '.join(repeated)} more than once")
     return axes
 
 
-class _Row:
-    """The cells of one line, read as what they should be."""
+def _input(line: Line, ndim: int) -> PlaneInput:
+    try:
+        return _read_input(tuple(line.text(name) for name in COLUMNS), ndim)
+    except ValueError as error:
+        raise ValueError(f"{line.place}: {error}") from error
 
-    def __init__(self, place: str, cells: dict[str, str]) -> None:
-        self._place = place
-        self._cells = cells
 
-    def number(self, name: str) -> float:
-        text = self._cells[name].strip()
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise ValueError(f"{self._place}: expected a finite number as {name}, got {text!r}")
-        return value
+@lru_cache(maxsize=1024)  # rows of a plane say the same
+def _read_input(words: tuple[str, ...], ndim: int) -> PlaneInput:
+    return input_of_words(dict(zip(COLUMNS, words, strict=True)), ndim)
 
-    def object(self) -> int:
-        value = self.number("object")
-        # napari writes every feature of a numeric table as a float.
-        if value != int(value) or value < 1:
-            raise ValueError(
-                f"{self._place}: expected a whole number from 1 as object, "
-                f"got {self._cells['object'].strip()!r}"
-            )
-        return int(value)
 
-    def label(self) -> int:
-        word = self._cells["label"].strip()
-        if word.casefold() not in _LABELS:
-            raise ValueError(f"{self._place}: expected positive or negative as label, got {word!r}")
-        return _LABELS[word.casefold()]
+def _object(line: Line) -> int:
+    return _whole(line, "object", 1)
+
+
+def _whole(line: Line, name: str, lowest: int) -> int:
+    value = line.number(name)
+    # napari writes every feature of a numeric table as a float.
+    if value != int(value) or value < lowest:
+        raise ValueError(
+            f"{line.place}: expected a whole number from {lowest} as {name}, "
+            f"got {line.text(name)!r}"
+        )
+    return int(value)
+
+
+def _boxed(line: Line) -> tuple[int, ...]:
+    try:
+        return _read_objects(line.text(BOXES))
+    except ValueError as error:
+        raise ValueError(f"{line.place}: {error}") from error
+
+
+def _label(line: Line) -> int:
+    word = line.text("label")
+    if word.casefold() not in _LABELS:
+        raise ValueError(f"{line.place}: expected positive or negative as label, got {word!r}")
+    return _LABELS[word.casefold()]
+
+
+@lru_cache(maxsize=16)  # all rows say the same
+def _read_objects(text: str) -> tuple[int, ...]:
+    head, *words = text.split() or [_OBJECTS]
+    numbers: list[int] = []
+    for word in words:
+        ends = word.split("..")
+        fits = len(ends) <= 2 and all(end.isdecimal() for end in ends)
+        run = range(int(ends[0]), int(ends[-1]) + 1) if fits else range(0)
+        if head != _OBJECTS or not run or len(numbers) + len(run) > _MOST_BOXES:
+            raise ValueError(f"expected '{_OBJECTS} 1..3 7' as {BOXES}, got {text!r}")
+        numbers += run
+    return tuple(numbers)
+
+
+def _plane_index(position: Sequence[float], displayed: tuple[int, int]) -> PlaneIndex:
+    ndim = len(position)
+    at = [None if i in displayed else math.floor(x + 0.5) for i, x in enumerate(position)]
+    return tuple(at[:-2]) if displayed == (ndim - 2, ndim - 1) else tuple(at)
+
+
+def _position(plane: PlaneIndex, point: tuple[float, float]) -> list[float]:
+    place = iter(point)
+    return [next(place) if i is None else i for i in complete(plane)]
+
+
+def _box(corners: np.ndarray) -> tuple[PlaneIndex, Box]:
+    ndim = corners.shape[1]
+    extent = np.ptp(corners, axis=0)
+    along = [axis for axis in range(ndim) if extent[axis] > 0]
+    rows, columns = (along[0], along[1]) if len(along) == 2 else (ndim - 2, ndim - 1)
+    low, high = corners.min(0), corners.max(0)
+    plane = _plane_index(corners.mean(0).tolist(), (rows, columns))
+    return plane, (float(low[rows]), float(low[columns]), float(high[rows]), float(high[columns]))
+
+
+def _in_order(
+    prompts: Mapping[PlaneObject, Prompts], fresh: Sequence[PlaneObject]
+) -> dict[PlaneObject, Prompts]:
+    """Insert objects without prompts, each before the first one with a higher number."""
+    waiting = sorted(fresh, key=lambda key: key[1], reverse=True)
+    ordered: dict[PlaneObject, Prompts] = {}
+    for key, one in prompts.items():
+        while waiting and waiting[-1][1] < key[1]:
+            ordered[waiting.pop()] = Prompts()
+        ordered[key] = one
+    ordered.update((key, Prompts()) for key in reversed(waiting))
+    return ordered
+
+
+def _common_inputs(
+    inputs: Mapping[PlaneObject, PlaneInput],
+) -> dict[PlaneIndex | None, PlaneInput]:
+    """Find where the model was always given the same: by plane, and None for all planes."""
+    by_place: dict[PlaneIndex | None, set[PlaneInput]] = {}
+    for (plane, _), given in inputs.items():
+        by_place.setdefault(plane, set()).add(given)
+        by_place.setdefault(None, set()).add(without_checksums(given))
+    return {place: found.pop() for place, found in by_place.items() if len(found) == 1}

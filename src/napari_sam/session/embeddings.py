@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from psygnal import Signal
 
 from napari_sam.engine import BACKGROUND, DISPLAYED, Executor, Outcome, Report
 from napari_sam.image import Limits, robust_limits
+from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.planes import Plane, PlaneSource
@@ -31,6 +33,7 @@ class _Made:
     embedding: Embedding
     seconds: float | None
     not_finite: int
+    given: PlaneInput
 
 
 class Embeddings:
@@ -70,6 +73,7 @@ class Embeddings:
         self._executor = executor
         self._max_bytes = max_bytes
         self._store: OrderedDict[_Key, Embedding] = OrderedDict()
+        self._given: weakref.WeakKeyDictionary[Embedding, PlaneInput] = weakref.WeakKeyDictionary()
         self._requested: dict[_Key, int] = {}  # and the number of the request
         self._serials = count()
         self._failed: set[_Key] = set()
@@ -92,6 +96,10 @@ class Embeddings:
             return None
         self._store.move_to_end(key)
         return self._store[key]
+
+    def input_of(self, embedding: Embedding | None) -> PlaneInput | None:
+        """Return what an embedding was made of; None for one that isn't from here."""
+        return None if embedding is None else self._given.get(embedding)
 
     def state(self, plane: Plane) -> PlaneState:
         """Whether a plane is embedded, queued (or running), failed, or none of these."""
@@ -192,6 +200,7 @@ class Embeddings:
         made: _Made = outcome.value
         # A GPU out of memory is replaced by the CPU, and with it the precision.
         key = (plane, key[1], made.embedding.model_key, made.embedding.precision)
+        self._given[made.embedding] = made.given
         self._keep(key, made.embedding)
         self.note_seconds(made.seconds)
         if made.not_finite:
@@ -211,10 +220,10 @@ class Embeddings:
 
 def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Report) -> _Made:
     report(0.0)
-    pixels, limits = source.read(plane)
+    pixels, limits, given = source.read_described(plane)
     pixels, not_finite = _finite(pixels, limits)
     embedding, seconds = _timed(lambda tell: segmenter.embed(pixels, limits, tell), report)
-    return _Made(embedding, seconds, not_finite)
+    return _Made(embedding, seconds, not_finite, given)
 
 
 def prepare(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.engine import CLICK, Executor, Outcome, Report, SynchronousExecutor
+from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.answers import Answer, Chain, answer, draft
@@ -181,6 +182,8 @@ class Session:
             raise self._closed
         changed = _changed(self._prompts, book)
         for key in changed:
+            if not key[0] >= 1:
+                raise ValueError(f"expected an object number from 1 on, got {key[0]}")
             book.prompts_of(key).check(self._source.plane_shape(key[1]))
         return changed
 
@@ -387,6 +390,18 @@ class Session:
         """Return which candidate is the mask; 0 where there is none."""
         result = self._results.answer(self._key(object_id, plane))
         return result.chosen if result else 0
+
+    def chosen_candidate(self, object_id: int, plane: object) -> int | None:
+        """Return the candidate that :meth:`choose_candidate` took; None for the model's best."""
+        return self._results.candidate(self._key(object_id, plane))
+
+    def input_of(self, object_id: int, plane: object) -> PlaneInput:
+        """Say what the model was given of a plane when an object was last predicted there.
+
+        Before that, what it is given now, as far as it is known without reading the plane.
+        """
+        key = self._key(object_id, plane)
+        return self._results.input(key) or self._source.describe(key[1])
 
     def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
         """Take another candidate of the first click as the mask; later clicks build on it."""
@@ -711,6 +726,7 @@ class Session:
         """Keep the mask of an object's prompts; it takes the place of any draft."""
         encoded = self._open.pop(key) == "encoding"
         self._results.put(key, answer, chain)
+        self._results.note_input(key, self.embeddings.input_of(chain.embedding()))
         if encoded:
             self.activity_changed.emit()
         self.mask_changed.emit(*key)

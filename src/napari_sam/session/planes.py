@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.image import as_pixels, check_plane, normalise, robust_limits
+from napari_sam.plane_input import ColourInput, PlaneInput, checksum
 from napari_sam.session.identity import token_of
 from napari_sam.session.slabs import Slab
 
@@ -56,6 +57,14 @@ class PlaneSource(Protocol):
         """(H, W) of a plane."""
         ...
 
+    def describe(self, plane: Plane) -> PlaneInput:
+        """Say what the model is given of a plane, as far as that is known without reading it."""
+        ...
+
+    def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
+        """Read as :meth:`read`, and say what was read."""
+        ...
+
     def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
         """Read the pixels `(H, W)` or `(H, W, 3)` and their contrast limits. May be slow."""
         ...
@@ -73,11 +82,14 @@ class Channel:
         Position on the source's channel axis; of no meaning where the source has none.
     contrast_limits
         Limits to stretch by; None finds one robust pair for the whole channel.
+    name
+        Of the layer it comes from, where that is another one than the source's.
     """
 
     data: Any
     index: int = 0
     contrast_limits: Limits | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,17 +228,54 @@ class ArraySource:
         ValueError
             If the array was resized meanwhile, so that the plane is not what it was.
         """
+        pixels, limits, _ = self.read_described(plane)
+        return pixels, limits
+
+    def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
+        """Read as :meth:`read`, and say what was read, for a prompts file."""
         if self.channels is None or not any(self.channels) or not self._has_colours(plane):
             limits = self.contrast_limits
             if limits is None and not (self.rgb and self.data.dtype == np.uint8):
                 limits = self._limits(-1, Channel(self.data))
-            return self._pixels(Channel(self.data), plane), limits
+            pixels = self._pixels(Channel(self.data), plane)
+            colour = ColourInput(limits, checksum=checksum(pixels))
+            return pixels, limits, PlaneInput(plane_axes(plane), (colour,))
         image = np.zeros((*self.plane_shape(plane), 3), np.uint8)
-        for colour, channel in enumerate(self.channels):
+        told: list[ColourInput | None] = [None] * 3
+        for i, channel in enumerate(self.channels):
             if channel is not None:
-                limits = channel.contrast_limits or self._limits(colour, channel)
-                image[..., colour] = normalise(self._pixels(channel, plane), limits)[..., 0]
-        return image, None
+                limits = channel.contrast_limits or self._limits(i, channel)
+                pixels = self._pixels(channel, plane)
+                image[..., i] = normalise(pixels, limits)[..., 0]
+                told[i] = self._colour(channel, limits, checksum(pixels))
+        return image, None, PlaneInput(plane_axes(plane), tuple(told), self.channel_axis)
+
+    def describe(self, plane: Plane) -> PlaneInput:
+        """Say what the model is given of a plane, without reading it.
+
+        Checksums are empty, and limits that are found in the pixels not known, before a plane was
+        read.
+        """
+        channels = self.channels if self._has_colours(plane) else None
+        if channels is None or not any(channels):
+            limits = self.contrast_limits or self._found.get(-1)
+            known = limits is not None or (self.rgb and self.data.dtype == np.uint8)
+            return PlaneInput(plane_axes(plane), (ColourInput(limits),), None, known)
+        found: list[Limits | None] = [None] * 3
+        for i, channel in enumerate(channels):
+            if channel is not None:
+                found[i] = channel.contrast_limits or self._found.get(i)
+        known = all(c is None or pair is not None for c, pair in zip(channels, found, strict=True))
+        told = tuple(
+            None if channel is None else self._colour(channel, pair if known else None)
+            for channel, pair in zip(channels, found, strict=True)
+        )
+        return PlaneInput(plane_axes(plane), told, self.channel_axis, known)
+
+    def _colour(self, channel: Channel, limits: Limits | None, checksum: str = "") -> ColourInput:
+        if self.channel_axis is not None:
+            return ColourInput(limits, channel.index, checksum=checksum)
+        return ColourInput(limits, None, channel.name or "this image", checksum)
 
     def span_of(self, plane: Plane, axis: int) -> tuple[int, int]:
         """Return the first index on an axis that a plane is made of, and the one after the last."""

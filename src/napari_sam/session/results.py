@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_sam.plane_input import PlaneInput
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.patches import Edit, Patch, Region, Written
 from napari_sam.session.prompt_book import ObjectPlane
@@ -26,11 +27,21 @@ class Results:
         self._chains: OrderedDict[ObjectPlane, Chain] = OrderedDict()
         self._drafts: dict[ObjectPlane, Patch] = {}
         self._candidates: dict[ObjectPlane, int] = {}
+        self._inputs: dict[ObjectPlane, PlaneInput] = {}
         self._written: dict[ObjectPlane, Written] = {}
 
     def answer(self, key: ObjectPlane) -> Answer | None:
         """Return the latest answer; None where there is none."""
         return self._answers.get(key)
+
+    def input(self, key: ObjectPlane) -> PlaneInput | None:
+        """Return what the model was given for the latest answer; None where there is none."""
+        return self._inputs.get(key)
+
+    def note_input(self, key: ObjectPlane, given: PlaneInput | None) -> None:
+        """Keep what the model was given for the latest answer."""
+        if given is not None:
+            self._inputs[key] = given
 
     def chain(self, key: ObjectPlane) -> Chain | None:
         """Return the steps that led to the latest answer, if they are still kept."""
@@ -69,6 +80,7 @@ class Results:
     def drop(self, key: ObjectPlane) -> bool:
         """Forget an answer; return whether there was one."""
         self._chains.pop(key, None)
+        self._inputs.pop(key, None)
         return self._answers.pop(key, None) is not None
 
     def forget_chains(self) -> None:

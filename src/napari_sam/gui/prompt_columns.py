@@ -1,0 +1,126 @@
+"""The columns of the prompts layer's features: what a prompts file holds of every click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_sam.io.prompt_file import BOXES, CANDIDATE, spell_objects
+from napari_sam.plane_input import COLUMNS
+from napari_sam.session import ObjectPlane, PromptBook, Session
+
+POSITIVE, NEGATIVE = "positive", "negative"
+SIGNS = {POSITIVE: 1, NEGATIVE: 0}
+
+EDITED = ("label", "object", "id")
+"""Columns that say what a click means."""
+
+TOLD = (*COLUMNS, CANDIDATE, BOXES)
+"""Columns that say how its mask came about; they follow from the session."""
+
+_NAMES = {number: word for word, number in SIGNS.items()}
+
+
+def empty_columns() -> dict[str, np.ndarray]:
+    """Return the columns of a layer without clicks."""
+    return columns_of_clicks(PromptBook(), None)
+
+
+def columns_of_clicks(book: PromptBook, session: Session | None) -> dict[str, np.ndarray]:
+    """Return the columns of a book's clicks; `session` knows what the model was given."""
+    clicks = book.clicks
+    words: dict[ObjectPlane, dict[str, str]] = {}
+    if session is not None:
+        for key in dict.fromkeys(click.key for click in clicks):
+            chosen = session.chosen_candidate(*key)
+            words[key] = session.input_of(*key).words()
+            words[key][CANDIDATE] = "" if chosen is None else str(chosen)
+    boxes = spell_objects([box.object_id for box in book.boxes])
+    return {
+        "label": np.array([_NAMES[click.label] for click in clicks], object),
+        "object": np.array([click.object_id for click in clicks], np.uint64),
+        "id": np.array([click.id for click in clicks], int),
+        **{
+            name: np.array([words[click.key][name] for click in clicks], object)
+            for name in (*COLUMNS, CANDIDATE)
+        },
+        BOXES: np.array([boxes] * len(clicks), object),
+    }
+
+
+def new_defaults(table: pd.DataFrame, values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a new point gets in each column of a table: `values`, and nothing in others."""
+    return {**dict.fromkeys(table.columns), **dict.fromkeys(TOLD, ""), **values}
+
+
+def broken_columns(table: pd.DataFrame) -> list[str]:
+    """Name the columns that were removed, or hold no identifiers any more."""
+    broken = [name for name in (*EDITED, *TOLD) if name not in table]
+    if "id" in table and not all(_is_whole(number) for number in table["id"]):
+        broken.append("id")
+    return broken
+
+
+def with_users_columns(
+    columns: dict[str, np.ndarray], table: pd.DataFrame
+) -> dict[str, np.ndarray]:
+    """Add the columns that a user has given to a layer, each value where its click is."""
+    own = [name for name in table.columns if name not in columns]
+    if not own or "id" not in table:
+        return columns
+    rows = {number: row for row, number in enumerate(table["id"].tolist())}
+    added: dict[str, np.ndarray] = {}
+    for name in own:
+        values = table[name].tolist()
+        kept = [values[rows[i]] if i in rows else None for i in columns["id"].tolist()]
+        added[name] = np.array(pd.Series(kept, dtype=object).infer_objects())
+    return columns | added
+
+
+def object_of(value: Any) -> int:
+    """Return a feature ``object`` as a number.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number from 1 on.
+    """
+    if not _is_whole(value) or int(value) < 1:
+        raise ValueError(
+            f"expected a whole number from 1 on as the object of a click, got {value!r}; it was "
+            "put back"
+        )
+    return int(value)
+
+
+def sign_of(value: Any) -> int:
+    """Return a feature ``label`` as 1 inside, 0 outside.
+
+    Raises
+    ------
+    ValueError
+        If it is another word.
+    """
+    if not isinstance(value, str) or value not in SIGNS:
+        raise ValueError(
+            f"expected the label of a click to be '{POSITIVE}' or '{NEGATIVE}', got {value!r}; it "
+            "was put back"
+        )
+    return SIGNS[value]
+
+
+def differing(table: pd.DataFrame, told: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
+    """Name the columns whose values are others than those that were told."""
+    return [
+        name
+        for name in names
+        if name in table and name in told and not np.array_equal(told[name], table[name])
+    ]
+
+
+def _is_whole(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating)
+    return number and not isinstance(value, bool) and bool(np.isfinite(value)) and value % 1 == 0

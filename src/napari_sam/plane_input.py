@@ -1,0 +1,219 @@
+"""What a model was given of a plane, as values and as the words that a prompts file keeps."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_sam.image import Limits
+
+DISPLAYED, CONTRAST, CHANNELS, PIXELS = "displayed", "contrast", "channels", "pixels"
+COLUMNS = (DISPLAYED, CONTRAST, CHANNELS, PIXELS)
+"""Names of the columns that hold a :class:`PlaneInput`. A further fact is a further column."""
+
+_AS_IT_IS = "as it is"
+_NUMBER = r"([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?)"
+_PAIR = re.compile(rf"\s*{_NUMBER}\s+to\s+{_NUMBER}\s*")
+_AXES = re.compile(r"\s*rows\s+(\d+)\s+columns\s+(\d+)\s*")
+_OWN_AXIS = re.compile(r"\s*axis\s+(\d+)\s*:(.*)")
+_LAYERS = "layers:"
+
+
+@dataclass(frozen=True, slots=True)
+class ColourInput:
+    """Pixels that the model saw as grey, or as one of its colours.
+
+    Parameters
+    ----------
+    limits
+        Pixel values that became black and white; None for the model's own choice, which leaves
+        uint8 RGB as it is.
+    index
+        Position on the image's channel axis; None for all of the image's plane, or of another
+        layer's.
+    layer
+        Name of the layer, if it is another one than the image's.
+    checksum
+        Of the pixels before they were stretched (:func:`checksum`); empty where not known.
+    """
+
+    limits: Limits | None = None
+    index: int | None = None
+    layer: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneInput:
+    """What the model was given of one plane.
+
+    Parameters
+    ----------
+    displayed
+        The two axes of the image that the plane spans: rows and columns.
+    colours
+        One for a plane as it is; three for channels that were made red, green and blue, None
+        where a colour stayed black.
+    channel_axis
+        Axis whose positions `colours` name by their `index`.
+    known
+        Whether the contrast limits are known. Those found in the pixels are not before they are
+        read.
+    """
+
+    displayed: tuple[int, int]
+    colours: tuple[ColourInput | None, ...] = (ColourInput(),)
+    channel_axis: int | None = None
+    known: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model saw the image's own plane, without a choice of channels."""
+        return len(self.colours) == 1
+
+    def words(self) -> dict[str, str]:
+        """Spell it, one entry for each of :data:`COLUMNS`.
+
+        No separator is one that spreadsheets take for a number's, a date's or a column's.
+        """
+        rows, columns = self.displayed
+        told = {DISPLAYED: f"rows {rows} columns {columns}", CHANNELS: "", CONTRAST: ""}
+        if self.known:
+            told[CONTRAST] = _joined(c and _spell_limits(c.limits) for c in self.colours)
+        told[PIXELS] = _joined(c and c.checksum for c in self.colours)
+        if not self.is_plain and self.channel_axis is not None:
+            numbers = _joined(c and str(c.index) for c in self.colours)
+            told[CHANNELS] = f"axis {self.channel_axis}: {numbers}"
+        elif not self.is_plain:
+            names = _joined(c and (c.layer.replace("|", " ") or "?") for c in self.colours)
+            told[CHANNELS] = f"{_LAYERS} {names}"
+        return told
+
+
+def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
+    """Read what :meth:`PlaneInput.words` spelled; what is missing counts as not known.
+
+    Parameters
+    ----------
+    words
+        By names of :data:`COLUMNS`.
+    ndim
+        How many axes the image has, whose last two a plane spans by default.
+
+    Raises
+    ------
+    ValueError
+        If a word is none of those.
+    """
+    displayed = _read_axes(words.get(DISPLAYED, ""), ndim)
+    axis, channels = _read_channels(words.get(CHANNELS, ""))
+    count = len(channels) if channels else 1
+    pairs, sums = (_parts(words.get(name, ""), name, count) for name in (CONTRAST, PIXELS))
+    known = bool(words.get(CONTRAST, "").strip())
+    if not channels:
+        one = ColourInput(_read_limits(pairs[0]) if known else None, checksum=sums[0])
+        return PlaneInput(displayed, (one,), None, known)
+    colours = tuple(
+        ColourInput(
+            _read_limits(pair) if known else None,
+            None if axis is None else int(name),
+            name if axis is None else "",
+            checksum,
+        )
+        if name
+        else None
+        for name, pair, checksum in zip(channels, pairs, sums, strict=True)
+    )
+    return PlaneInput(displayed, colours, axis, known)
+
+
+def without_checksums(given: PlaneInput) -> PlaneInput:
+    """Return what is the same on every plane that was given alike."""
+    colours = tuple(one and replace(one, checksum="") for one in given.colours)
+    return replace(given, colours=colours)
+
+
+def checksum(pixels: ArrayLike) -> str:
+    """Return a short word that is the same for equal pixels, whatever type holds them.
+
+    Parameters
+    ----------
+    pixels
+        `(H, W)`, or `(H, W, samples)`, of which the first three count.
+    """
+    array = np.asarray(pixels)
+    array = array[..., :3] if array.ndim == 3 else array
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(array, dtype="<f4")
+    bad = np.isnan(values)
+    if bad.any():
+        values = np.where(bad, np.float32(0), values)
+    return f"crc-{zlib.crc32(values.data, zlib.crc32(str(values.shape).encode())):08x}"
+
+
+def _joined(parts: Any) -> str:
+    parts = [part or "" for part in parts]
+    return "|".join(parts) if any(parts) else ""
+
+
+def _parts(text: str, name: str, count: int) -> list[str]:
+    if not text.strip():
+        return [""] * count
+    parts = [part.strip() for part in text.split("|")]
+    if len(parts) != count:
+        raise ValueError(f"expected {count} parts, divided by |, as {name}, got {text!r}")
+    return parts
+
+
+def _spell_limits(limits: Limits | None) -> str:
+    return _AS_IT_IS if limits is None else f"{limits[0]!r} to {limits[1]!r}"
+
+
+def _read_limits(text: str) -> Limits | None:
+    if text == _AS_IT_IS or not text:
+        return None
+    found = _PAIR.fullmatch(text)
+    if not found:
+        raise ValueError(f"expected 'LOW to HIGH' or '{_AS_IT_IS}' as {CONTRAST}, got {text!r}")
+    low, high = (float(number.replace(",", ".")) for number in found.groups())
+    if not low < high:
+        raise ValueError(f"expected {CONTRAST} with LOW below HIGH, got {text!r}")
+    return low, high
+
+
+def _read_axes(text: str, ndim: int) -> tuple[int, int]:
+    if not text.strip():
+        return ndim - 2, ndim - 1
+    found = _AXES.fullmatch(text)
+    rows, columns = (int(n) for n in found.groups()) if found else (0, 0)
+    if not rows < columns < ndim:
+        raise ValueError(
+            f"expected 'rows A columns B' with two of {ndim} axes in their order as {DISPLAYED}, "
+            f"got {text!r}"
+        )
+    return rows, columns
+
+
+def _read_channels(text: str) -> tuple[int | None, list[str]]:
+    """Return the channel axis, if they lie on one, and the three channels; none where not said."""
+    text = text.strip()
+    if not text:
+        return None, []
+    found = _OWN_AXIS.fullmatch(text)
+    if found:
+        names = _parts(found[2], CHANNELS, 3)
+        if any(names) and all(not name or name.isdecimal() for name in names):
+            return int(found[1]), names
+    elif text.startswith(_LAYERS):
+        names = _parts(text.removeprefix(_LAYERS), CHANNELS, 3)
+        if any(names):
+            return None, names
+    raise ValueError(
+        f"expected 'axis N: red|green|blue' or '{_LAYERS} red|green|blue' as {CHANNELS}, "
+        f"got {text!r}"
+    )
