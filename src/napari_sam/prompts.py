@@ -225,7 +225,7 @@ def _as_labels(labels: ArrayLike, count: int) -> NDArray[np.int64]:
     array = np.array(labels).reshape(-1)
     if len(array) != count:
         raise ValueError(f"expected one label for each of {count} points, got {len(array)} labels")
-    if not np.isin(array, (0, 1)).all():
+    if not ((array == 0) | (array == 1)).all():
         raise ValueError(f"expected labels 1 (positive) or 0 (negative), got {array.tolist()}")
     array = array.astype(np.int64)
     array.setflags(write=False)

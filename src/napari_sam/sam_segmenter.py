@@ -200,6 +200,12 @@ class SamSegmenter:
         """Predict one object, finally: an embedding of this segmenter is complete."""
         return Draft(self.decode(embedding, prompts, multimask), True)
 
+    def draft_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[Draft | None]:
+        """Predict many objects, finally; see :meth:`Segmenter.draft_many`."""
+        return [Draft(one, True) for one in self.decode_many(embedding, prompts, multimask)]
+
     def decode_many(
         self,
         embedding: Embedding,

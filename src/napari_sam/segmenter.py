@@ -232,6 +232,12 @@ class Segmenter(Protocol):
         """
         ...
 
+    def draft_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[Draft | None]:
+        """Predict many objects of one plane in batches; equals :meth:`draft` one by one."""
+        ...
+
     def decode_many(
         self,
         embedding: Embedding,
@@ -405,6 +411,12 @@ class DelegatingSegmenter(Generic[_Inner]):
         """Predict one object from what is encoded; see :meth:`Segmenter.draft`."""
         return self._inner.draft(embedding, prompts, multimask)
 
+    def draft_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[Draft | None]:
+        """Predict many objects from what is encoded; see :meth:`Segmenter.draft_many`."""
+        return self._inner.draft_many(embedding, prompts, multimask)
+
     def decode_many(
         self,
         embedding: Embedding,
@@ -509,7 +521,7 @@ def replay(
     for step in range(len(steps), count):
         before = steps[-1] if steps else None
         chosen = candidate if step == 1 else None
-        current = _at_step(prompts, step, before, chosen)
+        current = at_step(prompts, step, before, chosen)
         within = part_of(progress, step / count, (step + 1) / count)
         steps.append(segmenter.decode(embedding, current, progress=within))
         if progress is not None:
@@ -553,12 +565,12 @@ def replay_many(
         chosen = candidates[start : start + _TOGETHER] or [None] * len(group)
         for one in group:
             here = part_of(progress, done / total, done / total)
-            segmenter.prepare(embedding, _at_step(one, 0, None), here)
+            segmenter.prepare(embedding, at_step(one, 0, None), here)
         last: list[MaskPrediction | None] = [None] * len(group)
         for step in range(max(map(count_steps, group))):
             going = [i for i, one in enumerate(group) if step < count_steps(one)]
             current = [
-                _at_step(group[i], step, last[i], chosen[i] if step == 1 else None) for i in going
+                at_step(group[i], step, last[i], chosen[i] if step == 1 else None) for i in going
             ]
             found = segmenter.decode_many(embedding, current)
             for i, prediction in zip(going, found, strict=True):
@@ -584,10 +596,27 @@ def count_steps(prompts: Prompts) -> int:
     return len(prompts.points) + (prompts.box is not None or prompts.mask is not None)
 
 
-def _at_step(
+def at_step(
     prompts: Prompts, step: int, before: MaskPrediction | None, candidate: int | None = None
 ) -> Prompts:
-    """Return what a step decodes: the prompts so far and the logits of the step before."""
+    """Return what a step of :func:`replay` decodes.
+
+    Parameters
+    ----------
+    prompts
+        All prompts of the object.
+    step
+        Number of the step, from 0.
+    before
+        Prediction of the step before; None at the first.
+    candidate
+        Which of its masks to build on; by default the one of the highest predicted IoU.
+
+    Returns
+    -------
+    prompts
+        The prompts so far and the logits of the step before.
+    """
     clicks = step if prompts.box is not None or prompts.mask is not None else step + 1
     current = prompts.first(clicks, _MOST_CLICKS)
     if before is None:

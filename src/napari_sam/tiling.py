@@ -175,19 +175,43 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         That is as far as :meth:`decode` comes with them. Where its first tile isn't there, it is
         the finest larger one that is.
         """
+        return self.draft_many(embedding, [prompts], multimask)[0]
+
+    def draft_many(
+        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
+    ) -> list[Draft | None]:
+        """Predict many objects from the tiles that are encoded, tile by tile."""
         if not isinstance(embedding, TiledEmbedding):
-            return self._inner.draft(embedding, prompts, multimask)
+            return self._inner.draft_many(embedding, prompts, multimask)
         check_embedding(embedding, self)
         store, pyramid = embedding.store, embedding.pyramid
-        look = Look(pyramid, prompts, self.rescale, multimask == "auto")
-        tile: Tile | None = look.tile
-        while tile is not None and (inner := store.get(tile)) is not None:
-            (prediction,) = self._decode_tile(inner, [prompts], multimask)
-            tile = look.follow(tile, prediction)
-        if look.has_prediction:
-            return Draft(look.prediction, tile is None)
-        for larger in pyramid.larger_tiles(look.tile, prompts):
-            if (inner := store.get(larger)) is not None:
+        doubts = multimask == "auto"
+        looks = [Look(pyramid, one, self.rescale, doubts) for one in prompts]
+        found: list[Draft | None] = [None] * len(prompts)
+        wanted = {i: look.tile for i, look in enumerate(looks)}
+        while wanted:
+            members = _by_tile(wanted)
+            wanted = {}
+            for tile, indexes in members.items():
+                if (inner := store.get(tile)) is None:
+                    continue
+                here = [prompts[i] for i in indexes]
+                predictions = self._decode_tile(inner, here, multimask)
+                for i, prediction in zip(indexes, predictions, strict=True):
+                    following = looks[i].follow(tile, prediction)
+                    found[i] = Draft(looks[i].prediction, following is None)
+                    if following is not None:
+                        wanted[i] = following
+        return [
+            draft or self._coarser_draft(embedding, look.tile, one, multimask)
+            for draft, look, one in zip(found, looks, prompts, strict=True)
+        ]
+
+    def _coarser_draft(
+        self, embedding: TiledEmbedding, tile: Tile, prompts: Prompts, multimask: Multimask
+    ) -> Draft | None:
+        for larger in embedding.pyramid.larger_tiles(tile, prompts):
+            if (inner := embedding.store.get(larger)) is not None:
                 (prediction,) = self._decode_tile(inner, [prompts], multimask)
                 return Draft(prediction, False)
         return None
@@ -218,9 +242,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         looks = [Look(embedding.pyramid, one, self.rescale, doubts) for one in prompts]
         wanted = {i: look.tile for i, look in enumerate(looks)}
         while wanted:
-            members: dict[Tile, list[int]] = {}
-            for i, tile in wanted.items():
-                members.setdefault(tile, []).append(i)
+            members = _by_tile(wanted)
             wanted = {}
             for tile, indexes in members.items():
                 inner = self._embed_tile(embedding, tile, progress)
@@ -401,6 +423,14 @@ class _TileStore:
             spare = [one for one in self._tiles if one != tile and one not in self._kept]
             while self.nbytes > _MAX_TILE_BYTES and spare:
                 self.nbytes -= self._tiles.pop(spare.pop(0)).nbytes
+
+
+def _by_tile(wanted: Mapping[int, Tile]) -> dict[Tile, list[int]]:
+    """Gather objects that are to be decoded in the same tile."""
+    members: dict[Tile, list[int]] = {}
+    for i, tile in wanted.items():
+        members.setdefault(tile, []).append(i)
+    return members
 
 
 def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:

@@ -76,6 +76,9 @@ class FakeSegmenter:
     def draft(self, embedding, prompts, multimask="auto") -> Draft | None:
         return Draft(self.decode(embedding, prompts, multimask), True)
 
+    def draft_many(self, embedding, prompts, multimask="auto") -> list[Draft | None]:
+        return [self.draft(embedding, one, multimask) for one in prompts]
+
     def decode_many(
         self, embedding, prompts, multimask="auto", window=None
     ) -> list[MaskPrediction]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_sam.gui.controller import Controller
+from napari_sam.session import Backlog
 
 Light = Literal["ready", "busy", "idle", "failed"]
 
@@ -60,6 +61,8 @@ def status_of(controller: Controller) -> Status:
         return Status("failed", "This plane could not be read", None, "Resume")
     if state == "none" or session.is_stopped:
         return Status("idle", "Stopped", None, "Resume")
+    if session.backlog is not None:
+        return decoding_status(session.backlog)
     if session.is_waiting:
         return Status("busy", "Looking closer at your click", -1, "Cancel")
     seconds = controller.seconds.get((controller.model, controller.device))
@@ -68,6 +71,14 @@ def status_of(controller: Controller) -> Status:
     parts += [f"{seconds:.2g} s a plane"] if seconds else []
     parts += [precision] if precision != "float32" else []
     return Status("ready", " · ".join(parts))
+
+
+def decoding_status(backlog: Backlog) -> Status:
+    """Tell how far many prompts are decoded."""
+    text = f"Decoding {backlog.done} of {backlog.total} prompts"
+    if backlog.seconds_left is not None and backlog.seconds_left >= 1:
+        text += f" · {backlog.seconds_left:.0f} s left"
+    return Status("busy", text, backlog.done / backlog.total, "Cancel")
 
 
 def _loading(controller: Controller) -> Status:

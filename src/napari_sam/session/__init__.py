@@ -3,6 +3,7 @@
 Everything that can change is here; windows only show it and turn a user's edits into commands.
 """
 
+from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import PlaneState
 from napari_sam.session.interactive import Session
 from napari_sam.session.patches import Edit, Patch
@@ -20,6 +21,7 @@ from napari_sam.session.slabs import Slab
 
 __all__ = [
     "ArraySource",
+    "Backlog",
     "BoxPrompt",
     "Channel",
     "Click",

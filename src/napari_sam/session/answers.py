@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import (
-    DelegatingSegmenter,
+    Draft,
     Embedding,
     MaskPrediction,
-    Multimask,
     Progress,
     Segmenter,
+    at_step,
+    count_steps,
     replay,
 )
 from napari_sam.session.patches import Patch, cut_prediction
+
+_KEPT = 64  # latest steps of an object that one more click, or one taken back, may build on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,12 +46,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """The steps that led to an answer: they hold as long as their prompts are not touched."""
+    """The steps that led to an answer: they hold as long as their prompts are not touched.
+
+    Of many, only the very first and the latest are kept: those between 0 and `kept_from` are not
+    what they were.
+    """
 
     embedding: weakref.ReferenceType[Embedding]
     prompts: Prompts
     candidate: int | None
     steps: tuple[MaskPrediction, ...]
+    kept_from: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,56 +97,90 @@ def answer(
     """
     earlier = _unchanged(before, embedding, prompts, candidate) if before else ()
     steps = replay(segmenter, embedding, prompts, candidate, earlier, progress)
+    return _answer_of(embedding, prompts, candidate, steps)
+
+
+class Drafting:
+    """An object's prompts on their way to a draft; nothing is encoded for it.
+
+    Parameters
+    ----------
+    embedding, prompts, candidate, before
+        As of :func:`answer`.
+
+    Attributes
+    ----------
+    is_possible
+        Whether what is encoded shows the object; False ends it.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        candidate: int | None = None,
+        before: Chain | None = None,
+    ) -> None:
+        self.is_possible = True
+        self._embedding, self._prompts, self._candidate = embedding, prompts, candidate
+        earlier = _unchanged(before, embedding, prompts, candidate) if before else ()
+        self._steps = list(earlier)
+        self._is_final = True
+
+    @property
+    def steps_left(self) -> int:
+        """How many steps are still to be decoded."""
+        return count_steps(self._prompts) - len(self._steps) if self.is_possible else 0
+
+    @property
+    def result(self) -> Drafted | None:
+        """The draft, when no step is left; None where nothing that is encoded shows the object."""
+        if not self.is_possible:
+            return None
+        found = _answer_of(self._embedding, self._prompts, self._candidate, self._steps)
+        return Drafted(*found, self._is_final)
+
+    def next_prompts(self) -> Prompts:
+        """Return what the next step decodes."""
+        step, before = len(self._steps), self._steps[-1] if self._steps else None
+        return at_step(self._prompts, step, before, self._candidate if step == 1 else None)
+
+    def take(self, draft: Draft | None) -> None:
+        """Take in what a step says."""
+        if draft is None:
+            self.is_possible = False
+            return
+        self._is_final = self._is_final and draft.is_final
+        self._steps.append(draft.prediction)
+        if len(self._steps) > _KEPT + 1:  # memory that is bounded, however many clicks there are
+            self._steps[-_KEPT - 1] = self._steps[0]
+
+
+def draft_steps(segmenter: Segmenter, embedding: Embedding, going: Sequence[Drafting]) -> int:
+    """Decode the next step of each of many objects; return how many there were."""
+    going = [one for one in going if one.steps_left]
+    if going:
+        drafts = segmenter.draft_many(embedding, [one.next_prompts() for one in going])
+        for one, draft in zip(going, drafts, strict=True):
+            one.take(draft)
+    return len(going)
+
+
+def _answer_of(
+    embedding: Embedding,
+    prompts: Prompts,
+    candidate: int | None,
+    steps: Sequence[MaskPrediction],
+) -> tuple[Answer, Chain]:
     last = steps[-1]
     chosen = last.best_index
     if candidate is not None and len(steps) == 1:
         chosen = min(candidate, len(last.scores) - 1)
-    result = Answer(
-        cut_prediction(last, chosen), tuple(np.clip(last.scores, 0, 1).tolist()), chosen
-    )
-    return result, Chain(weakref.ref(embedding), prompts, candidate, tuple(steps))
-
-
-def draft(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    prompts: Prompts,
-    candidate: int | None = None,
-    before: Chain | None = None,
-) -> Drafted | None:
-    """Replay an object's prompts with what is encoded; None where that shows nothing of it.
-
-    Parameters are those of :func:`answer`; the encoder never runs.
-    """
-    drafts = _Drafts(segmenter)
-    try:
-        result, chain = answer(drafts, embedding, prompts, candidate, before)
-    except _NotEncoded:
-        return None
-    return Drafted(result, chain, drafts.are_final)
-
-
-class _NotEncoded(Exception):
-    """Nothing that is encoded shows the object."""
-
-
-class _Drafts(DelegatingSegmenter[Segmenter]):
-    """A segmenter that decodes by drafts, and knows whether all of them were final."""
-
-    are_final = True
-
-    def decode(
-        self,
-        embedding: Embedding,
-        prompts: Prompts,
-        multimask: Multimask = "auto",
-        progress: Progress | None = None,
-    ) -> MaskPrediction:
-        found = self._inner.draft(embedding, prompts, multimask)
-        if found is None:
-            raise _NotEncoded
-        self.are_final = self.are_final and found.is_final
-        return found.prediction
+    scores = tuple(np.clip(last.scores, 0, 1).tolist())
+    result = Answer(cut_prediction(last, chosen), scores, chosen)
+    kept_from = max(0, len(steps) - _KEPT)
+    kept = (*[steps[0]] * kept_from, *steps[kept_from:])
+    return result, Chain(weakref.ref(embedding), prompts, candidate, kept, kept_from)
 
 
 def _unchanged(
@@ -151,4 +194,6 @@ def _unchanged(
     same &= chain.prompts.point_labels[:count] == prompts.point_labels[:count]
     clicks = count if same.all() else int(np.argmin(same))
     steps = clicks + 1 if prompts.box is not None else clicks
-    return chain.steps[: steps if candidate == chain.candidate else min(steps, 1)]
+    if candidate != chain.candidate or steps <= chain.kept_from:
+        steps = min(steps, 1)
+    return chain.steps[:steps]

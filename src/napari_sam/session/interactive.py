@@ -16,7 +16,8 @@ from napari_sam.engine import CLICK, Executor, Outcome, Report, SynchronousExecu
 from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmenter import Embedding, Segmenter
-from napari_sam.session.answers import Answer, Chain, answer, draft
+from napari_sam.session.answers import Answer, Chain, Drafting, answer
+from napari_sam.session.decoding import Backlog, Decoding
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.history import History
 from napari_sam.session.patches import Edit, Patch, Region
@@ -116,6 +117,7 @@ class Session:
         self.embeddings.failed.connect(self._embed_failed)
         self.embeddings.not_finite.connect(self._notice_not_finite)
         self.embeddings.changed.connect(self._activity)
+        self._decoding = Decoding(self._executor, self._activity)
         self._ahead = ReadAhead(self._executor, self.embeddings, prefetch)
         self._ahead.failed.connect(self._ahead_failed)
         self._ahead.changed.connect(self._activity)
@@ -162,6 +164,11 @@ class Session:
     def is_stopped(self) -> bool:
         """Whether work was cancelled and not asked for again."""
         return self._stopped
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """How far many prompts are decoded; None if there are none or few."""
+        return self._decoding.backlog
 
     # Prompts
 
@@ -496,9 +503,10 @@ class Session:
             self._ahead.look(focus, view)
 
     def cancel(self) -> None:
-        """Stop embedding. Clicks that waited for it are answered when anything is asked for again.
+        """Stop embedding and decoding; what runs stops in a moment.
 
-        That is by :meth:`show`, or by another prompt.
+        Prompts without an answer wait until anything is asked for again, by :meth:`show` or by
+        another prompt.
         """
         self._stopped = True
         self._ahead.cancel()
@@ -507,6 +515,7 @@ class Session:
             if stage == "encoding":
                 self._executor.cancel(self._looks(key))
                 self._open[key] = "waiting"
+        self._decoding.stop()
         self.activity_changed.emit()
 
     @property
@@ -569,6 +578,7 @@ class Session:
         """Count an object's prompts on a plane as not answered; what is under way is too late."""
         if self._open.pop(key, None) == "encoding":
             self._executor.cancel(self._looks(key))
+        self._decoding.drop(key)
         self._revisions[key] += 1
         if not self._prompts.prompts_of(key).is_empty:
             self._open[key] = "waiting"
@@ -628,11 +638,9 @@ class Session:
         prompts = self._prompts.prompts_of(key)
         candidate, chain = self._results.candidate(key), self._results.chain(key)
         work = segmenter, embedding, prompts, candidate, chain
-        self._executor.decode(
-            (self, key),
-            partial(draft, *work),
-            partial(self._drafted, key, self._revisions[key], work),
-        )
+        drafting = Drafting(embedding, prompts, candidate, chain)
+        done = partial(self._drafted, key, self._revisions[key], work)
+        self._decoding.ask(key, segmenter, embedding, drafting, done)
         return work
 
     def _looks(self, key: ObjectPlane) -> tuple[object, ...]:
@@ -680,6 +688,12 @@ class Session:
     def _drafted(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
         """Take in what can be said at once; if that isn't final, have the rest encoded."""
         if revision != self._revisions[key] or key not in self._open:
+            return
+        if outcome.cancelled:
+            if self._open[key] == "decoding":
+                self._open[key] = "waiting"
+            if not self._stopped:
+                self._pursue(key)  # asked for again since
             return
         if outcome.error is not None:
             self._fail(key, outcome.error)

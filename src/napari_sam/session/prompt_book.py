@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from napari_sam.prompts import Box, Prompts
 from napari_sam.session.planes import Plane
@@ -44,6 +45,17 @@ class BoxPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class _Group:
+    """What is said about an object on a plane."""
+
+    clicks: tuple[Click, ...] = ()
+    box: BoxPrompt | None = None
+
+
+_NONE = _Group()
+
+
+@dataclass(frozen=True)
 class PromptBook:
     """All prompts, in the order they were given. A change returns another book.
 
@@ -74,41 +86,57 @@ class PromptBook:
 
     def box_of(self, key: ObjectPlane) -> BoxPrompt | None:
         """Return the box of an object on a plane, or None."""
-        return next((box for box in self.boxes if box.key == key), None)
+        return self._groups[key].box if key in self._groups else None
 
     def prompts_of(self, key: ObjectPlane) -> Prompts:
         """Return what is said about an object on a plane, in order."""
-        clicks = [click for click in self.clicks if click.key == key]
-        box = self.box_of(key)
-        return Prompts(
-            [click.point for click in clicks],
-            [click.label for click in clicks],
-            box.box if box else None,
-        )
+        if key not in self._said:
+            group = self._groups.get(key, _NONE)
+            self._said[key] = Prompts(
+                [click.point for click in group.clicks],
+                [click.label for click in group.clicks],
+                group.box.box if group.box else None,
+            )
+        return self._said[key]
 
     def by_key(self) -> dict[ObjectPlane, tuple[object, ...]]:
         """Return the ordered prompts of every object and plane, to compare books by."""
-        groups: dict[ObjectPlane, list[object]] = {}
-        for box in self.boxes:
-            groups.setdefault(box.key, []).append(box.box)
-        for click in self.clicks:
-            groups.setdefault(click.key, []).append((click.point, click.label))
-        return {key: tuple(said) for key, said in groups.items()}
+        return {
+            key: (
+                *((group.box.box,) if group.box else ()),
+                *((click.point, click.label) for click in group.clicks),
+            )
+            for key, group in self._groups.items()
+        }
 
     def ids_of(self, key: ObjectPlane) -> tuple[int, ...]:
         """Return the identifiers of all prompts of an object on a plane."""
-        clicks = [click.id for click in self.clicks if click.key == key]
-        return (*clicks, *(box.id for box in self.boxes if box.key == key))
+        group = self._groups.get(key, _NONE)
+        clicks = (click.id for click in group.clicks)
+        return (*clicks, *((group.box.id,) if group.box else ()))
 
     @property
     def keys(self) -> tuple[ObjectPlane, ...]:
         """Everything that has a prompt, in order of its first one."""
-        return tuple(self.by_key())
+        return tuple(self._groups)
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         """Objects that have a prompt, ascending."""
         return tuple(sorted({object_id for object_id, _ in self.keys}))
+
+    @cached_property
+    def _said(self) -> dict[ObjectPlane, Prompts]:
+        return {}
+
+    @cached_property
+    def _groups(self) -> dict[ObjectPlane, _Group]:
+        """Everything by what it speaks of, put in order once: there may be 100,000 prompts."""
+        boxes = {box.key: box for box in self.boxes}
+        clicks: dict[ObjectPlane, list[Click]] = {key: [] for key in boxes}
+        for click in self.clicks:
+            clicks.setdefault(click.key, []).append(click)
+        return {key: _Group(tuple(said), boxes.get(key)) for key, said in clicks.items()}
 
     def with_click(self, key: ObjectPlane, point: tuple[float, float], label: int) -> PromptBook:
         """Add a click at the end."""
