@@ -19,16 +19,19 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
     track,
 )
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
-    from napari_sam.batch import BatchSummary
+    from napari_sam.batch import BatchSummary, PromptCount
     from napari_sam.segmenter import Segmenter
 
 BAD_INPUT = 2
 FAILURE = 1
+# Prompts to decode of which a run tells before it starts: from about a minute on.
+_MANY_CLICKS = 1000
 
 # Suffixes of paths given as a model; known without torch, which takes seconds to import.
 _CHECKPOINTS = (".pth", ".pt", ".safetensors")
@@ -121,9 +124,10 @@ def segment(
 ) -> None:
     """Segment images from clicks and boxes saved in the viewer."""
     with _clear_errors():
-        from napari_sam.batch import check_request
+        from napari_sam.batch import check_request, count_prompts
 
         found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
+        _announce(count_prompts(found, prompts, boxes))
         segmenter = _load(model, device, precision, cache)
         from napari_sam.batch import segment_files
 
@@ -387,6 +391,16 @@ def _fail(error: BaseException, code: int) -> None:
     raise typer.Exit(code) from error
 
 
+def _announce(count: PromptCount) -> None:
+    """Say before it starts how much a long run has to decode."""
+    if count.clicks < _MANY_CLICKS:
+        return
+    _show_warning(
+        f"{count.clicks:,} clicks to decode (objects: {count.objects:,}, planes: {count.planes:,});"
+        " time grows in proportion to the clicks, and the bar tells how much of it is left"
+    )
+
+
 def _conclude(summary: BatchSummary, where: str) -> None:
     """Say what was done; exit with 1 if anything failed."""
     parts = [f"{len(summary.done)} done"]
@@ -418,6 +432,8 @@ def _bar(verb: str) -> Iterator[Callable[[Path, float], None]]:
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(verb, total=1.0)

@@ -19,6 +19,8 @@ from component_segmenter import ComponentSegmenter, disks
 from napari_sam.batch import (
     BatchSummary,
     ManifestWarning,
+    PromptCount,
+    count_prompts,
     embed_files,
     find_images,
     label_everything,
@@ -541,6 +543,15 @@ def test_zarr_comes_and_goes(segmenter, tmp_path):
 
 
 # Names ------------------------------------------------------------------------------------------
+
+
+def test_prompts_are_counted_without_those_that_cannot_be_read(tmp_path):
+    images = folder(tmp_path, "a.tif", "b.tif", "c.tif", "d.tif")
+    (images / "b.csv").write_text("nonsense")
+    (images / "c.csv").unlink()
+    clicks = Prompts([(12, 12), (14, 12)], [1, 0])
+    write_prompts(images / "d.csv", {((0,), 1): clicks, ((1,), 1): clicks, ((1,), 2): clicks})
+    assert count_prompts(find_images(images)) == PromptCount(planes=3, objects=5, clicks=8)
 
 
 def test_folders_files_and_patterns_are_found_once(tmp_path):

@@ -81,6 +81,16 @@ def test_embeddings_are_kept_for_the_next_run_unless_unwanted(image, tmp_path, m
     assert len(list(kept.glob("??/*.safetensors"))) == 1
 
 
+def test_long_run_tells_what_there_is_to_decode_before_it_starts(image, tmp_path):
+    few = run("segment", image, "-o", tmp_path / "a.tif", "--model", "no such model")
+    assert "clicks" not in few.stderr
+    rows = "".join(f"{i % 60},{i % 50},positive,{i % 400 + 1}\n" for i in range(1200))
+    image.with_suffix(".csv").write_text(f"axis-0,axis-1,label,object\n{rows}")
+    many = run("segment", image, "-o", tmp_path / "a.tif", "--model", "no such model")
+    assert "note: 1,200 clicks to decode (objects: 400, planes: 1)" in many.stderr
+    assert many.exit_code == 2  # told before the model is asked for
+
+
 def test_segment_of_a_folder_is_resumed(image, tmp_path, model):
     arguments = ("segment", image, "-o", tmp_path / "out", "--overlay", *model)
     assert run(*arguments).exit_code == 0

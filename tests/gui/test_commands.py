@@ -15,7 +15,7 @@ from npe2.manifest.utils import import_python_name
 
 from napari_sam import samples
 from napari_sam.gui import actions, commands, current_session, models, sample_data, widget
-from napari_sam.gui.batch_dialog import BatchDialog
+from napari_sam.gui.batch_dialog import BatchDialog, time_left
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.settings import Preferences, preferences
 from napari_sam.segmenter import Cancelled
@@ -126,6 +126,20 @@ def test_form_runs_the_command_and_sums_up(fake_models, folder, tmp_path, qtbot)
     qtbot.waitUntil(form.start.isEnabled, timeout=10_000)
     assert form.told.text() == "2 done, 0 there already"
     assert (tmp_path / "out" / "b_overlay.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "fraction", "told"),
+    [
+        (1, 0.5, ""),
+        (10, 0.0, ""),
+        (10, 0.5, "about 10 s left"),
+        (60, 0.1, "about 9 min left"),
+        (60, 1.0, ""),
+    ],
+)
+def test_form_tells_how_long_it_will_take(elapsed, fraction, told):
+    assert time_left(elapsed, fraction) == told
 
 
 def test_command_opens_its_form_in_the_viewer(make_napari_viewer):

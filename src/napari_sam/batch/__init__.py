@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_sam.batch.files import embed_files, segment_all_files, segment_files
     from napari_sam.batch.image import label_everything, label_objects, measure_labels
-    from napari_sam.batch.inputs import check_request, find_images
+    from napari_sam.batch.inputs import PromptCount, check_request, count_prompts, find_images
     from napari_sam.batch.manifest import ManifestWarning
     from napari_sam.batch.run import BatchProgress, BatchSummary, Failure, Note
 
@@ -21,7 +21,9 @@ __all__ = [
     "Failure",
     "ManifestWarning",
     "Note",
+    "PromptCount",
     "check_request",
+    "count_prompts",
     "embed_files",
     "find_images",
     "label_everything",
@@ -37,7 +39,9 @@ _HOMES = {
     "Failure": "run",
     "ManifestWarning": "manifest",
     "Note": "run",
+    "PromptCount": "inputs",
     "check_request": "inputs",
+    "count_prompts": "inputs",
     "embed_files": "files",
     "find_images": "inputs",
     "label_everything": "image",

@@ -96,7 +96,7 @@ def label_objects(
     total = embeds * _EMBED_STEPS + sum(map(count_steps, saved.values()))
     done = 0
 
-    def part(steps: int) -> Progress:
+    def part(steps: int) -> Progress | None:
         nonlocal done
         done += steps
         return part_of(progress, (done - steps) / total, done / total)

@@ -83,6 +83,50 @@ def check_request(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class PromptCount:
+    """How much there is to decode; time grows in proportion to the clicks.
+
+    Parameters
+    ----------
+    planes
+        To be embedded.
+    objects
+        Those of each plane.
+    clicks
+        And boxes.
+    """
+
+    planes: int = 0
+    objects: int = 0
+    clicks: int = 0
+
+
+def count_prompts(
+    images: Iterable[Path], prompts: Source | None = None, boxes: Source | None = None
+) -> PromptCount:
+    """Count what :func:`~napari_sam.batch.segment_files` would decode, without a model.
+
+    Parameters
+    ----------
+    images
+        From :func:`find_images`.
+    prompts, boxes
+        As for :func:`~napari_sam.batch.segment_files`. Files that are missing or broken count
+        nothing: they are reported when their image's turn comes.
+    """
+    planes = objects = clicks = 0
+    for image in images:
+        try:
+            given = saved_prompts(image, prompts, boxes)
+        except (OSError, ValueError):
+            continue
+        planes += len({plane for plane, _ in given})
+        objects += len(given)
+        clicks += sum(len(one.points) + (one.box is not None) for one in given.values())
+    return PromptCount(planes, objects, clicks)
+
+
 def find_images(sources: Source | Iterable[Source]) -> list[Path]:
     """List the images that files, folders and patterns name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import choices, device_choices
 from napari_sam.gui.settings import preferences
 
+# Seconds of a run before it tells how many are left.
+_UNKNOWN = 3.0
 _FOLDER = FileDialogMode.EXISTING_DIRECTORY
 
 
@@ -89,6 +92,7 @@ class BatchDialog(QWidget):
         self.stop.setEnabled(True)
         self.told.setText("")
         self._image = ""
+        self._began = time.monotonic()
 
         def work(report: Callable[[float], None]) -> BatchSummary:
             def progress(image: Path, fraction: float) -> None:
@@ -104,7 +108,8 @@ class BatchDialog(QWidget):
 
     def _progress(self, fraction: float) -> None:
         self.bar.setValue(round(1000 * fraction))
-        self.told.setText(self._image)
+        left = time_left(time.monotonic() - self._began, fraction)
+        self.told.setText(" · ".join(part for part in (self._image, left) if part))
 
     def _done(self, outcome: Outcome) -> None:
         self.start.setEnabled(True)
@@ -118,6 +123,14 @@ class BatchDialog(QWidget):
 
     def _open_mail(self) -> None:
         self._engine.drain()
+
+
+def time_left(elapsed: float, fraction: float) -> str:
+    """Tell how long a run will take on, from the seconds so far; nothing while it isn't known."""
+    if elapsed < _UNKNOWN or not 0 < fraction < 1:
+        return ""
+    seconds = elapsed * (1 - fraction) / fraction
+    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
 
 def _end(mailbox: Mailbox, engine: Engine, *_: object) -> None:
