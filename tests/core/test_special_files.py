@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam.batch.inputs import prompts_of
 from napari_sam.batch.manifest import NAME, Manifest
 from napari_sam.io import UnreadableImageError, read_image, read_prompts, write_labels
 from napari_sam.special_files import SpecialFileError, refuse_special
@@ -64,6 +65,8 @@ def test_named_pipe_in_place_of_an_image_is_refused(tmp_path, suffix):
 def test_named_pipe_in_place_of_the_prompts_is_refused(tmp_path):
     with pytest.raises(ValueError, match="found a named pipe"):
         read_prompts(pipe(tmp_path / "clicks.csv"))
+    with pytest.raises(ValueError, match="found a named pipe"):
+        prompts_of(tmp_path / "cells.tif", tmp_path / "clicks.csv")
 
 
 def test_named_pipe_in_place_of_the_batchs_record_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from napari_sam.io import (
     read_prompts,
     with_boxes,
 )
+from napari_sam.special_files import refuse_special
 
 Source = str | Path
 
@@ -224,6 +225,7 @@ def prompts_of(image: Path, prompts: Source | None) -> Path:
         folder = image.parent if prompts is None else Path(prompts)
         path = folder / f"{_stem(image)}.csv"
         advice = "name prompts files after their images, or give one with --prompts"
+    refuse_special(path)
     if not path.is_file():
         raise FileNotFoundError(f"expected a prompts file at {path}, found none; {advice}")
     return path
