@@ -113,6 +113,7 @@ def test_longer_stack_of_other_planes_is_read_anew(told, rng, segmenter):
     me.click((0, 20, 30))
     fresh = grey(rng, 5, *SHAPE)
     me.annotation.image.data = fresh
+    assert me.controller.engine.wait(20, background=True)
     me.settle(150)
     assert "are read again" in said[-1]
     assert any(np.array_equal(plane, fresh[0]) for plane in segmenter.embedded)

@@ -155,3 +155,29 @@ def test_image_that_is_closed_ends_its_search(user):
     me.viewer.layers.remove(me.annotation.image)
     assert me.controller.everything.fraction is None
     assert me.controller.engine.wait(20, background=True)
+
+
+def test_labels_that_were_moved_or_cropped_receive_nothing(user):
+    me = user(TWO)
+    me.click((12, 12))
+    errors = []
+    me.controller.refused.connect(lambda error: errors.append(str(error)))
+    masks = me.annotation.labels
+    masks.translate = (0, 9)
+    before = me.labels.copy()
+    find(me, me.dock.everything.plane)
+    assert "with translate [0.0, 9.0]" in errors[-1]
+    masks.data = before[:30].copy()
+    find(me, me.dock.everything.plane)
+    assert "expected labels of shape (40, 50)" in errors[-1]
+    np.testing.assert_array_equal(me.labels, before[:30])
+
+
+def test_stack_that_grows_while_it_is_searched(user):
+    me = user(np.stack([ONE, TWO]))
+    QTest.mouseClick(me.dock.everything.stack, Qt.MouseButton.LeftButton)
+    me.annotation.image.data = np.stack([ONE, TWO, TWO])
+    assert me.controller.engine.wait(20, background=True)
+    me.settle()
+    assert me.labels.shape == (3, *SHAPE)
+    assert np.array_equal(me.labels > 0, np.stack([ONE, TWO, 0 * TWO]) > 0)

@@ -210,6 +210,19 @@ def test_another_image_of_the_same_name_gets_masks_of_its_own_on_top(user, rng):
     assert layers.index(me.annotation.labels) > layers.index(second)
 
 
+def test_image_removed_and_added_again_gets_masks_that_are_seen(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    image, masks = me.annotation.image, me.annotation.labels
+    me.viewer.layers.remove(image)
+    me.viewer.layers.append(image)
+    me.controller.choose_image(image)
+    me.annotation.click_here()
+    me.settle()
+    assert me.annotation.labels is not masks
+    assert me.viewer.layers.index(me.annotation.labels) > me.viewer.layers.index(image)
+
+
 def test_image_renamed_and_chosen_anew_goes_on_with_its_masks(user, rng):
     me = user(grey(rng, *SHAPE), name="before")
     me.click((20, 30))

@@ -444,8 +444,10 @@ class Annotation:
 
         napari takes a moment to show its first labels: rather now than after the first click.
         """
-        fitting = [x for x in self._viewer.layers if fits(x, self.image)]
-        mine = [layer for layer in fitting if image_of_masks(layer) is self.image]
+        layers = self._viewer.layers
+        above = layers[layers.index(self.image) :]  # below an image that was added again none show
+        fitting = [x for x in layers if fits(x, self.image)]
+        mine = [x for x in fitting if image_of_masks(x) is self.image and x in above]
         others = [layer for layer in fitting if image_of_masks(layer) is None]
         if mine or not others:
             self.labels = mine[-1] if mine else self._make_labels()
