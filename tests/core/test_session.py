@@ -7,6 +7,7 @@ import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 from psygnal import EmitLoopError
 
+from napari_sam.prompts import Prompts
 from napari_sam.session import ArraySource, Session
 
 SHAPE = (40, 50)
@@ -397,3 +398,27 @@ def test_last_change_is_said_in_words(session):
     assert session.last_change == "removed 2 prompts of object 7"
     session.undo()
     assert session.last_change == "added a point to object 7"
+
+
+def test_prompts_of_many_objects_are_one_change():
+    session = Session(FakeSegmenter(), ArraySource(np.zeros((3, 40, 50))))
+    session.add_point(1, (5, 5))
+    given = {(i, 1): Prompts([(10, i)], [1]) for i in range(2, 30)}
+    session.add_prompts(given | {(40, 2): Prompts([(20, 20)], [1], (10, 10, 30, 30))})
+    assert session.wait(5)
+    assert session.mask(29, 1)[10, 29]
+    assert session.mask(40, 2)[12, 12]
+    assert len({p.id for p in (*session.prompts.clicks, *session.prompts.boxes)}) == 31
+    session.undo()
+    assert session.prompts.object_ids == (1,)
+    assert not session.mask(29, 1).any()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{(5, 9): Prompts([(1, 1)], [1])}, {(5, 1): Prompts([(99, 1)], [1])}]
+)
+def test_many_prompts_with_a_wrong_one_change_nothing(wrong):
+    session = Session(FakeSegmenter(), ArraySource(np.zeros((3, 40, 50))))
+    with pytest.raises(ValueError, match="expected"):
+        session.add_prompts({(4, 1): Prompts([(1, 1)], [1])} | wrong)
+    assert not session.prompts.clicks

@@ -139,6 +139,10 @@ class Controller:
         """Return the images of the viewer."""
         return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
 
+    def own_layers(self) -> list[Layer]:
+        """Return every layer that an annotation of this viewer reads or writes."""
+        return [layer for each in self._annotations.values() for layer in each.layers]
+
     def _annotation_of(self, image: Image) -> Annotation:
         known = self._annotations.get(id(image))
         if known is not None and known.session.closed is not None:

@@ -59,7 +59,7 @@ def lies_on(layer: Layer, image: Image) -> bool:
         return False
     if same_geometry(geometry_of(layer), geometry_of(image)):
         return True
-    factors = _unit_factors(layer, image)
+    factors = unit_factors(layer, image)
     for corner in product(*((0.0, n - 1.0) for n in shape_of(image))):
         world = np.asarray(layer.data_to_world(corner), float) * factors
         if not np.all(np.abs(np.asarray(image.world_to_data(world)) - corner) <= TOLERANCE):
@@ -181,7 +181,7 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _unit_factors(layer: Layer, image: Image) -> np.ndarray:
+def unit_factors(layer: Layer, image: Image) -> np.ndarray:
     """Return what a layer's world coordinates are multiplied by to get the image's units.
 
     As napari does it, units count only where all of them can be converted.

@@ -20,6 +20,7 @@ from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
 from napari_sam.gui.placement import connect
+from napari_sam.gui.prompts_section import PromptsSection
 from napari_sam.gui.settings import preferences
 from napari_sam.gui.status_section import StatusSection
 
@@ -44,6 +45,7 @@ class SegmentAnything(QWidget):
         self.choice = ChoiceSection(self.controller)
         self.status = StatusSection(self.controller)
         self.object = ObjectSection(self.controller)
+        self.prompts = PromptsSection(self.controller)
         self.masks = MaskSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.channels = ChannelSection(self.controller)
@@ -58,7 +60,7 @@ class SegmentAnything(QWidget):
         )
         column = QVBoxLayout(self)
         sections: tuple[QWidget, ...] = (
-            self.choice, self.status, rule(), self.object, rule(), self.masks,
+            self.choice, self.status, rule(), self.object, self.prompts, rule(), self.masks,
             rule(), self.everything, rule(), self.channels,
         )  # fmt: skip
         for section in sections:
@@ -90,7 +92,8 @@ class SegmentAnything(QWidget):
         """Show everything anew."""
         self._watch()
         for section in (
-            self.choice, self.status, self.object, self.masks, self.everything, self.channels
+            self.choice, self.status, self.object, self.prompts, self.masks, self.everything,
+            self.channels,
         ):  # fmt: skip
             section.refresh()
         self._refresh_hint()

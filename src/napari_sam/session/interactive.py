@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -238,6 +238,33 @@ class Session:
         click_id = self._prompts.next_id
         self.prompts = self._prompts.with_click(key, _as_point(point), int(label))
         return click_id
+
+    def add_prompts(self, prompts: Mapping[tuple[int, Any], Prompts]) -> None:
+        """Add the prompts of many objects at once, as one change that :meth:`undo` takes back.
+
+        Masks arrive as if the prompts had been given one after the other; :meth:`cancel` stops
+        that.
+
+        Parameters
+        ----------
+        prompts
+            (object, plane) to its clicks and its box there, a plane as for :meth:`add_point`.
+
+        Raises
+        ------
+        ValueError
+            If a plane doesn't exist, or a prompt lies outside it or holds a mask. Nothing is
+            added then.
+        """
+        given: dict[ObjectPlane, Prompts] = {}
+        for (object_id, plane), one in prompts.items():
+            if one.mask is not None:
+                raise ValueError(
+                    f"expected clicks and a box of object {object_id}, got a mask; give its "
+                    "pixels as a label or its outline as a box"
+                )
+            given[int(object_id), self._source.plane_of(plane)] = one
+        self.prompts = self._prompts.with_prompts(given)
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
         """Move a click within its plane; its object is predicted again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -158,6 +158,19 @@ class PromptBook:
             return replace(self, boxes=tuple(new if b is old else b for b in self.boxes))
         new = BoxPrompt(self.next_id, *key, box)
         return replace(self, boxes=(*self.boxes, new), next_id=self.next_id + 1)
+
+    def with_prompts(self, prompts: Mapping[ObjectPlane, Prompts]) -> PromptBook:
+        """Add the clicks of many objects at the end, and their boxes in the place of old ones."""
+        clicks, boxes = list(self.clicks), {box.key: box for box in self.boxes}
+        number = self.next_id
+        for key, one in prompts.items():
+            if one.box is not None:
+                boxes[key] = BoxPrompt(number, *key, one.box)
+                number += 1
+            for (row, column), label in zip(one.points.tolist(), one.point_labels, strict=True):
+                clicks.append(Click(number, *key, (row, column), int(label)))
+                number += 1
+        return replace(self, clicks=tuple(clicks), boxes=tuple(boxes.values()), next_id=number)
 
     def without(self, prompt_ids: Iterable[int]) -> PromptBook:
         """Remove clicks and boxes by identifier; unknown ones are ignored."""

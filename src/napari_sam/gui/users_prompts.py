@@ -1,0 +1,214 @@
+"""Points and shapes of the user's own layers as prompts; the layers are read, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from napari.layers import Image, Layer, Points, Shapes
+from numpy.typing import NDArray
+
+from napari_sam.gui.placement import shape_of, unit_factors
+from napari_sam.gui.prompt_columns import SIGNS, object_of
+from napari_sam.prompts import Prompts
+from napari_sam.session import ObjectPlane, Plane, plane_axes
+
+Grouping = Literal["each", "one"]
+"""Whether each point is an object of its own, or all of them are one."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsersPrompts:
+    """What was read from a layer.
+
+    Parameters
+    ----------
+    prompts
+        (object, plane) to its prompts there.
+    told
+        A sentence about what they became and what was left out.
+    """
+
+    prompts: dict[ObjectPlane, Prompts]
+    told: str
+
+
+def offered(layers: Iterable[Layer], image: Image, own: Sequence[Layer]) -> list[Points | Shapes]:
+    """List the layers that prompts of an image can be read from: any but our own."""
+    return [
+        layer
+        for layer in layers
+        if isinstance(layer, Points | Shapes)
+        and layer.ndim <= image.ndim
+        and not any(layer is mine for mine in own)
+    ]
+
+
+def tells_objects(layer: Points | Shapes) -> bool:
+    """Whether a layer says itself which object each of its points or shapes belongs to."""
+    return isinstance(layer, Shapes) or "object" in layer.features
+
+
+def read_layer(
+    layer: Points | Shapes, image: Image, plane: Plane, grouping: Grouping, highest: int
+) -> UsersPrompts:
+    """Read the prompts of a user's layer.
+
+    Every point is a click and every rectangle a box where they are shown in the image, on the
+    plane they lie in. The features ``label`` and ``object`` are used where they are there.
+
+    Parameters
+    ----------
+    layer
+        Points or Shapes; of the image's axes, or of its last ones: then they lie on `plane`.
+    image
+        The image.
+    plane
+        The plane on screen.
+    grouping
+        What points are objects where the layer doesn't say it.
+    highest
+        The highest number that is in use. Objects are numbered on above it.
+
+    Raises
+    ------
+    ValueError
+        If nothing in the layer can be a prompt.
+    """
+    reader = _Reader(layer, image, plane, highest)
+    if isinstance(layer, Shapes):
+        reader.read_shapes(layer)
+    else:
+        reader.read_points(layer, grouping)
+    return reader.result()
+
+
+class _Reader:
+    def __init__(self, layer: Points | Shapes, image: Image, plane: Plane, highest: int) -> None:
+        self._layer, self._image, self._pattern, self._highest = layer, image, plane, highest
+        self._shape = np.array(shape_of(image))
+        self._spanned = plane_axes(plane)
+        self._clicks: dict[ObjectPlane, list[tuple[tuple[float, float], int]]] = {}
+        self._boxes: dict[ObjectPlane, tuple[float, float, float, float]] = {}
+        self._left: dict[str, int] = {}
+        self._to_image = _mapping(layer, image, plane)
+
+    def read_points(self, layer: Points, grouping: Grouping) -> None:
+        places = self._to_image(np.asarray(layer.data, float))
+        signs = self._signs(layer)
+        numbers = self._numbers(len(places), grouping == "one")
+        shown = np.broadcast_to(np.asarray(layer.shown, bool), len(places))
+        lonely = grouping == "each" and "object" not in layer.features
+        for place, sign, number, is_shown in zip(places, signs, numbers, shown, strict=True):
+            if not is_shown:
+                self._leave("hidden")
+            elif number is None:
+                self._leave("without a whole number from 1 on as object")
+            elif lonely and not sign:
+                self._leave("negative, which no object of one point can be")
+            elif not self._is_inside(place):
+                self._leave("outside the image")
+            else:
+                rows, columns = self._spanned
+                at = float(place[rows]), float(place[columns])
+                self._clicks.setdefault((number, self._plane(place)), []).append((at, sign))
+
+    def read_shapes(self, layer: Shapes) -> None:
+        numbers = self._numbers(len(layer.data), False)
+        rows, columns = self._spanned
+        for corners, kind, number in zip(layer.data, layer.shape_type, numbers, strict=True):
+            places = self._to_image(np.asarray(corners, float))
+            low, high = places.min(0), places.max(0)
+            middle = np.clip(places.mean(0), 0, self._shape - 1)
+            middle_of_others = np.where(np.isin(range(len(low)), self._spanned), middle, low)
+            key = (number or 0), self._plane(middle_of_others)
+            beside = (high < -0.5) | (low > self._shape - 0.5)
+            if kind != "rectangle":
+                self._leave("no rectangle")
+            elif number is None:
+                self._leave("without a whole number from 1 on as object")
+            elif beside.any():
+                self._leave("outside the image")
+            elif key in self._boxes:
+                self._leave("a second box of an object on its plane")
+            else:
+                self._boxes[key] = (
+                    float(low[rows]), float(low[columns]), float(high[rows]), float(high[columns])
+                )  # fmt: skip
+
+    def result(self) -> UsersPrompts:
+        prompts = {
+            key: Prompts([at for at, _ in said], [sign for _, sign in said])
+            for key, said in self._clicks.items()
+        }
+        for key, box in self._boxes.items():
+            prompts[key] = Prompts(box=box)
+        left = ", ".join(f"{count} {why}" for why, count in self._left.items())
+        if not prompts:
+            raise ValueError(
+                f"expected points or rectangles on '{self._image.name}' in '{self._layer.name}', "
+                f"got none{f': {left}' if left else ''}"
+            )
+        numbers = {number for number, _ in prompts}
+        count = len(self._boxes) + sum(map(len, self._clicks.values()))
+        thing = "box" if self._boxes else "point"
+        things = thing if count == 1 else "boxes" if self._boxes else "points"
+        ends = f"object {min(numbers)}"
+        if len(numbers) > 1:
+            ends = f"{len(numbers)} objects, {min(numbers)} to {max(numbers)}"
+        told = f"{count} {things} of '{self._layer.name}': {ends}"
+        return UsersPrompts(prompts, told + (f"; left out: {left}" if left else ""))
+
+    def _signs(self, layer: Points) -> list[int]:
+        """Return what each point says; a column that holds other words says nothing."""
+        count = len(layer.data)
+        if "label" not in layer.features:
+            return [1] * count
+        words = layer.features["label"].tolist()
+        known: dict[Any, int] = {**SIGNS, 1: 1, 0: 0}
+        try:
+            return [known[word] for word in words]
+        except (KeyError, TypeError):
+            return [1] * count
+
+    def _numbers(self, count: int, as_one: bool) -> list[int | None]:
+        """Return each one's object; given numbers are raised above those that are in use."""
+        table = self._layer.features
+        if "object" not in table:
+            return [self._highest + (1 if as_one else 1 + i) for i in range(count)]
+        numbers: list[int | None] = []
+        for value in table["object"].tolist():
+            try:
+                numbers.append(self._highest + object_of(value))
+            except ValueError:
+                numbers.append(None)
+        return numbers
+
+    def _is_inside(self, place: NDArray[np.float64]) -> bool:
+        return bool(np.all((place >= -0.5) & (place <= self._shape - 0.5)))
+
+    def _plane(self, place: NDArray[np.float64]) -> Plane:
+        index = np.clip(np.round(np.nan_to_num(place)), 0, self._shape - 1).astype(int).tolist()
+        return tuple(None if axis in self._spanned else i for axis, i in enumerate(index))
+
+    def _leave(self, why: str) -> None:
+        self._left[why] = self._left.get(why, 0) + 1
+
+
+def _mapping(
+    layer: Layer, image: Image, plane: Plane
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return what turns a layer's coordinates `(N, ndim)` into an image's, all at once."""
+    middle = [0.0 if i is None else float(i) for i in plane]
+    missing = np.asarray(image.data_to_world(middle), float)[: image.ndim - layer.ndim]
+    factors = unit_factors(layer, image) if layer.ndim == image.ndim else 1.0
+
+    def at(point: NDArray[np.float64]) -> NDArray[np.float64]:
+        world = np.asarray(layer.data_to_world(point), float) * factors
+        return np.asarray(image.world_to_data([*missing, *world]), float)
+
+    origin = at(np.zeros(layer.ndim))
+    steps = np.array([at(step) - origin for step in np.eye(layer.ndim)])
+    return lambda points: origin + points.reshape(-1, len(steps)) @ steps
