@@ -243,8 +243,6 @@ def list_models() -> None:
     for entry in REGISTRY.values():
         size = megabytes(size_of(entry.name))
         here = "yes" if is_downloaded(entry.name) else "no"
-        if entry.url is None:
-            here = "in the package"
         table.add_row(entry.name, size, here, entry.licence, entry.description)
     out.print(table)
 

@@ -319,3 +319,10 @@ def test_a_heading_of_very_many_columns_is_told_in_short(table):
         read_prompts(table)
     assert len(str(caught.value)) < 500
     assert "and 19988 more" in str(caught.value)
+
+
+def test_large_object_numbers_are_kept_apart(tmp_path):
+    numbers = [2**53, 2**53 + 1, 2**64 - 1]
+    rows = "".join(f"3,4,positive,{number}\n" for number in numbers)
+    (tmp_path / "a.csv").write_text(f"axis-0,axis-1,label,object\n{rows}")
+    assert [number for _, number in read_prompts(tmp_path / "a.csv")] == numbers

@@ -315,8 +315,9 @@ def _object(line: Line) -> int:
 
 
 def _whole(line: Line, name: str, lowest: int) -> int:
-    value = line.number(name)
-    # napari writes every feature of a numeric table as a float.
+    text = line.text(name)
+    # napari writes every feature of a numeric table as a float, which is not exact beyond 2**53.
+    value = int(text) if text.isdecimal() and len(text) <= 20 else line.number(name)
     if value != int(value) or value < lowest:
         raise ValueError(
             f"{line.place}: expected a whole number from {lowest} as {name}, "
