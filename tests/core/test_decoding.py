@@ -232,9 +232,9 @@ def test_many_drafts_equal_those_of_each_object():
 
 
 def test_book_of_many_prompts_is_looked_through_once():
-    book = book_of([(1.0, 1.0)] * 20_000, 20_000)
-    said = [book.prompts_of(key) for key in book.keys]  # minutes, if each looked through all
-    assert len(said) == 20_000
+    book = book_of([(1.0, 1.0)] * 5_000, 5_000)
+    said = [book.prompts_of(key) for key in book.keys]
+    assert len(said) == 5_000
     assert book.prompts_of(book.keys[5]) is said[5]
     another = book.with_click((3, PLANE), (2.0, 2.0), 0)
     assert len(another.prompts_of((3, PLANE)).points) == 2

@@ -13,10 +13,10 @@ from napari_sam.segmenter import Cancelled, Embedding, Segmenter
 from napari_sam.session.answers import Drafting, draft_steps
 from napari_sam.session.prompt_book import ObjectPlane
 
-# A part takes about this long, so that a cancel or a click waits no longer, and at most so many
-# steps. The first one, before it is known how long a step takes, has fewer. Of a small number in
-# all nobody needs to be told.
-_SECONDS, _FIRST, _MOST, _MANY = 0.1, 4, 64, 8
+# A part takes about this long, so that a cancel or a click waits no longer. It has at most so many
+# steps, and so many at least: side by side they share what each costs. Of a small number in all
+# nobody needs to be told.
+_SECONDS, _LEAST, _MOST, _MANY = 0.2, 4, 64, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,8 @@ class Decoding:
     def _go_on(self) -> None:
         if self._part is not None or not self._asked:
             return
-        most = _FIRST if self._seconds is None else int(_SECONDS / max(self._seconds, 1e-6))
-        most = max(1, min(most, _MOST))
+        most = _LEAST if self._seconds is None else int(_SECONDS / max(self._seconds, 1e-6))
+        most = max(_LEAST, min(most, _MOST))
         latest = next(reversed(self._asked.values()))
         self._part = {}
         for key, asked in reversed(self._asked.items()):
