@@ -36,10 +36,11 @@ class MaskSection(QWidget):
             return
         items: list[tuple[str, Any]] = [("a new layer", None)]
         for layer in self._controller.viewer.layers:
+            name = layer.name
             if fits(layer, annotation.image):
-                items.append((layer.name, layer))
-            elif layer is not None and layer is annotation.labels:
-                items.append((f"{layer.name} (doesn't fit the image)", layer))
+                items.append((name, layer))
+            elif layer is annotation.labels:
+                items.append((f"{name} (doesn't fit the image)", layer))
         fill(self.layer, items, annotation.labels)
         self.overwrite.blockSignals(True)
         self.overwrite.setChecked(annotation.session.overwrite)
