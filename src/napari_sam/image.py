@@ -83,6 +83,55 @@ def _stretched(array: NDArray[Any], limits: Limits) -> NDArray[np.uint8]:
     return np.clip(x, 0, 255, out=x).round().astype(np.uint8)
 
 
+def display_values(
+    pixels: NDArray[Any], limits: Limits, gamma: float = 1.0, inverted: bool = False
+) -> NDArray[np.float32]:
+    """Return pixels as a display shows them, 0 to 1.
+
+    Parameters
+    ----------
+    pixels
+        Of any shape and real dtype.
+    limits
+        Values that become 0 and 1.
+    gamma
+        Exponent applied after the limits.
+    inverted
+        Whether high values are shown dark.
+
+    Returns
+    -------
+    values
+        Of the same shape; NaN where pixels are NaN or infinite.
+    """
+    low, high = limits
+    x = pixels.astype(np.float32 if pixels.dtype.itemsize <= 2 else np.float64)
+    x[~np.isfinite(x)] = np.nan
+    x = np.clip((x - low) / (high - low), 0, 1) ** gamma
+    return (1 - x if inverted else x).astype(np.float32)
+
+
+def as_shown(
+    pixels: NDArray[Any], limits: Limits | None, gamma: float = 1.0, inverted: bool = False
+) -> tuple[NDArray[Any], Limits | None]:
+    """Return pixels, and limits to stretch them by, so that they come out as a display shows them.
+
+    As :func:`display_values`, but what is not changed by gamma or inversion stays as it is.
+    """
+    if gamma == 1 and not inverted:
+        return pixels, limits
+    return display_values(pixels, limits or (0.0, 255.0), gamma, inverted), (0.0, 1.0)
+
+
+def value_range(pixels: NDArray[Any]) -> Limits:
+    """Return the lowest and highest finite value, or a range that holds a constant plane's."""
+    finite = pixels[np.isfinite(pixels)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    return (low, high) if low < high else (min(low, 0.0), max(high, 1.0))
+
+
 def check_plane(plane: Any) -> NDArray[Any]:
     """Return a plane as a real array `(H, W)` or `(H, W, 3)`, or raise what :func:`normalise` does.
 

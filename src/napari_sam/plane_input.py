@@ -16,9 +16,10 @@ DISPLAYED, CONTRAST, CHANNELS, PIXELS = "displayed", "contrast", "channels", "pi
 COLUMNS = (DISPLAYED, CONTRAST, CHANNELS, PIXELS)
 """Names of the columns that hold a :class:`PlaneInput`. A further fact is a further column."""
 
-_AS_IT_IS = "as it is"
+_AS_IT_IS, _INVERTED = "as it is", "inverted"
 _NUMBER = r"([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?)"
 _PAIR = re.compile(rf"\s*{_NUMBER}\s+to\s+{_NUMBER}\s*")
+_GAMMA = re.compile(rf"(.*)\bgamma\s+{_NUMBER}\s*")
 _AXES = re.compile(r"\s*rows\s+(\d+)\s+columns\s+(\d+)\s*")
 _OWN_AXIS = re.compile(r"\s*axis\s+(\d+)\s*:(.*)")
 _LAYERS = "layers:"
@@ -40,12 +41,16 @@ class ColourInput:
         Name of the layer, if it is another one than the image's.
     checksum
         Of the pixels before they were stretched (:func:`checksum`); empty where not known.
+    gamma, inverted
+        As of :func:`~napari_sam.image.as_shown`.
     """
 
     limits: Limits | None = None
     index: int | None = None
     layer: str = ""
     checksum: str = ""
+    gamma: float = 1.0
+    inverted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class PlaneInput:
         rows, columns = self.displayed
         told = {DISPLAYED: f"rows {rows} columns {columns}", CHANNELS: "", CONTRAST: ""}
         if self.known:
-            told[CONTRAST] = _joined(c and _spell_limits(c.limits) for c in self.colours)
+            told[CONTRAST] = _joined(c and _spell_look(c) for c in self.colours)
         told[PIXELS] = _joined(c and c.checksum for c in self.colours)
         if not self.is_plain and self.channel_axis is not None:
             numbers = _joined(c and str(c.index) for c in self.colours)
@@ -116,14 +121,16 @@ def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
     pairs, sums = (_parts(words.get(name, ""), name, count) for name in (CONTRAST, PIXELS))
     known = bool(words.get(CONTRAST, "").strip())
     if not channels:
-        one = ColourInput(_read_limits(pairs[0]) if known else None, checksum=sums[0])
+        limits, *look = _read_look(pairs[0])
+        one = ColourInput(limits, None, "", sums[0], *look)
         return PlaneInput(displayed, (one,), None, known)
     colours = tuple(
         ColourInput(
-            _read_limits(pair) if known else None,
+            _read_look(pair)[0],
             None if axis is None else int(name),
             name if axis is None else "",
             checksum,
+            *_read_look(pair)[1:],
         )
         if name
         else None
@@ -170,8 +177,23 @@ def _parts(text: str, name: str, count: int) -> list[str]:
     return parts
 
 
-def _spell_limits(limits: Limits | None) -> str:
-    return _AS_IT_IS if limits is None else f"{limits[0]!r} to {limits[1]!r}"
+def _spell_look(one: ColourInput) -> str:
+    limits = one.limits
+    words = _AS_IT_IS if limits is None else f"{limits[0]!r} to {limits[1]!r}"
+    words += f" gamma {one.gamma!r}" if one.gamma != 1 else ""
+    return f"{words} {_INVERTED}" if one.inverted else words
+
+
+def _read_look(text: str) -> tuple[Limits | None, float, bool]:
+    """Return limits, gamma and whether it was inverted."""
+    head, inverted = text.strip().removesuffix(_INVERTED).strip(), text.strip().endswith(_INVERTED)
+    found = _GAMMA.fullmatch(head)
+    if found is None:
+        return _read_limits(head), 1.0, inverted
+    gamma = float(found[2].replace(",", "."))
+    if not gamma > 0:
+        raise ValueError(f"expected a gamma above 0 in {CONTRAST}, got {text!r}")
+    return _read_limits(found[1].strip()), gamma, inverted
 
 
 def _read_limits(text: str) -> Limits | None:

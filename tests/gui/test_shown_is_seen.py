@@ -102,3 +102,15 @@ def test_click_in_a_viewer_of_two_units(user):
     me.settle(200)
     assert me.annotation.displayed() == (3, None, None)
     assert is_disc(click_in(me, 3))
+
+
+def test_gamma_hides_and_shows(user):
+    image = four_discs() ** 0.2  # pale: nothing stands out
+    me = user(image, contrast_limits=(0, 1))
+    seen = me.session.source
+    me.annotation.image.gamma = 5
+    assert is_disc(click_in(me))  # at once: it is meant for what is shown now
+    assert me.session.source.stamp != seen.stamp
+    pixels, limits = me.session.source.read((None, None))
+    np.testing.assert_allclose(pixels, four_discs(), atol=1e-5)
+    assert limits == (0, 1)

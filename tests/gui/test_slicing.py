@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Image
 
-from napari_sam.gui.planes import displayed_plane, plane_name, source_of
+from napari_sam.gui.channels import options
+from napari_sam.gui.planes import channel_now, displayed_plane, plane_name, source_of
+from napari_sam.image import stretch
+from napari_sam.session import Channel
 
 SHAPE = (7, 5, 8, 9)
 
@@ -93,3 +97,55 @@ def test_plane_is_named_with_those_that_are_projected_onto_it():
     source = source_of(image, viewer.dims)
     assert plane_name(image, (4, None, None), source) == "z 4/8 (mean of 3 to 5)"
     assert plane_name(image, (0, None, None), source) == "z 0/8 (mean of 0 to 1)"
+
+
+UPRIGHT, INVERTED = ("gray", "green", "viridis", "twilight_shifted", "hsv"), ("gray_r", "I Blue")
+
+
+@pytest.mark.parametrize("colormap", [*UPRIGHT, *INVERTED])
+def test_colormap_counts_where_it_shows_high_values_dark(colormap):
+    pixels = np.arange(100.0).reshape(10, 10)
+    image = Image(pixels, colormap=colormap, contrast_limits=(0, 50))
+    seen = stretch(*source_of(image).read((None, None)))
+    expected = np.clip(pixels / 50, 0, 1) * 255
+    expected = 255 - expected if colormap in INVERTED else expected
+    np.testing.assert_allclose(seen, expected, atol=0.6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("rgb", [False, True], ids=["grey", "RGB"])
+def test_autocontrast_stretches_every_plane_as_napari_does(dtype, rgb):
+    pixels = np.random.default_rng(4).integers(0, 250, (3, 8, 9, 3) if rgb else (3, 8, 9))
+    pixels[1] //= 5
+    viewer = ViewerModel()
+    image = viewer.add_image(pixels.astype(dtype), rgb=rgb)
+    image.auto_contrast = True
+    for z in range(3):
+        viewer.dims.set_current_step(0, z)
+        source = source_of(image, viewer.dims)
+        values, limits = source.read(displayed_plane(viewer.dims, image, source))
+        low, high = limits or (0, 255)
+        assert (low, high) == tuple(image.contrast_limits)
+        np.testing.assert_array_equal(values, shown(image))
+    stamps = {source_of(image, viewer.dims).stamp, source.stamp}
+    viewer.dims.set_current_step(0, 0)
+    assert stamps == {source_of(image, viewer.dims).stamp}  # nothing is read again by scrolling
+
+
+def test_gamma_of_colours_is_that_which_napari_shows():
+    pixels = np.random.default_rng(5).integers(0, 255, (8, 9, 3), np.uint8)
+    image = Image(pixels, rgb=True, gamma=2)
+    seen = stretch(*source_of(image).read((None, None)))
+    np.testing.assert_allclose(seen, (pixels / 255.0) ** 2 * 255, atol=0.6)
+
+
+def test_channels_are_shown_by_their_layers():
+    pixels = np.arange(100.0).reshape(10, 10)
+    red, blue = Image(pixels, contrast_limits=(0, 50)), Image(pixels + 1, gamma=2)
+    first, _ = options(red, [red, blue])
+    blue.contrast_limits = (0, 100)
+    channels = (first.channel(), None, channel_now(Channel(blue.data, 0, (0, 1)), [red, blue]))
+    seen, limits = source_of(red, channels=channels).read((None, None))
+    assert limits is None
+    np.testing.assert_allclose(seen[..., 0], np.clip(pixels / 50, 0, 1) * 255, atol=0.6)
+    np.testing.assert_allclose(seen[..., 2], ((pixels + 1) / 100) ** 2 * 255, atol=0.6)

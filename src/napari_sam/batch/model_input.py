@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.image import Limits, normalise, robust_limits
+from napari_sam.image import Limits, as_shown, normalise, robust_limits
 from napari_sam.io import (
     ImageFile,
     PlaneIndex,
@@ -148,7 +148,15 @@ class InputReader:
         at, self._guessed = complete(plane), False
         if given is None or given.is_plain:
             pixels = self._image.section(at)
-            limits = self._limits(at, given, given.colours[0] if given else None)
+            one = given.colours[0] if given else None
+            limits = self._limits(at, given, one)
+            if one is not None:
+                if one.checksum and one.checksum != checksum(pixels):
+                    self._note(
+                        "the prompts were given on other pixels, such as a thick slice of several "
+                        "planes or another image: the plane of the file was used"
+                    )
+                pixels, limits = as_shown(pixels, limits, one.gamma, one.inverted)
             return ModelInput(pixels, limits, guessed=self._guessed)
         if given.channel_axis is not None:
             return self._own_channels(at, given, given.channel_axis)
@@ -244,7 +252,7 @@ def _combined(
         if one is None:
             made.append(None)
             continue
-        pixels, limits = read(one)
+        pixels, limits = as_shown(*read(one), one.gamma, one.inverted)
         made.append(normalise(pixels, limits)[..., 0])
     shape = next(colour.shape for colour in made if colour is not None)
     black = np.zeros(shape, np.uint8)

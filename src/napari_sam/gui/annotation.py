@@ -29,7 +29,9 @@ from napari_sam.gui.masks import MaskWriter
 from napari_sam.gui.placement import Followers, shape_of, told_shape
 from napari_sam.gui.planes import (
     Colours,
+    channel_now,
     displayed_plane,
+    finest,
     middle_of_view,
     plane_name,
     scrolled_axis,
@@ -47,6 +49,7 @@ L = TypeVar("L", bound=Layer)
 
 _SCROLL_MS = 120  # a plane is embedded when scrolling has paused this long
 _CONTRAST_MS = 500
+_LOOK_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
 _VIEW_EVENTS = ("point", "order", "ndisplay", "margin_left", "margin_right", "units")
 
 
@@ -108,7 +111,8 @@ class Annotation:
             getattr(viewer.dims.events, name).connect(self._scrolled)
         image.events.projection_mode.connect(self._scrolled)
         image.events.data.connect(self._data_replaced)
-        image.events.contrast_limits.connect(self._restretched)
+        self._looked_at: list[Image] = []
+        self._watch_looks()
         self.session.prompts_changed.connect(self._show_prompts)
         self.keys.bind(image)
         self.show()
@@ -138,6 +142,7 @@ class Annotation:
     @channels.setter
     def channels(self, channels: Colours | None) -> None:
         self._channels = channels if channels and any(channels) else None
+        self._watch_looks()
         self.reread()
 
     @property
@@ -311,7 +316,7 @@ class Annotation:
             getattr(dims.events, name).disconnect(self._scrolled)
         image.events.projection_mode.disconnect(self._scrolled)
         image.events.data.disconnect(self._data_replaced)
-        image.events.contrast_limits.disconnect(self._restretched)
+        self._watch_looks(nothing=True)
         with suppress(RuntimeError):  # of a canvas that is gone
             self.stop_prompting()
         self.keys.close()
@@ -354,7 +359,7 @@ class Annotation:
             self.reread()
 
     def _source_now(self) -> ArraySource:
-        data = self.image.data[0] if self.image.multiscale else self.image.data
+        data = finest(self.image)
         if self._channels is not None and data is not self._source.data:
             of_image = [c is not None and c.data is self._source.data for c in self._channels]
             red, green, blue = (
@@ -362,11 +367,31 @@ class Annotation:
                 for c, mine in zip(self._channels, of_image, strict=True)
             )
             self._channels = red, green, blue
+        if self._channels is not None:
+            red, green, blue = (c and channel_now(c, self._images()) for c in self._channels)
+            self._channels = red, green, blue
         source = source_of(self.image, self._viewer.dims, self._channels, self._revision)
         if source.displayed is None:  # in 3-D: another view of the same planes
             before = self._source
             source = replace(source, displayed=before.displayed, slab=before.slab)
         return replace(source, content=self._content)
+
+    def _images(self) -> list[Image]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def _watch_looks(self, nothing: bool = False) -> None:
+        """Notice when the image, or one that gives a channel, is shown in another way."""
+        for image in self._looked_at:
+            for name in _LOOK_EVENTS:
+                getattr(image.events, name).disconnect(self._restretched)
+        arrays = [channel.data for channel in self._channels or () if channel is not None]
+        beside = [x for x in self._images() if any(finest(x) is array for array in arrays)]
+        self._looked_at = (
+            [] if nothing else [self.image, *(x for x in beside if x is not self.image)]
+        )
+        for image in self._looked_at:
+            for name in _LOOK_EVENTS:
+                getattr(image.events, name).connect(self._restretched)
 
     def _use(self, source: ArraySource) -> None:
         self._source = source

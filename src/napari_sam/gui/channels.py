@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from napari.layers import Image
 
 from napari_sam.gui.placement import lies_on, shape_of
-from napari_sam.gui.planes import channel_axis, limits_of
+from napari_sam.gui.planes import channel_axis, channel_now, finest, limits_of
 from napari_sam.session import Channel
 
 
@@ -29,11 +29,12 @@ class ChannelOption:
     index: int | None = None
 
     def channel(self) -> Channel:
-        """Return what the model is given, with the contrast limits of now."""
-        data = self.image.data[0] if self.image.multiscale else self.image.data
+        """Return what the model is given, shown as the layer shows it now."""
+        limits, name = None, ""
         if self.index is None:
-            return Channel(data, 0, limits_of(self.image), self.image.name)
-        return Channel(data, self.index)
+            limits, name = limits_of(self.image), self.image.name
+        channel = Channel(finest(self.image), self.index or 0, limits, name)
+        return channel_now(channel, [self.image])
 
     def same_as(self, other: ChannelOption | None) -> bool:
         """Whether both mean the same channel."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from napari.components import Dims, ViewerModel
 from napari.layers import Image
@@ -13,6 +16,8 @@ from napari_sam.session import ArraySource, Channel, Plane, plane_axes
 Colours = tuple[Channel | None, Channel | None, Channel | None]
 
 _CHANNEL_NAMES = {"c", "ch", "channel", "channels"}
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue, ITU-R BT.709
+_DARKER = 0.2  # of luminance 0-1: colormaps that begin and end alike are not inverted
 _MOST_CHANNELS = 5  # a longer unnamed axis is more likely depth or time
 
 
@@ -40,7 +45,7 @@ def source_of(
     ValueError
         For images that have no planes, such as empty ones.
     """
-    data = image.data[0] if image.multiscale else image.data
+    data = finest(image)
     if channels is not None and not any(channels):
         channels = None
     axis = channel_axis(image) if channels and any(c and c.data is data for c in channels) else None
@@ -49,7 +54,19 @@ def source_of(
     if dims is not None and displayed is not None:
         here = slice_of(dims, image)
         slab = here.slab(image, _index(here, image))
-    return ArraySource(data, image.rgb, displayed, limits, axis, channels, revision, slab=slab)
+    return ArraySource(
+        data,
+        image.rgb,
+        displayed,
+        None if image.auto_contrast else limits,
+        axis,
+        channels,
+        revision,
+        slab=slab,
+        gamma=float(image.gamma),
+        inverted=is_inverted(image),
+        autocontrast=bool(image.auto_contrast),
+    )
 
 
 def limits_of(image: Image) -> tuple[float, float]:
@@ -66,6 +83,32 @@ def shown_limits(image: Image) -> tuple[float, float] | None:
     limits = limits_of(image)
     unchanged = image.rgb and image.dtype == np.uint8 and limits == (0.0, 255.0)
     return None if unchanged else limits
+
+
+def is_inverted(image: Image) -> bool:
+    """Whether a layer's colormap shows high values clearly darker than low ones.
+
+    Apart from that the model sees grey values, whatever colours they are shown in.
+    """
+    if image.rgb:
+        return False
+    low, high = image.colormap.map(np.array([0.0, 1.0]))[:, :3] @ _LUMINANCE
+    return bool(low > high + _DARKER)
+
+
+def channel_now(channel: Channel, images: Iterable[Image]) -> Channel:
+    """Return a channel as the layer it is in is shown now; unchanged if that isn't among them."""
+    for image in images:
+        if not image.rgb and finest(image) is channel.data:
+            limits = limits_of(image) if channel.contrast_limits is not None else None
+            look = float(image.gamma), is_inverted(image)
+            return Channel(channel.data, channel.index, limits, channel.name, *look)
+    return channel
+
+
+def finest(image: Image) -> Any:
+    """Return the array of a layer; of a multiscale one that of its finest level."""
+    return image.data[0] if image.multiscale else image.data
 
 
 def channel_axis(image: Image) -> int | None:

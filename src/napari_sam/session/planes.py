@@ -9,7 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.image import as_pixels, check_plane, normalise, robust_limits
+from napari_sam.image import (
+    as_pixels,
+    as_shown,
+    check_plane,
+    normalise,
+    robust_limits,
+    value_range,
+)
 from napari_sam.plane_input import ColourInput, PlaneInput, checksum
 from napari_sam.session.identity import token_of
 from napari_sam.session.slabs import Slab
@@ -84,12 +91,22 @@ class Channel:
         Limits to stretch by; None finds one robust pair for the whole channel.
     name
         Of the layer it comes from, where that is another one than the source's.
+    gamma, inverted
+        As of :class:`ArraySource`.
     """
 
     data: Any
     index: int = 0
     contrast_limits: Limits | None = None
     name: str = ""
+    gamma: float = 1.0
+    inverted: bool = False
+
+    @property
+    def stamp(self) -> Hashable:
+        """What the channel depends on."""
+        look = self.contrast_limits, self.gamma, self.inverted
+        return token_of(self.data), self.index, *look
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +133,11 @@ class ArraySource:
         that goes on with the planes of another, and adds some, gets that of the other.
     slab
         How planes around each one are projected onto it; None reads each plane alone.
+    gamma, inverted
+        How a display shows values between the limits: raised to a power, and high ones dark.
+    autocontrast
+        Every plane is stretched between its own lowest and highest value (uint8 between 0 and
+        255, as napari does it), whatever `contrast_limits` are.
 
     Notes
     -----
@@ -132,6 +154,9 @@ class ArraySource:
     revision: int = 0
     content: Hashable = None
     slab: Slab | None = None
+    gamma: float = 1.0
+    inverted: bool = False
+    autocontrast: bool = False
     _found: dict[int, Limits] = field(default_factory=dict, init=False, repr=False)
     _shape: tuple[int, ...] = field(default=(), init=False, repr=False)
 
@@ -170,12 +195,10 @@ class ArraySource:
     @property
     def stamp(self) -> Hashable:
         """What the pixels of a plane depend on."""
-        channels = self.channels and tuple(
-            c and (token_of(c.data), c.index, c.contrast_limits) for c in self.channels
-        )
+        channels = self.channels and tuple(c and c.stamp for c in self.channels)
         slab = self.slab and (self.slab, self.shape)  # which ends where the image does
-        shown = self.contrast_limits, self.channel_axis, channels, slab
-        return self.identity, self.revision, *shown
+        look = self.contrast_limits, self.gamma, self.inverted, self.autocontrast
+        return self.identity, self.revision, self.channel_axis, channels, slab, *look
 
     def plane_of(self, index: object = ()) -> Plane:
         """Complete a plane from indices.
@@ -234,20 +257,16 @@ class ArraySource:
     def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
         """Read as :meth:`read`, and say what was read, for a prompts file."""
         if self.channels is None or not any(self.channels) or not self._has_colours(plane):
-            limits = self.contrast_limits
-            if limits is None and not (self.rgb and self.data.dtype == np.uint8):
-                limits = self._limits(-1, Channel(self.data))
-            pixels = self._pixels(Channel(self.data), plane)
-            colour = ColourInput(limits, checksum=checksum(pixels))
-            return pixels, limits, PlaneInput(plane_axes(plane), (colour,))
+            return self._read_alone(plane)
         image = np.zeros((*self.plane_shape(plane), 3), np.uint8)
         told: list[ColourInput | None] = [None] * 3
         for i, channel in enumerate(self.channels):
             if channel is not None:
-                limits = channel.contrast_limits or self._limits(i, channel)
+                limits: Limits | None = channel.contrast_limits or self._limits(i, channel)
                 pixels = self._pixels(channel, plane)
-                image[..., i] = normalise(pixels, limits)[..., 0]
                 told[i] = self._colour(channel, limits, checksum(pixels))
+                shown, stretched = as_shown(pixels, limits, channel.gamma, channel.inverted)
+                image[..., i] = normalise(shown, stretched)[..., 0]
         return image, None, PlaneInput(plane_axes(plane), tuple(told), self.channel_axis)
 
     def describe(self, plane: Plane) -> PlaneInput:
@@ -258,9 +277,13 @@ class ArraySource:
         """
         channels = self.channels if self._has_colours(plane) else None
         if channels is None or not any(channels):
+            unchanged = self.rgb and self.data.dtype == np.uint8
             limits = self.contrast_limits or self._found.get(-1)
-            known = limits is not None or (self.rgb and self.data.dtype == np.uint8)
-            return PlaneInput(plane_axes(plane), (ColourInput(limits),), None, known)
+            if self.autocontrast:
+                limits = (0.0, 255.0) if self.data.dtype == np.uint8 and not self.rgb else None
+            known = limits is not None or unchanged
+            colour = ColourInput(limits, gamma=self.gamma, inverted=self.inverted)
+            return PlaneInput(plane_axes(plane), (colour,), None, known)
         found: list[Limits | None] = [None] * 3
         for i, channel in enumerate(channels):
             if channel is not None:
@@ -273,9 +296,26 @@ class ArraySource:
         return PlaneInput(plane_axes(plane), told, self.channel_axis, known)
 
     def _colour(self, channel: Channel, limits: Limits | None, checksum: str = "") -> ColourInput:
+        look = channel.gamma, channel.inverted
         if self.channel_axis is not None:
-            return ColourInput(limits, channel.index, checksum=checksum)
-        return ColourInput(limits, None, channel.name or "this image", checksum)
+            return ColourInput(limits, channel.index, "", checksum, *look)
+        return ColourInput(limits, None, channel.name or "this image", checksum, *look)
+
+    def _read_alone(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
+        is_bytes = self.data.dtype == np.uint8
+        limits = self.contrast_limits
+        if limits is None and not self.autocontrast and not (self.rgb and is_bytes):
+            limits = self._limits(-1, Channel(self.data))
+        pixels = self._pixels(Channel(self.data), plane)
+        if self.autocontrast:
+            limits = (0.0, 255.0) if is_bytes else value_range(pixels)
+            if self.rgb and pixels.dtype == np.uint8:
+                limits = None
+        look = self.gamma, self.inverted
+        told = PlaneInput(
+            plane_axes(plane), (ColourInput(limits, None, "", checksum(pixels), *look),)
+        )
+        return *as_shown(pixels, limits, *look), told
 
     def span_of(self, plane: Plane, axis: int) -> tuple[int, int]:
         """Return the first index on an axis that a plane is made of, and the one after the last."""
