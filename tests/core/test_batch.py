@@ -190,6 +190,23 @@ def test_contrast_of_the_prompts_is_used_unless_another_is_asked_for(segmenter):
     assert segmenter.limits[-1] == (2, 50)
 
 
+def test_gamma_and_inversion_of_the_prompts_are_used(segmenter):
+    given = PlaneInput((0, 1), (ColourInput((0.0, 200.0), gamma=2.0, inverted=True),))
+    saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
+    _, told = spied(segmenter, ImageFile(PLANE, "YX"), saved)
+    expected = 1 - np.clip(PLANE / 200.0, 0, 1) ** 2
+    np.testing.assert_allclose(segmenter.embedded[-1][..., 0], expected * 255, atol=0.6)
+    assert (segmenter.limits, told) == ([(0, 1)], [])
+
+
+def test_prompts_on_other_pixels_than_the_plane_s_are_said_to_be(segmenter):
+    given = PlaneInput((0, 1), (ColourInput((0.0, 200.0), checksum=checksum(PLANE // 2)),))
+    saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
+    _, (note,) = spied(segmenter, ImageFile(PLANE, "YX"), saved)
+    assert "thick slice" in note
+    assert "the plane of the file was used" in note
+
+
 def test_prompts_that_do_not_tell_their_contrast_are_said_to(segmenter):
     stack = np.stack([PLANE.astype(np.uint16) * 3] * 2)
     prompts = {((1,), 3): CLICKS[(), 3]}
