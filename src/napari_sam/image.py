@@ -105,7 +105,8 @@ def display_values(
         Of the same shape; NaN where pixels are NaN or infinite.
     """
     low, high = limits
-    x = pixels.astype(np.float32 if pixels.dtype.itemsize <= 2 else np.float64)
+    kind = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    x: NDArray[Any] = pixels.astype(kind)
     x[~np.isfinite(x)] = np.nan
     x = np.clip((x - low) / (high - low), 0, 1) ** gamma
     return (1 - x if inverted else x).astype(np.float32)

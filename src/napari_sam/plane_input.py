@@ -121,8 +121,8 @@ def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
     pairs, sums = (_parts(words.get(name, ""), name, count) for name in (CONTRAST, PIXELS))
     known = bool(words.get(CONTRAST, "").strip())
     if not channels:
-        limits, *look = _read_look(pairs[0])
-        one = ColourInput(limits, None, "", sums[0], *look)
+        limits, gamma, inverted = _read_look(pairs[0])
+        one = ColourInput(limits, None, "", sums[0], gamma, inverted)
         return PlaneInput(displayed, (one,), None, known)
     colours = tuple(
         ColourInput(
