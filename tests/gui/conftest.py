@@ -56,13 +56,14 @@ class User:
         x, y = transform.map([shown[1], shown[0], 0, 1])[:2]
         return QPoint(round(float(x)), round(float(y)))
 
-    def click(self, point, button=Qt.MouseButton.LeftButton) -> None:
+    def click(self, point, button=Qt.MouseButton.LeftButton, settle=True) -> None:
         native = self.viewer.window._qt_viewer.canvas.native
         where = self.at(point)
         QTest.mouseMove(native, where)
         self.qtbot.wait(10)
         QTest.mouseClick(native, button, Qt.KeyboardModifier.NoModifier, where)
-        self.settle()
+        if settle:
+            self.settle()
 
     def right_click(self, point) -> None:
         self.click(point, Qt.MouseButton.RightButton)

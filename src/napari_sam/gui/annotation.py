@@ -15,10 +15,12 @@ from qtpy.QtCore import QTimer
 from napari_sam.engine import BACKGROUND, Executor, Outcome
 from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.clicks import ClickEditor
+from napari_sam.gui.drafts import DraftPictures
 from napari_sam.gui.keys import Keys
 from napari_sam.gui.layers import (
     fits,
     forget_masks,
+    has_large_planes,
     image_of_masks,
     new_labels,
     new_points,
@@ -36,9 +38,11 @@ from napari_sam.gui.planes import (
     plane_name,
     scrolled_axis,
     source_of,
+    visible_part,
     why_no_plane,
 )
 from napari_sam.gui.slicing import geometry_on_screen
+from napari_sam.prompts import Box
 from napari_sam.segmenter import Segmenter
 from napari_sam.session import ArraySource, Plane, Session, extends, same_planes
 
@@ -51,6 +55,8 @@ _SCROLL_MS = 120  # a plane is embedded when scrolling has paused this long
 _CONTRAST_MS = 500
 _LOOK_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
 _VIEW_EVENTS = ("point", "order", "ndisplay", "margin_left", "margin_right", "units")
+_LABELS_MS = 50  # the dock has appeared
+_CAMERA_MS = 200  # what is on screen is encoded when the camera has rested this long
 
 
 class Annotation:
@@ -110,6 +116,14 @@ class Annotation:
         for name in _VIEW_EVENTS:
             getattr(viewer.dims.events, name).connect(self._scrolled)
         image.events.projection_mode.connect(self._scrolled)
+        self._labelling = _timer(_LABELS_MS, self._make_first_labels)
+        self._looking = _timer(_CAMERA_MS, self.look)
+        self.drafts = DraftPictures(
+            viewer, image, self.session, self.displayed, lambda: self.masks.layer
+        )
+        viewer.scene.camera.events.center.connect(self._camera_moved)
+        viewer.scene.camera.events.zoom.connect(self._camera_moved)
+        viewer.canvas.events.size.connect(self._camera_moved)
         image.events.data.connect(self._data_replaced)
         self._looked_at: list[Image] = []
         self._watch_looks()
@@ -215,8 +229,19 @@ class Annotation:
         self._take_up()
         plane = self.displayed()
         if plane is not None:
-            self.session.show(plane, middle_of_view(self._viewer, self.image, plane))
+            self.session.show(plane, *self._part_on_screen(plane))
+        self.drafts.refresh()
         self.session.activity_changed.emit()
+
+    def look(self) -> None:
+        """Tell the session which part of the plane is on screen."""
+        plane = self.displayed()
+        if plane is not None and plane == self.session.shown:
+            self.session.look(*self._part_on_screen(plane))
+
+    def _part_on_screen(self, plane: Plane) -> tuple[tuple[float, float], Box]:
+        middle = middle_of_view(self._viewer, self.image, plane)
+        return middle, visible_part(self._viewer, self.image, plane)
 
     def reread(self) -> None:
         """Take up another content, contrast or channels of the image."""
@@ -303,11 +328,14 @@ class Annotation:
     def rest(self) -> None:
         """Stop working while another image is chosen."""
         self._scrolling.stop()
+        self._looking.stop()
+        self._labelling.stop()
         self.session.cancel()
 
     def close(self) -> None:
         """Let go of every layer and stop working; the layers stay."""
-        for timer in (self._scrolling, self._restretching):
+        timers = self._scrolling, self._restretching, self._labelling, self._looking
+        for timer in timers:
             with suppress(RuntimeError):  # at the application's end Qt has deleted it already
                 timer.stop()
                 timer.deleteLater()
@@ -315,12 +343,17 @@ class Annotation:
         for name in _VIEW_EVENTS:
             getattr(dims.events, name).disconnect(self._scrolled)
         image.events.projection_mode.disconnect(self._scrolled)
+        self._viewer.scene.camera.events.center.disconnect(self._camera_moved)
+        self._viewer.scene.camera.events.zoom.disconnect(self._camera_moved)
+        self._viewer.canvas.events.size.disconnect(self._camera_moved)
         image.events.data.disconnect(self._data_replaced)
         self._watch_looks(nothing=True)
         with suppress(RuntimeError):  # of a canvas that is gone
             self.stop_prompting()
         self.keys.close()
         dims.events.units.disconnect(self._followers.follow)
+        with suppress(RuntimeError):  # of a canvas that is gone
+            self.drafts.close()
         self._followers.close()
         self.masks.close()
         if self.clicks is not None:
@@ -467,15 +500,22 @@ class Annotation:
     def _find_labels(self) -> None:
         """Go on with the image's masks of before; without labels that could be meant make a layer.
 
-        napari takes a moment to show its first labels: rather now than after the first click.
+        napari takes a moment to show its first labels: rather when the dock has appeared than
+        after the first click. Those of a large plane take long, and come with the first mask.
         """
         layers = self._viewer.layers
         above = layers[layers.index(self.image) :]  # below an image that was added again none show
         fitting = [x for x in layers if fits(x, self.image)]
         mine = [x for x in fitting if image_of_masks(x) is self.image and x in above]
         others = [layer for layer in fitting if image_of_masks(layer) is None]
-        if mine or not others:
-            self.labels = mine[-1] if mine else self._make_labels()
+        if mine:
+            self.labels = mine[-1]
+        elif not others and not has_large_planes(self.image):
+            self._labelling.start()
+
+    def _make_first_labels(self) -> None:
+        if self.masks.layer is None:
+            self.labels = self._make_labels()
 
     def add_labels(self, layer: Labels) -> Labels:
         """Add a labels layer below the prompts; it goes where the image goes."""
@@ -524,7 +564,11 @@ class Annotation:
         self.layers_changed.emit()
 
     def _scrolled(self, event: object = None) -> None:
+        self.drafts.refresh()
         self._scrolling.start()
+
+    def _camera_moved(self, event: object = None) -> None:
+        self._looking.start()
 
     def _restretched(self, event: object = None) -> None:
         self._restretching.start()

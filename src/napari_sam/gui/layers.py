@@ -16,7 +16,8 @@ COLOURS = {POSITIVE: "#3ce6a0", NEGATIVE: "#ff5a3c"}
 SYMBOLS = {POSITIVE: "disc", NEGATIVE: "cross"}
 BOX_COLOUR = "#ffd23c"
 
-_LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which they go to a file on disk
+_LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which only what is written is kept
+_LARGE_PLANE = 2048 * 2048  # pixels that napari takes long to show labels of
 _DIM = 0.35  # opacity of the prompts of other objects
 
 _MASKS: WeakKeyDictionary[Labels, tuple[ReferenceType[Image], tuple[int, ...]]] = (
@@ -58,14 +59,21 @@ def new_shapes(image: Image) -> Shapes:
 
 
 def new_labels(image: Image) -> Labels:
-    """Make the layer that masks are written to; a very large one is kept on disk."""
+    """Make the layer that masks are written to.
+
+    Of a large plane they are of 16 bits, which napari shows as they are: it goes through all
+    pixels of wider ones. Of a very large image only the parts that are written to are kept.
+    """
     shape = shape_of(image)
-    data: Any
-    if 4 * int(np.prod(shape, dtype=np.int64)) <= _LARGEST_ARRAY:
-        data = np.zeros(shape, np.int32)
-    else:
-        data = _labels_on_disk(shape)
+    dtype = np.dtype(np.uint16 if len(shape) == 2 and has_large_planes(image) else np.int32)
+    large = dtype.itemsize * int(np.prod(shape, dtype=np.int64)) > _LARGEST_ARRAY
+    data: Any = _sparse_labels(shape) if large else np.zeros(shape, dtype)
     return Labels(data, name=f"{image.name} · masks", opacity=0.5, **geometry_of(image))
+
+
+def has_large_planes(image: Image) -> bool:
+    """Whether napari takes long to show labels of an image, even empty ones."""
+    return int(np.prod(shape_of(image)[-2:], dtype=np.int64)) > _LARGE_PLANE
 
 
 def note_masks(layer: Labels, image: Image) -> None:
@@ -190,17 +198,15 @@ def _rgba(colour: str) -> list[float]:
     return [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [1.0]
 
 
-def _labels_on_disk(shape: tuple[int, ...]) -> Any:
+def _sparse_labels(shape: tuple[int, ...]) -> Any:
     try:
         import zarr
     except ModuleNotFoundError as error:
         raise MemoryError(
             f"expected labels of shape {shape} to fit into memory; install zarr "
-            "(pip install 'napari-sam-live[zarr]') to keep them on disk, or make a Labels layer "
-            "and pick it"
+            "(pip install 'napari-sam-live[zarr]') to keep what is written alone, or make a "
+            "Labels layer and pick it"
         ) from error
-    import tempfile
-
     chunks = (*(1 for _ in shape[:-2]), *(min(n, 1024) for n in shape[-2:]))
-    store = tempfile.mkdtemp(prefix="napari-sam-masks-", suffix=".zarr")
-    return zarr.create_array(store, shape=shape, chunks=chunks, dtype="int32", overwrite=True)
+    store = zarr.storage.MemoryStore()
+    return zarr.create_array(store, shape=shape, chunks=chunks, dtype="int32")

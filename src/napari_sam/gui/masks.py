@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_sam.engine import Executor, Outcome
-from napari_sam.gui.layers import grow_masks, is_behind, misfit
+from napari_sam.gui.layers import grow_masks, image_of_masks, is_behind, misfit
 from napari_sam.gui.placement import shape_of
 from napari_sam.session import Plane, Session, plane_axes
 from napari_sam.session.patches import Region
@@ -112,6 +112,13 @@ class MaskWriter:
         assert layer is not None
         if reason := misfit(layer, self._image):
             raise ValueError(reason)
+        own = image_of_masks(layer) is self._image
+        if own and highest > np.iinfo(layer.dtype).max and isinstance(layer.data, np.ndarray):
+            self._growing = True
+            try:
+                layer.data = layer.data.astype(np.int32)  # napari's undo holds for it too
+            finally:
+                self._growing = False
         largest = np.iinfo(layer.dtype).max
         if highest > largest:
             raise ValueError(

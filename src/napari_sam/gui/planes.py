@@ -11,6 +11,7 @@ from napari.layers import Image
 
 from napari_sam.gui.placement import shape_of
 from napari_sam.gui.slicing import LayerSlice, data_of_world, layer_axes, slice_of
+from napari_sam.prompts import Box
 from napari_sam.session import ArraySource, Channel, Plane, plane_axes
 
 Colours = tuple[Channel | None, Channel | None, Channel | None]
@@ -190,13 +191,36 @@ def scrolled_axis(image: Image, source: ArraySource, plane: Plane) -> int | None
 
 def middle_of_view(viewer: ViewerModel, image: Image, plane: Plane) -> tuple[float, float]:
     """Return the (row, column) of a plane that is nearest to the middle of the canvas."""
-    world = list(viewer.dims.point)
-    for axis, at in zip(viewer.dims.displayed, viewer.scene.camera.center[-2:], strict=True):
-        world[axis] = at
-    _, point = plane_and_point(data_of_world(viewer.dims, image, world), plane)
-    shape = [n for n, i in zip(shape_of(image), plane, strict=True) if i is None]
-    row, column = np.clip(point, 0, np.subtract(shape, 1)).tolist()
+    ((row, column),) = _on_plane(viewer, image, plane, [(0.0, 0.0)]).tolist()
     return row, column
+
+
+def visible_part(viewer: ViewerModel, image: Image, plane: Plane) -> Box:
+    """Return (row 0, column 0, row 1, column 1) of the part of a plane that is on screen.
+
+    Where the plane is rotated, that is what holds this part.
+    """
+    height, width = np.divide(viewer.canvas.size, 2 * viewer.scene.camera.zoom)
+    corners = [(r, c) for r in (-height, height) for c in (-width, width)]
+    points = _on_plane(viewer, image, plane, corners)
+    (r0, c0), (r1, c1) = points.min(0).tolist(), points.max(0).tolist()
+    return r0, c0, r1, c1
+
+
+def _on_plane(
+    viewer: ViewerModel, image: Image, plane: Plane, offsets: list[tuple[float, float]]
+) -> np.ndarray:
+    """Return the `(N, 2)` pixels of a plane nearest to places given from the canvas's middle."""
+    points = []
+    for offset in offsets:
+        world = list(viewer.dims.point)
+        middle = viewer.scene.camera.center[-2:]
+        for axis, at, by in zip(viewer.dims.displayed, middle, offset, strict=True):
+            world[axis] = at + by
+        _, point = plane_and_point(data_of_world(viewer.dims, image, world), plane)
+        points.append(point)
+    shape = [n for n, i in zip(shape_of(image), plane, strict=True) if i is None]
+    return np.clip(points, 0, np.subtract(shape, 1))
 
 
 def plane_and_point(coordinates: np.ndarray, pattern: Plane) -> tuple[Plane, tuple[float, float]]:

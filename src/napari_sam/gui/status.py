@@ -65,6 +65,12 @@ def status_of(controller: Controller) -> Status:
         return decoding_status(session.backlog)
     if session.is_waiting:
         return Status("busy", "Looking closer at your click", -1, "Cancel")
+    if not session.is_view_ready or session.shown != plane:
+        fraction = session.view_fraction
+        if fraction is None and session.shown == plane:
+            return Status("failed", "What is on screen could not be read", None, "Resume")
+        done = f" {fraction:.0%}" if fraction else ""
+        return Status("busy", f"Reading what is on screen{done}", fraction or -1, "Cancel")
     seconds = controller.seconds.get((controller.model, controller.device))
     precision = controller.segmenter.precision
     parts = ["Ready"]

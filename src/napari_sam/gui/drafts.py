@@ -1,0 +1,118 @@
+"""Drafts of masks as pictures on the canvas: no layer holds them, so nothing has to be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import label_colormap
+from vispy.scene import visuals
+from vispy.visuals.transforms import MatrixTransform
+
+from napari_sam.gui.planes import coordinates_of
+from napari_sam.gui.slicing import world_of_data
+from napari_sam.session import ObjectPlane, Patch, Plane, Session
+
+_LONGEST = 2048  # pixels of a picture; a larger one is shown by every second pixel, or fewer
+
+
+class DraftPictures:
+    """Shows a session's drafts where their masks will be, until those are there.
+
+    Parameters
+    ----------
+    viewer, image
+        Where they are shown.
+    session
+        Whose drafts.
+    plane
+        Returns the plane on screen.
+    labels
+        Returns the layer whose colours and opacity the masks will have; None before there is one.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        image: Image,
+        session: Session,
+        plane: Callable[[], Plane | None],
+        labels: Callable[[], Labels | None],
+    ) -> None:
+        self._viewer, self._image, self._session = viewer, image, session
+        self._plane, self._labels = plane, labels
+        self._pictures: dict[ObjectPlane, Any] = {}
+        session.draft_changed.connect(self._changed)
+
+    @property
+    def shown(self) -> list[ObjectPlane]:
+        """Objects and planes whose drafts are on screen."""
+        return [key for key, picture in self._pictures.items() if picture.visible]
+
+    def refresh(self) -> None:
+        """Show the drafts of the plane on screen, and no others."""
+        plane = self._plane()
+        for key, picture in self._pictures.items():
+            picture.visible = key[1] == plane
+
+    def close(self) -> None:
+        """Take all pictures away."""
+        self._session.draft_changed.disconnect(self._changed)
+        for key in list(self._pictures):
+            self._remove(key)
+
+    def _changed(self, object_id: int, plane: Plane) -> None:
+        key = object_id, plane
+        self._remove(key)
+        patch, visual, labels = self._session.draft(*key), self._visual(), self._labels()
+        if patch is None or not patch.pixels.size or visual is None:
+            return
+        if labels is not None and not labels.visible:
+            return
+        step = -(-max(patch.pixels.shape) // _LONGEST)
+        picture = visuals.Image(
+            _coloured(patch.pixels[::step, ::step], object_id, labels),
+            interpolation="nearest",
+            parent=visual.node.parent,
+        )
+        picture.set_gl_state("translucent", depth_test=False)
+        picture.order = len(self._viewer.layers)
+        picture.transform = MatrixTransform(self._matrix(patch, plane, step))
+        picture.visible = plane == self._plane()
+        self._pictures[key] = picture
+
+    def _remove(self, key: ObjectPlane) -> None:
+        picture = self._pictures.pop(key, None)
+        if picture is not None:
+            picture.parent = None
+
+    def _visual(self) -> Any | None:
+        """Return what draws the image; None in a viewer without a canvas."""
+        window = getattr(self._viewer, "window", None)
+        canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+        return canvas.layer_to_visual.get(self._image) if canvas is not None else None
+
+    def _matrix(self, patch: Patch, plane: Plane, step: int) -> np.ndarray:
+        """Map a picture's (x, y), whose pixels begin at integers, to the scene."""
+        (row, column), dims = patch.origin, self._viewer.dims
+        displayed = [axis - dims.ndim for axis in dims.displayed[::-1]]
+
+        def place(r: float, c: float) -> np.ndarray:
+            return world_of_data(dims, self._image, coordinates_of(plane, (r, c)))[displayed]
+
+        corner = place(row - 0.5, column - 0.5)
+        matrix = np.eye(4)
+        matrix[0, :2] = step * (place(row - 0.5, column + 0.5) - corner)
+        matrix[1, :2] = step * (place(row + 0.5, column - 0.5) - corner)
+        matrix[3, :2] = corner
+        return matrix
+
+
+def _coloured(mask: np.ndarray, object_id: int, labels: Labels | None) -> np.ndarray:
+    """Paint a mask `(h, w)` in the colour of its label, clear elsewhere."""
+    colours = labels.colormap if labels is not None else label_colormap()
+    opacity = labels.opacity if labels is not None else 0.5
+    red, green, blue = (round(255 * float(x)) for x in np.ravel(colours.map(object_id))[:3])
+    return np.where(mask[..., None], (red, green, blue, round(255 * opacity)), 0).astype(np.uint8)
