@@ -122,7 +122,8 @@ class SegmentAnything(QWidget):
         dock = self.parent()
         while dock is not None and not isinstance(dock, QDockWidget):
             dock = dock.parent()
-        if not self.isVisible() and not (dock and dock.toggleViewAction().isChecked()):
+        shown = None if dock is None else dock.toggleViewAction()  # also behind a tab
+        if not self.isVisible() and not (shown is not None and shown.isChecked()):
             self.controller.dock_closed(self)
 
     def _watch(self) -> None:
