@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import ArrayLike
 
 from napari_sam.image import Limits
 
-DISPLAYED, CONTRAST, CHANNELS, PIXELS = "displayed", "contrast", "channels", "pixels"
-COLUMNS = (DISPLAYED, CONTRAST, CHANNELS, PIXELS)
+DISPLAYED, CONTRAST, CHANNELS = "displayed", "contrast", "channels"
+PROJECTED, PIXELS = "projected", "pixels"
+COLUMNS = (DISPLAYED, CONTRAST, CHANNELS, PROJECTED, PIXELS)
 """Names of the columns that hold a :class:`PlaneInput`. A further fact is a further column."""
 
 _AS_IT_IS, _INVERTED = "as it is", "inverted"
@@ -23,6 +25,8 @@ _GAMMA = re.compile(rf"(.*)\bgamma\s+{_NUMBER}\s*")
 _AXES = re.compile(r"\s*rows\s+(\d+)\s+columns\s+(\d+)\s*")
 _OWN_AXIS = re.compile(r"\s*axis\s+(\d+)\s*:(.*)")
 _LAYERS = "layers:"
+_PROJECTED = re.compile(r"(sum|mean|max|min) of (.+)")
+_SPAN = re.compile(r"\s*(\d+) to (\d+) on axis (\d+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,17 @@ class PlaneInput:
     known
         Whether the contrast limits are known. Those found in the pixels are not before they are
         read.
+    projection, spans
+        How several planes were projected to this one (a function of NumPy), and which: (axis,
+        first, last) for each axis with more than one; empty for a plane alone.
     """
 
     displayed: tuple[int, int]
     colours: tuple[ColourInput | None, ...] = (ColourInput(),)
     channel_axis: int | None = None
     known: bool = True
+    projection: str = ""
+    spans: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -86,18 +95,7 @@ class PlaneInput:
 
         No separator is one that spreadsheets take for a number's, a date's or a column's.
         """
-        rows, columns = self.displayed
-        told = {DISPLAYED: f"rows {rows} columns {columns}", CHANNELS: "", CONTRAST: ""}
-        if self.known:
-            told[CONTRAST] = _joined(c and _spell_look(c) for c in self.colours)
-        told[PIXELS] = _joined(c and c.checksum for c in self.colours)
-        if not self.is_plain and self.channel_axis is not None:
-            numbers = _joined(c and str(c.index) for c in self.colours)
-            told[CHANNELS] = f"axis {self.channel_axis}: {numbers}"
-        elif not self.is_plain:
-            names = _joined(c and (c.layer.replace("|", " ") or "?") for c in self.colours)
-            told[CHANNELS] = f"{_LAYERS} {names}"
-        return told
+        return dict(_words(self))
 
 
 def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
@@ -116,6 +114,7 @@ def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
         If a word is none of those.
     """
     displayed = _read_axes(words.get(DISPLAYED, ""), ndim)
+    projected = _read_projected(words.get(PROJECTED, ""))
     axis, channels = _read_channels(words.get(CHANNELS, ""))
     count = len(channels) if channels else 1
     pairs, sums = (_parts(words.get(name, ""), name, count) for name in (CONTRAST, PIXELS))
@@ -123,7 +122,7 @@ def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
     if not channels:
         limits, gamma, inverted = _read_look(pairs[0])
         one = ColourInput(limits, None, "", sums[0], gamma, inverted)
-        return PlaneInput(displayed, (one,), None, known)
+        return PlaneInput(displayed, (one,), None, known, *projected)
     colours = tuple(
         ColourInput(
             _read_look(pair)[0],
@@ -136,7 +135,7 @@ def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
         else None
         for name, pair, checksum in zip(channels, pairs, sums, strict=True)
     )
-    return PlaneInput(displayed, colours, axis, known)
+    return PlaneInput(displayed, colours, axis, known, *projected)
 
 
 def without_checksums(given: PlaneInput) -> PlaneInput:
@@ -161,6 +160,25 @@ def checksum(pixels: ArrayLike) -> str:
     if bad.any():
         values = np.where(bad, np.float32(0), values)
     return f"crc-{zlib.crc32(values.data, zlib.crc32(str(values.shape).encode())):08x}"
+
+
+@lru_cache(maxsize=1024)  # thousands of clicks say the same
+def _words(given: PlaneInput) -> dict[str, str]:
+    rows, columns = given.displayed
+    told = {DISPLAYED: f"rows {rows} columns {columns}", CHANNELS: "", CONTRAST: "", PROJECTED: ""}
+    if given.known:
+        told[CONTRAST] = _joined(c and _spell_look(c) for c in given.colours)
+    if given.spans:
+        spans = (f"{first} to {last} on axis {axis}" for axis, first, last in given.spans)
+        told[PROJECTED] = f"{given.projection} of {' and '.join(spans)}"
+    told[PIXELS] = _joined(c and c.checksum for c in given.colours)
+    if not given.is_plain and given.channel_axis is not None:
+        numbers = _joined(c and str(c.index) for c in given.colours)
+        told[CHANNELS] = f"axis {given.channel_axis}: {numbers}"
+    elif not given.is_plain:
+        names = _joined(c and (c.layer.replace("|", " ") or "?") for c in given.colours)
+        told[CHANNELS] = f"{_LAYERS} {names}"
+    return told
 
 
 def _joined(parts: Any) -> str:
@@ -219,6 +237,16 @@ def _read_axes(text: str, ndim: int) -> tuple[int, int]:
             f"got {text!r}"
         )
     return rows, columns
+
+
+def _read_projected(text: str) -> tuple[str, tuple[tuple[int, int, int], ...]]:
+    if not text.strip():
+        return "", ()
+    found = _PROJECTED.fullmatch(text.strip())
+    spans = [_SPAN.fullmatch(part) for part in found[2].split(" and ")] if found else []
+    if found is None or None in spans:
+        raise ValueError(f"expected 'mean of 3 to 7 on axis 0' as {PROJECTED}, got {text!r}")
+    return found[1], tuple((int(s[3]), int(s[1]), int(s[2])) for s in spans if s)
 
 
 def _read_channels(text: str) -> tuple[int | None, list[str]]:

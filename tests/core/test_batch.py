@@ -203,7 +203,7 @@ def test_prompts_on_other_pixels_than_the_plane_s_are_said_to_be(segmenter):
     given = PlaneInput((0, 1), (ColourInput((0.0, 200.0), checksum=checksum(PLANE // 2)),))
     saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
     _, (note,) = spied(segmenter, ImageFile(PLANE, "YX"), saved)
-    assert "thick slice" in note
+    assert "another image" in note
     assert "the plane of the file was used" in note
 
 
@@ -223,6 +223,15 @@ def test_a_plane_of_other_axes_is_cut_out_of_the_stack(segmenter):
     labels, _ = spied(segmenter, ImageFile(stack, "ZYX"), saved)
     assert np.array_equal(labels[:, 12] == 5, stack[:, 12] > 0)
     assert not np.delete(labels, 12, axis=1).any()
+
+
+def test_several_planes_are_projected_as_they_were(segmenter):
+    stack = np.stack([np.zeros_like(PLANE), PLANE, np.zeros_like(PLANE)])
+    given = PlaneInput((1, 2), (ColourInput((0.0, 255.0)),), None, True, "max", ((0, 1, 2),))
+    saved = SavedPrompts({((2,), 3): CLICKS[(), 3]}, {((2,), 3): given})
+    labels, _ = spied(segmenter, ImageFile(stack, "ZYX"), saved)
+    assert np.array_equal(labels[2] == 3, disks(SHAPE, (12, 12, 6)) > 0)
+    assert not labels[:2].any()
 
 
 def test_prompts_of_one_channel_find_it_by_its_pixels(segmenter):

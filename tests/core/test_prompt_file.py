@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam.io import read_boxes, read_prompts, spell_objects, with_boxes, write_prompts
-from napari_sam.plane_input import ColourInput, PlaneInput, checksum
+from napari_sam.plane_input import COLUMNS, ColourInput, PlaneInput, checksum
 from napari_sam.prompts import Prompts
 
 
@@ -179,7 +179,7 @@ INPUT = PlaneInput((1, 2), (ColourInput((48.5, 3721.0), checksum="crc-0012abcd")
 
 
 def spell(given):
-    return [given.words()[name] for name in ("displayed", "contrast", "channels", "pixels")]
+    return [given.words()[name] for name in COLUMNS]
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def spell(given):
         PlaneInput((1, 2), (ColourInput((0.5, 9.0), gamma=0.45, inverted=True),)),
         PlaneInput((1, 2), (ColourInput(None, gamma=2.0),)),
         PlaneInput((1, 2), (None, ColourInput((0.0, 9.0), 1, inverted=True), None), 0),
+        PlaneInput((1, 2), (ColourInput(),), None, True, "mean", ((0, 3, 7),)),
         PlaneInput((1, 2), (ColourInput((0.0, 9.0), 2), None, ColourInput((1.0, 2.0), 0)), 0),
         PlaneInput((1, 2), (None, ColourInput((0.0, 9.0), None, "GFP; 2, x"), None)),
     ],
 )
 def test_what_the_model_was_given_survives_a_round_trip(table, given):
     heading = ["axis-0", "axis-1", "axis-2", "label", "object"]
-    extra = ["displayed", "contrast", "channels", "pixels"]
-    write_table(table, heading + extra, [4, 5, 6, "positive", 1, *spell(given)])
+    write_table(table, [*heading, *COLUMNS], [4, 5, 6, "positive", 1, *spell(given)])
     (found,) = read_prompts(table).inputs.values()
     assert found == given
     write_prompts(table, read_prompts(table))
@@ -225,6 +225,7 @@ def test_a_plane_of_other_axes_is_spelled_whole(table):
         ("contrast", "1 to 2|3 to 4"),
         ("channels", "axis 0: a|b|"),
         ("channels", "red"),
+        ("projected", "mode of 1 to 2 on axis 0"),
         ("boxes", "objects 5..2"),
         ("boxes", "objects 1..999999999999"),
         ("candidate", "-1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -147,14 +148,14 @@ class InputReader:
         """
         at, self._guessed = complete(plane), False
         if given is None or given.is_plain:
-            pixels = self._image.section(at)
+            pixels = _projected(self._image, at, given)
             one = given.colours[0] if given else None
             limits = self._limits(at, given, one)
             if one is not None:
                 if one.checksum and one.checksum != checksum(pixels):
                     self._note(
-                        "the prompts were given on other pixels, such as a thick slice of several "
-                        "planes or another image: the plane of the file was used"
+                        "the prompts were given on other pixels, such as those of another image: "
+                        "the plane of the file was used"
                     )
                 pixels, limits = as_shown(pixels, limits, one.gamma, one.inverted)
             return ModelInput(pixels, limits, guessed=self._guessed)
@@ -173,7 +174,7 @@ class InputReader:
 
         def read(one: ColourInput) -> tuple[NDArray[Any], Limits | None]:
             place = (*at[:axis], one.index, *at[axis + 1 :])
-            return self._image.section(place), self._limits(place, given, one)
+            return _projected(self._image, place, given), self._limits(place, given, one)
 
         return ModelInput(_combined(given, read), None, axis, self._guessed)
 
@@ -184,7 +185,7 @@ class InputReader:
         pixels: dict[ColourInput, NDArray[Any]] = {}
         for one in given.colours:
             if one is not None:
-                found = self._find_layer(whole, own, at, one)
+                found = self._find_layer(whole, own, at, given, one)
                 if found is None:
                     self._note(
                         f"the prompts were given with '{one.layer}' as a colour, which isn't in "
@@ -200,16 +201,16 @@ class InputReader:
         return ModelInput(_combined(given, read), None, guessed=self._guessed)
 
     def _find_layer(
-        self, whole: ImageFile, own: int | None, at: PlaneIndex, one: ColourInput
+        self, whole: ImageFile, own: int | None, at: PlaneIndex, given: PlaneInput, one: ColourInput
     ) -> NDArray[Any] | None:
         """Return a layer's plane: the image's own, or that of another channel of the file."""
         if own is None:
-            pixels = self._image.section(at)
+            pixels = _projected(self._image, at, given)
             return pixels if checksum(pixels) == one.checksum else None
         places = [(own, i) for i in range(whole.data.shape[own])]
         known = self._channels.get(one.layer)
         for axis, index in [known] if known else places:
-            pixels = whole.section((*at[:axis], index, *at[axis:]))
+            pixels = _projected(whole, (*at[:axis], index, *at[axis:]), given, axis)
             if known or checksum(pixels) == one.checksum:
                 self._channels[one.layer] = axis, index
                 return pixels
@@ -243,6 +244,25 @@ def objects_in_words(numbers: Sequence[int]) -> str:
     return f"{head} {', '.join(runs)}".replace("..", " to ")
 
 
+def _projected(
+    image: ImageFile, at: PlaneIndex, given: PlaneInput | None, inserted: int | None = None
+) -> NDArray[Any]:
+    """Read a plane, or what several of them are projected to.
+
+    `inserted` is an axis of the image that the input doesn't count.
+    """
+    if given is None or not given.spans:
+        return image.section(at)
+    spans = {
+        axis + (inserted is not None and axis >= inserted): range(first, last + 1)
+        for axis, first, last in given.spans
+    }
+    places = product(*(spans.get(axis, (i,)) for axis, i in enumerate(at)))
+    return np.asarray(
+        getattr(np, given.projection)(np.stack([image.section(place) for place in places]), 0)
+    )
+
+
 def _combined(
     given: PlaneInput, read: Callable[[ColourInput], tuple[NDArray[Any], Limits | None]]
 ) -> NDArray[np.uint8]:
@@ -270,7 +290,7 @@ def _find_channel(
         for axis, index in _places(image):
             at = complete(plane)
             place = (*at[:axis], index, *at[axis:])
-            if _fits(image, place) and checksum(image.section(place)) in sums:
+            if _fits(image, place) and checksum(_projected(image, place, given, axis)) in sums:
                 return axis, index
         return None
     return None

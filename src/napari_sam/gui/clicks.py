@@ -30,7 +30,8 @@ from napari_sam.gui.prompt_columns import (
 from napari_sam.session import Click, Plane, PromptBook, Session
 
 _NAMES = {number: word for word, number in SIGNS.items()}
-_TELLING_MS = 50  # masks of many objects arrive one after the other
+_TELLING_MS = 50, 500  # after the last mask: of a few clicks, and of many
+_MANY = 200
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
 
 
@@ -65,7 +66,7 @@ class ClickEditor:
         self._refused = refused
         self._writing = False
         self._columns: dict[str, np.ndarray] = {}
-        self._telling = _timer(_TELLING_MS, self._tell)
+        self._telling = _timer(_TELLING_MS[0], self._tell)
         self._pasted = _timer(0, self._read_pasted)
         layer.mouse_drag_callbacks.insert(0, self._choose_sign)
         layer.events.data.connect(self._data_edited)
@@ -218,7 +219,7 @@ class ClickEditor:
             self.layer.features = features
 
     def _mask_changed(self, *_: object) -> None:
-        self._telling.start()
+        self._telling.start(_TELLING_MS[len(self.layer.data) > _MANY])
 
     def _tell(self) -> None:
         """Show what the model was given for the masks that have arrived."""

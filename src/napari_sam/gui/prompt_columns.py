@@ -34,10 +34,9 @@ def columns_of_clicks(book: PromptBook, session: Session | None) -> dict[str, np
     clicks = book.clicks
     words: dict[ObjectPlane, dict[str, str]] = {}
     if session is not None:
-        for key in dict.fromkeys(click.key for click in clicks):
-            chosen = session.chosen_candidate(*key)
-            words[key] = session.input_of(*key).words()
-            words[key][CANDIDATE] = "" if chosen is None else str(chosen)
+        keys = dict.fromkeys(click.key for click in clicks)
+        for key, (given, chosen) in zip(keys, session.facts_of(keys), strict=True):
+            words[key] = given.words() | {CANDIDATE: "" if chosen is None else str(chosen)}
     boxes = spell_objects([box.object_id for box in book.boxes])
     return {
         "label": np.array([_NAMES[click.label] for click in clicks], object),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -425,17 +425,25 @@ class Session:
         result = self._results.answer(self._key(object_id, plane))
         return result.chosen if result else 0
 
-    def chosen_candidate(self, object_id: int, plane: object) -> int | None:
-        """Return the candidate that :meth:`choose_candidate` took; None for the model's best."""
-        return self._results.candidate(self._key(object_id, plane))
-
     def input_of(self, object_id: int, plane: object) -> PlaneInput:
         """Say what the model was given of a plane when an object was last predicted there.
 
         Before that, what it is given now, as far as it is known without reading the plane.
         """
-        key = self._key(object_id, plane)
-        return self._results.input(key) or self._source.describe(key[1])
+        ((given, _),) = self.facts_of([self._key(object_id, plane)])
+        return given
+
+    def facts_of(self, keys: Iterable[ObjectPlane]) -> Iterator[tuple[PlaneInput, int | None]]:
+        """Yield, of many objects, what :meth:`input_of` says and the candidate that was chosen.
+
+        The candidate is None where it is the model's best.
+        """
+        now: dict[Plane, PlaneInput] = {}
+        for key in keys:
+            given = self._results.input(key) or now.get(key[1])
+            if given is None:
+                given = now[key[1]] = self._source.describe(key[1])
+            yield given, self._results.candidate(key)
 
     def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
         """Take another candidate of the first click as the mask; later clicks build on it."""

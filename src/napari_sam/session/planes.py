@@ -267,7 +267,13 @@ class ArraySource:
                 told[i] = self._colour(channel, limits, checksum(pixels))
                 shown, stretched = as_shown(pixels, limits, channel.gamma, channel.inverted)
                 image[..., i] = normalise(shown, stretched)[..., 0]
-        return image, None, PlaneInput(plane_axes(plane), tuple(told), self.channel_axis)
+        return (
+            image,
+            None,
+            PlaneInput(
+                plane_axes(plane), tuple(told), self.channel_axis, True, *self._projected(plane)
+            ),
+        )
 
     def describe(self, plane: Plane) -> PlaneInput:
         """Say what the model is given of a plane, without reading it.
@@ -275,6 +281,7 @@ class ArraySource:
         Checksums are empty, and limits that are found in the pixels not known, before a plane was
         read.
         """
+        projected = self._projected(plane)
         channels = self.channels if self._has_colours(plane) else None
         if channels is None or not any(channels):
             unchanged = self.rgb and self.data.dtype == np.uint8
@@ -283,7 +290,7 @@ class ArraySource:
                 limits = (0.0, 255.0) if self.data.dtype == np.uint8 and not self.rgb else None
             known = limits is not None or unchanged
             colour = ColourInput(limits, gamma=self.gamma, inverted=self.inverted)
-            return PlaneInput(plane_axes(plane), (colour,), None, known)
+            return PlaneInput(plane_axes(plane), (colour,), None, known, *projected)
         found: list[Limits | None] = [None] * 3
         for i, channel in enumerate(channels):
             if channel is not None:
@@ -293,7 +300,15 @@ class ArraySource:
             None if channel is None else self._colour(channel, pair if known else None)
             for channel, pair in zip(channels, found, strict=True)
         )
-        return PlaneInput(plane_axes(plane), told, self.channel_axis, known)
+        return PlaneInput(plane_axes(plane), told, self.channel_axis, known, *projected)
+
+    def _projected(self, plane: Plane) -> tuple[str, tuple[tuple[int, int, int], ...]]:
+        """Return the projection of several planes to this one, and (axis, first, last) of them."""
+        if self.slab is None:
+            return "", ()
+        ends = [(a, *self.span_of(plane, a)) for a, i in enumerate(plane) if i is not None]
+        spans = tuple((axis, first, end - 1) for axis, first, end in ends if end - first > 1)
+        return (self.slab.projection if spans else ""), spans
 
     def _colour(self, channel: Channel, limits: Limits | None, checksum: str = "") -> ColourInput:
         look = channel.gamma, channel.inverted
@@ -312,9 +327,8 @@ class ArraySource:
             if self.rgb and pixels.dtype == np.uint8:
                 limits = None
         look = self.gamma, self.inverted
-        told = PlaneInput(
-            plane_axes(plane), (ColourInput(limits, None, "", checksum(pixels), *look),)
-        )
+        colour = ColourInput(limits, None, "", checksum(pixels), *look)
+        told = PlaneInput(plane_axes(plane), (colour,), None, True, *self._projected(plane))
         return *as_shown(pixels, limits, *look), told
 
     def span_of(self, plane: Plane, axis: int) -> tuple[int, int]:
