@@ -8,8 +8,9 @@ import pytest
 from core.fake_segmenter import FakeSegmenter
 from napari.layers import Image
 
+from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.clicks import ClickEditor
-from napari_sam.gui.layers import new_points
+from napari_sam.gui.layers import new_points, new_shapes
 from napari_sam.gui.planes import source_of
 from napari_sam.session import Session
 
@@ -127,3 +128,18 @@ def test_pasted_points_belong_to_the_current_object(clicked, qtbot):
     points._paste_data()
     qtbot.wait(20)  # napari announces no paste
     assert [c.object_id for c in me.session.prompts.clicks] == [1, 1, 2, 3]
+
+
+def test_boxes_without_identifiers_are_known_by_their_place(qapp):
+    image = Image(np.zeros(SHAPE, np.uint8))
+    session, shapes, told = Session(FakeSegmenter(), source_of(image)), new_shapes(image), []
+    editor = BoxEditor(session, shapes, lambda: (None, None), told.append)
+    session.set_box((), (5, 5, 15, 15))
+    before = session.prompts.boxes
+    shapes.features = pd.DataFrame({"note": ["a"]})
+    shapes.add_rectangles([[(30, 30), (30, 50), (45, 50), (45, 30)]])
+    editor.close()
+    assert session.prompts.boxes[:1] == before
+    assert [box.object_id for box in session.prompts.boxes] == [1, 2]
+    assert shapes.features["id"].tolist() == [box.id for box in session.prompts.boxes]
+    assert "put back" in str(told[0])

@@ -91,7 +91,7 @@ class BoxEditor:
         """Return the session's prompts with the layer's boxes, and the object of a new one."""
         known = {box.id: box for box in book.boxes}
         old, fresh = {}, []
-        for corners, box_id in zip(self.layer.data, self.layer.features["id"], strict=True):
+        for corners, box_id in zip(self.layer.data, self._ids(book), strict=True):
             if box_id in known and box_id not in old:
                 plane, box = _plane_and_box(corners, known[box_id].plane)
                 old[box_id] = replace(known[box_id], plane=plane, box=box)
@@ -107,6 +107,20 @@ class BoxEditor:
                 newest = max(self._session.highest_object, *book.object_ids) + 1
             book = book.with_box((newest, plane), box)
         return book, newest
+
+    def _ids(self, book: PromptBook) -> list[Any]:
+        """Return the identifier of each row; where the column was removed, by place."""
+        table = self.layer.features
+        if "id" in table and not table["id"].isna().any():
+            return table["id"].tolist()
+        self._refused(
+            ValueError(
+                "expected the columns object and id in the features of the boxes, which say what "
+                "each means; they were removed, and are put back"
+            )
+        )
+        known = [box.id for box in book.boxes]
+        return (known + [0] * len(self.layer.data))[: len(self.layer.data)]
 
     def _show(self, *_: object) -> None:
         boxes = self._session.prompts.boxes
@@ -124,7 +138,8 @@ class BoxEditor:
             if not same:
                 self.layer.selected_data = set()
                 self.layer.data = [(corners, "rectangle") for corners in data]
-            if any(not np.array_equal(v, self.layer.features[k]) for k, v in features.items()):
+            table = self.layer.features
+            if any(k not in table or not np.array_equal(v, table[k]) for k, v in features.items()):
                 self.layer.features = features
             self.layer.feature_defaults = {"object": self._session.object_id, "id": 0}
         finally:
