@@ -188,7 +188,7 @@ def test_pixels_that_are_not_finite_are_noticed_once(user, rng, segmenter, capsy
     me = user(data, contrast_limits=(0, 1))
     me.scroll_to(2)
     assert np.isfinite(segmenter.embedded[-1]).all()
-    assert capsys.readouterr().out.count("NaN or infinite") == 1
+    assert capsys.readouterr().out.count("NaN, infinite or masked") == 1
 
 
 def test_image_that_cannot_be_embedded_says_so(told, rng, segmenter):
