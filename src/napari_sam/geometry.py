@@ -1,18 +1,22 @@
-"""How pixels of a plane and pixels of a model's input correspond, and tiles of large planes."""
+"""How pixels of a plane and pixels of a model's input correspond, and tiles of large planes.
+
+Torch is imported where it resamples: a window that opens doesn't wait for it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, product
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from napari_sam.model.config import Resize, SamConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CANVAS_MULTIPLE = 32  # coarsest stride of our own encoders
 
@@ -110,6 +114,8 @@ class Frame:
             (row, column) of the part's first pixel in the plane, and `(h', w')` logits as
             :meth:`enlarge` gives them; `(0, 0)` where nothing exceeds the threshold.
         """
+        import torch
+
         above = logits > threshold
         rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
         if not len(rows):
@@ -144,6 +150,9 @@ class Frame:
         share
             `(h, w)`: share of foreground, 0-1.
         """
+        import torch
+        from torch.nn import functional as F
+
         x = torch.from_numpy(mask[self.region].astype(np.float32))[None, None]
         x = F.interpolate(x, self.scaled, mode="bilinear", antialias=True)
         pad = self.canvas[1] - self.scaled[1], self.canvas[0] - self.scaled[0]
@@ -204,6 +213,8 @@ class _Resampling:
 @lru_cache(maxsize=16)
 def _resampling(cells: int, canvas: int, scaled: int, pixels: int) -> _Resampling:
     """Resample cells to the canvas, drop its padding, and resample the rest to pixels."""
+    import torch
+
     x = torch.eye(cells)[None]  # (1, cells as channels, cells)
     x = _resample_axis(_resample_axis(x, canvas)[..., :scaled], pixels)
     matrix = np.ascontiguousarray(x[0].T.numpy())
@@ -288,10 +299,14 @@ def _tile_axis(length: int, tile: int, halo: int) -> list[tuple[int, int, int, i
 
 
 def _resample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    from torch.nn import functional as F
+
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def _resample_axis(x: Tensor, size: int) -> Tensor:
+    from torch.nn import functional as F
+
     return x if x.shape[2] == size else F.interpolate(x, size, mode="linear", align_corners=False)

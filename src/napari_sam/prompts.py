@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from napari_sam.geometry import Frame
@@ -163,6 +162,8 @@ def deepest_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
     ValueError
         If the mask is empty.
     """
+    from scipy import ndimage  # a window that opens doesn't wait for it
+
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         raise ValueError("expected a mask with at least one pixel, got an empty one")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Progress = Callable[[float], None]
 Multimask = bool | Literal["auto"]
@@ -120,6 +121,8 @@ class MaskPrediction:
 
     def region_logits(self, index: int) -> NDArray[np.float32]:
         """Return the logits of one candidate, resampled to the pixels of `frame.region`."""
+        import torch
+
         low = torch.from_numpy(self.logits[index : index + 1])
         return self.frame.enlarge(low)[0].numpy()
 

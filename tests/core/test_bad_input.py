@@ -14,6 +14,7 @@ from small_models import HYBRID, VIT, network, segmenter
 from napari_sam import load_segmenter
 from napari_sam.image import ImageWarning
 from napari_sam.model import weights
+from napari_sam.model.checkpoint import save
 from napari_sam.prompts import Prompts
 
 
@@ -203,14 +204,12 @@ def test_missing_network_tells_how_to_bring_the_file(monkeypatch):
 
 @pytest.mark.parametrize("arguments", [{"device": "cuda:99"}, {"device": "gpu"}])
 def test_absent_device_is_refused(tmp_path, arguments):
-    from napari_sam.model.weights import save
-
     save(network(HYBRID), tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="expected a device"):
         load_segmenter(tmp_path / "model.safetensors", **arguments)
 
 
 def test_unknown_precision_is_refused(tmp_path):
-    weights.save(network(HYBRID), tmp_path / "model.safetensors")
+    save(network(HYBRID), tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="expected a precision"):
         load_segmenter(tmp_path / "model.safetensors", device="cpu", precision="int4")

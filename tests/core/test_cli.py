@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from napari_sam import cli
 from napari_sam.io import read_image, write_labels, write_prompts
-from napari_sam.model.weights import save
+from napari_sam.model.checkpoint import save
 from napari_sam.prompts import Prompts
 
 

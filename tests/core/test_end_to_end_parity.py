@@ -11,9 +11,8 @@ import torch
 from reference import SMALL, SamPredictor, randomise, reference_sam, relative_error
 
 from napari_sam import load_segmenter, samples
-from napari_sam.model.checkpoint import load_into_new
+from napari_sam.model.checkpoint import load_into_new, save
 from napari_sam.model.config import PRESETS, SamConfig, ViTConfig
-from napari_sam.model.weights import save
 from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Segmenter
 

@@ -40,6 +40,11 @@ def test_command_line_answers_help_without_torch():
     assert run(code) == "False"
 
 
+def test_dock_is_there_before_torch():
+    code = "import sys, napari_sam.gui.widget; print('torch' in sys.modules)"
+    assert run(code) == "False"
+
+
 def test_finding_everything_brings_in_its_solver_when_it_is_needed():
     code = "import sys, napari_sam.automask; print('scipy.optimize' in sys.modules)"
     assert run(code) == "False"

@@ -18,7 +18,7 @@ from small_models import HYBRID, VIT, network, segmenter
 from napari_sam import load_segmenter, replay
 from napari_sam.devices import DeviceWarning
 from napari_sam.geometry import fit_frame
-from napari_sam.model.weights import save
+from napari_sam.model.checkpoint import save
 from napari_sam.prompts import Prompts
 from napari_sam.sam_segmenter import SamSegmenter, model_key
 from napari_sam.segmenter import (

@@ -12,9 +12,10 @@ import torch
 from reference import SMALL, randomise, reference_sam
 
 from napari_sam.model.architecture import CheckpointError, infer_config
+from napari_sam.model.checkpoint import save
 from napari_sam.model.config import PRESETS, ViTConfig
 from napari_sam.model.sam import build
-from napari_sam.model.weights import load, save
+from napari_sam.model.weights import load
 
 # SMALL as it comes back from a file that holds tensors only: without its name and its number of
 # decoder heads, which leave no trace in a tensor.

@@ -19,9 +19,10 @@ from small_models import HYBRID
 from napari_sam.model import tensor_file
 from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.bounds import check_bounds
+from napari_sam.model.checkpoint import save
 from napari_sam.model.config import PRESETS, SamConfig
 from napari_sam.model.sam import build
-from napari_sam.model.weights import load, save
+from napari_sam.model.weights import load
 
 # A minute is long enough on any machine, and none of these ended in an hour.
 pytestmark = pytest.mark.timeout(60, func_only=True)

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QSizePolicy, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import combo, fill
+from napari_sam.gui.controls import combo, fill, line
 from napari_sam.gui.models import choices, device_choices
 
 _OWN_FILE = "own checkpoint…"
@@ -34,11 +34,10 @@ class ChoiceSection(QWidget):
         grid.addWidget(self.image, 0, 1)
         grid.addWidget(self.plane, 0, 2)
         grid.addWidget(QLabel("Model"), 1, 0)
-        self._devices = device_choices()
-        several = len(self._devices) > 1
-        grid.addWidget(self.model, 1, 1, 1, 1 if several else 2)
-        if several:
-            grid.addWidget(self.device, 1, 2)
+        row = line(self.model, self.device)
+        row.setStretch(0, 1)
+        grid.addLayout(row, 1, 1, 1, 2)
+        self.device.hide()
         self.image.activated.connect(self._choose_image)
         self.model.activated.connect(self._choose_model)
         self.device.activated.connect(self._choose_device)
@@ -58,7 +57,10 @@ class ChoiceSection(QWidget):
         )
         for row, choice in enumerate(models):
             self.model.setItemData(row, choice.tip, Qt.ItemDataRole.ToolTipRole)
-        fill(self.device, [(name, name) for name in self._devices], controller.device)
+        if controller.segmenter is not None:  # before, it would wait for torch
+            devices = device_choices()
+            fill(self.device, [(name, name) for name in devices], controller.device)
+            self.device.setVisible(len(devices) > 1)
         self.refresh_plane()
 
     def refresh_plane(self) -> None:

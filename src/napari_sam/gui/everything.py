@@ -1,17 +1,19 @@
-"""Everything at once: all objects of the plane on screen, or of the whole stack."""
+"""Everything at once: all objects of the plane on screen, or of the whole stack.
+
+What finds them is imported on the threads that do it, so that the window opens at once.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam.automask import ObjectMask, generate_masks, link_planes, merge_objects
 from napari_sam.engine import SOON, Engine, Outcome, Report
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.layers import new_labels
@@ -19,6 +21,9 @@ from napari_sam.gui.masks import highest_label
 from napari_sam.gui.planes import channel_axis
 from napari_sam.segmenter import Segmenter
 from napari_sam.session import Plane, PlaneSource, plane_axes
+
+if TYPE_CHECKING:
+    from napari_sam.automask import ObjectMask
 
 
 @dataclass(slots=True, eq=False)
@@ -185,6 +190,8 @@ def _key(run: _Run) -> tuple[object, ...]:
 def _find(
     segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Report
 ) -> list[ObjectMask]:
+    from napari_sam.automask import generate_masks
+
     pixels, limits = source.read(plane)
     return generate_masks(segmenter, pixels, limits, report)
 
@@ -194,6 +201,8 @@ def _label(run: _Run) -> tuple[NDArray[np.int32], int]:
 
     The labels are `(H, W)`, or one plane behind the other.
     """
+    from napari_sam.automask import link_planes, merge_objects
+
     shape = run.source.plane_shape(run.planes[0])
     layer = run.annotation.labels
     highest = 0 if layer is None else highest_label(layer.data)

@@ -1,4 +1,7 @@
-"""The models a user can choose, what each costs, and how one is loaded for a viewer."""
+"""The models a user can choose, what each costs, and how one is loaded for a viewer.
+
+Torch is imported on the thread that loads, so that the window opens at once.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
-from napari_sam.embedding_cache import CachedSegmenter
-from napari_sam.loading import load_segmenter
 from napari_sam.model import weights
 from napari_sam.segmenter import Segmenter, SegmenterWrapper
-from napari_sam.tiling import TiledSegmenter
 
 
 class Loader(Protocol):
@@ -66,6 +64,8 @@ def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelCh
 
 def device_choices() -> list[str]:
     """List the devices of this machine, ``"auto"`` first where there is a choice."""
+    import torch
+
     devices = ["cpu"]
     if torch.backends.mps.is_available():
         devices.insert(0, "mps")
@@ -84,6 +84,10 @@ def load_for_viewer(disk_bytes: int) -> Loader:
     """
 
     def load(model: str, device: str, progress: Callable[[float], None]) -> Segmenter:
+        from napari_sam.embedding_cache import CachedSegmenter
+        from napari_sam.loading import load_segmenter
+        from napari_sam.tiling import TiledSegmenter
+
         segmenter = load_segmenter(model, device, progress=progress)
         if not isinstance(segmenter, SegmenterWrapper):
             segmenter = TiledSegmenter(segmenter)  # type: ignore[arg-type]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from napari_sam.model.config import PRESETS, SamConfig, ViTConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Beginnings of tensor names by which architectures other than SAM's are recognised.
 _RELATIVES = {

@@ -1,4 +1,7 @@
-"""Models by name: where their weights come from, where they are kept, and how they are loaded."""
+"""Models by name: where their weights come from, where they are kept, and how they are loaded.
+
+Torch comes with the first model that is loaded: a list of models doesn't wait for it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import platformdirs
 
-from napari_sam.model.architecture import CheckpointError, infer_config
-from napari_sam.model.checkpoint import load_into_new, read, save
+from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.download import DownloadError, Progress, fetch, file_digest
-from napari_sam.model.sam import Sam
 from napari_sam.special_files import SpecialFileError, refuse_special
+
+if TYPE_CHECKING:
+    from napari_sam.model.sam import Sam
 
 __all__ = [
     "REGISTRY",
@@ -24,12 +29,10 @@ __all__ = [
     "download",
     "file_digest",
     "home",
-    "infer_config",
     "is_downloaded",
     "load",
     "megabytes",
     "path_of",
-    "save",
     "size_of",
     "verify",
 ]
@@ -276,6 +279,8 @@ def load(model: str | Path, progress: Progress | None = None) -> Sam:
     DownloadError
         If it had to be downloaded and could not.
     """
+    from napari_sam.model.checkpoint import load_into_new, read
+
     known, received = _known_digest(model), 0.0
     if known is not None and not is_downloaded(str(model)):
         download(str(model), progress)
