@@ -147,20 +147,22 @@ def test_click_on_a_plane_that_could_not_be_read_is_answered_when_it_can(session
 
 
 def test_error_of_a_cancelled_embedding_is_not_that_of_the_next_one(session, segmenter):
-    errors, ends = [], [threading.Event(), threading.Event()]
+    errors, ends, began = [], [threading.Event(), threading.Event()], threading.Event()
     session.failed.connect(errors.append)
     embed = segmenter.embed
 
     def stubborn(plane, limits=None, progress=None):  # hears of no cancel, and fails at last
-        ends.pop(0).wait(5)
+        began.set()
         if ends:
-            raise OSError("gone")
+            ends.pop(0).wait(5)
+            if ends:
+                raise OSError("gone")
         return embed(plane, limits)
 
     first, second = ends
     segmenter.embed = stubborn
     session.add_point(0, (20, 20))
-    time.sleep(0.02)
+    assert began.wait(5)
     session.cancel()
     session.show(0)
     first.set()

@@ -118,6 +118,7 @@ class Annotation:
         image.events.projection_mode.connect(self._scrolled)
         self._labelling = _timer(_LABELS_MS, self._make_first_labels)
         self._looking = _timer(_CAMERA_MS, self.look)
+        self._telling = _timer(0, self._layers_changed)
         self.drafts = DraftPictures(
             viewer, image, self.session, self.displayed, lambda: self.masks.layer
         )
@@ -335,7 +336,7 @@ class Annotation:
     def close(self) -> None:
         """Let go of every layer and stop working; the layers stay."""
         timers = self._scrolling, self._restretching, self._labelling, self._looking
-        for timer in timers:
+        for timer in (*timers, self._telling):
             with suppress(RuntimeError):  # at the application's end Qt has deleted it already
                 timer.stop()
                 timer.deleteLater()
@@ -536,7 +537,7 @@ class Annotation:
         layers.insert(index, layer)
         layers.selection.active = active
         self.keys.bind(layer)
-        QTimer.singleShot(0, self._layers_changed)
+        self._telling.start()
         return layer
 
     def _show_prompts(self) -> None:
