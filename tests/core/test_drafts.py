@@ -291,6 +291,37 @@ def test_view_is_ready_when_its_tiles_are_encoded(engine):
     assert len(model.frames) > before
 
 
+class Deaf(Nearsighted):
+    """Hears no cancel; each half of the plane is encoded when its gate is open."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates, self.started = [threading.Event(), threading.Event()], [False, False]
+
+    def embed_pixels(self, pixels, frame=None, progress=None):
+        half = int(frame.origin[0] > 500)
+        self.started[half] = True
+        self.gates[half].wait(5)
+        return super().embed_pixels(pixels, frame, progress)
+
+
+def test_view_that_was_left_says_nothing_of_the_one_on_screen(engine):
+    model = Deaf()
+    source = ArraySource(square(0, 0, 1500, (1500, 1500)), contrast_limits=(0, 255))
+    session = Session(TiledSegmenter(model), source, engine)
+    session.show((), (250, 250), (0, 0, 499, 499))
+    wait_for(engine, lambda: model.started[0])
+    session.look((1400, 1400), (1300, 1300, 1499, 1499))
+    model.gates[0].set()
+    wait_for(engine, lambda: model.started[1])
+    engine.drain()
+    assert not session.is_view_ready
+    assert session.view_fraction is not None
+    model.gates[1].set()
+    assert session.wait(5)
+    assert session.is_view_ready
+
+
 def test_looking_elsewhere_starts_nothing_that_was_cancelled(engine):
     plane = square(0, 0, 1500, (1500, 1500))
     model = Nearsighted()

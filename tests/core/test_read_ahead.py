@@ -5,9 +5,12 @@ from core.fake_segmenter import FakeSegmenter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_sam.engine import Outcome
 from napari_sam.session import ArraySource, Session
+from napari_sam.session.read_ahead import ReadAhead
 
 SHAPE = (6, 5, 7, 8)
+PLANE = (None, None)
 
 
 def test_neighbours_are_of_the_view_on_screen_after_a_scroll_and_a_roll():
@@ -58,3 +61,54 @@ def test_any_sequence_of_views_is_embedded_with_a_neighbour(steps):
         ]
         assert "ready" in ahead
     assert not failed
+
+
+class Queue:
+    """An executor that only queues; what is queued under a name already stays."""
+
+    def __init__(self):
+        self.jobs = {}
+
+    def embed(self, key, task, done, priority=1, progress=None):
+        self.jobs.setdefault(key, (task, done))
+
+    def cancel(self, key=None):
+        self.jobs.pop(key, None)
+
+    def run(self):
+        while self.jobs:
+            task, done = self.jobs.pop(next(iter(self.jobs)))
+            done(Outcome(task(lambda fraction: None)))
+
+
+def test_plane_that_was_embedded_anew_has_its_own_tiles_encoded():
+    seen = []
+
+    class Segmenter(FakeSegmenter):
+        def is_view_ready(self, embedding, view):
+            return embedding in seen
+
+        def prepare_view(self, embedding, view, progress=None, finest=False):
+            seen.append(embedding)
+
+    class Planes:
+        segmenter, source = Segmenter(), None
+
+        def get(self, plane):
+            return self.embedding
+
+        def prefetch(self, planes):
+            pass
+
+        def note_seconds(self, seconds):
+            pass
+
+    planes, queue = Planes(), Queue()
+    ahead = ReadAhead(queue, planes, 0)
+    ahead.shown, ahead.view = PLANE, (0, 0, 9, 9)
+    for _ in range(2):
+        planes.embedding = planes.segmenter.embed(np.zeros((10, 10)))
+        ahead.go_on(PLANE)
+    queue.run()
+    assert seen == [planes.embedding]
+    assert ahead.is_view_ready

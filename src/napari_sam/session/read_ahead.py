@@ -64,6 +64,7 @@ class ReadAhead:
         self.view: Box | None = None
         self.is_view_ready = False
         self.fraction: float | None = None
+        self._views = 0  # that were given up: what comes of them is too late
         self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.shown: Plane | None = None
 
@@ -107,13 +108,15 @@ class ReadAhead:
         embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
         if plane != self.shown or segmenter is None or embedding is None:
             return
+        self.cancel()  # of an embedding that had to make room
         view = self.view
         self.is_view_ready = view is None or segmenter.is_view_ready(embedding, view)
         if view is not None:  # what is there already is kept from now on
             self.fraction = None if self.is_view_ready else 0.0
             encode = partial(_prepare_view, segmenter, embedding, view, False)
             key = _VIEW, self
-            self._executor.embed(key, encode, self._view_prepared, DISPLAYED, self._progress)
+            done = partial(self._view_prepared, self._views)
+            self._executor.embed(key, encode, done, DISPLAYED, self._progress)
         self.changed.emit()
         tiled = not embedding.features  # a large plane, whose tiles are encoded one by one
         if self.focus is not None:
@@ -150,6 +153,7 @@ class ReadAhead:
     def cancel(self) -> None:
         """Stop encoding tiles."""
         self.is_view_ready, self.fraction = False, None
+        self._views += 1
         for key in _KEYS:
             self._executor.cancel((key, self))
 
@@ -164,8 +168,9 @@ class ReadAhead:
             self.fraction = fraction
             self.changed.emit()
 
-    def _view_prepared(self, outcome: Outcome) -> None:
-        if not outcome.cancelled:  # whoever cancelled it has noted so
+    def _view_prepared(self, view: int, outcome: Outcome) -> None:
+        # one that was cancelled in its last moment is finished all the same
+        if view == self._views and not outcome.cancelled:
             self.is_view_ready, self.fraction = outcome.error is None, None
             self.changed.emit()
         self._prepared(outcome)
