@@ -63,7 +63,10 @@ class Manifest:
                 continue
             try:
                 entry = json.loads(line)
-                self._done[entry["result"]] = entry["fingerprint"]
+                name, mark = entry["result"], entry["fingerprint"]
+                if not isinstance(name, str):
+                    raise TypeError(f"expected the name of a result, got {name!r}")
+                self._done[name] = mark
             except (KeyError, RecursionError, TypeError, ValueError):
                 skipped.append(number)
         if skipped:
