@@ -31,6 +31,12 @@ class TestDeepPictures:
         assert image.plane().dtype == np.uint16
         np.testing.assert_array_equal(image.plane(), pixels)
 
+    @pytest.mark.parametrize("more", [5, 30])
+    def test_what_a_program_wrote_behind_the_end_of_a_png_does_no_harm(self, tmp_path, rng, more):
+        pixels = random(rng, 20, 30, 3, dtype=np.uint16)
+        (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels) + bytes(more))
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png").plane(), pixels)
+
     def test_png_of_16_bit_grey_with_alpha_keeps_the_grey(self, tmp_path, rng):
         pixels = random(rng, 20, 30, 2, dtype=np.uint16)
         (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels))

@@ -123,6 +123,8 @@ def _png_data(content: bytes) -> bytes:
         length, kind = struct.unpack(">I4s", content[at : at + 8])
         if kind == b"IDAT":
             parts.append(content[at + 8 : at + 8 + length])
+        if kind == b"IEND":  # some programs write more behind it
+            break
         at += length + 12
     return b"".join(parts)
 
