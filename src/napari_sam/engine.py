@@ -381,7 +381,8 @@ class SynchronousExecutor:
             self._draining = False
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Return True: nothing is ever waiting, unless a `done` is asking."""
+        """Run what a `done` that raised has left; nothing else waits, unless a `done` is asking."""
+        self.drain()
         return not self._work
 
     def close(self) -> None:

@@ -338,3 +338,17 @@ def test_synchronous_executor_runs_what_is_queued_twice_once():
     executor.embed("a", lambda report: None, queue_more)
     assert [o for o in order if isinstance(o, str)] == ["b", "slot"]
     assert order[-1].cancelled
+
+
+def test_what_a_call_raises_without_threads_leaves_nothing_behind():
+    executor, told = SynchronousExecutor(), []
+
+    def fail(outcome):
+        executor.decode("after", lambda: 2, lambda after: told.append(after.value))
+        raise ValueError("a listener's own fault")
+
+    with pytest.raises(ValueError, match="own fault"):
+        executor.decode("first", lambda: 1, fail)
+    assert not told
+    assert executor.wait()
+    assert told == [2]
