@@ -25,6 +25,7 @@ _GAMMA = re.compile(rf"(.*)\bgamma\s+{_NUMBER}\s*")
 _AXES = re.compile(r"\s*rows\s+(\d+)\s+columns\s+(\d+)\s*")
 _OWN_AXIS = re.compile(r"\s*axis\s+(\d+)\s*:(.*)")
 _LAYERS = "layers:"
+_BLOCK = 2**22  # pixels that are copied at a time to take their checksum
 _PROJECTED = re.compile(r"(sum|mean|max|min) of (.+)")
 _SPAN = re.compile(r"\s*(\d+) to (\d+) on axis (\d+)\s*")
 
@@ -154,12 +155,16 @@ def checksum(pixels: ArrayLike) -> str:
     """
     array = np.asarray(pixels)
     array = array[..., :3] if array.ndim == 3 else array
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.ascontiguousarray(array, dtype="<f4")
-    bad = np.isnan(values)
-    if bad.any():
-        values = np.where(bad, np.float32(0), values)
-    return f"crc-{zlib.crc32(values.data, zlib.crc32(str(values.shape).encode())):08x}"
+    crc = zlib.crc32(str(array.shape).encode())
+    rows = max(1, _BLOCK // max(1, array[:1].size))
+    for start in range(0, len(array), rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.ascontiguousarray(array[start : start + rows], dtype="<f4")
+        bad = np.isnan(values)
+        if bad.any():
+            values = np.where(bad, np.float32(0), values)
+        crc = zlib.crc32(values.data, crc)
+    return f"crc-{crc:08x}"
 
 
 @lru_cache(maxsize=1024)  # thousands of clicks say the same

@@ -255,6 +255,15 @@ def test_pixels_are_known_whatever_type_holds_them(rng):
     assert checksum(pixels) != checksum(pixels.reshape(40, 30))
 
 
+@pytest.mark.parametrize("block", [1, 100, 2**22])
+def test_checksum_that_files_hold_stays_the_same_however_it_is_taken(monkeypatch, block):
+    monkeypatch.setattr("napari_sam.plane_input._BLOCK", block)
+    pixels = np.arange(600, dtype=np.float64).reshape(20, 30)
+    pixels[3, 4] = np.nan
+    assert checksum(pixels) == "crc-ca96d9bb"
+    assert checksum(np.stack([pixels] * 3, axis=-1)) == "crc-d46d63fa"
+
+
 @pytest.mark.parametrize("numbers", [[], [5], [1, 2, 3, 7], [2, 1], [1, 1, 2]])
 def test_objects_of_boxes_are_spelled_in_runs(table, numbers):
     write_table(table, [*PLANE_HEADING, "boxes"], [0, 1, 2, "positive", 1, spell_objects(numbers)])
