@@ -261,11 +261,6 @@ class Look:
         self._finer: Tile | None = None
 
     @property
-    def has_prediction(self) -> bool:
-        """Whether some tile was decoded."""
-        return self._answer is not None
-
-    @property
     def prediction(self) -> MaskPrediction:
         """The best prediction so far."""
         assert self._answer is not None, "some tile was decoded"
