@@ -215,6 +215,23 @@ def test_prompts_that_do_not_tell_their_contrast_are_said_to(segmenter):
     assert "--contrast" in note
 
 
+@pytest.mark.parametrize(("pixels", "axes"), [(PLANE, "YX"), (np.stack([PLANE] * 3, -1), "YXS")])
+def test_contrast_of_a_plane_alone_is_said_to_be_unknown_unless_there_is_none(
+    segmenter, pixels, axes
+):
+    _, told = spied(segmenter, ImageFile(pixels, axes), CLICKS)
+    assert [note[:44] for note in told] == (
+        ["the prompts don't say the contrast limits of"] if axes == "YX" else []
+    )
+
+
+def test_channels_of_an_axis_that_is_not_there_are_refused_by_its_number(segmenter):
+    given = PlaneInput((0, 1), (ColourInput((0.0, 9.0), 0), None, None), channel_axis=5)
+    saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
+    with pytest.raises(IndexError, match=r"channels \[0\] of axis 5, which the image"):
+        label_objects(segmenter, ImageFile(PLANE, "YX"), saved)
+
+
 def test_a_plane_of_other_axes_is_cut_out_of_the_stack(segmenter):
     stack = np.stack([np.zeros_like(PLANE), PLANE, PLANE])
     given = PlaneInput((0, 2), (ColourInput((0.0, 255.0)),))
@@ -343,7 +360,14 @@ def test_manifest_cut_short_loses_only_its_last_line(segmenter, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"\xff\xfe", b"[" * 100_000, b"5", b'{"result": ["a"], "fingerprint": "b"}']
+    "damage",
+    [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"5",
+        b'{"result": ["a"], "fingerprint": "b"}',
+        b'{"result": 5, "fingerprint": "b"}',
+    ],
 )
 def test_damaged_line_of_the_manifest_is_skipped_and_the_file_named(segmenter, tmp_path, damage):
     images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
@@ -534,6 +558,19 @@ def test_what_goes_beside_labels_is_added_without_touching_them(segmenter, tmp_p
     assert np.array_equal(labels_of(out / "a_labels.tif"), edited)
     assert "\npixel,9,200," in (out / "a_measurements.csv").read_text("utf-8")
     assert (out / "a_overlay.png").exists()
+
+
+def test_what_goes_beside_labels_is_added_to_images_with_an_axis_of_one(segmenter, tmp_path):
+    image, out = tmp_path / "a.zarr", tmp_path / "out"
+    write_labels(image, np.stack([PLANE] * 3)[None], "CZYX")
+    segment_all_files(segmenter, [image], out, measurements=False)
+    later = segment_all_files(segmenter, [image], out, overlay=True)
+    assert not later.failed
+    assert (out / "a_overlay.png").exists()
+    at_once = tmp_path / "at_once"
+    segment_all_files(segmenter, [image], at_once)
+    name = "a_measurements.csv"
+    assert (out / name).read_text("utf-8") == (at_once / name).read_text("utf-8")
 
 
 def test_wrong_setting_is_refused_before_any_work(segmenter, tmp_path):

@@ -305,7 +305,7 @@ def _labelling(
     def work(report: Progress) -> None:
         image, mark = read(task.image), fingerprint(task.image, about())
         if is_labelled():  # perhaps edited since: only what goes beside them is missing
-            extras.write(task, image, np.asarray(read_image(task.labels).data[...]))
+            extras.write(task, image, _read_labels(task.labels, image))
             return
         labels = label(image, report, notes.append)
         if manifest is not None:
@@ -322,6 +322,18 @@ def _labelling(
 def _manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
     """Return what is known about a folder of results; nothing about a single file."""
     return nullcontext() if is_label_file(output) else Manifest(Path(output).expanduser())
+
+
+def _read_labels(path: Path, image: ImageFile) -> Labels:
+    """Read the labels of an image, with its axes of length 1, for which TIFF has no place."""
+    labels = np.asarray(read_image(path).data[...])
+    shape = image.stack_shape + image.plane_shape
+    if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:
+        raise ValueError(
+            f"expected labels of the image's shape {shape} in {path}, got {labels.shape}; move "
+            "the file away to have it made again"
+        )
+    return labels.reshape(shape)
 
 
 def _never() -> bool:

@@ -164,9 +164,9 @@ class InputReader:
         return self._layers(at, given)
 
     def _own_channels(self, at: PlaneIndex, given: PlaneInput, axis: int) -> ModelInput:
-        length = self._image.data.shape[axis]
         picked = [one.index for one in given.colours if one and one.index is not None]
-        if axis >= len(at) or at[axis] is None or max(picked) >= length:
+        is_there = axis < len(at) and at[axis] is not None
+        if not is_there or max(picked) >= self._image.data.shape[axis]:
             raise IndexError(
                 f"the prompts combine the channels {picked} of axis {axis}, which the image of "
                 f"shape {tuple(self._image.data.shape)} doesn't have"
@@ -227,10 +227,10 @@ class InputReader:
             return self._wanted
         if given is not None and given.known and one is not None:
             return one.limits
-        limits = self._limits_of(at) if pixels is None else robust_limits(pixels)
-        if limits is not None:
+        # no limits are the model's own choice: of a plane alone robust ones, of uint8 RGB none
+        if not (self._image.is_rgb and self._image.data.dtype == np.uint8):
             self._guessed = True
-        return limits
+        return self._limits_of(at) if pixels is None else robust_limits(pixels)
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
