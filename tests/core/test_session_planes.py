@@ -266,3 +266,22 @@ def test_closed_session_refuses_every_change_and_can_be_read():
     assert session.closed is reason
     assert len(session.prompts.clicks) == 1
     np.testing.assert_array_equal(session.mask(1, ()), mask)
+
+
+def test_image_that_has_grown_and_was_rolled_at_once_is_read_as_long_as_it_is(rng):
+    data, segmenter = rng.integers(0, 255, (5, 10, 12), np.uint8), FakeSegmenter()
+    before = ArraySource(data[:3], displayed=(0, 2), contrast_limits=(0, 255))
+    session = Session(segmenter, before)
+    session.show((None, 4, None))
+    rolled_back = ArraySource(data[:3], contrast_limits=(0, 255), content=before.identity)
+    session.source = rolled_back
+    session.source = ArraySource(
+        data, displayed=(0, 2), contrast_limits=(0, 255), content=before.identity
+    )
+    session.show((None, 4, None))
+    assert [plane.shape for plane in (segmenter.embedded[0], segmenter.embedded[-1])] == [
+        (3, 12),
+        (5, 12),
+    ]
+    with pytest.raises(ValueError, match="expected an image of shape"):
+        session.source = ArraySource(data[:4], displayed=(0, 2))

@@ -191,3 +191,25 @@ def test_masks_replaced_by_others_of_their_shape_are_kept(told, rng):
     assert (me.labels[:5] == 9).all()
     assert me.labels[40, 50] == 10
     assert not said
+
+
+def test_image_that_grew_unnoticed_and_is_rolled_along_what_grew(told, rng, segmenter):
+    data = grey(rng, 5, *SHAPE)
+    store = zarr.array(data[:3], chunks=(1, *SHAPE))
+    me, said = told(store, contrast_limits=(0, 255))
+    me.click((1, 20, 30))
+    me.viewer.dims.order = (1, 0, 2)
+    me.settle(200)
+    me.viewer.dims.order = (0, 1, 2)
+    me.settle(200)
+    store.resize((5, *SHAPE))
+    store[3:] = data[3:]
+    me.viewer.dims.order = (1, 0, 2)
+    me.settle(200)
+    plane = me.annotation.displayed()
+    assert any(np.array_equal(seen, data[:, plane[1]]) for seen in segmenter.embedded)
+    me.session.add_point(plane, (4, 50))
+    me.settle()
+    assert not said
+    assert me.labels.shape == data.shape
+    np.testing.assert_array_equal(me.labels[:, plane[1]] == 1, me.session.mask(1, plane))

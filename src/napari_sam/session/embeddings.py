@@ -170,7 +170,8 @@ class Embeddings:
         self.changed.emit()
 
     def _key(self, plane: Plane) -> _Key:
-        stamp = self.source.stamp if self.source else None
+        # a plane along an axis that has grown is another one
+        stamp = (self.source.stamp, self.source.plane_shape(plane)) if self.source else None
         model = self.segmenter
         return plane, stamp, model.model_key if model else "", model.precision if model else ""
 

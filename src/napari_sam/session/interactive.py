@@ -143,7 +143,8 @@ class Session:
     @source.setter
     def source(self, source: PlaneSource) -> None:
         before = self._source
-        if not extends(source.shape, before.shape, source.spanned):
+        views = {before.spanned, source.spanned}  # it may have grown and been rolled at once
+        if not any(extends(source.shape, before.shape, spanned) for spanned in views):
             raise ValueError(
                 f"expected an image of shape {before.shape}, got {source.shape}; "
                 "start a new session for it"
@@ -189,8 +190,7 @@ class Session:
             raise self._closed
         changed = _changed(self._prompts, book)
         for key in changed:
-            if not key[0] >= 1:
-                raise ValueError(f"expected an object number from 1 on, got {key[0]}")
+            _check_number(key[0])
             book.prompts_of(key).check(self._source.plane_shape(key[1]))
         return changed
 
@@ -333,11 +333,7 @@ class Session:
 
     @object_id.setter
     def object_id(self, object_id: int) -> None:
-        if not 1 <= object_id <= _LARGEST_NUMBER:
-            raise ValueError(
-                f"expected an object number from 1 to 2^64 - 1, got {object_id}; labels hold "
-                "no other"
-            )
+        _check_number(object_id)
         if object_id != self._object_id:
             self._object_id = int(object_id)
             self.object_changed.emit(self._object_id)
@@ -800,6 +796,13 @@ def _answer(
     """Answer prompts, encoding what that takes."""
     report(0.0)
     return answer(segmenter, embedding, prompts, candidate, before, report)
+
+
+def _check_number(object_id: int) -> None:
+    if not 1 <= object_id <= _LARGEST_NUMBER:
+        raise ValueError(
+            f"expected an object number from 1 to 2^64 - 1, got {object_id}; labels hold no other"
+        )
 
 
 def _as_point(point: Sequence[float]) -> tuple[float, float]:
