@@ -6,6 +6,7 @@ from core.fake_segmenter import disk
 
 from napari_sam.gui.channels import options
 from napari_sam.gui.placement import geometry_of, lies_on, same_geometry
+from napari_sam.gui.widget import SegmentAnything
 
 SHAPE = (60, 80)
 MOVES = {
@@ -252,3 +253,55 @@ def test_layers_lie_on_each_other_within_half_a_pixel(here, there, expected):
 
     image = Image(np.zeros(SHAPE), **here)
     assert lies_on(Labels(np.zeros(SHAPE, int), **there), image) is expected
+
+
+@pytest.fixture
+def colours(told, rng):
+    """Give the model a second image as green."""
+    me, errors = told(grey(rng, *SHAPE), name="dapi")
+    me.viewer.add_image(grey(rng, *SHAPE), name="actin")
+    me.controller.choose_image(me.viewer.layers["dapi"])
+    me.settle()
+    green = me.dock.channels.menus[1]
+    green.setCurrentIndex(green.findText("actin"))
+    green.activated.emit(green.currentIndex())
+    me.settle()
+    return me, errors
+
+
+def test_colours_of_an_image_are_still_shown_when_it_is_chosen_again(colours):
+    me, _ = colours
+    for name in ("actin", "dapi"):
+        me.controller.choose_image(me.viewer.layers[name])
+        me.settle()
+    assert me.annotation.channels[1].name == "actin"
+    assert [menu.currentText() for menu in me.dock.channels.menus] == ["—", "actin", "—"]
+
+
+def test_second_dock_shows_the_same_colours_and_changes_them(colours):
+    me, errors = colours
+    second = SegmentAnything(me.viewer)
+    me.viewer.window.add_dock_widget(second, name="again")
+    me.settle()
+    red, green, _ = second.channels.menus
+    assert green.currentText() == "actin"
+    red.setCurrentIndex(red.findText("dapi"))
+    red.activated.emit(red.currentIndex())
+    me.viewer.layers["actin"].name = "other"  # both docks look again
+    me.settle()
+    assert [channel and channel.name for channel in me.annotation.channels] == [
+        "dapi",
+        "actin",
+        None,
+    ]
+    assert me.dock.channels.menus[0].currentText() == "dapi"
+    assert not errors
+
+
+def test_colour_whose_layer_is_removed_is_told_so(colours):
+    me, errors = colours
+    me.viewer.layers.remove("actin")
+    me.settle()
+    (text,) = errors
+    assert text.startswith("expected 'actin' among the layers")
+    assert me.annotation.channels is None

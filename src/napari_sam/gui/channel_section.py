@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from napari.layers import Image
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -56,6 +57,8 @@ class ChannelSection(QWidget):
         if annotation is not self._owner:
             self._owner, self._picked = annotation, [None, None, None]
         offered = options(annotation.image, self._controller.images()) if annotation else []
+        if annotation is not None:
+            self._picked = self._given(annotation, offered)
         if annotation is not None and annotation.session.closed is None:
             self._keep_up(annotation, offered)
         self.setVisible(bool(offered))
@@ -66,6 +69,18 @@ class ChannelSection(QWidget):
                 (option.text, picked if option.same_as(picked) else option) for option in offered
             ]
             fill(menu, items, picked)
+
+    def _given(
+        self, annotation: Annotation, offered: list[ChannelOption]
+    ) -> list[ChannelOption | None]:
+        """Return what is assigned, wherever that was done; a layer with other data still counts."""
+        given: list[ChannelOption | None] = []
+        for channel, picked in zip(annotation.channels or [None] * 3, self._picked, strict=True):
+            if channel is None or (picked is not None and picked.gives(channel)):
+                given.append(picked if channel is not None else None)
+            else:
+                given.append(next((x for x in offered if x.gives(channel)), picked))
+        return given
 
     def _keep_up(self, annotation: Annotation, offered: list[ChannelOption]) -> None:
         """Follow the data of the layers assigned; take back those that don't fit any more."""
@@ -79,16 +94,28 @@ class ChannelSection(QWidget):
         ):
             self._assign(annotation)
         for option in gone:
-            image, other = annotation.image, option.image
-            self._controller.refused.emit(
-                ValueError(
-                    f"expected '{other.name}' to lie on '{image.name}' of shape {shape_of(image)}"
-                    f" with {told_geometry(image, other) or 'the same geometry'}, got shape "
-                    f"{shape_of(other)} with {told_geometry(other, image) or 'that geometry'}; "
-                    "the model doesn't see it any more: assign it again under 'What the model "
-                    "sees' when both agree"
-                )
+            self._controller.refused.emit(ValueError(self._why_gone(annotation.image, option)))
+
+    def _why_gone(self, image: Image, option: ChannelOption) -> str:
+        other = option.image
+        if not any(other is layer for layer in self._controller.images()):
+            return (
+                f"expected '{other.name}' among the layers, which the model saw as a colour, got "
+                "it removed; assign another one under 'What the model sees'"
             )
+        if other is image:
+            others = "another image beside" if option.index is None else f"'{option.text}' of"
+            return (
+                f"expected {others} '{image.name}' to make colours of, got none any more; "
+                "the model sees the image as it is"
+            )
+        return (
+            f"expected '{other.name}' to lie on '{image.name}' of shape {shape_of(image)}"
+            f" with {told_geometry(image, other) or 'the same geometry'}, got shape "
+            f"{shape_of(other)} with {told_geometry(other, image) or 'that geometry'}; "
+            "the model doesn't see it any more: assign it again under 'What the model "
+            "sees' when both agree"
+        )
 
     def _choose(self, colour: int, row: int) -> None:
         annotation = self._controller.annotation

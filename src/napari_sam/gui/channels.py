@@ -36,6 +36,10 @@ class ChannelOption:
         channel = Channel(finest(self.image), self.index or 0, limits, name)
         return channel_now(channel, [self.image])
 
+    def gives(self, channel: Channel) -> bool:
+        """Whether it is this channel, however it is shown."""
+        return finest(self.image) is channel.data and (self.index or 0) == channel.index
+
     def same_as(self, other: ChannelOption | None) -> bool:
         """Whether both mean the same channel."""
         return other is not None and (self.image, self.index) == (other.image, other.index)
