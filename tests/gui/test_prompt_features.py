@@ -143,3 +143,14 @@ def test_boxes_without_identifiers_are_known_by_their_place(qapp):
     assert [box.object_id for box in session.prompts.boxes] == [1, 2]
     assert shapes.features["id"].tolist() == [box.id for box in session.prompts.boxes]
     assert "put back" in str(told[0])
+
+
+def test_an_object_that_no_label_can_be_is_put_back(clicked):
+    me = clicked
+    before = me.session.prompts
+    table = me.points.features.copy()
+    table["object"] = pd.Series([1, 1, 2**64], dtype=object)
+    me.points.features = table
+    assert me.session.prompts == before
+    assert is_whole(me)
+    assert "from 1 to 2^64 - 1, got 18446744073709551616" in me.told[0]

@@ -115,3 +115,11 @@ def test_seeds_picked_in_the_dock_are_objects_and_their_layer_stays(user, rng):
     me.settle()
     assert not me.labels.any()
     assert not me.session.prompts.clicks
+
+
+def test_points_of_fewer_axes_and_other_units_lie_where_they_are_shown():
+    stack = Image(np.zeros((5, *SHAPE), np.uint8), scale=(2000, 500, 500), units=("nm",) * 3)
+    layer = Points([(5, 10)], units=("um", "um"), name="p")
+    ((key, points),) = points_of(read_layer(layer, stack, THIRD, "each", 0)).items()
+    assert key == (1, THIRD)
+    np.testing.assert_allclose(points, [[10, 20]])

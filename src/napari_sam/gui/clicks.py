@@ -143,6 +143,7 @@ class ClickEditor:
             clicks, next_id = self._rows(book)
             if clicks != book.clicks:
                 self._session.prompts = replace(book, clicks=clicks, next_id=next_id)
+                return  # they are shown by now
         except ValueError as error:
             self._refused(error)
         self._show()

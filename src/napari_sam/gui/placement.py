@@ -184,10 +184,12 @@ def _same(one: Any, other: Any) -> bool:
 def unit_factors(layer: Layer, image: Image) -> np.ndarray:
     """Return what a layer's world coordinates are multiplied by to get the image's units.
 
+    A layer of fewer axes than the image has its last ones.
+
     As napari does it, units count only where all of them can be converted.
     """
     try:
-        pairs = zip(layer.units, image.units, strict=True)
+        pairs = zip(layer.units, image.units[-layer.ndim :], strict=True)
         return np.array([(1 * one).to(other).magnitude for one, other in pairs], float)
     except pint.DimensionalityError:
         return np.ones(layer.ndim)

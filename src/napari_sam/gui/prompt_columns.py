@@ -121,5 +121,7 @@ def differing(table: pd.DataFrame, told: dict[str, np.ndarray], names: Sequence[
 
 
 def _is_whole(value: Any) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating)
-    return number and not isinstance(value, bool) and bool(np.isfinite(value)) and value % 1 == 0
+    if isinstance(value, int | np.integer):  # of any size
+        return not isinstance(value, bool)
+    is_float = isinstance(value, float | np.floating)
+    return is_float and bool(np.isfinite(value)) and value % 1 == 0
