@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 
 from napari_sam.gui.status import status_of
 from napari_sam.masks import iou
+from napari_sam.prompts import Prompts
 from napari_sam.segmenter import Draft
 
 DARK = np.zeros((120, 160), np.uint8)
@@ -151,3 +152,28 @@ def test_light_is_green_when_what_is_on_screen_is_read(user, segmenter):
     assert status_of(me.controller).light == "ready"
     r0, c0, r1, c1 = segmenter.views[-1]
     assert 0 < (r1 - r0) * (c1 - c0) < DARK.size / 2
+
+
+def test_draft_follows_an_image_that_is_moved(user, segmenter):
+    me = user(DARK)
+    segmenter.may_answer.clear()
+    me.click((60, 80), settle=False)
+    wait_for_draft(me)
+    me.annotation.image.translate = (20, -30)
+    me.qtbot.wait(300)
+    assert coloured(colour_at(me, (57, 83)))
+    assert not coloured(colour_at(me, (60, 90)))
+
+
+def test_of_very_many_drafts_only_some_are_drawn(user, segmenter, monkeypatch):
+    monkeypatch.setattr("napari_sam.gui.drafts._MOST", 2)
+    me = user(DARK)
+    segmenter.may_answer.clear()
+    me.session.add_prompts({(i, ()): Prompts([(20 * i, 80)], [1]) for i in range(1, 5)})
+    wait_for_draft(me)
+    me.qtbot.wait(100)
+    assert len(me.annotation.drafts.shown) == 2
+    segmenter.may_answer.set()
+    me.settle()
+    assert me.annotation.drafts.shown == []
+    assert sorted(np.unique(me.labels)) == [0, 1, 2, 3, 4]

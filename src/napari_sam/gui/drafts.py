@@ -15,6 +15,7 @@ from napari_sam.gui.planes import coordinates_of
 from napari_sam.gui.slicing import world_of_data
 from napari_sam.session import ObjectPlane, Patch, Plane, Session
 
+_MOST = 100  # pictures at a time: of thousands of prompts given at once the first show how it goes
 _LONGEST = 2048  # pixels of a picture; a larger one is shown by every second pixel, or fewer
 
 
@@ -55,7 +56,10 @@ class DraftPictures:
         """Show the drafts of the plane on screen, and no others."""
         plane = self._plane()
         for key, picture in self._pictures.items():
+            patch = self._session.draft(*key)
             picture.visible = key[1] == plane
+            if picture.visible and patch is not None:  # the image may lie elsewhere by now
+                picture.transform.matrix = self._matrix(patch, key[1])
 
     def close(self) -> None:
         """Take all pictures away."""
@@ -69,9 +73,11 @@ class DraftPictures:
         patch, visual, labels = self._session.draft(*key), self._visual(), self._labels()
         if patch is None or not patch.pixels.size or visual is None:
             return
+        if len(self._pictures) >= _MOST:
+            return
         if labels is not None and not labels.visible:
             return
-        step = -(-max(patch.pixels.shape) // _LONGEST)
+        step = _step(patch)
         picture = visuals.Image(
             _coloured(patch.pixels[::step, ::step], object_id, labels),
             interpolation="nearest",
@@ -79,7 +85,7 @@ class DraftPictures:
         )
         picture.set_gl_state("translucent", depth_test=False)
         picture.order = len(self._viewer.layers)
-        picture.transform = MatrixTransform(self._matrix(patch, plane, step))
+        picture.transform = MatrixTransform(self._matrix(patch, plane))
         picture.visible = plane == self._plane()
         self._pictures[key] = picture
 
@@ -94,9 +100,9 @@ class DraftPictures:
         canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
         return canvas.layer_to_visual.get(self._image) if canvas is not None else None
 
-    def _matrix(self, patch: Patch, plane: Plane, step: int) -> np.ndarray:
+    def _matrix(self, patch: Patch, plane: Plane) -> np.ndarray:
         """Map a picture's (x, y), whose pixels begin at integers, to the scene."""
-        (row, column), dims = patch.origin, self._viewer.dims
+        (row, column), dims, step = patch.origin, self._viewer.dims, _step(patch)
         displayed = [axis - dims.ndim for axis in dims.displayed[::-1]]
 
         def place(r: float, c: float) -> np.ndarray:
@@ -108,6 +114,11 @@ class DraftPictures:
         matrix[1, :2] = step * (place(row + 0.5, column - 0.5) - corner)
         matrix[3, :2] = corner
         return matrix
+
+
+def _step(patch: Patch) -> int:
+    """Return how many pixels of a patch are one of its picture."""
+    return -(-max(patch.pixels.shape) // _LONGEST)
 
 
 def _coloured(mask: np.ndarray, object_id: int, labels: Labels | None) -> np.ndarray:
