@@ -304,3 +304,13 @@ def test_keys_work_while_no_layer_is_selected(user, rng):
     assert me.viewer.keymap
     me.controller.close()
     assert not me.viewer.keymap
+
+
+def test_two_docks_say_a_thing_once(user, rng, monkeypatch):
+    said = []
+    monkeypatch.setattr("napari_sam.gui.widget.show_info", said.append)
+    me = user(grey(rng, *SHAPE))
+    second = SegmentAnything(me.viewer)
+    me.viewer.window.add_dock_widget(second, name="again")
+    me.controller.noticed.emit("a notice")
+    assert said == ["a notice"]

@@ -79,8 +79,8 @@ class SegmentAnything(QWidget):
         controller.model_changed.connect(self._changed)
         controller.status_changed.connect(self._status_changed)
         controller.everything.changed.connect(self._status_changed)
-        controller.refused.connect(_warn)
-        controller.noticed.connect(_inform)
+        controller.refused.connect(_warn, unique=True)  # once, however many docks there are
+        controller.noticed.connect(_inform, unique=True)
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
             event.connect(self._changed)
         layers.selection.events.active.connect(self._changed)
