@@ -219,3 +219,27 @@ def test_image_that_changes_its_shape_is_not_mixed_with_the_old(told, rng):
     me.settle()
     assert "keep its shape" in errors[-1]
     assert me.labels[20, 30] == 1
+
+
+class Unreadable(np.ndarray):
+    """Labels in a store that fails once."""
+
+    failing = False
+
+    def __getitem__(self, at):
+        if Unreadable.failing:
+            Unreadable.failing = False
+            raise RuntimeError("chunk 7 is damaged")
+        return super().__getitem__(at)
+
+
+def test_labels_that_cannot_be_read_are_told_and_the_mask_goes_to_the_next(told, rng, monkeypatch):
+    me, errors = told(grey(rng, *SHAPE))
+    me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.int32).view(Unreadable))
+    me.annotation.click_here()
+    monkeypatch.setattr(Unreadable, "failing", True)
+    me.session.add_point((), (20, 30))
+    assert me.session.wait(10)
+    assert "RuntimeError: chunk 7 is damaged; pick other labels under 'Masks in'" in errors[-1]
+    me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.int32))
+    assert me.labels[20, 30] == 1

@@ -1,10 +1,14 @@
 """Everything of a plane or a stack, found by a button of the dock."""
 
+import threading
+
 import numpy as np
 import pytest
 from component_segmenter import ComponentSegmenter, disks
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+
+from napari_sam.gui import everything
 
 SHAPE = (40, 50)
 ONE = disks(SHAPE, (12, 12, 6))
@@ -181,3 +185,27 @@ def test_stack_that_grows_while_it_is_searched(user):
     me.settle()
     assert me.labels.shape == (3, *SHAPE)
     assert np.array_equal(me.labels > 0, np.stack([ONE, TWO, 0 * TWO]) > 0)
+
+
+def test_stack_does_not_fill_labels_that_were_picked_meanwhile(user, monkeypatch):
+    me = user(np.stack([ONE, TWO]))
+    me.settle(100)
+    looked_up, may_end = threading.Event(), threading.Event()
+    label = everything._label
+
+    def slowly(run):
+        made = label(run)
+        looked_up.set()
+        may_end.wait(10)
+        return made
+
+    monkeypatch.setattr(everything, "_label", slowly)
+    QTest.mouseClick(me.dock.everything.stack, Qt.MouseButton.LeftButton)
+    me.qtbot.waitUntil(looked_up.is_set, timeout=10000)
+    mine = np.full((2, *SHAPE), 5, np.int32)
+    me.annotation.labels = me.viewer.add_labels(mine.copy(), name="mine")
+    may_end.set()
+    me.settle()
+    np.testing.assert_array_equal(me.labels, mine)
+    (found,) = (layer for layer in me.viewer.layers if layer.name.endswith("everything"))
+    assert found.data.any()

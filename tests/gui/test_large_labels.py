@@ -73,3 +73,17 @@ def test_small_planes_have_their_labels_when_the_dock_has_appeared(user):
 def test_stacks_of_large_planes_hold_any_number(open_viewer):
     viewer = open_viewer(np.stack([PLANE] * 2))
     assert new_labels(viewer.layers[0]).dtype == np.int32
+
+
+def test_labels_are_never_made_narrower(user):
+    me = user(PLANE)
+    me.settle(100)
+    labels = me.annotation.labels
+    labels.data = np.full(PLANE.shape, 2**32 - 1, np.uint32)
+    errors = []
+    me.controller.refused.connect(lambda error: errors.append(str(error)))
+    me.session.object_id = 2**32
+    me.click((60, 80))
+    assert "which ends at 4294967295" in errors[-1]
+    assert labels.dtype == np.uint32
+    assert (me.labels == 2**32 - 1).all()

@@ -127,7 +127,8 @@ class BoxEditor:
         data = [_corners(box) for box in boxes]
         shown = self.layer.data
         same = len(shown) == len(data) and all(
-            np.array_equal(_ordered(a), _ordered(b)) for a, b in zip(shown, data, strict=True)
+            np.array_equal(a, b) or np.array_equal(_ordered(a), _ordered(b))
+            for a, b in zip(shown, data, strict=True)
         )
         features = {
             "object": np.array([b.object_id for b in boxes], np.uint64),

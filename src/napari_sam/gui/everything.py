@@ -23,6 +23,8 @@ from napari_sam.segmenter import Segmenter
 from napari_sam.session import Plane, PlaneSource, plane_axes
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
+
     from napari_sam.automask import ObjectMask
 
 
@@ -36,6 +38,7 @@ class _Run:
     planes: list[Plane]
     axis: int | None
     linked: bool
+    labels: Labels | None = None  # the masks in which numbers were looked up
     found: list[list[ObjectMask]] = field(default_factory=list)
 
     @property
@@ -148,8 +151,9 @@ class Everything:
         if len(run.found) < len(run.planes):
             self._go_on()
             return
+        run.labels = run.annotation.labels
         try:
-            if run.annotation.labels is not None:
+            if run.labels is not None:
                 run.annotation.masks.layer_for(0, run.planes[0] if run.axis is None else None)
         except (ValueError, MemoryError) as error:
             self._stop(error)
@@ -204,7 +208,7 @@ def _label(run: _Run) -> tuple[NDArray[np.int32], int]:
     from napari_sam.automask import link_planes, merge_objects
 
     shape = run.source.plane_shape(run.planes[0])
-    layer = run.annotation.labels
+    layer = run.labels
     highest = 0 if layer is None else highest_label(layer.data)
     if run.axis is not None:
         stack = np.stack([merge_objects(one, shape) for one in run.found])
@@ -227,7 +231,7 @@ def _write_plane(run: _Run, found: NDArray[np.int32], highest: int) -> None:
     session = run.annotation.session
     first = max(highest, session.highest_object)
     run.annotation.masks.write(found, first, run.planes[0])
-    session.reserve(first + int(found.max(initial=0)))
+    run.annotation.masks.reserve(first + int(found.max(initial=0)))
 
 
 def _write_stack(run: _Run, found: NDArray[np.int32], highest: int) -> None:
@@ -235,7 +239,8 @@ def _write_stack(run: _Run, found: NDArray[np.int32], highest: int) -> None:
     annotation, axis, plane = run.annotation, run.axis, run.planes[0]
     assert axis is not None
     masks = annotation.labels
-    fills = masks is not None and highest == 0 and masks.dtype.itemsize >= found.itemsize
+    empty = masks is run.labels and highest == 0  # not those that were picked since
+    fills = masks is not None and empty and masks.dtype.itemsize >= found.itemsize
     layer = masks if fills and masks is not None else new_labels(annotation.image)
     spanned = (axis, *plane_axes(plane))
     at: list[Any] = [slice(None) if i in spanned else n for i, n in enumerate(plane)]
@@ -257,7 +262,7 @@ def _write_stack(run: _Run, found: NDArray[np.int32], highest: int) -> None:
         ) from error
     if fills:
         layer.refresh()
-        annotation.session.reserve(int(found.max()))
+        annotation.masks.reserve(int(found.max()))
     else:
         layer.name = f"{annotation.image.name} · everything"
         annotation.add_labels(layer)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -17,10 +19,16 @@ from napari_sam.session.patches import Region
 from napari_sam.session.prompt_book import ObjectPlane
 
 _SEARCHED_AT_ONCE = 32 << 20  # bytes: a few milliseconds
+_PART = 64 << 20  # bytes of labels that are searched at a time
+
+_WRITERS: WeakKeyDictionary[Labels, WeakSet[MaskWriter]] = WeakKeyDictionary()  # of each layer
 
 
 class MaskWriter:
     """Writes every mask that changes to a Labels layer, touching no more than its bounding box.
+
+    Several images may have their masks in one layer: each numbers its new objects above those that
+    the others write.
 
     Parameters
     ----------
@@ -51,6 +59,7 @@ class MaskWriter:
         self._held_back: dict[ObjectPlane, None] = {}  # masks that could not be written
         self._told = ""
         self._growing = False
+        self._resting = False
         session.mask_changed.connect(self._write)
         session.object_changed.connect(self._select)
 
@@ -66,16 +75,26 @@ class MaskWriter:
         if layer is not None and (reason := misfit(layer, self._image)):
             raise ValueError(reason)
         if layer is not None:
-            self._reserve(layer)
+            self._search(layer)
         self._release()
         self._layer, self._told = layer, ""
         self._session.forget_written()
         if layer is not None:
+            _WRITERS.setdefault(layer, WeakSet()).add(self)
             layer.events.paint.connect(self._painted)
             layer.events.selected_label.connect(self._picked)
             layer.events.data.connect(self._replaced)
             self._select()
             self._write_held_back()
+
+    def rest(self) -> None:
+        """Leave the selected label alone while another image is chosen."""
+        self._resting = True
+
+    def wake(self) -> None:
+        """Keep the selected label and the current object the same again."""
+        self._resting = False
+        self._select()
 
     def check(self) -> None:
         """Say so when the layer doesn't fit the image any more.
@@ -112,11 +131,12 @@ class MaskWriter:
         assert layer is not None
         if reason := misfit(layer, self._image):
             raise ValueError(reason)
-        own = image_of_masks(layer) is self._image
-        if own and highest > np.iinfo(layer.dtype).max and isinstance(layer.data, np.ndarray):
+        own = image_of_masks(layer) is self._image and isinstance(layer.data, np.ndarray)
+        wider = np.dtype(np.int32)
+        if own and np.iinfo(layer.dtype).max < highest <= np.iinfo(wider).max:
             self._growing = True
             try:
-                layer.data = layer.data.astype(np.int32)  # napari's undo holds for it too
+                layer.data = layer.data.astype(wider)  # napari's undo holds for it too
             finally:
                 self._growing = False
         largest = np.iinfo(layer.dtype).max
@@ -127,7 +147,7 @@ class MaskWriter:
                 "pick a new layer"
             )
         channels = self._session.source.channel_axis is not None  # a mask holds for all of them
-        if is_behind(layer, self._image) and (channels or not _has(layer, plane)):
+        if is_behind(layer, self._image) and (channels or not self._has(layer, plane)):
             self._growing = True
             try:
                 grow_masks(layer, self._image)
@@ -154,6 +174,11 @@ class MaskWriter:
             numbers = found[rows, columns].astype(layer.dtype) + layer.dtype.type(first)
             self._change([(indices, np.resize(numbers, len(indices[0])))])  # for each channel
 
+    def reserve(self, highest: int) -> None:
+        """Have new objects of every image whose masks go here numbered above a label."""
+        self._session.reserve(highest)
+        self._reserve_for_others(highest)
+
     def close(self) -> None:
         """Let go of the session and the layer."""
         self._session.mask_changed.disconnect(self._write)
@@ -165,9 +190,16 @@ class MaskWriter:
             self._layer.events.paint.disconnect(self._painted)
             self._layer.events.selected_label.disconnect(self._picked)
             self._layer.events.data.disconnect(self._replaced)
+            _WRITERS[self._layer].discard(self)
             self._layer = None
 
-    def _reserve(self, layer: Labels) -> None:
+    def _reserve_for_others(self, highest: int) -> None:
+        sharing = () if self._layer is None else _WRITERS[self._layer]
+        for writer in list(sharing):
+            if writer is not self:
+                writer._session.reserve(highest)
+
+    def _search(self, layer: Labels) -> None:
         """Keep new objects above those that are there; a large layer is searched meanwhile."""
         data = layer.data
         if isinstance(data, np.ndarray) and data.nbytes <= _SEARCHED_AT_ONCE:
@@ -193,11 +225,14 @@ class MaskWriter:
             self._refused(error)
             return
         self._held_back.pop((object_id, plane), None)
-        edit = self._session.merge(object_id, plane, lambda region: self._read(plane, region))
-        changes = [(edit.erase, 0), (edit.paint, object_id)]
         try:
+            edit = self._session.merge(object_id, plane, lambda region: self._read(plane, region))
+            changes = [(edit.erase, 0), (edit.paint, object_id)]
             self._change([(self._indices(at, plane), v) for at, v in changes if len(at[0])])
+            if len(edit.paint[0]):
+                self._reserve_for_others(object_id)
         except OSError as error:
+            self._held_back[object_id, plane] = None  # for the labels that are picked instead
             self._refused(error)
 
     def _write_held_back(self) -> None:
@@ -209,7 +244,13 @@ class MaskWriter:
         assert self._layer is not None
         rows, columns = plane_axes(plane)
         at = {rows: region[0], columns: region[1]}
-        return np.asarray(self._layer.data[tuple(at.get(a, i) for a, i in enumerate(plane))])
+        try:
+            return np.asarray(self._layer.data[tuple(at.get(a, i) for a, i in enumerate(plane))])
+        except Exception as error:  # whatever a disk or a store does
+            raise OSError(
+                f"expected to read the labels in '{self._layer.name}', got "
+                f"{type(error).__name__}: {error}; pick other labels under 'Masks in'"
+            ) from error
 
     def _change(self, changes: list[tuple[tuple[np.ndarray, ...], Any]]) -> None:
         """Set labels at indices as one undo step: all of the changes, or none."""
@@ -258,28 +299,41 @@ class MaskWriter:
             return
         self._session.forget_written()
         if not misfit(layer, self._image):
-            self._reserve(layer)
+            self._search(layer)
         self.check()
 
     def _painted(self, event: Any = None) -> None:
         self._session.note_painting()
 
     def _picked(self, event: Any = None) -> None:
-        if self._layer is not None and self._layer.selected_label > 0:
-            self._session.object_id = int(self._layer.selected_label)
+        layer = self._layer
+        if layer is not None and layer.selected_label > 0 and not self._resting:
+            self._session.object_id = int(layer.selected_label)
 
     def _select(self, *_: object) -> None:
         layer = self._layer
-        if layer is not None and self._session.object_id <= np.iinfo(layer.dtype).max:
+        if layer is None or self._resting:
+            return
+        if self._session.object_id <= np.iinfo(layer.dtype).max:
             layer.selected_label = self._session.object_id
 
-
-def _has(layer: Labels, plane: Plane | None) -> bool:
-    if plane is None:
-        return False
-    return all(i is None or i < n for i, n in zip(plane, layer.data.shape, strict=True))
+    def _has(self, layer: Labels, plane: Plane | None) -> bool:
+        """Whether labels have the whole of a plane: one that was rolled may be longer by now."""
+        if plane is None:
+            return False
+        lengths = zip(plane, layer.data.shape, shape_of(self._image), strict=True)
+        return all(own == n if i is None else i < own for i, own, n in lengths)
 
 
 def highest_label(data: Any) -> int:
-    """Return the highest number in labels, reading them part by part."""
-    return max((int(np.max(data[i])) for i in range(data.shape[0])), default=0)
+    """Return the highest number in labels, reading them part by part, and each chunk once."""
+    chunks = getattr(data, "chunks", None) or (1, 1)
+    rows, columns = (n if isinstance(n, int) else 1 for n in chunks[:2])
+    bytes_a_column = max(1, rows * data.dtype.itemsize * prod(data.shape[2:]))
+    columns *= max(1, _PART // (bytes_a_column * columns))
+    parts = (
+        data[row : row + rows, column : column + columns]
+        for row in range(0, data.shape[0], rows)
+        for column in range(0, data.shape[1], columns)
+    )
+    return max((int(np.max(part)) for part in parts), default=0)
