@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam.engine import CLICK, Executor, Outcome, Report, SynchronousExecutor
+from napari_sam.engine import Executor, SynchronousExecutor
 from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Box, Prompts
-from napari_sam.segmenter import Embedding, Segmenter
-from napari_sam.session.answers import Answer, Chain, Drafting, answer
-from napari_sam.session.decoding import Backlog, Decoding
-from napari_sam.session.embeddings import Embeddings, prepare
+from napari_sam.segmenter import Segmenter
+from napari_sam.session.answering import Answering
+from napari_sam.session.decoding import Backlog
+from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.history import History
 from napari_sam.session.patches import Edit, Patch, Region
 from napari_sam.session.planes import Plane, PlaneSource, extends
-from napari_sam.session.prompt_book import ObjectPlane, PromptBook
+from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
 
 _LARGEST_NUMBER = 2**64 - 1
-
-
-_Stage = Literal["waiting", "decoding", "encoding", "failed"]
-_Work = tuple[Segmenter, Embedding, Prompts, int | None, Chain | None]  # what an answer takes
 
 
 class Session:
@@ -96,7 +90,7 @@ class Session:
         max_bytes: int = 2 << 30,
         prefetch: int = 0,
     ) -> None:
-        self._executor = executor or SynchronousExecutor()
+        executor = executor or SynchronousExecutor()
         self._segmenter = segmenter
         self._source = source
         self._prompts = PromptBook()
@@ -104,23 +98,19 @@ class Session:
         self._results = Results()
         self._object_id = 1
         self._reserved = 0
-        # What has no answer yet, in the order it was asked for. It waits for a model or its plane,
-        # or since it was cancelled; or is being decoded, or encoded for; or failed, as was told.
-        self._open: dict[ObjectPlane, _Stage] = {}
-        self._revisions: Counter[ObjectPlane] = Counter()
         self._told_not_finite = False
-        self._stopped = False
         self._closed: ValueError | None = None
         self.overwrite = False
-        self.embeddings = Embeddings(self._executor, max_bytes)
-        self.embeddings.arrived.connect(self._embedded)
-        self.embeddings.failed.connect(self._embed_failed)
+        self.embeddings = Embeddings(executor, max_bytes)
         self.embeddings.not_finite.connect(self._notice_not_finite)
-        self.embeddings.changed.connect(self._activity)
-        self._decoding = Decoding(self._executor, self._activity)
-        self._ahead = ReadAhead(self._executor, self.embeddings, prefetch)
-        self._ahead.failed.connect(self._ahead_failed)
-        self._ahead.changed.connect(self._activity)
+        self._ahead = ReadAhead(executor, self.embeddings, prefetch)
+        self._answering = Answering(
+            executor, self.embeddings, self._ahead, self._results, self._prompts_of
+        )
+        self._answering.mask_changed.connect(self.mask_changed.emit)
+        self._answering.draft_changed.connect(self.draft_changed.emit)
+        self._answering.changed.connect(self.activity_changed.emit)
+        self._answering.failed.connect(self.failed.emit)
         self.embeddings.use(segmenter, source)
 
     # What it works with
@@ -133,7 +123,7 @@ class Session:
     @segmenter.setter
     def segmenter(self, segmenter: Segmenter | None) -> None:
         self._segmenter = segmenter
-        self._restart()
+        self._answering.use(segmenter, self._source)
 
     @property
     def source(self) -> PlaneSource:
@@ -154,22 +144,22 @@ class Session:
             self.embeddings.source = source  # the same planes and perhaps more: work goes on
             return
         self._told_not_finite = False
-        self._restart()
+        self._answering.use(self._segmenter, source)
 
     @property
     def is_waiting(self) -> bool:
         """Whether clicks wait for a model, an embedding, or a closer look at a draft."""
-        return any(stage in ("waiting", "encoding") for stage in self._open.values())
+        return self._answering.is_waiting
 
     @property
     def is_stopped(self) -> bool:
         """Whether work was cancelled and not asked for again."""
-        return self._stopped
+        return self._answering.is_stopped
 
     @property
     def backlog(self) -> Backlog | None:
         """How far many prompts are decoded; None if there are none or few."""
-        return self._decoding.backlog
+        return self._answering.backlog
 
     # Prompts
 
@@ -188,7 +178,7 @@ class Session:
     def _check(self, book: PromptBook) -> list[ObjectPlane]:
         if self._closed is not None:
             raise self._closed
-        changed = _changed(self._prompts, book)
+        changed = changed_keys(self._prompts, book)
         for key in changed:
             _check_number(key[0])
             book.prompts_of(key).check(self._source.plane_shape(key[1]))
@@ -197,12 +187,12 @@ class Session:
     def _replace(self, book: PromptBook, changed: list[ObjectPlane]) -> None:
         self._prompts = book
         for key in changed:  # before anybody is told: what a listener raises loses no click
-            self._reopen(key)
+            self._answering.note_change(key)
         self.prompts_changed.emit()
         for key in changed:
             if not len(book.prompts_of(key).points):
                 self._results.choose(key, None)
-            self._answer(key)
+            self._answering.answer(key)
 
     def add_point(
         self,
@@ -319,7 +309,7 @@ class Session:
         if self._closed is not None:
             self.failed.emit(self._closed)
             return
-        changed = _changed(self._prompts, book)
+        changed = changed_keys(self._prompts, book)
         self._replace(book, changed)
         if changed and book.prompts_of(changed[0]).is_empty is False:
             self.object_id = changed[0][0]
@@ -391,7 +381,7 @@ class Session:
             If the plane doesn't exist, or the object never had a prompt.
         """
         key = self._key(object_id, plane)
-        known = {self._object_id, *(number for number, _ in self._revisions)}
+        known = {self._object_id, *self._answering.prompted_objects}
         if key[0] not in known:
             raise ValueError(
                 f"expected an object that was prompted ({', '.join(map(str, sorted(known)))}), "
@@ -450,8 +440,8 @@ class Session:
         if self._closed is not None:
             raise self._closed
         self._results.choose(key, index)
-        self._reopen(key)
-        self._answer(key)
+        self._answering.note_change(key)
+        self._answering.answer(key)
 
     def next_candidate(self, plane: object, object_id: int | None = None) -> None:
         """Take the next candidate as the mask, after the last the first again."""
@@ -516,22 +506,14 @@ class Session:
         view
             (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
         """
-        plane = self._source.plane_of(plane)
-        if self._closed is not None:
-            return
-        self._stopped = False
-        self._retry(plane)
-        answered_first = {key[1] for key, stage in self._open.items() if stage == "waiting"}
-        self._ahead.show(plane, focus, view, answered_first)
-        self._ask_again()
+        self._answering.show(self._source.plane_of(plane), focus, view)
 
     def look(self, focus: tuple[float, float], view: Box) -> None:
         """Say that the screen shows another part of the plane; see :meth:`show`.
 
         What was cancelled stays so.
         """
-        if not self._stopped:
-            self._ahead.look(focus, view)
+        self._answering.look(focus, view)
 
     def cancel(self) -> None:
         """Stop embedding and decoding; what runs stops in a moment.
@@ -539,15 +521,7 @@ class Session:
         Prompts without an answer wait until anything is asked for again, by :meth:`show` or by
         another prompt.
         """
-        self._stopped = True
-        self._ahead.cancel()
-        self.embeddings.cancel()
-        for key, stage in self._open.items():
-            if stage == "encoding":
-                self._executor.cancel(self._looks(key))
-                self._open[key] = "waiting"
-        self._decoding.stop()
-        self.activity_changed.emit()
+        self._answering.cancel()
 
     @property
     def closed(self) -> ValueError | None:
@@ -565,12 +539,7 @@ class Session:
             Raised by every later change of prompts.
         """
         self._closed = reason
-        self.cancel()
-        for key in list(self._open):
-            self._revisions[key] += 1
-            self._drop_draft(key)
-        self._open.clear()
-        self.embeddings.clear()
+        self._answering.close()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every prompt is answered and the plane shown is embedded.
@@ -582,119 +551,13 @@ class Session:
             something has still no answer: it was cancelled, there is no model, or it failed, which
             :attr:`failed` has told.
         """
-        return self._executor.wait(timeout) and not self._open and not self._lacks_shown()
-
-    def _lacks_shown(self) -> bool:
-        """Whether the plane shown was not embedded; one that had to make room for others was."""
-        if self.shown is None:
-            return False
-        state = self.embeddings.state(self.shown)
-        undone = state == "none" and (self._stopped or self._segmenter is None)
-        return undone or state in ("queued", "failed")
+        return self._answering.wait(timeout)
 
     def _key(self, object_id: int | None, plane: object) -> ObjectPlane:
         return self._object_id if object_id is None else object_id, self._source.plane_of(plane)
 
-    def _restart(self) -> None:
-        self._results.forget_chains()
-        self.embeddings.use(self._segmenter, self._source)
-        for key in list(self._open):
-            self._drop_draft(key)
-            self._reopen(key)
-            self._answer(key)
-        if self.shown is not None:
-            self.show(self.shown, self._ahead.focus, self._ahead.view)
-
-    def _reopen(self, key: ObjectPlane) -> None:
-        """Count an object's prompts on a plane as not answered; what is under way is too late."""
-        if self._open.pop(key, None) == "encoding":
-            self._executor.cancel(self._looks(key))
-        self._decoding.drop(key)
-        self._revisions[key] += 1
-        if not self._prompts.prompts_of(key).is_empty:
-            self._open[key] = "waiting"
-
-    def _answer(self, key: ObjectPlane) -> None:
-        """Answer an object's prompts on a plane, or forget its mask where there are none."""
-        if key in self._open:
-            self._resume()
-            self._pursue(key)
-            return
-        self._drop_draft(key)
-        if self._results.drop(key):
-            self.mask_changed.emit(*key)
-
-    def _resume(self) -> None:
-        """Go on after :meth:`cancel`."""
-        if self._stopped and self.shown is not None:
-            self.show(self.shown, self._ahead.focus, self._ahead.view)
-        elif self._stopped:
-            self._stopped = False
-            self._ask_again()
-
-    def _ask_again(self) -> None:
-        """Ask for everything that prompts wait for: it may have been cancelled."""
-        for key in list(self._open):
-            self._pursue(key)
-
-    def _retry(self, plane: Plane) -> None:
-        """Let what failed on a plane wait again."""
-        for key, stage in self._open.items():
-            if key[1] == plane and stage == "failed":
-                self._open[key] = "waiting"
-
-    def _pursue(self, key: ObjectPlane) -> None:
-        """Embed, encode or decode, whatever comes next for prompts that wait for it."""
-        if self._open.get(key) != "waiting":
-            return
-        segmenter, embedding = self._segmenter, self.embeddings.get(key[1])
-        if segmenter is None or embedding is None:
-            self.embeddings.request(key[1], CLICK)
-            return
-        prompts, revision = self._prompts.prompts_of(key), self._revisions[key]
-        is_ready = segmenter.is_ready(embedding, prompts)
-        self._open[key] = "decoding" if is_ready else "encoding"
-        work = self._decode(key, segmenter, embedding)
-        if not is_ready and revision == self._revisions[key]:
-            self._executor.embed(
-                self._looks(key),
-                partial(prepare, segmenter, embedding, prompts),
-                partial(self._prepared, key, revision, work),
-                CLICK,
-            )
-            self.activity_changed.emit()
-
-    def _decode(self, key: ObjectPlane, segmenter: Segmenter, embedding: Embedding) -> _Work:
-        """Have an object's prompts decoded with what is encoded."""
-        prompts = self._prompts.prompts_of(key)
-        candidate, chain = self._results.candidate(key), self._results.chain(key)
-        work = segmenter, embedding, prompts, candidate, chain
-        drafting = Drafting(embedding, prompts, candidate, chain)
-        done = partial(self._drafted, key, self._revisions[key], work)
-        self._decoding.ask(key, segmenter, embedding, drafting, done)
-        return work
-
-    def _looks(self, key: ObjectPlane) -> tuple[object, ...]:
-        """Name what is being encoded for prompts."""
-        return "looks", self, key, self._revisions[key]
-
-    def _embedded(self, plane: Plane) -> None:
-        self._retry(plane)
-        for key in [key for key in self._open if key[1] == plane]:
-            self._pursue(key)
-        self._ahead.go_on(plane)
-
-    def _activity(self) -> None:
-        self.activity_changed.emit()
-
-    def _ahead_failed(self, error: Exception) -> None:
-        self.failed.emit(error)
-
-    def _embed_failed(self, plane: Plane, error: Exception) -> None:
-        for key, stage in self._open.items():
-            if key[1] == plane and stage == "waiting":
-                self._open[key] = "failed"  # until the plane is asked for again
-        self.failed.emit(error)
+    def _prompts_of(self, key: ObjectPlane) -> Prompts:
+        return self._prompts.prompts_of(key)
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
         if not self._told_not_finite:
@@ -703,99 +566,6 @@ class Session:
                 f"{count} pixels of this plane are NaN, infinite or masked: the model sees them as "
                 "the low contrast limit"
             )
-
-    def _prepared(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
-        if not self._awaits(key, revision, outcome):
-            return
-        if outcome.error is not None:
-            self._fail(key, outcome.error)
-        else:
-            self.embeddings.note_seconds(outcome.value)
-            self._revisions[key] += 1  # an earlier draft is too late
-            self._open[key] = "decoding"
-            self._decode(key, *work[:2])
-        self.activity_changed.emit()
-
-    def _drafted(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
-        """Take in what can be said at once; if that isn't final, have the rest encoded."""
-        if revision != self._revisions[key] or key not in self._open:
-            return
-        if outcome.cancelled:
-            if self._open[key] == "decoding":
-                self._open[key] = "waiting"
-            if not self._stopped:
-                self._pursue(key)  # asked for again since
-            return
-        if outcome.error is not None:
-            self._fail(key, outcome.error)
-            return
-        drafted = outcome.value
-        if drafted is not None and drafted.is_final:
-            self._settle(key, drafted.answer, drafted.chain)
-            return
-        if drafted is not None:
-            self._results.put_draft(key, drafted.answer.patch)
-            self.draft_changed.emit(*key)
-        if self._open.get(key) != "decoding" or revision != self._revisions[key]:
-            return  # its first tile is being encoded, or was cancelled
-        self._open[key] = "waiting" if self._stopped else "encoding"
-        if not self._stopped:
-            self._executor.embed(
-                self._looks(key),
-                partial(_answer, *work),
-                partial(self._answered, key, revision),
-                CLICK,
-            )
-        self.activity_changed.emit()
-
-    def _answered(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
-        if not self._awaits(key, revision, outcome):
-            return
-        if outcome.error is not None:
-            self._fail(key, outcome.error)
-        else:
-            self._settle(key, *outcome.value)
-
-    def _awaits(self, key: ObjectPlane, revision: int, outcome: Outcome) -> bool:
-        """Whether what was encoded for prompts is still of use."""
-        is_latest = revision == self._revisions[key] and self._open.get(key) == "encoding"
-        return is_latest and not outcome.cancelled
-
-    def _fail(self, key: ObjectPlane, error: Exception) -> None:
-        self._open[key] = "failed"
-        self._drop_draft(key)
-        self.activity_changed.emit()
-        self.failed.emit(error)
-
-    def _settle(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
-        """Keep the mask of an object's prompts; it takes the place of any draft."""
-        encoded = self._open.pop(key) == "encoding"
-        self._results.put(key, answer, chain)
-        self._results.note_input(key, self.embeddings.input_of(chain.embedding()))
-        if encoded:
-            self.activity_changed.emit()
-        self.mask_changed.emit(*key)
-        self._drop_draft(key)
-        prompts = self._prompts.prompts_of(key)
-        if len(prompts.points) == 1 and prompts.box is None and not self._stopped:
-            self._ahead.note_click(key[1], prompts)
-
-    def _drop_draft(self, key: ObjectPlane) -> None:
-        if self._results.drop_draft(key):
-            self.draft_changed.emit(*key)
-
-
-def _answer(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    prompts: Prompts,
-    candidate: int | None,
-    before: Chain | None,
-    report: Report,
-) -> tuple[Answer, Chain]:
-    """Answer prompts, encoding what that takes."""
-    report(0.0)
-    return answer(segmenter, embedding, prompts, candidate, before, report)
 
 
 def _check_number(object_id: int) -> None:
@@ -821,9 +591,3 @@ def _contains_click(box: Box, prompts: Prompts) -> bool:
     """Whether a positive click lies in a box."""
     clicks = prompts.points[prompts.point_labels == 1]
     return bool(np.any(np.all((clicks >= box[:2]) & (clicks <= box[2:]), axis=1)))
-
-
-def _changed(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:
-    """Which masks another book changes: objects on planes whose ordered prompts differ."""
-    old, new = before.by_key(), after.by_key()
-    return [key for key in {**old, **new} if old.get(key) != new.get(key)]

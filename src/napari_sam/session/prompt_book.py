@@ -182,6 +182,12 @@ class PromptBook:
         )
 
 
+def changed_keys(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:
+    """Return which masks change: objects on planes whose ordered prompts differ."""
+    old, new = before.by_key(), after.by_key()
+    return [key for key in {**old, **new} if old.get(key) != new.get(key)]
+
+
 def describe(before: PromptBook, after: PromptBook) -> str:
     """Say in a few words what changed, such as ``added a point to object 7``; empty if nothing."""
     old, new = _by_id(before), _by_id(after)
