@@ -6,6 +6,8 @@ import pytest
 import zarr
 from qtpy.QtCore import Qt
 
+from napari_sam.prompts import Prompts
+
 SHAPE = (40, 50)
 
 
@@ -243,3 +245,18 @@ def test_labels_that_cannot_be_read_are_told_and_the_mask_goes_to_the_next(told,
     assert "RuntimeError: chunk 7 is damaged; pick other labels under 'Masks in'" in errors[-1]
     me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.int32))
     assert me.labels[20, 30] == 1
+
+
+def test_what_many_masks_suffer_at_once_is_told_once(told, rng, monkeypatch):
+    monkeypatch.setattr("napari_sam.gui.controller._APART", 0.3)
+    me, errors = told(grey(rng, *SHAPE))
+    me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.uint8))
+    me.session.add_prompts({(300 + i, ()): Prompts([(20, 3 * i)], [1]) for i in range(9)})
+    me.settle()
+    (text,) = errors
+    assert "which ends at 255" in text
+    me.qtbot.wait(400)
+    me.session.object_id = 400
+    me.annotation.click_here()
+    me.click((20, 30))
+    assert len(errors) == 2

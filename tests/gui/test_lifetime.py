@@ -314,3 +314,74 @@ def test_two_docks_say_a_thing_once(user, rng, monkeypatch):
     me.viewer.window.add_dock_widget(second, name="again")
     me.controller.noticed.emit("a notice")
     assert said == ["a notice"]
+
+
+def test_new_layer_that_was_asked_for_is_made(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 10))
+    first, before = me.annotation.labels, me.labels.copy()
+    menu = me.dock.masks.layer
+    menu.activated.emit(menu.findText("a new layer"))
+    me.press(Qt.Key.Key_N)
+    me.press(Qt.Key.Key_G)
+    me.click((20, 40))
+    assert me.annotation.labels is not first
+    assert me.labels[20, 40] == 2
+    np.testing.assert_array_equal(first.data, before)
+
+
+def test_masks_taken_up_again_follow_the_image(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    image, labels = me.annotation.image, me.annotation.labels
+    me.viewer.layers.remove(me.annotation.points)
+    me.controller.choose_image(image)
+    me.settle()
+    image.translate = (3, 4)
+    me.settle()
+    np.testing.assert_array_equal(labels.translate, (3, 4))
+    me.viewer.reset_view()
+    me.settle()
+    me.click((10, 10))
+    assert me.annotation.labels is labels
+    assert me.labels[10, 10] == 2
+
+
+def test_layers_of_an_image_that_became_another_can_be_moved(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    me.annotation.image.data = grey(rng, 7, 7)
+    me.settle()
+    me.annotation.draw_box()
+    me.annotation.boxes.layer.translate = (1, 1)
+    me.annotation.image.units = ("um", "um")
+    me.annotation.labels.translate = (2, 2)
+    me.settle()
+
+
+def test_labels_that_find_no_memory_are_told(user, rng, monkeypatch):
+    me = user(grey(rng, *SHAPE))
+    me.settle(100)
+    errors = []
+    me.controller.refused.connect(lambda error: errors.append(str(error)))
+
+    def too_large(image):
+        raise MemoryError("expected labels to fit into memory")
+
+    monkeypatch.setattr("napari_sam.gui.annotation.new_labels", too_large)
+    me.viewer.layers.remove(me.annotation.labels)
+    me.annotation.click_here()
+    me.settle(100)
+    assert errors == ["expected labels to fit into memory"]
+    assert me.annotation.labels is None
+
+
+def test_closed_dock_stops_the_clicks_of_every_image(user, rng):
+    me = user(grey(rng, *SHAPE), name="first")
+    points = me.annotation.points
+    me.viewer.add_image(grey(rng, *SHAPE), name="second")
+    me.press(Qt.Key.Key_G)
+    assert points.mode == me.annotation.points.mode == "add"
+    me.area.close()
+    me.settle()
+    assert points.mode == me.annotation.points.mode == "pan_zoom"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_sam.gui.masks import highest_label
 
@@ -19,6 +20,24 @@ def shared(user, rng):
     me.annotation.click_here()
     me.settle()
     return me
+
+
+def test_each_image_numbers_its_objects_above_those_of_the_others(shared):
+    me, images = shared, shared.viewer.layers
+    me.click((20, 40))
+    me.controller.choose_image(images["dapi"])
+    me.settle()
+    assert me.session.object_id == 1
+    me.press(Qt.Key.Key_N)
+    me.click((50, 20))
+    me.controller.choose_image(images["actin"])
+    me.settle()
+    assert me.session.object_id == me.annotation.labels.selected_label == 2
+    me.click((22, 42))
+    me.press(Qt.Key.Key_N)
+    me.click((50, 70))
+    places = [(20, 10), (20, 40), (50, 20), (22, 42), (50, 70)]
+    assert [me.labels[place] for place in places] == [1, 2, 3, 2, 4]
 
 
 def test_objects_found_at_once_are_numbered_above_too(shared):
@@ -48,3 +67,15 @@ def test_highest_label_is_found_in_one_pass(monkeypatch, rng, part):
     assert highest_label(labels) == labels.data.max()
     assert (labels.read == 1).all()
     assert highest_label(labels.data[:, :, 0]) == labels.data[:, :, 0].max()
+
+
+def test_selecting_the_labels_keeps_the_image_that_is_chosen(shared):
+    me = shared
+    me.click((20, 40))
+    me.viewer.layers.selection.active = me.annotation.labels
+    me.settle()
+    assert me.annotation.image.name == "actin"
+    me.press(Qt.Key.Key_N)
+    assert me.session.object_id == 3
+    me.controller.choose_image(me.viewer.layers["dapi"])
+    assert me.session.object_id == 1

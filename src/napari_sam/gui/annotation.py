@@ -107,6 +107,7 @@ class Annotation:
         self.clicks: ClickEditor | None = None
         self.boxes: BoxEditor | None = None
         self._sign = 1
+        self._wants_new_labels = False
         self._executor = executor
         self._content: Hashable = None  # of an image that has grown: of its first planes
         self._unproven: ArraySource | None = None  # the source whose planes should be in it still
@@ -189,9 +190,13 @@ class Annotation:
                 self.keys.unbind(before)
                 if not self._followers.follows(before):
                     self._followers.forget(before)
+            self._wants_new_labels = layer is None
             if layer is not None:
                 self.keys.bind(layer)
-                self._followers.watch(layer)
+                if image_of_masks(layer) is self.image:
+                    self._followers.take_up(layer)
+                else:
+                    self._followers.watch(layer)
         self.layers_changed.emit()
 
     def displayed(self) -> Plane | None:
@@ -265,7 +270,7 @@ class Annotation:
     def click_here(self) -> None:
         """Make the prompts layer active and ready for clicks; make what is missing for that."""
         points = self._points_layer()
-        if self.masks.layer is None:
+        if self.masks.layer is None and not self._wants_new_labels:
             self._find_labels()
         self._viewer.layers.selection.active = points
         points.mode = "add"
@@ -331,7 +336,17 @@ class Annotation:
         self._scrolling.stop()
         self._looking.stop()
         self._labelling.stop()
+        self.masks.rest()
+        if self.masks.layer is not None:
+            self.keys.unbind(self.masks.layer)  # other images may have their masks there, too
         self.session.cancel()
+
+    def wake(self) -> None:
+        """Go on when the image is chosen again."""
+        self.masks.wake()
+        if self.masks.layer is not None:
+            self.keys.bind(self.masks.layer)
+        self.show()
 
     def close(self) -> None:
         """Let go of every layer and stop working; the layers stay."""
@@ -516,7 +531,10 @@ class Annotation:
 
     def _make_first_labels(self) -> None:
         if self.masks.layer is None:
-            self.labels = self._make_labels()
+            try:
+                self.labels = self._make_labels()
+            except MemoryError as error:
+                self.refused.emit(error)
 
     def add_labels(self, layer: Labels) -> Labels:
         """Add a labels layer below the prompts; it goes where the image goes."""
@@ -526,6 +544,7 @@ class Annotation:
         return self._insert(layer, below)
 
     def _make_labels(self) -> Labels:
+        self._wants_new_labels = False
         layer = self.add_labels(new_labels(self.image))
         note_masks(layer, self.image)
         return layer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 import weakref
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +19,8 @@ from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
 from napari_sam.segmenter import Segmenter
+
+_APART = 1.0  # seconds between messages that differ in numbers alone
 
 _CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
 
@@ -86,6 +90,7 @@ class Controller:
         self._told_hidden: Layer | None = None
         self._begun = False
         self._closed = False
+        self._refused_last = "", 0.0
         self.mailbox = Mailbox(self._open_mail)
         self.engine = Engine(self.mailbox.notify)
         self.everything = Everything(self.engine)
@@ -150,7 +155,7 @@ class Controller:
         elif known is not None:
             if known.session.segmenter is not self.segmenter:
                 known.session.segmenter = self.segmenter
-            known.show()
+            known.wake()
             return known
         annotation = Annotation(
             self.viewer, image, self.segmenter, self.engine, self._max_bytes, self._prefetch
@@ -183,7 +188,9 @@ class Controller:
             return
         if self.annotation is not None:
             self.annotation.keys.unbind(self.viewer)
-        for annotation in self._annotations.values():
+        # several images may share their masks: then it is the one chosen that is meant
+        known = sorted(self._annotations.values(), key=lambda x: x is not self.annotation)
+        for annotation in known:
             if layer in annotation.layers:
                 ended = annotation.session.closed is not None
                 if not ended or layer is annotation.image:
@@ -266,7 +273,12 @@ class Controller:
         self.status_changed.emit()
 
     def _refuse(self, error: Exception) -> None:
-        self.refused.emit(error)
+        """Tell an error; of many alike in a row, such as one for each mask, the first alone."""
+        (before, when), now = self._refused_last, time.monotonic()
+        kind = re.sub(r"\d+", "", str(error))
+        self._refused_last = kind, now
+        if kind != before or now - when > _APART:
+            self.refused.emit(error)
 
     def _notice(self, text: str) -> None:
         self.noticed.emit(text)
@@ -314,7 +326,8 @@ class Controller:
         self._open_docks.discard(dock)
         if self._open_docks or self._closed or self.annotation is None:
             return
-        if self.annotation.stop_prompting():
+        stopped = [one.stop_prompting() for one in self._annotations.values()]
+        if any(stopped):
             self._went_on = False
             self.noticed.emit(
                 "Segment Anything is closed, so that clicks segment nothing; open it again, or "

@@ -109,6 +109,7 @@ class Followers:
         self._image = image
         self._moved = moved
         self._geometry_now = geometry or partial(geometry_of, image)
+        self._closed = False
         self._held: list[Layer] = []
         self._free: list[Layer] = []
         self._watched: list[Layer] = []
@@ -127,12 +128,21 @@ class Followers:
         for layer in (*self._held, *in_step):
             if layer.ndim == self._image.ndim:
                 place(layer, geometry)
-        self._settling.start()
+        self._stir()
 
     def add(self, layer: Layer, held: bool = False) -> None:
         """Let a layer, which lies where the image does, follow it."""
         place(layer, self._geometry)
         (self._held if held else self._free).append(layer)
+        self.watch(layer)
+
+    def take_up(self, layer: Layer) -> None:
+        """Let a layer that is there already follow the image, if it lies just where the image does.
+
+        Otherwise somebody has moved it.
+        """
+        if same_geometry(geometry_of(layer), self._geometry) and not self.follows(layer):
+            self._free.append(layer)
         self.watch(layer)
 
     def watch(self, layer: Layer) -> None:
@@ -160,9 +170,11 @@ class Followers:
         connect(self._image, self.follow, "disconnect")
         for layer in list(self._watched):
             self.forget(layer)
+        self._closed = True
 
     def _stir(self, event: Any = None) -> None:
-        self._settling.start()
+        if not self._closed:
+            self._settling.start()
 
     def _settled(self) -> None:
         back = [x for x in self._held if not same_geometry(geometry_of(x), self._geometry)]
