@@ -243,6 +243,21 @@ def test_draft_goes_where_the_better_look_fails(session, gated, engine):
     assert not session.is_waiting
 
 
+def test_listener_of_drafts_that_fails_loses_no_answer(session, gated, engine):
+    def fail(*about):
+        raise RuntimeError("a listener's own fault")
+
+    session.draft_changed.connect(fail)
+    gated.gate.clear()
+    session.add_point((), CLICK)
+    with pytest.raises(Exception, match="own fault"):
+        wait_for(engine, lambda: False)
+    session.draft_changed.disconnect(fail)
+    gated.gate.set()
+    assert session.wait(5)
+    np.testing.assert_array_equal(session.mask(1, ()), mask_of(CLICK))
+
+
 def test_cancelled_answer_is_given_when_it_is_asked_for_again(session, gated, engine):
     gated.gate.clear()
     session.add_point((), CLICK)
@@ -333,3 +348,18 @@ def test_looking_elsewhere_starts_nothing_that_was_cancelled(engine):
     session.look((1400, 1400), (1300, 1300, 1499, 1499))
     assert engine.wait(5, background=True)
     assert len(model.frames) == before
+
+
+def test_what_goes_on_after_a_cancel_is_the_part_on_screen_by_now(engine):
+    plane = square(0, 0, 1500, (1500, 1500))
+    tiled = TiledSegmenter(Nearsighted())
+    session = Session(tiled, ArraySource(plane, contrast_limits=(0, 255)), engine)
+    session.show((), (100, 100), (0, 0, 199, 199))
+    assert session.wait(5)
+    session.cancel()
+    now = (700, 700, 1499, 1499)
+    session.look((1100, 1100), now)
+    session.add_point((), (1400, 1400))
+    assert session.wait(5)
+    assert session.is_view_ready
+    assert tiled.is_view_ready(session.embeddings.get((None, None)), now)

@@ -160,7 +160,9 @@ class Answering:
         focus, view
             As of :meth:`ReadAhead.look`.
         """
-        if not self._stopped:
+        if self._stopped:
+            self._ahead.focus, self._ahead.view = focus, view  # for when it goes on
+        else:
             self._ahead.look(focus, view)
 
     def cancel(self) -> None:
@@ -308,18 +310,20 @@ class Answering:
             return
         if drafted is not None:
             self._results.put_draft(key, drafted.answer.patch)
-            self.draft_changed.emit(*key)
-        if self._unanswered.get(key) != "decoding" or revision != self._revisions[key]:
-            return  # its first tile is being encoded, or was cancelled
-        self._unanswered[key] = "waiting" if self._stopped else "encoding"
-        if not self._stopped:
+        was_decoding = self._unanswered[key] == "decoding"
+        if was_decoding:  # otherwise its first tile is being encoded, or was cancelled
+            self._unanswered[key] = "waiting" if self._stopped else "encoding"
+        if was_decoding and not self._stopped:
             self._executor.embed(
                 self._encoding(key),
                 partial(_answer, *work),
                 partial(self._answered, key, revision),
                 CLICK,
             )
-        self.changed.emit()
+        if drafted is not None:  # what a listener raises loses no answer
+            self.draft_changed.emit(*key)
+        if was_decoding:
+            self.changed.emit()
 
     def _answered(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
         if not self._awaits(key, revision, outcome):
