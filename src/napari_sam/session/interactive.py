@@ -381,14 +381,14 @@ class Session:
             If the plane doesn't exist, or the object never had a prompt.
         """
         key = self._key(object_id, plane)
-        known = {self._object_id, *self._answering.prompted_objects}
+        result = self._results.answer(key)
+        known = {key[0]} if result else {self._object_id, *self._answering.prompted_objects}
         if key[0] not in known:
             raise ValueError(
                 f"expected an object that was prompted ({', '.join(map(str, sorted(known)))}), "
                 f"got {object_id}; pixels of other labels are in the labels layer"
             )
         mask = np.zeros(self._source.plane_shape(key[1]), bool)
-        result = self._results.answer(key)
         if result:
             mask[result.patch.region] = result.patch.pixels
         return mask
