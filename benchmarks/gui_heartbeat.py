@@ -22,8 +22,7 @@ import napari
 import numpy as np
 import torch
 from disks import with_disk
-from qtpy.QtCore import QObject, Qt, QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QEventLoop, QObject, Qt, QTimer
 
 from napari_sam.gui import current_session
 from napari_sam.gui.widget import SegmentAnything
@@ -112,10 +111,15 @@ class Heart(QObject):
 
 
 def run_for(seconds: float, until=None) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end and not (until and until()):
-        QApplication.processEvents()
-        time.sleep(0.0005)
+    """Let the event loop run as an application does: a loop in Python would hold its lock."""
+    loop, end, question = QEventLoop(), QTimer(), QTimer()
+    end.setSingleShot(True)
+    end.timeout.connect(loop.quit)
+    end.start(round(1e3 * seconds))
+    question.timeout.connect(lambda: loop.quit() if until and until() else None)
+    if until:
+        question.start(_BEAT_MS)
+    loop.exec()
 
 
 def measure(model: str, threads: int, side: int) -> dict[str, object]:

@@ -34,6 +34,7 @@ Task = Callable[[Report], Any]
 
 _LONGEST_GOODBYE = 20.0  # seconds
 _EMBED_NICENESS = 5
+_LONGEST_PAUSE = 0.1  # seconds that an embed leaves the cores to decodes, at each report
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +285,8 @@ class Engine:
             self._notify()
 
     def _report(self, job: _Embed, fraction: float) -> None:
+        if job.priority > CLICK:
+            self._let_decodes_pass(job)
         if job.cancelled or job.gives_way:
             job.gave_way = True
             raise Cancelled("cancelled")
@@ -296,6 +299,14 @@ class Engine:
             job.posted = True
             self._deliver(self._tell, job)
         self._notify()
+
+    def _let_decodes_pass(self, job: _Embed) -> None:
+        """Leave the cores to decodes, which somebody waits for, though not to many for ever."""
+        with self._state:
+            self._state.wait_for(
+                lambda: self._closed or job.cancelled or not (self._decodes or self._decoding),
+                _LONGEST_PAUSE,
+            )
 
     @staticmethod
     def _tell(job: _Embed) -> None:

@@ -25,8 +25,6 @@ _UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
 _NEW = 0.8
 # Scales are alike up to this factor: tiles at the border of a plane differ by a pixel.
 _SAME = 1.01
-# Tiles that a view takes at most before a coarser level is taken.
-_VIEW_TILES = 4
 # Boxes and masks as large as a square of a longer side, in model pixels, are looked at reduced, if
 # a box's shorter side is longer than this, too: thin objects would get lost.
 _LARGEST, _THINNEST = 120, 80
@@ -164,13 +162,12 @@ class Pyramid:
         around = (_tile_at(tiles, centre) for tiles in self.levels)
         return [one for one in around if _holds(one, said) and self.scale_of(one) < scale]
 
-    def view_tiles(self, view: Box) -> list[Tile]:
-        """Return the tiles of the finest level that covers a rectangle with few of them.
+    def covers(self, view: Box) -> Iterator[list[Tile]]:
+        """Return the tiles of each level that cover a rectangle, the finest level first.
 
-        Those nearest to its middle come first.
+        Those nearest to its middle come first. The last level has one for any rectangle.
         """
-        covers = (_tiles_in(tiles, view) for tiles in self.levels)
-        return next(tiles for tiles in covers if len(tiles) <= _VIEW_TILES)
+        return (_tiles_in(tiles, view) for tiles in self.levels)
 
     def tiles_in(self, view: Box) -> list[Tile]:
         """Return the tiles of the finest level in a rectangle, from its middle outward."""

@@ -332,8 +332,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> None:
         """Encode the tiles of a rectangle of the plane; see :meth:`Segmenter.prepare_view`.
 
-        They are of the finest level that needs few of them. Those nearest to the rectangle's
-        middle come first, and they stay in memory until another rectangle is asked for.
+        Unless those of a finer level are there, that is the one tile that holds the rectangle.
+        They stay in memory until another rectangle is asked for. Of the finest level, tiles
+        nearest to the rectangle's middle come first.
         """
         if not isinstance(embedding, TiledEmbedding):
             self._inner.prepare_view(embedding, view, progress, finest)
@@ -343,7 +344,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if finest:
             tiles = [tile for tile in pyramid.tiles_in(view) if not store.has_held(tile)]
         else:
-            tiles = pyramid.view_tiles(view)
+            one = next(tiles for tiles in pyramid.covers(view) if len(tiles) == 1)
+            tiles = _first_encoded(embedding, view) or one
             store.keep(tiles)
         for i, tile in enumerate(tiles):
             self._embed_tile(
@@ -354,8 +356,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """Whether what is on screen is encoded; see :meth:`Segmenter.is_view_ready`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.is_view_ready(embedding, view)
-        store = embedding.store
-        return all(store.get(tile) is not None for tile in embedding.pyramid.view_tiles(view))
+        return _first_encoded(embedding, view) is not None
 
     def _embed_tile(
         self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None = None
@@ -431,6 +432,14 @@ def _by_tile(wanted: Mapping[int, Tile]) -> dict[Tile, list[int]]:
     for i, tile in wanted.items():
         members.setdefault(tile, []).append(i)
     return members
+
+
+def _first_encoded(embedding: TiledEmbedding, view: Box) -> list[Tile] | None:
+    """Return the tiles over a rectangle of the finest level that has all of them encoded."""
+    for tiles in embedding.pyramid.covers(view):
+        if all(embedding.store.get(tile) is not None for tile in tiles):
+            return tiles
+    return None
 
 
 def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:

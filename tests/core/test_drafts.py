@@ -78,7 +78,7 @@ def test_draft_comes_from_a_coarser_scale_where_that_is_all_there_is():
     tiled.prepare_view(embedding, (0, 0, 1499, 1499))
     draft = tiled.draft(embedding, click)
     assert not draft.is_final
-    assert draft.prediction.frame.shape == (1024, 1024)
+    assert draft.prediction.frame.shape == (1500, 1500)
     assert iou(draft.prediction.best(), plane > 0) > 0.8
     assert tiled.decode(embedding, click).frame.shape == (512, 512)
 
@@ -89,7 +89,7 @@ def test_any_click_in_a_prepared_view_has_a_draft(view):
     assert not tiled.is_view_ready(embedding, view)
     tiled.prepare_view(embedding, view)
     assert tiled.is_view_ready(embedding, view)
-    assert len(tiled.inner.frames) <= 4
+    assert len(tiled.inner.frames) == 1
     for r in np.linspace(view[0], view[2], 5):
         for c in np.linspace(view[1], view[3], 5):
             assert tiled.draft(embedding, Prompts([(r, c)], [1])) is not None
@@ -104,6 +104,16 @@ def test_finest_tiles_of_a_view_begin_in_its_middle():
     away = [np.linalg.norm(middle - 749.5) for middle in middles]
     assert away[0] < 130
     assert np.diff(away).min() > -1  # cores lie in the middles of their tiles, or nearly so
+
+
+def test_view_is_ready_by_the_finest_tiles_too_where_they_are_encoded():
+    tiled, embedding = tiled_on(square(0, 0, 1500, (1500, 1500)))
+    view = (300, 300, 900, 900)
+    tiled.prepare_view(embedding, view, finest=True)
+    before = len(tiled.inner.frames)
+    assert tiled.is_view_ready(embedding, view)
+    tiled.prepare_view(embedding, view)
+    assert len(tiled.inner.frames) == before
 
 
 def test_tiles_on_screen_stay_where_memory_holds_few(monkeypatch):

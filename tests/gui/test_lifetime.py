@@ -60,8 +60,8 @@ def test_viewer_closed_while_embedding(open_viewer, rng, qtbot):
     viewer = open_viewer(grey(rng, *SHAPE))
     dock = SegmentAnything(viewer, lambda model, device, progress: segmenter)
     viewer.window.add_dock_widget(dock)
-    qtbot.wait(100)
-    assert dock.controller.annotation.session.embeddings.state((None, None)) == "queued"
+    embeddings = dock.controller.annotation.session.embeddings
+    qtbot.waitUntil(lambda: embeddings.state((None, None)) == "queued", timeout=10_000)
     viewer.close()
     qtbot.wait(50)
 

@@ -15,6 +15,7 @@ from file_server import serving, unused_port
 from reference import SMALL, randomise, reference_sam
 
 from napari_sam.model import weights
+from napari_sam.model.checkpoint import save
 from napari_sam.model.config import PRESETS
 from napari_sam.model.sam import build
 from napari_sam.model.weights import (
@@ -28,7 +29,6 @@ from napari_sam.model.weights import (
     is_downloaded,
     load,
     path_of,
-    save,
     verify,
 )
 

@@ -44,6 +44,8 @@ def current_session(viewer: Any) -> Session:
     if controller is None:
         viewer.window.add_plugin_dock_widget("napari-sam-live", "Segment Anything")
         controller = controller_of(viewer)
+    if controller is not None:
+        controller.begin()
     if controller is None or controller.annotation is None:
         raise RuntimeError(
             "expected an image chosen in the Segment Anything dock, got none; add an image layer "

@@ -6,11 +6,13 @@ import re
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from napari.layers import Image, Layer
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_sam.engine import CLICK, Engine, Outcome
 from napari_sam.gui.annotation import Annotation
@@ -24,6 +26,7 @@ _APART = 1.0  # seconds between messages that differ in numbers alone
 
 _CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
 
+_AFTER_LAYERS_MS = 60  # after which a new image has its layers
 _DRAGGED = 3  # pixels of the screen; a hand moves as far in a click
 
 
@@ -89,6 +92,7 @@ class Controller:
         self._went_on = True
         self._told_hidden: Layer | None = None
         self._begun = False
+        self._at_work = False
         self._closed = False
         self._refused_last = "", 0.0
         self.mailbox = Mailbox(self._open_mail)
@@ -101,8 +105,38 @@ class Controller:
         layers.selection.events.active.connect(self._follow)
         viewer.mouse_drag_callbacks.append(self._pressed)
         _CONTROLLERS[id(viewer)] = self
+        self._beginning = QTimer()
+        self._beginning.setSingleShot(True)
+        self._beginning.timeout.connect(self._on_screen)
         self.load_model(model, device)
-        self.choose_image(first_image(viewer))
+        self.choose_image(first_image(viewer), click=False)
+        self._beginning.start(0)
+
+    def begin(self) -> None:
+        """Make the prompts layer and load the model, at once; a second call does nothing.
+
+        The event loop does it by itself, one after the other, as soon as the dock is on screen:
+        loading imports torch, which slows down whatever the window does meanwhile.
+        """
+        if self._at_work or self._closed:
+            return
+        self._at_work = True
+        self._beginning.stop()
+        self._begin_to_click()
+        if self.loading is not None:
+            self._queue_load()
+
+    def _begin_to_click(self) -> bool:
+        if self.annotation is None or self.annotation.points is not None:
+            return False
+        self.annotation.click_here()
+        return True
+
+    def _on_screen(self) -> None:
+        if self._begin_to_click():
+            self._beginning.start(_AFTER_LAYERS_MS)
+        else:
+            self.begin()
 
     # Image
 
@@ -220,6 +254,12 @@ class Controller:
         self.cancel_loading()
         self.model, self.device = model or self.model, device or self.device
         self.loading, self.load_error = 0.0, None
+        if self._at_work:
+            self._queue_load()
+        self.model_changed.emit()
+        self.status_changed.emit()
+
+    def _queue_load(self) -> None:
         wanted = self.model, self.device
         self.engine.embed(
             ("model", *wanted),
@@ -228,8 +268,6 @@ class Controller:
             CLICK,
             self._model_progress,
         )
-        self.model_changed.emit()
-        self.status_changed.emit()
 
     def cancel_loading(self) -> None:
         """Stop loading or downloading a model and stay with the one in use."""
@@ -354,6 +392,8 @@ class Controller:
         if self._closed:
             return
         self._closed = True
+        with suppress(RuntimeError):  # at the application's end Qt has deleted it already
+            self._beginning.stop()
         self.mailbox.close()
         self.engine.close()
         if self._pressed in self.viewer.mouse_drag_callbacks:

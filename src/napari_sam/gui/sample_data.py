@@ -40,9 +40,11 @@ def open_sample(name: str) -> list[LayerData]:
     name
         One of :data:`napari_sam.samples.NAMES`.
     """
+    from napari_sam.gui.preload import preload
     from napari_sam.image import stack_limits
     from napari_sam.samples import load
 
+    preload()  # who opens a sample opens the dock next
     sample = load(name)
     axes = sample.axes[:-1] if sample.is_rgb else sample.axes
     sizes = sample.pixel_size or {}

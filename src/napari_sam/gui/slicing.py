@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,9 @@ def slice_of(dims: Dims, layer: Layer) -> LayerSlice:
         at[list(displayed)] = 0
         return np.nan_to_num(at, nan=0)
 
+    if not (any(dims.margin_left) or any(dims.margin_right)):
+        nothing = np.zeros(layer.ndim)
+        return LayerSlice(displayed, sliced(dims.point), nothing, nothing)
     zero = sliced(np.zeros(layer.ndim))
     before, after = (sliced(margin) - zero for margin in (dims.margin_left, dims.margin_right))
     return LayerSlice(displayed, sliced(dims.point), before, after)
@@ -86,9 +90,15 @@ def units_factors(dims: Dims, layer: Layer) -> NDArray[np.float64]:
     units = getattr(dims, "units", None)
     if units is None or len(units) < layer.ndim:
         return np.ones(layer.ndim)
-    base = pint.get_application_registry().get_base_units
     pairs = zip(units[-layer.ndim :], layer.units, strict=True)
-    return np.array([base(of_viewer)[0] / base(own)[0] for of_viewer, own in pairs], float)
+    return np.array([_factor(of_viewer, own) for of_viewer, own in pairs], float)
+
+
+@lru_cache(maxsize=256)
+def _factor(of_viewer: Any, own: Any) -> float:
+    """Return how many of a layer's unit a viewer's unit is; looked up for every slice shown."""
+    base = pint.get_application_registry().get_base_units
+    return float(base(of_viewer)[0] / base(own)[0])
 
 
 def geometry_on_screen(dims: Dims, image: Image) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from napari_sam.segmenter import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.planes import Plane
 
+_WARM = "first decode"
 _VIEW, _FIRST, _FURTHER, _CLICKED, _SEEN, _REST = _KEYS = (
     "what is on screen",
     "first tile",
@@ -65,6 +66,7 @@ class ReadAhead:
         self.is_view_ready = False
         self.fraction: float | None = None
         self._views = 0  # that were given up: what comes of them is too late
+        self._warm: tuple[str, str] | None = None
         self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.shown: Plane | None = None
 
@@ -170,10 +172,38 @@ class ReadAhead:
 
     def _view_prepared(self, view: int, outcome: Outcome) -> None:
         # one that was cancelled in its last moment is finished all the same
-        if view == self._views and not outcome.cancelled:
-            self.is_view_ready, self.fraction = outcome.error is None, None
-            self.changed.emit()
+        came = view == self._views and not outcome.cancelled
+        if came and (outcome.error is not None or not self._warm_up()):
+            self._see(outcome.error is None)
         self._prepared(outcome)
+
+    def _see(self, is_ready: bool) -> None:
+        self.is_view_ready, self.fraction = is_ready, None
+        self.changed.emit()
+
+    def _warm_up(self) -> bool:
+        """Decode once before the first click, since a network's first run takes much longer.
+
+        Returns
+        -------
+        begun
+            Whether it has to; the view is ready after it.
+        """
+        segmenter, plane, focus = self._embeddings.segmenter, self.shown, self.focus
+        embedding = None if plane is None else self._embeddings.get(plane)
+        if segmenter is None or embedding is None or focus is None:
+            return False
+        warm = segmenter.model_key, segmenter.device
+        if warm == self._warm:
+            return False
+        work = partial(segmenter.draft, embedding, Prompts([focus], [1]))
+        self._executor.decode((_WARM, self), work, partial(self._warmed, warm, self._views))
+        return True
+
+    def _warmed(self, warm: tuple[str, str], view: int, outcome: Outcome) -> None:
+        self._warm = warm
+        if view == self._views:
+            self._see(True)
 
     def _neighbours(self, plane: Plane) -> list[Plane]:
         """Planes to embed ahead: along the axis that was scrolled last, forward first.

@@ -1,0 +1,33 @@
+"""Imports that loading a model takes, begun before somebody asks for it."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import threading
+from functools import cache
+
+_LONGEST_GOODBYE = 20.0  # seconds
+_MODULES = (
+    "napari_sam.loading",
+    "napari_sam.tiling",
+    "napari_sam.embedding_cache",
+    "napari_sam.session",
+)
+
+
+@cache
+def preload() -> None:
+    """Import torch and what else a model takes on a thread of its own; once.
+
+    A dock that is opened after it is ready seconds earlier.
+    """
+    thread = threading.Thread(target=_import, name="napari-sam preload", daemon=True)
+    thread.start()
+    # A thread inside torch must not outlive the interpreter: that aborts the process.
+    atexit.register(thread.join, _LONGEST_GOODBYE)
+
+
+def _import() -> None:
+    for name in _MODULES:
+        importlib.import_module(name)
