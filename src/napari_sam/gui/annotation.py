@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
-from napari_sam.engine import BACKGROUND, Executor, Outcome
+from napari_sam.engine import Executor
 from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.clicks import ClickEditor
+from napari_sam.gui.delay import Delay
 from napari_sam.gui.drafts import DraftPictures
 from napari_sam.gui.keys import Keys
 from napari_sam.gui.layers import (
@@ -27,36 +25,21 @@ from napari_sam.gui.layers import (
     new_shapes,
     note_masks,
 )
+from napari_sam.gui.live_source import LiveSource
 from napari_sam.gui.masks import MaskWriter
-from napari_sam.gui.placement import Followers, shape_of, told_shape
-from napari_sam.gui.planes import (
-    Colours,
-    channel_now,
-    displayed_plane,
-    finest,
-    middle_of_view,
-    plane_name,
-    scrolled_axis,
-    source_of,
-    visible_part,
-    why_no_plane,
-)
+from napari_sam.gui.placement import Followers, told_shape
+from napari_sam.gui.planes import Colours, plane_name, scrolled_axis, source_of
 from napari_sam.gui.slicing import geometry_on_screen
-from napari_sam.prompts import Box
+from napari_sam.gui.view import View
 from napari_sam.segmenter import Segmenter
-from napari_sam.session import ArraySource, Plane, Session, extends, same_planes
+from napari_sam.session import Plane, Session
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 L = TypeVar("L", bound=Layer)
 
-_SCROLL_MS = 120  # a plane is embedded when scrolling has paused this long
-_CONTRAST_MS = 500
-_LOOK_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
-_VIEW_EVENTS = ("point", "order", "ndisplay", "margin_left", "margin_right", "units")
 _LABELS_MS = 50  # the dock has appeared
-_CAMERA_MS = 200  # what is on screen is encoded when the camera has rested this long
 
 
 class Annotation:
@@ -93,10 +76,8 @@ class Annotation:
     ) -> None:
         self.image = image
         self._viewer = viewer
-        self._revision = 0
-        self._channels: Colours | None = None
-        self._source = source_of(image, viewer.dims)
-        self.session = Session(segmenter, self._source, executor, max_bytes, prefetch)
+        source = source_of(image, viewer.dims)
+        self.session = Session(segmenter, source, executor, max_bytes, prefetch)
         self.session.failed.connect(self._refuse)
         self.keys = Keys(self)
         self._followers = Followers(
@@ -108,27 +89,17 @@ class Annotation:
         self.boxes: BoxEditor | None = None
         self._sign = 1
         self._wants_new_labels = False
-        self._executor = executor
-        self._content: Hashable = None  # of an image that has grown: of its first planes
-        self._unproven: ArraySource | None = None  # the source whose planes should be in it still
-        self._told_thick = False
-        self._scrolling = _timer(_SCROLL_MS, self.show)
-        self._restretching = _timer(_CONTRAST_MS, self.reread)
-        for name in _VIEW_EVENTS:
-            getattr(viewer.dims.events, name).connect(self._scrolled)
-        image.events.projection_mode.connect(self._scrolled)
-        self._labelling = _timer(_LABELS_MS, self._make_first_labels)
-        self._looking = _timer(_CAMERA_MS, self.look)
-        self._telling = _timer(0, self._layers_changed)
+        self._labelling = Delay(_LABELS_MS, self._make_first_labels)
+        self._telling = Delay(0, self._layers_changed)
         self.drafts = DraftPictures(
             viewer, image, self.session, self.displayed, lambda: self.masks.layer
         )
-        viewer.scene.camera.events.center.connect(self._camera_moved)
-        viewer.scene.camera.events.zoom.connect(self._camera_moved)
-        viewer.canvas.events.size.connect(self._camera_moved)
-        image.events.data.connect(self._data_replaced)
-        self._looked_at: list[Image] = []
-        self._watch_looks()
+        self._source = LiveSource(viewer, image, source, self.session, executor)
+        self._view = View(viewer, image, self._source, self.session, self.drafts.refresh)
+        self._source.changed.connect(self._view.show)
+        self._source.grown.connect(self.masks.check)
+        self._source.ended.connect(self._end)
+        self._source.refused.connect(self._refuse)
         self.session.prompts_changed.connect(self._show_prompts)
         self.keys.bind(image)
         self.show()
@@ -153,13 +124,11 @@ class Annotation:
     @property
     def channels(self) -> Colours | None:
         """What the model sees as red, green and blue; None for the image as it is."""
-        return self._channels
+        return self._source.channels
 
     @channels.setter
     def channels(self, channels: Colours | None) -> None:
-        self._channels = channels if channels and any(channels) else None
-        self._watch_looks()
-        self.reread()
+        self._source.channels = channels
 
     @property
     def sign(self) -> int:
@@ -201,71 +170,29 @@ class Annotation:
 
     def displayed(self) -> Plane | None:
         """Return the plane on screen; None in 3-D, outside of the image, or if it is another."""
-        if self.session.closed is not None:
-            return None
-        return displayed_plane(self._viewer.dims, self.image, self._source)
+        return self._view.displayed()
 
     def plane_name(self, plane: Plane) -> str:
         """Spell which plane it is, and which others are projected onto it; empty in 2-D."""
-        return plane_name(self.image, plane, self._source)
+        return plane_name(self.image, plane, self._source.now)
 
     def plane_to_prompt(self) -> Plane:
-        """Return the plane on screen.
+        """Return the plane on screen, as it is shown now.
 
         Raises
         ------
         ValueError
-            In 3-D or outside of the image: what is missing.
+            In 3-D or outside of the image, or if it is another one: what is missing.
         """
-        self._catch_up()
-        if self.session.closed is not None:
-            raise self.session.closed
-        plane = self.displayed()
-        if plane is None:
-            raise ValueError(why_no_plane(self._viewer.dims, self.image))
-        return plane
+        return self._view.plane_to_prompt()
 
     def scrolled_axis(self, plane: Plane | None) -> int | None:
         """Return the axis that planes are scrolled along: the innermost, channels last."""
-        return None if plane is None else scrolled_axis(self.image, self._source, plane)
+        return None if plane is None else scrolled_axis(self.image, self._source.now, plane)
 
     def show(self) -> None:
         """Tell the session which plane is on screen."""
-        self.look_at_shape()
-        self._take_up()
-        plane = self.displayed()
-        if plane is not None:
-            self.session.show(plane, *self._part_on_screen(plane))
-        self.drafts.refresh()
-        self.session.activity_changed.emit()
-
-    def look(self) -> None:
-        """Tell the session which part of the plane is on screen."""
-        plane = self.displayed()
-        if plane is not None and plane == self.session.shown:
-            self.session.look(*self._part_on_screen(plane))
-
-    def _part_on_screen(self, plane: Plane) -> tuple[tuple[float, float], Box]:
-        middle = middle_of_view(self._viewer, self.image, plane)
-        return middle, visible_part(self._viewer, self.image, plane)
-
-    def reread(self) -> None:
-        """Take up another content, contrast or channels of the image."""
-        if self._take_up():
-            self.show()
-
-    def look_at_shape(self) -> None:
-        """Go on with the planes that the image has got, or end if it is another image by now.
-
-        Arrays may be resized in place, which nobody tells: so look before relying on the shape.
-        """
-        before, shape = self._source, shape_of(self.image)
-        if shape == before.shape or self.session.closed is not None:
-            return
-        if extends(shape, before.shape, before.spanned):
-            self._grow(before, shape)
-        else:
-            self._end(shape)
+        self._view.show()
 
     def click_here(self) -> None:
         """Make the prompts layer active and ready for clicks; make what is missing for that."""
@@ -280,6 +207,13 @@ class Annotation:
         shapes = self._shapes_layer()
         self._viewer.layers.selection.active = shapes
         shapes.mode = "add_rectangle"
+
+    def add_labels(self, layer: Labels) -> Labels:
+        """Add a labels layer below the prompts; it goes where the image goes."""
+        layers = self._viewer.layers
+        below = layers.index(self.points) if self.points in layers else len(layers)
+        self._followers.add(layer)
+        return self._insert(layer, below)
 
     def stop_prompting(self) -> bool:
         """Let clicks and drags move the view again.
@@ -328,13 +262,12 @@ class Annotation:
             kept.append(masks)
         self.close()
         for layer in kept:
-            layer.name = f"{layer.name} ({told_shape(self._source.shape)})"
+            layer.name = f"{layer.name} ({told_shape(self._source.now.shape)})"
         return kept
 
     def rest(self) -> None:
         """Stop working while another image is chosen."""
-        self._scrolling.stop()
-        self._looking.stop()
+        self._view.rest()
         self._labelling.stop()
         self.masks.rest()
         if self.masks.layer is not None:
@@ -350,24 +283,14 @@ class Annotation:
 
     def close(self) -> None:
         """Let go of every layer and stop working; the layers stay."""
-        timers = self._scrolling, self._restretching, self._labelling, self._looking
-        for timer in (*timers, self._telling):
-            with suppress(RuntimeError):  # at the application's end Qt has deleted it already
-                timer.stop()
-                timer.deleteLater()
-        dims, image = self._viewer.dims, self.image
-        for name in _VIEW_EVENTS:
-            getattr(dims.events, name).disconnect(self._scrolled)
-        image.events.projection_mode.disconnect(self._scrolled)
-        self._viewer.scene.camera.events.center.disconnect(self._camera_moved)
-        self._viewer.scene.camera.events.zoom.disconnect(self._camera_moved)
-        self._viewer.canvas.events.size.disconnect(self._camera_moved)
-        image.events.data.disconnect(self._data_replaced)
-        self._watch_looks(nothing=True)
+        self._labelling.close()
+        self._telling.close()
+        self._view.close()
+        self._source.close()
         with suppress(RuntimeError):  # of a canvas that is gone
             self.stop_prompting()
         self.keys.close()
-        dims.events.units.disconnect(self._followers.follow)
+        self._viewer.dims.events.units.disconnect(self._followers.follow)
         with suppress(RuntimeError):  # of a canvas that is gone
             self.drafts.close()
         self._followers.close()
@@ -378,125 +301,6 @@ class Annotation:
             self.boxes.close()
         self.session.cancel()
         self.session.embeddings.clear()
-
-    def _refuse(self, error: Exception) -> None:
-        self.refused.emit(error)
-
-    def _take_up(self) -> bool:
-        """Have the session read what is shown now; return whether that is something new."""
-        if self.session.closed is not None:
-            return False
-        try:
-            source = self._source_now()
-        except ValueError as error:
-            self.refused.emit(error)
-            return False
-        before = self._source
-        if (source.stamp, source.spanned) == (before.stamp, before.spanned):
-            return False
-        self._use(source)
-        return True
-
-    def _catch_up(self) -> None:
-        """Take up at once what was to be taken up in a moment: a click is meant for what is shown.
-
-        A plane that was scrolled to needs no more than its number.
-        """
-        self.look_at_shape()
-        if self._restretching.isActive() or self._scrolling.isActive():
-            self._restretching.stop()
-            self.reread()
-
-    def _source_now(self) -> ArraySource:
-        data = finest(self.image)
-        if self._channels is not None and data is not self._source.data:
-            of_image = [c is not None and c.data is self._source.data for c in self._channels]
-            red, green, blue = (
-                replace(c, data=data) if mine and c is not None else c
-                for c, mine in zip(self._channels, of_image, strict=True)
-            )
-            self._channels = red, green, blue
-        if self._channels is not None:
-            red, green, blue = (c and channel_now(c, self._images()) for c in self._channels)
-            self._channels = red, green, blue
-        source = source_of(self.image, self._viewer.dims, self._channels, self._revision)
-        if source.displayed is None:  # in 3-D: another view of the same planes
-            before = self._source
-            source = replace(source, displayed=before.displayed, slab=before.slab)
-        return replace(source, content=self._content)
-
-    def _images(self) -> list[Image]:
-        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-
-    def _watch_looks(self, nothing: bool = False) -> None:
-        """Notice when the image, or one that gives a channel, is shown in another way."""
-        for image in self._looked_at:
-            for name in _LOOK_EVENTS:
-                getattr(image.events, name).disconnect(self._restretched)
-        arrays = [channel.data for channel in self._channels or () if channel is not None]
-        beside = [x for x in self._images() if any(finest(x) is array for array in arrays)]
-        self._looked_at = (
-            [] if nothing else [self.image, *(x for x in beside if x is not self.image)]
-        )
-        for image in self._looked_at:
-            for name in _LOOK_EVENTS:
-                getattr(image.events, name).connect(self._restretched)
-
-    def _use(self, source: ArraySource) -> None:
-        self._source = source
-        self.session.source = source
-        if source.slab is not None and not self._told_thick:
-            self._told_thick = True
-            self.session.noticed.emit(
-                f"The model sees this thick slice, the {source.slab.projection} of several "
-                "planes; masks are written to the plane in its middle"
-            )
-
-    def _grow(self, before: ArraySource, shape: tuple[int, ...]) -> None:
-        """Go on with what is known of the planes; look in the background whether it holds."""
-        grown = {axis for axis, n in enumerate(shape) if n != before.shape[axis]}
-        if any(plane[axis] is None for _, plane in self.session.prompts.keys for axis in grown):
-            self._revision += 1  # planes of a view that was rolled: they are larger now
-        elif self._content is None:
-            self._content = before.identity
-        self._use(self._source_now())
-        self.masks.check()
-        if self._source.data is not before.data and self._unproven is None:
-            self._compare(before)
-        self.session.activity_changed.emit()
-
-    def _compare(self, before: ArraySource) -> None:
-        """Look in the background whether planes that are embedded have kept their pixels."""
-        self._unproven, now = before, self._source
-        self._executor.embed(
-            ("same planes", self),
-            partial(same_planes, before, now, self.session.embeddings.planes),
-            partial(self._compared, now),
-            BACKGROUND,
-        )
-
-    def _compared(self, now: ArraySource, outcome: Outcome) -> None:
-        if self._unproven is None or self.session.closed is not None or outcome.cancelled:
-            return
-        self._unproven = None
-        if outcome.error is not None or not outcome.value:
-            self.session.noticed.emit(
-                f"'{self.image.name}' has grown, and its planes are others than before: they are "
-                "read again; prompts and masks stay"
-            )
-            self._anew()
-        elif now is not self._source:  # it has grown again meanwhile
-            self._compare(now)
-
-    def _end(self, shape: tuple[int, ...]) -> None:
-        error = ValueError(
-            f"expected '{self.image.name}' to keep its shape {self._source.shape}, got {shape}; "
-            "choose the image again to start anew: its prompts and masks so far are kept"
-        )
-        self._followers.close()
-        self._scrolling.stop()
-        self.session.close(error)
-        self.refused.emit(error)
 
     def _points_layer(self) -> Points:
         if self.clicks is None:
@@ -536,13 +340,6 @@ class Annotation:
             except MemoryError as error:
                 self.refused.emit(error)
 
-    def add_labels(self, layer: Labels) -> Labels:
-        """Add a labels layer below the prompts; it goes where the image goes."""
-        layers = self._viewer.layers
-        below = layers.index(self.points) if self.points in layers else len(layers)
-        self._followers.add(layer)
-        return self._insert(layer, below)
-
     def _make_labels(self) -> Labels:
         self._wants_new_labels = False
         layer = self.add_labels(new_labels(self.image))
@@ -577,38 +374,18 @@ class Annotation:
                 )
             )
         self.masks.check()
-        self._scrolling.start()
+        self._view.show_soon()
         self.layers_changed.emit()
+
+    def _end(self, error: ValueError) -> None:
+        """Take no more prompts: the image is another one by now."""
+        self._followers.close()
+        self._view.rest()
+        self.session.close(error)
+        self.refused.emit(error)
+
+    def _refuse(self, error: Exception) -> None:
+        self.refused.emit(error)
 
     def _layers_changed(self) -> None:
         self.layers_changed.emit()
-
-    def _scrolled(self, event: object = None) -> None:
-        self.drafts.refresh()
-        self._scrolling.start()
-
-    def _camera_moved(self, event: object = None) -> None:
-        self._looking.start()
-
-    def _restretched(self, event: object = None) -> None:
-        self._restretching.start()
-
-    def _data_replaced(self, event: object = None) -> None:
-        if shape_of(self.image) != self._source.shape:
-            self.look_at_shape()
-        else:
-            self._anew()
-
-    def _anew(self) -> None:
-        """Read every plane again: the image has other pixels."""
-        self._revision += 1
-        self._content = self._unproven = None
-        self.reread()
-
-
-def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:
-    timer = QTimer()
-    timer.setSingleShot(True)
-    timer.setInterval(milliseconds)
-    timer.timeout.connect(call)
-    return timer

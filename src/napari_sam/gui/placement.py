@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import product
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import pint
 from napari.layers import Image, Layer
-from qtpy.QtCore import QTimer
+
+from napari_sam.gui.delay import Delay
 
 TOLERANCE = 0.5
 """Pixels by which layers may lie apart and still count as lying on each other."""
@@ -114,10 +114,7 @@ class Followers:
         self._free: list[Layer] = []
         self._watched: list[Layer] = []
         self._geometry = self._geometry_now()
-        self._settling = QTimer()
-        self._settling.setSingleShot(True)
-        self._settling.setInterval(0)
-        self._settling.timeout.connect(self._settled)
+        self._settling = Delay(0, self._settled)
         connect(image, self.follow)
 
     def follow(self, event: Any = None) -> None:
@@ -164,9 +161,7 @@ class Followers:
 
     def close(self) -> None:
         """Let go of the image and of every layer."""
-        with suppress(RuntimeError):  # at the application's end Qt has deleted it already
-            self._settling.stop()
-            self._settling.deleteLater()
+        self._settling.close()
         connect(self._image, self.follow, "disconnect")
         for layer in list(self._watched):
             self.forget(layer)

@@ -1,0 +1,45 @@
+"""Calls that wait until things have come to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from qtpy.QtCore import QTimer
+
+
+class Delay:
+    """Calls a function once, some time after it was asked for last.
+
+    Parameters
+    ----------
+    milliseconds
+        How long after.
+    call
+        The function.
+    """
+
+    def __init__(self, milliseconds: int, call: Callable[[], None]) -> None:
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(milliseconds)
+        self._timer.timeout.connect(call)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the call is still to come."""
+        return self._timer.isActive()
+
+    def start(self) -> None:
+        """Ask for the call; if it was asked for before, it comes later."""
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Drop the call, if one is to come."""
+        self._timer.stop()
+
+    def close(self) -> None:
+        """Stop for good."""
+        with suppress(RuntimeError):  # at the application's end Qt has deleted it already
+            self._timer.stop()
+            self._timer.deleteLater()

@@ -1,0 +1,238 @@
+"""What a session reads of an image layer, kept up with its data and the way it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_sam.engine import BACKGROUND, Executor, Outcome
+from napari_sam.gui.delay import Delay
+from napari_sam.gui.placement import shape_of
+from napari_sam.gui.planes import Colours, channel_now, finest, source_of
+from napari_sam.session import ArraySource, Session, extends, same_planes
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_CONTRAST_MS = 500
+_LOOK_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
+
+
+class LiveSource:
+    """Gives a session the planes of an image layer anew whenever the layer gets others.
+
+    It may get other data, more planes or another shape, be resized in place, and be shown with
+    another contrast; the model may get other channels.
+
+    Parameters
+    ----------
+    viewer, image
+        Where the image is.
+    source
+        The image as it is now.
+    session
+        What reads it, and has this source.
+    executor
+        Where the planes of an image that has grown are compared with those of before.
+
+    Attributes
+    ----------
+    now
+        What the session reads.
+    changed
+        The session reads something else than before, which is to be shown.
+    grown
+        The image has more planes than before.
+    ended
+        The image is another one by now, which the session can't read: the error.
+    refused
+        The image can't be read as it is shown: the error.
+    """
+
+    changed = Signal()
+    grown = Signal()
+    ended = Signal(object)
+    refused = Signal(object)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        source: ArraySource,
+        session: Session,
+        executor: Executor,
+    ) -> None:
+        self.now = source
+        self._viewer, self._image = viewer, image
+        self._session, self._executor = session, executor
+        self._channels: Colours | None = None
+        self._revision = 0
+        self._content: Hashable = None  # of an image that has grown: of its first planes
+        self._unproven: ArraySource | None = None  # the source whose planes should be in it still
+        self._told_thick = False
+        self._restretching = Delay(_CONTRAST_MS, self._reread)
+        self._looked_at: list[Image] = []
+        image.events.data.connect(self._data_replaced)
+        self._watch_looks()
+
+    @property
+    def channels(self) -> Colours | None:
+        """What the model sees as red, green and blue; None for the image as it is."""
+        return self._channels
+
+    @channels.setter
+    def channels(self, channels: Colours | None) -> None:
+        self._channels = channels if channels and any(channels) else None
+        self._watch_looks()
+        self._reread()
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether another contrast is to be taken up in a moment."""
+        return self._restretching.is_pending
+
+    def check_shape(self) -> None:
+        """Go on with the planes that the image has got, or end if it is another image by now.
+
+        Arrays may be resized in place, which nobody tells: so look before relying on the shape.
+        """
+        before, shape = self.now, shape_of(self._image)
+        if shape == before.shape or self._session.closed is not None:
+            return
+        if extends(shape, before.shape, before.spanned):
+            self._grow(before, shape)
+        else:
+            self.ended.emit(
+                ValueError(
+                    f"expected '{self._image.name}' to keep its shape {before.shape}, got {shape}; "
+                    "choose the image again to start anew: its prompts and masks so far are kept"
+                )
+            )
+
+    def take_up(self) -> bool:
+        """Have the session read what is shown now; return whether that is something new."""
+        if self._session.closed is not None:
+            return False
+        try:
+            source = self._source_now()
+        except ValueError as error:
+            self.refused.emit(error)
+            return False
+        before = self.now
+        if (source.stamp, source.spanned) == (before.stamp, before.spanned):
+            return False
+        self._use(source)
+        return True
+
+    def catch_up(self) -> None:
+        """Take up now what was to be taken up in a moment."""
+        self._restretching.stop()
+        self._reread()
+
+    def close(self) -> None:
+        """Let go of the image and of those that give channels."""
+        self._restretching.close()
+        self._image.events.data.disconnect(self._data_replaced)
+        self._watch_looks(nothing=True)
+
+    def _reread(self) -> None:
+        """Take up another content, contrast or channels of the image, and tell."""
+        if self.take_up():
+            self.changed.emit()
+
+    def _data_replaced(self) -> None:
+        if shape_of(self._image) != self.now.shape:
+            self.check_shape()
+        else:
+            self._anew()
+
+    def _anew(self) -> None:
+        """Read every plane again: the image has other pixels."""
+        self._revision += 1
+        self._content = self._unproven = None
+        self._reread()
+
+    def _grow(self, before: ArraySource, shape: tuple[int, ...]) -> None:
+        """Go on with what is known of the planes; look in the background whether it holds."""
+        grown = {axis for axis, n in enumerate(shape) if n != before.shape[axis]}
+        if any(plane[axis] is None for _, plane in self._session.prompts.keys for axis in grown):
+            self._revision += 1  # planes of a view that was rolled: they are larger now
+        elif self._content is None:
+            self._content = before.identity
+        self._use(self._source_now())
+        self.grown.emit()
+        if self.now.data is not before.data and self._unproven is None:
+            self._compare(before)
+        self._session.activity_changed.emit()
+
+    def _compare(self, before: ArraySource) -> None:
+        """Look in the background whether planes that are embedded have kept their pixels."""
+        self._unproven, now = before, self.now
+        self._executor.embed(
+            ("same planes", self),
+            partial(same_planes, before, now, self._session.embeddings.planes),
+            partial(self._compared, now),
+            BACKGROUND,
+        )
+
+    def _compared(self, now: ArraySource, outcome: Outcome) -> None:
+        if self._unproven is None or self._session.closed is not None or outcome.cancelled:
+            return
+        self._unproven = None
+        if outcome.error is not None or not outcome.value:
+            self._session.noticed.emit(
+                f"'{self._image.name}' has grown, and its planes are others than before: they are "
+                "read again; prompts and masks stay"
+            )
+            self._anew()
+        elif now is not self.now:  # it has grown again meanwhile
+            self._compare(now)
+
+    def _use(self, source: ArraySource) -> None:
+        self.now = source
+        self._session.source = source
+        if source.slab is not None and not self._told_thick:
+            self._told_thick = True
+            self._session.noticed.emit(
+                f"The model sees this thick slice, the {source.slab.projection} of several "
+                "planes; masks are written to the plane in its middle"
+            )
+
+    def _source_now(self) -> ArraySource:
+        data = finest(self._image)
+        if self._channels is not None and data is not self.now.data:
+            of_image = [c is not None and c.data is self.now.data for c in self._channels]
+            red, green, blue = (
+                replace(c, data=data) if mine and c is not None else c
+                for c, mine in zip(self._channels, of_image, strict=True)
+            )
+            self._channels = red, green, blue
+        if self._channels is not None:
+            red, green, blue = (c and channel_now(c, self._images()) for c in self._channels)
+            self._channels = red, green, blue
+        source = source_of(self._image, self._viewer.dims, self._channels, self._revision)
+        if source.displayed is None:  # in 3-D: another view of the same planes
+            source = replace(source, displayed=self.now.displayed, slab=self.now.slab)
+        return replace(source, content=self._content)
+
+    def _images(self) -> list[Image]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def _watch_looks(self, nothing: bool = False) -> None:
+        """Notice when the image, or one that gives a channel, is shown in another way."""
+        for image in self._looked_at:
+            for name in _LOOK_EVENTS:
+                getattr(image.events, name).disconnect(self._restretching.start)
+        arrays = [channel.data for channel in self._channels or () if channel is not None]
+        beside = [x for x in self._images() if any(finest(x) is array for array in arrays)]
+        self._looked_at = (
+            [] if nothing else [self._image, *(x for x in beside if x is not self._image)]
+        )
+        for image in self._looked_at:
+            for name in _LOOK_EVENTS:
+                getattr(image.events, name).connect(self._restretching.start)
