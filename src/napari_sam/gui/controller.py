@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from qtpy.QtCore import QTimer
 from napari_sam.engine import CLICK, Engine, Outcome
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.everything import Everything
+from napari_sam.gui.hidden_layers import HiddenLayers
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
@@ -27,7 +27,6 @@ _APART = 1.0  # seconds between messages that differ in numbers alone
 _CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
 
 _AFTER_LAYERS_MS = 60  # after which a new image has its layers
-_DRAGGED = 3  # pixels of the screen; a hand moves as far in a click
 
 
 class Controller:
@@ -90,7 +89,6 @@ class Controller:
         self._users = 0
         self._open_docks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._went_on = True
-        self._told_hidden: Layer | None = None
         self._begun = False
         self._at_work = False
         self._closed = False
@@ -103,7 +101,7 @@ class Controller:
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)
-        viewer.mouse_drag_callbacks.append(self._pressed)
+        self._hidden = HiddenLayers(viewer, lambda: self.annotation, self._notice)
         _CONTROLLERS[id(viewer)] = self
         self._beginning = QTimer()
         self._beginning.setSingleShot(True)
@@ -197,7 +195,7 @@ class Controller:
         annotation.refused.connect(self._refuse)
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
-        annotation.session.mask_changed.connect(self._mask_written)
+        annotation.session.mask_changed.connect(self._hidden.mask_written)
         self._annotations[id(image)] = annotation
         return annotation
 
@@ -321,35 +319,6 @@ class Controller:
     def _notice(self, text: str) -> None:
         self.noticed.emit(text)
 
-    # What would happen without a word
-
-    def _pressed(self, viewer: Any, event: Any) -> Iterator[None]:
-        """Say so where a click goes to a layer that is hidden: napari only moves the view then."""
-        annotation, active = self.annotation, self.viewer.layers.selection.active
-        prompts = annotation.prompt_layers if annotation else []
-        if active not in prompts or active.visible:
-            return
-        start = event.pos
-        yield
-        while event.type == "mouse_move":
-            if max(abs(event.pos - start)) >= _DRAGGED:  # that moves the view, as anywhere
-                return
-            yield
-        self.noticed.emit(
-            f"'{active.name}' is hidden, so that clicks don't reach it; show it with its eye in "
-            "the layer list"
-        )
-
-    def _mask_written(self, *_: object) -> None:
-        labels = self.annotation.labels if self.annotation else None
-        hidden = labels if labels is not None and not labels.visible else None
-        if hidden is not None and hidden is not self._told_hidden:
-            self.noticed.emit(
-                f"masks are written to '{hidden.name}', which is hidden; show it with its eye in "
-                "the layer list"
-            )
-        self._told_hidden = hidden
-
     # Lifetime
 
     def dock_opened(self, dock: object) -> None:
@@ -396,8 +365,7 @@ class Controller:
             self._beginning.stop()
         self.mailbox.close()
         self.engine.close()
-        if self._pressed in self.viewer.mouse_drag_callbacks:
-            self.viewer.mouse_drag_callbacks.remove(self._pressed)
+        self._hidden.close()
         layers = self.viewer.layers
         layers.events.removed.disconnect(self._layer_removed)
         layers.selection.events.active.disconnect(self._follow)
