@@ -214,3 +214,20 @@ def test_image_replaced_by_another_of_its_shape_is_read_again(user, rng, segment
     me.settle()
     np.testing.assert_array_equal(segmenter.embedded[-1], fresh)
     assert me.labels[20, 30] == 1
+
+
+def test_scrolling_reads_the_image_that_is_chosen_and_no_other(user, rng):
+    me = user(grey(rng, 9, *SHAPE), name="first")
+    me.scroll_to(0)
+    first = me.annotation
+    me.viewer.add_image(grey(rng, 9, *SHAPE), name="second")
+    me.settle()
+    me.scroll_to(6)
+    assert me.session.shown == (6, None, None)
+    assert me.session.embeddings.state((6, None, None)) == "ready"
+    assert first.session.embeddings.state((6, None, None)) == "none"
+    me.controller.choose_image(first.image)
+    me.settle()
+    assert first.session.embeddings.state((6, None, None)) == "ready"
+    me.click((6, 20, 30))
+    assert me.labels[6, 20, 30] == 1

@@ -279,7 +279,7 @@ class Annotation:
         self.masks.wake()
         if self.masks.layer is not None:
             self.keys.bind(self.masks.layer)
-        self.show()
+        self._view.wake()
 
     def close(self) -> None:
         """Let go of every layer and stop working; the layers stay."""

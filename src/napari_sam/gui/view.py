@@ -45,6 +45,7 @@ class View:
         self._viewer, self._image = viewer, image
         self._source, self._session = source, session
         self._changed = changed
+        self._resting = False
         self._scrolling = Delay(_SCROLL_MS, self.show)
         self._looking = Delay(_CAMERA_MS, self._look)
         for name in _SLICE_EVENTS:
@@ -78,11 +79,12 @@ class View:
 
     def show(self) -> None:
         """Tell the session which plane is on screen."""
-        self._source.check_shape()
-        self._source.take_up()
-        plane = self.displayed()
-        if plane is not None:
-            self._session.show(plane, *self._part_on_screen(plane))
+        if not self._resting:
+            self._source.check_shape()
+            self._source.take_up()
+            plane = self.displayed()
+            if plane is not None:
+                self._session.show(plane, *self._part_on_screen(plane))
         self._changed()
         self._session.activity_changed.emit()
 
@@ -91,9 +93,15 @@ class View:
         self._scrolling.start()
 
     def rest(self) -> None:
-        """Tell nothing of what has moved so far."""
+        """Tell the session nothing while another image is chosen."""
+        self._resting = True
         self._scrolling.stop()
         self._looking.stop()
+
+    def wake(self) -> None:
+        """Tell the session which plane is on screen, from now on."""
+        self._resting = False
+        self.show()
 
     def close(self) -> None:
         """Let go of the viewer and the image."""
@@ -122,7 +130,7 @@ class View:
     def _look(self) -> None:
         """Tell the session which part of the plane is on screen."""
         plane = self.displayed()
-        if plane is not None and plane == self._session.shown:
+        if plane is not None and plane == self._session.shown and not self._resting:
             self._session.look(*self._part_on_screen(plane))
 
     def _part_on_screen(self, plane: Plane) -> tuple[tuple[float, float], Box]:
