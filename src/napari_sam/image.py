@@ -249,8 +249,7 @@ def stack_limits(stack: Any, axis: int = 0) -> Limits | None:
     limits
         (low, high), or ``None`` for uint8 RGB, which needs no stretching.
     """
-    count = stack.shape[axis]
-    picked = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int))
+    picked = sampled_planes(stack.shape[axis])
     before = (slice(None),) * axis
     planes = (stack[(*before, int(i))] for i in picked)
     first = next(planes)
@@ -258,6 +257,11 @@ def stack_limits(stack: Any, axis: int = 0) -> Limits | None:
         return None
     pairs = np.array([robust_limits(check_plane(p)) for p in (first, *planes)])
     return float(pairs[:, 0].min()), float(pairs[:, 1].max())
+
+
+def sampled_planes(count: int) -> NDArray[np.int64]:
+    """Return which of so many planes one pair of contrast limits is found from, ascending."""
+    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int))
 
 
 def _check_limits(limits: Limits) -> Limits:

@@ -7,6 +7,7 @@ import zarr
 from component_segmenter import ComponentSegmenter
 from core.fake_segmenter import FakeSegmenter
 
+from napari_sam.image import stack_limits
 from napari_sam.session import ArraySource, Channel, Session, Slab, same_planes
 from napari_sam.session.identity import token_of
 
@@ -285,3 +286,9 @@ def test_image_that_has_grown_and_was_rolled_at_once_is_read_as_long_as_it_is(rn
     ]
     with pytest.raises(ValueError, match="expected an image of shape"):
         session.source = ArraySource(data[:4], displayed=(0, 2))
+
+
+def test_limits_are_found_from_the_planes_that_a_batch_finds_them_from(rng):
+    stack = rng.random((13, 20, 20)) * np.arange(13)[:, None, None]
+    _, limits = ArraySource(stack).read((4, None, None))
+    assert limits == stack_limits(stack)

@@ -117,3 +117,16 @@ def user(open_viewer, qtbot, segmenter):
         return person
 
     return begin
+
+
+@pytest.fixture
+def told(user):
+    """Open an image and collect what the dock refuses."""
+
+    def begin(data, **options):
+        me = user(data, **options)
+        errors = []
+        me.controller.refused.connect(lambda error: errors.append(str(error)))
+        return me, errors
+
+    return begin

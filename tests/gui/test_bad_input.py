@@ -15,19 +15,6 @@ def grey(rng, *shape):
     return rng.integers(0, 255, shape, np.uint8)
 
 
-@pytest.fixture
-def told(user):
-    """Open an image and collect what the dock refuses."""
-
-    def begin(data, **options):
-        me = user(data, **options)
-        errors = []
-        me.controller.refused.connect(lambda error: errors.append(str(error)))
-        return me, errors
-
-    return begin
-
-
 def test_labels_of_another_shape_are_refused(told, rng):
     me, errors = told(grey(rng, *SHAPE))
     me.click((20, 30))

@@ -24,19 +24,6 @@ def grey(rng, *shape):
     return rng.integers(0, 255, shape, np.uint8)
 
 
-@pytest.fixture
-def told(user):
-    """Open an image and collect what the dock refuses."""
-
-    def begin(data, **options):
-        me = user(data, **options)
-        errors = []
-        me.controller.refused.connect(lambda error: errors.append(str(error)))
-        return me, errors
-
-    return begin
-
-
 def test_click_lands_where_it_was_made_however_the_image_is_moved(told, rng):
     me, errors = told(grey(rng, *SHAPE))
     me.annotation.draw_box()

@@ -15,6 +15,7 @@ from napari_sam.image import (
     check_plane,
     normalise,
     robust_limits,
+    sampled_planes,
     value_range,
 )
 from napari_sam.plane_input import ColourInput, PlaneInput, checksum
@@ -29,8 +30,6 @@ plane that spans such an axis itself has no colours.
 """
 
 Limits = tuple[float, float]
-
-_SAMPLED = 8  # planes that one pair of contrast limits is found from
 
 
 class PlaneSource(Protocol):
@@ -375,7 +374,7 @@ class ArraySource:
             free = self._free_axes()
             lengths = tuple(self.shape[axis] for axis in free)
             count = int(np.prod(lengths))
-            picked = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int))
+            picked = sampled_planes(count)
             indices = [np.unravel_index(i, lengths) if free else () for i in picked]
             planes = (self.plane_of([int(i) for i in index]) for index in indices)
             pixels = (self._pixels(channel, plane) for plane in planes)
