@@ -1,4 +1,4 @@
-"""Imports that loading a model takes, begun before somebody asks for it."""
+"""The libraries that a model takes, imported before somebody asks for one."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import threading
 from functools import cache
 
 _LONGEST_GOODBYE = 20.0  # seconds
-_MODULES = (
-    "napari_sam.loading",
-    "napari_sam.tiling",
-    "napari_sam.embedding_cache",
-    "napari_sam.session",
-)
+# Libraries alone: of two threads that import modules which import each other, one may get half.
+_MODULES = ("torch", "safetensors.torch", "scipy.ndimage")
 
 
 @cache
 def preload() -> None:
-    """Import torch and what else a model takes on a thread of its own; once.
+    """Import torch and the other libraries that a model takes on a thread of its own; once.
 
     A dock that is opened after it is ready seconds earlier.
     """
