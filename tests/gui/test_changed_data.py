@@ -141,6 +141,18 @@ def test_zarr_resized_in_place(told, rng, segmenter):
         me.session.add_point(0, (10, 10))
 
 
+def test_contrast_of_a_zarr_that_was_cut_in_place_ends_it_like_any_other_look(told, rng):
+    store = zarr.array(grey(rng, 3, *SHAPE), chunks=(1, *SHAPE))
+    me, said = told(store, contrast_limits=(0, 255))
+    me.click((0, 20, 30))
+    before = me.labels.copy()
+    store.resize((2, *SHAPE))
+    me.annotation.image.contrast_limits = (0, 100)
+    me.settle(700)
+    assert "choose the image again" in said[-1]
+    np.testing.assert_array_equal(me.labels, before)
+
+
 def test_channels_of_the_image_follow_its_data(told, rng, segmenter):
     from napari_sam.gui.channels import options
 

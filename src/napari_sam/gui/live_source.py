@@ -142,6 +142,7 @@ class LiveSource:
 
     def _reread(self) -> None:
         """Take up another content, contrast or channels of the image, and tell."""
+        self.check_shape()
         if self.take_up():
             self.changed.emit()
 
