@@ -124,7 +124,10 @@ def test_form_runs_the_command_and_sums_up(fake_models, folder, tmp_path, qtbot)
     form.fields["output"].value = tmp_path / "out"
     form.start.click()
     qtbot.waitUntil(form.start.isEnabled, timeout=10_000)
-    assert form.told.text() == "2 done, 0 there already"
+    first, *notes = form.told.text().splitlines()
+    assert first == "2 done, 0 there already"
+    assert [note.partition(":")[0] for note in notes] == ["a.tif", "b.tif"]
+    assert all("don't say the contrast limits of object 3" in note for note in notes)
     assert (tmp_path / "out" / "b_overlay.png").exists()
 
 
