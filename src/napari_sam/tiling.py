@@ -311,10 +311,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             tiles = [tile for tile in pyramid.levels[0] if not store.has_held(tile)]
         else:
             tiles = _tiles_for(pyramid, prompts, further)
-        for i, tile in enumerate(tiles):
-            self._embed_tile(
-                embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
-            )
+        self._embed_tiles(embedding, tiles, progress)
 
     def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
         """Whether the tile of these prompts is in memory; see :meth:`Segmenter.is_ready`."""
@@ -347,16 +344,21 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             one = next(tiles for tiles in pyramid.covers(view) if len(tiles) == 1)
             tiles = _first_encoded(embedding, view) or one
             store.keep(tiles)
-        for i, tile in enumerate(tiles):
-            self._embed_tile(
-                embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
-            )
+        self._embed_tiles(embedding, tiles, progress)
 
     def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
         """Whether what is on screen is encoded; see :meth:`Segmenter.is_view_ready`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.is_view_ready(embedding, view)
         return _first_encoded(embedding, view) is not None
+
+    def _embed_tiles(
+        self, embedding: TiledEmbedding, tiles: Sequence[Tile], progress: Progress | None
+    ) -> None:
+        for i, tile in enumerate(tiles):
+            self._embed_tile(
+                embedding, tile, part_of(progress, i / len(tiles), (i + 1) / len(tiles))
+            )
 
     def _embed_tile(
         self, embedding: TiledEmbedding, tile: Tile, progress: Progress | None = None

@@ -17,7 +17,7 @@ from napari_sam.gui.layers import style_next_point, style_points
 from napari_sam.gui.planes import coordinates_of, plane_and_point
 from napari_sam.gui.prompt_columns import (
     EDITED,
-    SIGNS,
+    SIGN_NAMES,
     TOLD,
     broken_columns,
     columns_of_clicks,
@@ -29,7 +29,6 @@ from napari_sam.gui.prompt_columns import (
 )
 from napari_sam.session import Click, Plane, PromptBook, Session
 
-_NAMES = {number: word for word, number in SIGNS.items()}
 _TELLING_MS = 50, 500  # after the last mask: of a few clicks, and of many
 _MANY = 200
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
@@ -100,14 +99,14 @@ class ClickEditor:
             self._set_defaults(sign)
 
     def _set_defaults(self, sign: int) -> None:
-        values = {"label": _NAMES[sign], "object": self._session.object_id, "id": 0}
+        values = {"label": SIGN_NAMES[sign], "object": self._session.object_id, "id": 0}
         shown = self.layer.feature_defaults
         if all(name in shown and shown[name].iloc[0] == value for name, value in values.items()):
             return
         self._writing = True
         try:
             self.layer.feature_defaults = new_defaults(self.layer.features, values)
-            style_next_point(self.layer, _NAMES[sign])
+            style_next_point(self.layer, SIGN_NAMES[sign])
         finally:
             self._writing = False
 
@@ -191,9 +190,9 @@ class ClickEditor:
         if len(data) < len(clicks):  # which ones were deleted is not known any more
             data = np.array([coordinates_of(click.plane, click.point) for click in clicks])
         for at, click in zip(data, clicks, strict=False):
-            yield at, _NAMES[click.label], click.object_id, click.id
+            yield at, SIGN_NAMES[click.label], click.object_id, click.id
         for at in data[len(clicks) :]:
-            yield at, _NAMES[self.sign], self._session.object_id, 0
+            yield at, SIGN_NAMES[self.sign], self._session.object_id, 0
 
     def _show(self, *_: object) -> None:
         book, layer = self._session.prompts, self.layer

@@ -21,7 +21,7 @@ EDITED = ("label", "object", "id")
 TOLD = (*COLUMNS, CANDIDATE, BOXES)
 """Columns that say how its mask came about; they follow from the session."""
 
-_NAMES = {number: word for word, number in SIGNS.items()}
+SIGN_NAMES = {number: word for word, number in SIGNS.items()}
 
 
 def empty_columns() -> dict[str, np.ndarray]:
@@ -39,7 +39,7 @@ def columns_of_clicks(book: PromptBook, session: Session | None) -> dict[str, np
             words[key] = given.words() | {CANDIDATE: "" if chosen is None else str(chosen)}
     boxes = spell_objects([box.object_id for box in book.boxes])
     return {
-        "label": np.array([_NAMES[click.label] for click in clicks], object),
+        "label": np.array([SIGN_NAMES[click.label] for click in clicks], object),
         "object": np.array([click.object_id for click in clicks], np.uint64),
         "id": np.array([click.id for click in clicks], int),
         **{
