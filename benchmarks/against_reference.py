@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from napari_sam.model.checkpoint import load_into_new
 from napari_sam.model.config import PRESETS, SamConfig
 from napari_sam.model.weights import load
-from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmentation.network import SamSegmenter
 
 # The reference and its stand-in for torchvision are the tests'.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -22,8 +22,8 @@ from rich.progress import track
 from rich.table import Table
 
 from napari_sam import load_segmenter, segment_all
+from napari_sam.training.average_precision import Counts, add_up, count_matches
 from napari_sam.training.data import read_planes
-from napari_sam.training.detection import Counts, add_up, count_matches
 from napari_sam.training.protocol import GROUPS, thin_out
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_sam.segmenter import MaskPrediction
+from napari_sam.segmentation.protocol import MaskPrediction
 
 
 def with_disk(prediction: MaskPrediction, point: Sequence[float], radius: float) -> MaskPrediction:

@@ -23,7 +23,7 @@ from rich.table import Table
 from napari_sam import CachedSegmenter, Segmenter, load_segmenter
 from napari_sam.model.config import PRESETS
 from napari_sam.model.sam import build
-from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmentation.network import SamSegmenter
 
 
 def main() -> None:

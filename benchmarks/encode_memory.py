@@ -21,7 +21,7 @@ from reference import SamPredictor, reference_sam
 
 from napari_sam.model.config import PRESETS
 from napari_sam.model.sam import build
-from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmentation.network import SamSegmenter
 
 SIDES = ("ours", "ours, bfloat16", "reference")
 

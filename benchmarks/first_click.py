@@ -65,7 +65,7 @@ def measure(name: str, early: bool) -> dict[str, float]:
     def load(model, device, progress):
         """Load as the dock does, and count the runs of the encoder."""
         from napari_sam.gui.models import load_for_viewer
-        from napari_sam.sam_segmenter import SamSegmenter
+        from napari_sam.segmentation.network import SamSegmenter
 
         embed_pixels = SamSegmenter.embed_pixels
 

@@ -28,7 +28,7 @@ from napari_sam.gui import current_session
 from napari_sam.gui.widget import SegmentAnything
 from napari_sam.model.config import PRESETS
 from napari_sam.model.sam import build
-from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmentation.network import SamSegmenter
 
 _BEAT_MS = 5
 _BAR_MS = 50

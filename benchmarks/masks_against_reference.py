@@ -20,7 +20,7 @@ from reference import SamAutomaticMaskGenerator, SamPredictor
 
 from napari_sam import Prompts, generate_masks
 from napari_sam.masks import decode_rle, iou
-from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmentation.network import SamSegmenter
 
 WEIGHTS = Path(__file__).with_name("sam_small.safetensors")
 

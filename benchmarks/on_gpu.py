@@ -20,10 +20,10 @@ import torch
 from disks import with_disk
 
 from napari_sam import Prompts
-from napari_sam.devices import DTYPES
 from napari_sam.model.config import PRESETS, SamConfig, ViTConfig
 from napari_sam.model.sam import build
-from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmentation.devices import DTYPES
+from napari_sam.segmentation.network import SamSegmenter
 
 # Radius of the masks, in pixels of the plane.
 _RADIUS = 50

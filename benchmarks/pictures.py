@@ -20,7 +20,7 @@ from napari_sam import Prompts, load_segmenter
 from napari_sam.image import normalise
 from napari_sam.masks import iou
 from napari_sam.prompts import deepest_point
-from napari_sam.segmenter import Segmenter
+from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.training.data import Plane, read_planes
 from napari_sam.training.protocol import select_objects, thin_out
 

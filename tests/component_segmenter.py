@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_sam.geometry import Frame
 from napari_sam.image import normalise
 from napari_sam.model.config import SamConfig, ViTConfig
-from napari_sam.segmenter import (
+from napari_sam.segmentation.protocol import (
     Draft,
     Embedding,
     MaskPrediction,

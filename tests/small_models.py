@@ -7,7 +7,7 @@ from reference import randomise
 
 from napari_sam.model.config import HybridConfig, SamConfig, ViTConfig
 from napari_sam.model.sam import Sam, build
-from napari_sam.sam_segmenter import SamSegmenter
+from napari_sam.segmentation.network import SamSegmenter
 
 VIT = SamConfig(
     "small vit",

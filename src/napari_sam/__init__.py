@@ -19,19 +19,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.automask import ObjectMask, generate_masks, segment_all
-    from napari_sam.embedding_cache import CachedSegmenter
-    from napari_sam.loading import load_segmenter
     from napari_sam.prompts import Prompts
     from napari_sam.propagate import propagate
-    from napari_sam.segmenter import Embedding, MaskPrediction, Segmenter, replay
+    from napari_sam.segmentation.cached import CachedSegmenter
+    from napari_sam.segmentation.loading import load_segmenter
+    from napari_sam.segmentation.protocol import (
+        Cancelled,
+        Embedding,
+        MaskPrediction,
+        Segmenter,
+        replay,
+    )
+    from napari_sam.segmentation.tiled import TiledSegmenter
 
 __all__ = [
     "CachedSegmenter",
+    "Cancelled",
     "Embedding",
     "MaskPrediction",
     "ObjectMask",
     "Prompts",
     "Segmenter",
+    "TiledSegmenter",
     "__version__",
     "generate_masks",
     "load_segmenter",
@@ -41,16 +50,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CachedSegmenter": "embedding_cache",
-    "Embedding": "segmenter",
-    "MaskPrediction": "segmenter",
+    "CachedSegmenter": "segmentation.cached",
+    "Cancelled": "segmentation.protocol",
+    "Embedding": "segmentation.protocol",
+    "MaskPrediction": "segmentation.protocol",
     "ObjectMask": "automask",
     "Prompts": "prompts",
-    "Segmenter": "segmenter",
+    "Segmenter": "segmentation.protocol",
+    "TiledSegmenter": "segmentation.tiled",
     "generate_masks": "automask",
-    "load_segmenter": "loading",
+    "load_segmenter": "segmentation.loading",
     "propagate": "propagate",
-    "replay": "segmenter",
+    "replay": "segmentation.protocol",
     "segment_all": "automask",
 }
 

@@ -26,7 +26,7 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from napari_sam.batch import BatchSummary, PromptCount
-    from napari_sam.segmenter import Segmenter
+    from napari_sam.segmentation.protocol import Segmenter
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -219,7 +219,7 @@ def embed(
         found = check_request(images)
         loaded = _load(model, device, precision)
         from napari_sam.batch import embed_files
-        from napari_sam.embedding_cache import CachedSegmenter
+        from napari_sam.segmentation.cached import CachedSegmenter
 
         segmenter = CachedSegmenter(loaded)
         with _bar("embedding") as report:
@@ -284,7 +284,7 @@ def demo(
     """Segment the packaged sample images from clicks, and show how long it takes."""
     with _clear_errors():
         start = time.perf_counter()
-        from napari_sam.demo import run_demo
+        from napari_sam.batch.demo import run_demo
         from napari_sam.samples import NAMES
 
         segmenter = _load(model, device, precision)
@@ -350,9 +350,9 @@ def info() -> None:
 def _load(model: str, device: str, precision: str, cache: bool = False) -> Segmenter:
     if Path(model).suffix.lower() in _CHECKPOINTS and not Path(model).expanduser().exists():
         raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
-    from napari_sam.embedding_cache import CachedSegmenter
-    from napari_sam.loading import load_segmenter
     from napari_sam.model.weights import REGISTRY, is_downloaded
+    from napari_sam.segmentation.cached import CachedSegmenter
+    from napari_sam.segmentation.loading import load_segmenter
 
     load = partial(load_segmenter, model, device, precision)
     if model in REGISTRY and not is_downloaded(model) and REGISTRY[model].url:

@@ -22,7 +22,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
-from napari_sam.segmenter import Cancelled
+from napari_sam.segmentation.protocol import Cancelled
 
 CLICK, DISPLAYED, SOON, BACKGROUND = range(4)
 """Priorities of an embed: a click waits for it, it is on screen, it was asked for or the next

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from napari_sam.image import Limits, as_pixels, stack_limits
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts, deepest_point, tight_box
-from napari_sam.segmenter import Embedding, MaskPrediction, Progress, Segmenter, replay_many
+from napari_sam.segmentation.protocol import (
+    Embedding,
+    MaskPrediction,
+    Progress,
+    Segmenter,
+    replay_many,
+)
 
 Bool = NDArray[np.bool_]
 
@@ -99,7 +105,7 @@ def propagate(
     Parameters
     ----------
     segmenter
-        The model. A :class:`~napari_sam.embedding_cache.CachedSegmenter` saves encoding the
+        The model. A :class:`~napari_sam.CachedSegmenter` saves encoding the
         planes again for the next object.
     stack
         `(..., H, W)` or `(..., H, W, 3)` with one axis besides those of the plane; anything with
@@ -113,7 +119,7 @@ def propagate(
         Values that become black and white. ``None`` means one pair for the whole stack.
     progress
         Called between the blocks of each encoding and between clicks, so that it can raise
-        :class:`~napari_sam.segmenter.Cancelled`; its fraction is that of one plane.
+        :class:`~napari_sam.Cancelled`; its fraction is that of one plane.
     march
         How to follow the object and when to stop.
 

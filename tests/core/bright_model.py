@@ -10,7 +10,7 @@ from scipy import ndimage
 from small_models import HYBRID
 
 from napari_sam.geometry import fit_frame
-from napari_sam.segmenter import Embedding, MaskPrediction
+from napari_sam.segmentation.protocol import Embedding, MaskPrediction
 
 
 class Bright:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_sam.engine import DISPLAYED, SOON, Done, Outcome, Report, Task
-from napari_sam.segmenter import Cancelled
+from napari_sam.segmentation.protocol import Cancelled
 
 
 @dataclass

@@ -23,8 +23,8 @@ from napari_sam.automask.proposed import _propose
 from napari_sam.automask.stack import link_planes
 from napari_sam.masks import decode_rle, encode_rle
 from napari_sam.model.checkpoint import load_into_new
-from napari_sam.sam_segmenter import SamSegmenter
-from napari_sam.segmenter import Cancelled, MaskPrediction, Proposals
+from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.protocol import Cancelled, MaskPrediction, Proposals
 
 SHAPE = (60, 80)
 CIRCLES = [(15, 15, 8), (15, 50, 6), (45, 30, 10)]

@@ -28,11 +28,11 @@ from napari_sam.batch import (
     segment_all_files,
     segment_files,
 )
-from napari_sam.embedding_cache import CachedSegmenter
 from napari_sam.io import ImageFile, SavedPrompts, read_image, write_labels, write_prompts
 from napari_sam.plane_input import ColourInput, PlaneInput, checksum
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Cancelled
+from napari_sam.segmentation.cached import CachedSegmenter
+from napari_sam.segmentation.protocol import Cancelled
 
 SHAPE = (40, 50)
 PLANE = disks(SHAPE, (12, 12, 6), (28, 35, 8))

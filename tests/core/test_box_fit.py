@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_sam import load_segmenter, samples
-from napari_sam.box_fit import fit_to_box
 from napari_sam.prompts import Prompts, tight_box
+from napari_sam.segmentation.box_fit import fit_to_box
 
 BOX = np.array([7.5, 9.5, 21.5, 25.5])  # rows 8 to 21, columns 10 to 25
 

@@ -214,7 +214,7 @@ def test_failing_disk_is_a_failure_not_bad_input(image, tmp_path, model, monkeyp
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("napari_sam.loading.load_segmenter", full)
+    monkeypatch.setattr("napari_sam.segmentation.loading.load_segmenter", full)
     assert_refused(run("auto", image, "-o", tmp_path / "out", *model), 1, "No space left")
 
 
@@ -222,7 +222,7 @@ def test_defect_keeps_its_traceback(image, tmp_path, model, monkeypatch):
     def broken(*_, **__):
         raise AssertionError("a defect of ours")
 
-    monkeypatch.setattr("napari_sam.loading.load_segmenter", broken)
+    monkeypatch.setattr("napari_sam.segmentation.loading.load_segmenter", broken)
     result = run("auto", image, "-o", tmp_path / "out", *model)
     assert isinstance(result.exception, AssertionError)
 
@@ -274,7 +274,7 @@ def test_info_tells_where_files_are(private_home):
 
 def test_demo_shows_times_and_names_the_folder(tmp_path, model, monkeypatch):
     monkeypatch.setattr("napari_sam.samples.NAMES", ("ovule_3d",))
-    monkeypatch.setattr("napari_sam.demo._REPETITIONS", 1)
+    monkeypatch.setattr("napari_sam.batch.demo._REPETITIONS", 1)
     result = run("demo", "-o", tmp_path / "demo", *model)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "demo" / "ovule_3d_labels.tif").exists()

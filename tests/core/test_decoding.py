@@ -14,8 +14,8 @@ from core.stepping_executor import SteppingExecutor
 
 from napari_sam.engine import Engine
 from napari_sam.prompts import Prompts
+from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.session import ArraySource, Click, PromptBook, Session
-from napari_sam.tiling import TiledSegmenter
 
 SHAPE = (40, 50)
 PLANE = (None, None)

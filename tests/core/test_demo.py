@@ -7,9 +7,9 @@ import pytest
 from small_models import HYBRID, segmenter
 
 from napari_sam import samples
-from napari_sam.demo import run_demo
+from napari_sam.batch.demo import run_demo
 from napari_sam.io import read_image
-from napari_sam.tiling import TiledSegmenter
+from napari_sam.segmentation.tiled import TiledSegmenter
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_sam.devices import DTYPES, choose_device, choose_precision, warn_if_emulated
+from napari_sam.segmentation.devices import (
+    DTYPES,
+    choose_device,
+    choose_precision,
+    warn_if_emulated,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 

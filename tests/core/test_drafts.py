@@ -12,8 +12,8 @@ from core.bright_model import Nearsighted, square
 from napari_sam.engine import Engine
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts
+from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.session import ArraySource, Session
-from napari_sam.tiling import TiledSegmenter
 
 LARGE = square(50, 20, 290, (512, 512))  # one tile shows a piece of it, half its scale the whole
 CLICK = (200, 160)
@@ -117,7 +117,7 @@ def test_view_is_ready_by_the_finest_tiles_too_where_they_are_encoded():
 
 
 def test_tiles_on_screen_stay_where_memory_holds_few(monkeypatch):
-    monkeypatch.setattr("napari_sam.tiling._MAX_TILE_BYTES", 1)
+    monkeypatch.setattr("napari_sam.segmentation.tiled._MAX_TILE_BYTES", 1)
     tiled, embedding = tiled_on(square(0, 0, 1500, (1500, 1500)))
     tiled.prepare_view(embedding, (0, 0, 499, 499))
     tiled.prepare(embedding)

@@ -14,7 +14,7 @@ from napari_sam import load_segmenter, samples
 from napari_sam.model.checkpoint import load_into_new, save
 from napari_sam.model.config import PRESETS, SamConfig, ViTConfig
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Segmenter
+from napari_sam.segmentation.protocol import Segmenter
 
 TOLERANCE = 1e-4
 

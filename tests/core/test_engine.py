@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from napari_sam.engine import BACKGROUND, CLICK, DISPLAYED, SOON, Engine, SynchronousExecutor
-from napari_sam.segmenter import Cancelled
+from napari_sam.segmentation.protocol import Cancelled
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_import_takes_less_than_a_tenth_of_a_second():
 
 def test_nothing_headless_brings_in_napari_or_qt():
     code = (
-        "import sys, napari_sam, napari_sam.cli, napari_sam.batch, napari_sam.demo\n"
+        "import sys, napari_sam, napari_sam.cli, napari_sam.batch, napari_sam.batch.demo\n"
         "[getattr(napari_sam, name) for name in napari_sam.__all__]\n"
         "print([m for m in ('napari', 'qtpy', 'superqt', 'magicgui') if m in sys.modules])"
     )

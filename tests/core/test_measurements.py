@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from labelled import block
 
 from napari_sam.batch import measure_labels
+from napari_sam.batch.measurements import join_tables, measure_objects, table_to_csv
 from napari_sam.io import ImageFile
-from napari_sam.measurements import join_tables, measure_objects, table_to_csv
 
 PLANE = block((40, 50), (3, np.s_[10:20, 5:25]), (8, np.s_[30:34, 30:34]))
 

@@ -8,7 +8,7 @@ from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam import Prompts, propagate
 from napari_sam.propagate import March
-from napari_sam.segmenter import Cancelled
+from napari_sam.segmentation.protocol import Cancelled
 
 SHAPE = (40, 50)
 

@@ -11,7 +11,7 @@ from core.fake_segmenter import FakeSegmenter
 from core.stepping_executor import SteppingExecutor
 
 from napari_sam.engine import Engine
-from napari_sam.segmenter import Cancelled, Draft, Embedding, replay
+from napari_sam.segmentation.protocol import Cancelled, Draft, Embedding, replay
 from napari_sam.session import ArraySource, Session
 
 SHAPE, PLANES, OBJECTS = (40, 50), 3, 3

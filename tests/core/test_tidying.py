@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sam.tidying import tidy_logits
+from napari_sam.segmentation.tidying import tidy_logits
 
 NONE = np.empty((0, 2)), np.empty(0, int)
 

@@ -18,7 +18,7 @@ from napari_sam.gui import actions, commands, current_session, models, sample_da
 from napari_sam.gui.batch_dialog import BatchDialog, time_left
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.settings import Preferences, preferences
-from napari_sam.segmenter import Cancelled
+from napari_sam.segmentation.protocol import Cancelled
 
 
 @pytest.fixture

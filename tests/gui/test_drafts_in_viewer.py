@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from napari_sam.gui.status import status_of
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Draft
+from napari_sam.segmentation.protocol import Draft
 
 DARK = np.zeros((120, 160), np.uint8)
 DARK[0, 0] = 255

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_sam.gui.masks import highest_label
+from napari_sam.gui.mask_writer import highest_label
 
 SHAPE = (60, 80)
 
@@ -62,7 +62,7 @@ class Counted:
 
 @pytest.mark.parametrize("part", [1, 200, 64 << 20])
 def test_highest_label_is_found_in_one_pass(monkeypatch, rng, part):
-    monkeypatch.setattr("napari_sam.gui.masks._PART", part)
+    monkeypatch.setattr("napari_sam.gui.mask_writer._PART", part)
     labels = Counted(rng.integers(0, 99, (10, 13, 4)), (4, 5, 2))
     assert highest_label(labels) == labels.data.max()
     assert (labels.read == 1).all()

@@ -9,7 +9,7 @@ import pytest
 
 from napari_sam.geometry import Frame
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import MaskPrediction
+from napari_sam.segmentation.protocol import MaskPrediction
 from napari_sam.training.data import Plane
 from napari_sam.training.protocol import (
     evaluate_plane,

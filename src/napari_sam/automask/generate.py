@@ -11,7 +11,7 @@ from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.proposed import masks_from_proposals
 from napari_sam.automask.settings import AutomaskSettings
 from napari_sam.image import Limits, normalise
-from napari_sam.segmenter import Progress, Segmenter
+from napari_sam.segmentation.protocol import Progress, Segmenter
 
 
 def generate_masks(
@@ -35,7 +35,7 @@ def generate_masks(
     contrast_limits
         As in :func:`~napari_sam.image.normalise`.
     progress
-        Called with the finished fraction; it may raise :class:`~napari_sam.segmenter.Cancelled`.
+        Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
     **settings
         Fields of :class:`AutomaskSettings`, such as ``points_per_side=16``.
 

@@ -18,7 +18,7 @@ from napari_sam.automask.objects import IntBox, ObjectMask, encode_region
 from napari_sam.automask.settings import AutomaskSettings
 from napari_sam.masks import box_nms, stability_score
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Embedding, Progress, Segmenter, part_of
+from napari_sam.segmentation.protocol import Embedding, Progress, Segmenter, part_of
 
 # Masks this close to a crop's border, in pixels, are cut off, unless the plane ends there too.
 _NEAR_EDGE = 20

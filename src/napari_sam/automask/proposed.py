@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from napari_sam.automask.objects import ObjectMask, encode_region
 from napari_sam.automask.settings import AutomaskSettings
-from napari_sam.detection import LEAST_JUDGED
 from napari_sam.masks import stability_score
 from napari_sam.prompts import Prompts, tight_box
-from napari_sam.segmenter import Embedding, Progress, Proposals, Segmenter, part_of
+from napari_sam.segmentation.box_choice import LEAST_JUDGED
+from napari_sam.segmentation.protocol import Embedding, Progress, Proposals, Segmenter, part_of
 
 # Boxes of a smaller predicted IoU, as cells say it, are not decoded.
 _LEAST_SAID = 0.65

@@ -12,7 +12,7 @@ from scipy import sparse
 from napari_sam.automask.generate import generate_masks
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.image import Limits, stack_limits
-from napari_sam.segmenter import Progress, Segmenter, part_of
+from napari_sam.segmentation.protocol import Progress, Segmenter, part_of
 
 Labels = NDArray[np.int32]
 _Int = TypeVar("_Int", bound=np.integer[Any])
@@ -41,7 +41,7 @@ def segment_all(
     contrast_limits
         Values that become black and white. ``None`` on a stack means one pair for all planes.
     progress
-        Called with the finished fraction; it may raise :class:`~napari_sam.segmenter.Cancelled`.
+        Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
     link_iou
         Least IoU of objects on neighbouring planes that are taken for one.
     **settings

@@ -31,6 +31,7 @@ from napari_sam.batch.inputs import (
     saved_prompts,
 )
 from napari_sam.batch.manifest import Manifest, fingerprint
+from napari_sam.batch.measurements import table_to_csv
 from napari_sam.batch.model_input import image_of_prompts, objects_in_words
 from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
 from napari_sam.image import Limits
@@ -43,9 +44,8 @@ from napari_sam.io import (
     write_overlay,
 )
 from napari_sam.io.atomic import heal, replaced
-from napari_sam.measurements import table_to_csv
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Progress, Segmenter, part_of
+from napari_sam.segmentation.protocol import Progress, Segmenter, part_of
 
 _Label = Callable[[ImageFile, Progress, Callable[[str], None]], Labels]
 
@@ -63,7 +63,7 @@ def embed_files(
     Parameters
     ----------
     segmenter
-        A :class:`~napari_sam.embedding_cache.CachedSegmenter`: its cache is what gets filled.
+        A :class:`~napari_sam.CachedSegmenter`: its cache is what gets filled.
         Planes it already has cost only their reading.
     images
         As :func:`find_images` takes them.
@@ -72,7 +72,7 @@ def embed_files(
         planes of a channel. The viewer uses those of the image layer.
     progress
         Called with the image and the finished fraction; it may raise
-        :class:`~napari_sam.segmenter.Cancelled`.
+        :class:`~napari_sam.Cancelled`.
     axes, channel
         As in :func:`~napari_sam.io.read_image`, for every image.
     """
@@ -131,7 +131,7 @@ def segment_files(
         Format of label files in a folder: ``".tif"`` or ``".zarr"``.
     progress
         Called with the image and the finished fraction; it may raise
-        :class:`~napari_sam.segmenter.Cancelled`.
+        :class:`~napari_sam.Cancelled`.
     axes, channel
         As in :func:`~napari_sam.io.read_image`, for every image.
     boxes

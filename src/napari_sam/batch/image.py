@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.automask import segment_all
+from napari_sam.batch.measurements import Table, join_tables, measure_objects
 from napari_sam.batch.model_input import InputReader, ModelInput, image_of_prompts
 from napari_sam.image import Limits, stack_limits
 from napari_sam.io import ImageFile, PlaneIndex, PlaneObject, SavedPrompts, complete
 from napari_sam.masks import merge_mask
-from napari_sam.measurements import Table, join_tables, measure_objects
 from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import (
+from napari_sam.segmentation.protocol import (
     Embedding,
     MaskPrediction,
     Progress,
@@ -63,7 +63,7 @@ def label_objects(
     overwrite
         Whether later objects take pixels of earlier ones.
     progress
-        Called with the finished fraction; it may raise :class:`~napari_sam.segmenter.Cancelled`.
+        Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
 
     tell
         Called with each sentence about something that the prompts don't say, or the image
@@ -196,7 +196,7 @@ def measure_labels(image: ImageFile, labels: Labels) -> Table:
     table
         Columns for the position along other axes (`t`, `c`), `unit` (`pixel` where the file
         doesn't give all pixel sizes in space), and those of
-        :func:`~napari_sam.measurements.measure_objects`.
+        :func:`~napari_sam.batch.measurements.measure_objects`.
     """
     axes = image.axes.removesuffix("S")
     outer = image.plane_axes.replace("Z", "")

@@ -52,7 +52,7 @@ class ModelInput:
     Parameters
     ----------
     pixels, limits
-        For :meth:`~napari_sam.segmenter.Segmenter.embed`.
+        For :meth:`~napari_sam.segmentation.protocol.Segmenter.embed`.
     channel_axis
         Axis of the image whose positions all belong to the plane; None for a plane alone.
     guessed

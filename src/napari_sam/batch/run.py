@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_sam.segmenter import Cancelled, Progress
+from napari_sam.segmentation.protocol import Cancelled, Progress
 
 BatchProgress = Callable[[Path, float], None]
 """Called with the image that is worked on and the finished fraction of the whole batch."""

@@ -26,12 +26,12 @@ from napari_sam.gui.layers import (
     note_masks,
 )
 from napari_sam.gui.live_source import LiveSource
-from napari_sam.gui.masks import MaskWriter
+from napari_sam.gui.mask_writer import MaskWriter
 from napari_sam.gui.placement import Followers, told_shape
 from napari_sam.gui.planes import Colours, plane_name, scrolled_axis, source_of
 from napari_sam.gui.slicing import geometry_on_screen
 from napari_sam.gui.view import View
-from napari_sam.segmenter import Segmenter
+from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import Plane, Session
 
 if TYPE_CHECKING:

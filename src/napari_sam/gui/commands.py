@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.batch import BatchProgress, BatchSummary
-    from napari_sam.segmenter import Segmenter
+    from napari_sam.segmentation.protocol import Segmenter
 
 
 def segment_files(
@@ -154,8 +154,8 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
 
 def _segmenter(model: str, device: str, progress: BatchProgress | None) -> Segmenter:
     """Load a model; a download tells the model's name and can be cancelled like the batch."""
-    from napari_sam.embedding_cache import DISK_BYTES
     from napari_sam.gui.models import load_for_viewer
+    from napari_sam.segmentation.cached import DISK_BYTES
 
     def report(fraction: float) -> None:
         if progress is not None:

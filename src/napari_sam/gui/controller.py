@@ -20,7 +20,7 @@ from napari_sam.gui.hidden_layers import HiddenLayers
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
-from napari_sam.segmenter import Segmenter
+from napari_sam.segmentation.protocol import Segmenter
 
 _APART = 1.0  # seconds between messages that differ in numbers alone
 

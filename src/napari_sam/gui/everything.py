@@ -17,9 +17,9 @@ from psygnal import Signal
 from napari_sam.engine import SOON, Engine, Outcome, Report
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.layers import new_labels
-from napari_sam.gui.masks import highest_label
+from napari_sam.gui.mask_writer import highest_label
 from napari_sam.gui.planes import channel_axis
-from napari_sam.segmenter import Segmenter
+from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import Plane, PlaneSource, plane_axes
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from napari_sam.model import weights
-from napari_sam.segmenter import Segmenter, SegmenterWrapper
+from napari_sam.segmentation.protocol import Segmenter, SegmenterWrapper
 
 
 class Loader(Protocol):
@@ -84,9 +84,9 @@ def load_for_viewer(disk_bytes: int) -> Loader:
     """
 
     def load(model: str, device: str, progress: Callable[[float], None]) -> Segmenter:
-        from napari_sam.embedding_cache import CachedSegmenter
-        from napari_sam.loading import load_segmenter
-        from napari_sam.tiling import TiledSegmenter
+        from napari_sam.segmentation.cached import CachedSegmenter
+        from napari_sam.segmentation.loading import load_segmenter
+        from napari_sam.segmentation.tiled import TiledSegmenter
 
         segmenter = load_segmenter(model, device, progress=progress)
         if not isinstance(segmenter, SegmenterWrapper):

@@ -68,7 +68,7 @@ def attend_in_windows(
     Parameters
     ----------
     qkv, bias, rel_h, rel_w, window, heads
-        As in :func:`napari_sam.model.window_kernel.attend_in_windows`.
+        As in :func:`napari_sam.model.attention_kernel.attend_in_windows`.
 
     Returns
     -------
@@ -93,12 +93,12 @@ def _by_kernel(
     if qkv.device in _REFUSED:
         return None
     try:
-        from napari_sam.model import window_kernel
+        from napari_sam.model import attention_kernel
     except ImportError:  # Triton comes with torch on Linux only
         _REFUSED.add(qkv.device)
         return None
     try:
-        return window_kernel.attend_in_windows(qkv, bias, rel_h, rel_w, window, heads)
+        return attention_kernel.attend_in_windows(qkv, bias, rel_h, rel_w, window, heads)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever its compiler lacks, it can be done without

@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_sam.engine import CLICK, Executor, Outcome, Report
 from napari_sam.prompts import Box, Prompts
-from napari_sam.segmenter import Embedding, Segmenter
+from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.answers import Answer, Chain, Drafting, answer
 from napari_sam.session.decoding import Backlog, Decoding
 from napari_sam.session.embeddings import Embeddings, prepare

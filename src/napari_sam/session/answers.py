@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import (
+from napari_sam.segmentation.protocol import (
     Draft,
     Embedding,
     MaskPrediction,
@@ -89,11 +89,11 @@ def answer(
     Parameters
     ----------
     segmenter, embedding, prompts, candidate
-        As in :func:`napari_sam.segmenter.replay`.
+        As in :func:`~napari_sam.replay`.
     before
         The chain of an earlier answer about the same object and plane.
     progress
-        As of :meth:`~napari_sam.segmenter.Segmenter.decode`.
+        As of :meth:`~napari_sam.segmentation.protocol.Segmenter.decode`.
     """
     earlier = _unchanged(before, embedding, prompts, candidate) if before else ()
     steps = replay(segmenter, embedding, prompts, candidate, earlier, progress)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from napari_sam.engine import Done, Executor, Outcome
-from napari_sam.segmenter import Cancelled, Embedding, Segmenter
+from napari_sam.segmentation.protocol import Cancelled, Embedding, Segmenter
 from napari_sam.session.answers import Drafting, draft_steps
 from napari_sam.session.prompt_book import ObjectPlane
 

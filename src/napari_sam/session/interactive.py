@@ -13,7 +13,7 @@ from psygnal import Signal
 from napari_sam.engine import Executor, SynchronousExecutor
 from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Box, Prompts
-from napari_sam.segmenter import Segmenter
+from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.answering import Answering
 from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import Embeddings

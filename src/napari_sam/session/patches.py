@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.masks import iou, merge_mask
 from napari_sam.prompts import Box
-from napari_sam.segmenter import MaskPrediction
+from napari_sam.segmentation.protocol import MaskPrediction
 
 Region = tuple[slice, slice]
 

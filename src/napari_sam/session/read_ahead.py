@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_sam.engine import BACKGROUND, DISPLAYED, SOON, Executor, Outcome, Report
 from napari_sam.prompts import Box, Prompts
-from napari_sam.segmenter import Embedding, Segmenter
+from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.planes import Plane
 

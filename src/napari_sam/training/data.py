@@ -17,7 +17,7 @@ from torch.utils.data import IterableDataset
 from napari_sam.special_files import refuse_special
 from napari_sam.training.augment import augment_colours, crop_warped, to_rgb
 from napari_sam.training.config import TrainConfig
-from napari_sam.training.dense import DenseTargets
+from napari_sam.training.dense_loss import DenseTargets
 from napari_sam.training.synthetic import generate
 
 # Validation planes of a training volume: the last slices, never trained on.

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from napari_sam.devices import choose_device, warn_if_emulated
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
 from napari_sam.model.tensor_file import saved_by_trainer
+from napari_sam.segmentation.devices import choose_device, warn_if_emulated
 from napari_sam.special_files import refuse_special
 from napari_sam.training.aim import aim_at_clicks
 from napari_sam.training.config import TrainConfig

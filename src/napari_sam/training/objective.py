@@ -12,9 +12,9 @@ from napari_sam.model.sam import Sam
 from napari_sam.training.clicks import corrections, first_clicks, jittered_boxes, misses
 from napari_sam.training.config import TrainConfig
 from napari_sam.training.data import Batch
-from napari_sam.training.dense import dense_loss
+from napari_sam.training.dense_loss import dense_loss
 from napari_sam.training.losses import mask_iou, mask_loss
-from napari_sam.training.regions import region_loss
+from napari_sam.training.roi_loss import region_loss
 
 # Errors of the predicted IoU are squares of small numbers beside the losses of masks.
 _SCORE_WEIGHT = 5.0

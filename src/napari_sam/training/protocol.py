@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from napari_sam.masks import iou
 from napari_sam.model.sam import Sam, build
 from napari_sam.prompts import Prompts, corrective_click, deepest_point, tight_box
-from napari_sam.sam_segmenter import SamSegmenter
-from napari_sam.segmenter import Embedding, MaskPrediction, Segmenter
+from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.protocol import Embedding, MaskPrediction, Segmenter
 from napari_sam.training.data import Plane
 
 MIN_OBJECT_PIXELS = 40

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelled import block
 
-from napari_sam.detection import _worthiest, choose_boxes, find_boxes
 from napari_sam.masks import box_iou, box_nms
-from napari_sam.training.dense import DenseTargets
+from napari_sam.segmentation.box_choice import _worthiest, choose_boxes, find_boxes
+from napari_sam.training.dense_loss import DenseTargets
 
 
 def perfect(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import torch
 from small_models import VIT, segmenter
 
 from napari_sam import Prompts
-from napari_sam.model.replay import Recording, Replays
+from napari_sam.model.cuda_graphs import Recording, Replays
 
 
 class Tape:

@@ -28,7 +28,7 @@ from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits
 from napari_sam.model.config import SamConfig
 from napari_sam.model.weights import home
-from napari_sam.segmenter import (
+from napari_sam.segmentation.protocol import (
     DelegatingSegmenter,
     Embedding,
     PixelSegmenter,
@@ -81,8 +81,8 @@ class CachedSegmenter(DelegatingSegmenter[Segmenter]):
     Parameters
     ----------
     segmenter
-        A :class:`~napari_sam.sam_segmenter.SamSegmenter`, or a wrapper such as
-        :class:`~napari_sam.tiling.TiledSegmenter`, whose tiles are then cached one by one.
+        A :class:`~napari_sam.segmentation.network.SamSegmenter`, or a wrapper such as
+        :class:`~napari_sam.TiledSegmenter`, whose tiles are then cached one by one.
     directory
         Where embeddings are kept; ``embeddings`` in
         :func:`~napari_sam.model.weights.home` by default.

@@ -16,9 +16,17 @@ import xxhash
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from napari_sam.box_fit import fit_to_box
-from napari_sam.detection import choose_boxes, find_boxes
-from napari_sam.devices import (
+from napari_sam.geometry import Frame, fit_frame
+from napari_sam.image import Limits, resize_pixels
+from napari_sam.model.cuda_graphs import CudaRecorder, Replays
+from napari_sam.model.decode_windows import PromptTensors, Windows
+from napari_sam.model.dense_head import DenseHead
+from napari_sam.model.sam import Sam
+from napari_sam.model.two_way import FirstLayer, Positions
+from napari_sam.prompts import Box, Prompts, tight_box
+from napari_sam.segmentation.box_choice import choose_boxes, find_boxes
+from napari_sam.segmentation.box_fit import fit_to_box
+from napari_sam.segmentation.devices import (
     DTYPES,
     DeviceWarning,
     Precision,
@@ -26,15 +34,7 @@ from napari_sam.devices import (
     choose_precision,
     warn_if_emulated,
 )
-from napari_sam.geometry import Frame, fit_frame
-from napari_sam.image import Limits, resize_pixels
-from napari_sam.model.dense_head import DenseHead
-from napari_sam.model.replay import CudaRecorder, Replays
-from napari_sam.model.sam import Sam
-from napari_sam.model.two_way import FirstLayer, Positions
-from napari_sam.model.windows import PromptTensors, Windows
-from napari_sam.prompts import Box, Prompts, tight_box
-from napari_sam.segmenter import (
+from napari_sam.segmentation.protocol import (
     Draft,
     Embedding,
     MaskPrediction,
@@ -44,7 +44,7 @@ from napari_sam.segmenter import (
     check_embedding,
     embed_whole,
 )
-from napari_sam.tidying import tidy_logits
+from napari_sam.segmentation.tidying import tidy_logits
 
 # Objects decoded in one pass at most: bounds the memory of decode_many.
 _CHUNK = 32

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam.training.detection import THRESHOLDS, add_up, count_matches
+from napari_sam.training.average_precision import THRESHOLDS, add_up, count_matches
 
 
 def squares(*boxes, shape=(60, 80)):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_sam.devices import choose_device, choose_precision
 from napari_sam.model import weights
-from napari_sam.sam_segmenter import SamSegmenter
-from napari_sam.segmenter import Progress, Segmenter
-from napari_sam.tiling import TiledSegmenter
+from napari_sam.segmentation.devices import choose_device, choose_precision
+from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.protocol import Progress, Segmenter
+from napari_sam.segmentation.tiled import TiledSegmenter
 
 
 def load_segmenter(
@@ -36,7 +36,7 @@ def load_segmenter(
     -------
     segmenter
         Without a cache. Models that keep a plane's own resolution come in a
-        :class:`~napari_sam.tiling.TiledSegmenter`; SAM's models see a whole plane at 1024 pixels,
+        :class:`~napari_sam.TiledSegmenter`; SAM's models see a whole plane at 1024 pixels,
         as in the reference, unless they are wrapped in one.
 
     Raises

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import HYBRID, VIT, segmenter
 
-from napari_sam import sam_segmenter
 from napari_sam.geometry import fit_frame
-from napari_sam.model.windows import Windows
+from napari_sam.model.decode_windows import Windows
 from napari_sam.prompts import Prompts
-from napari_sam.sam_segmenter import _window_side
+from napari_sam.segmentation import network
+from napari_sam.segmentation.network import _window_side
 
 GRID = (12, 16)  # cells of 8 pixels
 SIDE = 48  # 6 cells
@@ -140,7 +140,7 @@ def test_small_windows_are_decoded_many_at_a_time_and_whole_planes_four(
         return decode(features, points, *rest, **options)
 
     monkeypatch.setattr(one._sam, "decode", counted)
-    monkeypatch.setattr(sam_segmenter, "_CPU_CELLS", 128)
+    monkeypatch.setattr(network, "_CPU_CELLS", 128)
     monkeypatch.setattr(Windows, "left", lambda *_: [])
     prompts = [Prompts([(4 + 2 * i, 40)], [1]) for i in range(20)]
     one.decode_many(embedding, prompts, False, window)
@@ -156,7 +156,7 @@ def test_masks_that_go_on_beyond_their_windows_are_decoded_together(predicted, m
         seen.append((self.shape, len(logits)))
         return [0, len(logits) - 1] if self.shape == (2, 2) else left(self, logits)
 
-    monkeypatch.setattr(sam_segmenter, "_CPU_CELLS", 16)
+    monkeypatch.setattr(network, "_CPU_CELLS", 16)
     monkeypatch.setattr(Windows, "left", first_and_last)
     prompts = [Prompts(box=(4 * i, 30, 4 * i + 4, 40)) for i in range(8)]
     found = one.decode_many(embedding, prompts, False, 16)

@@ -16,12 +16,12 @@ from component_segmenter import ComponentSegmenter
 from small_models import HYBRID, VIT, network, segmenter
 
 from napari_sam import load_segmenter, replay
-from napari_sam.devices import DeviceWarning
 from napari_sam.geometry import fit_frame
 from napari_sam.model.checkpoint import save
 from napari_sam.prompts import Prompts
-from napari_sam.sam_segmenter import SamSegmenter, model_key
-from napari_sam.segmenter import (
+from napari_sam.segmentation.devices import DeviceWarning
+from napari_sam.segmentation.network import SamSegmenter, model_key
+from napari_sam.segmentation.protocol import (
     Cancelled,
     MaskPrediction,
     PixelSegmenter,
@@ -29,7 +29,7 @@ from napari_sam.segmenter import (
     part_of,
     replay_many,
 )
-from napari_sam.tiling import TiledSegmenter
+from napari_sam.segmentation.tiled import TiledSegmenter
 
 CONFIGS = pytest.mark.parametrize("config", [VIT, HYBRID], ids=["vit", "hybrid"])
 CLICK = Prompts([(10, 20)], [1])

@@ -15,8 +15,7 @@ from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
-from napari_sam.pyramid import Look, Pyramid
-from napari_sam.segmenter import (
+from napari_sam.segmentation.protocol import (
     DelegatingSegmenter,
     Draft,
     Embedding,
@@ -28,6 +27,7 @@ from napari_sam.segmenter import (
     check_embedding,
     part_of,
 )
+from napari_sam.segmentation.pyramid import Look, Pyramid
 
 # Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
 # first. A cache below the tiles keeps them on disk.
@@ -60,7 +60,7 @@ class TiledEmbedding(Embedding):
 
 
 class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
-    """A segmenter for planes of any size; see :class:`~napari_sam.segmenter.Segmenter`.
+    """A segmenter for planes of any size; see :class:`~napari_sam.Segmenter`.
 
     A plane that fits into one tile is encoded at once. Of a larger plane each object is decoded
     in one tile: the finest one in whose core the object's centre lies and that holds all its

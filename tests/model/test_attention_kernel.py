@@ -18,7 +18,7 @@ pytest.importorskip("triton", reason="Triton is built for Linux on x86-64 only")
 
 @pytest.fixture
 def kernel():
-    from napari_sam.model.window_kernel import attend_in_windows
+    from napari_sam.model.attention_kernel import attend_in_windows
 
     return attend_in_windows
 
@@ -75,7 +75,7 @@ def test_does_without_a_kernel_that_cannot_be_made(monkeypatch, caplog):
         tried.append(arguments)
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr("napari_sam.model.window_kernel.attend_in_windows", broken)
+    monkeypatch.setattr("napari_sam.model.attention_kernel.attend_in_windows", broken)
     monkeypatch.setattr(attention, "_REFUSED", set())
     layer = Attention(32, 2, True, True, 3)
     given = layer.qkv(torch.zeros(1, 4, 4, 32)), layer.qkv.bias, layer.rel_pos_h, layer.rel_pos_w
@@ -90,7 +90,7 @@ def test_full_memory_is_no_reason_to_do_without_the_kernel(monkeypatch):
     def full(*arguments):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("napari_sam.model.window_kernel.attend_in_windows", full)
+    monkeypatch.setattr("napari_sam.model.attention_kernel.attend_in_windows", full)
     with pytest.raises(torch.OutOfMemoryError):
         attention._by_kernel(torch.zeros(1), None, None, None, 3, 2)
 
@@ -100,7 +100,7 @@ _COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from napari_sam.model.window_kernel import _kernel
+from napari_sam.model.attention_kernel import _kernel
 
 tensors = dict.fromkeys(("qkv", "bias", "rel_h", "rel_w", "out"), "*bf16")
 numbers = {"height": "i32", "width": "i32", "heads": "i32", "scale": "fp32"}

@@ -10,7 +10,7 @@ import numpy as np
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts, tight_box
-from napari_sam.segmenter import MaskPrediction
+from napari_sam.segmentation.protocol import MaskPrediction
 
 # Magnified tiles: their side as a share of a tile's, and the halo and the largest object that is
 # looked at in them as shares of that side. The halo is wider, so that objects lie in it whole.

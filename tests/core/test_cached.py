@@ -12,12 +12,17 @@ import safetensors.torch
 import torch
 from small_models import HYBRID, segmenter
 
-from napari_sam import embedding_cache
-from napari_sam.embedding_cache import CachedSegmenter, CacheWarning, EmbeddingCache, embedding_key
 from napari_sam.geometry import fit_frame
 from napari_sam.prompts import Prompts
-from napari_sam.segmenter import Embedding, Segmenter
-from napari_sam.tiling import TiledSegmenter
+from napari_sam.segmentation import cached as embedding_cache
+from napari_sam.segmentation.cached import (
+    CachedSegmenter,
+    CacheWarning,
+    EmbeddingCache,
+    embedding_key,
+)
+from napari_sam.segmentation.protocol import Embedding, Segmenter
+from napari_sam.segmentation.tiled import TiledSegmenter
 
 CLICK = Prompts([(10, 12)], [1])
 
@@ -142,7 +147,7 @@ def test_tiles_are_cached_one_by_one(encoder, tmp_path, rng):
 
 
 def test_cancelled_embedding_leaves_nothing_behind(encoder, tmp_path, plane):
-    from napari_sam.segmenter import Cancelled
+    from napari_sam.segmentation.protocol import Cancelled
 
     def stop(fraction):
         raise Cancelled

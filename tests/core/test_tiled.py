@@ -15,8 +15,7 @@ from small_models import HYBRID, VIT, segmenter
 from napari_sam.geometry import fit_frame
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts
-from napari_sam.pyramid import Look, Pyramid
-from napari_sam.segmenter import (
+from napari_sam.segmentation.protocol import (
     Cancelled,
     MaskPrediction,
     PixelSegmenter,
@@ -24,7 +23,8 @@ from napari_sam.segmenter import (
     SegmenterWrapper,
     replay,
 )
-from napari_sam.tiling import TiledEmbedding, TiledSegmenter, resample_logits
+from napari_sam.segmentation.pyramid import Look, Pyramid
+from napari_sam.segmentation.tiled import TiledEmbedding, TiledSegmenter, resample_logits
 
 CLICK = Prompts([(100, 40)], [1])
 
@@ -370,7 +370,7 @@ def test_looks_of_an_unsure_click_can_be_encoded_ahead():
 
 
 def test_all_tiles_are_encoded_once_where_memory_holds_few(tiled, plane, monkeypatch):
-    monkeypatch.setattr("napari_sam.tiling._MAX_TILE_BYTES", 1)
+    monkeypatch.setattr("napari_sam.segmentation.tiled._MAX_TILE_BYTES", 1)
     embedding = tiled.embed(plane)
     tiled.prepare(embedding, CLICK)
     tiled.prepare(embedding)
@@ -667,7 +667,7 @@ def test_two_threads_encode_a_tile_once(tiled, plane):
 
 
 def test_memory_of_tiles_is_bounded(tiled, plane, monkeypatch):
-    monkeypatch.setattr("napari_sam.tiling._MAX_TILE_BYTES", 1)
+    monkeypatch.setattr("napari_sam.segmentation.tiled._MAX_TILE_BYTES", 1)
     embedding = tiled.embed(plane)
     tiled.decode(embedding, CLICK)
     one = embedding.nbytes

@@ -8,9 +8,9 @@ import torch
 from labelled import block
 
 from napari_sam.model.roi_head import RoiHead
-from napari_sam.training import regions
-from napari_sam.training.dense import DenseTargets
-from napari_sam.training.regions import _halves, region_loss
+from napari_sam.training import roi_loss
+from napari_sam.training.dense_loss import DenseTargets
+from napari_sam.training.roi_loss import _halves, region_loss
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def head() -> RoiHead:
 @pytest.fixture
 def no_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the cells propose alone; halves need a head that has learned something."""
-    monkeypatch.setattr(regions, "_MOST_HALVED", 0)
+    monkeypatch.setattr(roi_loss, "_MOST_HALVED", 0)
 
 
 def cells(labels: torch.Tensor, stretch: float, sure: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ import torch
 from labelled import block
 
 from napari_sam.model.dense_head import DenseOutput
-from napari_sam.training.dense import DenseTargets, dense_loss, distance_maps
+from napari_sam.training.dense_loss import DenseTargets, dense_loss, distance_maps
 
 
 @pytest.fixture

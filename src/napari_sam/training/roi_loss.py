@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_sam.detection import SAME_OBJECT, find_boxes
 from napari_sam.masks import box_nms
 from napari_sam.model.roi_head import RoiHead
+from napari_sam.segmentation.box_choice import SAME_OBJECT, find_boxes
 from napari_sam.training.boxes import box_agreement, label_boxes
 
 # Candidates of a crop that are judged, best first, and boxes of which the halves are, at random.

@@ -14,7 +14,7 @@ from napari_sam.batch import label_objects
 from napari_sam.batch.files import draw_labels
 from napari_sam.batch.image import limits_of_planes
 from napari_sam.io import write_labels
-from napari_sam.segmenter import Segmenter
+from napari_sam.segmentation.protocol import Segmenter
 
 _REPETITIONS = 5
 
