@@ -214,9 +214,10 @@ class Answering:
 
     def _show_again(self) -> None:
         """Go on with the plane on screen, if there is one."""
-        source, shown = self._embeddings.source, self._ahead.shown
-        if source is not None and shown is not None:  # an image may have other axes on screen now
-            self.show(source.plane_of(shown), self._ahead.focus, self._ahead.view)
+        shown = self._ahead.shown
+        if shown is not None:  # an image may have other axes on screen now
+            plane = self._embeddings.source.plane_of(shown)
+            self.show(plane, self._ahead.focus, self._ahead.view)
 
     def _retry(self, plane: Plane) -> None:
         """Let what failed on a plane wait again."""

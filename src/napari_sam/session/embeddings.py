@@ -41,6 +41,8 @@ class Embeddings:
 
     Parameters
     ----------
+    segmenter, source
+        What embeds, None while there is none; and the image. :meth:`use` replaces them.
     executor
         Where planes are embedded.
     max_bytes
@@ -49,7 +51,7 @@ class Embeddings:
     Attributes
     ----------
     segmenter, source
-        What :meth:`use` set.
+        As they are now: whoever needs them asks here.
     fraction
         How far the running embed is (0-1); None if nothing runs.
     seconds
@@ -69,7 +71,14 @@ class Embeddings:
     failed = Signal(object, object)
     not_finite = Signal(object, int)
 
-    def __init__(self, executor: Executor, max_bytes: int) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter | None,
+        source: PlaneSource,
+        executor: Executor,
+        max_bytes: int,
+    ) -> None:
+        self.segmenter, self.source = segmenter, source
         self._executor = executor
         self._max_bytes = max_bytes
         self._store: OrderedDict[_Key, Embedding] = OrderedDict()
@@ -77,15 +86,13 @@ class Embeddings:
         self._requested: dict[_Key, int] = {}  # and the number of the request
         self._serials = count()
         self._failed: set[_Key] = set()
-        self.segmenter: Segmenter | None = None
-        self.source: PlaneSource | None = None
         self.fraction: float | None = None
         self.seconds: float | None = None
 
     def use(self, segmenter: Segmenter | None, source: PlaneSource) -> None:
         """Embed with this segmenter from this source from now on; what is queued is dropped."""
-        self.cancel()
         self.segmenter, self.source = segmenter, source
+        self.cancel()
         self._failed.clear()
         self.changed.emit()
 
@@ -118,7 +125,7 @@ class Embeddings:
     def request(self, plane: Plane, priority: int = DISPLAYED) -> None:
         """Have a plane embedded, unless it is; of an outstanding one raise the priority."""
         segmenter, source, key = self.segmenter, self.source, self._key(plane)
-        if segmenter is None or source is None or key in self._store:
+        if segmenter is None or key in self._store:
             return
         new = key not in self._requested
         serial = self._requested.setdefault(key, next(self._serials))
@@ -171,7 +178,7 @@ class Embeddings:
 
     def _key(self, plane: Plane) -> _Key:
         # a plane along an axis that has grown is another one
-        stamp = (self.source.stamp, self.source.plane_shape(plane)) if self.source else None
+        stamp = self.source.stamp, self.source.plane_shape(plane)
         model = self.segmenter
         return plane, stamp, model.model_key if model else "", model.precision if model else ""
 

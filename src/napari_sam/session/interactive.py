@@ -91,8 +91,6 @@ class Session:
         prefetch: int = 0,
     ) -> None:
         executor = executor or SynchronousExecutor()
-        self._segmenter = segmenter
-        self._source = source
         self._prompts = PromptBook()
         self._history = History()
         self._results = Results()
@@ -101,7 +99,7 @@ class Session:
         self._told_not_finite = False
         self._closed: ValueError | None = None
         self.overwrite = False
-        self.embeddings = Embeddings(executor, max_bytes)
+        self.embeddings = Embeddings(segmenter, source, executor, max_bytes)
         self.embeddings.not_finite.connect(self._notice_not_finite)
         self._ahead = ReadAhead(executor, self.embeddings, prefetch)
         self._answering = Answering(
@@ -111,40 +109,37 @@ class Session:
         self._answering.draft_changed.connect(self.draft_changed.emit)
         self._answering.changed.connect(self.activity_changed.emit)
         self._answering.failed.connect(self.failed.emit)
-        self.embeddings.use(segmenter, source)
 
     # What it works with
 
     @property
     def segmenter(self) -> Segmenter | None:
         """What predicts. Another one applies to later prompts; finished masks stay."""
-        return self._segmenter
+        return self.embeddings.segmenter
 
     @segmenter.setter
     def segmenter(self, segmenter: Segmenter | None) -> None:
-        self._segmenter = segmenter
-        self._answering.use(segmenter, self._source)
+        self._answering.use(segmenter, self.source)
 
     @property
     def source(self) -> PlaneSource:
         """The image. Another one must have its planes, and may have more; finished masks stay."""
-        return self._source
+        return self.embeddings.source
 
     @source.setter
     def source(self, source: PlaneSource) -> None:
-        before = self._source
+        before = self.source
         views = {before.spanned, source.spanned}  # it may have grown and been rolled at once
         if not any(extends(source.shape, before.shape, spanned) for spanned in views):
             raise ValueError(
                 f"expected an image of shape {before.shape}, got {source.shape}; "
                 "start a new session for it"
             )
-        self._source = source
         if (source.stamp, source.spanned) == (before.stamp, before.spanned):
             self.embeddings.source = source  # the same planes and perhaps more: work goes on
             return
         self._told_not_finite = False
-        self._answering.use(self._segmenter, source)
+        self._answering.use(self.segmenter, source)
 
     @property
     def is_waiting(self) -> bool:
@@ -181,7 +176,7 @@ class Session:
         changed = changed_keys(self._prompts, book)
         for key in changed:
             _check_number(key[0])
-            book.prompts_of(key).check(self._source.plane_shape(key[1]))
+            book.prompts_of(key).check(self.source.plane_shape(key[1]))
         return changed
 
     def _replace(self, book: PromptBook, changed: list[ObjectPlane]) -> None:
@@ -253,7 +248,7 @@ class Session:
                     f"expected clicks and a box of object {object_id}, got a mask; give its "
                     "pixels as a label or its outline as a box"
                 )
-            given[int(object_id), self._source.plane_of(plane)] = one
+            given[int(object_id), self.source.plane_of(plane)] = one
         self.prompts = self._prompts.with_prompts(given)
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
@@ -388,7 +383,7 @@ class Session:
                 f"expected an object that was prompted ({', '.join(map(str, sorted(known)))}), "
                 f"got {object_id}; pixels of other labels are in the labels layer"
             )
-        mask = np.zeros(self._source.plane_shape(key[1]), bool)
+        mask = np.zeros(self.source.plane_shape(key[1]), bool)
         if result:
             mask[result.patch.region] = result.patch.pixels
         return mask
@@ -428,7 +423,7 @@ class Session:
         for key in keys:
             given = self._results.input(key) or now.get(key[1])
             if given is None:
-                given = now[key[1]] = self._source.describe(key[1])
+                given = now[key[1]] = self.source.describe(key[1])
             yield given, self._results.candidate(key)
 
     def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
@@ -506,7 +501,7 @@ class Session:
         view
             (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
         """
-        self._answering.show(self._source.plane_of(plane), focus, view)
+        self._answering.show(self.source.plane_of(plane), focus, view)
 
     def look(self, focus: tuple[float, float], view: Box) -> None:
         """Say that the screen shows another part of the plane; see :meth:`show`.
@@ -554,7 +549,7 @@ class Session:
         return self._answering.wait(timeout)
 
     def _key(self, object_id: int | None, plane: object) -> ObjectPlane:
-        return self._object_id if object_id is None else object_id, self._source.plane_of(plane)
+        return self._object_id if object_id is None else object_id, self.source.plane_of(plane)
 
     def _prompts_of(self, key: ObjectPlane) -> Prompts:
         return self._prompts.prompts_of(key)

@@ -211,8 +211,6 @@ class ReadAhead:
         That axis may be on screen by now, or have become the model's colours.
         """
         source = self._embeddings.source
-        if source is None:
-            return []
         free = [a for a, i in enumerate(plane) if i is not None and a != source.channel_axis]
         if not free:
             return []
