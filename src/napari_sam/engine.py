@@ -1,6 +1,8 @@
-"""Threads without Qt: a lane for slow embeds and a lane for decodes that never waits for it.
+"""Threads without Qt: a lane for slow embeds, one for decodes that never waits, one for chores.
 
-Work runs on two threads; what it returns comes home to *one* thread, the owner's, when that
+Embeds and decodes have a thread each. Chores are whatever else takes long: to load a model, to
+search labels, to write a file. Each has a thread to itself, since a download may take an hour.
+What work returns comes home to *one* thread, the owner's, when that
 thread calls :meth:`Engine.drain` (or :meth:`Engine.wait`). `notify` is called on a worker
 thread whenever there is something to drain: a window posts itself an event there. So nothing
 above this module needs a lock, and nothing here knows what a window is.
@@ -71,8 +73,22 @@ class Executor(Protocol):
         """Queue fast work; it replaces waiting work of the same slot, whose `done` is dropped."""
         ...
 
+    def chore(
+        self,
+        key: Hashable,
+        task: Task,
+        done: Done,
+        progress: Report | None = None,
+        awaited: bool = True,
+    ) -> None:
+        """Start slow, cancellable work beside all other; it replaces a chore of the same key."""
+        ...
+
     def cancel(self, key: Hashable | None = None) -> None:
-        """Cancel the embed of one key, or all embeds; each `done` gets a cancelled outcome."""
+        """Cancel the embed and the chore of one key, or all; each `done` gets a cancelled outcome.
+
+        What runs stops at its next report, or is finished all the same.
+        """
         ...
 
     def drain(self) -> None:
@@ -89,25 +105,34 @@ class Executor(Protocol):
 
 
 @dataclass(slots=True)
-class _Embed:
+class _Job:
     key: Hashable
     task: Task
     done: Done
-    priority: int
-    serial: int
     progress: Report | None
     cancelled: bool = False
-    gives_way: bool = False
-    gave_way: bool = False
     fraction: float = 0.0
     posted: bool = False
+
+
+@dataclass(slots=True)
+class _Embed(_Job):
+    priority: int = DISPLAYED
+    serial: int = 0
+    gives_way: bool = False
+    gave_way: bool = False
+
+
+@dataclass(slots=True)
+class _Chore(_Job):
+    awaited: bool = True
 
 
 _OPEN: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 class Engine:
-    """Two worker threads: embeds one after the other by priority, and decodes, latest first.
+    """Worker threads: embeds one after the other by priority, decodes, latest first, and chores.
 
     Parameters
     ----------
@@ -118,6 +143,7 @@ class Engine:
     -----
     A running embed that nobody waits for, of priority :data:`SOON` or :data:`BACKGROUND`, gives
     way when anything more urgent is queued: it stops at its next report and starts again later.
+    Chores of one key run one after the other, those of different keys side by side.
     Threads start with the first work; the interpreter's end closes what is open and waits for
     them, but not for ever.
     """
@@ -129,6 +155,8 @@ class Engine:
         self._running: _Embed | None = None
         self._decodes: OrderedDict[Hashable, tuple[Callable[[], Any], Done]] = OrderedDict()
         self._decoding = 0
+        self._chores: dict[Hashable, _Chore] = {}
+        self._next_chores: dict[Hashable, _Chore] = {}  # wait for one of the same key to stop
         self._inbox: deque[Callable[[], None]] = deque()
         self._serials = count()
         self._closed = False
@@ -170,10 +198,12 @@ class Engine:
                 waiting.priority = min(waiting.priority, priority)
             else:
                 serial = next(self._serials)
-                self._embeds[key] = _Embed(key, task, done, priority, serial, progress)
+                self._embeds[key] = _Embed(
+                    key, task, done, progress, priority=priority, serial=serial
+                )
             if running and running.priority >= SOON and running.priority > priority:
                 running.gives_way = True
-            self._start("embed", self._run_embeds)
+            self._start_once("embed", self._run_embeds)
             self._state.notify_all()
 
     def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
@@ -183,11 +213,44 @@ class Engine:
                 return
             self._decodes.pop(slot, None)
             self._decodes[slot] = (task, done)
-            self._start("decode", self._run_decodes)
+            self._start_once("decode", self._run_decodes)
             self._state.notify_all()
 
+    def chore(
+        self,
+        key: Hashable,
+        task: Task,
+        done: Done,
+        progress: Report | None = None,
+        awaited: bool = True,
+    ) -> None:
+        """Start slow work that embeds and decodes don't wait for, nor chores of another key.
+
+        Parameters
+        ----------
+        key
+            What the work is about. A chore of the same key is cancelled; this one begins when it
+            has stopped, so that two never write to the same place.
+        task
+            As of :meth:`embed`.
+        done, progress
+            Called by :meth:`drain`.
+        awaited
+            Whether :meth:`wait` waits for it also without `background`.
+        """
+        with self._state:
+            if self._closed:
+                return
+            self._cancel_chore(key)
+            chore = _Chore(key, task, done, progress, awaited=awaited)
+            if key in self._chores:
+                self._next_chores[key] = chore
+            else:
+                self._chores[key] = chore
+                self._start("chore", partial(self._run_chores, chore))
+
     def cancel(self, key: Hashable | None = None) -> None:
-        """Cancel the embed of `key`, or every embed; a running one stops at its next report."""
+        """Cancel the embed and the chore of `key`, or all; what runs stops at its next report."""
         with self._state:
             running = self._running
             if running and key in (None, running.key):
@@ -195,6 +258,8 @@ class Engine:
             keys = list(self._embeds) if key is None else [key]
             for job in [self._embeds.pop(k) for k in keys if k in self._embeds]:
                 self._deliver(job.done, Outcome(error=Cancelled("cancelled")))
+            for name in list(self._chores) if key is None else [key]:
+                self._cancel_chore(name)
         self._notify()
 
     def drain(self) -> None:
@@ -210,7 +275,7 @@ class Engine:
                 self._notify()
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Drain until idle; embeds that nobody waits for count if `background`.
+        """Drain until idle; embeds and chores that nobody waits for count if `background`.
 
         Returns
         -------
@@ -240,22 +305,36 @@ class Engine:
             self._embeds.clear()
             self._decodes.clear()
             self._inbox.clear()
-            if self._running:
-                self._running.cancelled = True
+            self._next_chores.clear()
+            for job in (self._running, *self._chores.values()):
+                if job is not None:
+                    job.cancelled = True
             self._state.notify_all()
         for thread in self._threads:
             thread.join(timeout)
 
     def _busy(self, background: bool) -> bool:
         jobs = [*self._embeds.values(), *([self._running] if self._running else [])]
+        chores = [*self._chores.values(), *self._next_chores.values()]
         wanted = any(background or job.priority < SOON for job in jobs)
+        wanted = wanted or any(background or chore.awaited for chore in chores)
         return wanted or bool(self._decodes) or bool(self._decoding)
 
+    def _start_once(self, name: str, target: Callable[[], None]) -> None:
+        if not any(thread.name == _thread_name(name) for thread in self._threads):
+            self._start(name, target)
+
     def _start(self, name: str, target: Callable[[], None]) -> None:
-        if not any(thread.name == f"napari-sam {name}" for thread in self._threads):
-            thread = threading.Thread(target=target, name=f"napari-sam {name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        thread = threading.Thread(target=target, name=_thread_name(name), daemon=True)
+        self._threads = [*(x for x in self._threads if x.is_alive()), thread]
+        thread.start()
+
+    def _cancel_chore(self, key: Hashable) -> None:
+        if key in self._chores:
+            self._chores[key].cancelled = True
+        waiting = self._next_chores.pop(key, None)
+        if waiting is not None:
+            self._deliver(waiting.done, Outcome(error=Cancelled("cancelled")))
 
     def _deliver(self, call: Callable[..., None], *arguments: Any) -> None:
         if not self._closed:
@@ -287,8 +366,14 @@ class Engine:
     def _report(self, job: _Embed, fraction: float) -> None:
         if job.priority > CLICK:
             self._let_decodes_pass(job)
-        if job.cancelled or job.gives_way:
+        if job.gives_way:
             job.gave_way = True
+            raise Cancelled("cancelled")
+        self._post(job, fraction)
+
+    def _post(self, job: _Job, fraction: float) -> None:
+        """Have the owner told how far a job is; stop it if it was cancelled."""
+        if job.cancelled:
             raise Cancelled("cancelled")
         if job.progress is None:
             return
@@ -309,7 +394,7 @@ class Engine:
             )
 
     @staticmethod
-    def _tell(job: _Embed) -> None:
+    def _tell(job: _Job) -> None:
         job.posted = False
         if job.progress is not None and not job.cancelled:
             job.progress(job.fraction)
@@ -330,6 +415,22 @@ class Engine:
                     self._deliver(done, outcome)
                 self._state.notify_all()
             del task, done, outcome
+            self._notify()
+
+    def _run_chores(self, chore: _Chore | None) -> None:
+        """Run a chore, then the one that has taken its place meanwhile."""
+        _give_way_to_the_window()
+        while chore is not None:
+            outcome = _attempt(partial(chore.task, partial(self._post, chore)))
+            with self._state:
+                self._deliver(chore.done, outcome)
+                del self._chores[chore.key]
+                following = self._next_chores.pop(chore.key, None)
+                if following is not None:
+                    self._chores[chore.key] = following
+                self._state.notify_all()
+            chore = following
+            del outcome, following
             self._notify()
 
 
@@ -365,6 +466,20 @@ class SynchronousExecutor:
         self._work.setdefault(("embed", key), (lambda: task(report), done))
         self.drain()
 
+    def chore(
+        self,
+        key: Hashable,
+        task: Task,
+        done: Done,
+        progress: Report | None = None,
+        awaited: bool = True,
+    ) -> None:
+        """Run other slow work."""
+        report = progress or (lambda fraction: None)
+        self._cancel(("chore", key))
+        self._work["chore", key] = (lambda: task(report), done)
+        self.drain()
+
     def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
         """Run fast work."""
         self._work.pop(("decode", slot), None)
@@ -373,10 +488,9 @@ class SynchronousExecutor:
 
     def cancel(self, key: Hashable | None = None) -> None:
         """Cancel what a `done` has queued: there is nothing else that waits."""
-        embeds = [name for name in self._work if name[0] == "embed" and key in (None, name[1])]
-        for name in embeds:
-            _, done = self._work.pop(name)
-            self._work["cancelled", name[1]] = (_stop, done)
+        slow = [x for x in self._work if x[0] in ("embed", "chore") and key in (None, x[1])]
+        for name in slow:
+            self._cancel(name)
         self.drain()
 
     def drain(self) -> None:
@@ -399,12 +513,21 @@ class SynchronousExecutor:
     def close(self) -> None:
         """Do nothing."""
 
+    def _cancel(self, name: tuple[str, Hashable]) -> None:
+        if name in self._work:
+            _, done = self._work.pop(name)
+            self._work["cancelled", (name, object())] = (_stop, done)
+
 
 def _give_way_to_the_window() -> None:
     """Lower this thread's priority, and that of the threads torch starts in it, where one can."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _EMBED_NICENESS)
+
+
+def _thread_name(lane: str) -> str:
+    return f"napari-sam {lane}"
 
 
 def _stop() -> None:

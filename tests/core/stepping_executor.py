@@ -18,14 +18,15 @@ class _Job:
     key: Hashable
     task: Task
     done: Done
-    priority: int
+    priority: int = DISPLAYED
+    awaited: bool = True
     cancelled: bool = False
 
 
 class SteppingExecutor:
-    """Embeds, decodes and deliveries advance one at a time, which of them `rng` decides.
+    """Embeds, decodes, chores and deliveries advance one at a time, which of them `rng` decides.
 
-    An embed that is cancelled while it runs stops, or is finished all the same, as with threads.
+    What is cancelled while it runs stops, or is finished all the same, as with threads.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -34,6 +35,7 @@ class SteppingExecutor:
         self._running: _Job | None = None
         self._decodes: OrderedDict[Hashable, tuple[Callable[[], Any], Done]] = OrderedDict()
         self._decoding: tuple[Hashable, Callable[[], Any], Done] | None = None
+        self._chores: dict[Hashable, list[_Job]] = {}  # of each key; the first of them runs
         self._inbox: deque[Callable[[], None]] = deque()
 
     def embed(
@@ -56,12 +58,25 @@ class SteppingExecutor:
         self._decodes.pop(slot, None)
         self._decodes[slot] = (task, done)
 
+    def chore(
+        self,
+        key: Hashable,
+        task: Task,
+        done: Done,
+        progress: Report | None = None,
+        awaited: bool = True,
+    ) -> None:
+        self._cancel_chore(key)
+        self._chores.setdefault(key, []).append(_Job(key, task, done, awaited=awaited))
+
     def cancel(self, key: Hashable | None = None) -> None:
         if self._running and key in (None, self._running.key):
             self._running.cancelled = True
         for name in list(self._embeds) if key is None else [key]:
             if name in self._embeds:
                 self._come_home(self._embeds.pop(name).done, Outcome(error=Cancelled("cancelled")))
+        for name in list(self._chores) if key is None else [key]:
+            self._cancel_chore(name)
 
     def drain(self) -> None:
         while self._inbox:
@@ -73,6 +88,7 @@ class SteppingExecutor:
         can += [self._end_embed] if self._running else []
         can += [self._start_decode] if self._decodes and not self._decoding else []
         can += [self._end_decode] if self._decoding else []
+        can += [self._end_chore] if self._chores else []
         can += [self._deliver] if self._inbox else []
         if can:
             can[int(self._rng.integers(len(can)))]()
@@ -93,6 +109,7 @@ class SteppingExecutor:
     def _busy(self, background: bool) -> bool:
         jobs = [*self._embeds.values(), *([self._running] if self._running else [])]
         wanted = any(background or job.priority < SOON for job in jobs)
+        wanted |= any(background or job.awaited for jobs in self._chores.values() for job in jobs)
         return wanted or bool(self._decodes) or bool(self._decoding)
 
     def _start_embed(self) -> None:
@@ -102,8 +119,7 @@ class SteppingExecutor:
     def _end_embed(self) -> None:
         job, self._running = self._running, None
         assert job is not None
-        stops = job.cancelled and bool(self._rng.integers(2))
-        self._come_home(job.done, _attempt(_stop if stops else lambda: job.task(lambda x: None)))
+        self._end(job)
 
     def _start_decode(self) -> None:
         slot, (task, done) = self._decodes.popitem()
@@ -115,6 +131,25 @@ class SteppingExecutor:
         outcome = _attempt(task)
         if slot not in self._decodes:
             self._come_home(done, outcome)
+
+    def _end_chore(self) -> None:
+        key = list(self._chores)[int(self._rng.integers(len(self._chores)))]
+        job, *following = self._chores.pop(key)
+        if following:
+            self._chores[key] = following
+        self._end(job)
+
+    def _cancel_chore(self, key: Hashable) -> None:
+        running, *waiting = self._chores.get(key, [None])
+        if running is not None:
+            running.cancelled = True
+            self._chores[key] = [running]
+        for job in waiting:
+            self._come_home(job.done, Outcome(error=Cancelled("cancelled")))
+
+    def _end(self, job: _Job) -> None:
+        stops = job.cancelled and bool(self._rng.integers(2))
+        self._come_home(job.done, _attempt(_stop if stops else lambda: job.task(lambda x: None)))
 
     def _deliver(self) -> None:
         self._inbox.popleft()()

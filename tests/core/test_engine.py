@@ -1,4 +1,4 @@
-"""Two lanes, one owner: priorities, cancelling, and results that come home."""
+"""Three lanes, one owner: priorities, cancelling, and results that come home."""
 
 import subprocess
 import sys
@@ -258,6 +258,104 @@ def test_decode_never_waits_for_an_embed(engine):
     assert engine.wait(5)
 
 
+def test_neither_decode_nor_embed_waits_for_a_chore(engine):
+    gate, told = Gate(), []
+    engine.chore("download", gate, told.append)
+    gate.started.wait(5)
+    clicked, embedded = threading.Event(), threading.Event()
+    engine.decode("click", clicked.set, lambda o: None)
+    engine.embed("plane", lambda report: embedded.set(), lambda o: None, BACKGROUND)
+    assert clicked.wait(5)
+    assert embedded.wait(5)
+    assert not told
+    gate.open.set()
+    assert engine.wait(5)
+    assert [o.value for o in told] == ["done"]
+
+
+def test_chore_waits_neither_for_an_embed_nor_for_a_chore_of_another_key(engine):
+    embed, download, told = Gate(), Gate(), threading.Event()
+    engine.embed("plane", embed, lambda o: None)
+    engine.chore("download", download, lambda o: None)
+    download.started.wait(5)
+    engine.chore("search", lambda report: told.set(), lambda o: None)
+    assert told.wait(5)
+    embed.open.set()
+    download.open.set()
+    assert engine.wait(5)
+
+
+def test_chore_takes_the_place_of_one_of_its_key_when_that_has_stopped(engine):
+    stubborn, running, outcomes = threading.Event(), [], []
+
+    def first(report):
+        running.append("first")
+        stubborn.wait(5)
+        running.remove("first")
+        report(1.0)
+
+    def last(report):
+        return list(running)
+
+    engine.chore("a", first, outcomes.append)
+    engine.chore("a", lambda report: running.append("never"), outcomes.append)
+    engine.chore("a", last, outcomes.append)
+    stubborn.set()
+    assert engine.wait(5)
+    assert [o.cancelled for o in outcomes] == [True, True, False]
+    assert outcomes[-1].value == []
+
+
+def test_cancelled_chore_stops_at_its_next_report(engine):
+    gate, other, outcomes = Gate(), Gate(), []
+    engine.chore("a", gate, outcomes.append)
+    engine.chore("b", other, lambda o: None)
+    gate.started.wait(5)
+    engine.cancel("a")
+    other.open.set()
+    assert engine.wait(5)
+    assert [o.cancelled for o in outcomes] == [True]
+
+
+def test_cancel_without_a_key_stops_chores_too(engine):
+    gate, outcomes = Gate(), []
+    engine.chore("a", gate, outcomes.append)
+    gate.started.wait(5)
+    engine.cancel()
+    assert engine.wait(5)
+    assert [o.cancelled for o in outcomes] == [True]
+
+
+def test_progress_of_a_chore_comes_home_to_the_owners_thread(engine):
+    told = []
+
+    def task(report):
+        report(0.25)
+
+    engine.chore("a", task, lambda o: None, lambda x: told.append((x, threading.current_thread())))
+    assert engine.wait(5)
+    assert told == [(0.25, threading.main_thread())]
+
+
+def test_wait_counts_a_chore_that_nobody_waits_for_only_when_asked(engine):
+    gate = Gate()
+    engine.chore("a", gate, lambda o: None, awaited=False)
+    assert engine.wait(5)
+    assert not engine.wait(0.02, background=True)
+    gate.open.set()
+    assert engine.wait(5, background=True)
+
+
+def test_threads_of_chores_end_with_them(engine):
+    for i in range(20):
+        engine.chore(i, lambda report: None, lambda o: None)
+    assert engine.wait(5)
+    deadline = time.monotonic() + 5
+    while any(t.name == "napari-sam chore" for t in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
 def test_progress_is_told_in_order_and_not_flooded(engine):
     told, ready = [], threading.Event()
 
@@ -284,26 +382,31 @@ def test_wait_counts_background_work_only_when_asked(engine):
 
 def test_closed_engine_delivers_nothing_and_its_threads_end():
     engine, gate, outcomes = Engine(), Gate(), []
+    chore = Gate()
     engine.embed("a", gate, outcomes.append)
     engine.decode("b", lambda: 1, outcomes.append)
+    engine.chore("d", chore, outcomes.append)
     gate.started.wait(5)
+    chore.started.wait(5)
     engine.close(5)
     engine.embed("c", gate, outcomes.append)
+    engine.chore("e", gate, outcomes.append)
     engine.drain()
     names = {thread.name for thread in threading.enumerate()}
     assert not outcomes
-    assert "napari-sam embed" not in names
+    assert not names & {"napari-sam embed", "napari-sam chore"}
 
 
-def test_interpreter_ends_cleanly_while_something_runs():
-    script = """
+@pytest.mark.parametrize("lane", ["embed", "chore"])
+def test_interpreter_ends_cleanly_while_something_runs(lane):
+    script = f"""
         import time
         from napari_sam.engine import Engine
         def slow(report):
             while True:
                 time.sleep(0.2)
                 report(0)
-        Engine().embed("a", slow, print)
+        Engine().{lane}("a", slow, print)
         time.sleep(0.1)
     """
     ended = subprocess.run(
@@ -322,6 +425,19 @@ def test_synchronous_executor_never_nests_callbacks():
     executor.embed("a", lambda report: "first", first)
     assert order == ["first", "second"]
     assert executor.wait()
+
+
+def test_synchronous_executor_replaces_a_chore_that_waits():
+    executor, told = SynchronousExecutor(), []
+
+    def queue_two(outcome):
+        told.append(outcome.value)
+        executor.chore("b", lambda report: "never", told.append)
+        executor.chore("b", lambda report: "second", lambda o: told.append(o.value))
+
+    executor.chore("a", lambda report: "first", queue_two)
+    first, cancelled, second = told
+    assert (first, cancelled.cancelled, second) == ("first", True, "second")
 
 
 def test_synchronous_executor_runs_what_is_queued_twice_once():
