@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,13 +14,57 @@ from superqt import QCollapsible
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.channels import ChannelOption, options
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import combo, fill
+from napari_sam.gui.controls import Items, combo, fill
 from napari_sam.gui.placement import shape_of, told_geometry
+from napari_sam.gui.section import Section
 
 _COLOURS = ("red", "green", "blue")
+_NOTHING = ("—", None)
 
 
-class ChannelSection(QWidget):
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """What can be assigned to each colour, and what is.
+
+    Parameters
+    ----------
+    menus
+        Lines of each colour's menu.
+    picked
+        What each is given.
+    visible
+        Whether there is a choice.
+    is_axis
+        Whether the channels are positions of an axis of the image.
+    """
+
+    menus: tuple[Items, ...]
+    picked: tuple[ChannelOption | None, ...]
+    visible: bool
+    is_axis: bool
+
+
+def channel_state_of(
+    offered: Sequence[ChannelOption], picked: Sequence[ChannelOption | None]
+) -> ChannelState:
+    """Say what can be assigned to each colour.
+
+    Parameters
+    ----------
+    offered
+        Channels of the image, or images beside it.
+    picked
+        What red, green and blue are given; an option of another name may mean the same channel.
+    """
+    menus = []
+    for given in picked:
+        lines = [(x.text, given if x.same_as(given) else x) for x in offered]
+        menus.append((_NOTHING, *lines))
+    is_axis = bool(offered) and offered[0].index is not None
+    return ChannelState(tuple(menus), tuple(picked), bool(offered), is_axis)
+
+
+class ChannelSection(Section[ChannelState]):
     """What the model sees as red, green and blue.
 
     Parameters
@@ -28,8 +74,7 @@ class ChannelSection(QWidget):
     """
 
     def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
+        super().__init__(controller)
         self._picked: list[ChannelOption | None] = [None, None, None]
         self._owner: Any = None
         self.fold = QCollapsible("What the model sees")
@@ -51,8 +96,7 @@ class ChannelSection(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.fold)
 
-    def refresh(self) -> None:
-        """Show the channels of the chosen image; hide where there is no choice."""
+    def _state(self) -> ChannelState:
         annotation = self._controller.annotation
         if annotation is not self._owner:
             self._owner, self._picked = annotation, [None, None, None]
@@ -61,14 +105,13 @@ class ChannelSection(QWidget):
             self._picked = self._given(annotation, offered)
         if annotation is not None and annotation.session.closed is None:
             self._keep_up(annotation, offered)
-        self.setVisible(bool(offered))
-        self.note.setVisible(bool(offered) and offered[0].index is not None)
-        for menu, picked in zip(self.menus, self._picked, strict=True):
-            items: list[tuple[str, Any]] = [("—", None)]
-            items += [
-                (option.text, picked if option.same_as(picked) else option) for option in offered
-            ]
-            fill(menu, items, picked)
+        return channel_state_of(offered, self._picked)
+
+    def _draw(self, state: ChannelState) -> None:
+        self.setVisible(state.visible)
+        self.note.setVisible(state.is_axis)
+        for menu, lines, picked in zip(self.menus, state.menus, state.picked, strict=True):
+            fill(menu, lines, picked)
 
     def _given(
         self, annotation: Annotation, offered: list[ChannelOption]
@@ -123,6 +166,7 @@ class ChannelSection(QWidget):
             return
         self._picked[colour] = self.menus[colour].itemData(row)
         self._assign(annotation)
+        self.refresh()
 
     def _assign(self, annotation: Annotation) -> None:
         red, green, blue = (picked.channel() if picked else None for picked in self._picked)

@@ -11,7 +11,7 @@ from napari_sam.gui.planes import channel_axis, channel_now, finest, limits_of
 from napari_sam.session import Channel
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class ChannelOption:
     """A channel that can be assigned.
 

@@ -2,25 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
 
 from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QSizePolicy
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import combo, fill, line
-from napari_sam.gui.models import choices, device_choices
+from napari_sam.gui.controls import Items, combo, fill, line
+from napari_sam.gui.models import ModelChoice, choices, device_choices
+from napari_sam.gui.section import Section
 
 _OWN_FILE = "own checkpoint…"
 
 
-class ChoiceSection(QWidget):
+@dataclass(frozen=True, slots=True)
+class ChoiceState:
+    """What can be chosen, and what is.
+
+    Parameters
+    ----------
+    images, image
+        Lines of the image menu, and the image chosen.
+    models, model
+        Lines of the model menu, and the name or path of the one chosen.
+    devices, device
+        Lines of the device menu, and the one chosen; no menu where there is no choice.
+    plane
+        Which plane is on screen; empty in 2-D.
+    """
+
+    images: Items
+    image: Image | None
+    models: tuple[ModelChoice, ...]
+    model: str
+    devices: tuple[str, ...]
+    device: str
+    plane: str = ""
+
+
+def choice_state_of(controller: Controller) -> ChoiceState:
+    """List what can be chosen: images of the viewer, models and devices of this machine."""
+    images = controller.images()
+    items: list[tuple[str, object]] = [(image.name, image) for image in images]
+    if controller.image is None:
+        items.insert(0, ("choose an image" if images else "no image open", None))
+    seconds = {m: s for (m, d), s in controller.seconds.items() if d == controller.device}
+    loaded = controller.segmenter is not None  # before, the devices would wait for torch
+    return ChoiceState(
+        tuple(items),
+        controller.image,
+        tuple(choices(seconds, controller.extra_model)),
+        controller.model,
+        tuple(device_choices()) if loaded else (),
+        controller.device,
+        plane_told(controller),
+    )
+
+
+def plane_told(controller: Controller) -> str:
+    """Spell which plane is on screen; empty in 2-D."""
+    annotation = controller.annotation
+    plane = annotation.displayed() if annotation else None
+    return annotation.plane_name(plane) if annotation and plane else ""
+
+
+class ChoiceSection(Section[ChoiceState]):
     """Which image, which model, on which device."""
 
     def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
+        super().__init__(controller)
         self.image = combo("the image layer to annotate; follows the active layer")
         self.plane = QLabel()
         self.plane.setEnabled(False)
@@ -42,39 +93,35 @@ class ChoiceSection(QWidget):
         self.model.activated.connect(self._choose_model)
         self.device.activated.connect(self._choose_device)
 
-    def refresh(self) -> None:
-        """Show what is chosen."""
-        controller = self._controller
-        images = controller.images()
-        items: list[tuple[str, Any]] = [(image.name, image) for image in images]
-        if controller.image is None:
-            items.insert(0, ("choose an image" if images else "no image open", None))
-        fill(self.image, items, controller.image)
-        seconds = {m: s for (m, d), s in controller.seconds.items() if d == controller.device}
-        models = choices(seconds, controller.extra_model)
-        fill(
-            self.model, [*((c.text, c.model) for c in models), (_OWN_FILE, None)], controller.model
-        )
-        for row, choice in enumerate(models):
-            self.model.setItemData(row, choice.tip, Qt.ItemDataRole.ToolTipRole)
-        if controller.segmenter is not None:  # before, it would wait for torch
-            devices = device_choices()
-            fill(self.device, [(name, name) for name in devices], controller.device)
-            self.device.setVisible(len(devices) > 1)
-        self.refresh_plane()
-
     def refresh_plane(self) -> None:
-        """Show which plane is on screen."""
-        annotation = self._controller.annotation
-        plane = annotation.displayed() if annotation else None
-        text = annotation.plane_name(plane) if annotation and plane else ""
-        self.plane.setText(text)
-        self.plane.setVisible(bool(text))
+        """Show which plane is on screen; models and devices are not looked up again."""
+        plane = plane_told(self._controller)
+        if plane != self.shown.plane:
+            self._shown = replace(self.shown, plane=plane)
+            self._draw_plane(plane)
+
+    def _state(self) -> ChoiceState:
+        return choice_state_of(self._controller)
+
+    def _draw(self, state: ChoiceState) -> None:
+        fill(self.image, state.images, state.image)
+        models = ((choice.text, choice.model) for choice in state.models)
+        fill(self.model, (*models, (_OWN_FILE, None)), state.model)
+        for row, choice in enumerate(state.models):
+            self.model.setItemData(row, choice.tip, Qt.ItemDataRole.ToolTipRole)
+        fill(self.device, tuple((name, name) for name in state.devices), state.device)
+        self.device.setVisible(len(state.devices) > 1)
+        self._draw_plane(state.plane)
+
+    def _draw_plane(self, plane: str) -> None:
+        self.plane.setText(plane)
+        self.plane.setVisible(bool(plane))
 
     def _choose_image(self, row: int) -> None:
         image = self.image.itemData(row)
         if isinstance(image, Image):
             self._controller.choose_image(image)
+        self.redraw()
 
     def _choose_model(self, row: int) -> None:
         model = self.model.itemData(row)
@@ -82,10 +129,12 @@ class ChoiceSection(QWidget):
             kinds = "Checkpoints (*.safetensors *.pth *.pt)"
             model, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", kinds)
             if not model:
-                self.refresh()
+                self.redraw()
                 return
             self._controller.extra_model = model
         self._controller.load_model(model=model)
+        self.redraw()
 
     def _choose_device(self, row: int) -> None:
         self._controller.load_model(device=self.device.itemData(row))
+        self.redraw()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from qtpy.QtCore import QPointF, QRectF, Qt, QTimer
+from qtpy.QtCore import QObject, QPointF, QRectF, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QComboBox,
@@ -16,6 +16,9 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+
+Items = tuple[tuple[str, object], ...]
+"""Lines of a menu: what each says and what it stands for."""
 
 
 def combo(tip: str) -> QComboBox:
@@ -54,22 +57,27 @@ def line(*widgets: QWidget) -> QHBoxLayout:
     return row
 
 
-def fill(menu: QComboBox, items: list[tuple[str, Any]], chosen: Any) -> None:
-    """Show items and which is chosen, without telling anyone."""
-    menu.blockSignals(True)
+@contextmanager
+def quietly(*controls: QObject) -> Iterator[None]:
+    """Set controls without telling anyone."""
+    before = [control.blockSignals(True) for control in controls]
     try:
-        old = [(menu.itemText(i), menu.itemData(i)) for i in range(menu.count())]
-        if len(old) != len(items) or any(
-            a[0] != b[0] or a[1] is not b[1] for a, b in zip(old, items, strict=True)
-        ):
+        yield
+    finally:
+        for control, blocked in zip(controls, before, strict=True):
+            control.blockSignals(blocked)
+
+
+def fill(menu: QComboBox, items: Sequence[tuple[str, object]], chosen: object) -> None:
+    """Show items and which is chosen, without telling anyone."""
+    with quietly(menu):
+        if [(menu.itemText(i), menu.itemData(i)) for i in range(menu.count())] != list(items):
             menu.clear()
             for text, data in items:
                 menu.addItem(text, data)
         for row, (_, data) in enumerate(items):
-            if data is chosen or (isinstance(data, str) and data == chosen):
+            if data == chosen:
                 menu.setCurrentIndex(row)
-    finally:
-        menu.blockSignals(False)
 
 
 def soon(call: Callable[[], None], owner: QWidget) -> QTimer:

@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from qtpy.QtWidgets import QLabel, QProgressBar, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line
 from napari_sam.gui.planes import axis_name, channel_axis
+from napari_sam.gui.section import Section
 
 
-class EverythingSection(QWidget):
+@dataclass(frozen=True, slots=True)
+class EverythingState:
+    """What can be searched, or how far a search is.
+
+    Parameters
+    ----------
+    fraction
+        Share that is searched; None while nothing is.
+    ready
+        Whether there are a plane on screen and a model.
+    stack, tip
+        What the button for the whole stack says; empty where there is one plane.
+    """
+
+    fraction: float | None = None
+    ready: bool = False
+    stack: str = ""
+    tip: str = ""
+
+
+def everything_state_of(controller: Controller) -> EverythingState:
+    """Say what can be searched, or how far a search is."""
+    annotation = controller.annotation
+    plane = annotation.displayed() if annotation else None
+    ready = plane is not None and controller.segmenter is not None
+    axis = annotation.scrolled_axis(plane) if annotation else None
+    stack, tip = "", ""
+    if annotation is not None and axis is not None:
+        length = annotation.session.source.shape[axis]
+        if length > 1:
+            channels = axis == channel_axis(annotation.image)
+            stack = f"all {length} {'channels' if channels else 'planes'}"
+            tip = _tip(length, axis_name(annotation.image, axis), channels)
+    return EverythingState(controller.everything.fraction, ready, stack, tip)
+
+
+def _tip(length: int, name: str, channels: bool) -> str:
+    if channels:
+        return (
+            f"find every object of each of {length} channels by itself; if they are depth or "
+            "time, name the axis so (z, t) in the layer's axis labels"
+        )
+    along = "" if name == "plane" else f" along {name}"
+    return (
+        f"find every object of all {length} planes{along}; those that overlap from "
+        "plane to plane are one"
+    )
+
+
+class EverythingSection(Section[EverythingState]):
     """Buttons that find everything; while that goes on, how far it is and a way to stop it."""
 
     def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
+        super().__init__(controller)
         self.plane = button("this plane", "find every object of the plane shown")
         self.stack = button("", "")
         self.bar = QProgressBar()
@@ -40,32 +91,17 @@ class EverythingSection(QWidget):
         self.stack.clicked.connect(self._find_stack)
         self.cancel.clicked.connect(controller.everything.cancel)
 
-    def refresh(self) -> None:
-        """Show what can be asked for, or how far it is."""
-        fraction = self._controller.everything.fraction
-        self.pages.setCurrentIndex(0 if fraction is None else 1)
-        if fraction is not None:
-            self.bar.setValue(round(1000 * fraction))
-            return
-        annotation = self._controller.annotation
-        plane = annotation.displayed() if annotation else None
-        ready = plane is not None and self._controller.segmenter is not None
-        self.setEnabled(ready)
-        axis = annotation.scrolled_axis(plane) if annotation else None
-        length = 1 if annotation is None or axis is None else annotation.session.source.shape[axis]
-        self.stack.setVisible(length > 1)
-        if annotation is not None and axis is not None:
-            name = axis_name(annotation.image, axis)
-            along = "" if name == "plane" else f" along {name}"
-            channels = axis == channel_axis(annotation.image)
-            self.stack.setText(f"all {length} {'channels' if channels else 'planes'}")
-            self.stack.setToolTip(
-                f"find every object of each of {length} channels by itself; if they are depth or "
-                "time, name the axis so (z, t) in the layer's axis labels"
-                if channels
-                else f"find every object of all {length} planes{along}; those that overlap from "
-                "plane to plane are one"
-            )
+    def _state(self) -> EverythingState:
+        return everything_state_of(self._controller)
+
+    def _draw(self, state: EverythingState) -> None:
+        running = state.fraction is not None
+        self.pages.setCurrentIndex(1 if running else 0)
+        self.bar.setValue(round(1000 * (state.fraction or 0)))
+        self.setEnabled(running or state.ready)
+        self.stack.setVisible(bool(state.stack))
+        self.stack.setText(state.stack)
+        self.stack.setToolTip(state.tip)
 
     def _find_plane(self) -> None:
         self._start(stack=False)

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from napari.layers import Labels
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import combo, fill, line
+from napari_sam.gui.controls import Items, combo, fill, line, quietly
 from napari_sam.gui.layers import fits
+from napari_sam.gui.section import Section
+
+_NEW = ("a new layer", None)
 
 
-class MaskSection(QWidget):
+@dataclass(frozen=True, slots=True)
+class MaskState:
+    """Where masks can go, and where they go.
+
+    Parameters
+    ----------
+    enabled
+        Whether there is an image.
+    layers, chosen
+        Lines of the menu, and the layer that is written to; None for a new one.
+    overwrite
+        Whether a mask may take pixels of other labels.
+    """
+
+    enabled: bool = False
+    layers: Items = (_NEW,)
+    chosen: Labels | None = None
+    overwrite: bool = False
+
+
+def mask_state_of(controller: Controller) -> MaskState:
+    """List the layers that the masks of the image fit into."""
+    annotation = controller.annotation
+    if annotation is None:
+        return MaskState()
+    items: list[tuple[str, object]] = [_NEW]
+    for layer in controller.viewer.layers:
+        if fits(layer, annotation.image):
+            items.append((layer.name, layer))
+        elif layer is annotation.labels:
+            items.append((f"{layer.name} (doesn't fit the image)", layer))
+    return MaskState(True, tuple(items), annotation.labels, annotation.session.overwrite)
+
+
+class MaskSection(Section[MaskState]):
     """Where masks are written, and whether they may take pixels of other labels."""
 
     def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
+        super().__init__(controller)
         self.layer = combo("the Labels layer that masks are written to")
         self.overwrite = QCheckBox("may overwrite other labels")
         column = QVBoxLayout(self)
@@ -28,28 +65,21 @@ class MaskSection(QWidget):
         self.layer.activated.connect(self._choose)
         self.overwrite.toggled.connect(self._set_overwrite)
 
-    def refresh(self) -> None:
-        """Show what is chosen."""
-        annotation = self._controller.annotation
-        self.setEnabled(annotation is not None)
-        if annotation is None:
-            return
-        items: list[tuple[str, Any]] = [("a new layer", None)]
-        for layer in self._controller.viewer.layers:
-            name = layer.name
-            if fits(layer, annotation.image):
-                items.append((name, layer))
-            elif layer is annotation.labels:
-                items.append((f"{name} (doesn't fit the image)", layer))
-        fill(self.layer, items, annotation.labels)
-        self.overwrite.blockSignals(True)
-        self.overwrite.setChecked(annotation.session.overwrite)
-        self.overwrite.blockSignals(False)
+    def _state(self) -> MaskState:
+        return mask_state_of(self._controller)
+
+    def _draw(self, state: MaskState) -> None:
+        self.setEnabled(state.enabled)
+        fill(self.layer, state.layers, state.chosen)
+        with quietly(self.overwrite):
+            self.overwrite.setChecked(state.overwrite)
 
     def _choose(self, row: int) -> None:
         if self._controller.annotation:
             self._controller.annotation.labels = self.layer.itemData(row)
+        self.redraw()
 
     def _set_overwrite(self, on: bool) -> None:
         if self._controller.annotation:
             self._controller.annotation.session.overwrite = on
+        self.refresh()

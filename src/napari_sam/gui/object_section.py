@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
@@ -12,6 +14,7 @@ from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line, mark, tool
 from napari_sam.gui.layers import BOX_COLOUR, COLOURS
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
+from napari_sam.gui.section import Section
 
 UNSURE = 0.7
 """A mask whose predicted IoU is lower is called probably wrong.
@@ -21,12 +24,65 @@ below 0.5, of the others 7 %.
 """
 
 
-class ObjectSection(QWidget):
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """What is told of the current object.
+
+    Parameters
+    ----------
+    object_id
+        Its number; None without an image.
+    colour
+        Its colour in the labels, red, green and blue from 0 to 255.
+    several
+        Whether there are other objects to go to.
+    tool
+        What the next click or drag in the canvas says.
+    can_clear
+        Whether it has prompts on the plane on screen.
+    scores, chosen
+        The predicted IoU of each candidate of its mask there, and which is the mask.
+    """
+
+    object_id: int | None = None
+    colour: tuple[int, int, int] | None = None
+    several: bool = False
+    tool: Literal["inside", "outside", "box"] = "inside"
+    can_clear: bool = False
+    scores: tuple[float, ...] = ()
+    chosen: int = 0
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether its mask is probably wrong."""
+        return bool(self.scores) and self.scores[self.chosen] < UNSURE
+
+
+def object_state_of(controller: Controller) -> ObjectState:
+    """Sum up what there is to tell of the current object on the plane on screen."""
+    annotation = controller.annotation
+    if annotation is None:
+        return ObjectState()
+    session, plane = annotation.session, annotation.displayed()
+    object_id = session.object_id
+    active = controller.viewer.layers.selection.active
+    boxing = annotation.boxes is not None and active is annotation.boxes.layer
+    return ObjectState(
+        object_id,
+        _colour(annotation.labels, object_id),
+        several=len({*session.prompts.object_ids, object_id}) > 1,
+        tool="box" if boxing else "inside" if annotation.sign else "outside",
+        can_clear=plane is not None and bool(session.prompts.ids_of((object_id, plane))),
+        scores=() if plane is None else session.scores(object_id, plane),
+        chosen=0 if plane is None else session.candidate(object_id, plane),
+    )
+
+
+class ObjectSection(Section[ObjectState]):
     """The current object, what a click says, and the candidates of its mask."""
 
     def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
+        super().__init__(controller)
         self.chip = QLabel()
         self.chip.setFixedSize(16, 16)
         self.name = QLabel()
@@ -82,37 +138,29 @@ class ObjectSection(QWidget):
         for i, candidate in enumerate(self.candidates):
             candidate.clicked.connect(partial(self._take, i))
 
-    def refresh(self) -> None:
-        """Show the current object."""
-        annotation = self._controller.annotation
-        self.setEnabled(annotation is not None)
-        if annotation is None:
-            self.name.setText("Object")
-            self.choice.hide()
-            self.doubt.hide()
-            return
-        session = annotation.session
-        self.name.setText(f"Object {session.object_id}")
-        self.chip.setStyleSheet(f"background: {_colour(annotation.labels, session.object_id)};")
-        several = len({*session.prompts.object_ids, session.object_id}) > 1
-        self.previous.setEnabled(several)
-        self.next.setEnabled(several)
-        active = self._controller.viewer.layers.selection.active
-        boxing = annotation.boxes is not None and active is annotation.boxes.layer
-        (self.box if boxing else self.add if annotation.sign else self.remove).setChecked(True)
-        plane = annotation.displayed()
-        key = None if plane is None else (session.object_id, plane)
-        self.clear.setEnabled(key is not None and bool(session.prompts.ids_of(key)))
-        scores = () if plane is None else session.scores(session.object_id, plane)
-        self.choice.setVisible(bool(scores))
-        chosen = -1 if plane is None else session.candidate(session.object_id, plane)
+    def _state(self) -> ObjectState:
+        return object_state_of(self._controller)
+
+    def _draw(self, state: ObjectState) -> None:
+        known = state.object_id is not None
+        self.setEnabled(known)
+        self.name.setText(f"Object {state.object_id}" if known else "Object")
+        if state.colour is not None:
+            r, g, b = state.colour
+            self.chip.setStyleSheet(f"background: rgb({r}, {g}, {b}); border-radius: 3px;")
+        self.previous.setEnabled(state.several)
+        self.next.setEnabled(state.several)
+        tools = {"inside": self.add, "outside": self.remove, "box": self.box}
+        tools[state.tool].setChecked(True)
+        self.clear.setEnabled(state.can_clear)
+        self.choice.setVisible(bool(state.scores))
         for i, candidate in enumerate(self.candidates):
-            candidate.setVisible(i < len(scores))
-            if i < len(scores):
-                candidate.setText(f"{scores[i]:.2f}")
-                candidate.setToolTip(_tip(i, scores))
-                candidate.setChecked(i == chosen)
-        self.doubt.setVisible(bool(scores) and scores[chosen] < UNSURE)
+            candidate.setVisible(i < len(state.scores))
+            if i < len(state.scores):
+                candidate.setText(f"{state.scores[i]:.2f}")
+                candidate.setToolTip(_tip(i, state.scores))
+                candidate.setChecked(i == state.chosen)
+        self.doubt.setVisible(state.is_unsure)
 
     def _step(self, step: int) -> None:
         if self._controller.annotation:
@@ -133,10 +181,12 @@ class ObjectSection(QWidget):
         if self._controller.annotation:
             self._controller.annotation.sign = sign
             self._controller.annotation.click_here()
+        self.redraw()
 
     def _box(self) -> None:
         if self._controller.annotation:
             self._controller.annotation.draw_box()
+        self.redraw()
 
     def _take(self, index: int) -> None:
         annotation = self._controller.annotation
@@ -145,7 +195,7 @@ class ObjectSection(QWidget):
             session = annotation.session
             if len(session.scores(session.object_id, plane)) > 1:
                 session.choose_candidate(index, plane)
-        self.refresh()
+        self.redraw()
 
 
 def _tip(index: int, scores: tuple[float, ...]) -> str:
@@ -155,7 +205,7 @@ def _tip(index: int, scores: tuple[float, ...]) -> str:
     return f"mask {index + 1} of {len(scores)} that the click may mean (W for the next); {told}"
 
 
-def _colour(labels: Labels | None, object_id: int) -> str:
+def _colour(labels: Labels | None, object_id: int) -> tuple[int, int, int]:
     colours = labels.colormap if labels is not None else label_colormap()
     r, g, b = (round(255 * float(x)) for x in colours.map(object_id)[:3])
-    return f"rgb({r}, {g}, {b}); border-radius: 3px"
+    return r, g, b

@@ -2,18 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from napari.layers import Points, Shapes
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, combo, fill, line
+from napari_sam.gui.controls import Items, button, combo, fill, line
+from napari_sam.gui.section import Section
 from napari_sam.gui.users_prompts import Grouping, offered, read_layer, tells_objects
 
+_NOTHING = ("—", None)
 
-class PromptsSection(QWidget):
+
+@dataclass(frozen=True, slots=True)
+class PromptsState:
+    """Which layers prompts can be taken from, and what can be done with the one picked.
+
+    Parameters
+    ----------
+    layers, picked
+        Lines of the menu, and the layer picked.
+    each, tip
+        What the button says that takes each point or shape by itself; empty for no button.
+    one
+        Whether all points can be taken as one object.
+    told
+        What became of the prompts that were taken last.
+    """
+
+    layers: Items = (_NOTHING,)
+    picked: Points | Shapes | None = None
+    each: str = ""
+    tip: str = ""
+    one: bool = False
+    told: str = ""
+
+
+def prompts_state_of(
+    controller: Controller, picked: Points | Shapes | None, told: str = ""
+) -> PromptsState:
+    """List the layers that prompts can be taken from.
+
+    Parameters
+    ----------
+    controller
+        Whose image.
+    picked
+        The layer picked; counts for nothing when it isn't there any more.
+    told
+        What became of the prompts that were taken last.
+    """
+    annotation = controller.annotation
+    layers: list[Points | Shapes] = []
+    if annotation is not None:
+        layers = offered(controller.viewer.layers, annotation.image, controller.own_layers())
+    items = (_NOTHING, *((layer.name, layer) for layer in layers))
+    if picked is None or not any(layer is picked for layer in layers):
+        return PromptsState(items, told=told)
+    if isinstance(picked, Shapes):
+        each = f"{len(picked.data)} shapes as boxes", "each rectangle is the box of an object"
+    elif tells_objects(picked):
+        each = (
+            f"{len(picked.data)} points by object",
+            "points with the same feature 'object' belong together",
+        )
+    else:
+        each = (
+            f"{len(picked.data)} points, each an object",
+            "every point is an object of its own",
+        )
+    return PromptsState(items, picked, *each, one=not tells_objects(picked), told=told)
+
+
+class PromptsSection(Section[PromptsState]):
     """Takes prompts from a Points or Shapes layer; away while there is none.
 
     Parameters
@@ -23,9 +86,9 @@ class PromptsSection(QWidget):
     """
 
     def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
+        super().__init__(controller)
         self._picked: Points | Shapes | None = None
+        self._told = ""
         self.layer = combo("a Points or Shapes layer of your own, which is read and never changed")
         self.each = button("", "")
         self.one = button("as one object", "all points belong to one object on each plane")
@@ -44,34 +107,23 @@ class PromptsSection(QWidget):
         self.each.clicked.connect(partial(self._read, "each"))
         self.one.clicked.connect(partial(self._read, "one"))
 
-    def refresh(self) -> None:
-        """Show which layers there are, and what can be done with the one picked."""
-        annotation = self._controller.annotation
-        layers: list[Points | Shapes] = []
-        if annotation is not None:
-            own = self._controller.own_layers()
-            layers = offered(self._controller.viewer.layers, annotation.image, own)
-        if not any(layer is self._picked for layer in layers):
-            self._picked = None
-        self.setVisible(bool(layers))
-        items: list[tuple[str, Any]] = [("—", None)]
-        fill(self.layer, items + [(layer.name, layer) for layer in layers], self._picked)
-        picked = self._picked
-        self.each.setVisible(picked is not None)
-        self.one.setVisible(picked is not None and not tells_objects(picked))
-        if isinstance(picked, Shapes):
-            self.each.setText(f"{len(picked.data)} shapes as boxes")
-            self.each.setToolTip("each rectangle is the box of an object")
-        elif picked is not None and tells_objects(picked):
-            self.each.setText(f"{len(picked.data)} points by object")
-            self.each.setToolTip("points with the same feature 'object' belong together")
-        elif picked is not None:
-            self.each.setText(f"{len(picked.data)} points, each an object")
-            self.each.setToolTip("every point is an object of its own")
+    def _state(self) -> PromptsState:
+        state = prompts_state_of(self._controller, self._picked, self._told)
+        self._picked = state.picked
+        return state
+
+    def _draw(self, state: PromptsState) -> None:
+        self.setVisible(len(state.layers) > 1)
+        fill(self.layer, state.layers, state.picked)
+        self.each.setVisible(bool(state.each))
+        self.each.setText(state.each)
+        self.each.setToolTip(state.tip)
+        self.one.setVisible(state.one)
+        self.told.setText(state.told)
+        self.told.setVisible(bool(state.told))
 
     def _pick(self, row: int) -> None:
-        self._picked = self.layer.itemData(row)
-        self.told.hide()
+        self._picked, self._told = self.layer.itemData(row), ""
         self.refresh()
 
     def _read(self, grouping: Grouping, *_: object) -> None:
@@ -87,7 +139,5 @@ class PromptsSection(QWidget):
             annotation.refused.emit(error)
             return
         session.new_object()
-        self._picked = None
-        self.told.setText(read.told)
-        self.told.show()
+        self._picked, self._told = None, read.told
         self.refresh()

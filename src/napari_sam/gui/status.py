@@ -1,4 +1,4 @@
-"""One sentence about what is going on, and how far it is."""
+"""What is going on, and how far it is: a sentence, and the state of every plane of a stack."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from napari_sam.gui.controller import Controller
+from napari_sam.gui.placement import shape_of
+from napari_sam.gui.planes import axis_name
 from napari_sam.session import Backlog
 
 Light = Literal["ready", "busy", "idle", "failed"]
+
+_LONGEST_STRIP = 4096  # planes; a cell of more couldn't be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,53 @@ class Status:
     text: str
     fraction: float | None = None
     action: Literal["", "Cancel", "Resume"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StripState:
+    """The planes along the axis that is scrolled.
+
+    Parameters
+    ----------
+    states
+        Of each plane: ``ready``, ``queued``, ``failed`` or ``none``.
+    prompted
+        Positions of planes that have prompts.
+    current
+        The position on screen.
+    axis
+        The axis's name.
+    """
+
+    states: tuple[str, ...]
+    prompted: frozenset[int]
+    current: int
+    axis: str
+
+    def name_of(self, position: int) -> str:
+        """Spell a position."""
+        return f"{self.axis} {position}"
+
+
+def strip_of(controller: Controller) -> StripState | None:
+    """Sum up the planes along the axis that is scrolled; None where there is one, or very many."""
+    annotation = controller.annotation
+    plane = annotation.displayed() if annotation else None
+    axis = annotation.scrolled_axis(plane) if annotation else None
+    if annotation is None or plane is None or axis is None:
+        return None
+    length = shape_of(annotation.image)[axis]
+    if not 1 < length <= _LONGEST_STRIP:
+        return None
+    session = annotation.session
+    at = [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
+    prompted = {p for _, p in session.prompts.keys}
+    return StripState(
+        tuple(session.embeddings.state(p) for p in at),
+        frozenset(i for i, p in enumerate(at) if p in prompted),
+        plane[axis] or 0,
+        axis_name(annotation.image, axis),
+    )
 
 
 def status_of(controller: Controller) -> Status:

@@ -9,26 +9,22 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.placement import shape_of
-from napari_sam.gui.planes import axis_name
+from napari_sam.gui.section import Section
 from napari_sam.gui.slicing import world_of_data
-from napari_sam.gui.status import status_of
+from napari_sam.gui.status import Status, StripState, status_of, strip_of
 from napari_sam.gui.strip import PlaneStrip
 
 _LIGHTS = {"ready": "#3ce6a0", "busy": "#ffd23c", "idle": "#8a929c", "failed": "#ff5a3c"}
-_LONGEST_STRIP = 4096
 
 
-class StatusSection(QWidget):
+class StatusSection(Section[tuple[Status, StripState | None]]):
     """What is being computed, how far it is, and a way to stop it."""
 
     def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
+        super().__init__(controller)
         self.light = QLabel("●")
         self.text = QLabel()
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -54,9 +50,11 @@ class StatusSection(QWidget):
         self.button.clicked.connect(self._pressed)
         self.strip.picked.connect(self._go_to)
 
-    def refresh(self) -> None:
-        """Show what is going on."""
-        status = status_of(self._controller)
+    def _state(self) -> tuple[Status, StripState | None]:
+        return status_of(self._controller), strip_of(self._controller)
+
+    def _draw(self, state: tuple[Status, StripState | None]) -> None:
+        status, strip = state
         self.light.setStyleSheet(f"color: {_LIGHTS[status.light]}")
         self.text.setText(status.text)
         self.text.setToolTip(status.text)
@@ -66,26 +64,9 @@ class StatusSection(QWidget):
         if status.fraction is not None:
             self.bar.setRange(0, 0 if status.fraction < 0 else 1000)
             self.bar.setValue(round(1000 * max(0.0, status.fraction)))
-        self._refresh_strip()
-
-    def _refresh_strip(self) -> None:
-        annotation = self._controller.annotation
-        plane = annotation.displayed() if annotation else None
-        axis = annotation.scrolled_axis(plane) if annotation else None
-        if annotation is None or plane is None or axis is None:
-            self.strip.hide()
-            return
-        length = shape_of(annotation.image)[axis]
-        if not 1 < length <= _LONGEST_STRIP:
-            self.strip.hide()
-            return
-        at = [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
-        states = [annotation.session.embeddings.state(p) for p in at]
-        prompted = {p for _, p in annotation.session.prompts.keys}
-        marks = frozenset(i for i, p in enumerate(at) if p in prompted)
-        name = axis_name(annotation.image, axis)
-        self.strip.set_planes(states, marks, plane[axis] or 0, lambda i: f"{name} {i}")
-        self.strip.show()
+        self.strip.setVisible(strip is not None)
+        if strip is not None:
+            self.strip.set_planes(strip.states, strip.prompted, strip.current, strip.name_of)
 
     def _go_to(self, index: int) -> None:
         annotation = self._controller.annotation
@@ -105,7 +86,7 @@ class StatusSection(QWidget):
         controller = self._controller
         if controller.loading is not None:
             controller.cancel_loading()
-        elif self.button.text() == "Cancel" and controller.annotation:
+        elif self.shown[0].action == "Cancel" and controller.annotation:
             controller.annotation.session.cancel()
         elif controller.segmenter is None:
             controller.load_model()

@@ -1,0 +1,219 @@
+"""What the dock's sections show, made from plain values without a window."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter
+from napari.components import LayerList
+from napari.layers import Image, Labels, Points, Shapes
+
+from napari_sam.gui.channel_section import channel_state_of
+from napari_sam.gui.channels import ChannelOption
+from napari_sam.gui.choice_section import choice_state_of
+from napari_sam.gui.everything_section import everything_state_of
+from napari_sam.gui.mask_section import mask_state_of
+from napari_sam.gui.object_section import object_state_of
+from napari_sam.gui.prompts_section import prompts_state_of
+from napari_sam.gui.section import Section
+from napari_sam.gui.status import strip_of
+from napari_sam.session import ArraySource, Session
+
+SHAPE = (40, 50)
+
+
+class FakeController:
+    """An image and what is done to it, without a viewer."""
+
+    def __init__(self, *layers, annotated=True):
+        self.viewer = SimpleNamespace(layers=LayerList(layers))
+        self.segmenter = FakeSegmenter()
+        self.seconds, self.extra_model = {}, None
+        self.model, self.device = "nano", "auto"
+        self.everything = SimpleNamespace(fraction=None)
+        self.annotation = fake_annotation(layers[0], self.segmenter) if annotated else None
+
+    @property
+    def image(self):
+        return self.annotation.image if self.annotation else None
+
+    def images(self):
+        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+
+    def own_layers(self):
+        return [self.image]
+
+
+def fake_annotation(image, segmenter):
+    session = Session(segmenter, ArraySource(image.data))
+    plane = () if image.ndim == 2 else 2
+    return SimpleNamespace(
+        image=image,
+        session=session,
+        labels=None,
+        boxes=None,
+        sign=1,
+        displayed=lambda: session.source.plane_of(plane),
+        scrolled_axis=lambda plane: 0 if plane is not None and image.ndim == 3 else None,
+        plane_name=lambda plane: "z 2/5" if image.ndim == 3 else "",
+    )
+
+
+@pytest.fixture
+def image(rng):
+    return Image(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
+
+
+@pytest.fixture
+def stack(rng):
+    return Image(rng.integers(0, 255, (6, *SHAPE), np.uint8), name="cells")
+
+
+def test_object_is_told_with_its_candidates(image):
+    controller = FakeController(image)
+    before = object_state_of(controller)
+    assert (before.object_id, before.several, before.can_clear) == (1, False, False)
+    assert before.scores == ()
+    assert not before.is_unsure
+    controller.annotation.session.add_point((), (20, 30))
+    state = object_state_of(controller)
+    assert state.can_clear
+    assert state.scores == pytest.approx((0.9, 0.8, 0.7))
+    assert state.chosen == 0
+    controller.annotation.session.new_object()
+    assert object_state_of(controller).several
+    assert object_state_of(controller).colour != state.colour
+
+
+def test_object_is_unsure_by_the_candidate_that_is_chosen(image, monkeypatch):
+    controller = FakeController(image)
+    session = controller.annotation.session
+    session.add_point((), (20, 30))
+    monkeypatch.setattr(session, "scores", lambda *key: (0.9, 0.5))
+    assert not object_state_of(controller).is_unsure
+    monkeypatch.setattr(session, "candidate", lambda *key: 1)
+    assert object_state_of(controller).is_unsure
+
+
+def test_tool_is_box_while_the_shapes_layer_is_active(image):
+    boxes = Shapes(name="shapes")
+    controller = FakeController(image, boxes)
+    annotation = controller.annotation
+    annotation.boxes = SimpleNamespace(layer=boxes)
+    controller.viewer.layers.selection.active = image
+    assert object_state_of(controller).tool == "inside"
+    annotation.sign = 0
+    assert object_state_of(controller).tool == "outside"
+    controller.viewer.layers.selection.active = boxes
+    assert object_state_of(controller).tool == "box"
+
+
+def test_nothing_is_told_of_an_object_without_an_image(image):
+    assert object_state_of(FakeController(image, annotated=False)).object_id is None
+
+
+def test_images_models_and_plane_are_listed(image, stack):
+    controller = FakeController(stack, image)
+    controller.segmenter = None
+    state = choice_state_of(controller)
+    assert state.images == (("cells", stack), ("cells [1]", image))
+    assert state.image is stack
+    assert state.models[0].text.startswith("nano · built in")
+    assert state.devices == ()
+    assert state.plane == "z 2/5"
+
+
+def test_without_a_chosen_image_the_menu_asks_for_one(image):
+    state = choice_state_of(FakeController(image, annotated=False))
+    assert state.images[0] == ("choose an image", None)
+    assert state.plane == ""
+
+
+def test_masks_go_into_labels_that_fit(image):
+    fitting = Labels(np.zeros(SHAPE, int), name="fits")
+    other = Labels(np.zeros((3, 3), int), name="other")
+    controller = FakeController(image, fitting, other)
+    assert mask_state_of(controller).layers == (("a new layer", None), ("fits", fitting))
+    controller.annotation.labels = other
+    state = mask_state_of(controller)
+    assert state.layers[-1] == ("other (doesn't fit the image)", other)
+    assert state.chosen is other
+    controller.annotation.session.overwrite = True
+    assert mask_state_of(controller).overwrite
+
+
+def test_everything_is_searched_in_a_plane_or_along_the_scrolled_axis(image, stack):
+    flat = everything_state_of(FakeController(image))
+    assert (flat.ready, flat.stack, flat.fraction) == (True, "", None)
+    controller = FakeController(stack)
+    assert everything_state_of(controller).stack == "all 6 planes"
+    controller.everything.fraction = 0.25
+    assert everything_state_of(controller).fraction == 0.25
+    controller.segmenter = None
+    assert not everything_state_of(controller).ready
+
+
+def test_short_unnamed_axis_is_searched_as_channels(rng):
+    channels = Image(rng.integers(0, 255, (3, *SHAPE), np.uint8))
+    assert everything_state_of(FakeController(channels)).stack == "all 3 channels"
+
+
+def test_prompts_are_taken_as_their_layer_tells_them(image):
+    seeds = Points(np.ones((4, 2)), name="seeds")
+    told = Points(np.ones((4, 2)), features={"object": [1, 1, 2, 2]}, name="told")
+    frames = Shapes([np.array([[1, 1], [5, 5]])], shape_type="rectangle", name="frames")
+    controller = FakeController(image, seeds, told, frames)
+    assert [text for text, _ in prompts_state_of(controller, None).layers] == [
+        "—", "seeds", "told", "frames",
+    ]  # fmt: skip
+    state = prompts_state_of(controller, seeds)
+    assert (state.each, state.one) == ("4 points, each an object", True)
+    state = prompts_state_of(controller, told)
+    assert (state.each, state.one) == ("4 points by object", False)
+    assert prompts_state_of(controller, frames).each == "1 shapes as boxes"
+    controller.viewer.layers.remove(seeds)
+    assert prompts_state_of(controller, seeds).picked is None
+
+
+def test_channels_keep_the_option_that_was_picked(image):
+    was = ChannelOption("dapi", image)
+    now = ChannelOption("dapi, renamed", image)
+    state = channel_state_of([now], [was, None, None])
+    assert state.menus[0] == (("—", None), ("dapi, renamed", was))
+    assert state.menus[1] == (("—", None), ("dapi, renamed", now))
+    assert (state.visible, state.is_axis) == (True, False)
+    assert channel_state_of([ChannelOption("channel 0", image, 0)], [None] * 3).is_axis
+    assert not channel_state_of([], [None] * 3).visible
+
+
+def test_strip_marks_planes_with_prompts(stack, image):
+    controller = FakeController(stack)
+    controller.annotation.session.add_point(4, (20, 30))
+    strip = strip_of(controller)
+    assert strip.states == ("none", "none", "none", "none", "ready", "none")
+    assert (strip.prompted, strip.current) == (frozenset({4}), 2)
+    assert strip.name_of(4) == "plane 4"
+    assert strip_of(FakeController(image)) is None
+
+
+def test_section_is_drawn_again_only_if_something_differs(qtbot):
+    drawn = []
+
+    class Number(Section[int]):
+        def _state(self):
+            return self._controller.number
+
+        def _draw(self, state):
+            drawn.append(state)
+
+    controller = SimpleNamespace(number=1)
+    section = Number(controller)
+    qtbot.addWidget(section)
+    section.refresh()
+    section.refresh()
+    assert drawn == [1]
+    controller.number = 2
+    section.refresh()
+    section.redraw()
+    assert drawn == [1, 2, 2]
+    assert section.shown == 2
