@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from napari_sam.io.atomic import heal, locked, replaced, sweep
+from napari_sam.atomic import heal, locked, replaced, sweep
 
 KILLED_AT_ITS_RENAME = """
 import os, sys
 from pathlib import Path
-from napari_sam.io.atomic import replaced
+from napari_sam.atomic import replaced
 
 rename, left = Path.rename, int(sys.argv[2])
 
@@ -142,3 +142,15 @@ def test_only_old_leftovers_of_our_own_results_are_swept(tmp_path):
     os.utime(young / "1")  # somebody still writes inside
     assert sorted(sweep(tmp_path, {"a_labels.zarr", "b.png"})) == sorted(swept)
     assert {path.name for path in tmp_path.iterdir()} == {*kept, young.name}
+
+
+def test_part_is_kept_where_it_can_be_gone_on_with(tmp_path):
+    target, part = tmp_path / "model.pt", tmp_path / "model.pt.part"
+    part.write_text("half")
+    with pytest.raises(OSError, match="broken off"), replaced(target, part):
+        raise OSError("broken off")
+    assert part.read_text() == "half"
+    with replaced(target, part) as temporary:
+        assert temporary.read_text() == "half"
+    assert target.read_text() == "half"
+    assert not part.exists()

@@ -68,7 +68,7 @@ def same(one: Embedding, other: Embedding) -> bool:
 
 
 def files(directory):
-    return sorted(directory.glob("??/*.safetensors"))
+    return sorted(directory.glob("??/[!.]*.safetensors"))
 
 
 def test_it_follows_the_protocol(plain, tmp_path):
@@ -333,7 +333,7 @@ def test_embedding_of_another_user_is_neither_removed_nor_counted(encoder, tmp_p
     foreign = files(tmp_path)
     size = foreign[0].stat().st_size
     (tmp_path / "ab").mkdir(exist_ok=True)
-    forgotten = tmp_path / "ab" / "old.tmp"
+    forgotten = tmp_path / "ab" / ".0123abcd-old.safetensors"
     forgotten.write_bytes(b"half an embedding")
     os.utime(forgotten, (0, 0))
     for path in (*foreign, forgotten):
@@ -453,7 +453,7 @@ def test_clear_removes_every_file_and_forgets(encoder, tmp_path, rng):
 
 def test_forgotten_temporary_files_are_removed(encoder, tmp_path, plane):
     (tmp_path / "ab").mkdir()
-    old, new = tmp_path / "ab" / "old.tmp", tmp_path / "ab" / "new.tmp"
+    old, new = (tmp_path / "ab" / f".0123abcd-{name}.safetensors" for name in ("old", "new"))
     for path in (old, new):
         path.write_bytes(b"half an embedding")
     os.utime(old, (0, 0))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam.atomic import heal, replaced
 from napari_sam.automask import AutomaskSettings
 from napari_sam.batch.image import (
     Labels,
@@ -43,7 +44,6 @@ from napari_sam.io import (
     write_labels,
     write_overlay,
 )
-from napari_sam.io.atomic import heal, replaced
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Progress, Segmenter, part_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xxhash
 
-from napari_sam.io.atomic import locked, sweep
+from napari_sam.atomic import locked, sweep
 from napari_sam.special_files import refuse_special
 
 NAME = "napari-sam-batch.jsonl"

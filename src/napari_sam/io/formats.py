@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam.atomic import replaced
 from napari_sam.image import ImageWarning
-from napari_sam.io.atomic import replaced
 from napari_sam.io.image_file import (
     ImageFile,
     Stored,

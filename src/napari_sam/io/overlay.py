@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.atomic import replaced
 from napari_sam.image import normalise
-from napari_sam.io.atomic import replaced
 from napari_sam.prompts import Prompts
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2

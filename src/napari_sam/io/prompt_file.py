@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from napari_sam.io.atomic import replaced
+from napari_sam.atomic import replaced
 from napari_sam.io.prompt_table import Line, axis_columns, read_table, told
 from napari_sam.plane_input import COLUMNS, PlaneInput, input_of_words, without_checksums
 from napari_sam.prompts import Box, Prompts

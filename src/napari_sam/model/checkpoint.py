@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from napari_sam.atomic import replaced
 from napari_sam.model import tensor_file
 from napari_sam.model.architecture import CheckpointError, config_of_shapes, some
 from napari_sam.model.bounds import check_bounds
 from napari_sam.model.config import SamConfig
 from napari_sam.model.sam import Sam, build
-from napari_sam.special_files import refuse_special
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
@@ -131,12 +130,9 @@ def save(sam: Sam, path: str | Path, half: bool = True) -> None:
             f"expected weights that are finite in {dtype}, got others in {some(broken)}; "
             "save with half=False, or take an earlier state of the training"
         )
-    part = path.with_name(path.name + ".part")
-    refuse_special(part)
     metadata = {"format": "pt", "config": sam.config.to_json()}
-    # not save_file, whose files only their owner may read
-    part.write_bytes(safetensors.torch.save(values, metadata=metadata))
-    os.replace(part, path)
+    with replaced(path) as temporary:  # not save_file, whose files only their owner may read
+        temporary.write_bytes(safetensors.torch.save(values, metadata=metadata))
 
 
 # How layers make their parameters.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import xxhash
 
+from napari_sam.atomic import replaced
 from napari_sam.model.reply import LEAST_BYTES, Reply, Stalled
 from napari_sam.special_files import SpecialFileError, refuse_special
 
@@ -98,18 +98,16 @@ def fetch(
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for path in (part, target):
-            refuse_special(path)
         with _alone(target, report) as waited:
             if waited and _has_digest(target, digest, report):
                 return
-            resumed = part.exists()
-            _receive(url, part, size, report)
-            if resumed and not _has_digest(part, digest, report):
-                part.unlink()  # its beginning may be of another version, or damaged
+            with replaced(target, part):
+                resumed = part.exists()
                 _receive(url, part, size, report)
-            _check(url, part, digest, report)
-            os.replace(part, target)
+                if resumed and not _has_digest(part, digest, report):
+                    part.unlink()  # its beginning may be of another version, or damaged
+                    _receive(url, part, size, report)
+                _check(url, part, digest, report)
     except (_Failure, OSError, SpecialFileError) as error:
         raise DownloadError(
             f"{_reason(error, url, target.parent)}. To bring the file by hand, download {url} "

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import secrets
 import sys
 import time
 import warnings
@@ -24,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
+from napari_sam.atomic import replaced, target_of
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits
 from napari_sam.model.config import SamConfig
@@ -240,18 +240,14 @@ class EmbeddingCache:
 
     def _write(self, key: str, features: tuple[Tensor, ...]) -> None:
         path, data = self.path_of(key), _pack(features, key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             if not _is_own(_owner_of(path)):
                 self._tell_of_others()
                 return
-        temporary = path.with_name(f"{secrets.token_hex(4)}.tmp")
-        try:
+        if not path.is_file():
+            path.unlink(missing_ok=True)  # a named pipe, say
+        with replaced(path) as temporary:
             temporary.write_bytes(data)
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
         with self._lock:
             if self._disk_bytes is None:
                 self._disk_bytes = sum(size for _, _, size in self._files())
@@ -293,8 +289,9 @@ class EmbeddingCache:
                 stat = path.stat()
                 if not _is_own(stat.st_uid):
                     continue
-                if path.suffix == ".tmp" and time.time() - stat.st_mtime > _STALE_SECONDS:
-                    path.unlink(missing_ok=True)
+                if target_of(path) is not None:
+                    if time.time() - stat.st_mtime > _STALE_SECONDS:
+                        path.unlink(missing_ok=True)
                 elif path.suffix == ".safetensors":
                     found.append((path, stat.st_mtime, stat.st_size))
             except FileNotFoundError:  # removed by another process meanwhile

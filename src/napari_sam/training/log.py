@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam.atomic import replaced
 from napari_sam.special_files import refuse_special
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ def draw_log(path: Path, picture: Path) -> None:
     axes[-1].plot(scored, [float(rows[i]["score"]) for i in scored], "o-")
     axes[-1].set_ylabel("score")
     axes[-1].set_xlabel("iteration")
-    figure.savefig(picture, dpi=100)
+    with replaced(picture) as temporary:
+        figure.savefig(temporary, dpi=100)
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:

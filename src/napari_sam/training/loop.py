@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from napari_sam.atomic import replaced
 from napari_sam.model import weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
@@ -243,7 +243,5 @@ def _take_fitting(model: Sam, given: dict[str, Tensor]) -> None:
 
 
 def _save(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".part")
-    refuse_special(partial)
-    torch.save(content, partial)
-    os.replace(partial, path)
+    with replaced(path) as temporary:
+        torch.save(content, temporary)

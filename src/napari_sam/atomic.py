@@ -21,13 +21,21 @@ _A_DAY = 24 * 3600.0
 
 
 @contextmanager
-def replaced(target: Path) -> Iterator[Path]:
+def replaced(target: Path, part: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `target` that takes its name when the block succeeds.
 
     What stood under the name before stays untouched until then, and for good if the block
     raises. The temporary path has the target's suffix; the block makes a file or a folder of
     it. Missing parent folders are made. A folder is replaced in two steps; where a run was
     killed between them, the next one to replace it, or :func:`heal`, puts the old one back.
+
+    Parameters
+    ----------
+    target
+        The file or folder.
+    part
+        The temporary path, of a file that may be gone on with: it is kept if the block raises.
+        By default one that nobody else has, which is removed then.
 
     Raises
     ------
@@ -36,10 +44,11 @@ def replaced(target: Path) -> Iterator[Path]:
     SpecialFileError
         If a named pipe or a device stands there, which is left.
     """
-    refuse_special(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    for path in (target,) if part is None else (part, target):
+        refuse_special(path)
     heal(target)
-    temporary = _temporary(target)
+    temporary = part or _temporary(target)
     try:
         yield temporary
         if target.is_dir():
@@ -49,7 +58,7 @@ def replaced(target: Path) -> Iterator[Path]:
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
-        else:
+        elif part is None:
             temporary.unlink(missing_ok=True)
 
 
@@ -69,6 +78,12 @@ def heal(target: Path) -> bool:
             return True
     except FileNotFoundError:  # another process was faster
         return False
+
+
+def target_of(path: Path) -> str | None:
+    """Return the name that a temporary path of :func:`replaced` was to take; None for others."""
+    match = _TEMPORARY.fullmatch(path.name)
+    return match["target"] if match else None
 
 
 def sweep(folder: Path, targets: Collection[str], older_than: float = _A_DAY) -> list[Path]:
@@ -91,8 +106,7 @@ def sweep(folder: Path, targets: Collection[str], older_than: float = _A_DAY) ->
     removed = []
     latest = time.time() - older_than
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        match = _TEMPORARY.fullmatch(path.name)
-        if match is None or match["target"] not in targets:
+        if target_of(path) not in targets:
             continue
         try:
             if _last_written(path) > latest:
