@@ -18,7 +18,18 @@ from napari_sam.model.config import Resize, SamConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+Region = tuple[slice, slice]
+"""Rows and columns of a rectangle of a plane."""
+
 _CANVAS_MULTIPLE = 32  # coarsest stride of our own encoders
+
+
+def region_of(mask: NDArray[np.bool_]) -> Region | None:
+    """Return the smallest rectangle that holds a mask `(H, W)`; None for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +127,16 @@ class Frame:
         """
         import torch
 
-        above = logits > threshold
-        rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
-        if not len(rows):
+        region = region_of(logits > threshold)
+        if region is None:
             return self.origin, np.zeros((0, 0), np.float32)
-        if len(rows) * len(columns) > logits.size // 4:  # band matrices pay for parts alone
+        height, width = (used.stop - used.start for used in region)
+        if height * width > logits.size // 4:  # band matrices pay for parts alone
             return self.origin, self.enlarge(torch.from_numpy(logits[None]))[0].numpy()
         (top, (r0, r1), down), (left, (c0, c1), across) = (
-            _resampling(*lengths).part(int(used[0]), int(used[-1]))
+            _resampling(*lengths).part(used.start, used.stop - 1)
             for used, lengths in zip(
-                (rows, columns),
+                region,
                 zip(logits.shape, self.canvas, self.scaled, self.shape, strict=True),
                 strict=True,
             )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_sam.geometry import Region, region_of
+
 if TYPE_CHECKING:
     from napari_sam.geometry import Frame
 
@@ -164,14 +166,10 @@ def deepest_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
     """
     from scipy import ndimage  # a window that opens doesn't wait for it
 
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        raise ValueError("expected a mask with at least one pixel, got an empty one")
-    r0, c0 = int(rows[0]), int(columns[0])
-    crop = np.pad(mask[r0 : rows[-1] + 1, c0 : columns[-1] + 1], 1)
-    depth = ndimage.distance_transform_edt(crop)
+    region = _region_of_some(mask)
+    depth = ndimage.distance_transform_edt(np.pad(mask[region], 1))
     r, c = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return r0 + int(r) - 1, c0 + int(c) - 1
+    return region[0].start + int(r) - 1, region[1].start + int(c) - 1
 
 
 def corrective_click(target: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Click | None:
@@ -202,10 +200,15 @@ def tight_box(mask: NDArray[np.bool_]) -> Box:
     ValueError
         If the mask is empty.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    rows, columns = _region_of_some(mask)
+    return float(rows.start), float(columns.start), rows.stop - 1.0, columns.stop - 1.0
+
+
+def _region_of_some(mask: NDArray[np.bool_]) -> Region:
+    region = region_of(mask)
+    if region is None:
         raise ValueError("expected a mask with at least one pixel, got an empty one")
-    return float(rows[0]), float(columns[0]), float(rows[-1]), float(columns[-1])
+    return region
 
 
 def _as_points(points: ArrayLike) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.masks import Rle
+from napari_sam.prompts import tight_box
 
 IntBox = tuple[int, int, int, int]
 
@@ -83,15 +84,10 @@ def encode_region(
     box, mask
         As in :class:`ObjectMask`.
     """
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    box = (
-        origin[0] + int(rows[0]),
-        origin[1] + int(columns[0]),
-        origin[0] + int(rows[-1]),
-        origin[1] + int(columns[-1]),
-    )
+    r0, c0, r1, c1 = map(int, tight_box(region))
+    box = (origin[0] + r0, origin[1] + c0, origin[0] + r1, origin[1] + c1)
     height, width = plane_shape
-    inner = region[:, columns[0] : columns[-1] + 1]
+    inner = region[:, c0 : c1 + 1]
     steps = np.diff(np.pad(inner, ((1, 1), (0, 0))).astype(np.int8), axis=0)  # (h + 1, w')
     column, row = np.nonzero(steps.T)  # column by column: starts and stops in turn
     edges = (box[1] + column) * height + origin[0] + row

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_sam.geometry import region_of
+
 # A hole is filled up to this share of the mask: a larger one may be what the user sees.
 _LARGEST_HOLE = 0.1
 # A click so many cells beside a part still belongs to it.
@@ -43,20 +45,20 @@ def tidy_logits(
         `(h, w)`: a new array where anything changes, the given one otherwise.
     """
     mask = logits > 0
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    region = region_of(mask)
+    if region is None:
         return logits
-    covered = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    covered = mask[region]
     # one cell around the mask, so that the outside is one part; np.pad takes far longer
     part = np.zeros((covered.shape[0] + 2, covered.shape[1] + 2), bool)
     part[1:-1, 1:-1] = covered
-    cells = np.rint(clicks).astype(np.int64) - (rows[0] - 1, columns[0] - 1)
+    cells = np.rint(clicks).astype(np.int64) - [s.start - 1 for s in region]
     kept = _clicked(part, cells[labels == 1], least_part)
     whole = kept | _small_holes(kept, cells[labels == 0])
     if np.array_equal(whole, part):
         return logits
     tidied = logits.copy()
-    inner = tidied[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inner = tidied[region]
     before, after = part[1:-1, 1:-1], whole[1:-1, 1:-1]
     inner[before & ~after] = -_TURNED
     inner[after & ~before] = _TURNED

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.geometry import Region, region_of
 from napari_sam.masks import iou, merge_mask
 from napari_sam.prompts import Box
 from napari_sam.segmentation.protocol import MaskPrediction
-
-Region = tuple[slice, slice]
 
 _REMEMBERED = 20  # writes of one object on one plane that an undo can go back to
 
@@ -69,11 +68,11 @@ class Patch:
 
 def cut(mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> Patch:
     """Cut a mask, whose first pixel is at `origin` of the plane, to its bounding box."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    region = region_of(mask)
+    if region is None:
         return Patch(origin)
-    r0, r1, c0, c1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return Patch((origin[0] + r0, origin[1] + c0), mask[r0:r1, c0:c1].copy())
+    rows, columns = region
+    return Patch((origin[0] + rows.start, origin[1] + columns.start), mask[region].copy())
 
 
 def cut_prediction(prediction: MaskPrediction, index: int) -> Patch:
