@@ -495,6 +495,23 @@ class TestPixelSizes:
         )
         assert read_image(tmp_path / "a.ome.tif").pixel_size == {"Y": 2.0}
 
+    def test_unit_of_digits_is_kept_as_a_word(self, tmp_path):
+        sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "2", "TimeIncrementUnit": "1"}
+        tifffile.imwrite(
+            tmp_path / "a.ome.tif",
+            np.zeros((3, 20, 30), np.uint8),
+            metadata={"axes": "TYX", "TimeIncrement": 4.0, **sizes},
+        )
+        image = read_image(tmp_path / "a.ome.tif")
+        assert (image.pixel_size, image.unit) == ({"X": 0.5}, "2")
+
+    def test_description_of_another_structure_costs_only_the_pixel_sizes(self, tmp_path, rng):
+        pixels = random(rng, 20, 30)
+        tifffile.imwrite(tmp_path / "a.tif", pixels, metadata={"pixel_size": {"X": [1, 2]}})
+        with pytest.warns(ImageWarning, match="pixel sizes in its description cannot be read"):
+            image = read_image(tmp_path / "a.tif")
+        np.testing.assert_array_equal(image.plane(), pixels)
+
     def test_infinity_in_our_own_description_is_not_passed_on(self, tmp_path):
         tifffile.imwrite(
             tmp_path / "a.tif",

@@ -61,7 +61,7 @@ def read_tiff(path: Path) -> Stored:
             notices = _check_complete(tiff, series) + _left_out(tiff, number)
             try:
                 sizes, unit = _read_pixel_sizes(tiff, number)
-            except (LookupError, SyntaxError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, SyntaxError, TypeError, ValueError) as error:
                 sizes, unit = None, None
                 notices += (f"the pixel sizes in its description cannot be read: {error}",)
             data: Any
@@ -223,7 +223,8 @@ def _read_pixel_sizes(tiff: Any, number: int) -> tuple[dict[str, float] | None, 
         if isinstance(sizes := description.get("pixel_size"), dict):
             known = {axis: float(size) for axis, size in sizes.items()}
             known = {axis: size for axis, size in known.items() if 0 < size < math.inf}
-            return known or None, description.get("unit")
+            unit = description.get("unit")
+            return known or None, None if unit is None else str(unit)
     return None, None
 
 
@@ -234,12 +235,15 @@ def _ome_sizes(xml: str, number: int) -> dict[str, tuple[float, str]]:
     images = found if isinstance(found, list) else [found]
     pixels = images[number if number < len(images) else 0]["Pixels"]
     sizes = {
-        axis: (float(pixels[f"PhysicalSize{axis}"]), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        axis: (
+            float(pixels[f"PhysicalSize{axis}"]),
+            str(pixels.get(f"PhysicalSize{axis}Unit", "µm")),  # tifffile makes numbers of digits
+        )
         for axis in "XYZ"
         if f"PhysicalSize{axis}" in pixels
     }
     if "TimeIncrement" in pixels:
-        sizes["T"] = float(pixels["TimeIncrement"]), pixels.get("TimeIncrementUnit", "s")
+        sizes["T"] = float(pixels["TimeIncrement"]), str(pixels.get("TimeIncrementUnit", "s"))
     return sizes
 
 
