@@ -174,17 +174,6 @@ def box_iou(
     return iou
 
 
-def encode_rle(mask: Bool) -> Rle:
-    """Encode a mask `(H, W)`."""
-    flat = mask.ravel("F")
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate([[0], changes, [flat.size]])
-    counts = np.diff(edges).tolist()
-    if flat.size and flat[0]:
-        counts = [0, *counts]
-    return Rle((mask.shape[0], mask.shape[1]), tuple(counts))
-
-
 def decode_rle(rle: Rle) -> Bool:
     """Decode to a mask `(H, W)`.
 

@@ -48,16 +48,6 @@ def smooth_noise(rng: np.random.Generator, size: int, scale: float) -> Field:
     return _synthesise(rng, size, response[:, None] * response[None, :])
 
 
-def fractal_noise(
-    rng: np.random.Generator, size: int, exponent: float, coarsest: float = 64.0
-) -> Field:
-    """Power-law noise (amplitude ∝ frequency^-exponent), zero mean, unit variance.
-
-    ``coarsest`` is the wavelength in pixels above which the spectrum is flat.
-    """
-    return _synthesise(rng, size, _power_response(size, float(exponent), float(coarsest)))
-
-
 def fibres(
     rng: np.random.Generator, size: int, width: float, angle: float, waviness: float
 ) -> Field:
@@ -123,10 +113,3 @@ def _synthesise(rng: np.random.Generator, size: int, response: Field) -> Field:
 def _gaussian_response(length: int, sigma: float) -> Field:
     frequency = np.arange(length) / (2 * length)
     return np.exp(-2 * (np.pi * sigma * frequency) ** 2).astype(np.float32)
-
-
-@lru_cache(maxsize=32)
-def _power_response(size: int, exponent: float, coarsest: float) -> Field:
-    frequency = np.arange(size) / (2 * size)
-    radius = np.hypot(frequency[:, None], frequency[None, :])
-    return (np.maximum(radius, 1 / coarsest) ** -exponent).astype(np.float32)
