@@ -36,7 +36,8 @@ class ComponentSegmenter:
 
     def __init__(self, dense: bool = False, key: str = "components") -> None:
         self.config = replace(CONFIG, dense_channels=8 if dense else 0)
-        self.model_key, self.device, self.precision = key, "cpu", "float32"
+        self.encoder_key = self.model_key = key
+        self.device, self.precision = "cpu", "float32"
         self.embedded: list[np.ndarray] = []
         self.limits: list[tuple[float, float] | None] = []
         self.scales: list[float | None] = []
@@ -56,7 +57,7 @@ class ComponentSegmenter:
         if progress:
             progress(1.0)
         features = (torch.from_numpy(components)[None, None].float(),)
-        return Embedding(features, frame, self.model_key, self.precision)
+        return Embedding(features, frame, self.encoder_key, self.precision)
 
     def decode(self, embedding, prompts, multimask="auto", progress=None) -> MaskPrediction:
         prompts.check(embedding.frame.plane_shape)

@@ -16,7 +16,8 @@ from napari_sam.segmentation.protocol import Embedding, MaskPrediction
 class Bright:
     """A model whose mask is the bright component that it sees under the first prompt."""
 
-    config, model_key, device, precision = HYBRID, "bright", "cpu", "float32"
+    config, device, precision = HYBRID, "cpu", "float32"
+    encoder_key = model_key = "bright"
 
     def __init__(self):
         self.frames = []

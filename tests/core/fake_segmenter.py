@@ -33,7 +33,7 @@ class FakeSegmenter:
         self, radius: float = 4.0, blocks: int = 2, seconds: float = 0.0, key: str = "fake"
     ) -> None:
         self.radius, self.blocks, self.seconds = radius, blocks, seconds
-        self.model_key = key
+        self.encoder_key = self.model_key = key
         self.config, self.device, self.precision = CONFIG, "cpu", "float32"
         self.embedded: list[np.ndarray] = []
         self.limits: list[tuple[float, float] | None] = []
@@ -60,7 +60,7 @@ class FakeSegmenter:
         self.limits.append(contrast_limits)
         shape = plane.shape[:2]
         frame = Frame(shape, (0, 0), shape, shape, shape, "own")
-        return Embedding((torch.zeros(1, 1, 4, 4),), frame, self.model_key, self.precision)
+        return Embedding((torch.zeros(1, 1, 4, 4),), frame, self.encoder_key, self.precision)
 
     def decode(self, embedding, prompts, multimask="auto", progress=None) -> MaskPrediction:
         self.may_decode.wait()

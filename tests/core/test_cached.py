@@ -63,7 +63,8 @@ def planes(rng, count, shape=(40, 50, 3)):
 def same(one: Embedding, other: Embedding) -> bool:
     pairs = zip(one.features, other.features, strict=True)
     return all(a.equal(b) for a, b in pairs) and (
-        (one.frame, one.model_key, one.precision) == (other.frame, other.model_key, other.precision)
+        (one.frame, one.encoder_key, one.precision)
+        == (other.frame, other.encoder_key, other.precision)
     )
 
 
@@ -74,7 +75,7 @@ def files(directory):
 def test_it_follows_the_protocol(plain, tmp_path):
     cached = CachedSegmenter(plain, tmp_path)
     assert isinstance(cached, Segmenter)
-    for name in ("config", "model_key", "device", "precision"):
+    for name in ("config", "encoder_key", "model_key", "device", "precision"):
         assert getattr(cached, name) == getattr(plain, name)
 
 

@@ -18,9 +18,12 @@ from small_models import HYBRID, VIT, network, segmenter
 from napari_sam import load_segmenter, replay
 from napari_sam.geometry import fit_frame
 from napari_sam.model.checkpoint import save
+from napari_sam.model.keys import encoder_key, model_key
+from napari_sam.model.sam import Sam
 from napari_sam.prompts import Prompts
+from napari_sam.segmentation.cached import embedding_key
 from napari_sam.segmentation.devices import DeviceWarning
-from napari_sam.segmentation.network import SamSegmenter, model_key
+from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.protocol import (
     Cancelled,
     MaskPrediction,
@@ -231,7 +234,7 @@ def test_half_precision_is_close(plane, config, precision):
     exact = segmenter(config)
     half = SamSegmenter(network(config), "cpu", precision)
     embedding = half.embed(plane)
-    assert (embedding.precision, embedding.model_key) == (precision, exact.model_key)
+    assert (embedding.precision, embedding.encoder_key) == (precision, exact.encoder_key)
     expected = exact.embed(plane).features
     for level, other in zip(embedding.features, expected, strict=True):
         error = (level.float() - other).abs().mean() / other.abs().mean()
@@ -288,12 +291,49 @@ def test_few_embeddings_are_kept_ready_for_decoding(made, plane):
     assert_same(one.decode(embeddings[0], CLICK), one.decode(embeddings[0], CLICK))
 
 
-def test_key_follows_from_weights_and_configuration_but_not_the_name():
-    same = model_key(network(VIT))
-    assert same == model_key(network(VIT))
-    assert same == model_key(network(VIT.renamed("other")))
-    assert same != model_key(network(VIT, seed=4))
-    assert same != model_key(network(HYBRID))
+@pytest.mark.parametrize("key", [encoder_key, model_key])
+def test_keys_follow_from_weights_and_configuration_but_not_the_name(key):
+    same = key(network(VIT))
+    assert same == key(network(VIT))
+    assert same == key(network(VIT.renamed("other")))
+    assert same != key(network(VIT, seed=4))
+    assert same != key(network(HYBRID))
+
+
+@pytest.mark.parametrize(
+    ("part", "reads_the_same"),
+    [("image_encoder", False), ("prompt_encoder", True), ("mask_decoder", True)],
+)
+def test_weights_of_the_encoder_alone_decide_whose_embeddings_a_model_reads(part, reads_the_same):
+    given, tuned = network(VIT), network(VIT)
+    next(getattr(tuned, part).parameters()).data += 0.5
+    assert (encoder_key(tuned) == encoder_key(given)) == reads_the_same
+    assert model_key(tuned) != model_key(given)
+
+
+@pytest.mark.parametrize("change", [{"pixel_mean": (1.0, 2.0, 3.0)}, {"resize": "own"}])
+def test_preprocessing_belongs_to_the_encoder(change):
+    other = Sam(replace(VIT, **change))
+    other.load_state_dict(network(VIT).state_dict())
+    assert encoder_key(other) != encoder_key(network(VIT))
+
+
+def test_embeddings_of_nano_on_disk_from_before_encoders_had_keys_are_still_found():
+    nano = load_segmenter("nano", device="cpu", precision="float32")
+    pixels, frame = np.zeros((40, 50, 3), np.uint8), fit_frame((40, 50), nano.config)
+    kept_as = "5304559c53b9189271c9ae3fe2c1df8a"  # the name of its file
+    assert embedding_key(pixels, frame, nano.encoder_key, "float32") == kept_as
+
+
+def test_tuned_decoder_reads_the_embeddings_that_are_there(plane):
+    given = segmenter(VIT)
+    tuned = network(VIT)
+    tuned.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1
+    tuned = SamSegmenter(tuned, device="cpu", precision="float32")
+    embedding = given.embed(plane)
+    ours, theirs = tuned.decode(embedding, CLICK), given.decode(embedding, CLICK)
+    np.testing.assert_array_equal(ours.logits, theirs.logits)
+    np.testing.assert_allclose(ours.scores, theirs.scores + 1, rtol=1e-5)
 
 
 # What does not belong together ------------------------------------------------------------------

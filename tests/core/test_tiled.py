@@ -426,7 +426,7 @@ def test_it_follows_the_protocols(plain):
     assert not isinstance(plain, SegmenterWrapper)
     assert isinstance(wrapped, Segmenter)
     assert isinstance(wrapped, SegmenterWrapper)
-    for name in ("config", "model_key", "device", "precision"):
+    for name in ("config", "encoder_key", "model_key", "device", "precision"):
         assert getattr(wrapped, name) == getattr(plain, name)
 
 

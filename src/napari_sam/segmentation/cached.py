@@ -148,7 +148,7 @@ class EmbeddingCache:
         self,
         key: str,
         frame: Frame,
-        model_key: str,
+        encoder_key: str,
         precision: str,
         shapes: Shapes | None = None,
     ) -> Embedding | None:
@@ -165,14 +165,14 @@ class EmbeddingCache:
         features = self._read(key, shapes) if self.max_bytes > 0 else None
         if features is None:
             return None
-        embedding = Embedding(features, frame, model_key, precision)
+        embedding = Embedding(features, frame, encoder_key, precision)
         self._remember(key, embedding)
         return embedding
 
     def put(self, key: str, embedding: Embedding) -> Embedding:
         """Store an embedding, and return it rounded to what is stored."""
         features = tuple(f.detach().cpu().half().contiguous() for f in embedding.features)
-        stored = Embedding(features, embedding.frame, embedding.model_key, embedding.precision)
+        stored = Embedding(features, embedding.frame, embedding.encoder_key, embedding.precision)
         self._remember(key, stored)
         if self._writes:
             try:
@@ -323,30 +323,30 @@ class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
     ) -> Embedding:
         frame = frame or fit_frame((pixels.shape[0], pixels.shape[1]), self.config)
         precision = self.precision
-        key = embedding_key(pixels, frame, self.model_key, precision)
+        key = embedding_key(pixels, frame, self.encoder_key, precision)
         shapes = _shapes_of(frame, self.config)
-        found = self._cache.get(key, frame, self.model_key, precision, shapes)
+        found = self._cache.get(key, frame, self.encoder_key, precision, shapes)
         if found is not None:
             if progress is not None:
                 progress(1.0)
             return found
         embedding = self._inner.embed_pixels(pixels, frame, progress)
         if embedding.precision != precision:  # fell back to the CPU meanwhile
-            key = embedding_key(pixels, frame, self.model_key, embedding.precision)
+            key = embedding_key(pixels, frame, self.encoder_key, embedding.precision)
         return self._cache.put(key, embedding)
 
 
-def embedding_key(pixels: NDArray[np.uint8], frame: Frame, model_key: str, precision: str) -> str:
+def embedding_key(pixels: NDArray[np.uint8], frame: Frame, encoder_key: str, precision: str) -> str:
     """Hash everything that decides what an embedding is.
 
     Parameters
     ----------
     pixels
         `(h, w, 3)` normalised grey values of the frame's rectangle.
-    frame, model_key, precision
+    frame, encoder_key, precision
         As in :class:`Embedding`.
     """
-    about = [_VERSION, pixels.shape, asdict(frame), model_key, precision]
+    about = [_VERSION, pixels.shape, asdict(frame), encoder_key, precision]
     digest = xxhash.xxh3_128(json.dumps(about).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

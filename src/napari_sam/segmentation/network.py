@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-import xxhash
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from napari_sam.image import Limits, resize_pixels
 from napari_sam.model.cuda_graphs import CudaRecorder, Replays
 from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
+from napari_sam.model.keys import encoder_key, model_key
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.prompts import Box, Prompts, tight_box
@@ -116,7 +116,7 @@ class SamSegmenter:
 
     def __init__(self, sam: Sam, device: str = "auto", precision: str = "auto") -> None:
         self.config = sam.config
-        self.model_key = model_key(sam)
+        self.encoder_key, self.model_key = encoder_key(sam), model_key(sam)
         self._device = choose_device(device)
         self.precision: Precision = choose_precision(
             precision, self._device, faster_in_half=sam.config.resize == "sam"
@@ -177,7 +177,7 @@ class SamSegmenter:
         if full is not None:
             self._fall_back_to_cpu(full)
             features = self._encode(pixels, frame, progress)
-        return Embedding(features, frame, self.model_key, self.precision)
+        return Embedding(features, frame, self.encoder_key, self.precision)
 
     def decode(
         self,
@@ -191,7 +191,7 @@ class SamSegmenter:
         Raises
         ------
         ValueError
-            For another model's embedding, logits of another frame, empty prompts, or prompts
+            For another encoder's embedding, logits of another frame, empty prompts, or prompts
             outside the plane.
         """
         return self.decode_many(embedding, [prompts], multimask)[0]
@@ -485,15 +485,6 @@ class SamSegmenter:
         self._said.clear()
         self._positions.cache_clear()
         torch.cuda.empty_cache()
-
-
-def model_key(sam: Sam) -> str:
-    """Hash a network's weights and configuration."""
-    digest = xxhash.xxh3_128(sam.config.renamed("").to_json().encode())
-    for name, tensor in sam.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _wants_candidates(prompts: Prompts) -> bool:

@@ -48,15 +48,15 @@ class Embedding:
         Feature levels `(1, C, h, w)`, the image embedding first.
     frame
         How plane and model pixels correspond.
-    model_key
-        Hash of the weights and configuration that made it.
+    encoder_key
+        Hash of the encoder that made it; see :attr:`Segmenter.encoder_key`.
     precision
         Precision the encoder ran in.
     """
 
     features: tuple[Tensor, ...]
     frame: Frame
-    model_key: str
+    encoder_key: str
     precision: str
 
     @property
@@ -179,8 +179,13 @@ class Segmenter(Protocol):
         ...
 
     @property
+    def encoder_key(self) -> str:
+        """Hash of what an embedding depends on: the encoder's weights and its preprocessing."""
+        ...
+
+    @property
     def model_key(self) -> str:
-        """Hash of weights and configuration."""
+        """Hash of what a prediction depends on: all weights and the configuration."""
         ...
 
     @property
@@ -374,8 +379,13 @@ class DelegatingSegmenter(Generic[_Inner]):
         return self._inner.config
 
     @property
+    def encoder_key(self) -> str:
+        """Hash of the encoder; see :attr:`Segmenter.encoder_key`."""
+        return self._inner.encoder_key
+
+    @property
     def model_key(self) -> str:
-        """Hash of weights and configuration."""
+        """Hash of the whole model; see :attr:`Segmenter.model_key`."""
         return self._inner.model_key
 
     @property
@@ -466,12 +476,12 @@ class DelegatingSegmenter(Generic[_Inner]):
 
 
 def check_embedding(embedding: Embedding, segmenter: Segmenter) -> None:
-    """Raise a ValueError if an embedding was made by another model than the segmenter's."""
-    key = segmenter.model_key
-    if embedding.model_key != key:
+    """Raise a ValueError if an embedding was made by another encoder than the segmenter's."""
+    key = segmenter.encoder_key
+    if embedding.encoder_key != key:
         raise ValueError(
-            f"expected an embedding of this model ({segmenter.config.name}, {key[:8]}), got one "
-            f"of another ({embedding.model_key[:8]}); embed the plane again"
+            f"expected an embedding of this model's encoder ({segmenter.config.name}, {key[:8]}), "
+            f"got one of another ({embedding.encoder_key[:8]}); embed the plane again"
         )
 
 

@@ -40,7 +40,7 @@ class TiledEmbedding(Embedding):
 
     Parameters
     ----------
-    features, frame, model_key, precision
+    features, frame, encoder_key, precision
         As in :class:`Embedding`; there are no features of a whole plane that needs several tiles,
         so `features` is empty, and `frame` is the whole plane's, at the scale of the overview.
     pixels
@@ -145,7 +145,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             pixels = pixels.copy()
         pyramid = Pyramid.of(shape, tile, halo, self.config, rescales)
         frame = fit_frame(shape, self.config)
-        embedding = TiledEmbedding((), frame, self.model_key, self.precision, pixels, pyramid)
+        embedding = TiledEmbedding((), frame, self.encoder_key, self.precision, pixels, pyramid)
         if not fits:
             return embedding
         whole = self._embed_tile(embedding, pyramid.overview, progress)

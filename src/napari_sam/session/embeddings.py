@@ -180,7 +180,7 @@ class Embeddings:
         # a plane along an axis that has grown is another one
         stamp = self.source.stamp, self.source.plane_shape(plane)
         model = self.segmenter
-        return plane, stamp, model.model_key if model else "", model.precision if model else ""
+        return plane, stamp, model.encoder_key if model else "", model.precision if model else ""
 
     def _name(self, key: _Key) -> Hashable:
         return "embed", self, key
@@ -207,7 +207,7 @@ class Embeddings:
             self._executor.cancel(self._name(key))  # asked for again: here it is
         made: _Made = outcome.value
         # A GPU out of memory is replaced by the CPU, and with it the precision.
-        key = (plane, key[1], made.embedding.model_key, made.embedding.precision)
+        key = (plane, key[1], made.embedding.encoder_key, made.embedding.precision)
         self._given[made.embedding] = made.given
         self._keep(key, made.embedding)
         self.note_seconds(made.seconds)
