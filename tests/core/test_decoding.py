@@ -60,7 +60,7 @@ def shown(segmenter, executor):
 def book_of(points, objects):
     """Clicks that speak of so many objects, in turn."""
     clicks = [Click(i + 1, 1 + i % objects, PLANE, p, 1) for i, p in enumerate(points)]
-    return PromptBook(tuple(clicks), next_id=len(clicks) + 1)
+    return PromptBook.of(clicks)
 
 
 def test_cancel_is_heard_while_many_objects_are_decoded(engine, points):

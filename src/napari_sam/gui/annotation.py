@@ -359,9 +359,9 @@ class Annotation:
     def _show_prompts(self) -> None:
         """Show prompts that came from elsewhere, such as the console."""
         book = self.session.prompts
-        if book.clicks:
+        if book.click_count:
             self._points_layer()
-        if book.boxes:
+        if book.box_count:
             self._shapes_layer()
 
     def _moved(self, put_back: list[Layer]) -> None:

@@ -98,13 +98,13 @@ class BoxEditor:
                 continue
             fresh.append(_plane_and_box(corners, self._plane()))
         boxes: tuple[BoxPrompt, ...] = tuple(old[i] for i in known if i in old)
-        book, newest = replace(book, boxes=boxes), None
+        book, newest = book.with_all_boxes(boxes), None
         for plane, box in fresh:
             plane = self._session.source.plane_of(plane)
             if newest is None:
                 newest = self._session.object_for_box(plane, box)
             else:
-                newest = max(self._session.highest_object, *book.object_ids) + 1
+                newest = max(self._session.highest_object, book.highest_object) + 1
             book = book.with_box((newest, plane), box)
         return book, newest
 

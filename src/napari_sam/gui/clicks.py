@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,25 +128,25 @@ class ClickEditor:
 
     def _drawn(self, event: Any = None) -> None:
         """Look for pasted points: napari draws them without an event for them."""
-        if not self._writing and len(self.layer.data) != len(self._session.prompts.clicks):
+        if not self._writing and len(self.layer.data) != self._session.prompts.click_count:
             self._pasted.start()
 
     def _read_pasted(self) -> None:
-        if len(self.layer.data) != len(self._session.prompts.clicks):
+        if len(self.layer.data) != self._session.prompts.click_count:
             self._read()
 
     def _read(self) -> None:
         book = self._session.prompts
         try:
-            clicks, next_id = self._rows(book)
+            clicks = self._rows(book)
             if clicks != book.clicks:
-                self._session.prompts = replace(book, clicks=clicks, next_id=next_id)
+                self._session.prompts = book.with_all_clicks(clicks)
                 return  # they are shown by now
         except ValueError as error:
             self._refused(error)
         self._show()
 
-    def _rows(self, book: PromptBook) -> tuple[tuple[Click, ...], int]:
+    def _rows(self, book: PromptBook) -> tuple[Click, ...]:
         """Return the layer's rows as clicks: known ones in their old order, then new ones.
 
         New ones speak of the current object, wherever they come from.
@@ -167,7 +166,7 @@ class ClickEditor:
                 new.append(Click(next_id, number, plane, point, sign_of(label)))
                 next_id += 1
         kept = (old[click_id] for click_id in known if click_id in old)
-        return (*kept, *new), next_id
+        return (*kept, *new)
 
     def _cells(self, book: PromptBook) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Yield position, label, object and id of each row; where columns were removed, by place.
@@ -224,7 +223,7 @@ class ClickEditor:
     def _tell(self) -> None:
         """Show what the model was given for the masks that have arrived."""
         columns = columns_of_clicks(self._session.prompts, self._session)
-        if len(self.layer.data) == len(self._session.prompts.clicks):
+        if len(self.layer.data) == self._session.prompts.click_count:
             self._columns = columns
             self._writing = True
             try:

@@ -161,7 +161,7 @@ class LiveSource:
     def _grow(self, before: ArraySource, shape: tuple[int, ...]) -> None:
         """Go on with what is known of the planes; look in the background whether it holds."""
         grown = {axis for axis, n in enumerate(shape) if n != before.shape[axis]}
-        if any(plane[axis] is None for _, plane in self._session.prompts.keys for axis in grown):
+        if any(plane[axis] is None for plane in self._session.prompts.planes for axis in grown):
             self._revision += 1  # planes of a view that was rolled: they are larger now
         elif self._content is None:
             self._content = before.identity

@@ -70,7 +70,7 @@ def object_state_of(controller: Controller) -> ObjectState:
     return ObjectState(
         object_id,
         _colour(annotation.labels, object_id),
-        several=len({*session.prompts.object_ids, object_id}) > 1,
+        several=session.prompts.object_ids not in ((), (object_id,)),
         tool="box" if boxing else "inside" if annotation.sign else "outside",
         can_clear=plane is not None and bool(session.prompts.ids_of((object_id, plane))),
         scores=() if plane is None else session.scores(object_id, plane),

@@ -74,7 +74,7 @@ def strip_of(controller: Controller) -> StripState | None:
         return None
     session = annotation.session
     at = [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
-    prompted = {p for _, p in session.prompts.keys}
+    prompted = session.prompts.planes
     return StripState(
         tuple(session.embeddings.state(p) for p in at),
         frozenset(i for i, p in enumerate(at) if p in prompted),

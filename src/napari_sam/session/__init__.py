@@ -16,7 +16,7 @@ from napari_sam.session.planes import (
     plane_axes,
     same_planes,
 )
-from napari_sam.session.prompt_book import BoxPrompt, Click, ObjectPlane, PromptBook
+from napari_sam.session.prompt_book import BoxPrompt, Click, Group, ObjectPlane, PromptBook
 from napari_sam.session.slabs import Slab
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Channel",
     "Click",
     "Edit",
+    "Group",
     "ObjectPlane",
     "Patch",
     "Plane",

@@ -357,7 +357,7 @@ class Session:
     @property
     def highest_object(self) -> int:
         """The highest number that has a prompt or is reserved; 0 at the start."""
-        return max(0, self._reserved, *self._prompts.object_ids)
+        return max(self._reserved, self._prompts.highest_object)
 
     def reserve(self, highest_label: int) -> None:
         """Keep new objects above the labels that a picked labels layer holds already."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
+from weakref import ref
 
 from napari_sam.prompts import Box, Prompts
 from napari_sam.session.planes import Plane
 
 ObjectPlane = tuple[int, Plane]
 """What one mask belongs to: an object on a plane."""
+
+_FEW = 16  # groups changed at once, for which what is known of a book is mended and not redone
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +50,111 @@ class BoxPrompt:
         return self.object_id, self.plane
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """What is said about an object on a plane."""
+@dataclass(frozen=True)
+class Group:
+    """What a user says about one object on one plane.
+
+    Parameters
+    ----------
+    clicks
+        In the order they were given, which is that of their identifiers.
+    box
+        At most one.
+    candidate
+        Which mask of the first click a user chose, from 0; None leaves it to the model.
+    """
 
     clicks: tuple[Click, ...] = ()
     box: BoxPrompt | None = None
+    candidate: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no prompt; a candidate alone says nothing."""
+        return not self.clicks and self.box is None
+
+    @property
+    def members(self) -> tuple[Click | BoxPrompt, ...]:
+        """Its clicks, then its box."""
+        return self.clicks if self.box is None else (*self.clicks, self.box)
+
+    @property
+    def first_id(self) -> int:
+        """Identifier of its earliest prompt; 0 if it is empty."""
+        return min((prompt.id for prompt in self.members), default=0)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """What the model is asked."""
+        return Prompts(
+            [click.point for click in self.clicks],
+            [click.label for click in self.clicks],
+            self.box.box if self.box else None,
+        )
 
 
-_NONE = _Group()
+NOTHING = Group()
 
 
 @dataclass(frozen=True)
 class PromptBook:
-    """All prompts, in the order they were given. A change returns another book.
+    """All prompts of a session. A change returns another book, which shares what stays.
+
+    Prompts are found by plane and object, so that one more click costs the same in a book of ten
+    prompts and of ten thousand. What walks the whole book (:attr:`clicks`, :attr:`boxes`,
+    :attr:`keys`) is put together when it is asked for.
 
     Parameters
     ----------
-    clicks, boxes
-        An object has at most one box on a plane.
+    planes
+        Groups by plane and object, none of them empty; :meth:`of` makes a book from prompts.
     next_id
         Identifier of the next prompt; never given twice.
     """
 
-    clicks: tuple[Click, ...] = ()
-    boxes: tuple[BoxPrompt, ...] = ()
+    planes: Mapping[Plane, Mapping[int, Group]] = field(default_factory=dict)
     next_id: int = 1
+
+    @classmethod
+    def of(
+        cls, clicks: Iterable[Click] = (), boxes: Iterable[BoxPrompt] = (), next_id: int = 1
+    ) -> PromptBook:
+        """Make a book of prompts; the next identifier is above all of theirs.
+
+        Raises
+        ------
+        ValueError
+            If two have one identifier, or an object has two boxes on a plane.
+        """
+        return cls(next_id=next_id).with_all_clicks(clicks).with_all_boxes(boxes)
+
+    # Looking things up
+
+    def group(self, key: ObjectPlane) -> Group:
+        """Return what is said about an object on a plane; :data:`NOTHING` where nothing is."""
+        object_id, plane = key
+        return self.planes.get(plane, {}).get(object_id, NOTHING)
+
+    def prompts_of(self, key: ObjectPlane) -> Prompts:
+        """Return what the model is asked about an object on a plane, in order."""
+        return self.group(key).prompts
+
+    def box_of(self, key: ObjectPlane) -> BoxPrompt | None:
+        """Return the box of an object on a plane, or None."""
+        return self.group(key).box
+
+    def ids_of(self, key: ObjectPlane) -> tuple[int, ...]:
+        """Return the identifiers of all prompts of an object on a plane."""
+        return tuple(prompt.id for prompt in self.group(key).members)
+
+    def find(self, prompt_id: int) -> Click | BoxPrompt | None:
+        """Return the prompt with an identifier; None if there is none."""
+        key = self._places.get(prompt_id)
+        if key is not None:
+            for prompt in self.group(key).members:
+                if prompt.id == prompt_id:
+                    return prompt
+        return self._by_id.get(prompt_id)
 
     def click(self, click_id: int) -> Click:
         """Find a click.
@@ -79,137 +164,347 @@ class PromptBook:
         KeyError
             If there is none with that identifier.
         """
-        for click in self.clicks:
-            if click.id == click_id:
-                return click
-        raise KeyError(f"expected one of the clicks {[c.id for c in self.clicks]}, got {click_id}")
-
-    def box_of(self, key: ObjectPlane) -> BoxPrompt | None:
-        """Return the box of an object on a plane, or None."""
-        return self._groups[key].box if key in self._groups else None
-
-    def prompts_of(self, key: ObjectPlane) -> Prompts:
-        """Return what is said about an object on a plane, in order."""
-        if key not in self._said:
-            group = self._groups.get(key, _NONE)
-            self._said[key] = Prompts(
-                [click.point for click in group.clicks],
-                [click.label for click in group.clicks],
-                group.box.box if group.box else None,
+        click = self.find(click_id)
+        if not isinstance(click, Click):
+            raise KeyError(
+                f"expected the identifier of one of {self.click_count} clicks, got {click_id}; "
+                "it may have been removed"
             )
-        return self._said[key]
+        return click
 
-    def by_key(self) -> dict[ObjectPlane, tuple[object, ...]]:
-        """Return the ordered prompts of every object and plane, to compare books by."""
-        return {
-            key: (
-                *((group.box.box,) if group.box else ()),
-                *((click.point, click.label) for click in group.clicks),
-            )
-            for key, group in self._groups.items()
-        }
+    def by_key(self) -> dict[ObjectPlane, Group]:
+        """Return the group of every object and plane."""
+        return {key: self.group(key) for key in self.keys}
 
-    def ids_of(self, key: ObjectPlane) -> tuple[int, ...]:
-        """Return the identifiers of all prompts of an object on a plane."""
-        group = self._groups.get(key, _NONE)
-        clicks = (click.id for click in group.clicks)
-        return (*clicks, *((group.box.id,) if group.box else ()))
+    # The whole book
 
-    @property
+    @cached_property
+    def clicks(self) -> tuple[Click, ...]:
+        """All clicks, in the order they were given."""
+        clicks = (click for group in self._groups() for click in group.clicks)
+        return tuple(sorted(clicks, key=lambda click: click.id))
+
+    @cached_property
+    def boxes(self) -> tuple[BoxPrompt, ...]:
+        """All boxes, in the order they were given."""
+        boxes = (group.box for group in self._groups() if group.box is not None)
+        return tuple(sorted(boxes, key=lambda box: box.id))
+
+    @cached_property
     def keys(self) -> tuple[ObjectPlane, ...]:
         """Everything that has a prompt, in order of its first one."""
-        return tuple(self._groups)
+        firsts = [
+            (group.first_id, (object_id, plane))
+            for plane, groups in self.planes.items()
+            for object_id, group in groups.items()
+        ]
+        return tuple(key for _, key in sorted(firsts, key=lambda first: first[0]))
 
-    @property
+    @cached_property
     def object_ids(self) -> tuple[int, ...]:
         """Objects that have a prompt, ascending."""
-        return tuple(sorted({object_id for object_id, _ in self.keys}))
+        return tuple(sorted(set().union(*self.planes.values())))
+
+    @property
+    def highest_object(self) -> int:
+        """The highest object that has a prompt; 0 if there is none."""
+        return self.object_ids[-1] if self.object_ids else 0
 
     @cached_property
-    def _said(self) -> dict[ObjectPlane, Prompts]:
-        return {}
+    def click_count(self) -> int:
+        """How many clicks there are."""
+        return sum(len(group.clicks) for group in self._groups())
 
     @cached_property
-    def _groups(self) -> dict[ObjectPlane, _Group]:
-        """Everything by what it speaks of, put in order once: there may be 100,000 prompts."""
-        boxes = {box.key: box for box in self.boxes}
-        clicks: dict[ObjectPlane, list[Click]] = {key: [] for key in boxes}
-        for click in self.clicks:
-            clicks.setdefault(click.key, []).append(click)
-        return {key: _Group(tuple(said), boxes.get(key)) for key, said in clicks.items()}
+    def box_count(self) -> int:
+        """How many boxes there are."""
+        return sum(group.box is not None for group in self._groups())
+
+    def _groups(self) -> Iterator[Group]:
+        for groups in self.planes.values():
+            yield from groups.values()
+
+    @cached_property
+    def _by_id(self) -> dict[int, Click | BoxPrompt]:
+        return {prompt.id: prompt for group in self._groups() for prompt in group.members}
+
+    @cached_property
+    def _places(self) -> dict[int, ObjectPlane]:
+        """Where to look for a prompt first: shared by all books made from one, right for most."""
+        return {prompt_id: prompt.key for prompt_id, prompt in self._by_id.items()}
+
+    @cached_property
+    def _origin(self) -> tuple[ref[PromptBook], tuple[ObjectPlane, ...]] | None:
+        """The book that this one was made from, where it was, and what was changed."""
+        return None
+
+    # Changing
+
+    def with_groups(self, groups: Mapping[ObjectPlane, Group]) -> PromptBook:
+        """Say other things about some objects on some planes.
+
+        Empty groups vanish; without a click there is no candidate to choose.
+
+        Raises
+        ------
+        ValueError
+            If a prompt speaks of another object or plane than its group, or has an identifier
+            that another prompt of the book has.
+        """
+        changed: dict[ObjectPlane, Group] = {}
+        for key, given in groups.items():
+            group = _settled(key, given)
+            if group != self.group(key):
+                changed[key] = group
+        if not changed:
+            return self
+        ids = [prompt.id for group in changed.values() for prompt in group.members]
+        self._check_ids(ids, changed)
+        fresh = {plane: dict(self.planes.get(plane, {})) for _, plane in changed}
+        for (object_id, plane), group in changed.items():
+            fresh[plane][object_id] = group
+            if group.is_empty:
+                del fresh[plane][object_id]
+        planes = {**self.planes, **fresh}
+        for plane, inner in fresh.items():
+            if not inner:
+                del planes[plane]
+        book = PromptBook(planes, max(self.next_id, max(ids, default=0) + 1))
+        self._hand_on(book, changed)
+        return book
+
+    def _check_ids(self, ids: Sequence[int], changed: Mapping[ObjectPlane, Group]) -> None:
+        """Refuse identifiers that two prompts would have."""
+        twice = [number for number, count in Counter(ids).items() if count > 1]
+        for number in ids:
+            key = self._places.get(number)
+            if key is not None and key not in changed and number in self.ids_of(key):
+                twice.append(number)
+        if twice:
+            raise ValueError(
+                f"expected prompts with identifiers of their own, got {twice[0]} twice; give new "
+                f"ones identifiers from {self.next_id} on"
+            )
+
+    def _hand_on(self, book: PromptBook, changed: Mapping[ObjectPlane, Group]) -> None:
+        """Tell a book made from this one what it would otherwise have to walk through to know."""
+        pairs = [(self.group(key), group) for key, group in changed.items()]
+        for group in changed.values():
+            self._places.update((prompt.id, prompt.key) for prompt in group.members)
+        differ = {
+            key[0] for key, (a, b) in zip(changed, pairs, strict=True) if a.is_empty != b.is_empty
+        }
+        clicks = sum(len(b.clicks) - len(a.clicks) for a, b in pairs)
+        boxes = sum((b.box is not None) - (a.box is not None) for a, b in pairs)
+        book.__dict__.update(
+            click_count=self.click_count + clicks,
+            box_count=self.box_count + boxes,
+            _places=self._places,
+            _origin=(ref(self), tuple(changed)),
+        )
+        if len(differ) <= _FEW:
+            ids = self.object_ids
+            for object_id in differ:
+                ids = _with_member(ids, object_id, book._speaks_of(object_id))
+            book.__dict__["object_ids"] = ids
+
+    def _speaks_of(self, object_id: int) -> bool:
+        return any(object_id in groups for groups in self.planes.values())
 
     def with_click(self, key: ObjectPlane, point: tuple[float, float], label: int) -> PromptBook:
         """Add a click at the end."""
+        group = self.group(key)
         click = Click(self.next_id, *key, point, label)
-        return replace(self, clicks=(*self.clicks, click), next_id=self.next_id + 1)
+        return self.with_groups({key: replace(group, clicks=(*group.clicks, click))})
 
-    def with_changed(self, changed: Click) -> PromptBook:
-        """Put a click in the place of the one with its identifier."""
-        clicks = tuple(changed if c.id == changed.id else c for c in self.clicks)
-        return replace(self, clicks=clicks)
+    def with_changed(self, *changed: Click | BoxPrompt) -> PromptBook:
+        """Put prompts in the place of those with their identifiers.
+
+        Raises
+        ------
+        KeyError
+            If there is none with that identifier.
+        """
+        olds = [self.find(prompt.id) for prompt in changed]
+        for old, new in zip(olds, changed, strict=True):
+            if type(old) is not type(new):
+                raise KeyError(
+                    f"expected the identifier of a prompt of this kind, got {new.id}; it may have "
+                    "been removed"
+                )
+        groups = self._groups_without(olds)
+        for new in changed:
+            _put(groups, self, new)
+        return self.with_groups(groups)
 
     def with_box(self, key: ObjectPlane, box: Box | None) -> PromptBook:
         """Give an object another box on a plane, or none; a new box keeps the old one's place."""
-        old = self.box_of(key)
+        group = self.group(key)
         if box is None:
-            return replace(self, boxes=tuple(b for b in self.boxes if b is not old))
-        if old is not None:
-            new = replace(old, box=box)
-            return replace(self, boxes=tuple(new if b is old else b for b in self.boxes))
-        new = BoxPrompt(self.next_id, *key, box)
-        return replace(self, boxes=(*self.boxes, new), next_id=self.next_id + 1)
+            new = None
+        elif group.box is not None:
+            new = replace(group.box, box=box)
+        else:
+            new = BoxPrompt(self.next_id, *key, box)
+        return self.with_groups({key: replace(group, box=new)})
 
-    def with_prompts(self, prompts: Mapping[ObjectPlane, Prompts]) -> PromptBook:
-        """Add the clicks of many objects at the end, and their boxes in the place of old ones."""
-        clicks, boxes = list(self.clicks), {box.key: box for box in self.boxes}
+    def with_candidate(self, key: ObjectPlane, candidate: int | None) -> PromptBook:
+        """Choose a mask of an object's first click on a plane, or leave it to the model."""
+        return self.with_groups({key: replace(self.group(key), candidate=candidate)})
+
+    def with_prompts(
+        self,
+        prompts: Mapping[ObjectPlane, Prompts],
+        candidates: Mapping[ObjectPlane, int] | None = None,
+    ) -> PromptBook:
+        """Add the clicks of many objects at the end, and their boxes in the place of old ones.
+
+        Parameters
+        ----------
+        prompts
+            (object, plane) to what is said there.
+        candidates
+            Which masks were chosen; where none is given, what was chosen before stays.
+        """
+        candidates = candidates or {}
         number = self.next_id
+        groups: dict[ObjectPlane, Group] = {}
         for key, one in prompts.items():
+            group = self.group(key)
+            box, clicks = group.box, list(group.clicks)
             if one.box is not None:
-                boxes[key] = BoxPrompt(number, *key, one.box)
+                box = BoxPrompt(number, *key, one.box)
                 number += 1
             for (row, column), label in zip(one.points.tolist(), one.point_labels, strict=True):
                 clicks.append(Click(number, *key, (row, column), int(label)))
                 number += 1
-        return replace(self, clicks=tuple(clicks), boxes=tuple(boxes.values()), next_id=number)
+            groups[key] = Group(tuple(clicks), box, candidates.get(key, group.candidate))
+        return self.with_groups(groups)
 
     def without(self, prompt_ids: Iterable[int]) -> PromptBook:
         """Remove clicks and boxes by identifier; unknown ones are ignored."""
-        gone = set(prompt_ids)
-        return replace(
-            self,
-            clicks=tuple(c for c in self.clicks if c.id not in gone),
-            boxes=tuple(b for b in self.boxes if b.id not in gone),
-        )
+        return self.with_groups(self._groups_without(map(self.find, {*prompt_ids})))
+
+    def with_all_clicks(self, clicks: Iterable[Click]) -> PromptBook:
+        """Let these be all the clicks there are; boxes stay, and candidates where clicks do."""
+        groups: dict[ObjectPlane, list[Click]] = {}
+        for click in clicks:
+            groups.setdefault(click.key, []).append(click)
+        changed = {
+            key: replace(self.group(key), clicks=tuple(given)) for key, given in groups.items()
+        }
+        for key in self.keys:
+            if key not in groups and self.group(key).clicks:
+                changed[key] = replace(self.group(key), clicks=())
+        return self.with_groups(changed)
+
+    def with_all_boxes(self, boxes: Iterable[BoxPrompt]) -> PromptBook:
+        """Let these be all the boxes there are; clicks and candidates stay.
+
+        Raises
+        ------
+        ValueError
+            If an object has two boxes on a plane.
+        """
+        changed = {
+            key: replace(group, box=None)
+            for key, group in self.by_key().items()
+            if group.box is not None
+        }
+        for box in boxes:
+            _put(changed, self, box)
+        return self.with_groups(changed)
+
+    def _groups_without(
+        self, prompts: Iterable[Click | BoxPrompt | None]
+    ) -> dict[ObjectPlane, Group]:
+        """Return the groups of prompts as they are when these prompts are gone."""
+        gone: dict[ObjectPlane, set[int]] = {}
+        for prompt in prompts:
+            if prompt is not None:
+                gone.setdefault(prompt.key, set()).add(prompt.id)
+        groups = {}
+        for key, ids in gone.items():
+            group = self.group(key)
+            box = None if group.box is not None and group.box.id in ids else group.box
+            clicks = tuple(click for click in group.clicks if click.id not in ids)
+            groups[key] = replace(group, clicks=clicks, box=box)
+        return groups
 
 
 def changed_keys(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:
-    """Return which masks change: objects on planes whose ordered prompts differ."""
-    old, new = before.by_key(), after.by_key()
-    return [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    """Return which masks change: objects on planes of which other things are said.
+
+    They come in order of their first prompts. What two books share is passed over.
+    """
+    keys = _known_change(before, after) or _known_change(after, before)
+    if keys is None:
+        keys = [key for key in _differing(before, after) if before.group(key) != after.group(key)]
+    return sorted(keys, key=lambda key: after.group(key).first_id or before.group(key).first_id)
 
 
-def describe(before: PromptBook, after: PromptBook) -> str:
-    """Say in a few words what changed, such as ``added a point to object 7``; empty if nothing."""
-    old, new = _by_id(before), _by_id(after)
+def _known_change(before: PromptBook, after: PromptBook) -> Sequence[ObjectPlane] | None:
+    """Return what changed where one book was made from the other; None where it was not."""
+    origin = after._origin
+    return origin[1] if origin is not None and origin[0]() is before else None
+
+
+def _differing(before: PromptBook, after: PromptBook) -> Iterator[ObjectPlane]:
+    """Yield the keys of groups that two books don't share."""
+    for plane in {**before.planes, **after.planes}:
+        old, new = before.planes.get(plane, {}), after.planes.get(plane, {})
+        if old is not new:
+            for object_id in {**old, **new}:
+                if old.get(object_id) is not new.get(object_id):
+                    yield object_id, plane
+
+
+def describe(
+    before: PromptBook, after: PromptBook, changed: Iterable[ObjectPlane] | None = None
+) -> str:
+    """Say in a few words what changed, such as ``added a point to object 7``; empty if nothing.
+
+    Parameters
+    ----------
+    before, after
+        The books.
+    changed
+        What :func:`changed_keys` says of them, where it is known.
+    """
+    keys = changed_keys(before, after) if changed is None else list(changed)
+    old = {prompt.id: prompt for key in keys for prompt in before.group(key).members}
+    new = {prompt.id: prompt for key in keys for prompt in after.group(key).members}
     added = [p for i, p in new.items() if i not in old]
     removed = [p for i, p in old.items() if i not in new]
-    changed = [(old[i], p) for i, p in new.items() if i in old and old[i] != p]
+    touched = [(old[i], p) for i, p in new.items() if i in old and old[i] != p]
     if added:
         return f"added {_count(added)} to {_objects(added)}"
     if removed:
         return f"removed {_count(removed)} of {_objects(removed)}"
-    if changed:
-        flipped = all(
-            isinstance(a, Click) and isinstance(b, Click) and a.label != b.label for a, b in changed
-        )
-        touched = [p for _, p in changed]
-        return f"{'flipped' if flipped else 'moved'} {_count(touched)} of {_objects(touched)}"
-    return ""
+    if touched:
+        now = [p for _, p in touched]
+        return f"{_deed(touched)} {_count(now)} of {_objects(now)}"
+    return _told_choice(before, after, keys)
 
 
-def _by_id(book: PromptBook) -> dict[int, Click | BoxPrompt]:
-    prompts: tuple[Click | BoxPrompt, ...] = (*book.clicks, *book.boxes)
-    return {prompt.id: prompt for prompt in prompts}
+def _told_choice(before: PromptBook, after: PromptBook, keys: Sequence[ObjectPlane]) -> str:
+    chosen = [key for key in keys if before.group(key).candidate != after.group(key).candidate]
+    if not chosen:
+        return ""
+    of = _told_objects({object_id for object_id, _ in chosen})
+    candidate = after.group(chosen[0]).candidate
+    if len(chosen) > 1:
+        return f"chose masks of {of}"
+    if candidate is None:
+        return f"left the mask of {of} to the model"
+    return f"chose mask {candidate + 1} of {of}"
+
+
+def _deed(touched: Sequence[tuple[Click | BoxPrompt, Click | BoxPrompt]]) -> str:
+    flipped = all(
+        isinstance(a, Click) and isinstance(b, Click) and a.label != b.label for a, b in touched
+    )
+    return "flipped" if flipped else "moved"
 
 
 def _count(prompts: Sequence[Click | BoxPrompt]) -> str:
@@ -219,5 +514,46 @@ def _count(prompts: Sequence[Click | BoxPrompt]) -> str:
 
 
 def _objects(prompts: Sequence[Click | BoxPrompt]) -> str:
-    ids = sorted({prompt.object_id for prompt in prompts})
-    return f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
+    return _told_objects({prompt.object_id for prompt in prompts})
+
+
+def _told_objects(ids: set[int]) -> str:
+    return f"object {min(ids)}" if len(ids) == 1 else f"{len(ids)} objects"
+
+
+def _settled(key: ObjectPlane, group: Group) -> Group:
+    """Return a group as a book keeps it: in order, and with a candidate of a click alone."""
+    for prompt in group.members:
+        if prompt.key != key:
+            raise ValueError(
+                f"expected prompts of object {key[0]} on plane {key[1]}, got prompt {prompt.id} "
+                f"of object {prompt.object_id} on plane {prompt.plane}; give it the object and "
+                "plane of its group"
+            )
+    clicks = group.clicks
+    if any(a.id > b.id for a, b in pairwise(clicks)):
+        group = replace(group, clicks=tuple(sorted(clicks, key=lambda click: click.id)))
+    if group.candidate is not None and not group.clicks:
+        group = replace(group, candidate=None)
+    return group
+
+
+def _put(groups: dict[ObjectPlane, Group], book: PromptBook, prompt: Click | BoxPrompt) -> None:
+    """Add a prompt to groups that are being changed, which begin as they are in a book."""
+    group = groups.get(prompt.key, book.group(prompt.key))
+    if isinstance(prompt, Click):
+        groups[prompt.key] = replace(group, clicks=(*group.clicks, prompt))
+        return
+    if group.box is not None:
+        raise ValueError(
+            f"expected one box of object {prompt.object_id} on a plane, got another; give one of "
+            "them another object"
+        )
+    groups[prompt.key] = replace(group, box=prompt)
+
+
+def _with_member(ids: tuple[int, ...], number: int, is_member: bool) -> tuple[int, ...]:
+    """Return ascending numbers with or without one."""
+    at = bisect_left(ids, number)
+    was_member = at < len(ids) and ids[at] == number
+    return (*ids[:at], *((number,) if is_member else ()), *ids[at + was_member :])
