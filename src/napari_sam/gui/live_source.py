@@ -12,8 +12,8 @@ from psygnal import Signal
 
 from napari_sam.engine import BACKGROUND, Executor, Outcome
 from napari_sam.gui.delay import Delay
-from napari_sam.gui.placement import shape_of
-from napari_sam.gui.planes import Colours, channel_now, finest, source_of
+from napari_sam.gui.placement import finest, shape_of
+from napari_sam.gui.planes import Colours, channel_now, source_of
 from napari_sam.session import ArraySource, Session, extends, same_planes
 
 if TYPE_CHECKING:
