@@ -3,21 +3,21 @@
 Everything that can change is here; windows only show it and turn a user's edits into commands.
 """
 
-from napari_sam.session.decoding import Backlog
-from napari_sam.session.embeddings import PlaneState
-from napari_sam.session.interactive import Session
-from napari_sam.session.patches import Edit, Patch
-from napari_sam.session.planes import (
+from napari_sam.planes import (
     ArraySource,
     Channel,
     Plane,
     PlaneSource,
+    Slab,
     extends,
     plane_axes,
     same_planes,
 )
+from napari_sam.session.decoding import Backlog
+from napari_sam.session.embeddings import PlaneState
+from napari_sam.session.interactive import Session
+from napari_sam.session.patches import Edit, Patch
 from napari_sam.session.prompt_book import BoxPrompt, Click, Group, ObjectPlane, PromptBook
-from napari_sam.session.slabs import Slab
 
 __all__ = [
     "ArraySource",
