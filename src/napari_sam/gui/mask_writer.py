@@ -14,6 +14,7 @@ from napari.layers import Image, Labels
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.gui.layers import grow_masks, image_of_masks, is_behind, misfit
 from napari_sam.gui.placement import shape_of
+from napari_sam.image import as_pixels
 from napari_sam.session import Plane, Session, plane_axes
 from napari_sam.session.patches import Region
 from napari_sam.session.prompt_book import ObjectPlane
@@ -353,5 +354,5 @@ def highest_label(data: Any, report: Report | None = None) -> int:
     for part in parts:
         if report is not None:
             report(0.0)
-        highest = max(highest, int(np.max(part)))
+        highest = max(highest, int(np.max(as_pixels(part))))
     return highest
