@@ -176,9 +176,7 @@ def as_pixels(data: Any) -> NDArray[Any]:
         (bfloat16), which becomes float32.
     """
     if hasattr(data, "__dask_graph__"):
-        # NumPy's own conversion would lose a mask. A cache that a viewer has registered with dask
-        # fails, there or here, where two threads compute at once: so nobody is called.
-        data = data.compute(callbacks=())
+        data = data.compute()  # NumPy's own conversion would lose a mask
     if callable(detach := getattr(data, "detach", None)):
         tensor = detach().cpu()
         try:

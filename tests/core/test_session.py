@@ -384,20 +384,20 @@ def test_pixels_that_are_not_finite_are_noticed_once(segmenter, rng):
 
 
 def test_last_change_is_said_in_words(session):
-    assert session.last_change == ""
+    assert session.next_undo == ""
     click = session.add_point(0, (10, 10), object_id=7)
-    assert session.last_change == "added a point to object 7"
+    assert session.next_undo == "added a point to object 7"
     session.move_point(click, (12, 10))
-    assert session.last_change == "moved a point of object 7"
+    assert session.next_undo == "moved a point of object 7"
     session.flip_point(click)
-    assert session.last_change == "flipped a point of object 7"
+    assert session.next_undo == "flipped a point of object 7"
     session.set_box(0, (1, 1, 5, 5))
-    assert session.last_change == "added a box to object 1"
+    assert session.next_undo == "added a box to object 1"
     session.add_point(0, (30, 30), object_id=7)
     session.clear(0, 7)
-    assert session.last_change == "removed 2 prompts of object 7"
+    assert session.next_undo == "removed 2 prompts of object 7"
     session.undo()
-    assert session.last_change == "added a point to object 7"
+    assert session.next_undo == "added a point to object 7"
 
 
 def test_prompts_of_many_objects_are_one_change():

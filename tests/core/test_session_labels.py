@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 
-from napari_sam.session import ArraySource, Session
+from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
 
 SHAPE = (40, 50)
-
-
-@pytest.fixture
-def session(rng):
-    return Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)))
+PLANE = (None, None)
 
 
 @pytest.fixture
@@ -19,105 +15,282 @@ def labels():
     return np.zeros(SHAPE, np.int32)
 
 
-def write(session, labels, object_id=1):
-    edit = session.merge(object_id, (), lambda region: labels[region])
-    labels[edit.erase] = 0
-    labels[edit.paint] = object_id
-    return edit
+@pytest.fixture
+def session(rng, labels):
+    return Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)), canvas=ArrayCanvas(labels))
+
+
+def paint(session, labels, where, number):
+    """Paint as a person would: the labels show it before the session is told."""
+    pixels = np.nonzero(where & (labels != number))
+    before = labels[pixels]
+    labels[pixels] = number
+    session.paint(pixel_changes(PLANE, pixels, before, labels[pixels]))
 
 
 def test_mask_is_painted_and_follows_its_prompts(session, labels):
     click = session.add_point((), (20, 20))
-    write(session, labels)
     session.move_point(click, (25, 25))
-    write(session, labels)
     np.testing.assert_array_equal(labels == 1, disk(SHAPE, (25, 25), 4))
 
 
-def test_only_changed_pixels_are_written(session, labels):
+def test_only_changed_pixels_are_written(session):
     session.add_point((), (20, 20))
-    write(session, labels)
     session.add_point((), (20, 30))
-    edit = write(session, labels)
-    assert len(edit.erase[0]) == 0
-    assert len(edit.paint[0]) == disk(SHAPE, (20, 30), 4).sum()
-    assert write(session, labels).is_empty
+    (change,) = session.journal.entries[-1].pixels
+    assert not change.before.any()
+    assert change.area == disk(SHAPE, (20, 30), 4).sum()
 
 
-def test_only_the_bounding_box_is_read(session, labels):
-    session.add_point((), (20, 20))
+def test_only_the_bounding_box_is_read(session):
     regions = []
-    session.merge(1, (), lambda region: regions.append(region) or labels[region])
-    assert regions == [(slice(16, 25), slice(16, 25))]
+    read = session.canvas.read
+    session.canvas.read = lambda plane, region: regions.append(region) or read(plane, region)
+    session.add_point((), (20, 20))
+    assert {*map(str, regions)} == {str((slice(16, 25), slice(16, 25)))}
 
 
 def test_occupied_pixels_are_kept(session, labels):
     labels[:, 20:] = 7
     session.add_point((), (20, 20))
-    write(session, labels)
     assert (labels[:, 20:] == 7).all()
     assert labels[20, 19] == 1
 
 
-def test_overwrite_takes_occupied_pixels(session, labels):
+def test_overwrite_takes_occupied_pixels_but_not_those_of_a_locked_object(session, labels):
     labels[:, 20:] = 7
+    labels[:20] = 8
     session.overwrite = True
+    session.lock([8])
     session.add_point((), (20, 20))
-    write(session, labels)
-    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+    below = disk(SHAPE, (20, 20), 4)
+    below[:20] = False
+    np.testing.assert_array_equal(labels == 1, below)
+    assert (labels[:20] == 8).all()
 
 
 def test_painted_pixels_of_the_object_survive_its_prompts(session, labels):
     labels[2:5, 2:5] = 1
     click = session.add_point((), (20, 20))
-    write(session, labels)
     session.remove_point(click)
-    write(session, labels)
     assert labels.sum() == 9
 
 
 def test_pixels_painted_over_by_another_label_are_not_taken_back(session, labels):
     click = session.add_point((), (20, 20))
-    write(session, labels)
-    labels[20, 20] = 5
+    spot = disk(SHAPE, (20, 20), 1)
+    paint(session, labels, spot, 5)
     session.remove_point(click)
-    write(session, labels)
-    assert labels[20, 20] == 5
-    assert labels.sum() == 5
+    np.testing.assert_array_equal(labels, np.where(spot, 5, 0))
 
 
-def test_prediction_after_an_undone_write_erases_what_the_earlier_one_left(session, labels):
-    click = session.add_point((), (20, 20))
-    write(session, labels)
-    before = labels.copy()
-    session.move_point(click, (25, 25))
-    write(session, labels)
-    labels[:] = before  # napari's undo
-    session.move_point(click, (10, 40))
-    write(session, labels)
-    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (10, 40), 4))
-
-
-def test_painting_back_what_a_prediction_gave_up_is_painting(session, labels):
+def test_erased_by_hand_stays_erased_until_the_object_is_started_over(session, labels):
     session.add_point((), (20, 20))
-    write(session, labels)
-    full = labels.copy()
-    second = session.add_point((), (20, 23), label=0)
-    write(session, labels)
-    labels[:] = full  # by the brush
-    session.note_painting()
-    session.remove_point(second)
-    session.prompts = session.prompts.without(session.prompts.ids_of((1, (None, None))))
-    write(session, labels)
-    kept = disk(SHAPE, (20, 20), 4) & disk(SHAPE, (20, 23), 2)
-    np.testing.assert_array_equal(labels == 1, kept)
+    hole = disk(SHAPE, (20, 18), 2)
+    paint(session, labels, hole, 0)
+    session.add_point((), (20, 22))
+    assert not labels[hole].any()
+    assert labels[20, 26] == 1
+    session.clear(())
+    session.add_point((), (20, 20))
+    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
 
 
-def test_other_labels_layer_starts_with_nothing_written(session, labels):
-    click = session.add_point((), (20, 20))
-    write(session, labels)
-    session.forget_written()
-    other = np.ones_like(labels)
+def test_painted_back_is_not_erased_any_more(session, labels):
+    session.add_point((), (20, 20))
+    hole = disk(SHAPE, (20, 20), 1)
+    paint(session, labels, hole, 0)
+    paint(session, labels, hole, 1)
+    click = session.add_point((), (20, 24))
     session.remove_point(click)
-    write(session, other)
-    assert other.all()
+    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+
+
+def test_undo_of_a_stroke_restores_what_lay_beneath(session, labels):
+    session.add_point((), (20, 20))
+    before = labels.copy()
+    paint(session, labels, disk(SHAPE, (22, 22), 3), 9)
+    painted = labels.copy()
+    assert session.next_undo == "a brush stroke on object 9"
+    session.undo()
+    np.testing.assert_array_equal(labels, before)
+    session.redo()
+    np.testing.assert_array_equal(labels, painted)
+
+
+def test_painting_over_a_locked_object_is_put_back_and_told(session, labels):
+    session.add_point((), (20, 20))
+    session.lock([1])
+    before, told = labels.copy(), []
+    session.noticed.connect(told.append)
+    paint(session, labels, disk(SHAPE, (22, 26), 5), 9)
+    np.testing.assert_array_equal(labels == 1, before == 1)
+    assert (labels == 9).any()
+    assert told == ["Object 1 is locked: its pixels were put back"]
+    with pytest.raises(ValueError, match="object 1, which is locked"):
+        session.add_point((), (1, 1))
+
+
+def test_chosen_candidate_comes_back_with_undo_of_clear(session, labels):
+    session.add_point((), (20, 20))
+    session.choose_candidate(2, ())
+    chosen = labels.copy()
+    assert session.next_undo == "chose mask 3 of object 1"
+    session.clear(())
+    assert not labels.any()
+    session.undo()
+    np.testing.assert_array_equal(labels, chosen)
+    assert session.candidate(1, ()) == 2
+    session.undo()
+    assert session.candidate(1, ()) == 0
+
+
+def test_pixels_changed_elsewhere_are_recorded_and_not_overwritten(session, labels):
+    session.add_point((), (20, 20))
+    told = []
+    session.noticed.connect(told.append)
+    labels[20, 20] = 5  # by a script
+    session.undo()
+    assert labels[20, 20] == 5
+    assert session.next_undo == "1 pixel changed elsewhere on object 5"
+    assert "changed elsewhere and are left as they are" in told[0]
+    session.undo()
+    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+    session.undo()
+    assert not labels.any()
+
+
+def test_a_click_notices_what_was_changed_elsewhere(session, labels):
+    session.add_point((), (20, 20))
+    labels[19, 19] = 0
+    session.add_point((), (20, 21))
+    assert [entry.kind for entry in session.journal.entries] == [
+        "prompts", "mask", "prompts", "elsewhere", "mask",
+    ]  # fmt: skip
+    assert labels[19, 19] == 0
+
+
+def test_undo_ends_where_labels_became_others(session, labels):
+    session.add_point((), (20, 20))
+    other, told = np.zeros_like(labels), []
+    session.canvas = ArrayCanvas(other)
+    session.noticed.connect(told.append)
+    session.undo()
+    assert told == ["Undo ends here: masks go into other labels since"]
+    assert session.next_undo == ""
+    session.add_point((), (20, 24))
+    session.undo()
+    assert not other.any()
+    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+
+
+class Refusing(ArrayCanvas):
+    """Labels on a disk that is full from some time on."""
+
+    full = False
+
+    def write(self, writes):
+        if self.full:
+            raise OSError("the disk is full")
+        super().write(writes)
+
+
+def test_refused_write_leaves_journal_and_labels_as_they_were(rng, labels):
+    canvas = Refusing(labels)
+    session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)), canvas=canvas)
+    session.add_point((), (20, 20))
+    before, entries, errors = labels.copy(), session.journal.entries, []
+    session.failed.connect(errors.append)
+    canvas.full = True
+    session.undo()
+    session.clear(())
+    session.delete_object(1)
+    assert [str(error) for error in errors] == ["the disk is full"] * 3
+    assert session.journal.entries == entries
+    assert len(session.prompts.clicks) == 1
+    np.testing.assert_array_equal(labels, before)
+
+
+def test_mask_that_labels_refused_is_written_when_there_are_others(rng, labels):
+    canvas = Refusing(labels)
+    canvas.full = True
+    session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)), canvas=canvas)
+    session.add_point((), (20, 20))
+    assert not labels.any()
+    other = np.zeros_like(labels)
+    session.canvas = ArrayCanvas(other)
+    np.testing.assert_array_equal(other == 1, disk(SHAPE, (20, 20), 4))
+    session.undo()
+    assert not other.any()
+
+
+def test_mask_that_came_after_a_stroke_stays_when_the_stroke_is_undone(rng, labels):
+    source = ArraySource(rng.random(SHAPE))
+    session = Session(None, source, canvas=ArrayCanvas(labels))
+    session.add_point((), (20, 20))
+    paint(session, labels, disk(SHAPE, (20, 22), 2), 9)
+    session.segmenter = FakeSegmenter()  # now the click is answered
+    painted = labels.copy()
+    assert session.next_undo == "a brush stroke on object 9"
+    session.undo()
+    np.testing.assert_array_equal(labels, disk(SHAPE, (20, 20), 4).astype(int))
+    session.redo()
+    np.testing.assert_array_equal(labels, painted)
+
+
+def test_deleted_object_is_gone_from_every_plane_and_comes_back(rng):
+    labels = np.zeros((3, *SHAPE), np.int32)
+    labels[2, 1:4, 1:4] = 1  # from before
+    source = ArraySource(rng.random(labels.shape))
+    session = Session(FakeSegmenter(), source, canvas=ArrayCanvas(labels))
+    session.add_point(0, (20, 20))
+    session.add_point(1, (20, 20))
+    session.add_point(1, (30, 30), object_id=2)
+    before = labels.copy()
+    session.delete_object(1)
+    np.testing.assert_array_equal(labels, np.where(before == 1, 0, before))
+    assert session.prompts.object_ids == (2,)
+    session.undo()
+    np.testing.assert_array_equal(labels, before)
+    assert session.prompts.object_ids == (1, 2)
+    assert session.scores(1, 0) == pytest.approx((0.9, 0.8, 0.7))
+
+
+def test_merged_objects_are_one_that_further_clicks_refine(session, labels):
+    session.add_point((), (20, 20))
+    session.add_point((), (20, 26), object_id=2)
+    both = labels > 0
+    session.merge_objects(1, 2)
+    np.testing.assert_array_equal(labels, both.astype(int))
+    assert session.prompts.object_ids == (1,)
+    assert len(session.prompts.clicks) == 2
+    session.add_point((), (30, 20))
+    np.testing.assert_array_equal(labels == 1, both | disk(SHAPE, (30, 20), 4))
+    session.undo()
+    session.undo()
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert session.prompts.object_ids == (1, 2)
+
+
+def test_renumbered_object_keeps_its_prompts_and_a_taken_number_is_refused(session, labels):
+    session.add_point((), (20, 20))
+    labels[1, 1] = 4
+    session.renumber(1, 7)
+    np.testing.assert_array_equal(labels == 7, disk(SHAPE, (20, 20), 4))
+    assert session.prompts.object_ids == (7,)
+    assert session.object_id == 7
+    with pytest.raises(ValueError, match="number that no object has, got 4"):
+        session.renumber(7, 4)
+    session.undo()
+    assert session.object_id == 1
+    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+
+
+def test_number_that_labels_cannot_hold_is_refused(rng):
+    labels = np.zeros(SHAPE, np.uint8)
+    session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)), canvas=ArrayCanvas(labels))
+    errors = []
+    session.failed.connect(errors.append)
+    session.add_point((), (20, 20), object_id=300)
+    assert "expected labels that hold 300, got uint8" in str(errors[0])
+    assert not labels.any()

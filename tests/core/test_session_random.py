@@ -185,7 +185,7 @@ class Player:
     def _is_of(self, model: TilesSegmenter, key) -> bool:
         prompts, candidate = self.session.prompts.prompts_of(key), None
         if len(prompts.points):
-            candidate = self.session._results.candidate(key)
+            candidate = self.session.prompts.group(key).candidate
         plain = FakeSegmenter(model.radius)
         steps = replay(plain, plain.embed(np.zeros(SHAPE)), prompts, candidate)
         last, chosen = steps[-1], steps[-1].best_index

@@ -3,39 +3,61 @@
 Everything that can change is here; windows only show it and turn a user's edits into commands.
 """
 
-from napari_sam.planes import (
+from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
+from napari_sam.session.decoding import Backlog
+from napari_sam.session.embeddings import PlaneState
+from napari_sam.session.interactive import Session
+from napari_sam.session.journal import Change, Entry, Journal, JournalChange, ObjectFacts
+from napari_sam.session.ownership import Marks
+from napari_sam.session.patches import Patch
+from napari_sam.session.pixels import PixelChange, pixel_changes
+from napari_sam.session.planes import (
     ArraySource,
     Channel,
     Plane,
     PlaneSource,
-    Slab,
     extends,
     plane_axes,
     same_planes,
 )
-from napari_sam.session.decoding import Backlog
-from napari_sam.session.embeddings import PlaneState
-from napari_sam.session.interactive import Session
-from napari_sam.session.patches import Edit, Patch
-from napari_sam.session.prompt_book import BoxPrompt, Click, Group, ObjectPlane, PromptBook
+from napari_sam.session.prompt_book import (
+    NOTHING,
+    BoxPrompt,
+    Click,
+    Group,
+    ObjectPlane,
+    PromptBook,
+)
+from napari_sam.session.slabs import Slab
 
 __all__ = [
+    "NOTHING",
+    "ArrayCanvas",
     "ArraySource",
     "Backlog",
     "BoxPrompt",
+    "Change",
     "Channel",
     "Click",
-    "Edit",
+    "Entry",
     "Group",
+    "Journal",
+    "JournalChange",
+    "LabelCanvas",
+    "Marks",
+    "ObjectFacts",
     "ObjectPlane",
     "Patch",
+    "PixelChange",
     "Plane",
     "PlaneSource",
     "PlaneState",
     "PromptBook",
     "Session",
     "Slab",
+    "Write",
     "extends",
+    "pixel_changes",
     "plane_axes",
     "same_planes",
 ]

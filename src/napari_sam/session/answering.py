@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 from psygnal import Signal
 
 from napari_sam.engine import CLICK, Executor, Outcome, Report
-from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.answers import Answer, Chain, Drafting, answer
 from napari_sam.session.decoding import Backlog, Decoding
 from napari_sam.session.embeddings import Embeddings, prepare
-from napari_sam.session.prompt_book import ObjectPlane
+from napari_sam.session.planes import Plane, PlaneSource
+from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
 
@@ -39,13 +40,13 @@ class Answering:
         Those of the planes, and what has them made before anybody clicks.
     results
         Where masks and drafts are kept.
-    prompts_of
-        Returns the present prompts of an object on a plane.
+    group_of
+        Returns what is said about an object on a plane at present.
+    deliver
+        Takes the answer to an object's prompts, and the steps to it.
 
     Attributes
     ----------
-    mask_changed
-        There is another mask, or none any more: (object, plane).
     draft_changed
         There is another draft of a mask, or none any more: (object, plane).
     changed
@@ -54,7 +55,6 @@ class Answering:
         A plane or prompts could not be embedded, encoded or decoded: the error.
     """
 
-    mask_changed = Signal(int, object)
     draft_changed = Signal(int, object)
     changed = Signal()
     failed = Signal(object)
@@ -65,13 +65,15 @@ class Answering:
         embeddings: Embeddings,
         read_ahead: ReadAhead,
         results: Results,
-        prompts_of: Callable[[ObjectPlane], Prompts],
+        group_of: Callable[[ObjectPlane], Group],
+        deliver: Callable[[ObjectPlane, Answer, Chain], object],
     ) -> None:
         self._executor = executor
         self._embeddings = embeddings
         self._ahead = read_ahead
         self._results = results
-        self._prompts_of = prompts_of
+        self._group_of = group_of
+        self._deliver = deliver
         self._decoding = Decoding(executor, self.changed.emit)
         # What has no answer yet, in the order it was asked for. It waits for a model or its plane,
         # or since it was cancelled; or is being decoded, or encoded for; or failed, as was told.
@@ -117,22 +119,24 @@ class Answering:
 
     def note_change(self, key: ObjectPlane) -> None:
         """Count an object's prompts on a plane as not answered; what is under way is too late."""
+        self.forget(key)
+        if not self._group_of(key).is_empty:
+            self._unanswered[key] = "waiting"
+
+    def forget(self, key: ObjectPlane) -> None:
+        """Ask nothing about an object on a plane any more; what is under way is too late."""
         if self._unanswered.pop(key, None) == "encoding":
             self._executor.cancel(self._encoding(key))
         self._decoding.drop(key)
         self._revisions[key] += 1
-        if not self._prompts_of(key).is_empty:
-            self._unanswered[key] = "waiting"
 
     def answer(self, key: ObjectPlane) -> None:
-        """Answer an object's prompts on a plane, or forget its mask where there are none."""
+        """Answer an object's prompts on a plane, if they have no answer."""
         if key in self._unanswered:
             self._resume()
             self._advance(key)
-            return
-        self._drop_draft(key)
-        if self._results.drop(key):
-            self.mask_changed.emit(*key)
+        else:
+            self._drop_draft(key)
 
     def show(
         self, plane: Plane, focus: tuple[float, float] | None = None, view: Box | None = None
@@ -238,7 +242,7 @@ class Answering:
         if segmenter is None or embedding is None:
             self._embeddings.request(key[1], CLICK)
             return
-        prompts, revision = self._prompts_of(key), self._revisions[key]
+        prompts, revision = self._group_of(key).prompts, self._revisions[key]
         is_ready = segmenter.is_ready(embedding, prompts)
         self._unanswered[key] = "decoding" if is_ready else "encoding"
         work = self._decode(key, segmenter, embedding)
@@ -253,8 +257,8 @@ class Answering:
 
     def _decode(self, key: ObjectPlane, segmenter: Segmenter, embedding: Embedding) -> _Work:
         """Have an object's prompts decoded with what is encoded."""
-        prompts = self._prompts_of(key)
-        candidate, chain = self._results.candidate(key), self._results.chain(key)
+        group, chain = self._group_of(key), self._results.chain(key)
+        prompts, candidate = group.prompts, group.candidate
         work = segmenter, embedding, prompts, candidate, chain
         drafting = Drafting(embedding, prompts, candidate, chain)
         done = partial(self._drafted, key, self._revisions[key], work)
@@ -348,13 +352,18 @@ class Answering:
     def _settle(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
         """Keep the mask of an object's prompts; it takes the place of any draft."""
         encoded = self._unanswered.pop(key) == "encoding"
-        self._results.put(key, answer, chain)
-        self._results.note_input(key, self._embeddings.input_of(chain.embedding()))
+        segmenter, group = self._embeddings.segmenter, self._group_of(key)
+        answer = replace(
+            answer,
+            model="" if segmenter is None else segmenter.model_key,
+            given=self._embeddings.input_of(chain.embedding()),
+            prompts=group,
+        )
         if encoded:
             self.changed.emit()
-        self.mask_changed.emit(*key)
+        self._deliver(key, answer, chain)
         self._drop_draft(key)
-        prompts = self._prompts_of(key)
+        prompts = group.prompts
         if len(prompts.points) == 1 and prompts.box is None and not self._stopped:
             self._ahead.note_click(key[1], prompts)
 

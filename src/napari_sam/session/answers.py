@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import (
     Draft,
@@ -20,6 +21,7 @@ from napari_sam.segmentation.protocol import (
     replay,
 )
 from napari_sam.session.patches import Patch, cut_prediction
+from napari_sam.session.prompt_book import NOTHING, Group
 
 _KEPT = 64  # latest steps of an object that one more click, or one taken back, may build on
 
@@ -37,11 +39,20 @@ class Answer:
         is clipped.
     chosen
         Which of them is the mask.
+    model
+        Key of the model that gave it.
+    given
+        What that model was given of the plane.
+    prompts
+        What it answers.
     """
 
     patch: Patch
     scores: tuple[float, ...]
     chosen: int
+    model: str = ""
+    given: PlaneInput | None = None
+    prompts: Group = NOTHING
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,17 +12,23 @@ from psygnal import Signal
 
 from napari_sam.engine import Executor, SynchronousExecutor
 from napari_sam.plane_input import PlaneInput
-from napari_sam.planes import Plane, PlaneSource, extends
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.answering import Answering
+from napari_sam.session.answers import Answer, Chain
+from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import Embeddings
-from napari_sam.session.history import History
-from napari_sam.session.patches import Edit, Patch, Region
-from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys
+from napari_sam.session.journal import Journal, ObjectFacts
+from napari_sam.session.objects import Objects
+from napari_sam.session.patches import Patch
+from napari_sam.session.pixels import PixelChange
+from napari_sam.session.planes import Plane, PlaneSource, extends
+from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
+from napari_sam.session.state import State, Touched
+from napari_sam.session.travel import Travel
 
 _LARGEST_NUMBER = 2**64 - 1
 
@@ -45,17 +51,25 @@ class Session:
         Memory for embeddings.
     prefetch
         How many neighbours of the plane shown are embedded ahead, in each direction.
+    canvas
+        The labels that masks are written into; None keeps them in memory alone.
 
     Attributes
     ----------
     prompts_changed
         :attr:`prompts` was replaced.
+    prompts_edited
+        The same: of which objects on which planes, as a tuple of (object, plane).
     object_changed
         Another object is current.
     mask_changed
         There is another mask, or none any more: (object, plane).
     draft_changed
         There is another draft of a mask, or none any more: (object, plane).
+    facts_changed
+        What :meth:`facts` says of objects has changed.
+    journal_changed
+        Something happened, was taken back or made again.
     activity_changed
         Embeddings were started, finished or dropped.
     failed
@@ -75,9 +89,12 @@ class Session:
     """
 
     prompts_changed = Signal()
+    prompts_edited = Signal(object)
     object_changed = Signal(int)
     mask_changed = Signal(int, object)
     draft_changed = Signal(int, object)
+    facts_changed = Signal()
+    journal_changed = Signal()
     activity_changed = Signal()
     failed = Signal(object)
     noticed = Signal(str)
@@ -89,23 +106,31 @@ class Session:
         executor: Executor | None = None,
         max_bytes: int = 2 << 30,
         prefetch: int = 0,
+        canvas: LabelCanvas | None = None,
     ) -> None:
         executor = executor or SynchronousExecutor()
-        self._prompts = PromptBook()
-        self._history = History()
-        self._results = Results()
-        self._object_id = 1
+        self._state = State(canvas)
+        self._state.refused.connect(self.failed.emit)
+        self._state.noticed.connect(self.noticed.emit)
+        self._travel = Travel(self._state)
         self._reserved = 0
+        self._told_object = 1
         self._told_not_finite = False
         self._closed: ValueError | None = None
-        self.overwrite = False
         self.embeddings = Embeddings(segmenter, source, executor, max_bytes)
         self.embeddings.not_finite.connect(self._notice_not_finite)
         self._ahead = ReadAhead(executor, self.embeddings, prefetch)
         self._answering = Answering(
-            executor, self.embeddings, self._ahead, self._results, self._prompts_of
+            executor,
+            self.embeddings,
+            self._ahead,
+            self._results,
+            self._state.group,
+            self._take_answer,
         )
-        self._answering.mask_changed.connect(self.mask_changed.emit)
+        self._objects = Objects(
+            self._state, executor, lambda: self.source, self._follow, self.failed.emit
+        )
         self._answering.draft_changed.connect(self.draft_changed.emit)
         self._answering.changed.connect(self.activity_changed.emit)
         self._answering.failed.connect(self.failed.emit)
@@ -156,38 +181,91 @@ class Session:
         """How far many prompts are decoded; None if there are none or few."""
         return self._answering.backlog
 
+    @property
+    def canvas(self) -> LabelCanvas | None:
+        """The labels that masks are written into.
+
+        With others, later masks go there, and what was written before can't be taken back.
+        """
+        return self._state.canvas
+
+    @canvas.setter
+    def canvas(self, canvas: LabelCanvas | None) -> None:
+        if canvas is self._state.canvas:
+            return
+        self._state.use_canvas(canvas, "masks go into other labels since")
+        self.retry_masks()
+        self.journal_changed.emit()
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether later masks take pixels of other labels, but for those that are locked."""
+        return self._state.overwrite
+
+    @overwrite.setter
+    def overwrite(self, overwrite: bool) -> None:
+        self._state.overwrite = overwrite
+
     # Prompts
 
     @property
     def prompts(self) -> PromptBook:
         """All prompts. Assign another book to change many at once."""
-        return self._prompts
+        return self._state.book
 
     @prompts.setter
     def prompts(self, book: PromptBook) -> None:
-        changed = self._check(book)
-        if changed:
-            self._history.push(self._prompts)
-        self._replace(book, changed)
+        before = self.prompts
+        keys = self._check(book)
+        if keys:
+            self._follow(self._state.edit(book, keys, describe(before, book, keys)))
 
     def _check(self, book: PromptBook) -> list[ObjectPlane]:
-        if self._closed is not None:
-            raise self._closed
-        changed = changed_keys(self._prompts, book)
+        self._check_open()
+        changed = changed_keys(self.prompts, book)
+        self._state.check_unlocked(object_id for object_id, _ in changed)
         for key in changed:
             _check_number(key[0])
             book.prompts_of(key).check(self.source.plane_shape(key[1]))
         return changed
 
-    def _replace(self, book: PromptBook, changed: list[ObjectPlane]) -> None:
-        self._prompts = book
-        for key in changed:  # before anybody is told: what a listener raises loses no click
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise self._closed
+
+    def _follow(self, touched: Touched | None) -> None:
+        """Tell what has changed, and have answered what has no answer."""
+        if touched is None:
+            self.prompts_changed.emit()  # whoever shows prompts may show some that were refused
+            self.journal_changed.emit()
+            return
+        keys = tuple(touched.prompts)
+        unanswered = [key for key in keys if not self._state.is_answered(key)]
+        for key in keys:
+            self._answering.forget(key)
+        for key in unanswered:  # before anybody is told: what a listener raises loses no click
             self._answering.note_change(key)
-        self.prompts_changed.emit()
-        for key in changed:
-            if not len(book.prompts_of(key).points):
-                self._results.choose(key, None)
+        if keys:
+            self.prompts_edited.emit(keys)
+            self.prompts_changed.emit()
+        for key in touched.masks:
+            self.mask_changed.emit(*key)
+        if touched.facts:
+            self.facts_changed.emit()
+        self._tell_object()
+        self.journal_changed.emit()
+        for key in keys:
             self._answering.answer(key)
+
+    def _take_answer(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
+        self._state.take_answer(key, answer, chain)
+        self.mask_changed.emit(*key)
+        self.journal_changed.emit()
+
+    def retry_masks(self) -> None:
+        """Write the masks that labels had refused."""
+        for key in self._state.take_held_back():
+            self.mask_changed.emit(*key)
 
     def add_point(
         self,
@@ -220,8 +298,8 @@ class Session:
             If the plane doesn't exist, the point lies outside it or is not finite.
         """
         key = self._key(object_id, plane)
-        click_id = self._prompts.next_id
-        self.prompts = self._prompts.with_click(key, _as_point(point), int(label))
+        click_id = self.prompts.next_id
+        self.prompts = self.prompts.with_click(key, _as_point(point), int(label))
         return click_id
 
     def add_prompts(self, prompts: Mapping[tuple[int, Any], Prompts]) -> None:
@@ -249,84 +327,133 @@ class Session:
                     "pixels as a label or its outline as a box"
                 )
             given[int(object_id), self.source.plane_of(plane)] = one
-        self.prompts = self._prompts.with_prompts(given)
+        self.prompts = self.prompts.with_prompts(given)
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
         """Move a click within its plane; its object is predicted again."""
-        click = replace(self._prompts.click(click_id), point=_as_point(point))
-        self.prompts = self._prompts.with_changed(click)
+        click = replace(self.prompts.click(click_id), point=_as_point(point))
+        self.prompts = self.prompts.with_changed(click)
 
     def flip_point(self, click_id: int) -> None:
         """Make a positive click negative, or the other way round."""
-        click = self._prompts.click(click_id)
-        self.prompts = self._prompts.with_changed(replace(click, label=1 - click.label))
+        click = self.prompts.click(click_id)
+        self.prompts = self.prompts.with_changed(replace(click, label=1 - click.label))
 
     def remove_point(self, click_id: int) -> None:
         """Remove a click; its object is predicted again from the others."""
-        self._prompts.click(click_id)
-        self.prompts = self._prompts.without([click_id])
+        self.prompts.click(click_id)
+        self.prompts = self.prompts.without([click_id])
 
     def set_box(self, plane: object, box: Box | None, object_id: int | None = None) -> None:
         """Give an object a box (row 0, column 0, row 1, column 1) on a plane, or take it away."""
-        self.prompts = self._prompts.with_box(self._key(object_id, plane), box)
+        self.prompts = self.prompts.with_box(self._key(object_id, plane), box)
 
     def clear(self, plane: object, object_id: int | None = None) -> None:
         """Remove every prompt of an object on a plane, and with them its predicted pixels."""
         key = self._key(object_id, plane)
-        self.prompts = self._prompts.without(self._prompts.ids_of(key))
+        self.prompts = self.prompts.without(self.prompts.ids_of(key))
+
+    # What happened
+
+    @property
+    def journal(self) -> Journal:
+        """Everything that happened, in order."""
+        return self._state.journal
 
     @property
     def can_undo(self) -> bool:
-        """Whether a change of prompts can be taken back."""
-        return self._history.can_undo
+        """Whether something can be taken back."""
+        return self.journal.last_step is not None
 
     @property
     def can_redo(self) -> bool:
-        """Whether a change of prompts that was taken back can be made again."""
-        return self._history.can_redo
+        """Whether something that was taken back can be made again."""
+        return bool(self.journal.next_redo)
 
     @property
-    def last_change(self) -> str:
+    def next_undo(self) -> str:
         """What :meth:`undo` would take back, in a few words; empty if nothing."""
-        return self._history.last_change(self._prompts)
+        step = self.journal.last_step
+        return step.text if step else ""
+
+    @property
+    def next_redo(self) -> str:
+        """What :meth:`redo` would make again, in a few words; empty if nothing."""
+        group = self.journal.next_redo
+        return group[0].text if group else ""
 
     def undo(self) -> None:
-        """Take back the last change of prompts; masks follow."""
-        self._travel_to(self._history.undo(self._prompts))
+        """Take back whatever happened last: prompts, a choice, painting, an object, a run.
+
+        Labels are what they were before, pixel by pixel. Those that were changed elsewhere are
+        not touched: that is recorded first, as a step of its own.
+        """
+        self._go(self._travel.undo)
 
     def redo(self) -> None:
-        """Make the last change that was taken back again."""
-        self._travel_to(self._history.redo(self._prompts))
+        """Make again what was taken back last."""
+        self._go(self._travel.redo)
 
-    def _travel_to(self, book: PromptBook | None) -> None:
-        if book is None:
-            return
+    def _go(self, travel: Callable[[], Touched | None]) -> None:
         if self._closed is not None:
             self.failed.emit(self._closed)
             return
-        changed = changed_keys(self._prompts, book)
-        self._replace(book, changed)
-        if changed and book.prompts_of(changed[0]).is_empty is False:
-            self.object_id = changed[0][0]
+        self._follow(travel())
+
+    def paint(self, changes: Sequence[PixelChange], text: str = "a brush stroke") -> None:
+        """Record what a person has painted into the labels.
+
+        Pixels that were taken away from an object stay away, whatever is predicted later; pixels
+        of locked objects are put back.
+
+        Parameters
+        ----------
+        changes
+            What the labels show already, and what they showed before.
+        text
+            What it was, in a few words.
+        """
+        self._check_open()
+        self._follow(self._state.paint(changes, text))
+        self.reserve(max((int(c.after.max()) for c in changes), default=0))
+
+    def note_elsewhere(self, changes: Sequence[PixelChange] | None) -> None:
+        """Record that somebody else has changed the labels.
+
+        Parameters
+        ----------
+        changes
+            What they show, and what they showed before; None if that is not known: then nothing
+            that was done before can be taken back.
+        """
+        if changes is None:
+            self._state.begin_anew("the labels were changed elsewhere")
+            self.journal_changed.emit()
+        else:
+            self._follow(self._state.note_elsewhere(changes))
 
     # Objects
 
     @property
     def object_id(self) -> int:
         """The current object, which new prompts speak of; also its label."""
-        return self._object_id
+        return self._state.object_id
 
     @object_id.setter
     def object_id(self, object_id: int) -> None:
         _check_number(object_id)
-        if object_id != self._object_id:
-            self._object_id = int(object_id)
-            self.object_changed.emit(self._object_id)
+        self._state.object_id = int(object_id)
+        self._tell_object()
+
+    def _tell_object(self) -> None:
+        if self._told_object != self.object_id:
+            self._told_object = self.object_id
+            self.object_changed.emit(self.object_id)
 
     def new_object(self) -> int:
         """Make an object current that has no prompts and no label yet; return its number."""
         self.object_id = self.highest_object + 1
-        return self._object_id
+        return self.object_id
 
     def object_for_box(self, plane: object, box: Box) -> int:
         """Return the object that a box drawn on a plane belongs to.
@@ -342,28 +469,90 @@ class Session:
             (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive.
         """
         key = self._key(None, plane)
-        prompts, answer = self._prompts.prompts_of(key), self._results.answer(key)
+        prompts, answer = self.prompts.prompts_of(key), self._results.answer(key)
         if prompts.is_empty or _contains_click(box, prompts):
-            return self._object_id
+            return self.object_id
         if answer is not None and answer.patch.share_within(box) > 0.5:
-            return self._object_id
-        return max(self.highest_object, self._object_id) + 1
+            return self.object_id
+        return max(self.highest_object, self.object_id) + 1
 
     def step_object(self, step: int) -> None:
         """Go to the object `step` places after the current one, among those with prompts."""
-        ids = sorted({*self._prompts.object_ids, self._object_id})
-        self.object_id = ids[(ids.index(self._object_id) + step) % len(ids)]
+        ids = sorted({*self.prompts.object_ids, self.object_id})
+        self.object_id = ids[(ids.index(self.object_id) + step) % len(ids)]
 
     @property
     def highest_object(self) -> int:
         """The highest number that has a prompt or is reserved; 0 at the start."""
-        return max(self._reserved, self._prompts.highest_object)
+        return max(self._reserved, self.prompts.highest_object)
 
     def reserve(self, highest_label: int) -> None:
         """Keep new objects above the labels that a picked labels layer holds already."""
         self._reserved = max(self._reserved, int(highest_label))
-        if self._object_id <= self._reserved and self._object_id not in self._prompts.object_ids:
+        if self.object_id <= self._reserved and self.object_id not in self.prompts.object_ids:
             self.new_object()
+
+    def facts(self, object_id: int) -> ObjectFacts:
+        """Return what is known of an object beside its prompts and pixels."""
+        return self._state.facts(object_id)
+
+    def lock(self, object_ids: Iterable[int], locked: bool = True) -> None:
+        """Let nothing change some objects, or anything again.
+
+        Prompts for a locked object are refused, its pixels are kept from masks, from runs and
+        from painting.
+        """
+        self._check_open()
+        self._objects.lock(object_ids, locked)
+
+    def delete_object(self, object_id: int, plane: object = None) -> None:
+        """Delete an object: its prompts and all pixels that have its number.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        plane
+            Where; everywhere by default. In large labels it is looked for in the background.
+
+        Raises
+        ------
+        ValueError
+            If it is locked.
+        """
+        self._check_open()
+        self._objects.delete(object_id, None if plane is None else self.source.plane_of(plane))
+
+    def merge_objects(self, object_id: int, other: int) -> None:
+        """Make another object a part of an object: its prompts and pixels become the latter's.
+
+        Parameters
+        ----------
+        object_id
+            The object that stays. Of two boxes on a plane, its own stays.
+        other
+            The object that goes.
+
+        Raises
+        ------
+        ValueError
+            If one of them is locked, or both are the same.
+        """
+        self._check_open()
+        self._objects.merge(object_id, other)
+
+    def renumber(self, object_id: int, new: int) -> None:
+        """Give an object another number, which nothing has yet.
+
+        Raises
+        ------
+        ValueError
+            If it is locked, or something has the new number. In large labels that is found out
+            in the background, and told by :attr:`failed`.
+        """
+        self._check_open()
+        _check_number(new)
+        self._objects.renumber(object_id, new)
 
     # Masks
 
@@ -377,7 +566,7 @@ class Session:
         """
         key = self._key(object_id, plane)
         result = self._results.answer(key)
-        known = {key[0]} if result else {self._object_id, *self._answering.prompted_objects}
+        known = {key[0]} if result else {self.object_id, *self._answering.prompted_objects}
         if key[0] not in known:
             raise ValueError(
                 f"expected an object that was prompted ({', '.join(map(str, sorted(known)))}), "
@@ -421,10 +610,11 @@ class Session:
         """
         now: dict[Plane, PlaneInput] = {}
         for key in keys:
-            given = self._results.input(key) or now.get(key[1])
+            answer = self._results.answer(key)
+            given = (answer and answer.given) or now.get(key[1])
             if given is None:
                 given = now[key[1]] = self.source.describe(key[1])
-            yield given, self._results.candidate(key)
+            yield given, self.prompts.group(key).candidate
 
     def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
         """Take another candidate of the first click as the mask; later clicks build on it."""
@@ -432,11 +622,7 @@ class Session:
         count = len(self.scores(*key))
         if not 0 <= index < count:
             raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
-        if self._closed is not None:
-            raise self._closed
-        self._results.choose(key, index)
-        self._answering.note_change(key)
-        self._answering.answer(key)
+        self.prompts = self.prompts.with_candidate(key, index)
 
     def next_candidate(self, plane: object, object_id: int | None = None) -> None:
         """Take the next candidate as the mask, after the last the first again."""
@@ -444,27 +630,6 @@ class Session:
         count = len(self.scores(*key))
         if count > 1:
             self.choose_candidate((self.candidate(*key) + 1) % count, key[1], key[0])
-
-    def merge(self, object_id: int, plane: object, read: Callable[[Region], NDArray[Any]]) -> Edit:
-        """Decide what the current mask changes in labels, and count it as written.
-
-        Pixels that are painted or belong to other labels are never erased, and occupied ones
-        stay unless :attr:`overwrite` is on.
-
-        Parameters
-        ----------
-        read
-            Returns the labels of a region of the plane.
-        """
-        return self._results.merge(self._key(object_id, plane), read, self.overwrite)
-
-    def forget_written(self) -> None:
-        """Start with other labels: nothing in them was written by this session."""
-        self._results.forget_written()
-
-    def note_painting(self) -> None:
-        """Somebody painted in the labels: pixels like those of an undone write are theirs now."""
-        self._results.note_painting()
 
     # Running
 
@@ -549,10 +714,11 @@ class Session:
         return self._answering.wait(timeout)
 
     def _key(self, object_id: int | None, plane: object) -> ObjectPlane:
-        return self._object_id if object_id is None else object_id, self.source.plane_of(plane)
+        return self.object_id if object_id is None else object_id, self.source.plane_of(plane)
 
-    def _prompts_of(self, key: ObjectPlane) -> Prompts:
-        return self._prompts.prompts_of(key)
+    @property
+    def _results(self) -> Results:
+        return self._state.results
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
         if not self._told_not_finite:

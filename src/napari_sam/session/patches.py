@@ -1,21 +1,16 @@
-"""Masks cut to their bounding boxes, and what predictions wrote into labels."""
+"""Masks cut to their bounding boxes."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Region, region_of
-from napari_sam.masks import iou, merge_mask
 from napari_sam.prompts import Box
 from napari_sam.segmentation.protocol import MaskPrediction
-
-_REMEMBERED = 20  # writes of one object on one plane that an undo can go back to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,81 +76,8 @@ def cut_prediction(prediction: MaskPrediction, index: int) -> Patch:
     return cut(logits > 0, origin)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Edit:
-    """Pixels of labels to change: `erase` become 0, `paint` become the object's label.
-
-    Both are (rows, columns) of the plane.
-    """
-
-    erase: tuple[NDArray[np.intp], NDArray[np.intp]]
-    paint: tuple[NDArray[np.intp], NDArray[np.intp]]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing changes."""
-        return not (len(self.erase[0]) or len(self.paint[0]))
-
-
-class Written:
-    """What the predictions of one object on one plane wrote, as far back as labels can be undone.
-
-    Labels have an undo of their own, so the last write may not be what they show. The remembered
-    write that agrees best with them is taken as the previous one (of equals, the latest).
-    """
-
-    def __init__(self) -> None:
-        self._patches: deque[Patch] = deque([Patch()], maxlen=_REMEMBERED)
-
-    def merge(
-        self,
-        patch: Patch,
-        label_id: int,
-        read: Callable[[Region], NDArray[Any]],
-        overwrite: bool = False,
-    ) -> Edit:
-        """Decide what a new mask changes in labels, and remember it as written.
-
-        Parameters
-        ----------
-        patch
-            The new mask.
-        label_id
-            Label of the object.
-        read
-            Returns the labels `(h, w)` of a region of the plane; called once at most, with the
-            union of the bounding boxes of the new mask and of what was written before.
-        overwrite
-            Whether the mask may take pixels of other labels.
-        """
-        region = _union([patch, *self._patches])
-        if region is None:
-            nothing = np.empty(0, np.intp), np.empty(0, np.intp)
-            return Edit(nothing, nothing)
-        labels = read(region)
-        shown = labels == label_id
-        previous = self._closest_to(shown, region)
-        merge = merge_mask(labels, previous, patch.within(region), label_id, overwrite)
-        origin = region[0].start, region[1].start
-        self._patches.append(cut(merge.written, origin))
-        return Edit(_indices(merge.erase, origin), _indices(merge.paint, origin))
-
-    def _closest_to(self, shown: NDArray[np.bool_], region: Region) -> NDArray[np.bool_]:
-        best, agreement = np.zeros_like(shown), -1.0
-        for earlier in reversed(self._patches):
-            mask = earlier.within(region)
-            if np.array_equal(mask, shown):
-                return mask  # nearly always the latest: the others need no look
-            if (current := iou(mask, shown)) > agreement:
-                best, agreement = mask, current
-        return best
-
-    def keep_last(self) -> None:
-        """Give up every earlier write: what they held may have been painted since."""
-        self._patches = deque([self._patches[-1]], maxlen=_REMEMBERED)
-
-
-def _union(patches: Sequence[Patch]) -> Region | None:
+def union(patches: Iterable[Patch]) -> Region | None:
+    """Return the smallest region around masks; None where all are empty."""
     regions = [patch.region for patch in patches if patch.pixels.size]
     if not regions:
         return None
@@ -165,8 +87,16 @@ def _union(patches: Sequence[Patch]) -> Region | None:
     )
 
 
-def _indices(
-    mask: NDArray[np.bool_], origin: tuple[int, int]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    rows, columns = np.nonzero(mask)
-    return rows + origin[0], columns + origin[1]
+def join(one: Patch, other: Patch) -> Patch:
+    """Return the pixels of either of two masks."""
+    region = union([one, other])
+    if region is None:
+        return Patch()
+    return cut(one.within(region) | other.within(region), (region[0].start, region[1].start))
+
+
+def minus(one: Patch, other: Patch) -> Patch:
+    """Return the pixels of one mask that another lacks."""
+    if not one.pixels.size:
+        return one
+    return cut(one.pixels & ~other.within(one.region), one.origin)

@@ -1,0 +1,235 @@
+"""Everything that happened in a session, in order: to take back, to make again, and to keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from psygnal import Signal
+
+from napari_sam.session.answers import Answer
+from napari_sam.session.ownership import Marks
+from napari_sam.session.pixels import PixelChange
+from napari_sam.session.prompt_book import Group, ObjectPlane
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Kind = Literal[
+    "prompts",
+    "mask",
+    "painted",
+    "found",
+    "deleted",
+    "merged",
+    "renumbered",
+    "locked",
+    "elsewhere",
+    "labels",
+]
+"""What happened.
+
+``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
+``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that
+nothing before it can be taken back.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change(Generic[K, V]):
+    """What something was, and what it became."""
+
+    key: K
+    before: V
+    after: V
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What is known of an object beside its prompts and pixels.
+
+    Parameters
+    ----------
+    locked
+        Whether nothing may change it.
+    origin
+        Where its pixels came from first, if not from prompts.
+    """
+
+    locked: bool = False
+    origin: Literal["", "found", "painted"] = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One thing that happened.
+
+    Parameters
+    ----------
+    number
+        Ascending; never given twice in a session.
+    kind
+        What happened.
+    text
+        What it was, as :meth:`napari_sam.session.Session.undo` would say.
+    time
+        Seconds since 1970.
+    prompts, answers, marks, facts
+        What changed, by object and plane or by object.
+    pixels
+        Of the labels; in their order, where two change the same pixel.
+    objects
+        The current object when it happened, and afterwards.
+    details
+        Further values that JSON holds: the settings that a run or a mask had.
+    """
+
+    number: int
+    kind: Kind
+    text: str
+    time: float
+    prompts: tuple[Change[ObjectPlane, Group], ...] = ()
+    answers: tuple[Change[ObjectPlane, Answer | None], ...] = ()
+    marks: tuple[Change[ObjectPlane, Marks], ...] = ()
+    facts: tuple[Change[int, ObjectFacts], ...] = ()
+    pixels: tuple[PixelChange, ...] = ()
+    objects: tuple[int, int] = (1, 1)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is taken back by itself."""
+        return self.kind != "mask"
+
+    @property
+    def ends_undo(self) -> bool:
+        """Whether nothing before it can be taken back."""
+        return self.kind == "labels"
+
+    @property
+    def keys(self) -> set[ObjectPlane]:
+        """The objects and planes whose prompts or answers it changes."""
+        return {c.key for c in self.prompts} | {c.key for c in self.answers}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JournalChange:
+    """What became of the journal: to be stored as one.
+
+    Parameters
+    ----------
+    added
+        Entries at its end.
+    undone
+        Numbers of entries that were set aside together, and can be made again.
+    dropped
+        Numbers of entries that are gone.
+    """
+
+    added: tuple[Entry, ...] = ()
+    undone: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
+
+
+class Journal:
+    """The entries in force, and those that were taken back.
+
+    Attributes
+    ----------
+    changed
+        A :class:`JournalChange`.
+    """
+
+    changed = Signal(object)
+
+    def __init__(self) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._undone: list[tuple[Entry, ...]] = []
+        self._steps: list[int] = []  # numbers of the entries that are steps
+        self._next = 1
+
+    def restore(self, entries: Sequence[Entry], undone: Sequence[Sequence[Entry]]) -> None:
+        """Begin with what an earlier session had; nobody is told."""
+        self._entries = {entry.number: entry for entry in entries}
+        self._steps = [entry.number for entry in entries if entry.is_step]
+        self._undone = [tuple(group) for group in undone]
+        everything = [*entries, *(entry for group in undone for entry in group)]
+        self._next = 1 + max((entry.number for entry in everything), default=0)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """What is in force, in order."""
+        return tuple(self._entries.values())
+
+    @property
+    def undone(self) -> Sequence[tuple[Entry, ...]]:
+        """What was taken back, the last at the end; entries that go together in one tuple."""
+        return tuple(self._undone)
+
+    @property
+    def last_step(self) -> Entry | None:
+        """What would be taken back; None if nothing can be."""
+        if not self._steps:
+            return None
+        last = self._entries[self._steps[-1]]
+        return None if last.ends_undo else last
+
+    @property
+    def barrier(self) -> Entry | None:
+        """What undo has come up against; None if it has not."""
+        last = self._entries[self._steps[-1]] if self._steps else None
+        return last if last is not None and last.ends_undo else None
+
+    @property
+    def next_redo(self) -> tuple[Entry, ...]:
+        """What would be made again, the step first; empty if nothing."""
+        return self._undone[-1] if self._undone else ()
+
+    def new(self, kind: Kind, text: str, **values: Any) -> Entry:
+        """Return an entry with the next number, now; it is not recorded yet."""
+        return Entry(self._next, kind, text, time.time(), **values)
+
+    def record(self, entry: Entry) -> None:
+        """Put an entry at the end; what was taken back can't be made again after a new step."""
+        dropped: tuple[int, ...] = ()
+        if entry.is_step and self._undone:
+            dropped = tuple(e.number for group in self._undone for e in group)
+            self._undone.clear()
+        self._add(entry)
+        self.changed.emit(JournalChange((entry,), (), dropped))
+
+    def since_last_step(self) -> list[Entry]:
+        """Return the last step and every mask that came after it, in order."""
+        found: list[Entry] = []
+        if self._steps:
+            for entry in reversed(self._entries.values()):
+                found.append(entry)
+                if entry.number == self._steps[-1]:
+                    break
+        return found[::-1]
+
+    def set_aside(self, group: Sequence[Entry], dropped: Sequence[Entry]) -> None:
+        """Take a step and its masks out, to be made again, and others out for good."""
+        for entry in (*group, *dropped):
+            del self._entries[entry.number]
+        self._steps.pop()
+        self._undone.append(tuple(group))
+
+    def revive(self) -> tuple[Entry, ...]:
+        """Take out what was taken back last; what is made of it is recorded by :meth:`put`."""
+        return self._undone.pop()
+
+    def put(self, entry: Entry) -> None:
+        """Put an entry at the end; whoever does it emits :attr:`changed`."""
+        self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        self._entries[entry.number] = entry
+        if entry.is_step:
+            self._steps.append(entry.number)
+        self._next = max(self._next, entry.number + 1)

@@ -1,0 +1,256 @@
+"""Whole objects: deleted, merged and renumbered, with their prompts and pixels on all planes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.geometry import Region
+from napari_sam.session.answers import Answer
+from napari_sam.session.journal import Change, Kind, ObjectFacts
+from napari_sam.session.ownership import Marks
+from napari_sam.session.patches import Patch, join
+from napari_sam.session.pixels import PixelChange
+from napari_sam.session.planes import Plane, PlaneSource
+from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
+from napari_sam.session.state import State, Touched
+
+_SEARCHED_AT_ONCE = 1 << 23  # pixels of labels: a few milliseconds
+
+
+class Objects:
+    """Commands about whole objects, each one step of the journal.
+
+    In large labels objects are looked for in the background; what comes of it is told as an
+    error that a command raises otherwise.
+
+    Parameters
+    ----------
+    state
+        What is changed.
+    executor
+        Where large labels are searched.
+    source
+        Returns the image.
+    follow
+        Called with what was touched.
+    failed
+        Called with the error when something that runs in the background can't be done.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        executor: Executor,
+        source: Callable[[], PlaneSource],
+        follow: Callable[[Touched | None], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._state = state
+        self._executor = executor
+        self._source = source
+        self._follow = follow
+        self._failed = failed
+
+    def lock(self, object_ids: Iterable[int], locked: bool) -> None:
+        """Lock objects or unlock them; see :meth:`napari_sam.session.Session.lock`."""
+        before = {i: self._state.facts(i) for i in object_ids}
+        after = {i: replace(facts, locked=locked) for i, facts in before.items()}
+        if changes := _facts_changes({i: (before[i], after[i]) for i in before}):
+            ids = [change.key for change in changes]
+            told = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
+            text = f"{'locked' if locked else 'unlocked'} {told}"
+            self._follow(self._state.commit("locked", text, facts=changes))
+
+    def delete(self, object_id: int, plane: Plane | None) -> None:
+        """Delete an object; see :meth:`napari_sam.session.Session.delete_object`."""
+        self._state.check_unlocked([object_id])
+
+        def done(planes: Sequence[Plane]) -> None:
+            facts = self._state.facts(object_id)
+            gone = {object_id: (facts, ObjectFacts())} if plane is None else {}
+            text = f"deleted object {object_id}"
+            pixels = self._relabelled(object_id, 0, planes)
+            moves = _moves(self._state, {(object_id, at): None for at in planes})
+            self._commit("deleted", text, pixels=pixels, facts=_facts_changes(gone), **moves)
+
+        if plane is None:
+            self._with_planes_of(object_id, done)
+        else:
+            done([plane])
+
+    def merge(self, object_id: int, other: int) -> None:
+        """Merge two objects; see :meth:`napari_sam.session.Session.merge_objects`."""
+        self._state.check_unlocked([object_id, other])
+        if object_id == other:
+            raise ValueError(f"expected two objects to merge, got {object_id} twice; pick another")
+        text = f"merged object {other} into {object_id}"
+        self._with_planes_of(other, partial(self._move, other, object_id, "merged", text))
+
+    def renumber(self, object_id: int, new: int) -> None:
+        """Give an object a free number; see :meth:`napari_sam.session.Session.renumber`."""
+        self._state.check_unlocked([object_id, new])
+        if object_id == new:
+            return
+        text = f"renumbered object {object_id} to {new}"
+
+        def looked(planes: Sequence[Plane]) -> None:
+            if planes:
+                raise ValueError(
+                    f"expected a number that no object has, got {new}; merge the two objects "
+                    "instead"
+                )
+            self._with_planes_of(object_id, partial(self._move, object_id, new, "renumbered", text))
+
+        self._with_planes_of(new, looked)
+
+    def _move(
+        self, object_id: int, into: int, kind: Kind, text: str, planes: Sequence[Plane]
+    ) -> None:
+        """Let an object become a part of another one, or that one, where there is none yet."""
+        state = self._state
+        gone, kept = state.facts(object_id), state.facts(into)
+        is_new = kind == "renumbered"
+        facts = {object_id: (gone, ObjectFacts()), into: (kept, gone if is_new else kept)}
+        self._commit(
+            kind,
+            text,
+            pixels=self._relabelled(object_id, into, planes),
+            facts=_facts_changes(facts),
+            objects=(state.object_id, into),
+            **_moves(state, {(object_id, plane): into for plane in planes}),
+        )
+
+    def _commit(self, kind: Kind, text: str, **values: Any) -> None:
+        if any(values[name] for name in ("pixels", "facts", "prompts", "answers", "marks")):
+            self._follow(self._state.commit(kind, text, **values))
+
+    def _relabelled(
+        self, object_id: int, number: int, planes: Sequence[Plane]
+    ) -> tuple[PixelChange, ...]:
+        canvas, changes = self._state.canvas, []
+        if canvas is None:
+            return ()
+        for plane in planes:
+            if number:
+                canvas.prepare(plane, number)
+            region = self._whole(plane)
+            labels = canvas.read(plane, region)
+            where = labels == object_id
+            if where.any():
+                before = labels[where]
+                after = np.full_like(before, number)
+                changes.append(PixelChange.of(plane, region, where, before, after))
+        return tuple(changes)
+
+    def _whole(self, plane: Plane) -> Region:
+        height, width = self._source().plane_shape(plane)
+        return slice(0, height), slice(0, width)
+
+    def _with_planes_of(self, object_id: int, then: Callable[[list[Plane]], None]) -> None:
+        """Call with every plane on which an object has prompts or pixels, at once or later."""
+        keys = (*self._state.book.keys, *(key for key, _ in self._state.ownership.items()))
+        known = list(dict.fromkeys(plane for number, plane in keys if number == object_id))
+        canvas = self._state.canvas
+        planes = [] if canvas is None else list(canvas.planes())
+        if canvas is None or not planes:
+            then(known)
+            return
+        region = self._whole(planes[0])
+        search = partial(_planes_with, object_id, planes, region, canvas.read)
+        if len(planes) * region[0].stop * region[1].stop <= _SEARCHED_AT_ONCE:
+            then(list(dict.fromkeys((*known, *search(lambda fraction: None)))))
+            return
+
+        def found(outcome: Outcome) -> None:
+            try:
+                if outcome.error is not None:
+                    raise outcome.error
+                self._state.check_unlocked([object_id])
+                then(list(dict.fromkeys((*known, *outcome.value))))
+            except (ValueError, OSError) as error:
+                self._failed(error)
+
+        self._executor.chore(("planes of", self, object_id), search, found)
+
+
+def _planes_with(
+    object_id: int,
+    planes: Sequence[Plane],
+    region: Region,
+    read: Callable[[Plane, Region], NDArray[Any]],
+    report: Report,
+) -> list[Plane]:
+    """Return the planes on which labels have an object's number. Reads all of them."""
+    found = []
+    for i, plane in enumerate(planes):
+        report(i / len(planes))
+        if (read(plane, region) == object_id).any():
+            found.append(plane)
+    return found
+
+
+def _facts_changes(
+    facts: Mapping[int, tuple[ObjectFacts, ObjectFacts]],
+) -> tuple[Change[int, ObjectFacts], ...]:
+    return tuple(Change(i, *pair) for i, pair in facts.items() if pair[0] != pair[1])
+
+
+def _moves(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str, Any]:
+    """Return what becomes of prompts, answers and marks that move to another object, or go."""
+    prompts: list[Change[ObjectPlane, Group]] = []
+    answers: list[Change[ObjectPlane, Answer | None]] = []
+    marks: list[Change[ObjectPlane, Marks]] = []
+    for key, into in moves.items():
+        group, answer, known = _at(state, key)
+        prompts.append(Change(key, group, NOTHING))
+        answers.append(Change(key, answer, None))
+        marks.append(Change(key, known, Marks()))
+        if into is None:
+            continue
+        there = into, key[1]
+        other, other_answer, other_known = _at(state, there)
+        joined = _joined(other, group, into)
+        prompts.append(Change(there, other, joined))
+        answered = all(map(state.is_answered, (key, there)))
+        parts = [one for one in (other_answer, answer) if one is not None]
+        after = _joined_answer(parts, joined) if answered and parts else other_answer
+        answers.append(Change(there, other_answer, after))
+        both = Marks(
+            join(other_known.written, known.written), join(other_known.erased, known.erased)
+        )
+        marks.append(Change(there, other_known, both))
+    return {
+        "prompts": tuple(c for c in prompts if c.before != c.after),
+        "answers": tuple(c for c in answers if c.before is not c.after),
+        "marks": tuple(c for c in marks if not (c.before.is_empty and c.after.is_empty)),
+    }
+
+
+def _at(state: State, key: ObjectPlane) -> tuple[Group, Answer | None, Marks]:
+    return state.book.group(key), state.results.answer(key), state.ownership.of(key)
+
+
+def _joined(kept: Group, gone: Group, object_id: int) -> Group:
+    """Return what is said about two objects as said about one; of two boxes the first stays."""
+    clicks: list[Click] = [replace(c, object_id=object_id) for c in (*kept.clicks, *gone.clicks)]
+    box: BoxPrompt | None = kept.box or gone.box
+    candidate = gone.candidate if kept.is_empty else kept.candidate
+    return Group(
+        tuple(sorted(clicks, key=lambda click: click.id)),
+        None if box is None else replace(box, object_id=object_id),
+        candidate,
+    )
+
+
+def _joined_answer(parts: Sequence[Answer], group: Group) -> Answer:
+    patch = Patch()
+    for part in parts:
+        patch = join(patch, part.patch)
+    return replace(parts[0], patch=patch, prompts=group)

@@ -1,0 +1,194 @@
+"""Who made which pixels of the labels: what predictions wrote, and what people took away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.geometry import Region
+from napari_sam.masks import merge_mask
+from napari_sam.session.patches import Patch, cut, join, minus, union
+from napari_sam.session.pixels import PixelChange
+from napari_sam.session.planes import Plane
+from napari_sam.session.prompt_book import ObjectPlane
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """What is known about the pixels of an object on a plane.
+
+    Parameters
+    ----------
+    written
+        Pixels of the labels that predictions wrote. Others that have the object's number were
+        painted, or were there before.
+    erased
+        Pixels that a person took away from the object: no prediction gives them back.
+    """
+
+    written: Patch = field(default_factory=Patch)
+    erased: Patch = field(default_factory=Patch)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known."""
+        return not (self.written.pixels.size or self.erased.pixels.size)
+
+
+_NONE = Marks()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What a mask changes.
+
+    Parameters
+    ----------
+    pixels
+        Of the labels; empty where nothing changes.
+    marks
+        What holds afterwards, by object and plane.
+    elsewhere
+        Pixels that a prediction had written and that somebody else has changed since.
+    """
+
+    pixels: tuple[PixelChange, ...]
+    marks: dict[ObjectPlane, Marks]
+    elsewhere: tuple[PixelChange, ...] = ()
+
+
+class Ownership:
+    """The marks of every object on every plane."""
+
+    def __init__(self) -> None:
+        self._marks: dict[Plane, dict[int, Marks]] = {}
+
+    def of(self, key: ObjectPlane) -> Marks:
+        """Return what is known of an object on a plane."""
+        return self._marks.get(key[1], {}).get(key[0], _NONE)
+
+    def put(self, key: ObjectPlane, marks: Marks) -> None:
+        """Keep what is known of an object on a plane."""
+        here = self._marks.setdefault(key[1], {})
+        if marks.is_empty:
+            here.pop(key[0], None)
+            if not here:
+                del self._marks[key[1]]
+        else:
+            here[key[0]] = marks
+
+    def items(self) -> Iterator[tuple[ObjectPlane, Marks]]:
+        """Yield everything that is known."""
+        for plane, here in self._marks.items():
+            for object_id, marks in here.items():
+                yield (object_id, plane), marks
+
+    def planes_of(self, object_id: int) -> list[Plane]:
+        """Return the planes of which something is known about an object."""
+        return [plane for plane, here in self._marks.items() if object_id in here]
+
+    def erased_on(self, plane: Plane) -> list[Patch]:
+        """Return what people took away from any object on a plane."""
+        return [m.erased for m in self._marks.get(plane, {}).values() if m.erased.pixels.size]
+
+    def clear(self) -> None:
+        """Forget everything: the labels are others."""
+        self._marks.clear()
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether all planes span the same axes, so that no two share a pixel."""
+        return len({tuple(i is None for i in plane) for plane in self._marks}) <= 1
+
+    def decide(
+        self,
+        key: ObjectPlane,
+        patch: Patch,
+        read: Callable[[Region], NDArray[Any]],
+        overwrite: bool = False,
+        locked: AbstractSet[int] = frozenset(),
+    ) -> Decision:
+        """Decide what a new mask of an object changes in labels.
+
+        Pixels that the last mask wrote and the new one lacks are erased. Painted pixels and other
+        objects stay, occupied pixels too unless `overwrite` is on, and what a person has taken
+        away is not given back.
+
+        Parameters
+        ----------
+        key
+            Whose mask.
+        patch
+            The new mask; empty takes back what was written.
+        read
+            Returns the labels `(h, w)` of a region of the plane; called once at most.
+        overwrite
+            Whether the mask may take pixels of other labels.
+        locked
+            Labels of which it may not.
+        """
+        object_id, plane = key
+        marks = self.of(key)
+        region = union([patch, marks.written])
+        if region is None:
+            return Decision((), {})
+        labels = read(region)
+        written = marks.written.within(region)
+        mask = patch.within(region) & ~marks.erased.within(region)
+        if overwrite and locked:
+            mask &= ~np.isin(labels, [*locked])
+        merge = merge_mask(labels, written, mask, object_id, overwrite)
+        origin = region[0].start, region[1].start
+        after = {key: Marks(cut(merge.written, origin), marks.erased)}
+        changed = merge.erase | merge.paint
+        pixels: tuple[PixelChange, ...] = ()
+        if changed.any():
+            values = np.where(merge.paint[changed], object_id, 0).astype(labels.dtype)
+            pixels = (PixelChange.of(plane, region, changed, labels[changed], values),)
+            after |= {k: m for k, m in self.taken(pixels).items() if k != key}
+        missing = written & (labels != object_id)
+        elsewhere: tuple[PixelChange, ...] = ()
+        if missing.any() and self._is_plain:
+            was = np.full(np.count_nonzero(missing), object_id, labels.dtype)
+            elsewhere = (PixelChange.of(plane, region, missing, was, labels[missing]),)
+        return Decision(pixels, after, elsewhere)
+
+    def taken(self, changes: Iterable[PixelChange]) -> dict[ObjectPlane, Marks]:
+        """Return what holds of the objects that lose pixels: these are not written any more."""
+        after: dict[ObjectPlane, Marks] = {}
+        for change, object_id, gone in _parts(changes, "before"):
+            key = object_id, change.plane
+            marks = after.get(key) or self.of(key)
+            if marks.written.pixels.size:
+                after[key] = replace(marks, written=minus(marks.written, gone))
+        return after
+
+    def by_hand(self, changes: Sequence[PixelChange]) -> dict[ObjectPlane, Marks]:
+        """Return what holds after somebody painted: what they took away stays away."""
+        after: dict[ObjectPlane, Marks] = {}
+        for change, object_id, gone in _parts(changes, "before"):
+            key = object_id, change.plane
+            marks = after.get(key) or self.of(key)
+            after[key] = Marks(minus(marks.written, gone), join(marks.erased, gone))
+        for change, object_id, painted in _parts(changes, "after"):
+            key = object_id, change.plane
+            marks = after.get(key) or self.of(key)
+            if marks.erased.pixels.size:
+                after[key] = replace(marks, erased=minus(marks.erased, painted))
+        return after
+
+
+def _parts(changes: Iterable[PixelChange], which: str) -> Iterator[tuple[PixelChange, int, Patch]]:
+    """Yield the pixels of every object that changes take away (`before`) or give (`after`)."""
+    for change in changes:
+        values, where = getattr(change, which), change.where
+        for number in np.unique(values):
+            if number:
+                mask = np.zeros_like(where)
+                mask[where] = values == number
+                yield change, int(number), cut(mask, change.region[:2])

@@ -1,0 +1,220 @@
+"""Changes of labels, with what was there before: small enough to keep every one of a session."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.geometry import Region
+from napari_sam.session.canvas import Write
+from napari_sam.session.planes import Plane
+
+_LEVEL = 1  # of zlib: bits of masks and runs of equal numbers shrink well at any
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Numbers `(n,)` as bytes: one of them where all are equal, compressed where they aren't.
+
+    Parameters
+    ----------
+    dtype
+        As NumPy spells it, such as ``"<i4"``.
+    count
+        How many there are.
+    data
+        The number that all of them are, or all of them compressed.
+    is_constant
+        Which of both it is.
+    """
+
+    dtype: str
+    count: int
+    data: bytes
+    is_constant: bool
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Packed:
+        """Pack numbers."""
+        values = np.ascontiguousarray(values)
+        if len(values) and (values == values[0]).all():
+            return cls(values.dtype.str, len(values), values[:1].tobytes(), True)
+        data = zlib.compress(values.tobytes(), _LEVEL)
+        return cls(values.dtype.str, len(values), data, False)
+
+    def unpack(self) -> NDArray[Any]:
+        """Return the numbers."""
+        dtype = np.dtype(self.dtype)
+        if self.is_constant:
+            return np.repeat(np.frombuffer(self.data, dtype), self.count)
+        return np.frombuffer(_expand(self.data, self.count * dtype.itemsize), dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelChange:
+    """Pixels of one plane that changed.
+
+    Parameters
+    ----------
+    plane
+        The plane.
+    region
+        (first row, first column, rows, columns) of the smallest rectangle around them.
+    mask
+        Which pixels of the rectangle, as compressed bits in C order.
+    old, new
+        What they were, and what they became.
+    """
+
+    plane: Plane
+    region: tuple[int, int, int, int]
+    mask: bytes
+    old: Packed
+    new: Packed
+
+    @classmethod
+    def of(
+        cls,
+        plane: Plane,
+        region: Region,
+        where: NDArray[np.bool_],
+        before: NDArray[Any],
+        after: NDArray[Any],
+    ) -> PixelChange:
+        """Keep a change.
+
+        Parameters
+        ----------
+        plane, region, where
+            As of :class:`~napari_sam.session.canvas.Write`; there is at least one pixel.
+        before, after
+            `(n,)`, in C order of `where`.
+        """
+        rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+        r0, r1, c0, c1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        bits = zlib.compress(np.packbits(where[r0:r1, c0:c1]).tobytes(), _LEVEL)
+        rectangle = region[0].start + r0, region[1].start + c0, r1 - r0, c1 - c0
+        return cls(plane, rectangle, bits, Packed.of(before), Packed.of(after))
+
+    @property
+    def slices(self) -> Region:
+        """The rectangle as slices of the plane."""
+        r, c, h, w = self.region
+        return slice(r, r + h), slice(c, c + w)
+
+    @property
+    def where(self) -> NDArray[np.bool_]:
+        """Which pixels of the rectangle `(h, w)`."""
+        _, _, h, w = self.region
+        bits = np.frombuffer(_expand(self.mask, -(-h * w // 8)), np.uint8)
+        return np.unpackbits(bits, count=h * w).reshape(h, w).astype(bool)
+
+    @property
+    def before(self) -> NDArray[Any]:
+        """What the pixels were `(n,)`, in C order of :attr:`where`."""
+        return self.old.unpack()
+
+    @property
+    def after(self) -> NDArray[Any]:
+        """What they became `(n,)`."""
+        return self.new.unpack()
+
+    @property
+    def area(self) -> int:
+        """How many pixels changed."""
+        return self.old.count
+
+    def forwards(self) -> Write:
+        """Return what makes the change."""
+        return Write(self.plane, self.slices, self.where, self.after)
+
+    def backwards(self) -> Write:
+        """Return what takes it back."""
+        return Write(self.plane, self.slices, self.where, self.before)
+
+    def meets(self, plane: Plane) -> bool:
+        """Whether a plane can share pixels: it is the same, or crosses this one."""
+        return all(i is None or j is None or i == j for i, j in zip(self.plane, plane, strict=True))
+
+    def touches(self, other: PixelChange) -> bool:
+        """Whether the rectangles of two changes share a pixel."""
+        if self.plane == other.plane:
+            (r, c, h, w), (r2, c2, h2, w2) = self.region, other.region
+            return r < r2 + h2 and r2 < r + h and c < c2 + w2 and c2 < c + w
+        spans = zip(self._spans(), other._spans(), strict=True)
+        return all(
+            low < other_high and other_low < high for (low, high), (other_low, other_high) in spans
+        )
+
+    def _spans(self) -> list[range]:
+        """Return its positions on every axis."""
+        spanned = iter(range(s.start, s.stop) for s in self.slices)
+        return [next(spanned) if i is None else range(i, i + 1) for i in self.plane]
+
+
+def pixel_changes(
+    plane: Plane,
+    pixels: tuple[NDArray[np.integer], NDArray[np.integer]],
+    before: NDArray[Any],
+    after: NDArray[Any],
+) -> list[PixelChange]:
+    """Keep a change that is given by pixels in any order; an empty list where nothing changes.
+
+    Parameters
+    ----------
+    plane
+        The plane.
+    pixels
+        (rows, columns), each `(n,)`. Of a pixel that is given twice, the first `before` and the
+        last `after` hold.
+    before, after
+        `(n,)`.
+    """
+    rows, columns = (np.asarray(x, np.intp) for x in pixels)
+    if not len(rows):
+        return []
+    r0, c0 = int(rows.min()), int(columns.min())
+    shape = int(rows.max()) - r0 + 1, int(columns.max()) - c0 + 1
+    old, new = np.zeros(shape, before.dtype), np.zeros(shape, after.dtype)
+    where = np.zeros(shape, bool)
+    at = rows - r0, columns - c0
+    where[at] = True
+    old[at[0][::-1], at[1][::-1]] = before[::-1]
+    new[at] = after
+    where &= old != new
+    if not where.any():
+        return []
+    region = slice(r0, r0 + shape[0]), slice(c0, c0 + shape[1])
+    return [PixelChange.of(plane, region, where, old[where], new[where])]
+
+
+def part_of(
+    change: PixelChange,
+    where: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    before: NDArray[Any],
+    after: NDArray[Any],
+) -> PixelChange:
+    """Keep some pixels of a change: `kept`, `before` and `after` are `(n,)`."""
+    mask = where.copy()
+    mask[where] = kept
+    return PixelChange.of(change.plane, change.slices, mask, before[kept], after[kept])
+
+
+def total_area(changes: Sequence[PixelChange]) -> int:
+    """Return how many pixels changes concern."""
+    return sum(change.area for change in changes)
+
+
+def _expand(data: bytes, size: int) -> bytes:
+    """Decompress to a size that is known: whatever else comes is an error, and never made."""
+    machine = zlib.decompressobj()
+    out = machine.decompress(data, size) if size else b""
+    if len(out) != size or machine.decompress(machine.unconsumed_tail, 1):
+        raise ValueError(f"expected {size} bytes of pixels, got others; the change is damaged")
+    return out

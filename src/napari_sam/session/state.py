@@ -1,0 +1,433 @@
+"""What can change in a session, changed in one place: by entries of its journal.
+
+An entry changes pixels first, which may be refused, then values, and is recorded last. Undo and
+redo are the same the other way round, so that labels are always what the journal says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_sam.geometry import Region
+from napari_sam.session.answers import Answer, Chain
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.journal import (
+    Change,
+    Entry,
+    Journal,
+    Kind,
+    ObjectFacts,
+)
+from napari_sam.session.ownership import Decision, Marks, Ownership
+from napari_sam.session.patches import Patch, union
+from napari_sam.session.pixels import PixelChange, part_of, total_area
+from napari_sam.session.planes import Plane
+from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
+from napari_sam.session.results import Results
+
+
+@dataclass(slots=True)
+class Touched:
+    """What an entry, or taking one back, has changed."""
+
+    prompts: dict[ObjectPlane, None] = field(default_factory=dict)
+    masks: dict[ObjectPlane, None] = field(default_factory=dict)
+    facts: bool = False
+
+    def add(self, entry: Entry) -> None:
+        """Count what an entry changes."""
+        self.prompts |= dict.fromkeys(c.key for c in entry.prompts)
+        self.masks |= dict.fromkeys(c.key for c in entry.answers)
+        self.facts |= bool(entry.facts)
+
+
+class State:
+    """Prompts, masks, objects and labels of a session, and the journal of their changes.
+
+    Attributes
+    ----------
+    journal
+        What happened.
+    results
+        Masks by object and plane; steps and drafts on the way to them.
+    ownership
+        Who made which pixels of the labels.
+    refused
+        The labels could not be read or written: the error. Nothing has changed then.
+    noticed
+        Something a user should know: a sentence.
+    """
+
+    refused = Signal(object)
+    noticed = Signal(str)
+
+    def __init__(self, canvas: LabelCanvas | None = None) -> None:
+        self.journal = Journal()
+        self.results = Results()
+        self.ownership = Ownership()
+        self.object_id = 1
+        self.overwrite = False
+        self._book = PromptBook()
+        self._facts: dict[int, ObjectFacts] = {}
+        self._canvas = canvas
+        self._held_back: dict[ObjectPlane, Answer] = {}  # masks that labels refused
+
+    # What there is
+
+    @property
+    def book(self) -> PromptBook:
+        """All prompts."""
+        return self._book
+
+    def group(self, key: ObjectPlane) -> Group:
+        """Return what is said about an object on a plane."""
+        return self._book.group(key)
+
+    @property
+    def canvas(self) -> LabelCanvas | None:
+        """The labels; None while masks are kept in memory alone."""
+        return self._canvas
+
+    def facts(self, object_id: int) -> ObjectFacts:
+        """Return what is known of an object."""
+        return self._facts.get(object_id, ObjectFacts())
+
+    @property
+    def all_facts(self) -> Mapping[int, ObjectFacts]:
+        """What is known of objects, as far as it is not the default."""
+        return self._facts
+
+    @property
+    def locked(self) -> AbstractSet[int]:
+        """The objects that nothing may change."""
+        return {object_id for object_id, facts in self._facts.items() if facts.locked}
+
+    def is_answered(self, key: ObjectPlane) -> bool:
+        """Whether the mask of an object on a plane is that of its prompts."""
+        group, answer = self._book.group(key), self.results.answer(key)
+        return group.is_empty or (answer is not None and answer.prompts == group)
+
+    def check_unlocked(self, object_ids: Iterable[int]) -> None:
+        """Refuse to change objects of which one is locked."""
+        for object_id in object_ids:
+            if self.facts(object_id).locked:
+                raise ValueError(
+                    f"expected an object that may be changed, got object {object_id}, which is "
+                    "locked; unlock it first"
+                )
+
+    # Changing it
+
+    def edit(self, book: PromptBook, keys: Iterable[ObjectPlane], text: str) -> Touched | None:
+        """Take over other prompts; what an object without any had written goes with them.
+
+        Parameters
+        ----------
+        book
+            The prompts.
+        keys
+            Where they differ from those before.
+        text
+            What that is, in a few words.
+
+        Returns
+        -------
+        touched
+            None if the labels refused it.
+        """
+        groups = {key: (self._book.group(key), book.group(key)) for key in keys}
+        try:
+            entry = self.prompts_entry(groups, text)
+        except OSError as error:
+            self.refused.emit(error)
+            return None
+        touched = self._commit(entry)
+        if touched is not None:  # identifiers are never given twice, also not after an undo
+            self._book = replace(self._book, next_id=max(self._book.next_id, book.next_id))
+        return touched
+
+    def take_answer(
+        self,
+        key: ObjectPlane,
+        answer: Answer,
+        chain: Chain | None = None,
+        overwrite: bool | None = None,
+    ) -> bool:
+        """Keep the answer to an object's prompts, and write its mask.
+
+        Parameters
+        ----------
+        key
+            Whose.
+        answer, chain
+            What came of the prompts, and the steps to it.
+        overwrite
+            Whether the mask may take pixels of other labels; by default as is set.
+
+        Returns
+        -------
+        written
+            False if labels refused the mask: it is written when there are others.
+        """
+        try:
+            entry = self.mask_entry(key, answer, overwrite)
+            self.write(entry.pixels)
+        except (OSError, ValueError, MemoryError) as error:
+            self.results.put(key, answer, chain)
+            self.hold_back(key, answer)
+            self.refused.emit(error)
+            return False
+        self.take(entry)
+        if chain is not None:
+            self.results.put(key, answer, chain)
+        self.journal.record(entry)
+        return True
+
+    def hold_back(self, key: ObjectPlane, answer: Answer) -> None:
+        """Keep a mask until there are labels that take it."""
+        self._held_back[key] = answer
+
+    def take_held_back(self) -> list[ObjectPlane]:
+        """Write the masks that labels had refused; return whose they are."""
+        held_back, self._held_back = self._held_back, {}
+        kept = {k: a for k, a in held_back.items() if self.results.answer(k) is a}
+        return [key for key, answer in kept.items() if self.take_answer(key, answer)]
+
+    def paint(self, changes: Sequence[PixelChange], text: str) -> Touched | None:
+        """Record what a person has painted into the labels already.
+
+        Pixels of locked objects are put back.
+        """
+        if locked := self.locked:
+            changes, put_back = _without(changes, locked)
+            if put_back:
+                self._try_to_write(put_back, backwards=True)
+                told = ", ".join(str(i) for i in sorted(locked & _numbers(put_back)))
+                self.noticed.emit(f"Object {told} is locked: its pixels were put back")
+        return self._record_painted("painted", changes, text)
+
+    def note_elsewhere(self, changes: Sequence[PixelChange]) -> Touched | None:
+        """Record what somebody else has changed in the labels already."""
+        count = total_area(changes)
+        text = f"{count} pixel{'s' if count > 1 else ''} changed elsewhere"
+        return self._record_painted("elsewhere", changes, text)
+
+    def use_canvas(self, canvas: LabelCanvas | None, reason: str) -> None:
+        """Write into other labels from now on; what was written before can't be taken back.
+
+        Parameters
+        ----------
+        canvas
+            The labels.
+        reason
+            What :meth:`undo` says when it comes to this.
+        """
+        self._canvas = canvas
+        self.begin_anew(reason)
+
+    def begin_anew(self, reason: str) -> None:
+        """Take note that the labels are others than the journal says."""
+        if any(entry.pixels for entry in self.journal.entries):
+            marks = tuple(Change(key, before, Marks()) for key, before in self.ownership.items())
+            self.ownership.clear()
+            self.journal.record(self._entry("labels", reason, marks=marks))
+        self.ownership.clear()
+
+    def commit(self, kind: Kind, text: str, **values: Any) -> Touched | None:
+        """Make a change and record it.
+
+        Parameters
+        ----------
+        kind, text, values
+            As of :class:`~napari_sam.session.journal.Entry`.
+
+        Returns
+        -------
+        touched
+            None if the labels refused it.
+        """
+        return self._commit(self._entry(kind, text, **values))
+
+    # Entries
+
+    def _entry(self, kind: Kind, text: str, **values: Any) -> Entry:
+        values.setdefault("objects", (self.object_id, self.object_id))
+        return self.journal.new(kind, text, **values)
+
+    def prompts_entry(self, groups: Mapping[ObjectPlane, tuple[Group, Group]], text: str) -> Entry:
+        """Return what other prompts change: (before, after) by object and plane."""
+        pixels: list[PixelChange] = []
+        marks: dict[ObjectPlane, Marks] = {}
+        answers: list[Change[ObjectPlane, Answer | None]] = []
+        for key, (_, group) in groups.items():
+            if not group.is_empty:
+                continue
+            pixels += self._decide(key, Patch()).pixels  # other objects lose nothing by that
+            marks[key] = Marks()
+            if (answer := self.results.answer(key)) is not None:
+                answers.append(Change(key, answer, None))
+        prompts = tuple(Change(key, *pair) for key, pair in groups.items())
+        return self._entry(
+            "prompts",
+            text,
+            prompts=prompts,
+            answers=tuple(answers),
+            marks=self.marks_changes(marks),
+            pixels=tuple(pixels),
+        )
+
+    def mask_entry(self, key: ObjectPlane, answer: Answer, overwrite: bool | None) -> Entry:
+        """Return what the answer to an object's prompts changes; see :meth:`take_answer`."""
+        overwrite = self.overwrite if overwrite is None else overwrite
+        decision = self._decide(key, answer.patch, overwrite)
+        return self._entry(
+            "mask",
+            f"the mask of object {key[0]}",
+            answers=(Change(key, self.results.answer(key), answer),),
+            marks=self.marks_changes(decision.marks),
+            pixels=decision.pixels,
+            details={"overwrite": True} if overwrite else {},
+        )
+
+    def _decide(self, key: ObjectPlane, patch: Patch, overwrite: bool = False) -> Decision:
+        """Decide what a mask changes; what others have changed meanwhile is recorded first."""
+        if self._canvas is None or union([patch, self.ownership.of(key).written]) is None:
+            return Decision((), {})
+        self._canvas.prepare(key[1], key[0] if patch.pixels.size else 0)
+        read = self.read(key[1])
+        decision = self.ownership.decide(key, patch, read, overwrite, self.locked)
+        if decision.elsewhere:
+            self.note_elsewhere(decision.elsewhere)
+            decision = self.ownership.decide(key, patch, read, overwrite, self.locked)
+        return decision
+
+    def _record_painted(
+        self, kind: Kind, changes: Sequence[PixelChange], text: str
+    ) -> Touched | None:
+        """Record what the labels show already."""
+        if not changes:
+            return None
+        new = {i for i in _numbers(changes, before=False) if i not in self._facts}
+        new -= {*self._book.object_ids} if new else set()
+        origin = ObjectFacts(origin="painted")
+        facts = () if kind != "painted" else tuple(Change(i, self.facts(i), origin) for i in new)
+        entry = self._entry(
+            kind,
+            text + _on_objects(_numbers(changes, before=False) or _numbers(changes)),
+            marks=self.marks_changes(self.ownership.by_hand(changes)),
+            facts=facts,
+            pixels=tuple(changes),
+        )
+        self.take(entry)
+        self.journal.record(entry)
+        touched = Touched()
+        touched.add(entry)
+        return touched
+
+    def marks_changes(
+        self, marks: Mapping[ObjectPlane, Marks]
+    ) -> tuple[Change[ObjectPlane, Marks], ...]:
+        """Return what marks change, from what holds now."""
+        return tuple(Change(key, self.ownership.of(key), after) for key, after in marks.items())
+
+    # Applying them
+
+    def _commit(self, entry: Entry) -> Touched | None:
+        try:
+            self.write(entry.pixels)
+        except OSError as error:
+            self.refused.emit(error)
+            return None
+        self.take(entry)
+        self.object_id = entry.objects[1]
+        self.journal.record(entry)
+        touched = Touched()
+        touched.add(entry)
+        return touched
+
+    def take(self, entry: Entry) -> None:
+        """Let values become what they are after an entry."""
+        self._apply(entry, {c.key: c.after for c in entry.prompts}, lambda change: change.after)
+
+    def take_back(self, entry: Entry) -> None:
+        """Let values become what they were before an entry."""
+        self._apply(entry, {c.key: c.before for c in entry.prompts}, lambda change: change.before)
+
+    def _apply(
+        self,
+        entry: Entry,
+        groups: Mapping[ObjectPlane, Group],
+        value: Callable[[Change[Any, Any]], Any],
+    ) -> None:
+        if groups:
+            self._book = self._book.with_groups(groups)
+        for answers in entry.answers:
+            if (answer := value(answers)) is None:
+                self.results.drop(answers.key)
+            else:
+                self.results.put(answers.key, answer, None)
+            self._held_back.pop(answers.key, None)
+        for marks in entry.marks:
+            self.ownership.put(marks.key, value(marks))
+        for facts in entry.facts:
+            if value(facts) == ObjectFacts():
+                self._facts.pop(facts.key, None)
+            else:
+                self._facts[facts.key] = value(facts)
+
+    def read(self, plane: Plane) -> Callable[[Region], NDArray[Any]]:
+        """Return what reads the labels of a plane, region by region."""
+        canvas = self._canvas
+        assert canvas is not None, "pixels without labels"
+        return lambda region: canvas.read(plane, region)
+
+    def write(self, changes: Sequence[PixelChange], backwards: bool = False) -> None:
+        """Change pixels: all of them, or none, raising OSError."""
+        if changes:
+            assert self._canvas is not None, "pixels without labels"
+            if backwards:
+                self._canvas.write([change.backwards() for change in reversed(changes)])
+            else:
+                self._canvas.write([change.forwards() for change in changes])
+
+    def _try_to_write(self, changes: Sequence[PixelChange], backwards: bool) -> None:
+        try:
+            self.write(changes, backwards)
+        except OSError as error:
+            self.refused.emit(error)
+
+
+def _without(
+    changes: Sequence[PixelChange], locked: AbstractSet[int]
+) -> tuple[list[PixelChange], list[PixelChange]]:
+    """Part changes into those that leave locked objects alone, and those that don't."""
+    free: list[PixelChange] = []
+    held: list[PixelChange] = []
+    for change in changes:
+        where, before, after = change.where, change.before, change.after
+        hold = np.isin(before, [*locked]) | np.isin(after, [*locked])
+        for part, into in ((~hold, free), (hold, held)):
+            if part.any():
+                into.append(part_of(change, where, part, before, after))
+    return free, held
+
+
+def _numbers(changes: Iterable[PixelChange], before: bool = True) -> set[int]:
+    """Return the labels that changes give, and those that they take."""
+    numbers: set[int] = set()
+    for change in changes:
+        numbers |= {int(i) for i in np.unique(change.after)}
+        if before:
+            numbers |= {int(i) for i in np.unique(change.before)}
+    return numbers - {0}
+
+
+def _on_objects(numbers: set[int]) -> str:
+    return f" on object {min(numbers)}" if len(numbers) == 1 else f" on {len(numbers)} objects"

@@ -1,0 +1,231 @@
+"""Taking steps of a journal back, and making them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.session.journal import Entry, JournalChange
+from napari_sam.session.pixels import PixelChange, part_of, total_area
+from napari_sam.session.planes import Plane
+from napari_sam.session.state import State, Touched
+
+
+class Travel:
+    """Undo and redo of a state.
+
+    Parameters
+    ----------
+    state
+        What travels.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def undo(self) -> Touched | None:
+        """Take back the last step, with its masks.
+
+        Masks of other prompts that came later and lie over it are written anew. Where the labels
+        are not what the journal says, that is recorded, and nothing is taken back yet.
+
+        Returns
+        -------
+        touched
+            None if nothing was taken back.
+        """
+        step = self._state.journal.last_step
+        if step is None:
+            if self._state.journal.barrier is not None:
+                self._state.noticed.emit(f"Undo ends here: {self._state.journal.barrier.text}")
+            return None
+        mine, others = _tied(self._state.journal.since_last_step())
+        everything = sorted((*mine, *others), key=lambda entry: entry.number)
+        try:
+            if missing := self._mismatches(everything):
+                return self._tell_elsewhere(missing)
+            self._state.write([c for e in everything for c in e.pixels], backwards=True)
+        except OSError as error:
+            self._state.refused.emit(error)
+            return None
+        touched = Touched()
+        for entry in reversed(everything):
+            self._state.take_back(entry)
+            touched.add(entry)
+        self._state.object_id = step.objects[0]
+        self._state.journal.set_aside(mine, others)
+        again = self._answer_again(others)
+        numbers = [tuple(entry.number for entry in part) for part in (mine, others)]
+        self._state.journal.changed.emit(JournalChange(tuple(again), *numbers))
+        return touched
+
+    def redo(self) -> Touched | None:
+        """Make the step again that was taken back last; None if there is none."""
+        if not self._state.journal.next_redo:
+            return None
+        step, *masks = self._state.journal.next_redo
+        try:
+            entry = self._again(step)
+            if entry is None:
+                return None
+            self._state.write(entry.pixels)
+        except OSError as error:
+            self._state.refused.emit(error)
+            return None
+        dropped = tuple(e.number for e in self._state.journal.revive())
+        self._state.take(entry)
+        self._state.journal.put(entry)
+        touched = Touched()
+        touched.add(entry)
+        self._state.object_id = step.objects[1]
+        added = [entry, *self._answer_again(masks)]
+        for one in added[1:]:
+            touched.add(one)
+        self._state.journal.changed.emit(JournalChange(tuple(added), (), dropped))
+        return touched
+
+    def _answer_again(self, masks: Sequence[Entry]) -> list[Entry]:
+        """Write the masks anew whose prompts hold."""
+        added = []
+        latest = {c.key: (c.after, e) for e in masks for c in e.answers if c.after is not None}
+        for key, (answer, mask) in latest.items():
+            if answer.prompts != self._state.group(key):
+                continue
+            try:
+                entry = self._state.mask_entry(key, answer, bool(mask.details.get("overwrite")))
+                self._state.write(entry.pixels)
+            except (OSError, ValueError, MemoryError) as error:
+                self._state.hold_back(key, answer)
+                self._state.refused.emit(error)
+                continue
+            self._state.take(entry)
+            self._state.journal.put(entry)
+            added.append(entry)
+        return added
+
+    def _again(self, step: Entry) -> Entry | None:
+        """Return a step that was taken back as it would be made now; None if it can't be."""
+        if step.kind == "prompts":
+            groups = {c.key: (self._state.group(c.key), c.after) for c in step.prompts}
+            entry = self._state.prompts_entry(groups, step.text)
+            return replace(entry, objects=step.objects, details=step.details)
+        pixels, foreign = self._rebased(step.pixels)
+        if foreign:
+            self._tell_elsewhere(foreign)
+            return None
+        marks = {c.key: c.after for c in step.marks}
+        if pixels != step.pixels:
+            by_hand = step.kind in ("painted", "elsewhere")
+            now = (self._state.ownership.by_hand if by_hand else self._state.ownership.taken)(
+                pixels
+            )
+            marks = now if by_hand else now | marks
+        number = self._state.journal.new(step.kind, step.text).number
+        return replace(step, number=number, pixels=pixels, marks=self._state.marks_changes(marks))
+
+    def _rebased(
+        self, pixels: tuple[PixelChange, ...]
+    ) -> tuple[tuple[PixelChange, ...], list[PixelChange]]:
+        """Return changes from what the labels show now, and what there nobody here has written."""
+        rebased, foreign = [], []
+        for change in pixels:
+            now, where, before, after = self._now(change)
+            if np.array_equal(now, before):
+                rebased.append(change)
+                continue
+            known = (now == before) | (now == after)
+            for number in np.unique(now[~known]):
+                written = self._state.ownership.of((int(number), change.plane)).written
+                known |= (now == number) & written.within(change.slices)[where]
+            if not known.all():
+                part = part_of(change, where, ~known, before, now)
+                foreign.append(part)
+            if (now != after).any():
+                rebased.append(part_of(change, where, now != after, now, after))
+        return tuple(rebased), foreign
+
+    def _now(
+        self, change: PixelChange
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[Any], NDArray[Any]]:
+        where = change.where
+        return (
+            self._state.read(change.plane)(change.slices)[where],
+            where,
+            change.before,
+            change.after,
+        )
+
+    def _mismatches(self, entries: Sequence[Entry]) -> list[PixelChange]:
+        """Return where labels don't show what entries, in order, have made of them."""
+        by_plane: dict[Plane, list[PixelChange]] = {}
+        for entry in entries:
+            for change in entry.pixels:
+                by_plane.setdefault(change.plane, []).append(change)
+        found: list[PixelChange] = []
+        if len({tuple(i is None for i in plane) for plane in by_plane}) > 1:
+            return found  # planes that cross each other share pixels
+        for changes in by_plane.values():
+            rows = min(c.region[0] for c in changes), max(c.slices[0].stop for c in changes)
+            columns = min(c.region[1] for c in changes), max(c.slices[1].stop for c in changes)
+            seen = np.zeros((rows[1] - rows[0], columns[1] - columns[0]), bool)
+            for change in reversed(changes):
+                now, where, _, after = self._now(change)
+                r, c, h, w = change.region
+                covered = seen[r - rows[0] : r - rows[0] + h, c - columns[0] : c - columns[0] + w]
+                wrong = (now != after) & ~covered[where]
+                if wrong.any():
+                    found.append(part_of(change, where, wrong, after, now))
+                covered |= where
+        return found
+
+    def _tell_elsewhere(self, changes: Sequence[PixelChange]) -> Touched | None:
+        touched = self._state.note_elsewhere(changes)
+        self._state.noticed.emit(
+            f"{total_area(changes)} pixels of the labels were changed elsewhere and are left as "
+            "they are; undo once more takes that back, too"
+        )
+        return touched
+
+
+def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Part what goes with a step when it is taken back: its own masks, and others over it.
+
+    Parameters
+    ----------
+    since
+        The step and all masks after it, in order.
+    """
+    step, *masks = since
+    mine, others = [step], []
+    own, keys = step.keys, step.keys
+    pixels: dict[Plane, list[PixelChange]] = {}
+    _note(pixels, step)
+    for mask in masks:
+        if mask.keys & own:
+            mine.append(mask)
+        elif mask.keys & keys or _touches(pixels, mask):
+            others.append(mask)
+        else:
+            continue
+        keys = keys | mask.keys
+        _note(pixels, mask)
+    return mine, others
+
+
+def _note(pixels: dict[Plane, list[PixelChange]], entry: Entry) -> None:
+    for change in entry.pixels:
+        pixels.setdefault(change.plane, []).append(change)
+
+
+def _touches(pixels: Mapping[Plane, Sequence[PixelChange]], entry: Entry) -> bool:
+    return any(
+        change.touches(other)
+        for change in entry.pixels
+        for plane, others in pixels.items()
+        if change.meets(plane)
+        for other in others
+    )
