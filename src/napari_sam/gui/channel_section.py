@@ -14,7 +14,7 @@ from superqt import QCollapsible
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.channels import ChannelOption, options
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Items, combo, fill
+from napari_sam.gui.controls import Items, combo, fill, rule
 from napari_sam.gui.placement import shape_of, told_geometry
 from napari_sam.gui.section import Section
 
@@ -94,6 +94,7 @@ class ChannelSection(Section[ChannelState]):
         self.fold.addWidget(inside)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(rule())
         column.addWidget(self.fold)
 
     def _state(self) -> ChannelState:

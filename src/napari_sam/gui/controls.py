@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from qtpy.QtCore import QObject, QPointF, QRectF, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QPolygonF
+from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -37,6 +37,38 @@ def button(text: str, tip: str) -> QPushButton:
     made.setToolTip(tip)
     made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return made
+
+
+class ElidedButton(QPushButton):
+    """A flat button that leaves out the middle of a text that is too long; its tooltip has all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = ""
+        self.setFlat(True)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setStyleSheet("text-align: left; padding: 3px; background: transparent;")
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    @property
+    def told(self) -> str:
+        """The whole text."""
+        return self._told
+
+    def set_text(self, text: str) -> None:
+        """Say something else."""
+        self._told = text
+        self.setToolTip(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Show as much of the text as there is room for."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        room = self.width() - 8
+        self.setText(self.fontMetrics().elidedText(self._told, Qt.TextElideMode.ElideMiddle, room))
 
 
 def tool(text: str, tip: str) -> QToolButton:
@@ -98,7 +130,7 @@ def rule() -> QFrame:
 
 
 def mark(shape: str, colour: str) -> QIcon:
-    """Draw a ``disc``, a ``cross`` or a ``box`` as an icon, as the prompts look in the canvas."""
+    """Draw a ``disc``, a ``cross`` or a ``box``, as prompts look in the canvas, or a ``lock``."""
     pixmap = QPixmap(32, 32)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
@@ -111,13 +143,14 @@ def mark(shape: str, colour: str) -> QIcon:
         corners = [(12, 5), (20, 5), (20, 12), (27, 12), (27, 20), (20, 20)]
         corners += [(20, 27), (12, 27), (12, 20), (5, 20), (5, 12), (12, 12)]
         painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+    elif shape == "lock":
+        painter.drawRoundedRect(QRectF(6, 14, 20, 14), 3, 3)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.setPen(QPen(QColor(colour), 4))
+        painter.drawArc(QRectF(10, 4, 12, 20), 0, 180 * 16)
     else:
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        pen = painter.pen()
-        pen.setStyle(Qt.PenStyle.SolidLine)
-        pen.setColor(QColor(colour))
-        pen.setWidth(4)
-        painter.setPen(pen)
+        painter.setPen(QPen(QColor(colour), 4))
         painter.drawRect(QRectF(5, 7, 22, 18))
     painter.end()
     return QIcon(pixmap)

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QDockWidget, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
-from napari_sam.gui.controls import line, rule, soon
+from napari_sam.gui.controls import rule, soon
 from napari_sam.gui.everything_section import EverythingSection
-from napari_sam.gui.hint import hint_of
-from napari_sam.gui.keys import HELP
+from napari_sam.gui.foot_section import FootSection
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
@@ -49,25 +48,14 @@ class SegmentAnything(QWidget):
         self.masks = MaskSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.channels = ChannelSection(self.controller)
-        self.hint = QLabel()
-        self.hint.setWordWrap(True)
-        self.hint.setEnabled(False)
-        self.keys = QLabel("keys ?")
-        self.keys.setEnabled(False)
-        self.keys.setToolTip(
-            "with the image, its prompts or its masks selected:\n"
-            + "\n".join(f"{key}: {does}" for key, does in HELP)
-        )
+        self.foot = FootSection(self.controller)
         column = QVBoxLayout(self)
         sections: tuple[QWidget, ...] = (
             self.choice, self.status, rule(), self.object, self.prompts, rule(), self.masks,
-            rule(), self.everything, rule(), self.channels,
+            rule(), self.everything, self.channels, rule(), self.foot,
         )  # fmt: skip
         for section in sections:
             column.addWidget(section)
-        foot = line(self.hint, self.keys)
-        foot.setStretch(0, 1)
-        column.addLayout(foot)
         column.addStretch(1)
         self.setMinimumWidth(300)
         self._refreshing = soon(self.refresh, self)
@@ -93,20 +81,16 @@ class SegmentAnything(QWidget):
         self._watch()
         for section in (
             self.choice, self.status, self.object, self.prompts, self.masks, self.everything,
-            self.channels,
+            self.channels, self.foot,
         ):  # fmt: skip
             section.refresh()
-        self._refresh_hint()
 
     def _refresh_status(self) -> None:
         self.choice.refresh_plane()
         self.status.refresh()
         self.object.refresh()
         self.everything.refresh()
-        self._refresh_hint()
-
-    def _refresh_hint(self) -> None:
-        self.hint.setText(hint_of(self.controller))
+        self.foot.refresh()
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take note that the dock is open."""
@@ -148,7 +132,10 @@ class SegmentAnything(QWidget):
 
     def _connect(self, annotation: Any, verb: str) -> None:
         session = annotation.session
-        for signal in (session.prompts_changed, session.object_changed, session.mask_changed):
+        for signal in (
+            session.prompts_changed, session.object_changed, session.mask_changed,
+            session.facts_changed, session.journal_changed,
+        ):  # fmt: skip
             getattr(signal, verb)(self._status_changed)
         getattr(annotation.layers_changed, verb)(self._changed)
 

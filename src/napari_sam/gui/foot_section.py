@@ -1,0 +1,58 @@
+"""The foot of the dock: what comes next, undo and redo with what they do, and the keys."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QGridLayout, QLabel
+
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import ElidedButton
+from napari_sam.gui.hint import FootState, foot_state_of
+from napari_sam.gui.keys import HELP
+from napari_sam.gui.section import Section
+
+
+class FootSection(Section[FootState]):
+    """What comes next, undo and redo with what they do, and the keys."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self.hint = QLabel()
+        self.hint.setWordWrap(True)
+        self.hint.setEnabled(False)
+        self.undo = ElidedButton()
+        self.redo = ElidedButton()
+        self.keys = QLabel("?")
+        self.keys.setEnabled(False)
+        self.keys.setToolTip(
+            "with the image, its prompts or its masks selected:\n"
+            + "\n".join(f"{key}: {does}" for key, does in HELP)
+        )
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(0, 1)
+        grid.addWidget(self.hint, 0, 0)
+        grid.addWidget(self.undo, 1, 0)
+        grid.addWidget(self.redo, 2, 0)
+        grid.addWidget(self.keys, 0, 1, 2, 1)
+        self.undo.clicked.connect(self._undo)
+        self.redo.clicked.connect(self._redo)
+
+    def _state(self) -> FootState:
+        return foot_state_of(self._controller)
+
+    def _draw(self, state: FootState) -> None:
+        self.hint.setText(state.hint)
+        self.hint.setVisible(bool(state.hint))
+        self.undo.set_text(f"↶ Ctrl+Z  undo: “{state.undo}”")
+        self.undo.setVisible(bool(state.undo))
+        self.redo.set_text(f"↷ Ctrl+Shift+Z  redo: “{state.redo}”")
+        self.redo.setVisible(bool(state.redo))
+
+    def _undo(self) -> None:
+        if self._controller.annotation:
+            self._controller.annotation.session.undo()
+
+    def _redo(self) -> None:
+        if self._controller.annotation:
+            self._controller.annotation.session.redo()
