@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from core.fake_segmenter import disk
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
@@ -48,7 +49,8 @@ def test_buttons_mirror_the_keys(user, rng):
     push(me, dock.previous)
     push(me, dock.candidates[2])
     assert me.session.candidate(1, ()) == 2
-    push(me, dock.clear)
+    dock.clear.trigger()
+    me.settle()
     assert not me.labels.any()
     assert [c.object_id for c in me.session.prompts.clicks] == [2]
     push(me, dock.box)
@@ -137,11 +139,120 @@ def test_image_and_masks_are_chosen_in_menus(user, rng):
     assert me.annotation.labels is None
 
 
-def test_foot_says_what_undo_takes_back(user, rng):
+def test_foot_undoes_and_redoes_what_it_says(user, rng):
     me = user(grey(rng, *SHAPE))
-    assert me.dock.hint.text().startswith("left click")
+    foot = me.dock.foot
+    assert foot.hint.text().startswith("left click")
+    assert foot.undo.isHidden()
     me.click((20, 30))
-    assert me.dock.hint.text() == "↶ Ctrl+Z: added a point to object 1"
+    assert foot.hint.isHidden()
+    assert foot.undo.told == "↶ Ctrl+Z  undo: “added a point to object 1”"
+    assert foot.redo.isHidden()
+    before = me.labels.copy()
+    push(me, foot.undo)
+    assert not me.labels.any()
+    assert not me.session.prompts.clicks
+    assert foot.undo.isHidden()
+    assert foot.redo.told == "↷ Ctrl+Shift+Z  redo: “added a point to object 1”"
+    push(me, foot.redo)
+    np.testing.assert_array_equal(me.labels, before)
+
+
+@pytest.mark.parametrize("layer", ["image", "points", "labels"])
+def test_undo_and_redo_have_their_keys_on_every_layer(user, rng, layer):
+    me = user(grey(rng, *SHAPE))
+    me.click((20, 30))
+    before = me.labels.copy()
+    me.viewer.layers.selection.active = getattr(me.annotation, layer)
+    control = Qt.KeyboardModifier.ControlModifier
+    me.press(Qt.Key.Key_Z, control)
+    assert not me.session.prompts.clicks
+    assert not me.labels.any()
+    me.press(Qt.Key.Key_Z, control | Qt.KeyboardModifier.ShiftModifier)
+    np.testing.assert_array_equal(me.labels, before)
+
+
+def test_object_is_deleted_with_its_pixels_on_all_planes(user, rng):
+    me = user(grey(rng, 4, *SHAPE))
+    for z in (0, 2):
+        me.scroll_to(z)
+        me.click((z, 20, 30))
+    assert me.labels[0].any()
+    assert me.labels[2].any()
+    push(me, me.dock.object.delete)
+    assert not me.labels.any()
+    assert not me.session.prompts.clicks
+    assert "deleted object 1" in me.dock.foot.undo.told
+    push(me, me.dock.foot.undo)
+    assert me.labels[0].any()
+    assert me.labels[2].any()
+    assert len(me.session.prompts.clicks) == 2
+    me.viewer.layers.selection.active = me.annotation.points
+    me.press(Qt.Key.Key_D, Qt.KeyboardModifier.ShiftModifier)
+    assert not me.labels.any()
+
+
+def ask(me, action, number):
+    """Choose a line of the ⋯ menu and type a number into the row that it opens."""
+    action.trigger()
+    me.settle()
+    row = me.dock.object.asking
+    assert row.isVisible()
+    QTest.keyClicks(row.number, str(number))
+    QTest.keyClick(row.number, Qt.Key.Key_Return)
+    me.settle()
+
+
+def test_object_is_merged_and_renumbered_by_a_row_in_the_dock(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    me.click((10, 10))
+    me.press(Qt.Key.Key_N)
+    me.click((30, 40))
+    section = me.dock.object
+    ask(me, section.renumber, 1)
+    assert "expected a number that no object has, got 1" in errors[-1]
+    assert section.asking.number.text() == "1"  # to be mended
+    QTest.keyClick(section.asking.number, Qt.Key.Key_Escape)
+    assert section.asking.isHidden()
+    ask(me, section.renumber, 7)
+    assert section.asking.isHidden()
+    assert section.name.text() == "Object 7"
+    assert me.labels[30, 40] == 7
+    ask(me, section.merge, 1)
+    assert section.name.text() == "Object 1"
+    assert me.labels[10, 10] == me.labels[30, 40] == 1
+    assert len(errors) == 1
+
+
+def test_number_is_not_asked_for_any_more_when_another_object_is_current(user, rng):
+    me = user(grey(rng, *SHAPE))
+    me.click((10, 10))
+    me.dock.object.merge.trigger()
+    me.settle()
+    assert me.dock.object.asking.isVisible()
+    me.session.new_object()
+    me.settle()
+    assert me.dock.object.asking.isHidden()
+
+
+def test_locked_object_shows_it_and_is_not_changed(told, rng):
+    me, errors = told(grey(rng, *SHAPE))
+    me.click((20, 30))
+    before = me.labels.copy()
+    section = me.dock.object
+    assert section.lock_sign.isHidden()
+    section.lock.trigger()
+    me.settle()
+    assert section.lock_sign.isVisible()
+    assert not section.delete.isEnabled()
+    me.press(Qt.Key.Key_D, Qt.KeyboardModifier.ShiftModifier)
+    assert "locked" in errors[-1]
+    np.testing.assert_array_equal(me.labels, before)
+    assert section.lock.text() == "Unlock"
+    section.lock.trigger()
+    me.settle()
+    assert section.lock_sign.isHidden()
+    assert section.delete.isEnabled()
 
 
 def test_session_of_the_console_opens_the_dock(open_viewer, rng):

@@ -12,6 +12,7 @@ from napari_sam.gui.channel_section import channel_state_of
 from napari_sam.gui.channels import ChannelOption
 from napari_sam.gui.choice_section import choice_state_of
 from napari_sam.gui.everything_section import everything_state_of
+from napari_sam.gui.hint import foot_state_of
 from napari_sam.gui.mask_section import mask_state_of
 from napari_sam.gui.object_section import object_state_of
 from napari_sam.gui.prompts_section import prompts_state_of
@@ -47,11 +48,14 @@ class FakeController:
 def fake_annotation(image, segmenter):
     session = Session(segmenter, ArraySource(image.data))
     plane = () if image.ndim == 2 else 2
+    points = Points(ndim=image.ndim, name="prompts")
     return SimpleNamespace(
         image=image,
         session=session,
         labels=None,
         boxes=None,
+        points=points,
+        prompt_layers=[points],
         sign=1,
         displayed=lambda: session.source.plane_of(plane),
         scrolled_axis=lambda plane: 0 if plane is not None and image.ndim == 3 else None,
@@ -106,6 +110,52 @@ def test_tool_is_box_while_the_shapes_layer_is_active(image):
     assert object_state_of(controller).tool == "outside"
     controller.viewer.layers.selection.active = boxes
     assert object_state_of(controller).tool == "box"
+
+
+def test_lock_is_told_and_keeps_an_object_from_being_started_over(image):
+    controller = FakeController(image)
+    session = controller.annotation.session
+    session.add_point((), (20, 30))
+    session.lock([1])
+    state = object_state_of(controller)
+    assert state.locked
+    assert not state.can_clear
+
+
+def test_number_is_asked_of_the_object_it_was_asked_of(image):
+    controller = FakeController(image)
+    assert object_state_of(controller, "merge", 1).asked == "merge"
+    assert object_state_of(controller, "merge", 2).asked == ""
+
+
+def test_foot_says_what_undo_and_redo_would_do(image):
+    controller = FakeController(image)
+    session = controller.annotation.session
+    assert foot_state_of(controller).hint.startswith("left click")
+    session.add_point((), (20, 30))
+    state = foot_state_of(controller)
+    assert (state.hint, state.undo, state.redo) == ("", "added a point to object 1", "")
+    session.undo()
+    state = foot_state_of(controller)
+    assert (state.hint, state.undo, state.redo) == ("", "", "added a point to object 1")
+
+
+def test_hidden_layers_come_before_what_undo_does(image):
+    controller = FakeController(image)
+    annotation = controller.annotation
+    annotation.session.add_point((), (20, 30))
+    annotation.labels = Labels(np.zeros(SHAPE, int), name="masks", visible=False)
+    assert foot_state_of(controller).hint.startswith("'masks' is hidden")
+    annotation.points.visible = False
+    assert foot_state_of(controller).hint == "'prompts' is hidden: show it to click"
+    assert foot_state_of(controller).undo
+
+
+def test_foot_says_how_to_begin_without_a_prompts_layer(image):
+    controller = FakeController(image)
+    controller.annotation.points, controller.annotation.prompt_layers = None, []
+    assert foot_state_of(controller).hint.startswith("G, or the inside button")
+    assert foot_state_of(FakeController(image, annotated=False)).hint == ""
 
 
 def test_nothing_is_told_of_an_object_without_an_image(image):

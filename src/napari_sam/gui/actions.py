@@ -54,13 +54,31 @@ def swap_buttons(viewer: napari.Viewer) -> None:
     annotation.sign = 1 - annotation.sign
 
 
+def delete_object(viewer: napari.Viewer) -> None:
+    """Delete the current object: its prompts and its pixels, on all planes."""
+    session = _session(viewer)
+    session.delete_object(session.object_id)
+
+
+def lock_object(viewer: napari.Viewer) -> None:
+    """Let nothing change the current object, or anything again."""
+    session = _session(viewer)
+    session.lock([session.object_id], not session.facts(session.object_id).locked)
+
+
+def start_over(viewer: napari.Viewer) -> None:
+    """Take back the current object's prompts on the plane on screen."""
+    annotation = _annotation(viewer)
+    annotation.session.clear(annotation.plane_to_prompt())
+
+
 def undo(viewer: napari.Viewer) -> None:
-    """Take back the last prompt."""
+    """Take back whatever happened last."""
     _session(viewer).undo()
 
 
 def redo(viewer: napari.Viewer) -> None:
-    """Bring back the prompt that was taken back."""
+    """Make again what was taken back."""
     _session(viewer).redo()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app_model.types import KeyBinding
-from napari.layers import Image, Labels, Layer
+from napari.layers import Layer
 from napari.utils.key_bindings import KeymapProvider
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ HELP = (
     ("W", "next candidate mask"),
     ("U", "draw a box"),
     ("G", "back to clicking"),
-    ("Ctrl+Z", "take back the last prompt"),
-    ("Ctrl+Shift+Z", "bring it back"),
+    ("Shift+D", "delete the object"),
+    ("Ctrl+Z", "undo whatever happened last"),
+    ("Ctrl+Shift+Z", "redo it"),
 )
 """Every key and what it does."""
 
@@ -39,7 +40,7 @@ class Keys:
     def __init__(self, annotation: Annotation) -> None:
         self._annotation = annotation
         self._bound: list[tuple[KeymapProvider, str]] = []
-        self._everywhere = {
+        self._actions = {
             "N": self._new,
             "J": self._previous,
             "K": self._next,
@@ -47,18 +48,14 @@ class Keys:
             "W": self._next_candidate,
             "U": self._draw_box,
             "G": self._click,
+            "Shift-D": self._delete,
+            "Control-Z": self._undo,
+            "Control-Shift-Z": self._redo,
         }
-        self._on_prompts = {"Control-Z": self._undo, "Control-Shift-Z": self._redo}
 
     def bind(self, layer: KeymapProvider) -> None:
-        """Bind the keys to a layer, or to the viewer, where it has none of its own.
-
-        Prompt layers and the viewer also get undo.
-        """
-        actions = dict(self._everywhere)
-        if not isinstance(layer, (Labels, Image)):
-            actions |= self._on_prompts
-        for key, action in actions.items():
+        """Bind the keys to a layer, or to the viewer, where it has none of its own."""
+        for key, action in self._actions.items():
             if KeyBinding.from_str(key) not in layer.keymap:
                 layer.bind_key(key, action)
                 self._bound.append((layer, key))
@@ -99,6 +96,13 @@ class Keys:
 
     def _click(self, layer: Layer) -> None:
         self._annotation.click_here()
+
+    def _delete(self, layer: Layer) -> None:
+        session = self._annotation.session
+        try:
+            session.delete_object(session.object_id)
+        except ValueError as error:
+            self._annotation.refused.emit(error)
 
     def _undo(self, layer: Layer) -> None:
         self._annotation.session.undo()

@@ -42,10 +42,9 @@ def mask_state_of(controller: Controller) -> MaskState:
         return MaskState()
     items: list[tuple[str, object]] = [_NEW]
     for layer in controller.viewer.layers:
-        if fits(layer, annotation.image):
-            items.append((layer.name, layer))
-        elif layer is annotation.labels:
-            items.append((f"{layer.name} (doesn't fit the image)", layer))
+        does_fit = fits(layer, annotation.image)
+        if does_fit or layer is annotation.labels:
+            items.append((layer.name + ("" if does_fit else " (doesn't fit the image)"), layer))
     return MaskState(True, tuple(items), annotation.labels, annotation.session.overwrite)
 
 

@@ -8,11 +8,21 @@ from typing import Literal
 
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line, mark, tool
 from napari_sam.gui.layers import BOX_COLOUR, COLOURS
+from napari_sam.gui.number_row import NumberRow
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
 from napari_sam.gui.section import Section
 
@@ -22,6 +32,10 @@ UNSURE = 0.7
 Of 532 first clicks on held-out planes `nano` predicted less for 31; 61 % of these had a true IoU
 below 0.5, of the others 7 %.
 """
+
+
+Asked = Literal["", "merge", "renumber"]
+"""What a number is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +53,13 @@ class ObjectState:
     tool
         What the next click or drag in the canvas says.
     can_clear
-        Whether it has prompts on the plane on screen.
+        Whether it can be started over: it has prompts on the plane on screen, and no lock.
+    locked
+        Whether nothing may change it.
     scores, chosen
         The predicted IoU of each candidate of its mask there, and which is the mask.
+    asked
+        What a number is asked for.
     """
 
     object_id: int | None = None
@@ -49,8 +67,10 @@ class ObjectState:
     several: bool = False
     tool: Literal["inside", "outside", "box"] = "inside"
     can_clear: bool = False
+    locked: bool = False
     scores: tuple[float, ...] = ()
     chosen: int = 0
+    asked: Asked = ""
 
     @property
     def is_unsure(self) -> bool:
@@ -58,13 +78,25 @@ class ObjectState:
         return bool(self.scores) and self.scores[self.chosen] < UNSURE
 
 
-def object_state_of(controller: Controller) -> ObjectState:
-    """Sum up what there is to tell of the current object on the plane on screen."""
+def object_state_of(
+    controller: Controller, asked: Asked = "", asked_of: int | None = None
+) -> ObjectState:
+    """Sum up what there is to tell of the current object on the plane on screen.
+
+    Parameters
+    ----------
+    controller
+        Whose image.
+    asked, asked_of
+        What a number is asked for, of which object; nothing is when another one is current.
+    """
     annotation = controller.annotation
     if annotation is None:
         return ObjectState()
     session, plane = annotation.session, annotation.displayed()
     object_id = session.object_id
+    prompted = plane is not None and bool(session.prompts.ids_of((object_id, plane)))
+    locked = session.facts(object_id).locked
     active = controller.viewer.layers.selection.active
     boxing = annotation.boxes is not None and active is annotation.boxes.layer
     return ObjectState(
@@ -72,9 +104,11 @@ def object_state_of(controller: Controller) -> ObjectState:
         _colour(annotation.labels, object_id),
         several=session.prompts.object_ids not in ((), (object_id,)),
         tool="box" if boxing else "inside" if annotation.sign else "outside",
-        can_clear=plane is not None and bool(session.prompts.ids_of((object_id, plane))),
+        can_clear=prompted and not locked,
+        locked=locked,
         scores=() if plane is None else session.scores(object_id, plane),
         chosen=0 if plane is None else session.candidate(object_id, plane),
+        asked=asked if object_id == asked_of else "",
     )
 
 
@@ -83,13 +117,34 @@ class ObjectSection(Section[ObjectState]):
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
+        self._asked: Asked = ""
+        self._asked_of: int | None = None
         self.chip = QLabel()
         self.chip.setFixedSize(16, 16)
         self.name = QLabel()
         self.previous = tool("◀", "previous object (J)")
         self.next = tool("▶", "next object (K)")
         self.new = button("New  N", "start another object (N)")
-        self.clear = button("Clear", "take back this object's prompts on this plane")
+        self.delete = button("Delete", "")
+        self.lock_sign = QLabel()
+        self.lock_sign.setPixmap(mark("lock", BOX_COLOUR).pixmap(14, 14))
+        self.lock_sign.setToolTip("locked: nothing changes this object")
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        self.merge = QAction("Merge into…", self)
+        self.renumber = QAction("Renumber…", self)
+        self.lock = QAction("Lock", self)
+        self.clear = QAction("Start over on this plane", self)
+        for action in (self.merge, self.renumber, self.lock, self.clear):
+            menu.addAction(action)
+        self.merge.setToolTip("make this object a part of another one")
+        self.clear.setToolTip("take back this object's prompts on this plane, and its mask")
+        self.more = tool("⋯", "more that can be done with this object")
+        self.more.setMenu(menu)
+        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        self.asking = NumberRow()
+        self.asking.hide()
         self.add = button(
             "inside", "left click: this belongs to the object; right click: this doesn't (Q)"
         )
@@ -113,9 +168,14 @@ class ObjectSection(Section[ObjectState]):
         self.doubt.setStyleSheet(f"color: {BOX_COLOUR}")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        head = line(self.chip, self.name, self.previous, self.next, self.new, self.clear)
-        head.insertStretch(2, 1)
+        head = line(
+            self.chip, self.name, self.lock_sign, self.previous, self.next, self.new, self.delete,
+            self.more,
+        )  # fmt: skip
+        head.insertStretch(3, 1)
+        head.setSpacing(3)
         column.addLayout(head)
+        column.addWidget(self.asking)
         column.addLayout(line(self.add, self.remove, self.box))
         self.choice = QWidget()
         row = QHBoxLayout(self.choice)
@@ -131,7 +191,13 @@ class ObjectSection(Section[ObjectState]):
         self.previous.clicked.connect(partial(self._step, -1))
         self.next.clicked.connect(partial(self._step, 1))
         self.new.clicked.connect(self._new)
-        self.clear.clicked.connect(self._clear)
+        self.delete.clicked.connect(self._delete)
+        self.merge.triggered.connect(partial(self._ask, "merge"))
+        self.renumber.triggered.connect(partial(self._ask, "renumber"))
+        self.lock.triggered.connect(self._lock)
+        self.clear.triggered.connect(self._clear)
+        self.asking.given.connect(self._answer)
+        self.asking.left.connect(self._stop_asking)
         self.add.clicked.connect(partial(self._set_sign, 1))
         self.remove.clicked.connect(partial(self._set_sign, 0))
         self.box.clicked.connect(self._box)
@@ -139,7 +205,9 @@ class ObjectSection(Section[ObjectState]):
             candidate.clicked.connect(partial(self._take, i))
 
     def _state(self) -> ObjectState:
-        return object_state_of(self._controller)
+        state = object_state_of(self._controller, self._asked, self._asked_of)
+        self._asked = state.asked
+        return state
 
     def _draw(self, state: ObjectState) -> None:
         known = state.object_id is not None
@@ -152,7 +220,21 @@ class ObjectSection(Section[ObjectState]):
         self.next.setEnabled(state.several)
         tools = {"inside": self.add, "outside": self.remove, "box": self.box}
         tools[state.tool].setChecked(True)
+        self.lock_sign.setVisible(state.locked)
+        self.lock.setText("Unlock" if state.locked else "Lock")
+        self.lock.setToolTip(
+            "let this object be changed again" if state.locked else "let nothing change this object"
+        )
+        self.delete.setEnabled(not state.locked)
+        self.merge.setEnabled(not state.locked)
+        self.renumber.setEnabled(not state.locked)
+        self.delete.setToolTip(
+            "locked: unlock it first, under ⋯"
+            if state.locked
+            else "delete this object: its prompts and its pixels, on all planes (Shift+D)"
+        )
         self.clear.setEnabled(state.can_clear)
+        self._draw_question(state)
         self.choice.setVisible(bool(state.scores))
         for i, candidate in enumerate(self.candidates):
             candidate.setVisible(i < len(state.scores))
@@ -161,6 +243,14 @@ class ObjectSection(Section[ObjectState]):
                 candidate.setToolTip(_tip(i, state.scores))
                 candidate.setChecked(i == state.chosen)
         self.doubt.setVisible(state.is_unsure)
+
+    def _draw_question(self, state: ObjectState) -> None:
+        if state.asked == "merge":
+            self.asking.ask(f"Merge object {state.object_id} into", "Merge")
+        elif state.asked == "renumber":
+            self.asking.ask(f"Object {state.object_id} becomes", "Renumber")
+        else:
+            self.asking.stop()
 
     def _step(self, step: int) -> None:
         if self._controller.annotation:
@@ -175,7 +265,40 @@ class ObjectSection(Section[ObjectState]):
         annotation = self._controller.annotation
         plane = annotation.displayed() if annotation else None
         if annotation and plane is not None:
-            annotation.session.clear(plane)
+            self._attempt(partial(annotation.session.clear, plane))
+
+    def _delete(self) -> None:
+        annotation = self._controller.annotation
+        if annotation:
+            session = annotation.session
+            self._attempt(partial(session.delete_object, session.object_id))
+
+    def _lock(self) -> None:
+        if self._controller.annotation:
+            session = self._controller.annotation.session
+            locked = session.facts(session.object_id).locked
+            self._attempt(partial(session.lock, [session.object_id], not locked))
+
+    def _ask(self, what: Asked, *_: object) -> None:
+        if self._controller.annotation:
+            self._asked, self._asked_of = what, self._controller.annotation.session.object_id
+            self.refresh()
+
+    def _answer(self, text: str) -> None:
+        annotation, asked = self._controller.annotation, self._asked
+        if annotation is None or self._asked_of is None:
+            return
+        session, number = annotation.session, int(text)
+        if asked == "merge":
+            done = self._attempt(partial(session.merge_objects, number, self._asked_of))
+        else:
+            done = self._attempt(partial(session.renumber, self._asked_of, number))
+        if done:
+            self._stop_asking()
+
+    def _stop_asking(self) -> None:
+        self._asked = ""
+        self.refresh()
 
     def _set_sign(self, sign: int) -> None:
         if self._controller.annotation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from qtpy.QtWidgets import QWidget
@@ -48,6 +49,17 @@ class Section(QWidget, Generic[S]):
         """Show how things are, also if only the controls have changed: a command was refused."""
         self._shown = None
         self.refresh()
+
+    def _attempt(self, command: Callable[[], None]) -> bool:
+        """Do what a user asked for, and show how things are; what can't be done is told."""
+        try:
+            command()
+        except (ValueError, OSError) as error:
+            self._controller.refused.emit(error)
+            return False
+        finally:
+            self.redraw()
+        return True
 
     def _state(self) -> S:
         raise NotImplementedError
