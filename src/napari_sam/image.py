@@ -176,7 +176,9 @@ def as_pixels(data: Any) -> NDArray[Any]:
         (bfloat16), which becomes float32.
     """
     if hasattr(data, "__dask_graph__"):
-        data = data.compute()  # NumPy's own conversion would lose a mask
+        # NumPy's own conversion would lose a mask. A cache that a viewer has registered with dask
+        # fails, there or here, where two threads compute at once: so nobody is called.
+        data = data.compute(callbacks=())
     if callable(detach := getattr(data, "detach", None)):
         tensor = detach().cpu()
         try:

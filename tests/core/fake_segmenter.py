@@ -10,8 +10,8 @@ import torch
 
 from napari_sam.geometry import Frame
 from napari_sam.model.config import SamConfig, ViTConfig
+from napari_sam.planes import Plane
 from napari_sam.segmentation.protocol import Draft, Embedding, MaskPrediction, Segmenter
-from napari_sam.session.planes import Plane
 
 CONFIG = SamConfig("fake", 64, ViTConfig(8, 1, 1, (0,)))
 

@@ -137,6 +137,16 @@ def test_mask_behind_dask_is_seen():
     assert np.isnan(as_pixels(dask_array.from_array(masked, chunks=2))).sum() == 3
 
 
+def test_cache_of_a_viewer_takes_no_part_when_a_thread_reads_dask():
+    dask_array = pytest.importorskip("dask.array")
+    from dask.callbacks import Callback
+
+    called = []
+    with Callback(pretask=lambda *_: called.append("pretask")):
+        np.testing.assert_array_equal(as_pixels(dask_array.arange(6, chunks=2)), np.arange(6))
+    assert not called
+
+
 def test_array_with_a_mask_that_hides_nothing_keeps_its_type():
     assert as_pixels(np.ma.array([[1, 2], [3, 4]], np.uint16, mask=False)).dtype == np.uint16
 

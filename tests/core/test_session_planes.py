@@ -8,8 +8,8 @@ from component_segmenter import ComponentSegmenter
 from core.fake_segmenter import FakeSegmenter
 
 from napari_sam.image import stack_limits
+from napari_sam.planes.tokens import token_of
 from napari_sam.session import ArraySource, Channel, Session, Slab, same_planes
-from napari_sam.session.identity import token_of
 
 
 def test_plane_is_spelled_by_the_axes_it_does_not_span(rng):

@@ -35,10 +35,10 @@ class User:
     def labels(self):
         return np.asarray(self.annotation.labels.data)
 
-    def settle(self, milliseconds: int = 30) -> None:
-        """Let timers fire and wait until nothing is computed."""
+    def settle(self, milliseconds: int = 30, background: bool = False) -> None:
+        """Let timers fire and wait until nothing is computed that somebody waits for."""
         self.qtbot.wait(milliseconds)
-        assert self.controller.engine.wait(10)
+        assert self.controller.engine.wait(10, background)
         self.qtbot.wait(milliseconds)
 
     def scroll_to(self, *step: int) -> None:

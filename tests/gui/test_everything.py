@@ -193,8 +193,8 @@ def test_stack_does_not_fill_labels_that_were_picked_meanwhile(user, monkeypatch
     looked_up, may_end = threading.Event(), threading.Event()
     label = everything._label
 
-    def slowly(run):
-        made = label(run)
+    def slowly(run, report):
+        made = label(run, report)
         looked_up.set()
         may_end.wait(10)
         return made
@@ -205,7 +205,7 @@ def test_stack_does_not_fill_labels_that_were_picked_meanwhile(user, monkeypatch
     mine = np.full((2, *SHAPE), 5, np.int32)
     me.annotation.labels = me.viewer.add_labels(mine.copy(), name="mine")
     may_end.set()
-    me.settle()
+    me.settle(background=True)
     np.testing.assert_array_equal(me.labels, mine)
     (found,) = (layer for layer in me.viewer.layers if layer.name.endswith("everything"))
     assert found.data.any()

@@ -185,7 +185,7 @@ def test_model_that_cannot_be_loaded_leaves_the_one_in_use(user, rng):
 
     me.controller._load = broken
     me.controller.load_model("vit_b")
-    me.settle()
+    me.settle(background=True)
     assert len(errors) == 1
     assert me.controller.model == "nano"
     assert me.dock.choice.model.currentText().startswith("nano")

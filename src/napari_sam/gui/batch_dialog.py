@@ -101,7 +101,7 @@ class BatchDialog(QWidget):
 
             return self._run(**values, progress=progress)
 
-        self._engine.embed("batch", work, self._done, progress=self._progress)
+        self._engine.chore("batch", work, self._done, progress=self._progress)
 
     def _stop(self) -> None:
         self._engine.cancel()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from napari.layers import Image
 
-from napari_sam.gui.placement import lies_on, shape_of
-from napari_sam.gui.planes import channel_axis, channel_now, finest, limits_of
+from napari_sam.gui.placement import finest, lies_on, shape_of
+from napari_sam.gui.planes import channel_axis, channel_now, limits_of
 from napari_sam.session import Channel
 
 

@@ -13,7 +13,7 @@ from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_sam.engine import CLICK, Engine, Outcome
+from napari_sam.engine import Engine, Outcome
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.hidden_layers import HiddenLayers
@@ -22,6 +22,7 @@ from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
 from napari_sam.segmentation.protocol import Segmenter
 
+_LOADING = "model"  # the chore; of two that are asked for, the second begins when the first ends
 _APART = 1.0  # seconds between messages that differ in numbers alone
 
 _CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
@@ -259,19 +260,19 @@ class Controller:
 
     def _queue_load(self) -> None:
         wanted = self.model, self.device
-        self.engine.embed(
-            ("model", *wanted),
+        self.engine.chore(
+            _LOADING,
             partial(self._load, *wanted),
             partial(self._model_arrived, wanted),
-            CLICK,
             self._model_progress,
+            awaited=self.segmenter is None,
         )
 
     def cancel_loading(self) -> None:
         """Stop loading or downloading a model and stay with the one in use."""
         if self.loading is None:
             return
-        self.engine.cancel(("model", self.model, self.device))
+        self.engine.cancel(_LOADING)
         self._stay()
 
     def _stay(self) -> None:

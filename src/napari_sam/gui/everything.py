@@ -120,6 +120,7 @@ class Everything:
         if self._run is not None:
             run, self._run = self._run, None
             self._engine.cancel(_key(run))
+            self._engine.cancel(_linking(run))
             self.changed.emit()
 
     def _go_on(self) -> None:
@@ -158,9 +159,8 @@ class Everything:
         except (ValueError, MemoryError) as error:
             self._stop(error)
         else:
-            self._engine.decode(
-                ("everything", self), partial(_label, run), partial(self._labelled, run)
-            )
+            label, done = partial(_label, run), partial(self._labelled, run)
+            self._engine.chore(_linking(run), label, done, awaited=False)
 
     def _stop(self, error: Exception | None) -> None:
         self._run = None
@@ -191,6 +191,10 @@ def _key(run: _Run) -> tuple[object, ...]:
     return "everything", run, len(run.found)
 
 
+def _linking(run: _Run) -> tuple[object, ...]:
+    return "linking", run
+
+
 def _find(
     segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Report
 ) -> list[ObjectMask]:
@@ -200,7 +204,7 @@ def _find(
     return generate_masks(segmenter, pixels, limits, report)
 
 
-def _label(run: _Run) -> tuple[NDArray[np.int32], int]:
+def _label(run: _Run, report: Report) -> tuple[NDArray[np.int32], int]:
     """Make labels of what was found, and look up the highest number that the masks hold.
 
     The labels are `(H, W)`, or one plane behind the other.
@@ -209,9 +213,12 @@ def _label(run: _Run) -> tuple[NDArray[np.int32], int]:
 
     shape = run.source.plane_shape(run.planes[0])
     layer = run.labels
-    highest = 0 if layer is None else highest_label(layer.data)
+    highest = 0 if layer is None else highest_label(layer.data, report)
     if run.axis is not None:
-        stack = np.stack([merge_objects(one, shape) for one in run.found])
+        stack = np.empty((len(run.found), *shape), np.int32)
+        for i, found in enumerate(run.found):
+            report(i / len(run.found))
+            stack[i] = merge_objects(found, shape)
         return link_planes(stack) if run.linked else _number_on(stack), highest
     taken = None
     if layer is not None:

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from napari.layers import Image, Labels, Layer, Points, Shapes
 
-from napari_sam.gui.placement import geometry_of, lies_on, shape_of, told_geometry
+from napari_sam.gui.palette import GREEN, RED, YELLOW
+from napari_sam.gui.placement import finest, geometry_of, lies_on, shape_of, told_geometry
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE, empty_columns, new_defaults
 
-COLOURS = {POSITIVE: "#3ce6a0", NEGATIVE: "#ff5a3c"}
+COLOURS = {POSITIVE: GREEN, NEGATIVE: RED}
 SYMBOLS = {POSITIVE: "disc", NEGATIVE: "cross"}
-BOX_COLOUR = "#ffd23c"
+BOX_COLOUR = YELLOW
 
 _LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which only what is written is kept
 _LARGE_PLANE = 2048 * 2048  # pixels that napari takes long to show labels of
@@ -128,7 +129,7 @@ def misfit(layer: Labels, image: Image) -> str:
     They can to labels of its shape that lie on it and can be written, but not to a pyramid. Masks
     that were made for it may lack planes that it got since.
     """
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = finest(layer)
     if layer.multiscale or (tuple(data.shape) != shape_of(image) and not is_behind(layer, image)):
         kind = "multiscale labels" if layer.multiscale else type(data).__name__
         return (

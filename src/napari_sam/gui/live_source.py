@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_sam.engine import BACKGROUND, Executor, Outcome
+from napari_sam.engine import Executor, Outcome
 from napari_sam.gui.delay import Delay
-from napari_sam.gui.placement import shape_of
-from napari_sam.gui.planes import Colours, channel_now, finest, source_of
+from napari_sam.gui.placement import finest, shape_of
+from napari_sam.gui.planes import Colours, channel_now, source_of
 from napari_sam.session import ArraySource, Session, extends, same_planes
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class LiveSource:
     def close(self) -> None:
         """Let go of the image and of those that give channels."""
         self._restretching.close()
+        self._executor.cancel(("same planes", self))
         self._image.events.data.disconnect(self._data_replaced)
         self._watch_looks(nothing=True)
 
@@ -174,11 +175,11 @@ class LiveSource:
     def _compare(self, before: ArraySource) -> None:
         """Look in the background whether planes that are embedded have kept their pixels."""
         self._unproven, now = before, self.now
-        self._executor.embed(
+        self._executor.chore(
             ("same planes", self),
             partial(same_planes, before, now, self._session.embeddings.planes),
             partial(self._compared, now),
-            BACKGROUND,
+            awaited=False,
         )
 
     def _compared(self, now: ArraySource, outcome: Outcome) -> None:

@@ -11,10 +11,11 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_sam.engine import Executor, Outcome
+from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region
 from napari_sam.gui.layers import grow_masks, image_of_masks, is_behind, misfit
 from napari_sam.gui.placement import shape_of
+from napari_sam.image import as_pixels
 from napari_sam.session import Plane, Session, plane_axes
 from napari_sam.session.prompt_book import ObjectPlane
 
@@ -56,6 +57,7 @@ class MaskWriter:
         self._make = make
         self._refused = refused
         self._layer: Labels | None = None
+        self._searching = "highest", self
         self._held_back: dict[ObjectPlane, None] = {}  # masks that could not be written
         self._told = ""
         self._growing = False
@@ -74,6 +76,7 @@ class MaskWriter:
             return
         if layer is not None and (reason := misfit(layer, self._image)):
             raise ValueError(reason)
+        self._executor.cancel(self._searching)
         if layer is not None:
             self._search(layer)
         self._release()
@@ -183,6 +186,7 @@ class MaskWriter:
         """Let go of the session and the layer."""
         self._session.mask_changed.disconnect(self._write)
         self._session.object_changed.disconnect(self._select)
+        self._executor.cancel(self._searching)
         self._release()
 
     def _release(self) -> None:
@@ -205,9 +209,11 @@ class MaskWriter:
         if isinstance(data, np.ndarray) and data.nbytes <= _SEARCHED_AT_ONCE:
             self._session.reserve(highest_label(data))
         else:
-            self._executor.decode(("highest", self), partial(highest_label, data), self._found)
+            self._executor.chore(self._searching, partial(highest_label, data), self._found)
 
     def _found(self, outcome: Outcome) -> None:
+        if outcome.cancelled:
+            return
         try:
             if outcome.error is not None:
                 raise outcome.error
@@ -325,8 +331,16 @@ class MaskWriter:
         return all(own == n if i is None else i < own for i, own, n in lengths)
 
 
-def highest_label(data: Any) -> int:
-    """Return the highest number in labels, reading them part by part, and each chunk once."""
+def highest_label(data: Any, report: Report | None = None) -> int:
+    """Return the highest number in labels, reading them part by part, and each chunk once.
+
+    Parameters
+    ----------
+    data
+        Whatever can be sliced.
+    report
+        Called before each part, to be stopped there; how many there are isn't said.
+    """
     chunks = getattr(data, "chunks", None) or (1, 1)
     rows, columns = (n if isinstance(n, int) else 1 for n in chunks[:2])
     bytes_a_column = max(1, rows * data.dtype.itemsize * prod(data.shape[2:]))
@@ -336,4 +350,9 @@ def highest_label(data: Any) -> int:
         for row in range(0, data.shape[0], rows)
         for column in range(0, data.shape[1], columns)
     )
-    return max((int(np.max(part)) for part in parts), default=0)
+    highest = 0
+    for part in parts:
+        if report is not None:
+            report(0.0)
+        highest = max(highest, int(np.max(as_pixels(part))))
+    return highest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pint
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
 
 from napari_sam.gui.delay import Delay
 
@@ -26,10 +27,14 @@ def geometry_of(layer: Layer) -> dict[str, Any]:
     return {**values, "affine": np.array(layer.affine.affine_matrix)}
 
 
+def finest(layer: Image | Labels) -> Any:
+    """Return the array of a layer; of a multiscale one that of its finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
 def shape_of(image: Image) -> tuple[int, ...]:
     """Return the length of every axis, without RGB; of a multiscale image its finest level's."""
-    data = image.data[0] if image.multiscale else image.data
-    return tuple(int(n) for n in data.shape[: image.ndim])
+    return tuple(int(n) for n in finest(image).shape[: image.ndim])
 
 
 def told_shape(shape: tuple[int, ...]) -> str:
@@ -59,7 +64,7 @@ def lies_on(layer: Layer, image: Image) -> bool:
         return False
     if same_geometry(geometry_of(layer), geometry_of(image)):
         return True
-    factors = unit_factors(layer, image)
+    factors = unit_factors(layer.units, image.units)
     for corner in product(*((0.0, n - 1.0) for n in shape_of(image))):
         world = np.asarray(layer.data_to_world(corner), float) * factors
         if not np.all(np.abs(np.asarray(image.world_to_data(world)) - corner) <= TOLERANCE):
@@ -188,18 +193,24 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def unit_factors(layer: Layer, image: Image) -> np.ndarray:
-    """Return what a layer's world coordinates are multiplied by to get the image's units.
+def unit_factors(units: Sequence[pint.Unit], others: Sequence[pint.Unit]) -> NDArray[np.float64]:
+    """Return what values in some units are multiplied by to get them in others, axis by axis.
 
-    A layer of fewer axes than the image has its last ones.
-
-    As napari does it, units count only where all of them can be converted.
+    Of `others` the last ones count, as a layer of fewer axes has a viewer's or image's last ones.
+    As napari does it, units count only where all of them can be converted; else all are 1.
     """
-    try:
-        pairs = zip(layer.units, image.units[-layer.ndim :], strict=True)
-        return np.array([(1 * one).to(other).magnitude for one, other in pairs], float)
-    except pint.DimensionalityError:
-        return np.ones(layer.ndim)
+    if len(others) < len(units):
+        return np.ones(len(units))
+    factors = [_factor(*pair) for pair in zip(units, others[-len(units) :], strict=True)]
+    return np.array([1.0 if None in factors else factor for factor in factors], float)
+
+
+@lru_cache(maxsize=256)
+def _factor(unit: pint.Unit, other: pint.Unit) -> float | None:
+    """Return a factor, looked up for every slice shown; None where there is none."""
+    base = pint.get_application_registry().get_base_units
+    (size, kind), (other_size, other_kind) = base(unit), base(other)
+    return float(size / other_size) if kind == other_kind else None
 
 
 def _spelled(value: Any) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from napari.components import Dims, ViewerModel
 from napari.layers import Image
 
-from napari_sam.gui.placement import shape_of
+from napari_sam.gui.placement import finest, shape_of
 from napari_sam.gui.slicing import LayerSlice, data_of_world, layer_axes, slice_of
 from napari_sam.prompts import Box
 from napari_sam.session import ArraySource, Channel, Plane, plane_axes
@@ -107,15 +106,9 @@ def channel_now(channel: Channel, images: Iterable[Image]) -> Channel:
     return channel
 
 
-def finest(image: Image) -> Any:
-    """Return the array of a layer; of a multiscale one that of its finest level."""
-    return image.data[0] if image.multiscale else image.data
-
-
 def channel_axis(image: Image) -> int | None:
     """Find the axis of a layer that looks like channels: by its name, or short and unnamed."""
-    data = image.data[0] if image.multiscale else image.data
-    shape = tuple(data.shape)[: image.ndim]
+    shape = shape_of(image)
     for axis, name in enumerate(image.axis_labels):
         if name.lower() in _CHANNEL_NAMES:
             return axis

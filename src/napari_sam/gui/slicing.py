@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pint
 from napari.components import Dims
 from napari.layers import Image, Layer
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam.gui.placement import geometry_of
+from napari_sam.gui.placement import geometry_of, unit_factors
 from napari_sam.session import Slab
 
 
@@ -74,31 +72,12 @@ def layer_axes(dims: Dims, layer: Layer) -> tuple[int, ...]:
 def data_of_world(dims: Dims, layer: Layer, world: ArrayLike) -> NDArray[np.float64]:
     """Return a layer's pixel at world coordinates, which are in the viewer's units."""
     at = _last(np.asarray(world, float), layer.ndim)
-    return np.asarray(layer.world_to_data(at * units_factors(dims, layer)), float)
+    return np.asarray(layer.world_to_data(at * _viewer_units(dims, layer)), float)
 
 
 def world_of_data(dims: Dims, layer: Layer, data: ArrayLike) -> NDArray[np.float64]:
     """Return where a layer's pixel is, in the viewer's units."""
-    return np.asarray(layer.data_to_world(data), float) / units_factors(dims, layer)
-
-
-def units_factors(dims: Dims, layer: Layer) -> NDArray[np.float64]:
-    """Return how many of a layer's units the viewer's unit is, for every axis of the layer.
-
-    The viewer has none where its layers have units that can't be converted to each other.
-    """
-    units = getattr(dims, "units", None)
-    if units is None or len(units) < layer.ndim:
-        return np.ones(layer.ndim)
-    pairs = zip(units[-layer.ndim :], layer.units, strict=True)
-    return np.array([_factor(of_viewer, own) for of_viewer, own in pairs], float)
-
-
-@lru_cache(maxsize=256)
-def _factor(of_viewer: Any, own: Any) -> float:
-    """Return how many of a layer's unit a viewer's unit is; looked up for every slice shown."""
-    base = pint.get_application_registry().get_base_units
-    return float(base(of_viewer)[0] / base(own)[0])
+    return np.asarray(layer.data_to_world(data), float) / _viewer_units(dims, layer)
 
 
 def geometry_on_screen(dims: Dims, image: Image) -> dict[str, Any]:
@@ -108,7 +87,7 @@ def geometry_on_screen(dims: Dims, image: Image) -> dict[str, Any]:
     which is in the viewer's units, for one in those of the layer: a layer to click in has the
     viewer's.
     """
-    geometry, factors = geometry_of(image), units_factors(dims, image)
+    geometry, factors = geometry_of(image), _viewer_units(dims, image)
     if np.all(factors == 1):
         return geometry
     to_viewer = np.diag([*(1 / factors), 1.0])
@@ -119,3 +98,14 @@ def geometry_on_screen(dims: Dims, image: Image) -> dict[str, Any]:
 def _last(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Return a copy of the last values, with zeros before them where there are too few."""
     return np.concatenate([np.zeros(max(0, count - len(values))), values[-count:]])
+
+
+def _viewer_units(dims: Dims, layer: Layer) -> NDArray[np.float64]:
+    """Return how many of a layer's units the viewer's unit is, for every axis of the layer.
+
+    The viewer has none where its layers have units that can't be converted to each other.
+    """
+    units = getattr(dims, "units", None)
+    if units is None or len(units) < layer.ndim:
+        return np.ones(layer.ndim)
+    return unit_factors(units[-layer.ndim :], layer.units)

@@ -12,12 +12,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controller import Controller
+from napari_sam.gui.palette import GREEN, GREY, RED, YELLOW
 from napari_sam.gui.section import Section
 from napari_sam.gui.slicing import world_of_data
 from napari_sam.gui.status import Status, StripState, status_of, strip_of
 from napari_sam.gui.strip import PlaneStrip
 
-_LIGHTS = {"ready": "#3ce6a0", "busy": "#ffd23c", "idle": "#8a929c", "failed": "#ff5a3c"}
+_LIGHTS = {"ready": GREEN, "busy": YELLOW, "idle": GREY, "failed": RED}
 
 
 class StatusSection(Section[tuple[Status, StripState | None]]):

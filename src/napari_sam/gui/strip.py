@@ -8,8 +8,8 @@ from qtpy.QtCore import QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-READY, QUEUED, FAILED, NONE = "#3ca0e6", "#2b5878", "#d0502d", "#4a525c"
-PROMPTS = "#3ce6a0"
+from napari_sam.gui.palette import FAILED, GREEN, NONE, QUEUED, READY
+
 _HEIGHT = 18
 
 
@@ -74,7 +74,7 @@ class PlaneStrip(QWidget):
         for i, state in enumerate(self._states):
             painter.setBrush(QColor(colours[state]))
             painter.drawRect(QRectF(i * step, 7, max(1.0, step - gap), 7))
-        painter.setBrush(QColor(PROMPTS))
+        painter.setBrush(QColor(GREEN))
         for i in self._prompted:
             painter.drawEllipse(QRectF((i + 0.5) * step - 2 - gap / 2, 1, 4, 4))
         if self._states:

@@ -203,7 +203,7 @@ def _mapping(
     """Return what turns a layer's coordinates `(N, ndim)` into an image's, all at once."""
     middle = [0.0 if i is None else float(i) for i in plane]
     missing = np.asarray(image.data_to_world(middle), float)[: image.ndim - layer.ndim]
-    factors = unit_factors(layer, image)
+    factors = unit_factors(layer.units, image.units)
 
     def at(point: NDArray[np.float64]) -> NDArray[np.float64]:
         world = np.asarray(layer.data_to_world(point), float) * factors

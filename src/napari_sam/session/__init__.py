@@ -3,6 +3,16 @@
 Everything that can change is here; windows only show it and turn a user's edits into commands.
 """
 
+from napari_sam.planes import (
+    ArraySource,
+    Channel,
+    Plane,
+    PlaneSource,
+    Slab,
+    extends,
+    plane_axes,
+    same_planes,
+)
 from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
 from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import PlaneState
@@ -11,15 +21,6 @@ from napari_sam.session.journal import Change, Entry, Journal, JournalChange, Ob
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange, pixel_changes
-from napari_sam.session.planes import (
-    ArraySource,
-    Channel,
-    Plane,
-    PlaneSource,
-    extends,
-    plane_axes,
-    same_planes,
-)
 from napari_sam.session.prompt_book import (
     NOTHING,
     BoxPrompt,
@@ -28,7 +29,6 @@ from napari_sam.session.prompt_book import (
     ObjectPlane,
     PromptBook,
 )
-from napari_sam.session.slabs import Slab
 
 __all__ = [
     "NOTHING",

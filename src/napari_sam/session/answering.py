@@ -11,12 +11,12 @@ from typing import Literal
 from psygnal import Signal
 
 from napari_sam.engine import CLICK, Executor, Outcome, Report
+from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.answers import Answer, Chain, Drafting, answer
 from napari_sam.session.decoding import Backlog, Decoding
 from napari_sam.session.embeddings import Embeddings, prepare
-from napari_sam.session.planes import Plane, PlaneSource
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Region
-from napari_sam.session.planes import Plane, plane_axes
+from napari_sam.planes import Plane, plane_axes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

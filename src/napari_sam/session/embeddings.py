@@ -18,9 +18,9 @@ from psygnal import Signal
 from napari_sam.engine import BACKGROUND, DISPLAYED, Executor, Outcome, Report
 from napari_sam.image import Limits, robust_limits
 from napari_sam.plane_input import PlaneInput
+from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Embedding, Segmenter
-from napari_sam.session.planes import Plane, PlaneSource
 
 PlaneState = Literal["none", "queued", "ready", "failed"]
 

@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from napari_sam.engine import Executor, SynchronousExecutor
 from napari_sam.plane_input import PlaneInput
+from napari_sam.planes import Plane, PlaneSource, extends
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.answering import Answering
@@ -23,7 +24,6 @@ from napari_sam.session.journal import Journal, ObjectFacts
 from napari_sam.session.objects import Objects
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange
-from napari_sam.session.planes import Plane, PlaneSource, extends
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region
+from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer
 from napari_sam.session.journal import Change, Kind, ObjectFacts
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, join
 from napari_sam.session.pixels import PixelChange
-from napari_sam.session.planes import Plane, PlaneSource
 from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
 from napari_sam.session.state import State, Touched
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Region
+from napari_sam.planes import Plane
 from napari_sam.session.canvas import Write
-from napari_sam.session.planes import Plane
 
 _LEVEL = 1  # of zlib: bits of masks and runs of equal numbers shrink well at any
 

@@ -10,8 +10,8 @@ from functools import cached_property
 from itertools import pairwise
 from weakref import ref
 
+from napari_sam.planes import Plane
 from napari_sam.prompts import Box, Prompts
-from napari_sam.session.planes import Plane
 
 ObjectPlane = tuple[int, Plane]
 """What one mask belongs to: an object on a plane."""

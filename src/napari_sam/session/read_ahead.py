@@ -8,10 +8,10 @@ from functools import partial
 from psygnal import Signal
 
 from napari_sam.engine import BACKGROUND, DISPLAYED, SOON, Executor, Outcome, Report
+from napari_sam.planes import Plane
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
-from napari_sam.session.planes import Plane
 
 _WARM = "first decode"
 _VIEW, _FIRST, _FURTHER, _CLICKED, _SEEN, _REST = _KEYS = (

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.geometry import Region
+from napari_sam.planes import Plane
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.journal import (
@@ -28,7 +29,6 @@ from napari_sam.session.journal import (
 from napari_sam.session.ownership import Decision, Marks, Ownership
 from napari_sam.session.patches import Patch, union
 from napari_sam.session.pixels import PixelChange, part_of, total_area
-from napari_sam.session.planes import Plane
 from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
 from napari_sam.session.results import Results
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.planes import Plane
 from napari_sam.session.journal import Entry, JournalChange
 from napari_sam.session.pixels import PixelChange, part_of, total_area
-from napari_sam.session.planes import Plane
 from napari_sam.session.state import State, Touched
 
 

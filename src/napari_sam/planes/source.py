@@ -1,0 +1,90 @@
+"""What is read plane by plane: the protocol, and what planes of two sources have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.image import Limits
+from napari_sam.plane_input import PlaneInput
+
+Plane = tuple[int | None, ...]
+"""A plane of an n-D image: for every axis its index, or None for the two that it spans.
+
+An axis whose positions are the model's colours has index 0: all of them belong to the plane. A
+plane that spans such an axis itself has no colours.
+"""
+
+
+class PlaneSource(Protocol):
+    """Where planes come from. Frozen: a changed image is another source."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis, without the samples of RGB."""
+        ...
+
+    @property
+    def spanned(self) -> tuple[int, int]:
+        """The two axes of a plane, in ascending order: its rows and columns."""
+        ...
+
+    @property
+    def stamp(self) -> Hashable:
+        """What the pixels of a plane depend on; embeddings of another stamp are not used."""
+        ...
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Axis whose positions are the model's colours; a mask holds for all of them."""
+        ...
+
+    def plane_of(self, index: object = ()) -> Plane:
+        """Complete a plane from the indices of the axes it doesn't span."""
+        ...
+
+    def plane_shape(self, plane: Plane) -> tuple[int, int]:
+        """(H, W) of a plane."""
+        ...
+
+    def describe(self, plane: Plane) -> PlaneInput:
+        """Say what the model is given of a plane, as far as that is known without reading it."""
+        ...
+
+    def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
+        """Read as :meth:`read`, and say what was read."""
+        ...
+
+    def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
+        """Read the pixels `(H, W)` or `(H, W, 3)` and their contrast limits. May be slow."""
+        ...
+
+
+def extends(shape: tuple[int, ...], before: tuple[int, ...], spanned: tuple[int, int]) -> bool:
+    """Whether an image of a shape has every plane of one of the shape before, and perhaps more."""
+    return len(shape) == len(before) and all(
+        n == old if axis in spanned else n >= old
+        for axis, (n, old) in enumerate(zip(shape, before, strict=True))
+    )
+
+
+def same_planes(
+    one: PlaneSource, other: PlaneSource, planes: Sequence[Plane], report: Callable[[float], None]
+) -> bool:
+    """Whether two sources have the same pixels, and limits, in some planes. Reads them all."""
+    for done, plane in enumerate(planes):
+        report(done / len(planes))
+        (pixels, limits), (others, other_limits) = one.read(plane), other.read(plane)
+        floats = pixels.dtype.kind == "f"
+        if limits != other_limits or not np.array_equal(pixels, others, equal_nan=floats):
+            return False
+    return True
+
+
+def plane_axes(plane: Plane) -> tuple[int, int]:
+    """Return the axes that are a plane's rows and columns."""
+    rows, columns = (axis for axis, i in enumerate(plane) if i is None)
+    return rows, columns
