@@ -231,6 +231,7 @@ class Session(Readable):
             self.mask_changed.emit(*key)
         if touched.facts:
             self.facts_changed.emit()
+            self.retry_masks()  # of objects that were unlocked
         self._tell_object()
         self.journal_changed.emit()
         for key in keys:
