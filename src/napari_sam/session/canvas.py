@@ -81,6 +81,10 @@ class LabelCanvas(Protocol):
         """Return every plane that labels have, of the source's two spanned axes."""
         ...
 
+    def settle(self) -> None:
+        """Tell the session what was painted up to now, also of a stroke that is being made."""
+        ...
+
 
 class ArrayCanvas:
     """Labels in an array: NumPy, zarr, anything that is sliced and assigned alike.
@@ -158,6 +162,9 @@ class ArrayCanvas:
             )
             for flat in range(prod(lengths))
         ]
+
+    def settle(self) -> None:
+        """Do nothing: nobody paints in an array."""
 
     def _put(self, write: Write, pixels: NDArray[Any]) -> None:
         channel = self._channel_axis

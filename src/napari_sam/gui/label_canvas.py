@@ -1,0 +1,405 @@
+"""Labels of a Labels layer, read and written by a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_sam.geometry import Region
+from napari_sam.gui.label_edits import Atom, LayerEdits, Piece
+from napari_sam.gui.layers import grow_masks, image_of_masks, is_behind, misfit
+from napari_sam.gui.placement import shape_of
+from napari_sam.planes import Plane, PlaneSource, plane_axes
+from napari_sam.session.canvas import Write
+from napari_sam.session.pixels import PixelChange
+
+_COMPARED = 64 << 20  # bytes of labels up to which those that replace others are compared
+_CLOSED = (
+    "expected labels that are written to, got those of an image that is closed; choose it again"
+)
+
+Indices = tuple[NDArray[np.intp], ...]
+
+
+class LayerCanvas:
+    """Labels of a Labels layer, read and written by a session, and what others do to them.
+
+    Parameters
+    ----------
+    image
+        Whose planes they are.
+    source
+        Returns the image as the session reads it now.
+    layer
+        The layer; with None one is made when the first plane is prepared.
+    make
+        Makes and adds a layer.
+    painted
+        Called with what a person painted, and its name.
+    elsewhere
+        Called with what somebody else changed; None where that is not known.
+    refused
+        Called with the error when what is painted can't be copied to the other channels.
+
+    Attributes
+    ----------
+    replaced_by_others
+        The layer was given another array.
+
+    Notes
+    -----
+    Where positions of an axis are the model's colours, labels of all of them get what one gets,
+    as far as they agreed before: numbers that only one of them has are never touched.
+    """
+
+    replaced_by_others = Signal()
+
+    def __init__(
+        self,
+        image: Image,
+        source: Callable[[], PlaneSource],
+        layer: Labels | None,
+        make: Callable[[], Labels],
+        painted: Callable[[list[PixelChange], str], None],
+        elsewhere: Callable[[list[PixelChange] | None], None],
+        refused: Callable[[Exception], None],
+    ) -> None:
+        self._image = image
+        self._source = source
+        self._make = make
+        self._tell_painted = painted
+        self._tell_elsewhere = elsewhere
+        self._refused = refused
+        self._layer: Labels | None = None
+        self._edits: LayerEdits | None = None
+        self._is_closed = False
+        if layer is not None:
+            self._attach(layer)
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer, once there is one."""
+        return self._layer
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the labels outlive the process without us, as on a disk."""
+        if self._layer is None:
+            return False
+        data = self._layer.data
+        if isinstance(data, np.ndarray):
+            return isinstance(data, np.memmap) and data.mode in ("r+", "w+")
+        return "Memory" not in type(getattr(data, "store", None)).__name__
+
+    def prepare(self, plane: Plane | None, highest: int) -> None:
+        """Have a plane and a number fit in: make the layer, or enlarge what it holds.
+
+        Labels that were made for the image get the planes that it got since, and wider numbers;
+        for no plane in particular, all planes.
+
+        Raises
+        ------
+        ValueError
+            If they don't fit the image any more, or can't hold the number.
+        MemoryError
+            If they would not fit into memory.
+        """
+        if self._is_closed:
+            raise ValueError(_CLOSED)
+        if self._layer is None:
+            self._attach(self._make())
+        layer, edits = self._layer, self._edits
+        assert layer is not None
+        assert edits is not None
+        edits.settle()
+        if reason := misfit(layer, self._image):
+            raise ValueError(reason)
+        own = image_of_masks(layer) is self._image and isinstance(layer.data, np.ndarray)
+        wider = np.dtype(np.int32)
+        if own and np.iinfo(layer.dtype).max < highest <= np.iinfo(wider).max:
+            with edits.ours():
+                layer.data = layer.data.astype(wider)
+        if highest > (largest := int(np.iinfo(layer.dtype).max)):
+            raise ValueError(
+                f"expected labels that hold {highest}, got {layer.dtype} in '{layer.name}', "
+                f"which ends at {largest}; convert it (right click › Convert data type) or "
+                "pick a new layer"
+            )
+        channels = self._source().channel_axis is not None  # a mask holds for all of them
+        has_all = plane is not None and not channels and self._has(plane)
+        if is_behind(layer, self._image) and not has_all:
+            with edits.ours():
+                grow_masks(layer, self._image)
+
+    def read(self, plane: Plane, region: Region) -> NDArray[Any]:
+        """Return the labels `(h, w)` of a region of a plane, as a copy.
+
+        Raises
+        ------
+        OSError
+            If they can't be read.
+        """
+        if self._layer is None:
+            return np.zeros([s.stop - s.start for s in region], np.int32)
+        try:
+            return np.array(self._layer.data[_at(plane, region)])
+        except Exception as error:  # whatever a disk or a store does
+            raise OSError(
+                f"expected to read the labels in '{self._layer.name}', got "
+                f"{type(error).__name__}: {error}; pick other labels under 'Masks in'"
+            ) from error
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Change pixels: all of the writes, or none.
+
+        Raises
+        ------
+        OSError
+            If the labels can't be written; every pixel is as it was.
+        """
+        layer, edits = self._layer, self._edits
+        if layer is None or edits is None:
+            raise OSError(_CLOSED)
+        _check_range(layer, writes)
+        with edits.ours():
+            self._set(change for write in writes for change in self._changes_of(write))
+
+    def planes(self) -> list[Plane]:
+        """Return every plane that spans the axes on screen."""
+        source = self._source()
+        within = {*source.spanned, source.channel_axis}
+        shape = shape_of(self._image) if self._layer is None else self._layer.data.shape
+        lengths = tuple(1 if axis in within else n for axis, n in enumerate(shape))
+        places = (np.unravel_index(i, lengths) for i in range(prod(lengths)))
+        return [
+            tuple(None if a in source.spanned else int(i) for a, i in enumerate(place))
+            for place in places
+        ]
+
+    def settle(self) -> None:
+        """Tell what was painted up to now, also of a stroke that is still being made."""
+        if self._edits is not None:
+            self._edits.settle()
+
+    def choose(self) -> None:
+        """Take what is painted from now on for one's own, where several write to one layer."""
+        if self._edits is not None:
+            self._edits.choose(self)
+
+    def close(self) -> None:
+        """Let go of the layer."""
+        if self._edits is not None:
+            self._edits.leave(self)
+            self._edits = None
+        self._is_closed = True
+
+    def painted(self, atoms: Iterable[Atom], text: str, is_chosen: bool) -> None:
+        """Tell the session what was painted; pixels that don't show it are left out."""
+        if self._layer is None or len(self._layer.data.shape) != self._image.ndim:
+            self._tell_elsewhere(None)
+            return
+        changes = self._told(atoms, mirror=is_chosen)
+        if changes and is_chosen:
+            self._tell_painted(changes, text)
+        elif changes:
+            self._tell_elsewhere(changes)
+
+    def replaced(self, before: Any, after: Any) -> None:
+        """Tell the session what is different in an array that replaces another."""
+        same = isinstance(before, np.ndarray) and isinstance(after, np.ndarray)
+        same = same and before.shape == after.shape and after.ndim == self._image.ndim
+        if not same or max(before.nbytes, after.nbytes) > _COMPARED:
+            self._tell_elsewhere(None)
+        elif changes := self._differences(before, after):
+            self._tell_elsewhere(changes)
+        self.replaced_by_others.emit()
+
+    def _attach(self, layer: Labels) -> None:
+        self._layer, self._edits = layer, LayerEdits.of(layer)
+        self._edits.choose(self)
+
+    def _has(self, plane: Plane) -> bool:
+        """Whether labels have the whole of a plane: one that was rolled may be longer by now."""
+        assert self._layer is not None
+        lengths = zip(plane, self._layer.data.shape, shape_of(self._image), strict=True)
+        return all(own == n if i is None else i < own for i, own, n in lengths)
+
+    # Writing
+
+    def _set(self, changes: Iterable[tuple[Indices, NDArray[Any]]]) -> None:
+        """Set pixels of the layer, one change after the other; put all back if one fails."""
+        layer = self._layer
+        assert layer is not None
+        done: list[tuple[Indices, NDArray[Any]]] = []
+        try:
+            with layer.block_history():
+                for indices, values in changes:
+                    done.append((indices, np.array(layer.data[indices])))
+                    layer.data_setitem(indices, values, refresh=False)
+            getattr(layer, "_partial_labels_refresh", layer.refresh)()
+        except Exception as error:  # whatever a disk, a store or a user's own array does
+            left = f"'{layer.name}' is as it was"
+            try:
+                for indices, before in reversed(done):
+                    layer.data[indices] = before
+            except Exception:  # noqa: BLE001 - the first error says why
+                left = f"'{layer.name}' may have lost a part of this"
+            layer.refresh()
+            raise OSError(
+                f"expected to write into '{layer.name}', got {type(error).__name__}: {error}; "
+                f"{left}. Free the disk, or pick other labels under 'Masks in'"
+            ) from error
+
+    def _changes_of(
+        self, write: Write, before: NDArray[Any] | None = None
+    ) -> Iterator[tuple[Indices, NDArray[Any]]]:
+        """Yield the pixels that a write changes, and what they become, if there are any.
+
+        Parameters
+        ----------
+        write
+            What is to be written.
+        before
+            What the pixels of the region were; by default what they are.
+        """
+        after = np.zeros(write.where.shape, np.asarray(write.values).dtype)
+        after[write.where] = write.values
+        here = self._block(write.plane, write.region)
+        if before is None:
+            before = here
+        rows, columns = plane_axes(write.plane)
+        indices: list[Indices] = []
+        values: list[NDArray[Any]] = []
+        for plane in self._copies(write.plane):
+            now = here if plane == write.plane else self._block(plane, write.region)
+            r, c = np.nonzero(write.where & (now != after) & (now == before))
+            at = {rows: r + write.region[0].start, columns: c + write.region[1].start}
+            indices.append(
+                tuple(at[a] if i is None else np.full(len(r), i) for a, i in enumerate(plane))
+            )
+            values.append(after[r, c])
+        joined = tuple(np.concatenate(x) for x in zip(*indices, strict=True))
+        if len(joined[0]):
+            yield joined, np.concatenate(values)
+
+    def _copies(self, plane: Plane) -> list[Plane]:
+        """Return the planes that get the same labels: that of every channel, the first first."""
+        channel = self._channel_of(plane)
+        if channel is None or plane[channel] != 0:
+            return [plane]
+        count = shape_of(self._image)[channel]
+        return [(*plane[:channel], i, *plane[channel + 1 :]) for i in range(count)]
+
+    def _channel_of(self, plane: Plane) -> int | None:
+        """Return the axis whose positions are colours of a plane; None for one without colours."""
+        channel = self._source().channel_axis
+        return None if channel is None or plane[channel] is None else channel
+
+    def _block(self, plane: Plane, region: Region) -> NDArray[Any]:
+        assert self._edits is not None
+        return np.asarray(self._edits.data[_at(plane, region)])
+
+    # What was done by others
+
+    def _told(self, atoms: Iterable[Atom], mirror: bool) -> list[PixelChange]:
+        """Return what was painted, plane by plane; with `mirror`, all channels get it too."""
+        source = self._source()
+        painted: dict[Plane, list[tuple[Plane, Piece]]] = {}
+        for atom in atoms:
+            for piece in atom.pieces(source.spanned):
+                places = iter(piece.position)
+                own = tuple(
+                    None if axis in source.spanned else next(places)
+                    for axis in range(self._image.ndim)
+                )
+                channel = self._channel_of(own)
+                first = own if channel is None else (*own[:channel], 0, *own[channel + 1 :])
+                painted.setdefault(first, []).append((own, piece))
+        changes = [self._joined(plane, parts, mirror) for plane, parts in painted.items()]
+        return [change for change in changes if change is not None]
+
+    def _joined(
+        self, plane: Plane, parts: list[tuple[Plane, Piece]], mirror: bool
+    ) -> PixelChange | None:
+        """Join what was painted, one piece after the other, into one change of a plane."""
+        region = _union([piece.region for _, piece in parts])
+        shape = tuple(s.stop - s.start for s in region)
+        where = np.zeros(shape, bool)
+        before, after = np.zeros((2, *shape), parts[0][1].before.dtype)
+        for _, piece in parts:
+            here = _within(piece.region, region)
+            first = piece.where & ~where[here]
+            before[here][first] = piece.before[first]
+            after[here][piece.where] = np.broadcast_to(piece.after, first.shape)[piece.where]
+            where[here] |= piece.where
+        # a store may have refused some of it
+        shown = [self._block(own, region) == after for own in dict(parts)]
+        where &= (before != after) & np.logical_or.reduce(shown)
+        if self._channel_of(plane) is not None and where.any():
+            if mirror:
+                self._mirror(Write(plane, region, where, after[where]), before)
+            where &= self._block(plane, region) == after
+        if not where.any():
+            return None
+        return PixelChange.of(plane, region, where, before[where], after[where])
+
+    def _mirror(self, write: Write, before: NDArray[Any]) -> None:
+        """Paint the other channels, too."""
+        assert self._edits is not None
+        try:
+            with self._edits.ours():
+                self._set(self._changes_of(write, before))
+        except OSError as error:
+            self._refused(error)
+
+    def _differences(self, before: NDArray[Any], after: NDArray[Any]) -> list[PixelChange]:
+        changes = []
+        for plane in self.planes():
+            rows, columns = (slice(0, after.shape[axis]) for axis in plane_axes(plane))
+            old, new = (x[_at(plane, (rows, columns))] for x in (before, after))
+            where = old != new
+            if where.any():
+                changes.append(
+                    PixelChange.of(plane, (rows, columns), where, old[where], new[where])
+                )
+        return changes
+
+
+def _at(plane: Plane, region: Region) -> tuple[int | slice, ...]:
+    """Return the index, into labels, of a region of a plane."""
+    rows, columns = plane_axes(plane)
+    at = {rows: region[0], columns: region[1]}
+    return tuple(at[axis] if i is None else i for axis, i in enumerate(plane))
+
+
+def _check_range(layer: Labels, writes: Sequence[Write]) -> None:
+    """Refuse numbers that were written before the layer got a type that can't hold them."""
+    held = np.iinfo(layer.dtype)
+    for write in writes:
+        if len(write.values) and not held.min <= int(np.max(write.values)) <= held.max:
+            raise OSError(
+                f"expected labels that hold {int(np.max(write.values))}, got {layer.dtype} in "
+                f"'{layer.name}', which ends at {held.max}; convert it (right click › Convert "
+                "data type)"
+            )
+
+
+def _union(regions: Sequence[Region]) -> Region:
+    return (
+        slice(min(r.start for r, _ in regions), max(r.stop for r, _ in regions)),
+        slice(min(c.start for _, c in regions), max(c.stop for _, c in regions)),
+    )
+
+
+def _within(region: Region, other: Region) -> Region:
+    """Return a region as slices of another that holds it."""
+    rows, columns = (
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, other, strict=True)
+    )
+    return rows, columns

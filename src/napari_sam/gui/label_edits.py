@@ -1,0 +1,223 @@
+"""What people and programs change in a Labels layer, told to the sessions that write there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_sam.geometry import Region
+from napari_sam.gui.delay import Delay
+
+_TOOLS = {"paint": "a brush stroke", "fill": "a fill", "polygon": "a polygon"}
+
+_EDITS: WeakValueDictionary[int, LayerEdits] = WeakValueDictionary()  # by the layer's identity
+
+
+class Listener(Protocol):
+    """A session's side of a layer."""
+
+    def painted(self, atoms: Iterable[Atom], text: str, is_chosen: bool) -> None:
+        """Take note of what was painted; of several sessions one is chosen."""
+        ...
+
+    def replaced(self, before: Any, after: Any) -> None:
+        """Take note that the layer was given another array."""
+        ...
+
+
+class Piece(NamedTuple):
+    """Pixels of one plane that were set at once: a rectangle `(h, w)` of it."""
+
+    position: tuple[int, ...]  # of the axes that the plane doesn't span
+    region: Region
+    where: NDArray[np.bool_]
+    before: NDArray[Any]
+    after: Any  # `(h, w)`, or one number
+
+
+class Atom:
+    """One change of labels, as napari's own undo keeps it.
+
+    Parameters
+    ----------
+    change
+        Of painting: (rectangle, mask or None for all of it, what was there, what is painted); of
+        ``data_setitem``: (indices, what was there, what comes).
+    """
+
+    def __init__(self, change: tuple[Any, ...]) -> None:
+        self._change = change
+
+    def is_done(self, data: Any) -> bool:
+        """Whether labels show the change: napari tells of some before it makes them."""
+        if len(self._change) == 3:
+            indices, _, new = self._change
+            return bool(np.all(np.asarray(data[indices]) == new))
+        at, mask, _, new = self._change
+        shown = np.asarray(data[at]) == new
+        return bool(np.all(shown if mask is None else shown[mask]))
+
+    @property
+    def highest(self) -> int:
+        """The highest number that it sets."""
+        return int(np.max(self._change[-1]))
+
+    def pieces(self, axes: tuple[int, int]) -> Iterator[Piece]:
+        """Yield what it does to each plane that spans two axes."""
+        return (self._listed if len(self._change) == 3 else self._masked)(axes)
+
+    def _masked(self, axes: tuple[int, int]) -> Iterator[Piece]:
+        at, mask, old, new = self._change
+        region = at[axes[0]], at[axes[1]]
+        if mask is None:
+            before = np.asarray(old)
+            mask = np.ones(before.shape, bool)
+        else:
+            before = np.zeros(mask.shape, np.asarray(old).dtype)
+            before[mask] = old
+        free = tuple(axis for axis in range(mask.ndim) if axis not in axes)
+        mask, before = (np.moveaxis(x, free, range(len(free))) for x in (mask, before))
+        for i in map(tuple, np.argwhere(mask.any(axis=(-2, -1))).tolist()):
+            index = tuple(at[axis].start + n for axis, n in zip(free, i, strict=True))
+            yield Piece(index, region, mask[i], before[i], new)
+
+    def _listed(self, axes: tuple[int, int]) -> Iterator[Piece]:
+        indices, old, new = self._change
+        places = np.stack([np.ravel(x) for x in np.broadcast_arrays(*indices)])  # (ndim, n)
+        old, new = (np.broadcast_to(np.ravel(x), places.shape[1:]) for x in (old, new))
+        free = [axis for axis in range(len(places)) if axis not in axes]
+        planes, which = np.unique(places[free], axis=1, return_inverse=True)
+        which = np.ravel(which)
+        for n, index in enumerate(planes.T.tolist() if free else [()]):
+            mine = which == n if free else slice(None)
+            rows, columns = places[axes[0]][mine], places[axes[1]][mine]
+            r, c = int(rows.min()), int(columns.min())
+            region = slice(r, int(rows.max()) + 1), slice(c, int(columns.max()) + 1)
+            where = np.zeros([s.stop - s.start for s in region], bool)
+            before, after = np.zeros(where.shape, old.dtype), np.zeros(where.shape, new.dtype)
+            here = rows - r, columns - c
+            where[here], before[here], after[here] = True, old[mine], new[mine]
+            yield Piece(tuple(index), region, where, before, after)
+
+
+class LayerEdits:
+    """Follows one Labels layer for every session that writes there.
+
+    napari's own undo of the layer is kept empty meanwhile: sessions keep what can be taken back,
+    so that there are never two that disagree.
+
+    Parameters
+    ----------
+    layer
+        The layer; :meth:`of` returns the one follower that it has.
+    """
+
+    def __init__(self, layer: Labels) -> None:
+        self._layer = layer
+        self._listeners: list[Listener] = []  # the one chosen last at the end
+        self._pending: list[tuple[list[Atom], str]] = []
+        self._is_ours = False
+        self._telling = Delay(0, self.settle)
+        self.data = layer.data
+
+    @classmethod
+    def of(cls, layer: Labels) -> LayerEdits:
+        """Return the follower of a layer."""
+        edits = _EDITS.get(id(layer))
+        if edits is None:
+            edits = _EDITS[id(layer)] = cls(layer)
+        return edits
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Who is told, the one chosen last first."""
+        return tuple(reversed(self._listeners))
+
+    def choose(self, listener: Listener) -> None:
+        """Tell a listener from now on, and before all others: what is painted is its own."""
+        if not self._listeners:
+            self.data = self._layer.data
+            self._layer.events.paint.connect(self._painted)
+            self._layer.events.data.connect(self._replaced)
+            self._forget()
+        self.settle()
+        self._listeners = [x for x in self._listeners if x is not listener] + [listener]
+
+    def leave(self, listener: Listener) -> None:
+        """Tell a listener nothing more."""
+        if listener not in self._listeners:
+            return
+        self.settle()
+        self._listeners.remove(listener)
+        if not self._listeners:
+            self._layer.events.paint.disconnect(self._painted)
+            self._layer.events.data.disconnect(self._replaced)
+            self._telling.close()
+            _EDITS.pop(id(self._layer), None)
+
+    def settle(self) -> None:
+        """Tell now what was painted up to now, also of a stroke that is still being made."""
+        staged = list(getattr(self._layer, "_staged_history", ()))
+        if staged and not self._is_ours:
+            self._layer._staged_history = []
+            self._pending.append(([Atom(x) for x in staged], self._tool(staged)))
+        self._tell()
+
+    def _tell(self) -> None:
+        self._telling.stop()
+        pending, self._pending = self._pending, []
+        for atoms, text in pending:
+            for n, listener in enumerate(self.listeners):
+                listener.painted(atoms, text, n == 0)
+
+    @contextmanager
+    def ours(self) -> Iterator[None]:
+        """Change labels, or the array, without being told of it as of somebody else's doing."""
+        self.settle()
+        before, self._is_ours = self._is_ours, True
+        try:
+            yield
+        finally:
+            self._is_ours = before
+            self.data = self._layer.data
+            self._layer._staged_history = []  # of a change that was broken off
+            self._forget()
+
+    def _painted(self, event: Any) -> None:
+        atoms = list(event.value)
+        self._forget()
+        if self._is_ours:
+            return
+        self._tell()  # whatever came before is done by now
+        told = [Atom(x) for x in atoms]
+        self._pending.append((told, self._tool(atoms)))
+        if told[-1].is_done(self.data):
+            self._tell()
+        else:
+            self._telling.start()
+
+    def _tool(self, atoms: list[Any]) -> str:
+        if all(np.all(np.asarray(atom[-1]) == 0) for atom in atoms):
+            return "erasing"
+        return _TOOLS.get(str(self._layer.mode), "painting")
+
+    def _replaced(self, event: Any = None) -> None:
+        if self._is_ours:
+            return
+        self.settle()  # painted in the array that was there
+        before, self.data = self.data, self._layer.data
+        self._forget()
+        if before is not self.data:
+            for listener in self.listeners:
+                listener.replaced(before, self.data)
+
+    def _forget(self) -> None:
+        """Keep napari's own undo empty; what is being painted right now is not in it yet."""
+        for name in ("_undo_history", "_redo_history"):
+            getattr(self._layer, name, []).clear()
