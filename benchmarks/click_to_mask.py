@@ -52,7 +52,7 @@ def main() -> None:
             lambda: segmenter.decode(embedding, click).best(), reference, args.repetitions
         )
     }
-    nano = load_segmenter("nano", device="cpu", cache=False)
+    nano = load_segmenter("nano", device="cpu")
     for number in (8, 1):  # nuclei in a row
         drawn, labels = draw_nuclei(number, args.side)
         nucleus = labels == labels.max()

@@ -120,7 +120,7 @@ def test_mask_that_cannot_be_written_is_told_and_nothing_is_half_done(told, rng,
     np.testing.assert_array_equal(me.labels, before)
     me.click((22, 34))
     assert me.labels[22, 34] == 1
-    layer.undo()
+    me.session.undo()
     np.testing.assert_array_equal(me.labels, before)
 
 

@@ -101,9 +101,9 @@ def test_time_that_goes_on_keeps_planes_prompts_and_masks(told, rng, segmenter, 
     assert me.labels.shape == data.shape
     np.testing.assert_array_equal(me.labels[:3], before)
     np.testing.assert_array_equal(me.labels[5], disk(SHAPE, me.session.prompts.clicks[1].point, 4))
-    masks.undo()
+    me.session.undo()
     assert not me.labels[5].any()
-    masks.undo()
+    me.session.undo()
     assert not me.labels.any()
     assert sum(np.array_equal(plane, data[5]) for plane in segmenter.embedded) == 1
 

@@ -98,14 +98,14 @@ def test_control_z_takes_the_last_click_back(user, rng):
     assert len(me.annotation.points.data) == 1
 
 
-def test_labels_undo_takes_a_mask_back_in_one_step(user, rng):
+def test_undo_takes_a_prompt_and_its_mask_back_in_one_step(user, rng):
     me = user(grey(rng, *SHAPE))
     me.click((20, 30))
     before = me.labels.copy()
     me.right_click((22, 30))
-    me.annotation.labels.undo()
+    me.session.undo()
     np.testing.assert_array_equal(me.labels, before)
-    me.annotation.labels.undo()
+    me.session.undo()
     assert not me.labels.any()
 
 
@@ -207,7 +207,7 @@ def test_keys_leave_the_users_own_alone_and_go_with_the_dock(user, rng):
     me = user(grey(rng, *SHAPE))
     image, points = me.annotation.image, me.annotation.points
     taken = {str(key) for key in image.keymap}
-    assert taken == {"N", "J", "K", "Q", "W", "U", "G"}
+    assert taken == {"N", "J", "K", "Q", "W", "U", "G", "Shift+D", "Ctrl+Z", "Ctrl+Shift+Z"}
     me.controller.close()
     assert not image.keymap
     assert not points.keymap

@@ -35,9 +35,9 @@ def test_objects_of_the_plane_are_found_and_undone_as_one_step(user):
     find(me, me.dock.everything.plane)
     assert numbers(me.labels) == [1, 2]
     assert np.array_equal(me.labels > 0, TWO > 0)
-    me.annotation.labels.undo()
+    me.session.undo()
     assert not me.labels.any()
-    me.annotation.labels.redo()
+    me.session.redo()
     assert np.array_equal(me.labels > 0, TWO > 0)
 
 

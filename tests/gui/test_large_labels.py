@@ -28,9 +28,9 @@ def test_labels_of_a_large_plane_come_with_the_first_mask(user):
     assert labels.dtype == np.uint16
     assert iou(me.labels == 1, disk(PLANE.shape, (60, 80), 4)) > 0.8
     labels.paint((20, 20), 5)
-    labels.undo()
+    me.session.undo()
     assert me.labels[20, 20] == 0
-    labels.undo()
+    me.session.undo()
     assert not me.labels.any()
 
 
@@ -43,9 +43,9 @@ def test_numbers_beyond_16_bits_make_the_layer_wider_and_keep_its_undo(user):
     labels = me.annotation.labels
     assert labels.dtype == np.int32
     assert set(np.unique(me.labels)) == {0, 1, 70_000}
-    labels.undo()
+    me.session.undo()
     assert set(np.unique(me.labels)) == {0, 1}
-    labels.undo()
+    me.session.undo()
     assert not me.labels.any()
 
 
@@ -58,7 +58,7 @@ def test_very_large_labels_keep_what_is_written_and_leave_no_file(user, monkeypa
     labels = me.annotation.labels
     assert not isinstance(labels.data, np.ndarray)
     assert iou(me.labels == 1, disk(PLANE.shape, (60, 80), 4)) > 0.8
-    labels.undo()
+    me.session.undo()
     assert not me.labels.any()
     assert not list(tmp_path.iterdir())
 

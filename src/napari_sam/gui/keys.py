@@ -5,6 +5,7 @@ They are bound to its own layers and its image, and to the viewer while no layer
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from app_model.types import KeyBinding
@@ -52,6 +53,8 @@ class Keys:
             "Control-Z": self._undo,
             "Control-Shift-Z": self._redo,
         }
+        if sys.platform == "darwin":  # where napari's own are
+            self._actions |= {"Meta-Z": self._undo, "Meta-Shift-Z": self._redo}
 
     def bind(self, layer: KeymapProvider) -> None:
         """Bind the keys to a layer, or to the viewer, where it has none of its own."""
