@@ -158,7 +158,7 @@ def test_channels_of_the_image_follow_its_data(told, rng, segmenter):
 
     me, _ = told(grey(rng, 2, *SHAPE), axis_labels=("c", "y", "x"))
     first, second = options(me.annotation.image, me.controller.images())
-    me.annotation.channels = (first.channel(), second.channel(), None)
+    me.annotation.channels = (first, second, None)
     me.settle()
     fresh = grey(rng, 2, *SHAPE)
     fresh[0] = 0

@@ -246,7 +246,7 @@ def test_layers_lie_on_each_other_within_half_a_pixel(here, there, expected):
 def colours(told, rng):
     """Give the model a second image as green."""
     me, errors = told(grey(rng, *SHAPE), name="dapi")
-    me.viewer.add_image(grey(rng, *SHAPE), name="actin")
+    me.viewer.add_image(grey(rng, *SHAPE), name="actin", contrast_limits=(0, 255))
     me.controller.choose_image(me.viewer.layers["dapi"])
     me.settle()
     green = me.dock.channels.menus[1]
@@ -261,8 +261,27 @@ def test_colours_of_an_image_are_still_shown_when_it_is_chosen_again(colours):
     for name in ("actin", "dapi"):
         me.controller.choose_image(me.viewer.layers[name])
         me.settle()
-    assert me.annotation.channels[1].name == "actin"
+    assert me.annotation.channels[1].text == "actin"
     assert [menu.currentText() for menu in me.dock.channels.menus] == ["—", "actin", "—"]
+
+
+def test_colour_whose_data_is_replaced_while_another_image_is_chosen_stays(colours, rng):
+    me, errors = colours
+    actin = me.viewer.layers["actin"]
+    me.controller.choose_image(actin)
+    me.settle()
+    actin.data = fresh = grey(rng, *SHAPE)
+    me.settle()
+    me.controller.choose_image(me.viewer.layers["dapi"])
+    me.settle()
+    red, green, blue = me.dock.channels.menus
+    assert [menu.currentText() for menu in (red, green, blue)] == ["—", "actin", "—"]
+    red.setCurrentIndex(red.findText("dapi"))
+    red.activated.emit(red.currentIndex())
+    me.settle()
+    assert [x and x.image.name for x in me.annotation.channels] == ["dapi", "actin", None]
+    np.testing.assert_array_equal(me.segmenter.embedded[-1][..., 1], fresh)
+    assert not errors
 
 
 def test_second_dock_shows_the_same_colours_and_changes_them(colours):
@@ -276,9 +295,9 @@ def test_second_dock_shows_the_same_colours_and_changes_them(colours):
     red.activated.emit(red.currentIndex())
     me.viewer.layers["actin"].name = "other"  # both docks look again
     me.settle()
-    assert [channel and channel.name for channel in me.annotation.channels] == [
+    assert [channel and channel.image.name for channel in me.annotation.channels] == [
         "dapi",
-        "actin",
+        "other",
         None,
     ]
     assert me.dock.channels.menus[0].currentText() == "dapi"

@@ -97,7 +97,7 @@ def test_axes_are_rolled_after_scrolling_while_something_is_embedded(user, rng, 
 def test_channels_are_combined_and_then_shown_side_by_side(user, rng):
     me = user(grey(rng, 8, 9, *SHAPE), axis_labels=("z", "c", "y", "x"))
     first, second, *_ = options(me.annotation.image, me.controller.images())
-    me.annotation.channels = (first.channel(), second.channel(), None)
+    me.annotation.channels = (first, second, None)
     me.viewer.dims.order = (0, 2, 1, 3)  # channels and columns on screen
     me.settle(200)
     me.viewer.dims.set_current_step(2, 20)
@@ -182,7 +182,7 @@ def test_channels_of_an_axis_become_colours(user, rng, segmenter):
     me = user(data, axis_labels=("z", "c", "y", "x"))
     me.scroll_to(1, 0)
     first, second = options(me.annotation.image, me.controller.images())
-    me.annotation.channels = (first.channel(), second.channel(), None)
+    me.annotation.channels = (first, second, None)
     me.settle()
     assert segmenter.embedded[-1].shape == (*SHAPE, 3)
     assert not segmenter.embedded[-1][..., 2].any()

@@ -229,8 +229,8 @@ def test_channels_keep_the_option_that_was_picked(image):
     was = ChannelOption("dapi", image)
     now = ChannelOption("dapi, renamed", image)
     state = channel_state_of([now], [was, None, None])
-    assert state.menus[0] == (("—", None), ("dapi, renamed", was))
-    assert state.menus[1] == (("—", None), ("dapi, renamed", now))
+    assert state.menu == (("—", None), ("dapi, renamed", was))
+    assert state.picked == (now, None, None)
     assert (state.visible, state.is_axis) == (True, False)
     assert channel_state_of([ChannelOption("channel 0", image, 0)], [None] * 3).is_axis
     assert not channel_state_of([], [None] * 3).visible

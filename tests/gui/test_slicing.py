@@ -6,9 +6,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_sam.gui.channels import options
-from napari_sam.gui.planes import channel_now, displayed_plane, plane_name, source_of
+from napari_sam.gui.planes import displayed_plane, plane_name, source_of
 from napari_sam.image import stretch
-from napari_sam.session import Channel
 
 SHAPE = (7, 5, 8, 9)
 
@@ -142,9 +141,9 @@ def test_gamma_of_colours_is_that_which_napari_shows():
 def test_channels_are_shown_by_their_layers():
     pixels = np.arange(100.0).reshape(10, 10)
     red, blue = Image(pixels, contrast_limits=(0, 50)), Image(pixels + 1, gamma=2)
-    first, _ = options(red, [red, blue])
+    first, last = options(red, [red, blue])
     blue.contrast_limits = (0, 100)
-    channels = (first.channel(), None, channel_now(Channel(blue.data, 0, (0, 1)), [red, blue]))
+    channels = (first.channel(), None, last.channel())
     seen, limits = source_of(red, channels=channels).read((None, None))
     assert limits is None
     np.testing.assert_allclose(seen[..., 0], np.clip(pixels / 50, 0, 1) * 255, atol=0.6)

@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_sam.engine import Executor
 from napari_sam.gui.boxes import BoxEditor
+from napari_sam.gui.channels import Chosen
 from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.drafts import DraftPictures
@@ -28,7 +29,7 @@ from napari_sam.gui.layers import (
 from napari_sam.gui.live_source import LiveSource
 from napari_sam.gui.mask_writer import MaskWriter
 from napari_sam.gui.placement import Followers, told_shape
-from napari_sam.gui.planes import Colours, plane_name, scrolled_axis, source_of
+from napari_sam.gui.planes import plane_name, scrolled_axis, source_of
 from napari_sam.gui.slicing import geometry_on_screen
 from napari_sam.gui.view import View
 from napari_sam.segmentation.protocol import Segmenter
@@ -59,7 +60,7 @@ class Annotation:
     refused
         Something a user did could not be done: the error.
     layers_changed
-        The labels layer was picked, made or deleted.
+        The labels layer was picked, made or deleted, or the model is given other channels.
     """
 
     refused = Signal(object)
@@ -97,6 +98,7 @@ class Annotation:
         self._source = LiveSource(viewer, image, source, self.session, executor)
         self._view = View(viewer, image, self._source, self.session, self.drafts.refresh)
         self._source.changed.connect(self._view.show)
+        self._source.channels_changed.connect(self._layers_changed)
         self._source.grown.connect(self.masks.check)
         self._source.ended.connect(self._end)
         self._source.refused.connect(self._refuse)
@@ -122,12 +124,12 @@ class Annotation:
         return [self.image, *masks, *self.prompt_layers]
 
     @property
-    def channels(self) -> Colours | None:
+    def channels(self) -> Chosen | None:
         """What the model sees as red, green and blue; None for the image as it is."""
         return self._source.channels
 
     @channels.setter
-    def channels(self, channels: Colours | None) -> None:
+    def channels(self, channels: Chosen | None) -> None:
         self._source.channels = channels
 
     @property

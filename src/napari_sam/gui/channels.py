@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from napari.components import ViewerModel
 from napari.layers import Image
+from psygnal import Signal
 
-from napari_sam.gui.placement import finest, lies_on, shape_of
-from napari_sam.gui.planes import channel_axis, channel_now, limits_of
+from napari_sam.gui.delay import Delay
+from napari_sam.gui.placement import connect, finest, lies_on, shape_of, told_geometry
+from napari_sam.gui.planes import Colours, channel_axis, is_inverted, limits_of
 from napari_sam.session import Channel
+
+LOOK_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
+"""Events of an image that is shown in another way."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelOption:
-    """A channel that can be assigned.
+    """A channel that can be assigned; two are equal if they mean the same, whatever it is called.
 
     Parameters
     ----------
@@ -24,25 +30,102 @@ class ChannelOption:
         is one channel as a whole.
     """
 
-    text: str
+    text: str = field(compare=False)
     image: Image
     index: int | None = None
 
     def channel(self) -> Channel:
         """Return what the model is given, shown as the layer shows it now."""
-        limits, name = None, ""
+        image, limits, name = self.image, None, ""
         if self.index is None:
-            limits, name = limits_of(self.image), self.image.name
-        channel = Channel(finest(self.image), self.index or 0, limits, name)
-        return channel_now(channel, [self.image])
+            limits, name = limits_of(image), image.name
+        look = float(image.gamma), is_inverted(image)
+        return Channel(finest(image), self.index or 0, limits, name, *look)
 
-    def gives(self, channel: Channel) -> bool:
-        """Whether it is this channel, however it is shown."""
-        return finest(self.image) is channel.data and (self.index or 0) == channel.index
 
-    def same_as(self, other: ChannelOption | None) -> bool:
-        """Whether both mean the same channel."""
-        return other is not None and (self.image, self.index) == (other.image, other.index)
+Chosen = tuple[ChannelOption | None, ChannelOption | None, ChannelOption | None]
+
+
+class ChannelChoice:
+    """The channels that an image's planes are made of, kept up with the layers they are in.
+
+    Parameters
+    ----------
+    viewer, image
+        Where the image is.
+
+    Attributes
+    ----------
+    changed
+        Other channels are chosen, or the layer of one has other data.
+    restyled
+        The layer of one is shown in another way.
+    gone
+        The layer of one was removed or fits no more, and the channel is taken back: the error.
+    """
+
+    changed = Signal()
+    restyled = Signal()
+    gone = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, image: Image) -> None:
+        self._viewer, self._image = viewer, image
+        self._chosen: Chosen | None = None
+        self._watched: list[Image] = []
+        self._checking = Delay(0, self._check)  # of several changes in a row, after the last
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """Red, green and blue; None for the image as it is."""
+        return self._chosen
+
+    @chosen.setter
+    def chosen(self, chosen: Chosen | None) -> None:
+        self._chosen = chosen if chosen and any(chosen) else None
+        self._watch([x.image for x in self._chosen or () if x])
+        self.changed.emit()
+
+    def colours(self) -> Colours | None:
+        """Return what the model is given, as the layers are now."""
+        if self._chosen is None:
+            return None
+        red, green, blue = (x.channel() if x else None for x in self._chosen)
+        return red, green, blue
+
+    def close(self) -> None:
+        """Let go of the layers."""
+        self._watch([])
+        self._checking.close()
+
+    def _check(self) -> None:
+        """Take up the data that layers have now; take back channels that fit no more."""
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        offered = options(self._image, images)
+        before = self._chosen or (None, None, None)
+        red, green, blue = (option if option in offered else None for option in before)
+        self.chosen = red, green, blue
+        for option in dict.fromkeys(x for x in before if x and x not in offered):
+            self.gone.emit(ValueError(why_gone(self._image, option, images)))
+
+    def _watch(self, images: list[Image]) -> None:
+        """Follow the layers of channels, and where the image itself is while there are any."""
+        removed = self._viewer.layers.events.removed
+        if self._watched:
+            removed.disconnect(self._checking.start)
+        for image in self._watched:
+            self._connect(image, "disconnect")
+        beside = [image for image in dict.fromkeys(images) if image is not self._image]
+        self._watched = [self._image, *beside] if images else []
+        for image in self._watched:
+            self._connect(image, "connect")
+        if self._watched:
+            removed.connect(self._checking.start)
+
+    def _connect(self, image: Image, verb: str) -> None:
+        getattr(image.events.data, verb)(self._checking.start)
+        connect(image, self._checking.start, verb)
+        for name in LOOK_EVENTS if image is not self._image else ():
+            getattr(getattr(image.events, name), verb)(self.restyled.emit)
 
 
 def options(image: Image, images: list[Image]) -> list[ChannelOption]:
@@ -64,3 +147,34 @@ def options(image: Image, images: list[Image]) -> list[ChannelOption]:
     shape = shape_of(image)
     beside = [x for x in images if not x.rgb and shape_of(x) == shape and lies_on(x, image)]
     return [ChannelOption(x.name, x) for x in beside] if len(beside) > 1 else []
+
+
+def why_gone(image: Image, option: ChannelOption, images: list[Image]) -> str:
+    """Say why a channel can't be assigned to an image any more, and what to do.
+
+    Parameters
+    ----------
+    image, option
+        The image, and the channel that was assigned.
+    images
+        Images of the viewer.
+    """
+    other = option.image
+    if not any(other is layer for layer in images):
+        return (
+            f"expected '{other.name}' among the layers, which the model saw as a colour, got "
+            "it removed; assign another one under 'What the model sees'"
+        )
+    if other is image:
+        others = "another image beside" if option.index is None else f"'{option.text}' of"
+        return (
+            f"expected {others} '{image.name}' to make colours of, got none any more; "
+            "the model sees the image as it is"
+        )
+    return (
+        f"expected '{other.name}' to lie on '{image.name}' of shape {shape_of(image)}"
+        f" with {told_geometry(image, other) or 'the same geometry'}, got shape "
+        f"{shape_of(other)} with {told_geometry(other, image) or 'that geometry'}; "
+        "the model doesn't see it any more: assign it again under 'What the model "
+        "sees' when both agree"
+    )

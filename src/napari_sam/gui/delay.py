@@ -20,6 +20,7 @@ class Delay:
     """
 
     def __init__(self, milliseconds: int, call: Callable[[], None]) -> None:
+        self._closed = False
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(milliseconds)
@@ -32,14 +33,16 @@ class Delay:
 
     def start(self) -> None:
         """Ask for the call; if it was asked for before, it comes later."""
-        self._timer.start()
+        if not self._closed:
+            self._timer.start()
 
     def stop(self) -> None:
         """Drop the call, if one is to come."""
         self._timer.stop()
 
     def close(self) -> None:
-        """Stop for good."""
+        """Stop for good: whoever is being told of something asks in vain."""
+        self._closed = True
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
             self._timer.stop()
             self._timer.deleteLater()

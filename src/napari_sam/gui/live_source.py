@@ -11,16 +11,16 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_sam.engine import Executor, Outcome
+from napari_sam.gui.channels import LOOK_EVENTS, ChannelChoice, Chosen
 from napari_sam.gui.delay import Delay
-from napari_sam.gui.placement import finest, shape_of
-from napari_sam.gui.planes import Colours, channel_now, source_of
+from napari_sam.gui.placement import shape_of
+from napari_sam.gui.planes import source_of
 from napari_sam.session import ArraySource, Session, extends, same_planes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _CONTRAST_MS = 500
-_LOOK_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
 
 
 class LiveSource:
@@ -46,6 +46,8 @@ class LiveSource:
         What the session reads.
     changed
         The session reads something else than before, which is to be shown.
+    channels_changed
+        The model is given other channels.
     grown
         The image has more planes than before.
     ended
@@ -55,6 +57,7 @@ class LiveSource:
     """
 
     changed = Signal()
+    channels_changed = Signal()
     grown = Signal()
     ended = Signal(object)
     refused = Signal(object)
@@ -70,26 +73,27 @@ class LiveSource:
         self.now = source
         self._viewer, self._image = viewer, image
         self._session, self._executor = session, executor
-        self._channels: Colours | None = None
+        self._choice = ChannelChoice(viewer, image)
         self._revision = 0
         self._content: Hashable = None  # of an image that has grown: of its first planes
         self._unproven: ArraySource | None = None  # the source whose planes should be in it still
         self._told_thick = False
         self._restretching = Delay(_CONTRAST_MS, self._reread)
-        self._looked_at: list[Image] = []
+        self._choice.changed.connect(self._rechosen)
+        self._choice.restyled.connect(self._restretching.start)
+        self._choice.gone.connect(self._channel_gone)
         image.events.data.connect(self._data_replaced)
-        self._watch_looks()
+        for name in LOOK_EVENTS:
+            getattr(image.events, name).connect(self._restretching.start)
 
     @property
-    def channels(self) -> Colours | None:
+    def channels(self) -> Chosen | None:
         """What the model sees as red, green and blue; None for the image as it is."""
-        return self._channels
+        return self._choice.chosen
 
     @channels.setter
-    def channels(self, channels: Colours | None) -> None:
-        self._channels = channels if channels and any(channels) else None
-        self._watch_looks()
-        self._reread()
+    def channels(self, channels: Chosen | None) -> None:
+        self._choice.chosen = channels
 
     @property
     def is_pending(self) -> bool:
@@ -138,14 +142,24 @@ class LiveSource:
         """Let go of the image and of those that give channels."""
         self._restretching.close()
         self._executor.cancel(("same planes", self))
+        self._choice.close()
         self._image.events.data.disconnect(self._data_replaced)
-        self._watch_looks(nothing=True)
+        for name in LOOK_EVENTS:
+            getattr(self._image.events, name).disconnect(self._restretching.start)
 
     def _reread(self) -> None:
         """Take up another content, contrast or channels of the image, and tell."""
         self.check_shape()
         if self.take_up():
             self.changed.emit()
+
+    def _rechosen(self) -> None:
+        self._reread()
+        self.channels_changed.emit()
+
+    def _channel_gone(self, error: ValueError) -> None:
+        if self._session.closed is None:
+            self.refused.emit(error)
 
     def _data_replaced(self) -> None:
         if shape_of(self._image) != self.now.shape:
@@ -206,35 +220,7 @@ class LiveSource:
             )
 
     def _source_now(self) -> ArraySource:
-        data = finest(self._image)
-        if self._channels is not None and data is not self.now.data:
-            of_image = [c is not None and c.data is self.now.data for c in self._channels]
-            red, green, blue = (
-                replace(c, data=data) if mine and c is not None else c
-                for c, mine in zip(self._channels, of_image, strict=True)
-            )
-            self._channels = red, green, blue
-        if self._channels is not None:
-            red, green, blue = (c and channel_now(c, self._images()) for c in self._channels)
-            self._channels = red, green, blue
-        source = source_of(self._image, self._viewer.dims, self._channels, self._revision)
+        source = source_of(self._image, self._viewer.dims, self._choice.colours(), self._revision)
         if source.displayed is None:  # in 3-D: another view of the same planes
             source = replace(source, displayed=self.now.displayed, slab=self.now.slab)
         return replace(source, content=self._content)
-
-    def _images(self) -> list[Image]:
-        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-
-    def _watch_looks(self, nothing: bool = False) -> None:
-        """Notice when the image, or one that gives a channel, is shown in another way."""
-        for image in self._looked_at:
-            for name in _LOOK_EVENTS:
-                getattr(image.events, name).disconnect(self._restretching.start)
-        arrays = [channel.data for channel in self._channels or () if channel is not None]
-        beside = [x for x in self._images() if any(finest(x) is array for array in arrays)]
-        self._looked_at = (
-            [] if nothing else [self._image, *(x for x in beside if x is not self._image)]
-        )
-        for image in self._looked_at:
-            for name in _LOOK_EVENTS:
-                getattr(image.events, name).connect(self._restretching.start)

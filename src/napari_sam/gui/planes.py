@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from napari.components import Dims, ViewerModel
 from napari.layers import Image
@@ -94,16 +92,6 @@ def is_inverted(image: Image) -> bool:
         return False
     low, high = image.colormap.map(np.array([0.0, 1.0]))[:, :3] @ _LUMINANCE
     return bool(low > high + _DARKER)
-
-
-def channel_now(channel: Channel, images: Iterable[Image]) -> Channel:
-    """Return a channel as the layer it is in is shown now; unchanged if that isn't among them."""
-    for image in images:
-        if not image.rgb and finest(image) is channel.data:
-            limits = limits_of(image) if channel.contrast_limits is not None else None
-            look = float(image.gamma), is_inverted(image)
-            return Channel(channel.data, channel.index, limits, channel.name, *look)
-    return channel
 
 
 def channel_axis(image: Image) -> int | None:
