@@ -25,10 +25,12 @@ class Layer:
         self.session = Session(FakeSegmenter(), source_of(image))
         self.points = new_points(image)
         self.told: list[str] = []
+        self.sign = 1
         self.editor = ClickEditor(
             self.session,
             self.points,
             lambda: (None, None),
+            lambda: self.sign,
             lambda error: self.told.append(str(error)),
         )
         self.session.add_point((), (20, 30))
@@ -48,6 +50,13 @@ def clicked(qapp):
     layer = Layer()
     yield layer
     layer.editor.close()
+
+
+@pytest.mark.parametrize("sign", [1, 0])
+def test_left_click_says_what_is_chosen_at_that_moment(clicked, sign):
+    clicked.sign = sign
+    clicked.click((10, 10))
+    assert clicked.session.prompts.clicks[-1].label == sign
 
 
 def is_whole(me):

@@ -140,8 +140,6 @@ class Annotation:
     @sign.setter
     def sign(self, sign: int) -> None:
         self._sign = sign
-        if self.clicks is not None:
-            self.clicks.sign = sign
         self.layers_changed.emit()
 
     @property
@@ -308,8 +306,9 @@ class Annotation:
         if self.clicks is None:
             layer = self._insert(new_points(self.image), len(self._viewer.layers))
             self._followers.add(layer, held=True)
-            self.clicks = ClickEditor(self.session, layer, self.plane_to_prompt, self._refuse)
-            self.clicks.sign = self._sign
+            self.clicks = ClickEditor(
+                self.session, layer, self.plane_to_prompt, lambda: self._sign, self._refuse
+            )
         return self.clicks.layer
 
     def _shapes_layer(self) -> Shapes:

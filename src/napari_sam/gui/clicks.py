@@ -46,6 +46,8 @@ class ClickEditor:
     plane
         Returns the plane on screen, which new points belong to; raises ValueError where there is
         none.
+    sign
+        Returns what a left click says: 1 inside, 0 outside.
     refused
         Called with the error when the session refuses an edit.
     """
@@ -55,10 +57,11 @@ class ClickEditor:
         session: Session,
         layer: Points,
         plane: Callable[[], Plane],
+        sign: Callable[[], int],
         refused: Callable[[Exception], None],
     ) -> None:
         self.layer = layer
-        self.sign = 1
+        self._sign = sign
         self._session = session
         self._plane = plane
         self._refused = refused
@@ -94,7 +97,7 @@ class ClickEditor:
         if layer.mode == Mode.ADD:
             if broken_columns(layer.features):
                 self._read()
-            sign = 1 - self.sign if event.button == 2 else self.sign
+            sign = 1 - self._sign() if event.button == 2 else self._sign()
             self._set_defaults(sign)
 
     def _set_defaults(self, sign: int) -> None:
@@ -191,7 +194,7 @@ class ClickEditor:
         for at, click in zip(data, clicks, strict=False):
             yield at, SIGN_NAMES[click.label], click.object_id, click.id
         for at in data[len(clicks) :]:
-            yield at, SIGN_NAMES[self.sign], self._session.object_id, 0
+            yield at, SIGN_NAMES[self._sign()], self._session.object_id, 0
 
     def _show(self, *_: object) -> None:
         book, layer = self._session.prompts, self.layer
@@ -210,7 +213,7 @@ class ClickEditor:
                 style_points(layer, self._session.object_id)
         finally:
             self._writing = False
-        self._set_defaults(self.sign)
+        self._set_defaults(self._sign())
 
     def _write(self, features: dict[str, np.ndarray]) -> None:
         table = self.layer.features
