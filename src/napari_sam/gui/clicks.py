@@ -10,8 +10,10 @@ import numpy as np
 from napari.layers import Points
 from napari.layers.base import ActionType
 from napari.layers.points._points_constants import Mode
+from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
+from napari_sam.gui.click_rows import ClickRows
 from napari_sam.gui.layers import style_next_point, style_points
 from napari_sam.gui.planes import coordinates_of, plane_and_point
 from napari_sam.gui.prompt_columns import (
@@ -19,14 +21,13 @@ from napari_sam.gui.prompt_columns import (
     SIGN_NAMES,
     TOLD,
     broken_columns,
-    columns_of_clicks,
     differing,
     new_defaults,
     object_of,
     sign_of,
     with_users_columns,
 )
-from napari_sam.session import Click, Plane, PromptBook, Session
+from napari_sam.session import Click, ObjectPlane, Plane, PromptBook, Session
 
 _TELLING_MS = 50, 500  # after the last mask: of a few clicks, and of many
 _MANY = 200
@@ -66,7 +67,8 @@ class ClickEditor:
         self._plane = plane
         self._refused = refused
         self._writing = False
-        self._columns: dict[str, np.ndarray] = {}
+        self._rows = ClickRows.of(PromptBook(), session, layer.ndim)
+        self._answered: set[ObjectPlane] = set()
         self._telling = _timer(_TELLING_MS[0], self._tell)
         self._pasted = _timer(0, self._read_pasted)
         layer.mouse_drag_callbacks.insert(0, self._choose_sign)
@@ -74,9 +76,9 @@ class ClickEditor:
         layer.events.features.connect(self._features_edited)
         layer.events.set_data.connect(self._drawn)
         session.prompts_changed.connect(self._show)
-        session.object_changed.connect(self._show)
+        session.object_changed.connect(self._show_current)
         session.mask_changed.connect(self._mask_changed)
-        self._show()
+        self._show_all()
 
     def close(self) -> None:
         """Let go of the layer."""
@@ -86,7 +88,7 @@ class ClickEditor:
         self.layer.events.features.disconnect(self._features_edited)
         self.layer.events.set_data.disconnect(self._drawn)
         self._session.prompts_changed.disconnect(self._show)
-        self._session.object_changed.disconnect(self._show)
+        self._session.object_changed.disconnect(self._show_current)
         self._session.mask_changed.disconnect(self._mask_changed)
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
             self._telling.stop()
@@ -119,8 +121,13 @@ class ClickEditor:
     def _features_edited(self, event: Any = None) -> None:
         if self._writing:
             return
-        changed = differing(self.layer.features, self._columns, TOLD)
-        if changed and not broken_columns(self.layer.features):
+        table, told = self.layer.features, self._rows.columns
+        broken = broken_columns(table)
+        others = differing(table, told, [*told])
+        if not others and not broken:
+            return  # napari tells of the table after every edit of the points
+        changed = [name for name in others if name in TOLD]
+        if changed and not broken:
             self._refused(
                 ValueError(
                     f"expected the columns {', '.join(changed)} of the prompts as they were: they "
@@ -139,37 +146,76 @@ class ClickEditor:
             self._read()
 
     def _read(self) -> None:
-        book = self._session.prompts
+        before = self._session.prompts
         try:
-            clicks = self._rows(book)
-            if clicks != book.clicks:
-                self._session.prompts = book.with_all_clicks(clicks)
+            book = self._edited(before)
+            if book != before:
+                self._session.prompts = book
                 return  # they are shown by now
         except ValueError as error:
             self._refused(error)
-        self._show()
+        self._show_all()
 
-    def _rows(self, book: PromptBook) -> tuple[Click, ...]:
-        """Return the layer's rows as clicks: known ones in their old order, then new ones.
+    def _edited(self, book: PromptBook) -> PromptBook:
+        """Return a book with the clicks that the layer holds.
 
         New ones speak of the current object, wherever they come from.
         """
+        kept = self._kept_rows() if book is self._rows.book else None
+        if kept is None:
+            return book.with_all_clicks(self._all_clicks(book))
+        table, data, told = self.layer.features, self.layer.data, self._rows
+        count = len(kept)
+        edited = np.any(data[:count] != told.data[kept], axis=1)
+        for name in ("label", "object"):
+            edited |= (table[name].to_numpy()[:count] != told.columns[name][kept]).astype(bool)
+        known = [
+            (row, book.click(int(told.ids[kept[row]]))) for row in np.flatnonzero(edited).tolist()
+        ]
+        changed = [
+            self._click(data[row], click.plane, table["label"].iloc[row],
+                        object_of(table["object"].iloc[row]), click.id)
+            for row, click in known
+        ]  # fmt: skip
+        fresh = [
+            self._click(data[row], self._plane(), table["label"].iloc[row],
+                        self._session.object_id, book.next_id + row - count)
+            for row in range(count, len(data))
+        ]  # fmt: skip
+        gone = np.delete(told.ids, kept).tolist()
+        return book.without(gone).with_changed(*changed).with_clicks(fresh)
+
+    def _kept_rows(self) -> NDArray[np.intp] | None:
+        """Return which of the rows that were shown come first in the layer, in their order.
+
+        None where others come first, or it isn't known any more which they are.
+        """
+        table, told = self.layer.features, self._rows.ids
+        if broken_columns(table) or len(table) != len(self.layer.data):
+            return None
+        ids = table["id"].to_numpy()
+        none_gone = len(ids) >= len(told)
+        kept = np.arange(len(told)) if none_gone else np.flatnonzero(np.isin(told, ids))
+        return kept if np.array_equal(ids[: len(kept)], told[kept]) else None
+
+    def _click(self, at: Any, pattern: Plane, label: Any, object_id: int, click_id: int) -> Click:
+        plane, point = plane_and_point(np.asarray(at, float), pattern)
+        plane = self._session.source.plane_of(plane)
+        return Click(click_id, object_id, plane, point, sign_of(label))
+
+    def _all_clicks(self, book: PromptBook) -> list[Click]:
+        """Return the layer's rows as clicks, wherever they are by now, and new ones."""
         known = {click.id: click for click in book.clicks}
-        next_id, old, new = book.next_id, {}, []
+        next_id, clicks = book.next_id, {}
         for at, label, object_id, click_id in self._cells(book):
-            if click_id in known and click_id not in old:
-                pattern, number = known[click_id].plane, object_of(object_id)
+            if click_id in known and click_id not in clicks:
+                number, pattern = object_of(object_id), known[click_id].plane
+                clicks[click_id] = self._click(at, pattern, label, number, int(click_id))
             else:
-                pattern, number = self._plane(), self._session.object_id
-            plane, point = plane_and_point(np.asarray(at, float), pattern)
-            plane = self._session.source.plane_of(plane)
-            if click_id in known and click_id not in old:
-                old[click_id] = Click(int(click_id), number, plane, point, sign_of(label))
-            else:
-                new.append(Click(next_id, number, plane, point, sign_of(label)))
+                number, pattern = self._session.object_id, self._plane()
+                clicks[next_id] = self._click(at, pattern, label, number, next_id)
                 next_id += 1
-        kept = (old[click_id] for click_id in known if click_id in old)
-        return (*kept, *new)
+        return [*clicks.values()]
 
     def _cells(self, book: PromptBook) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Yield position, label, object and id of each row; where columns were removed, by place.
@@ -196,43 +242,85 @@ class ClickEditor:
         for at in data[len(clicks) :]:
             yield at, SIGN_NAMES[self._sign()], self._session.object_id, 0
 
-    def _show(self, *_: object) -> None:
-        book, layer = self._session.prompts, self.layer
-        clicks = book.clicks
-        shape = (len(clicks), layer.ndim)
-        data = np.array([coordinates_of(c.plane, c.point) for c in clicks], float).reshape(shape)
-        self._columns = columns_of_clicks(book, self._session)
-        features = with_users_columns(self._columns, layer.features)
+    def _show(self) -> None:
+        """Show what has changed since prompts were shown last."""
+        change = self._rows.after(self._session.prompts, self._session)
+        shown, self._rows = self._rows, change.now
+        layer = self.layer
         self._writing = True
         try:
-            with _one_refresh(layer, len(data)):
-                if not np.array_equal(data, layer.data):
-                    layer.selected_data = set()
-                    layer.data = data
-                self._write(features)
-                style_points(layer, self._session.object_id)
+            if len(change.gone) and len(layer.data) == len(shown.data):
+                layer.remove(change.gone.tolist())
+            self._put_data()
+            self._put_features(change.touched)
+            style_points(layer, self._session.object_id, change.touched)
+        finally:
+            self._writing = False
+        if not np.array_equal(layer.features["id"], self._rows.ids):
+            self._show_all()
+        self._set_defaults(self.sign)
+
+    def _show_all(self) -> None:
+        """Put everything in the layer that should be there."""
+        self._rows = ClickRows.of(self._session.prompts, self._session, self.layer.ndim)
+        features = with_users_columns(self._rows.columns, self.layer.features)
+        self._writing = True
+        try:
+            self._put_data()
+            table = self.layer.features
+            if [*table.columns] != [*features] or differing(table, features, [*features]):
+                self.layer.features = features
+            style_points(self.layer, self._session.object_id)
         finally:
             self._writing = False
         self._set_defaults(self._sign())
 
-    def _write(self, features: dict[str, np.ndarray]) -> None:
-        table = self.layer.features
-        if [*table.columns] != [*features] or differing(table, features, [*features]):
-            self.layer.features = features
+    def _show_current(self, *_: object) -> None:
+        """Show which object is the current one."""
+        style_points(self.layer, self._session.object_id, np.empty(0, np.intp))
+        self._set_defaults(self.sign)
 
-    def _mask_changed(self, *_: object) -> None:
+    def _put_data(self) -> None:
+        layer, data = self.layer, self._rows.data
+        if not np.array_equal(data, layer.data):
+            with _one_refresh(layer, len(data)):
+                layer.selected_data = set()
+                layer.data = data.copy()  # napari moves points in it
+
+    def _put_features(self, rows: NDArray[np.intp]) -> None:
+        """Say in the table what some rows mean; other columns of theirs stay."""
+        columns, layer = self._rows.columns, self.layer
+        table = layer.features
+        if not len(rows):
+            return
+        if len(rows) > _MANY or len(table) != len(self._rows.ids) or broken_columns(table):
+            layer.features = with_users_columns(columns, table)
+            return
+        for name, values in columns.items():
+            at = table.columns.get_loc(name)
+            for row in rows.tolist():
+                if table.iat[row, at] != values[row]:
+                    table.iat[row, at] = values[row]
+        layer.events.properties()
+        layer.events.features()
+
+    def _mask_changed(self, object_id: int, plane: Plane) -> None:
+        self._answered.add((object_id, plane))
         self._telling.start(_TELLING_MS[len(self.layer.data) > _MANY])
 
     def _tell(self) -> None:
         """Show what the model was given for the masks that have arrived."""
-        columns = columns_of_clicks(self._session.prompts, self._session)
-        if len(self.layer.data) == self._session.prompts.click_count:
-            self._columns = columns
-            self._writing = True
-            try:
-                self._write(with_users_columns(columns, self.layer.features))
-            finally:
-                self._writing = False
+        is_behind = len(self.layer.data) != len(self._rows.ids)
+        if is_behind or self._session.prompts is not self._rows.book:
+            return  # what is being edited is read and shown first, which is told again
+        change = self._rows.told_anew(self._answered, self._session)
+        self._answered.clear()
+        self._rows = change.now
+        self._writing = True
+        try:
+            self._put_features(change.touched)
+        finally:
+            self._writing = False
 
 
 def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:

@@ -8,6 +8,7 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import numpy as np
 import pandas as pd
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from numpy.typing import NDArray
 
 from napari_sam.gui.palette import GREEN, RED, YELLOW
 from napari_sam.gui.placement import finest, geometry_of, lies_on, shape_of, told_geometry
@@ -160,27 +161,40 @@ def is_writable(data: Any) -> bool:
     return hasattr(data, "__setitem__") and not read_only
 
 
-def style_points(layer: Points, current: int) -> None:
+def style_points(layer: Points, current: int, touched: NDArray[np.intp] | None = None) -> None:
     """Show signs by colour and symbol, and the prompts of other objects dimmed.
 
-    Each property that is set redraws all points, so only those that change are.
+    Parameters
+    ----------
+    layer
+        The prompts.
+    current
+        The current object.
+    touched
+        Rows whose sign may have changed; by default all.
     """
-    labels, objects = layer.features["label"], layer.features["object"]
-    if not len(labels):
+    table = layer.features
+    rows = np.arange(len(table)) if touched is None else touched
+    if not len(table):
         return
-    bright = np.where(objects == current, 1.0, _DIM)
-    rgba = {sign: _rgba(colour) for sign, colour in COLOURS.items()}
-    faces = np.array([rgba[label] for label in labels], np.float32)
-    faces[:, 3] = bright
-    borders = np.ones((len(labels), 4), np.float32)
-    borders[:, 3] = bright
-    symbols = [SYMBOLS[label] for label in labels]
-    if not np.allclose(layer.face_color, faces, atol=1e-3):
-        layer.face_color = faces
+    bright = np.where(table["object"].to_numpy() == current, 1.0, _DIM)
+    colours, borders = layer.face_color.copy(), layer.border_color.copy()
+    colours[:, 3] = borders[:, 3] = bright
+    borders[rows, :3] = 1.0
+    positive = table["label"].to_numpy()[rows] == POSITIVE
+    colours[rows, :3] = np.where(
+        positive[:, None], _rgba(COLOURS[POSITIVE])[:3], _rgba(COLOURS[NEGATIVE])[:3]
+    )
+    symbols = [SYMBOLS[POSITIVE if is_positive else NEGATIVE] for is_positive in positive]
+    # each property that is set sends all points to the screen again
+    if not np.allclose(layer.face_color, colours, atol=1e-3):
+        layer.face_color = colours
     if not np.allclose(layer.border_color, borders, atol=1e-3):
         layer.border_color = borders
-    if [str(symbol) for symbol in layer.symbol] != symbols:
-        layer.symbol = symbols
+    if [str(symbol) for symbol in layer.symbol[rows]] != symbols:
+        every = layer.symbol.copy()
+        every[rows] = symbols
+        layer.symbol = every
 
 
 def style_next_point(layer: Points, sign: str) -> None:

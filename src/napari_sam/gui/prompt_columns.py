@@ -10,7 +10,7 @@ import pandas as pd
 
 from napari_sam.io.prompt_file import BOXES, CANDIDATE, spell_objects
 from napari_sam.plane_input import COLUMNS
-from napari_sam.session import ObjectPlane, PromptBook, Session
+from napari_sam.session import Click, ObjectPlane, PromptBook, Session
 
 POSITIVE, NEGATIVE = "positive", "negative"
 SIGNS = {POSITIVE: 1, NEGATIVE: 0}
@@ -31,23 +31,31 @@ def empty_columns() -> dict[str, np.ndarray]:
 
 def columns_of_clicks(book: PromptBook, session: Session | None) -> dict[str, np.ndarray]:
     """Return the columns of a book's clicks; `session` knows what the model was given."""
-    clicks = book.clicks
+    boxes = np.full(book.click_count, spelled_boxes(book), object)
+    return columns_of(book.clicks, session) | {BOXES: boxes}
+
+
+def columns_of(clicks: Sequence[Click], session: Session | None) -> dict[str, np.ndarray]:
+    """Return the columns of some clicks, but the one that speaks of all boxes."""
     words: dict[ObjectPlane, dict[str, str]] = {}
     if session is not None:
         keys = dict.fromkeys(click.key for click in clicks)
         for key, (given, chosen) in zip(keys, session.facts_of(keys), strict=True):
             words[key] = given.words() | {CANDIDATE: "" if chosen is None else str(chosen)}
-    boxes = spell_objects([box.object_id for box in book.boxes])
     return {
         "label": np.array([SIGN_NAMES[click.label] for click in clicks], object),
         "object": np.array([click.object_id for click in clicks], np.uint64),
-        "id": np.array([click.id for click in clicks], int),
+        "id": np.array([click.id for click in clicks], np.int64),
         **{
             name: np.array([words[click.key][name] for click in clicks], object)
             for name in (*COLUMNS, CANDIDATE)
         },
-        BOXES: np.array([boxes] * len(clicks), object),
     }
+
+
+def spelled_boxes(book: PromptBook) -> str:
+    """Say which objects the boxes of a book belong to, as every row of its clicks does."""
+    return spell_objects([box.object_id for box in book.boxes])
 
 
 def new_defaults(table: pd.DataFrame, values: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def new_defaults(table: pd.DataFrame, values: dict[str, Any]) -> dict[str, Any]:
 def broken_columns(table: pd.DataFrame) -> list[str]:
     """Name the columns that were removed, or hold no identifiers any more."""
     broken = [name for name in (*EDITED, *TOLD) if name not in table]
-    if "id" in table and not all(_is_whole(number) for number in table["id"]):
+    if "id" in table and not _are_whole(table["id"]):
         broken.append("id")
     return broken
 
@@ -118,6 +126,10 @@ def differing(table: pd.DataFrame, told: dict[str, np.ndarray], names: Sequence[
         for name in names
         if name in table and name in told and not np.array_equal(told[name], table[name])
     ]
+
+
+def _are_whole(column: pd.Series) -> bool:
+    return column.dtype.kind in "iu" or all(_is_whole(number) for number in column)
 
 
 def _is_whole(value: Any) -> bool:

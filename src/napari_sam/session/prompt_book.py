@@ -317,6 +317,13 @@ class PromptBook:
         click = Click(self.next_id, *key, point, label)
         return self.with_groups({key: replace(group, clicks=(*group.clicks, click))})
 
+    def with_clicks(self, clicks: Iterable[Click]) -> PromptBook:
+        """Add clicks that have identifiers, from :attr:`next_id` on."""
+        groups: dict[ObjectPlane, Group] = {}
+        for click in clicks:
+            _put(groups, self, click)
+        return self.with_groups(groups)
+
     def with_changed(self, *changed: Click | BoxPrompt) -> PromptBook:
         """Put prompts in the place of those with their identifiers.
 
