@@ -29,7 +29,7 @@ from napari_sam.training.protocol import GROUPS, thin_out
 
 def measure(model: str, data: str, slices: int, stride: int) -> dict[str, dict[str, float]]:
     """Segment every `stride`-th held-out plane; return scores by modality and by group."""
-    segmenter = load_segmenter(model, device="cpu", precision="float32")
+    segmenter = load_segmenter(model, device="cpu", precision="float32", cache=False)
     counts: dict[str, list[Counts]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
     planes = thin_out(read_planes(data, "val"), slices)[::stride]
@@ -57,7 +57,7 @@ def measure(model: str, data: str, slices: int, stride: int) -> dict[str, dict[s
 
 def time_drawn(model: str, repetitions: int = 5) -> str:
     """Segment a drawn plane of many nuclei again and again; say how long it took."""
-    segmenter = load_segmenter(model, device="cpu", precision="float32")
+    segmenter = load_segmenter(model, device="cpu", precision="float32", cache=False)
     plane, truth = draw_nuclei(rows=14)
     segment_all(segmenter, plane)
     seconds = []

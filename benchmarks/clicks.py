@@ -41,7 +41,7 @@ class Report:
 
 def measure(model: str, data: str, slices: int, stride: int) -> Report:
     """Measure a model on every `stride`-th held-out plane."""
-    segmenter = load_segmenter(model, device="cpu", precision="float32")
+    segmenter = load_segmenter(model, device="cpu", precision="float32", cache=False)
     planes = thin_out(read_planes(data, "val"), slices)[::stride]
     scores: list[PlaneScores] = []
     for plane in track(planes, "planes", console=Console(stderr=True)):

@@ -69,7 +69,7 @@ def main() -> None:
 def load(model: str) -> Segmenter:
     """Load a model, or build a SAM preset with random weights: the arithmetic is the same."""
     if model == "nano" or model not in PRESETS:
-        return load_segmenter(model, device="cpu")
+        return load_segmenter(model, device="cpu", cache=False)
     return SamSegmenter(build(PRESETS[model]), "cpu")
 
 

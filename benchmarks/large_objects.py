@@ -46,7 +46,7 @@ def measure(
     model: str, planes: Sequence[Plane], factors: Sequence[float]
 ) -> Iterator[tuple[float, float, float, float]]:
     """Click the objects of magnified planes; yield size, IoU of a click, of three, of a box."""
-    segmenter = load_segmenter(model, device="cpu", precision="float32")
+    segmenter = load_segmenter(model, device="cpu", precision="float32", cache=False)
     work = [(plane, factor) for factor in factors for plane in planes]
     for plane, factor in track(work, "planes", console=Console(stderr=True)):
         larger = magnify(plane, factor)

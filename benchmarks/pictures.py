@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--output", type=Path, default=Path("docs/models"))
     options = parser.parse_args()
-    segmenter = load_segmenter(options.model, device="cpu")
+    segmenter = load_segmenter(options.model, device="cpu", cache=False)
     planes = thin_out(read_planes(options.data, "val"), 1)
     chosen = [next(p for p in planes if p.modality == m) for m in MODALITIES]
     clicked = [click_objects(segmenter, p) for p in chosen]

@@ -42,7 +42,7 @@ def median_ms(call: Callable[[], object], repetitions: int = 9) -> float:
 
 def objects(counts: Sequence[int]) -> list[Row]:
     """Decode so many clicks of one plane of 512² in one call."""
-    segmenter = load_segmenter("nano", device="cpu", precision="float32")
+    segmenter = load_segmenter("nano", device="cpu", precision="float32", cache=False)
     embedding = segmenter.embed(picture(512))
     rng, rows = np.random.default_rng(0), []
     for n in counts:
@@ -78,7 +78,7 @@ def planes(sides: Sequence[int]) -> list[Row]:
     rows = []
     for side in sides:
         plane = np.tile(picture(512)[..., 0], (side // 512, side // 512))
-        segmenter = load_segmenter("nano", device="cpu")
+        segmenter = load_segmenter("nano", device="cpu", cache=False)
         start = time.perf_counter()
         embedding = segmenter.embed(plane)
         segmenter.decode(embedding, Prompts([(200, 200)], [1])).best()
@@ -93,7 +93,7 @@ def planes(sides: Sequence[int]) -> list[Row]:
 def labels(counts: Sequence[int]) -> list[Row]:
     """Write an object's new mask among so many labels of a plane of 4096²."""
     side, rows = 4096, []
-    segmenter = load_segmenter("nano", device="cpu")
+    segmenter = load_segmenter("nano", device="cpu", cache=False)
     plane = np.tile(picture(512)[..., 0], (side // 512, side // 512))
     for n in counts:
         cells = int(np.sqrt(n))

@@ -128,7 +128,7 @@ def segment(
 
         found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
         _announce(count_prompts(found, prompts, boxes))
-        segmenter = _load(model, device, precision, cache)
+        segmenter = _load(model, device, precision, on_disk=cache)
         from napari_sam.batch import segment_files
 
         with _bar("segmenting") as report:
@@ -182,7 +182,7 @@ def auto(
         from napari_sam.batch import check_request
 
         found = check_request(images, output, suffix=suffix)
-        segmenter = _load(model, device, precision, cache)
+        segmenter = _load(model, device, precision, on_disk=cache)
         from napari_sam.batch import segment_all_files
 
         with _bar("segmenting") as report:
@@ -217,14 +217,13 @@ def embed(
         from napari_sam.batch import check_request
 
         found = check_request(images)
-        loaded = _load(model, device, precision)
+        segmenter = _load(model, device, precision)
         from napari_sam.batch import embed_files
-        from napari_sam.segmentation.cached import CachedSegmenter
+        from napari_sam.segmentation.cached import embeddings_home
 
-        segmenter = CachedSegmenter(loaded)
         with _bar("embedding") as report:
             summary = embed_files(segmenter, found, contrast, report, axes=axes, channel=channel)
-        _conclude(summary, f"embeddings in {segmenter.cache.directory}")
+        _conclude(summary, f"embeddings in {embeddings_home()}")
 
 
 @models.callback()
@@ -287,7 +286,7 @@ def demo(
         from napari_sam.batch.demo import run_demo
         from napari_sam.samples import NAMES
 
-        segmenter = _load(model, device, precision)
+        segmenter = _load(model, device, precision, cache=False)
         loaded = time.perf_counter() - start
         table = Table("sample", "shape", "objects", "embed", "click")
         steps = track(run_demo(segmenter, output), "segmenting", len(NAMES), console=err)
@@ -329,10 +328,11 @@ def info() -> None:
 
     import napari_sam
     from napari_sam.model.weights import home, megabytes
+    from napari_sam.segmentation.cached import embeddings_home
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     mps = torch.backends.mps.is_available()
-    cache = home() / "embeddings"
+    cache = embeddings_home()
     used = sum(p.stat().st_size for p in cache.glob("??/*.safetensors"))
     table = Table(show_header=False, box=None)
     for row in (
@@ -347,20 +347,26 @@ def info() -> None:
     out.print(table)
 
 
-def _load(model: str, device: str, precision: str, cache: bool = False) -> Segmenter:
+def _load(
+    model: str, device: str, precision: str, cache: bool = True, on_disk: bool = True
+) -> Segmenter:
     if Path(model).suffix.lower() in _CHECKPOINTS and not Path(model).expanduser().exists():
         raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
     from napari_sam.model.weights import REGISTRY, is_downloaded
-    from napari_sam.segmentation.cached import CachedSegmenter
-    from napari_sam.segmentation.loading import load_segmenter
+    from napari_sam.segmentation.loading import DISK_BYTES, load_segmenter
 
-    load = partial(load_segmenter, model, device, precision)
+    load = partial(
+        load_segmenter,
+        model,
+        device,
+        precision,
+        cache=cache,
+        disk_bytes=DISK_BYTES if on_disk else 0,
+    )
     if model in REGISTRY and not is_downloaded(model) and REGISTRY[model].url:
         with _bar("downloading") as report:
-            segmenter = load(partial(report, Path(model)))
-    else:
-        segmenter = load()
-    return CachedSegmenter(segmenter) if cache else segmenter
+            return load(progress=partial(report, Path(model)))
+    return load()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -139,11 +140,7 @@ def check_plane(plane: Any) -> NDArray[Any]:
     An RGBA plane loses its alpha; bool becomes uint8. Masked pixels are NaN, but black in uint8
     RGB, which needs no contrast limits.
     """
-    if _is_plain_colour(plane) and np.ma.is_masked(plane):
-        hidden = np.ma.getmaskarray(plane)[..., :3]
-        _warn_of_replaced(int(np.count_nonzero(hidden)), 0)
-        plane = np.where(hidden, np.uint8(0), np.ma.getdata(plane)[..., :3])
-    array = as_pixels(plane)
+    array = as_pixels(plane, rgb=_is_plain_colour(plane))
     if array.dtype.kind == "c":
         raise TypeError(
             f"expected a real image, got {array.dtype}; take the magnitude (numpy.abs) or the "
@@ -165,7 +162,7 @@ def check_plane(plane: Any) -> NDArray[Any]:
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
-def as_pixels(data: Any) -> NDArray[Any]:
+def as_pixels(data: Any, rgb: bool = False) -> NDArray[Any]:
     """Return pixels as a plain array.
 
     Parameters
@@ -174,6 +171,9 @@ def as_pixels(data: Any) -> NDArray[Any]:
         Anything that NumPy takes for an array. Masked pixels become NaN, the array then floating
         point. A tensor may have a gradient, be on a GPU, or have a type that NumPy lacks
         (bfloat16), which becomes float32.
+    rgb
+        Whether the last axis holds red, green, blue and perhaps alpha: then masked pixels of
+        uint8, which needs no contrast limits, become black.
     """
     if hasattr(data, "__dask_graph__"):
         # NumPy's own conversion would lose a mask. A cache that a viewer has registered with dask
@@ -188,6 +188,10 @@ def as_pixels(data: Any) -> NDArray[Any]:
     if not np.ma.is_masked(data):
         return np.asarray(data)
     masked: Any = np.ma.asanyarray(data)
+    if rgb and masked.dtype == np.uint8:
+        hidden = np.ma.getmaskarray(masked)[..., :3]
+        _warn_of_replaced(int(np.count_nonzero(hidden)), 0, stacklevel=6)
+        return np.where(hidden, np.uint8(0), masked.data[..., :3])
     if masked.dtype.kind in "bui":
         masked = masked.astype(np.float32 if masked.dtype.itemsize <= 2 else np.float64)
     return masked.filled(np.nan) if masked.dtype.kind in "fc" else masked.filled()
@@ -200,12 +204,12 @@ def _is_plain_colour(plane: ArrayLike) -> bool:
     return str(dtype) in ("uint8", "torch.uint8") and len(shape) == 3 and shape[2] in (3, 4)
 
 
-def _warn_of_replaced(count: int, low: float) -> None:
+def _warn_of_replaced(count: int, low: float, stacklevel: int = 5) -> None:
     warnings.warn(
         f"{count} pixels are NaN, infinite or masked; they were read as the low contrast limit "
         f"{low:g}. Replace them to choose another value",
         ImageWarning,
-        stacklevel=5,  # who called normalise
+        stacklevel=stacklevel,  # who called normalise
     )
 
 
@@ -257,7 +261,12 @@ def stack_limits(stack: Any, axis: int = 0) -> Limits | None:
     first = next(planes)
     if _is_plain_colour(first):
         return None
-    pairs = np.array([robust_limits(check_plane(p)) for p in (first, *planes)])
+    return common_limits((first, *planes))
+
+
+def common_limits(planes: Iterable[ArrayLike]) -> Limits:
+    """Return one pair of contrast limits that holds the robust limits of every plane."""
+    pairs = np.array([robust_limits(check_plane(plane)) for plane in planes])
     return float(pairs[:, 0].min()), float(pairs[:, 1].max())
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.image import Limits, as_pixels, stack_limits
+from napari_sam.image import Limits
 from napari_sam.masks import iou
+from napari_sam.planes import ArraySource
 from napari_sam.prompts import Prompts, deepest_point, tight_box
 from napari_sam.segmentation.protocol import (
     Embedding,
@@ -165,22 +166,21 @@ class _Planes:
         contrast_limits: Limits | None,
         progress: Progress | None,
     ) -> None:
-        self._stack = stack if hasattr(stack, "shape") else np.asarray(stack)
-        dimensions = len(self._stack.shape)
-        if not (dimensions == 3 or (dimensions == 4 and self._stack.shape[-1] in (3, 4))):
+        stack = stack if hasattr(stack, "shape") else np.asarray(stack)
+        dimensions = len(stack.shape)
+        if not (dimensions == 3 or (dimensions == 4 and stack.shape[-1] in (3, 4))):
             raise ValueError(
                 "expected a stack with one axis besides those of a plane, got shape "
-                f"{self._stack.shape}; pick a channel or a time point first"
+                f"{stack.shape}; pick a channel or a time point first"
             )
         spatial = 3  # colours stay with their plane
         if not -spatial <= axis < spatial:
             raise ValueError(f"expected an axis from 0 to {spatial - 1}, got {axis}")
         self._axis = axis % spatial
-        self.count = int(self._stack.shape[self._axis])
+        rows, columns = (one for one in range(spatial) if one != self._axis)
+        self._source = ArraySource(stack, dimensions == 4, (rows, columns), contrast_limits)
+        self.count = self._source.shape[self._axis]
         self.segmenter = segmenter
-        self._limits = (
-            stack_limits(self._stack, self._axis) if contrast_limits is None else contrast_limits
-        )
         self.progress = progress
         self._embeddings: OrderedDict[int, Embedding] = OrderedDict()
 
@@ -193,8 +193,8 @@ class _Planes:
 
     def embedding(self, z: int) -> Embedding:
         if z not in self._embeddings:
-            plane = as_pixels(self._stack[(slice(None),) * self._axis + (z,)])
-            self._embeddings[z] = self.segmenter.embed(plane, self._limits, self.progress)
+            pixels, limits = self._source.read(self._source.plane_of(z))
+            self._embeddings[z] = self.segmenter.embed(pixels, limits, self.progress)
             while len(self._embeddings) > _KEPT_EMBEDDINGS:
                 self._embeddings.popitem(last=False)
         self._embeddings.move_to_end(z)

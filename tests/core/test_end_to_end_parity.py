@@ -27,12 +27,14 @@ MEDIUM = replace(
 
 
 def pair(config: SamConfig, directory) -> tuple[Segmenter, Any]:
-    """Our segmenter, from a file, and the reference's predictor with the same weights."""
+    """Our network alone, from a file, and the reference's predictor with the same weights."""
     original = reference_sam(config)
     randomise(original, seed=17)
     ours = load_into_new(original.state_dict(), config, "the reference's weights")
     save(ours, directory / "model.safetensors", half=False)
-    segmenter = load_segmenter(directory / "model.safetensors", device="cpu", precision="float32")
+    segmenter = load_segmenter(
+        directory / "model.safetensors", "cpu", "float32", tiles=False, cache=False
+    )
     return segmenter, SamPredictor(original)
 
 

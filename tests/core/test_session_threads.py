@@ -221,7 +221,9 @@ class SlowTiles(FakeSegmenter):
         return super().draft(embedding, prompts, multimask) if ready else None
 
     def prepare(self, embedding, prompts=None, progress=None, further=False):
-        while not self.may_embed.wait(0.005):
+        goes_on = False
+        while not goes_on:  # as an encoder does, it asks once more before it is done
+            goes_on = self.may_embed.wait(0.005)
             progress(0.5)
         self.prepared.append((prompts, further))
 
@@ -247,7 +249,7 @@ def ahead(slow, engine, rng):
 
 def finish_after_the_mask(segmenter, session, engine):
     """Let what is being encoded go on once a click is answered, and wait for all of it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not np.any(session.mask(1, ())) and time.monotonic() < deadline:
         engine.drain()
         time.sleep(0.005)

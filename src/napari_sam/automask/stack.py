@@ -11,7 +11,8 @@ from scipy import sparse
 
 from napari_sam.automask.generate import generate_masks
 from napari_sam.automask.objects import ObjectMask
-from napari_sam.image import Limits, stack_limits
+from napari_sam.image import Limits
+from napari_sam.planes import ArraySource
 from napari_sam.segmentation.protocol import Progress, Segmenter, part_of
 
 Labels = NDArray[np.int32]
@@ -68,11 +69,12 @@ def segment_all(
             "expected a plane (H, W), a stack (Z, H, W), or either with 3 colours, got shape "
             f"{shape}; pick a channel or a time point first"
         )
-    limits = stack_limits(stack) if contrast_limits is None else contrast_limits
+    source = ArraySource(stack, colour, contrast_limits=contrast_limits)
     labels = np.zeros(shape[:3], np.int32)
     for z in range(shape[0]):
         report = part_of(progress, z / shape[0], (z + 1) / shape[0])
-        objects = generate_masks(segmenter, stack[z], limits, report, **settings)
+        pixels, limits = source.read(source.plane_of(z))
+        objects = generate_masks(segmenter, pixels, limits, report, **settings)
         labels[z] = merge_objects(objects, (shape[1], shape[2]))
     return link_planes(labels, link_iou)
 

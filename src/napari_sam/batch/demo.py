@@ -12,7 +12,7 @@ import numpy as np
 from napari_sam import samples
 from napari_sam.batch import label_objects
 from napari_sam.batch.files import draw_labels
-from napari_sam.batch.image import limits_of_planes
+from napari_sam.batch.model_input import InputReader
 from napari_sam.io import write_labels
 from napari_sam.segmentation.protocol import Segmenter
 
@@ -84,11 +84,11 @@ def _measure(segmenter: Segmenter, sample: samples.Sample) -> tuple[float, float
     plane = next(iter(sample.prompts))[0]
     clicks = [one for (where, _), one in sample.prompts.items() if where == plane]
     index = tuple(i for i in plane if i is not None)
-    pixels, limits = sample.plane(index), limits_of_planes(sample, None)(index)
+    shown = InputReader(sample, None).read(index)
     embed_seconds, click_seconds = [], []
     for repetition in range(_REPETITIONS + 1):
         start = time.perf_counter()
-        embedding = segmenter.embed(pixels, limits)
+        embedding = segmenter.embed(shown.pixels, shown.limits)
         segmenter.prepare(embedding, clicks[0])
         ready = time.perf_counter()
         mask = segmenter.decode(embedding, clicks[0]).best()

@@ -15,10 +15,8 @@ from napari_sam.atomic import heal, replaced
 from napari_sam.automask import AutomaskSettings
 from napari_sam.batch.image import (
     Labels,
-    input_reader,
     label_everything,
     label_objects,
-    limits_of_planes,
     measure_labels,
 )
 from napari_sam.batch.inputs import (
@@ -33,7 +31,7 @@ from napari_sam.batch.inputs import (
 )
 from napari_sam.batch.manifest import Manifest, fingerprint
 from napari_sam.batch.measurements import table_to_csv
-from napari_sam.batch.model_input import image_of_prompts, objects_in_words
+from napari_sam.batch.model_input import InputReader, image_of_prompts, objects_in_words
 from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
 from napari_sam.image import Limits
 from napari_sam.io import (
@@ -79,11 +77,12 @@ def embed_files(
 
     def work(path: Path, report: Progress) -> None:
         image = read_image(path, axes, channel)
-        limits = limits_of_planes(image, contrast_limits)
+        reader = InputReader(image, contrast_limits)
         count = int(np.prod(image.stack_shape))
-        for i, (index, plane) in enumerate(image.planes()):
+        for i, index in enumerate(image.plane_indices()):
             part = part_of(report, i / count, (i + 1) / count)
-            embedding = segmenter.embed(plane, limits(index), part)
+            shown = reader.read(index)
+            embedding = segmenter.embed(shown.pixels, shown.limits, part)
             segmenter.prepare(embedding, None, part)
 
     jobs = [Job(path, _never, partial(work, path)) for path in find_images(images)]
@@ -374,5 +373,5 @@ def draw_labels(
     here = {key: one for key, one in prompts.items() if key[0] == index}
     inputs = prompts.inputs if isinstance(prompts, SavedPrompts) else {}
     given = next((inputs[key] for key in here if key in inputs), None)
-    shown = input_reader(image, contrast_limits).read(index, given)
+    shown = InputReader(image, contrast_limits).read(index, given)
     write_overlay(path, shown.pixels, labels[index], list(here.values()), shown.limits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from itertools import groupby, product
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from napari_sam.automask import segment_all
 from napari_sam.batch.measurements import Table, join_tables, measure_objects
 from napari_sam.batch.model_input import InputReader, ModelInput, image_of_prompts
-from napari_sam.image import Limits, stack_limits
+from napari_sam.image import Limits
 from napari_sam.io import ImageFile, PlaneIndex, PlaneObject, SavedPrompts, complete
 from napari_sam.masks import merge_mask
 from napari_sam.plane_input import PlaneInput
@@ -29,7 +28,6 @@ from napari_sam.segmentation.protocol import (
 )
 
 Labels = NDArray[Any]
-Index = tuple[int, ...]
 
 # Embedding a plane takes as long as about so many steps of a replay, for the progress bar.
 _EMBED_STEPS = 30
@@ -88,7 +86,7 @@ def label_objects(
     _check_planes(image, saved)
     dtype = _type_for(max((number for _, number in prompts), default=0))
     labels = np.zeros(image.stack_shape + image.plane_shape, dtype)
-    reader = input_reader(image, contrast_limits)
+    reader = InputReader(image, contrast_limits)
     planes: dict[PlaneIndex, list[PlaneObject]] = {}
     for key in saved:
         planes.setdefault(key[0], []).append(key)
@@ -216,34 +214,6 @@ def measure_labels(image: ImageFile, labels: Labels) -> Table:
     return join_tables(tables)
 
 
-def input_reader(image: ImageFile, contrast_limits: Limits | None) -> InputReader:
-    """Return what reads planes as prompts say that the model was given them."""
-    limits = limits_of_planes(image, None)
-
-    def of_plane(plane: PlaneIndex) -> Limits | None:
-        return limits(tuple(i or 0 for i in plane[: len(image.plane_axes)]))
-
-    return InputReader(image, of_plane, contrast_limits)
-
-
-def limits_of_planes(
-    image: ImageFile, contrast_limits: Limits | None
-) -> Callable[[Index], Limits | None]:
-    """Return what gives a plane its contrast limits: those asked for, or one pair a channel."""
-    if contrast_limits is not None or not image.plane_axes:
-        return lambda index: contrast_limits
-    channel = image.plane_axes.find("C")
-
-    @cache
-    def of_channel(number: int | None) -> Limits | None:
-        place: list[Any] = [slice(None)] * len(image.plane_axes)
-        if number is not None:
-            place[channel] = number
-        return stack_limits(_Planes(image, tuple(place)))
-
-    return lambda index: of_channel(None if channel < 0 else index[channel])
-
-
 class _Planes:
     """Planes of an image file as a stack that is read one plane at a time.
 
@@ -259,6 +229,7 @@ class _Planes:
         self._indexes = list(product(*loops))
         samples = image.data.shape[-1:] if image.is_rgb else ()
         self.shape = (len(self._indexes), *image.plane_shape, *samples)
+        self.dtype = image.data.dtype
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         number = key[0] if isinstance(key, tuple) else key

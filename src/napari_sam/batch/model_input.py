@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.image import Limits, as_shown, normalise, robust_limits
+from napari_sam.image import Limits
 from napari_sam.io import (
     ImageFile,
     PlaneIndex,
@@ -21,11 +19,10 @@ from napari_sam.io import (
     spell_objects,
 )
 from napari_sam.io.plane_array import rearranged
-from napari_sam.plane_input import ColourInput, PlaneInput, checksum
+from napari_sam.plane_input import ColourInput, PlaneInput
+from napari_sam.planes import ArraySource, Channel, Slab, plane_axes
+from napari_sam.planes.slabs import Projection
 from napari_sam.prompts import Prompts
-
-LimitsOf = Callable[[tuple[int | None, ...]], Limits | None]
-"""Gives a plane's contrast limits where nobody says them: complete, None on the axes it spans."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -103,23 +100,19 @@ class InputReader:
     ----------
     image
         From :func:`image_of_prompts`.
-    limits_of
-        Limits where neither `contrast_limits` nor a plane's input say any.
     contrast_limits
-        Those asked for; they come before those of the prompts.
-
+        Those asked for; they come before those of the prompts. Where neither say any, one robust
+        pair for all planes of a channel is found.
     """
 
-    def __init__(
-        self, image: ImageFile, limits_of: LimitsOf, contrast_limits: Limits | None
-    ) -> None:
+    def __init__(self, image: ImageFile, contrast_limits: Limits | None) -> None:
         self._notes: dict[str, None] = {}
         self._unknown: dict[int, None] = {}  # objects whose contrast limits nobody says
         self._image = image
-        self._limits_of = limits_of
         self._wanted = contrast_limits
         self._guessed = False
-        self._channels: dict[str, tuple[int, int]] = {}  # of layers whose pixels were found
+        self._found: dict[int | None, ArraySource] = {}  # by channel: what limits are found in
+        self._layers: dict[str, int] = {}  # channels of layers whose pixels were found
 
     @property
     def notes(self) -> list[str]:
@@ -138,30 +131,32 @@ class InputReader:
         if shown.guessed:
             self._unknown[number] = None
 
-    def read(self, plane: PlaneIndex, given: PlaneInput | None) -> ModelInput:
+    def read(self, plane: PlaneIndex, given: PlaneInput | None = None) -> ModelInput:
         """Read a plane's pixels and limits.
 
         Raises
         ------
         IndexError, UnreadableImageError
-            As :meth:`ImageFile.section`.
+            As :meth:`ImageFile.part`.
         """
         at, self._guessed = complete(plane), False
         if given is None or given.is_plain:
-            pixels = _projected(self._image, at, given)
-            one = given.colours[0] if given else None
-            limits = self._limits(at, given, one)
-            if one is not None:
-                if one.checksum and one.checksum != checksum(pixels):
-                    self._note(
-                        "the prompts were given on other pixels, such as those of another image: "
-                        "the plane of the file was used"
-                    )
-                pixels, limits = as_shown(pixels, limits, one.gamma, one.inverted)
-            return ModelInput(pixels, limits, guessed=self._guessed)
+            return self._plain(at, given)
         if given.channel_axis is not None:
             return self._own_channels(at, given, given.channel_axis)
-        return self._layers(at, given)
+        return self._of_layers(at, given)
+
+    def _plain(self, at: PlaneIndex, given: PlaneInput | None) -> ModelInput:
+        one = given.colours[0] if given else None
+        source = _source(self._image, at, given, one, self._limits(at, given, one))
+        pixels, limits, told = source.read_described(at)
+        (seen,) = told.colours
+        if one is not None and seen is not None and one.checksum not in ("", seen.checksum):
+            self._note(
+                "the prompts were given on other pixels, such as those of another image: "
+                "the plane of the file was used"
+            )
+        return ModelInput(pixels, limits, guessed=self._guessed)
 
     def _own_channels(self, at: PlaneIndex, given: PlaneInput, axis: int) -> ModelInput:
         picked = [one.index for one in given.colours if one and one.index is not None]
@@ -171,66 +166,81 @@ class InputReader:
                 f"the prompts combine the channels {picked} of axis {axis}, which the image of "
                 f"shape {tuple(self._image.data.shape)} doesn't have"
             )
+        images = [None if one is None else self._image for one in given.colours]
+        return ModelInput(self._combined(at, given, images), None, axis, self._guessed)
 
-        def read(one: ColourInput) -> tuple[NDArray[Any], Limits | None]:
-            place = (*at[:axis], one.index, *at[axis + 1 :])
-            return _projected(self._image, place, given), self._limits(place, given, one)
-
-        return ModelInput(_combined(given, read), None, axis, self._guessed)
-
-    def _layers(self, at: PlaneIndex, given: PlaneInput) -> ModelInput:
-        whole, own = self._image, None
-        if isinstance(self._image, ChannelOfFile):
-            whole, own = self._image.whole, self._image.axis
-        pixels: dict[ColourInput, NDArray[Any]] = {}
+    def _of_layers(self, at: PlaneIndex, given: PlaneInput) -> ModelInput:
+        images: list[ImageFile | None] = []
         for one in given.colours:
-            if one is not None:
-                found = self._find_layer(whole, own, at, given, one)
-                if found is None:
-                    self._note(
-                        f"the prompts were given with '{one.layer}' as a colour, which isn't in "
-                        "the image: the image alone was used"
-                    )
-                    limits = self._limits(at, None, None)
-                    return ModelInput(self._image.section(at), limits, guessed=self._guessed)
-                pixels[one] = found
+            found = None if one is None else self._find_layer(at, given, one)
+            images.append(found)
+            if one is not None and found is None:
+                self._note(
+                    f"the prompts were given with '{one.layer}' as a colour, which isn't in "
+                    "the image: the image alone was used"
+                )
+                return self._plain(at, None)
+        return ModelInput(self._combined(at, given, images), None, guessed=self._guessed)
 
-        def read(one: ColourInput) -> tuple[NDArray[Any], Limits | None]:
-            return pixels[one], self._limits(at, given, one, pixels[one])
+    def _combined(
+        self, at: PlaneIndex, given: PlaneInput, images: Sequence[ImageFile | None]
+    ) -> NDArray[Any]:
+        """Read red, green and blue of channels, each of an image of the same axes."""
 
-        return ModelInput(_combined(given, read), None, guessed=self._guessed)
+        def channel(one: ColourInput | None, image: ImageFile | None) -> Channel | None:
+            if one is None or image is None:
+                return None
+            limits, data = self._said_limits(given, one), _PixelsOfFile(image)
+            return Channel(data, one.index or 0, limits, "", one.gamma, one.inverted)
 
-    def _find_layer(
-        self, whole: ImageFile, own: int | None, at: PlaneIndex, given: PlaneInput, one: ColourInput
-    ) -> NDArray[Any] | None:
-        """Return a layer's plane: the image's own, or that of another channel of the file."""
-        if own is None:
-            pixels = _projected(self._image, at, given)
-            return pixels if checksum(pixels) == one.checksum else None
-        places = [(own, i) for i in range(whole.data.shape[own])]
-        known = self._channels.get(one.layer)
-        for axis, index in [known] if known else places:
-            pixels = _projected(whole, (*at[:axis], index, *at[axis:]), given, axis)
-            if known or checksum(pixels) == one.checksum:
-                self._channels[one.layer] = axis, index
-                return pixels
+        red, green, blue = map(channel, given.colours, images)
+        axis, slab = given.channel_axis, _slab_of(self._image, at, given)
+        source = ArraySource(
+            _PixelsOfFile(self._image),
+            self._image.is_rgb,
+            plane_axes(at),
+            channel_axis=axis,
+            channels=(red, green, blue),
+            slab=slab,
+        )
+        return source.read(at)[0]
+
+    def _find_layer(self, at: PlaneIndex, given: PlaneInput, one: ColourInput) -> ImageFile | None:
+        """Return a layer's pixels: the image's own, or another channel of the file."""
+        if not isinstance(self._image, ChannelOfFile):
+            return self._image if _checksum(self._image, at, given) == one.checksum else None
+        whole, axis = self._image.whole, self._image.axis
+        if one.layer in self._layers:
+            return _channel(whole, axis, self._layers[one.layer])
+        for index in range(whole.data.shape[axis]):
+            channel = _channel(whole, axis, index)
+            if _checksum(channel, at, given) == one.checksum:
+                self._layers[one.layer] = index
+                return channel
         return None
 
     def _limits(
-        self,
-        at: PlaneIndex,
-        given: PlaneInput | None,
-        one: ColourInput | None,
-        pixels: NDArray[Any] | None = None,
+        self, at: PlaneIndex, given: PlaneInput | None, one: ColourInput | None
     ) -> Limits | None:
+        if given is not None and one is not None and (given.known or self._wanted is not None):
+            return self._said_limits(given, one)
         if self._wanted is not None:
             return self._wanted
-        if given is not None and given.known and one is not None:
-            return one.limits
-        # no limits are the model's own choice: of a plane alone robust ones, of uint8 RGB none
-        if not (self._image.is_rgb and self._image.data.dtype == np.uint8):
-            self._guessed = True
-        return self._limits_of(at) if pixels is None else robust_limits(pixels)
+        axis = self._image.plane_axes.find("C")
+        channel = None if axis < 0 else at[axis] or 0
+        if channel not in self._found:
+            image = self._image if channel is None else self._image.channel(channel)
+            self._found[channel] = ArraySource(_PixelsOfFile(image), image.is_rgb)
+        limits = self._found[channel].limits
+        # no limits are the model's own choice: of uint8 RGB none
+        self._guessed |= limits is not None
+        return limits
+
+    def _said_limits(self, given: PlaneInput, one: ColourInput) -> Limits | None:
+        if self._wanted is not None:
+            return self._wanted
+        self._guessed |= not given.known
+        return one.limits if given.known else None
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
@@ -244,39 +254,56 @@ def objects_in_words(numbers: Sequence[int]) -> str:
     return f"{head} {', '.join(runs)}".replace("..", " to ")
 
 
-def _projected(
-    image: ImageFile, at: PlaneIndex, given: PlaneInput | None, inserted: int | None = None
-) -> NDArray[Any]:
-    """Read a plane, or what several of them are projected to.
+class _PixelsOfFile:
+    """The pixels of a file as an array that is read where it is indexed, and says what it lacks."""
 
-    `inserted` is an axis of the image that the input doesn't count.
-    """
-    if given is None or not given.spans:
-        return image.section(at)
-    spans = {
-        axis + (inserted is not None and axis >= inserted): range(first, last + 1)
-        for axis, first, last in given.spans
-    }
-    places = product(*(spans.get(axis, (i,)) for axis, i in enumerate(at)))
-    return np.asarray(
-        getattr(np, given.projection)(np.stack([image.section(place) for place in places]), 0)
+    def __init__(self, image: ImageFile) -> None:
+        self._image = image
+        self.shape = tuple(image.data.shape)
+        self.dtype = image.data.dtype
+
+    def __getitem__(self, at: tuple[Any, ...]) -> NDArray[Any]:
+        return self._image.part(at)
+
+
+def _source(
+    image: ImageFile,
+    at: PlaneIndex,
+    given: PlaneInput | None,
+    one: ColourInput | None,
+    limits: Limits | None,
+) -> ArraySource:
+    """Return what reads a plane of a file as it was given to the model."""
+    look = ColourInput() if one is None else one
+    return ArraySource(
+        _PixelsOfFile(image),
+        image.is_rgb,
+        plane_axes(at),
+        limits,
+        slab=_slab_of(image, at, given),
+        gamma=look.gamma,
+        inverted=look.inverted,
     )
 
 
-def _combined(
-    given: PlaneInput, read: Callable[[ColourInput], tuple[NDArray[Any], Limits | None]]
-) -> NDArray[np.uint8]:
-    """Make red, green and blue of channels, each stretched by its own limits."""
-    made: list[NDArray[np.uint8] | None] = []
-    for one in given.colours:
-        if one is None:
-            made.append(None)
-            continue
-        pixels, limits = as_shown(*read(one), one.gamma, one.inverted)
-        made.append(normalise(pixels, limits)[..., 0])
-    shape = next(colour.shape for colour in made if colour is not None)
-    black = np.zeros(shape, np.uint8)
-    return np.stack([black if colour is None else colour for colour in made], axis=-1)
+def _slab_of(image: ImageFile, at: PlaneIndex, given: PlaneInput | None) -> Slab | None:
+    """Return what was projected to a plane, if it was several planes."""
+    if given is None or not given.spans:
+        return None
+    for axis, _, last in given.spans:
+        if axis >= len(at) or last >= image.data.shape[axis]:
+            raise IndexError(
+                f"the prompts were given on a slice up to plane {last} of axis {axis}, which the "
+                f"image of shape {tuple(image.data.shape)} doesn't have; give the prompts that "
+                "belong to this image"
+            )
+    return Slab.of_spans(cast("Projection", given.projection), at, given.spans)
+
+
+def _checksum(image: ImageFile, at: PlaneIndex, given: PlaneInput) -> str:
+    """Return the checksum of a plane's pixels, as they were projected, before any stretching."""
+    one = _source(image, at, given, None, (0.0, 1.0)).read_described(at)[2].colours[0]
+    return "" if one is None else one.checksum
 
 
 def _find_channel(
@@ -289,8 +316,9 @@ def _find_channel(
             continue
         for axis, index in _places(image):
             at = complete(plane)
-            place = (*at[:axis], index, *at[axis:])
-            if _fits(image, place) and checksum(_projected(image, place, given, axis)) in sums:
+            if not _fits(image, (*at[:axis], index, *at[axis:])):
+                continue
+            if _checksum(_channel(image, axis, index), at, given) in sums:
                 return axis, index
         return None
     return None

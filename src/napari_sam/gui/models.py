@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from napari_sam.model import weights
-from napari_sam.segmentation.protocol import Segmenter, SegmenterWrapper
+from napari_sam.segmentation.protocol import Segmenter
 
 
 class Loader(Protocol):
@@ -75,7 +75,7 @@ def device_choices() -> list[str]:
 
 
 def load_for_viewer(disk_bytes: int) -> Loader:
-    """Return the loader of a real viewer: tiles for planes of any size, embeddings kept on disk.
+    """Return the loader of a real viewer.
 
     Parameters
     ----------
@@ -84,14 +84,9 @@ def load_for_viewer(disk_bytes: int) -> Loader:
     """
 
     def load(model: str, device: str, progress: Callable[[float], None]) -> Segmenter:
-        from napari_sam.segmentation.cached import CachedSegmenter
         from napari_sam.segmentation.loading import load_segmenter
-        from napari_sam.segmentation.tiled import TiledSegmenter
 
-        segmenter = load_segmenter(model, device, progress=progress)
-        if not isinstance(segmenter, SegmenterWrapper):
-            segmenter = TiledSegmenter(segmenter)  # type: ignore[arg-type]
-        return CachedSegmenter(segmenter, max_bytes=disk_bytes)
+        return load_segmenter(model, device, progress=progress, disk_bytes=disk_bytes)
 
     return load
 

@@ -179,35 +179,41 @@ class ImageFile:
             )
         return self._read(tuple(int(at) for at in index), f"plane {index}")
 
-    def section(self, plane: tuple[int | None, ...]) -> NDArray[Any]:
-        """Read a plane that spans any two axes.
+    def part(self, at: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Read a part, such as a plane that spans any two axes, or several planes.
 
         Parameters
         ----------
-        plane : tuple of int or None
-            A position for each axis except the samples, None for the two that are read whole.
+        at : tuple of int or slice
+            A position or range for each axis except the samples.
 
         Returns
         -------
-        array of shape (rows, columns) or (rows, columns, samples)
-            A copy in the machine's byte order, independent of the file; the axes in their order.
+        array
+            A copy in the machine's byte order, independent of the file, without the axes that
+            have a position.
 
         Raises
         ------
-        IndexError, UnreadableImageError
-            As :meth:`plane`.
+        IndexError
+            If the number of axes is another, or a position lies outside.
+        UnreadableImageError
+            If the file turns out to be damaged there.
         """
-        lengths = tuple(self.data.shape[: len(self.axes.removesuffix("S"))])
-        if plane[-2:] == (None, None) and len(plane) == len(lengths):
-            return self.plane(tuple(i for i in plane[:-2] if i is not None))
-        inside = all(i is None or 0 <= i < n for i, n in zip(plane, lengths, strict=False))
-        if len(plane) != len(lengths) or plane.count(None) != 2 or not inside:
+        axes = self.axes.removesuffix("S")
+        lengths = tuple(self.data.shape[: len(axes)])
+        inside = all(isinstance(i, slice) or 0 <= i < n for i, n in zip(at, lengths, strict=False))
+        if len(at) != len(lengths) or not inside:
             raise IndexError(
-                f"expected a plane of the axes {self.axes!r} of lengths {lengths}: a position on "
-                f"each but the two it spans, got {plane}"
+                f"expected a position or range on each of the axes {axes!r} of lengths {lengths}, "
+                f"got {at}"
             )
-        at = tuple(slice(None) if i is None else int(i) for i in plane)
-        return self._read(at, f"the plane {plane}")
+        told = ", ".join(
+            f"{axis} {i.start} to {i.stop - 1}" if isinstance(i, slice) else f"{axis} {i}"
+            for axis, i in zip(axes, at, strict=True)
+            if i != slice(None)
+        )
+        return self._read(at, f"plane {told}" if told else "the plane")
 
     def _read(self, at: tuple[Any, ...], name: str) -> NDArray[Any]:
         rows, columns = self.plane_shape

@@ -183,6 +183,12 @@ class SessionFile:
         return max(self._numbers, default=0)
 
     @property
+    def undone(self) -> tuple[int, ...]:
+        """Numbers of the entries that can be made again; see :class:`Content`."""
+        ranks = sorted((rank, number) for number, (held, rank) in self._places.items() if not held)
+        return tuple(number for _, number in ranks)
+
+    @property
     def about(self) -> dict[str, Json]:
         """What is told about the session, by keys.
 

@@ -13,9 +13,8 @@ from napari_sam.image import (
     Limits,
     as_pixels,
     as_shown,
-    check_plane,
+    common_limits,
     normalise,
-    robust_limits,
     sampled_planes,
     value_range,
 )
@@ -148,6 +147,23 @@ class ArraySource:
         look = self.contrast_limits, self.gamma, self.inverted, self.autocontrast
         return self.identity, self.revision, self.channel_axis, channels, slab, *look
 
+    @property
+    def limits(self) -> Limits | None:
+        """The pair for all planes of `data`, found in sampled ones where it is not given.
+
+        None for uint8 RGB, which the model takes as it is.
+        """
+        if self.contrast_limits is not None or (self.rgb and self._is_uint8):
+            return self.contrast_limits
+        return self._limits(-1, Channel(self.data))
+
+    @property
+    def _is_uint8(self) -> bool:
+        dtype = getattr(self.data, "dtype", None)
+        if dtype is None:  # something that is only read by indexing
+            dtype = as_pixels(self.data[(0,) * len(self.shape)]).dtype
+        return str(dtype) in ("uint8", "torch.uint8")
+
     def plane_of(self, index: object = ()) -> Plane:
         """Complete a plane from indices.
 
@@ -232,10 +248,10 @@ class ArraySource:
         projected = self._projected(plane)
         channels = self.channels if self._has_colours(plane) else None
         if channels is None or not any(channels):
-            unchanged = self.rgb and self.data.dtype == np.uint8
+            unchanged = self.rgb and self._is_uint8
             limits = self.contrast_limits or self._found.get(-1)
             if self.autocontrast:
-                limits = (0.0, 255.0) if self.data.dtype == np.uint8 and not self.rgb else None
+                limits = (0.0, 255.0) if self._is_uint8 and not self.rgb else None
             known = limits is not None or unchanged
             colour = ColourInput(limits, gamma=self.gamma, inverted=self.inverted)
             return PlaneInput(plane_axes(plane), (colour,), None, known, *projected)
@@ -265,13 +281,10 @@ class ArraySource:
         return ColourInput(limits, None, channel.name or "this image", checksum, *look)
 
     def _read_alone(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
-        is_bytes = self.data.dtype == np.uint8
-        limits = self.contrast_limits
-        if limits is None and not self.autocontrast and not (self.rgb and is_bytes):
-            limits = self._limits(-1, Channel(self.data))
+        limits = None if self.autocontrast else self.limits
         pixels = self._pixels(Channel(self.data), plane)
         if self.autocontrast:
-            limits = (0.0, 255.0) if is_bytes else value_range(pixels)
+            limits = (0.0, 255.0) if self._is_uint8 else value_range(pixels)
             if self.rgb and pixels.dtype == np.uint8:
                 limits = None
         look = self.gamma, self.inverted
@@ -307,7 +320,7 @@ class ArraySource:
         if not extends(shape, self.shape, plane_axes(plane)):
             raise resized
         try:
-            pixels = as_pixels(channel.data[tuple(at)])
+            pixels = as_pixels(channel.data[tuple(at)], self.rgb)
         except IndexError as error:  # resized since
             raise resized from error
         if self.slab is not None:
@@ -326,10 +339,7 @@ class ArraySource:
             picked = sampled_planes(count)
             indices = [np.unravel_index(i, lengths) if free else () for i in picked]
             planes = (self.plane_of([int(i) for i in index]) for index in indices)
-            pixels = (self._pixels(channel, plane) for plane in planes)
-            # of RGBA without its alpha
-            pairs = np.array([robust_limits(check_plane(p) if self.rgb else p) for p in pixels])
-            self._found[colour] = float(pairs[:, 0].min()), float(pairs[:, 1].max())
+            self._found[colour] = common_limits(self._pixels(channel, plane) for plane in planes)
         return self._found[colour]
 
     def _free_axes(self) -> tuple[int, ...]:

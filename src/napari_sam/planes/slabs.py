@@ -72,6 +72,23 @@ class Slab:
         spans = [[slab.span(a, i) for a, i in enumerate(index)] for slab in (exact, rounded)]
         return rounded if spans[0] == spans[1] else exact
 
+    @classmethod
+    def of_spans(
+        cls,
+        projection: Projection,
+        plane: Sequence[int | None],
+        spans: Sequence[tuple[int, int, int]],
+    ) -> Slab:
+        """Make the slab that gives a plane what it was projected from.
+
+        `spans` are (axis, first, last), as in :class:`~napari_sam.plane_input.PlaneInput`.
+        """
+        before, after = [0.0] * len(plane), [0.0] * len(plane)
+        for axis, first, last in spans:
+            index = plane[axis] or 0
+            before[axis], after[axis] = float(index - first), float(last - index)
+        return cls(projection, tuple(before), tuple(after), (0.0,) * len(plane))
+
     def span(self, axis: int, index: int, length: int | None = None) -> tuple[int, int]:
         """Return the first plane of the slab around a plane, and the one after the last.
 

@@ -82,10 +82,10 @@ class CachedSegmenter(DelegatingSegmenter[Segmenter]):
     ----------
     segmenter
         A :class:`~napari_sam.segmentation.network.SamSegmenter`, or a wrapper such as
-        :class:`~napari_sam.TiledSegmenter`, whose tiles are then cached one by one.
+        :class:`~napari_sam.TiledSegmenter`, whose tiles are then cached one by one. One that is
+        cached already gets this cache instead of its own.
     directory
-        Where embeddings are kept; ``embeddings`` in
-        :func:`~napari_sam.model.weights.home` by default.
+        Where embeddings are kept; :func:`embeddings_home` by default.
     max_bytes
         Largest size of the directory; 0 keeps embeddings in memory only.
     max_memory
@@ -95,6 +95,13 @@ class CachedSegmenter(DelegatingSegmenter[Segmenter]):
     ------
     TypeError
         If the segmenter can't encode normalised grey values (`embed_pixels`).
+
+    Attributes
+    ----------
+    cache
+        What is kept.
+    uncached
+        The segmenter without it.
     """
 
     def __init__(
@@ -104,8 +111,11 @@ class CachedSegmenter(DelegatingSegmenter[Segmenter]):
         max_bytes: int = DISK_BYTES,
         max_memory: int = MEMORY_BYTES,
     ) -> None:
-        folder = home() / "embeddings" if directory is None else Path(directory).expanduser()
+        folder = embeddings_home() if directory is None else Path(directory).expanduser()
         self.cache = EmbeddingCache(folder, max_bytes, max_memory)
+        if isinstance(segmenter, CachedSegmenter):
+            segmenter = segmenter.uncached
+        self.uncached: Segmenter = segmenter
         if isinstance(segmenter, SegmenterWrapper):
             super().__init__(segmenter.with_inner(_CachedEncoder(segmenter.inner, self.cache)))
         elif isinstance(segmenter, PixelSegmenter):
@@ -114,6 +124,11 @@ class CachedSegmenter(DelegatingSegmenter[Segmenter]):
             raise TypeError(
                 f"expected a segmenter with embed_pixels to cache, got {type(segmenter).__name__}"
             )
+
+
+def embeddings_home() -> Path:
+    """Return the user's directory of embeddings; it need not exist yet."""
+    return home() / "embeddings"
 
 
 class EmbeddingCache:

@@ -1,10 +1,15 @@
-"""A model's name or checkpoint to a segmenter that is ready for planes of any size."""
+"""A model's name or checkpoint to a segmenter: the one place where one is put together.
+
+The viewer, the commands, the command line and Python all ask here, so that the same prompts on
+the same plane give the same pixels whoever asks.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from napari_sam.model import weights
+from napari_sam.segmentation.cached import DISK_BYTES, CachedSegmenter
 from napari_sam.segmentation.devices import choose_device, choose_precision
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.protocol import Progress, Segmenter
@@ -16,6 +21,10 @@ def load_segmenter(
     device: str = "auto",
     precision: str = "auto",
     progress: Progress | None = None,
+    *,
+    tiles: bool = True,
+    cache: bool | str | Path = True,
+    disk_bytes: int = DISK_BYTES,
 ) -> Segmenter:
     """Load a model; one that is known by name but not on this disk is downloaded first.
 
@@ -31,13 +40,23 @@ def load_segmenter(
         Of the image encoder: ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``.
     progress
         Called with the fraction downloaded; it may raise to cancel.
+    tiles
+        Whether a plane larger than the model's input becomes tiles, see
+        :class:`~napari_sam.TiledSegmenter`; without, it is made smaller until it fits, as in SAM's
+        reference implementation.
+    cache
+        Whether embeddings are kept, see :class:`~napari_sam.CachedSegmenter`; a path names
+        another directory than the user's. A kept embedding is rounded to half precision, so
+        masks without a cache may differ in pixels where the model is undecided.
+    disk_bytes
+        Largest size of the cache on disk; 0 keeps embeddings in memory alone, with the same masks.
 
     Returns
     -------
     segmenter
-        Without a cache. Models that keep a plane's own resolution come in a
-        :class:`~napari_sam.TiledSegmenter`; SAM's models see a whole plane at 1024 pixels,
-        as in the reference, unless they are wrapped in one.
+        As the viewer and the command line have it. With neither `tiles` nor `cache` it is the
+        network alone, :class:`~napari_sam.segmentation.network.SamSegmenter`, whose embeddings
+        and logits are those of SAM's reference implementation.
 
     Raises
     ------
@@ -50,4 +69,7 @@ def load_segmenter(
     """
     choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
     plain = SamSegmenter(weights.load(model, progress), device, precision)
-    return TiledSegmenter(plain) if plain.config.resize == "own" else plain
+    segmenter: Segmenter = TiledSegmenter(plain) if tiles else plain
+    if cache is False:
+        return segmenter
+    return CachedSegmenter(segmenter, None if cache is True else cache, disk_bytes)

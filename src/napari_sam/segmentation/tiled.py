@@ -91,6 +91,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ------
     ValueError
         If no core is left between the halos.
+    TypeError
+        If the segmenter can't encode tiles (`embed_pixels`), such as one that has a cache or tiles
+        already.
     """
 
     def __init__(
@@ -100,6 +103,12 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         halo: int | None = None,
         rescale: bool | None = None,
     ) -> None:
+        if not hasattr(segmenter, "embed_pixels"):
+            raise TypeError(
+                f"expected a segmenter with embed_pixels to cut tiles for, got "
+                f"{type(segmenter).__name__}; load the model with tiles=False, cache=False, and "
+                "cache what has tiles"
+            )
         super().__init__(segmenter)
         self.rescale = segmenter.config.decodes_windows if rescale is None else rescale
         self.tile = tile or segmenter.config.image_size

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.engine import Executor, SynchronousExecutor
-from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane, PlaneSource, extends
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.answering import Answering
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
-from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import Embeddings
-from napari_sam.session.journal import Journal, ObjectFacts
 from napari_sam.session.objects import Objects
-from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
 from napari_sam.session.read_ahead import ReadAhead
-from napari_sam.session.results import Results
+from napari_sam.session.readable import Readable
 from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 _LARGEST_NUMBER = 2**64 - 1
 
 
-class Session:
+class Session(Readable):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -167,21 +161,6 @@ class Session:
         self._answering.use(self.segmenter, source)
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether clicks wait for a model, an embedding, or a closer look at a draft."""
-        return self._answering.is_waiting
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether work was cancelled and not asked for again."""
-        return self._answering.is_stopped
-
-    @property
-    def backlog(self) -> Backlog | None:
-        """How far many prompts are decoded; None if there are none or few."""
-        return self._answering.backlog
-
-    @property
     def canvas(self) -> LabelCanvas | None:
         """The labels that masks are written into.
 
@@ -252,6 +231,7 @@ class Session:
             self.mask_changed.emit(*key)
         if touched.facts:
             self.facts_changed.emit()
+            self.retry_masks()  # of objects that were unlocked
         self._tell_object()
         self.journal_changed.emit()
         for key in keys:
@@ -353,34 +333,22 @@ class Session:
         key = self._key(object_id, plane)
         self.prompts = self.prompts.without(self.prompts.ids_of(key))
 
+    def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
+        """Take another candidate of the first click as the mask; later clicks build on it."""
+        key = self._key(object_id, plane)
+        count = len(self.scores(*key))
+        if not 0 <= index < count:
+            raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
+        self.prompts = self.prompts.with_candidate(key, index)
+
+    def next_candidate(self, plane: object, object_id: int | None = None) -> None:
+        """Take the next candidate as the mask, after the last the first again."""
+        key = self._key(object_id, plane)
+        count = len(self.scores(*key))
+        if count > 1:
+            self.choose_candidate((self.candidate(*key) + 1) % count, key[1], key[0])
+
     # What happened
-
-    @property
-    def journal(self) -> Journal:
-        """Everything that happened, in order."""
-        return self._state.journal
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether something can be taken back."""
-        return self.journal.last_step is not None
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether something that was taken back can be made again."""
-        return bool(self.journal.next_redo)
-
-    @property
-    def next_undo(self) -> str:
-        """What :meth:`undo` would take back, in a few words; empty if nothing."""
-        step = self.journal.last_step
-        return step.text if step else ""
-
-    @property
-    def next_redo(self) -> str:
-        """What :meth:`redo` would make again, in a few words; empty if nothing."""
-        group = self.journal.next_redo
-        return group[0].text if group else ""
 
     def undo(self) -> None:
         """Take back whatever happened last: prompts, a choice, painting, an object, a run.
@@ -458,46 +426,16 @@ class Session:
         self.object_id = self.highest_object + 1
         return self.object_id
 
-    def object_for_box(self, plane: object, box: Box) -> int:
-        """Return the object that a box drawn on a plane belongs to.
-
-        That is the current one, if it has no prompts on the plane yet or if the box contains one
-        of its positive clicks or most of its mask there; a new one otherwise.
-
-        Parameters
-        ----------
-        plane
-            Index of the plane.
-        box
-            (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive.
-        """
-        key = self._key(None, plane)
-        prompts, answer = self.prompts.prompts_of(key), self._results.answer(key)
-        if prompts.is_empty or _contains_click(box, prompts):
-            return self.object_id
-        if answer is not None and answer.patch.share_within(box) > 0.5:
-            return self.object_id
-        return max(self.highest_object, self.object_id) + 1
-
     def step_object(self, step: int) -> None:
         """Go to the object `step` places after the current one, among those with prompts."""
         ids = sorted({*self.prompts.object_ids, self.object_id})
         self.object_id = ids[(ids.index(self.object_id) + step) % len(ids)]
-
-    @property
-    def highest_object(self) -> int:
-        """The highest number that has a prompt or is reserved; 0 at the start."""
-        return max(self._reserved, self.prompts.highest_object)
 
     def reserve(self, highest_label: int) -> None:
         """Keep new objects above the labels that a picked labels layer holds already."""
         self._reserved = max(self._reserved, int(highest_label))
         if self.object_id <= self._reserved and self.object_id not in self.prompts.object_ids:
             self.new_object()
-
-    def facts(self, object_id: int) -> ObjectFacts:
-        """Return what is known of an object beside its prompts and pixels."""
-        return self._state.facts(object_id)
 
     def lock(self, object_ids: Iterable[int], locked: bool = True) -> None:
         """Let nothing change some objects, or anything again.
@@ -557,99 +495,7 @@ class Session:
         _check_number(new)
         self._objects.renumber(object_id, new)
 
-    # Masks
-
-    def mask(self, object_id: int, plane: object) -> NDArray[np.bool_]:
-        """Return the mask of an object on a plane, `(H, W)`; empty where it has no prompts.
-
-        Raises
-        ------
-        ValueError
-            If the plane doesn't exist, or the object never had a prompt.
-        """
-        key = self._key(object_id, plane)
-        result = self._results.answer(key)
-        known = {key[0]} if result else {self.object_id, *self._answering.prompted_objects}
-        if key[0] not in known:
-            raise ValueError(
-                f"expected an object that was prompted ({', '.join(map(str, sorted(known)))}), "
-                f"got {object_id}; pixels of other labels are in the labels layer"
-            )
-        mask = np.zeros(self.source.plane_shape(key[1]), bool)
-        if result:
-            mask[result.patch.region] = result.patch.pixels
-        return mask
-
-    def draft(self, object_id: int, plane: object) -> Patch | None:
-        """Return a picture of the mask that is being made; None where nothing is.
-
-        It is what can be said from what is encoded so far. Nothing is built on it: masks, scores
-        and further clicks are those of the mask that :attr:`mask_changed` announces.
-        """
-        return self._results.draft(self._key(object_id, plane))
-
-    def scores(self, object_id: int, plane: object) -> tuple[float, ...]:
-        """Return the predicted IoU of each candidate of an object on a plane, 0 to 1."""
-        result = self._results.answer(self._key(object_id, plane))
-        return result.scores if result else ()
-
-    def candidate(self, object_id: int, plane: object) -> int:
-        """Return which candidate is the mask; 0 where there is none."""
-        result = self._results.answer(self._key(object_id, plane))
-        return result.chosen if result else 0
-
-    def input_of(self, object_id: int, plane: object) -> PlaneInput:
-        """Say what the model was given of a plane when an object was last predicted there.
-
-        Before that, what it is given now, as far as it is known without reading the plane.
-        """
-        ((given, _),) = self.facts_of([self._key(object_id, plane)])
-        return given
-
-    def facts_of(self, keys: Iterable[ObjectPlane]) -> Iterator[tuple[PlaneInput, int | None]]:
-        """Yield, of many objects, what :meth:`input_of` says and the candidate that was chosen.
-
-        The candidate is None where it is the model's best.
-        """
-        now: dict[Plane, PlaneInput] = {}
-        for key in keys:
-            answer = self._results.answer(key)
-            given = (answer and answer.given) or now.get(key[1])
-            if given is None:
-                given = now[key[1]] = self.source.describe(key[1])
-            yield given, self.prompts.group(key).candidate
-
-    def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
-        """Take another candidate of the first click as the mask; later clicks build on it."""
-        key = self._key(object_id, plane)
-        count = len(self.scores(*key))
-        if not 0 <= index < count:
-            raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
-        self.prompts = self.prompts.with_candidate(key, index)
-
-    def next_candidate(self, plane: object, object_id: int | None = None) -> None:
-        """Take the next candidate as the mask, after the last the first again."""
-        key = self._key(object_id, plane)
-        count = len(self.scores(*key))
-        if count > 1:
-            self.choose_candidate((self.candidate(*key) + 1) % count, key[1], key[0])
-
     # Running
-
-    @property
-    def shown(self) -> Plane | None:
-        """The plane on screen."""
-        return self._ahead.shown
-
-    @property
-    def is_view_ready(self) -> bool:
-        """Whether any click on screen is answered at once, with a draft at least."""
-        return self._ahead.is_view_ready
-
-    @property
-    def view_fraction(self) -> float | None:
-        """How far that is (0-1) while it is being encoded; None if nothing is."""
-        return self._ahead.fraction
 
     def show(
         self,
@@ -686,11 +532,6 @@ class Session:
         """
         self._answering.cancel()
 
-    @property
-    def closed(self) -> ValueError | None:
-        """Why prompts can't be changed any more; None if they can."""
-        return self._closed
-
     def close(self, reason: ValueError) -> None:
         """Refuse every later change, as when the image has become another one.
 
@@ -715,13 +556,6 @@ class Session:
             :attr:`failed` has told.
         """
         return self._answering.wait(timeout)
-
-    def _key(self, object_id: int | None, plane: object) -> ObjectPlane:
-        return self.object_id if object_id is None else object_id, self.source.plane_of(plane)
-
-    @property
-    def _results(self) -> Results:
-        return self._state.results
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
         if not self._told_not_finite:
@@ -749,9 +583,3 @@ def _as_point(point: Sequence[float]) -> tuple[float, float]:
             "own indices go into the first argument"
         ) from error
     return row, column
-
-
-def _contains_click(box: Box, prompts: Prompts) -> bool:
-    """Whether a positive click lies in a box."""
-    clicks = prompts.points[prompts.point_labels == 1]
-    return bool(np.any(np.all((clicks >= box[:2]) & (clicks <= box[2:]), axis=1)))

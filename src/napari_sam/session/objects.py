@@ -78,7 +78,11 @@ class Objects:
             text = f"deleted object {object_id}"
             pixels = self._relabelled(object_id, 0, planes)
             moves = _moves(self._state, {(object_id, at): None for at in planes})
-            self._commit("deleted", text, pixels=pixels, facts=_facts_changes(gone), **moves)
+            details = {"object": object_id, "everywhere": plane is None}
+            facts_changes = _facts_changes(gone)
+            self._commit(
+                "deleted", text, pixels=pixels, facts=facts_changes, details=details, **moves
+            )
 
         if plane is None:
             self._with_planes_of(object_id, done)
@@ -124,6 +128,7 @@ class Objects:
             pixels=self._relabelled(object_id, into, planes),
             facts=_facts_changes(facts),
             objects=(state.object_id, into),
+            details={"object": object_id, "into": into},
             **_moves(state, {(object_id, plane): into for plane in planes}),
         )
 

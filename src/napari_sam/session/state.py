@@ -174,8 +174,13 @@ class State:
         Returns
         -------
         written
-            False if labels refused the mask: it is written when there are others.
+            False if labels refused the mask, or the object was locked meanwhile: it is written
+            when there are others, or when the object is unlocked.
         """
+        if self.facts(key[0]).locked:  # since it was asked
+            self.results.put(key, answer, chain)
+            self.hold_back(key, answer)
+            return False
         try:
             entry = self.mask_entry(key, answer, overwrite)
             self.write(entry.pixels)

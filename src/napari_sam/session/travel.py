@@ -95,6 +95,9 @@ class Travel:
         for key, (answer, mask) in latest.items():
             if answer.prompts != self._state.group(key):
                 continue
+            if self._state.facts(key[0]).locked:
+                self._state.hold_back(key, answer)
+                continue
             try:
                 entry = self._state.mask_entry(key, answer, bool(mask.details.get("overwrite")))
                 self._state.write(entry.pixels)

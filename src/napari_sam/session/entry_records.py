@@ -1,0 +1,561 @@
+"""Entries of a journal as the plain records that a session file keeps, and back."""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.io.session_file import (
+    EntryRecord,
+    Json,
+    Numbers,
+    PatchRecord,
+    PlaneRecord,
+    SessionFileError,
+)
+from napari_sam.plane_input import ColourInput, PlaneInput
+from napari_sam.planes import Plane
+from napari_sam.session.answers import Answer
+from napari_sam.session.journal import Change, Entry, Kind, ObjectFacts
+from napari_sam.session.ownership import Marks
+from napari_sam.session.patches import Patch
+from napari_sam.session.pixels import Packed, PixelChange
+from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
+
+PlaneShape = Callable[[Plane], tuple[int, int]]
+"""Returns (H, W) of a plane, or raises ValueError where the image has none such."""
+
+_LEVEL = 1  # of zlib, as pixels.py has it: a mask that is in both is kept once
+_REMEMBERED = 32  # values of one object on one plane that later entries may name
+_LARGEST_NUMBER = 2**64 - 1
+_INTEGER_TYPE = re.compile(r"[<>|][iu][1248]")
+_ORIGINS = ("", "found", "painted")
+
+
+class Spelling:
+    """Spells entries as records, one after the other, in their order.
+
+    What an entry starts from is nearly always what an earlier one ended with; that one's number
+    is told then.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[ObjectPlane, list[tuple[int, Group]]] = {}
+        self._answers: dict[ObjectPlane, list[tuple[int, Answer | None]]] = {}
+        self._marks: dict[ObjectPlane, list[tuple[int, Marks]]] = {}
+        self._given: dict[PlaneInput, int] = {}
+
+    def spell(self, entry: Entry) -> EntryRecord:
+        """Return the record of an entry."""
+        masks = _Masks()
+        pixels = [masks.of_change(change) for change in entry.pixels]
+        data: dict[str, Json] = {"objects": [int(i) for i in entry.objects]}
+        if pixels:
+            data["pixels"] = pixels
+        if entry.details:
+            data["details"] = dict(entry.details)
+        data |= self._prompts(entry)
+        data |= self._results(entry, masks)
+        if entry.facts:
+            data["facts"] = [
+                [int(c.key), _spell_facts(c.before), _spell_facts(c.after)] for c in entry.facts
+            ]
+        patches = tuple(masks.records)
+        return EntryRecord(entry.number, entry.kind, entry.text, entry.time, data, patches)
+
+    def _prompts(self, entry: Entry) -> dict[str, Json]:
+        told = []
+        for change in entry.prompts:
+            before = self._group(change.key, change.before)
+            after = _spell_group(change.after, change.before)
+            told.append([*_spell_key(change.key), before, after])
+        for change in entry.prompts:
+            _remember(self._groups, change.key, entry.number, change.after)
+        return {"prompts": told} if told else {}
+
+    def _results(self, entry: Entry, masks: _Masks) -> dict[str, Json]:
+        data: dict[str, Json] = {}
+        if entry.answers:
+            data["answers"] = [
+                [
+                    *_spell_key(c.key),
+                    self._answer(c.key, c.before, masks),
+                    self._answer(c.key, c.after, masks),
+                ]
+                for c in entry.answers
+            ]
+        if entry.marks:
+            data["marks"] = [
+                [
+                    *_spell_key(c.key),
+                    self._known_marks(c.key, c.before, masks),
+                    self._known_marks(c.key, c.after, masks),
+                ]
+                for c in entry.marks
+            ]
+        for change in entry.answers:
+            _remember(self._answers, change.key, entry.number, change.after)
+        for marks in entry.marks:
+            _remember(self._marks, marks.key, entry.number, marks.after)
+        return data
+
+    def _group(self, key: ObjectPlane, group: Group) -> Json:
+        if group == NOTHING:
+            return None
+        known = _number_of(self._groups, key, lambda one: one is group or one == group)
+        return _spell_group(group) if known is None else known
+
+    def _answer(self, key: ObjectPlane, answer: Answer | None, masks: _Masks) -> Json:
+        if answer is None:
+            return None
+        known = _number_of(self._answers, key, lambda one: one is answer)
+        if known is not None:
+            return known
+        told: dict[str, Json] = {
+            "mask": masks.of_patch(key[1], answer.patch),
+            "scores": [_as_float(score) for score in answer.scores],
+            "chosen": int(answer.chosen),
+            "model": answer.model,
+            "prompts": self._group(key, answer.prompts),
+        }
+        if answer.given is not None:
+            told["given"] = self._given.get(answer.given)
+            if told["given"] is None:
+                new = self._given[answer.given] = len(self._given)
+                told["given"] = [new, _spell_given(answer.given)]
+        return told
+
+    def _known_marks(self, key: ObjectPlane, marks: Marks, masks: _Masks) -> Json:
+        if marks.is_empty:
+            return None
+        known = _number_of(self._marks, key, lambda one: one is marks)
+        if known is not None:
+            return known
+        return [masks.of_patch(key[1], patch) for patch in (marks.written, marks.erased)]
+
+
+class Reading:
+    """Reads the records of a file, in their order, as entries.
+
+    Parameters
+    ----------
+    plane_shape
+        Says how large planes are; whatever lies outside is refused.
+    """
+
+    def __init__(self, plane_shape: PlaneShape) -> None:
+        self._shapes: dict[Plane, tuple[int, int]] = {}
+        self._plane_shape = plane_shape
+        self._groups: dict[ObjectPlane, dict[int, Group]] = {}
+        self._answers: dict[ObjectPlane, dict[int, Answer | None]] = {}
+        self._marks: dict[ObjectPlane, dict[int, Marks]] = {}
+        self._given: dict[int, PlaneInput] = {}
+
+    def read(self, record: EntryRecord) -> Entry:
+        """Return the entry that a record spells.
+
+        Raises
+        ------
+        SessionFileError
+            If it spells none, or one that doesn't fit into the image.
+        """
+        try:
+            return self._read(record)
+        except SessionFileError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            raise SessionFileError(
+                f"expected entry {record.number} of the session to be one of this image, got "
+                f"{type(error).__name__}: {error}; open the image it was made with, or another "
+                "copy of the session"
+            ) from error
+
+    def _read(self, record: EntryRecord) -> Entry:
+        data, number = record.data, record.number
+        if record.kind not in get_args(Kind):
+            raise ValueError(f"the kind {record.kind[:40]!r}")
+        patches = [self._checked(patch) for patch in record.patches]
+        masks = [_patch_of(patch) for patch in patches]
+        prompts = []
+        for object_id, plane, before, after in data.get("prompts", ()):
+            key = self._key(object_id, plane)
+            was = self._group(key, before)
+            prompts.append(Change(key, was, _read_group(key, after, was)))
+        for change in prompts:
+            self._groups.setdefault(change.key, {})[number] = change.after
+        answers = []
+        for object_id, plane, *both in data.get("answers", ()):
+            key = self._key(object_id, plane)
+            answered = [self._answer(key, told, masks) for told in both]
+            answers.append(Change(key, answered[0], answered[1]))
+        marks = []
+        for object_id, plane, *both in data.get("marks", ()):
+            key = self._key(object_id, plane)
+            known = [self._known_marks(key, told, masks) for told in both]
+            marks.append(Change(key, known[0], known[1]))
+        for one in answers:
+            self._answers.setdefault(one.key, {})[number] = one.after
+        for other in marks:
+            self._marks.setdefault(other.key, {})[number] = other.after
+        facts = tuple(
+            Change(_number(object_id), _read_facts(before), _read_facts(after))
+            for object_id, before, after in data.get("facts", ())
+        )
+        current, following = data["objects"]
+        details = data.get("details", {})
+        if not isinstance(details, dict):
+            raise TypeError(f"{type(details).__name__} as details")
+        return Entry(
+            number,
+            record.kind,  # type: ignore[arg-type]  # checked above
+            record.text,
+            record.time,
+            tuple(prompts),
+            tuple(answers),
+            tuple(marks),
+            facts,
+            tuple(_change_of(patches[_index(part)]) for part in data.get("pixels", ())),
+            (_number(current), _number(following)),
+            details,
+        )
+
+    def _checked(self, patch: PatchRecord) -> PatchRecord:
+        shape = self._shape_of(patch.plane)
+        row, column, height, width = patch.region
+        if row + height > shape[0] or column + width > shape[1]:
+            raise ValueError(f"pixels {patch.region} in a plane of {shape[0]} x {shape[1]}")
+        return patch
+
+    def _shape_of(self, plane: Plane) -> tuple[int, int]:
+        if plane not in self._shapes:
+            self._shapes[plane] = self._plane_shape(plane)
+        return self._shapes[plane]
+
+    def _key(self, object_id: Json, plane: Json) -> ObjectPlane:
+        at = tuple(plane)
+        if any(i is not None and type(i) is not int for i in at):
+            raise TypeError(f"the plane {at}")
+        self._shape_of(at)
+        return _number(object_id), at
+
+    def _group(self, key: ObjectPlane, told: Json) -> Group:
+        if isinstance(told, int):
+            return self._groups[key][told]
+        return _read_group(key, told, NOTHING)
+
+    def _answer(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Answer | None:
+        if told is None:
+            return None
+        if isinstance(told, int):
+            return self._answers[key][told]
+        scores = tuple(math.nan if score is None else float(score) for score in told["scores"])
+        chosen = _index(told["chosen"])
+        if chosen >= len(scores):
+            raise ValueError(f"candidate {chosen} of {len(scores)}")
+        return Answer(
+            _mask_of(told["mask"], masks),
+            scores,
+            chosen,
+            _text(told["model"]),
+            self._given_of(told.get("given")),
+            self._group(key, told["prompts"]),
+        )
+
+    def _given_of(self, told: Json) -> PlaneInput | None:
+        if told is None:
+            return None
+        if isinstance(told, int):
+            return self._given[told]
+        number, spelled = told
+        self._given[_index(number)] = _read_given(spelled)
+        return self._given[number]
+
+    def _known_marks(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Marks:
+        if told is None:
+            return Marks()
+        if isinstance(told, int):
+            return self._marks[key][told]
+        written, erased = told
+        return Marks(_mask_of(written, masks), _mask_of(erased, masks))
+
+
+@dataclass
+class _Masks:
+    """The masks of an entry, each kept once."""
+
+    records: list[PatchRecord] = field(default_factory=list)
+    _known: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def of_change(self, change: PixelChange) -> int:
+        """Return the position of the pixels of a change."""
+        old, new = _numbers_of(change.old), _numbers_of(change.new)
+        region = change.region
+        record = PatchRecord(change.plane, region, change.area, change.mask, old, new)
+        self.records.append(record)
+        position = len(self.records) - 1
+        self._known.setdefault((change.plane, region, change.mask), position)
+        return position
+
+    def of_patch(self, plane: Plane, patch: Patch) -> int | None:
+        """Return the position of a mask; None if it is empty."""
+        area = patch.area
+        if not area:
+            return None
+        (row, column), (height, width) = patch.origin, patch.pixels.shape
+        region = int(row), int(column), height, width
+        bits = zlib.compress(np.packbits(patch.pixels).tobytes(), _LEVEL)
+        key = plane, region, bits
+        if key not in self._known:
+            self._known[key] = len(self.records)
+            self.records.append(PatchRecord(plane, region, area, bits))
+        return self._known[key]
+
+
+def labels_of(record: PlaneRecord, shape: tuple[int, int]) -> NDArray[np.integer[Any]]:
+    """Return the labels `(H, W)` that a record of a plane holds.
+
+    Raises
+    ------
+    SessionFileError
+        If they are not those of a plane of that shape.
+    """
+    try:
+        if (record.height, record.width) != shape:
+            raise ValueError(f"{record.height} x {record.width} labels for {shape}")
+        dtype = _integers(record.dtype)
+        data = _expanded(record.labels, shape[0] * shape[1] * dtype.itemsize)
+        return np.frombuffer(data, dtype).reshape(shape)
+    except (ValueError, zlib.error) as error:
+        raise SessionFileError(
+            f"expected the labels of plane {record.plane}, got {error}; use another copy"
+        ) from error
+
+
+# Values, one way and the other
+
+
+def _spell_key(key: ObjectPlane) -> list[Json]:
+    return [int(key[0]), list(key[1])]
+
+
+def _spell_group(group: Group, before: Group = NOTHING) -> Json:
+    """Spell prompts, and of clicks that were there before only how many they are."""
+    if group == NOTHING:
+        return None
+    kept = 0
+    for one, other in zip(group.clicks, before.clicks, strict=False):
+        if one is not other and one != other:
+            break
+        kept += 1
+    told: dict[str, Json] = {"kept": kept} if kept else {}
+    told["clicks"] = [
+        [c.id, float(c.point[0]), float(c.point[1]), int(c.label)] for c in group.clicks[kept:]
+    ]
+    if group.box is not None:
+        told["box"] = [group.box.id, *(float(x) for x in group.box.box)]
+    if group.candidate is not None:
+        told["candidate"] = int(group.candidate)
+    return told
+
+
+def _read_group(key: ObjectPlane, told: Json, before: Group) -> Group:
+    if told is None:
+        return NOTHING
+    kept = _index(told.get("kept", 0))
+    if kept > len(before.clicks):
+        raise ValueError(f"{kept} clicks of {len(before.clicks)}")
+    clicks = tuple(
+        Click(_index(i), *key, (_finite(row), _finite(column)), _flag(label))
+        for i, row, column, label in told["clicks"]
+    )
+    box = None
+    if (spelled := told.get("box")) is not None:
+        number, *ends = spelled
+        r0, c0, r1, c1 = (_finite(x) for x in ends)
+        box = BoxPrompt(_index(number), *key, (r0, c0, r1, c1))
+    candidate = told.get("candidate")
+    chosen = None if candidate is None else _index(candidate)
+    return Group((*before.clicks[:kept], *clicks), box, chosen)
+
+
+def _spell_facts(facts: ObjectFacts) -> Json:
+    told: dict[str, Json] = {}
+    if facts.locked:
+        told["locked"] = True
+    if facts.origin:
+        told["origin"] = facts.origin
+    return told
+
+
+def _read_facts(told: Json) -> ObjectFacts:
+    locked, origin = told.get("locked", False), told.get("origin", "")
+    if not isinstance(locked, bool) or origin not in _ORIGINS:
+        raise ValueError(f"facts {str(told)[:100]}")
+    return ObjectFacts(locked, origin)
+
+
+def _spell_given(given: PlaneInput) -> Json:
+    return {
+        "displayed": list(given.displayed),
+        "colours": [one and _spell_colour(one) for one in given.colours],
+        "channel_axis": given.channel_axis,
+        "known": given.known,
+        "projection": given.projection,
+        "spans": [list(span) for span in given.spans],
+    }
+
+
+def _spell_colour(one: ColourInput) -> Json:
+    return {
+        "limits": None if one.limits is None else [float(x) for x in one.limits],
+        "index": one.index,
+        "layer": one.layer,
+        "checksum": one.checksum,
+        "gamma": float(one.gamma),
+        "inverted": one.inverted,
+    }
+
+
+def _read_given(told: Json) -> PlaneInput:
+    rows, columns = told["displayed"]
+    axis = told["channel_axis"]
+    return PlaneInput(
+        (_index(rows), _index(columns)),
+        tuple(None if one is None else _read_colour(one) for one in told["colours"]),
+        None if axis is None else _index(axis),
+        bool(told["known"]),
+        _text(told["projection"]),
+        tuple((_index(a), _index(b), _index(c)) for a, b, c in told["spans"]),
+    )
+
+
+def _read_colour(told: Json) -> ColourInput:
+    limits, index = told["limits"], told["index"]
+    if limits is not None:
+        low, high = limits
+        limits = float(low), float(high)
+    return ColourInput(
+        limits,
+        None if index is None else _index(index),
+        _text(told["layer"]),
+        _text(told["checksum"]),
+        float(told["gamma"]),
+        bool(told["inverted"]),
+    )
+
+
+def _numbers_of(packed: Packed) -> Numbers:
+    if not packed.is_constant:
+        return Numbers(packed.dtype, packed.data)
+    value = int(np.frombuffer(packed.data, packed.dtype)[0])
+    return Numbers(packed.dtype, value - 2**64 if value >= 2**63 else value)  # as SQLite has them
+
+
+def _packed_of(numbers: Numbers, count: int) -> Packed:
+    dtype = _integers(numbers.dtype)
+    if isinstance(numbers.values, bytes):
+        return Packed(numbers.dtype, count, numbers.values, False)
+    value = numbers.values + (2**64 if dtype == np.uint64 and numbers.values < 0 else 0)
+    return Packed(numbers.dtype, count, np.array([value], dtype).tobytes(), True)
+
+
+def _change_of(patch: PatchRecord) -> PixelChange:
+    if patch.old is None or patch.new is None:
+        raise ValueError("a mask in the place of changed pixels")
+    old, new = (_packed_of(numbers, patch.area) for numbers in (patch.old, patch.new))
+    for packed in (old, new):
+        if not packed.is_constant:
+            _expanded(packed.data, packed.count * np.dtype(packed.dtype).itemsize)
+    return PixelChange(patch.plane, patch.region, patch.mask, old, new)
+
+
+def _patch_of(patch: PatchRecord) -> Patch:
+    row, column, height, width = patch.region
+    data = _expanded(patch.mask, -(-height * width // 8))
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=height * width)
+    pixels = bits.view(bool).reshape(height, width)
+    if np.count_nonzero(pixels) != patch.area:
+        raise ValueError(f"{np.count_nonzero(pixels)} pixels of {patch.area}")
+    return Patch((row, column), pixels)
+
+
+def _mask_of(told: Json, masks: Sequence[Patch]) -> Patch:
+    return Patch() if told is None else masks[_index(told)]
+
+
+def _expanded(data: bytes, size: int) -> bytes:
+    """Decompress to a size that is known: whatever else comes is an error, and never made."""
+    machine = zlib.decompressobj()
+    try:
+        out = machine.decompress(data, size)
+        more = machine.decompress(machine.unconsumed_tail, 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(out) != size or more or not machine.eof:
+        raise ValueError(f"{len(out)} bytes{' and more' if more else ''} instead of {size}")
+    return out
+
+
+def _integers(dtype: str) -> np.dtype[Any]:
+    if not _INTEGER_TYPE.fullmatch(dtype):
+        raise ValueError(f"numbers of the type {dtype[:40]!r}")
+    return np.dtype(dtype)
+
+
+def _remember(known: dict[Any, list[tuple[int, Any]]], key: Any, number: int, value: Any) -> None:
+    values = known.setdefault(key, [])
+    if values and values[-1][0] == number:
+        values.pop()
+    values.append((number, value))
+    del values[:-_REMEMBERED]
+
+
+def _number_of(
+    known: Mapping[Any, Sequence[tuple[int, Any]]], key: Any, is_it: Callable[[Any], bool]
+) -> int | None:
+    for number, value in reversed(known.get(key, ())):
+        if is_it(value):
+            return number
+    return None
+
+
+def _number(value: Json) -> int:
+    if type(value) is not int or not 1 <= value <= _LARGEST_NUMBER:
+        raise ValueError(f"the object number {str(value)[:40]}")
+    return value
+
+
+def _index(value: Json) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{str(value)[:40]} as a position")
+    return value
+
+
+def _flag(value: Json) -> int:
+    if type(value) is not int or value not in (0, 1):
+        raise ValueError(f"{str(value)[:40]} as the sign of a click")
+    return value
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} as a text")
+    return value
+
+
+def _finite(value: Json) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} as a coordinate")
+    return number
+
+
+def _as_float(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

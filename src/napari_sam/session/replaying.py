@@ -1,0 +1,118 @@
+"""A journal made again, entry by entry: the same prompts, decoded anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from napari_sam.engine import Report, SynchronousExecutor
+from napari_sam.planes import Plane, PlaneSource
+from napari_sam.session.answers import Answer, Chain
+from napari_sam.session.journal import Entry
+from napari_sam.session.objects import Objects
+from napari_sam.session.pixels import PixelChange, part_of
+from napari_sam.session.prompt_book import Group, ObjectPlane
+from napari_sam.session.state import State
+
+Decode = Callable[[ObjectPlane, Group, Entry, Chain | None], tuple[Answer, Chain]]
+"""Returns the answer to prompts, and the steps to it: of (key, prompts, the entry that has the
+answer of before, the steps of the object's earlier answer)."""
+
+Find = Callable[[State, Entry], None]
+"""Makes a run again that found objects."""
+
+
+def replay_entries(
+    entries: Sequence[Entry],
+    state: State,
+    source: PlaneSource,
+    decode: Decode,
+    find: Find,
+    report: Report = lambda fraction: None,
+) -> None:
+    """Make entries again, in order.
+
+    Prompts are decoded anew where they got their answers; objects are deleted, merged and
+    renumbered anew; what was painted by hand, or by others, is painted again.
+
+    Parameters
+    ----------
+    entries
+        Those in force.
+    state
+        A fresh one, whose canvas holds what the labels were before the first of them.
+    source
+        The image.
+    decode, find
+        What a model does.
+    report
+        Called with the fraction done; it may raise to cancel.
+
+    Raises
+    ------
+    OSError
+        If labels can't be written.
+    """
+    errors: list[Exception] = []
+    state.refused.connect(errors.append)
+    objects = Objects(
+        state, SynchronousExecutor(), lambda: source, lambda touched: None, errors.append
+    )
+    for i, entry in enumerate(entries):
+        report(i / len(entries))
+        _again(entry, state, objects, decode, find)
+        if errors:
+            raise errors[0]
+
+
+def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: Find) -> None:
+    details = entry.details
+    state.object_id = entry.objects[0]
+    if entry.kind == "prompts":
+        book = state.book.with_groups({c.key: c.after for c in entry.prompts})
+        state.edit(book, [c.key for c in entry.prompts], entry.text)
+    elif entry.kind == "mask":
+        for change in entry.answers:
+            group, chain = state.group(change.key), state.results.chain(change.key)
+            answer, chain = decode(change.key, group, entry, chain)
+            answer = replace(answer, prompts=group)
+            state.take_answer(change.key, answer, chain, bool(details.get("overwrite")))
+    elif entry.kind in ("painted", "elsewhere"):
+        changes = _as_they_are(state, entry.pixels)
+        state.write(changes)
+        if entry.kind == "painted":
+            state.paint(changes, entry.text)
+        else:
+            state.note_elsewhere(changes)
+    elif entry.kind == "found":
+        find(state, entry)
+    elif entry.kind == "deleted":
+        planes: list[Plane | None] = [None]
+        if not details["everywhere"]:
+            planes = list(dict.fromkeys(c.key[1] for c in (*entry.prompts, *entry.marks)))
+            planes = planes or [change.plane for change in entry.pixels]
+        for plane in planes:
+            objects.delete(details["object"], plane)
+    elif entry.kind == "merged":
+        objects.merge(details["into"], details["object"])
+    elif entry.kind == "renumbered":
+        objects.renumber(details["object"], details["into"])
+    elif entry.kind == "locked":
+        state.commit(entry.kind, entry.text, facts=entry.facts)
+    else:
+        state.begin_anew(entry.text)
+    state.object_id = entry.objects[1]
+
+
+def _as_they_are(state: State, changes: Sequence[PixelChange]) -> list[PixelChange]:
+    """Return what changes make of labels as they are now: other masks may lie there."""
+    found = []
+    for change in changes:
+        where, after = change.where, change.after
+        now: Any = state.read(change.plane)(change.slices)[where]
+        if (now != after).any():
+            found.append(part_of(change, where, np.asarray(now != after), now, after))
+    return found

@@ -1,0 +1,220 @@
+"""A user who does anything in any order, and what must hold whatever they do."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from core.fake_segmenter import FakeSegmenter, disk
+
+from napari_sam.engine import Executor
+from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
+
+SHAPE, PLANES, OBJECTS = (24, 30), 3, 4
+FOREIGN = 90  # a label from before, which no command may touch but those that say so
+
+
+class Player:
+    """Acts on a session by numbers that are drawn at random, and checks what follows.
+
+    Parameters
+    ----------
+    executor
+        Where the session works; by default at once.
+    """
+
+    def __init__(self, executor: Executor | None = None) -> None:
+        self.models = [FakeSegmenter(radius, key=f"r{radius}") for radius in (3.0, 4.0)]
+        self.labels = np.zeros((PLANES, *SHAPE), np.int32)
+        self.labels[1, 2:6, 2:9] = FOREIGN
+        self.start = self.labels.copy()
+        source = ArraySource(np.zeros(self.labels.shape))
+        self.session = Session(self.models[0], source, executor, canvas=ArrayCanvas(self.labels))
+        self.errors: list[Exception] = []
+        self.session.failed.connect(self.errors.append)
+        self.by_hand = False  # whether the last action may touch anything
+        self.actions = (
+            *(self.click,) * 5, *(self.stroke,) * 3, self.box, self.move, self.remove, self.flip,
+            self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
+            self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
+            self.elsewhere, self.untold, self.current,
+        )  # fmt: skip
+
+    def act(self, action: int, *numbers: int, wait: bool = True) -> None:
+        """Do something; what is refused is refused with a ValueError and changes nothing."""
+        self.by_hand = False
+        held = self.held()
+        with suppress(ValueError):
+            self.actions[action % len(self.actions)](*numbers)
+        if wait:
+            self.session.wait()
+            self.check(held)
+
+    # What a user does: `a` and `b` are numbers at random
+
+    def click(self, a: int, b: int) -> None:
+        self.session.add_point(a % PLANES, self._point(b), int(a % 5 > 0), self._object(b))
+
+    def box(self, a: int, b: int) -> None:
+        row, column = self._point(b)
+        corner = min(row + a % 9, SHAPE[0] - 1), min(column + b % 7, SHAPE[1] - 1)
+        self.session.set_box(a % PLANES, (row, column, *corner), self._object(a))
+
+    def move(self, a: int, b: int) -> None:
+        if clicks := self.session.prompts.clicks:
+            self.session.move_point(clicks[a % len(clicks)].id, self._point(b))
+
+    def remove(self, a: int, b: int) -> None:
+        if clicks := self.session.prompts.clicks:
+            self.session.remove_point(clicks[a % len(clicks)].id)
+
+    def flip(self, a: int, b: int) -> None:
+        if clicks := self.session.prompts.clicks:
+            self.session.flip_point(clicks[a % len(clicks)].id)
+
+    def clear(self, a: int, b: int) -> None:
+        self.session.clear(a % PLANES, self._object(b))
+
+    def choose(self, a: int, b: int) -> None:
+        self.session.choose_candidate(b % 3, a % PLANES, self._object(a))
+
+    def stroke(self, a: int, b: int) -> None:
+        self._paint(a % PLANES, self._point(b), 1 + a % (OBJECTS + 2))
+
+    def erase(self, a: int, b: int) -> None:
+        self._paint(a % PLANES, self._point(b), 0)
+
+    def delete(self, a: int, b: int) -> None:
+        self.by_hand = a % 7 == 0
+        plane = b % PLANES if b % 2 else None
+        self.session.delete_object(FOREIGN if self.by_hand else self._object(b), plane)
+
+    def merge(self, a: int, b: int) -> None:
+        self.session.merge_objects(self._object(a), self._object(b))
+
+    def renumber(self, a: int, b: int) -> None:
+        self.session.renumber(self._object(a), OBJECTS + 3 + b % 3)
+
+    def lock(self, a: int, b: int) -> None:
+        self.session.lock([self._object(a)])
+
+    def unlock(self, a: int, b: int) -> None:
+        self.session.lock(range(1, OBJECTS + 6), False)
+
+    def many(self, a: int, b: int) -> None:
+        book = self.session.prompts
+        for object_id in range(1, OBJECTS + 1):
+            key = object_id, self.session.source.plane_of((a + object_id) % PLANES)
+            book = book.with_click(key, self._point(b + 40 * object_id), 1)
+        self.session.prompts = book
+
+    def model(self, a: int, b: int) -> None:
+        self.session.segmenter = self.models[a % 2]
+
+    def overwriting(self, a: int, b: int) -> None:
+        self.session.overwrite = bool(a % 3 == 0)
+
+    def current(self, a: int, b: int) -> None:
+        self.session.object_id = self._object(a)
+
+    def elsewhere(self, a: int, b: int) -> None:
+        """A script paints, and the session is told what."""
+        self.by_hand = True
+        self.session.note_elsewhere(self._draw(a % PLANES, self._point(b), 1 + a % 6))
+
+    def untold(self, a: int, b: int) -> None:
+        """A script paints, and nobody tells the session: only where it would notice."""
+        self.by_hand = True
+        for change in self.session.journal.entries[-1].pixels if len(self.session.journal) else ():
+            shown = self.labels[(change.plane[0], *change.slices)]
+            shown[change.where & (shown > 0)] = 1 + a % 6
+        self.session.undo()  # notices it
+
+    def _object(self, number: int) -> int:
+        return 1 + number % OBJECTS
+
+    def _point(self, number: int) -> tuple[float, float]:
+        return float(number // SHAPE[1] % SHAPE[0]), float(number % SHAPE[1])
+
+    def _draw(self, plane: int, at: tuple[float, float], number: int) -> list[Any]:
+        where = disk(SHAPE, at, 2) & (self.labels[plane] != number)
+        pixels = np.nonzero(where)
+        before = self.labels[plane][pixels]
+        self.labels[plane][pixels] = number
+        return pixel_changes((plane, None, None), pixels, before, np.full_like(before, number))
+
+    def _paint(self, plane: int, at: tuple[float, float], number: int) -> None:
+        self.by_hand = True
+        self.session.paint(self._draw(plane, at, number))
+
+    # What must hold
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that undo has to bring back."""
+        session = self.session
+        keys = session.prompts.keys
+        return {
+            "labels": self.labels.copy(),
+            "prompts": {key: session.prompts.group(key) for key in keys},
+            "scores": {key: session.scores(*key) for key in keys},
+            "masks": {key: session.mask(*key).tobytes() for key in keys},
+            "facts": dict(session._state.all_facts),
+            "marks": {
+                key: (_bits(marks.written), _bits(marks.erased))
+                for key, marks in session._state.ownership.items()
+            },
+        }
+
+    def held(self) -> dict[int, np.ndarray]:
+        """The pixels of locked objects, and of the label from before."""
+        locked = {i for i in range(1, OBJECTS + 6) if self.session.facts(i).locked}
+        return {i: self.labels == i for i in {*locked, FOREIGN}}
+
+    def check(self, held: dict[int, np.ndarray]) -> None:
+        """Labels are what the journal says; locked and foreign pixels are what they were."""
+        told = self.start.copy()
+        for entry in self.session.journal.entries:
+            for change in entry.pixels:
+                at = (change.plane[0], *change.slices)
+                told[at][change.where] = change.after
+        np.testing.assert_array_equal(told, self.labels)
+        for number, where in held.items():
+            is_foreign = number == FOREIGN
+            if not (is_foreign and (self.by_hand or self.session.overwrite)):
+                locked = is_foreign or self.session.facts(number).locked
+                if locked and not self.by_hand:
+                    np.testing.assert_array_equal(self.labels == number, where)
+
+    def check_undo(self) -> None:
+        """The last step can be taken back and made again, exactly."""
+        if not self.session.can_undo:
+            return
+        after = self.snapshot()
+        steps = len(self.session.journal)
+        self.session.undo()
+        self.session.wait()
+        before = self.snapshot()
+        self.session.redo()
+        self.session.wait()
+        assert_same(self.snapshot(), after)
+        assert len(self.session.journal) == steps
+        self.session.undo()
+        self.session.wait()
+        assert_same(self.snapshot(), before)
+        self.session.redo()
+        self.session.wait()
+        assert_same(self.snapshot(), after)
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Two snapshots are equal."""
+    for name, value in one.items():
+        if name == "labels":
+            np.testing.assert_array_equal(value, other[name])
+        else:
+            assert value == other[name], name
+
+
+def _bits(patch: Any) -> tuple[Any, ...]:
+    return (patch.origin, patch.pixels.tobytes()) if patch.pixels.size else ()

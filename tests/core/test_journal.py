@@ -1,0 +1,113 @@
+"""Whatever a user does: undo is exact, labels are what the journal says, locked pixels stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter
+from core.journal_player import Player, assert_same
+from core.stepping_executor import SteppingExecutor
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_sam.engine import Engine
+from napari_sam.session import ArraySource, Session
+
+ACTION = st.tuples(st.integers(0, 27), st.integers(0, 999), st.integers(0, 9999))
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(st.lists(ACTION, min_size=50, max_size=50))
+def test_undo_of_an_action_is_exact_and_so_is_redo(actions):
+    player = Player()
+    for action in actions:
+        steps = _steps(player)
+        before = player.snapshot()
+        player.act(*action)
+        if _steps(player)[:-1] != steps or not player.session.can_undo:
+            continue  # it was refused, or more than one thing happened
+        after = player.snapshot()
+        seen = player.session.journal.last_step.kind != "elsewhere"  # a script's work was there
+        player.session.undo()
+        if seen:
+            assert_same(player.snapshot(), before)
+        player.session.redo()
+        assert_same(player.snapshot(), after)
+
+
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@given(st.lists(ACTION, min_size=40, max_size=40))
+def test_everything_is_taken_back_and_made_again(actions):
+    player = Player()
+    for action in actions:
+        player.act(*action)
+    snapshots = []
+    while player.session.can_undo:
+        snapshots.append(player.snapshot())
+        player.session.undo()
+    np.testing.assert_array_equal(player.labels, player.start)
+    assert not player.session.prompts.keys
+    for snapshot in reversed(snapshots):
+        player.session.redo()
+        assert_same(player.snapshot(), snapshot)
+    assert not player.session.can_redo
+
+
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_are_what_the_journal_says_whenever_answers_arrive(seed, threads):
+    rng = np.random.default_rng(seed)
+    executor = Engine() if threads else SteppingExecutor(rng)
+    player = Player(executor)
+    player.actions = tuple(one for one in player.actions if one != player.untold)
+    for _ in range(120):
+        held = player.held()
+        numbers = rng.integers((1 << 20,) * 3).tolist()
+        kind = rng.random()
+        if kind < 0.2:
+            player.by_hand = True
+            player.session.undo()
+        elif kind < 0.3:
+            player.by_hand = True
+            player.session.redo()
+        else:
+            player.act(*numbers, wait=False)
+        if threads:
+            executor.drain()
+        else:
+            for _ in range(int(rng.integers(5))):
+                executor.step()
+        player.check(held if kind >= 0.3 else {})
+    assert player.session.wait(30)
+    player.check({})
+    while player.session.can_undo:
+        player.session.undo()
+        player.check({})
+    assert player.session.wait(30)
+    np.testing.assert_array_equal(player.labels, player.start)
+    assert not player.session.prompts.keys
+    while player.session.can_redo:
+        player.session.redo()
+    assert player.session.wait(30)
+    player.check({})
+    assert all(player.session._state.is_answered(key) for key in player.session.prompts.keys)
+    if threads:
+        executor.close(5)
+
+
+def test_numbers_are_never_given_twice(rng):
+    session = Session(FakeSegmenter(), ArraySource(rng.random((30, 30))))
+    seen = []
+    session.journal.changed.connect(lambda change: seen.extend(e.number for e in change.added))
+    for _ in range(3):
+        session.add_point((), (5, 5))
+        session.undo()
+        session.redo()
+        session.undo()
+    assert len(seen) == len(set(seen))
+    session.add_point((), (5, 5))
+    assert not session.can_redo
+
+
+def _steps(player: Player) -> list[int]:
+    return [entry.number for entry in player.session.journal.entries if entry.is_step]
