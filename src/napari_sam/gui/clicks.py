@@ -258,7 +258,7 @@ class ClickEditor:
             self._writing = False
         if not np.array_equal(layer.features["id"], self._rows.ids):
             self._show_all()
-        self._set_defaults(self.sign)
+        self._set_defaults(self._sign())
 
     def _show_all(self) -> None:
         """Put everything in the layer that should be there."""
@@ -278,7 +278,7 @@ class ClickEditor:
     def _show_current(self, *_: object) -> None:
         """Show which object is the current one."""
         style_points(self.layer, self._session.object_id, np.empty(0, np.intp))
-        self._set_defaults(self.sign)
+        self._set_defaults(self._sign())
 
     def _put_data(self) -> None:
         layer, data = self.layer, self._rows.data
