@@ -28,7 +28,9 @@ class Hand:
         self.session = Session(FakeSegmenter(), source_of(image))
         self.points = new_points(image)
         self.refused: list[Exception] = []
-        self.editor = ClickEditor(self.session, self.points, lambda: PLANE, self.refused.append)
+        self.editor = ClickEditor(
+            self.session, self.points, lambda: PLANE, lambda: 1, self.refused.append
+        )
 
     def point(self) -> list[float]:
         return self.rng.integers((0, 0), SHAPE[1:]).astype(float).tolist()
