@@ -264,6 +264,30 @@ class SessionFile:
                 self._places[number] = place
         self._next_rank = ranks.stop
 
+    def begin_planes(self, entry: int) -> None:
+        """Begin to keep labels, as they are after an entry; earlier ones count no more.
+
+        What the file tells as ``labels`` says since which entry they count, and whether
+        :meth:`end_planes` has said that all are there.
+
+        Raises
+        ------
+        OSError
+            If it can't be written; the file is as it was.
+        """
+        rows = [row for row in rows_of(self._connection, "planes", "iisiisb") if row[1] >= entry]
+        told = self._about | {"labels": dumps({"since": entry, "all": False})}
+        with self._change() as change:
+            for row in rows:
+                change.delete("planes", "id", row)
+            self._retell_in(change, told)
+        self._about = told
+
+    def end_planes(self) -> None:
+        """Say that all labels are kept that were to be."""
+        labels = self.about.get("labels", {"since": 0})
+        self.set_about({"labels": {**labels, "all": True}})
+
     def put_plane(self, plane: PlaneRecord) -> None:
         """Keep the labels of a plane as they were.
 
@@ -321,6 +345,17 @@ class SessionFile:
                 copy._retell({key: dumps(value) for key, value in (about or {}).items()}, drop)
                 connection.execute("VACUUM")
 
+    def settle(self) -> None:
+        """Have everything in one file that needs none beside it, also when it is only read.
+
+        Raises
+        ------
+        OSError
+            If it can't be written.
+        """
+        with written(self.path):
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+
     def close(self) -> None:
         """Close the file; what was written is in it alone, without files beside it."""
         self._connection.close()
@@ -330,16 +365,18 @@ class SessionFile:
 
     def _retell(self, told: Mapping[str, str], drop: Collection[str]) -> None:
         after = {key: text for key, text in self._about.items() if key not in drop} | dict(told)
-        if after == self._about:
-            return
-        with self._change() as change:
-            for key, text in self._about.items():
-                if after.get(key) != text:
-                    change.delete("about", "key", (key, text))
-            for key, text in after.items():
-                if self._about.get(key) != text:
-                    change.insert("about", (key, text))
-        self._about = after
+        if after != self._about:
+            with self._change() as change:
+                self._retell_in(change, after)
+            self._about = after
+
+    def _retell_in(self, change: _Change, after: Mapping[str, str]) -> None:
+        for key, text in self._about.items():
+            if after.get(key) != text:
+                change.delete("about", "key", (key, text))
+        for key, text in after.items():
+            if self._about.get(key) != text:
+                change.insert("about", (key, text))
 
     def _insert(self, change: _Change, entry: EntryRecord) -> None:
         told = entry.kind, entry.text, float(entry.time), dumps(entry.data)

@@ -38,7 +38,10 @@ class Write:
 
 
 class LabelCanvas(Protocol):
-    """Labels that a session reads and writes; only its owner's thread does."""
+    """Labels that a session reads and writes; only its owner's thread does.
+
+    Of labels that are in memory alone, a recorder's thread reads planes, too.
+    """
 
     @property
     def is_kept(self) -> bool:

@@ -533,7 +533,7 @@ def _number(value: Json) -> int:
 
 
 def _index(value: Json) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 2**53:
         raise ValueError(f"{str(value)[:40]} as a position")
     return value
 

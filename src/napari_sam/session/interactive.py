@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
@@ -16,11 +17,13 @@ from napari_sam.session.answering import Answering
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.keeping import save_session
 from napari_sam.session.objects import Objects
-from napari_sam.session.pixels import PixelChange
+from napari_sam.session.pixels import PixelChange, total_area
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.readable import Readable
+from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
 from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
@@ -64,6 +67,8 @@ class Session(Readable):
         What :meth:`facts` says of objects has changed.
     journal_changed
         Something happened, was taken back or made again.
+    overwrite_changed
+        :attr:`overwrite` is another one.
     activity_changed
         Embeddings were started, finished or dropped.
     failed
@@ -89,6 +94,7 @@ class Session(Readable):
     draft_changed = Signal(int, object)
     facts_changed = Signal()
     journal_changed = Signal()
+    overwrite_changed = Signal(bool)
     activity_changed = Signal()
     failed = Signal(object)
     noticed = Signal(str)
@@ -183,7 +189,9 @@ class Session(Readable):
 
     @overwrite.setter
     def overwrite(self, overwrite: bool) -> None:
-        self._state.overwrite = overwrite
+        if overwrite != self._state.overwrite:
+            self._state.overwrite = overwrite
+            self.overwrite_changed.emit(overwrite)
 
     # Prompts
 
@@ -402,6 +410,107 @@ class Session(Readable):
             self.journal_changed.emit()
         else:
             self._follow(self._state.note_elsewhere(changes))
+
+    # Keeping it
+
+    def save(self, path: str | Path) -> None:
+        """Save the session as one file; :meth:`open` goes on with it.
+
+        Parameters
+        ----------
+        path
+            The file, by convention with the suffix ``.napari-sam``; one that is there is
+            replaced.
+
+        Raises
+        ------
+        OSError
+            If it can't be written.
+        """
+        save_session(self, path)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        source: PlaneSource,
+        segmenter: Segmenter | None = None,
+        canvas: LabelCanvas | None = None,
+        **options: Any,
+    ) -> Session:
+        """Go on with a session that was saved.
+
+        Parameters
+        ----------
+        path
+            The file; it is only read.
+        source
+            The image it is of; it may have grown.
+        segmenter, canvas
+            As of the class. The canvas is filled where it is empty and in memory alone, and
+            otherwise only compared; see :meth:`restore`. None makes labels in memory.
+        options
+            Further arguments of the class.
+
+        Raises
+        ------
+        SessionFileError
+            If the file is no session of this image, is damaged or of a newer version.
+        OSError
+            If it can't be opened.
+        """
+        saved = read_session(path, source)
+        labels = canvas or canvas_for(saved, source)
+        session = cls(segmenter, source, canvas=labels, **options)
+        session.restore(saved)
+        return session
+
+    def restore(self, saved: SavedSession, fill: bool | None = None) -> int:
+        """Go on with a session that was saved; this one must be new.
+
+        Prompts, candidates, masks, objects and settings come back, and what can be undone and
+        redone. Pixels of the labels that show something else than the session says are left as
+        they are: that is recorded as a change from elsewhere, which undo takes back.
+
+        Parameters
+        ----------
+        saved
+            What :func:`~napari_sam.session.saved.read_session` returns.
+        fill
+            Whether planes of the labels that are empty are filled; by default those in memory
+            alone are.
+
+        Returns
+        -------
+        different
+            Number of pixels that show something else.
+
+        Raises
+        ------
+        OSError
+            If the labels can't be read or written.
+        ValueError, MemoryError
+            If something happened in this session already, or the labels can't hold the
+            session's numbers or lack its planes. Nothing has changed then.
+        """
+        self._check_open()
+        if len(self.journal) or self.can_redo:
+            raise ValueError("expected a new session to restore into, got one that was worked in")
+        canvas, changes = self.canvas, []
+        if canvas is not None:
+            changes = write_labels(saved, canvas, not canvas.is_kept if fill is None else fill)
+        touched = self._state.restore(saved)
+        self._follow(touched)
+        self.reserve(saved.highest_label)
+        self.object_id = saved.object_id
+        if changes:
+            count = total_area(changes)
+            self.note_elsewhere(changes)
+            self.noticed.emit(
+                f"{count} pixels of the labels are not what the session says and are left as "
+                "they are; undo takes that back"
+            )
+        return total_area(changes)
 
     # Objects
 

@@ -150,13 +150,14 @@ class Journal:
         self._steps: list[int] = []  # numbers of the entries that are steps
         self._next = 1
 
-    def restore(self, entries: Sequence[Entry], undone: Sequence[Sequence[Entry]]) -> None:
-        """Begin with what an earlier session had; nobody is told."""
+    def restore(
+        self, entries: Sequence[Entry], undone: Sequence[Sequence[Entry]], last: int
+    ) -> None:
+        """Begin with what an earlier session had, whose last number was `last`; nobody is told."""
         self._entries = {entry.number: entry for entry in entries}
         self._steps = [entry.number for entry in entries if entry.is_step]
         self._undone = [tuple(group) for group in undone]
-        everything = [*entries, *(entry for group in undone for entry in group)]
-        self._next = 1 + max((entry.number for entry in everything), default=0)
+        self._next = last + 1
 
     def __len__(self) -> int:
         return len(self._entries)

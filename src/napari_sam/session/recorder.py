@@ -10,6 +10,7 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,7 +75,7 @@ class Recorder:
         self._state = threading.Condition()
         self._changes: deque[JournalChange] = deque()
         self._about: dict[str, Json] = {}
-        self._planes: deque[tuple[int, Plane, ReadPlane]] = deque()
+        self._planes: deque[Callable[[], None]] = deque()
         self._inbox: deque[Callable[[], None]] = deque()
         self._is_writing = False
         self._hurry = False
@@ -82,6 +83,12 @@ class Recorder:
         self._closed = False
         self._thread: threading.Thread | None = None
         _OPEN.add(self)
+
+    @property
+    def about(self) -> dict[str, Json]:
+        """What the file tells about the session, or will in a moment."""
+        with self._state:
+            return {**self._file.about, **self._about}
 
     @property
     def error(self) -> Exception | None:
@@ -100,7 +107,8 @@ class Recorder:
         """Have labels written as they were before the session changed them.
 
         They are read on the recorder's thread, when nothing else is to be written. Pixels that
-        an entry changes meanwhile are of no matter: entries tell what was there before.
+        an entry changes meanwhile are of no matter: entries tell what was there before. Labels
+        that were kept earlier count no more.
 
         Parameters
         ----------
@@ -109,8 +117,17 @@ class Recorder:
         entry
             Number of the last entry that these labels show; 0 before the first.
         """
-        kept = [(entry, plane, read) for plane, read in planes]
-        self._put(lambda: self._planes.extend(kept))
+        kept = [(plane, read) for plane, read in planes]
+
+        def add() -> None:
+            self._planes.clear()  # of labels that are not written into any more
+            self._planes.append(lambda: self._file.begin_planes(entry))
+            self._planes.extend(
+                _once(partial(self._read_plane, entry, *one), self._put_plane) for one in kept
+            )
+            self._planes.append(self._file.end_planes)
+
+        self._put(add)
 
     def drain(self) -> None:
         """Tell what went wrong. Only the owner's thread may do this."""
@@ -226,8 +243,7 @@ class Recorder:
             if self._about:
                 about, self._about = self._about, {}
                 return lambda: self._file.set_about(about)
-            entry, plane, read = self._planes.popleft()
-        return _once(lambda: self._read_plane(entry, plane, read), self._put_plane)
+            return self._planes.popleft()
 
     def _taken(self) -> list[JournalChange]:
         """Take what goes into one transaction: one change, or many that only add entries."""
@@ -252,7 +268,7 @@ class Recorder:
 
     def _read_plane(self, entry: int, plane: Plane, read: ReadPlane) -> PlaneRecord | None:
         try:
-            return _packed(entry, plane, read())
+            return pack_plane(entry, plane, read())
         except Exception as error:  # noqa: BLE001 - entries are still worth keeping
             _log.exception("labels of the plane %s can't be kept", plane)
             failure = error
@@ -325,8 +341,8 @@ def _once(prepare: Callable[[], T], write: Callable[[T], None]) -> Callable[[], 
     return task
 
 
-def _packed(entry: int, plane: Plane, labels: NDArray[Any]) -> PlaneRecord | None:
-    """Pack the labels of a plane; None if there are none."""
+def pack_plane(entry: int, plane: Plane, labels: NDArray[Any]) -> PlaneRecord | None:
+    """Return the record of a plane's labels; None if all are 0."""
     if not labels.any():
         return None
     height, width = labels.shape

@@ -29,8 +29,9 @@ from napari_sam.session.journal import (
 from napari_sam.session.ownership import Decision, Marks, Ownership
 from napari_sam.session.patches import Patch, union
 from napari_sam.session.pixels import PixelChange, part_of, total_area
-from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
+from napari_sam.session.prompt_book import NOTHING, Group, ObjectPlane, PromptBook
 from napari_sam.session.results import Results
+from napari_sam.session.saved import SavedSession
 
 
 @dataclass(slots=True)
@@ -259,6 +260,27 @@ class State:
             None if the labels refused it.
         """
         return self._commit(self._entry(kind, text, **values))
+
+    def restore(self, saved: SavedSession) -> Touched:
+        """Go on with what a file has, in the place of nothing; labels show it already."""
+        groups = {c.key: c.after for entry in saved.entries for c in entry.prompts}
+        answers = {c.key: c.after for entry in saved.entries for c in entry.answers}
+        marks = {c.key: c.after for entry in saved.entries for c in entry.marks}
+        facts = {c.key: c.after for entry in saved.entries for c in entry.facts}
+        everything = Entry(
+            *(0, "prompts", "", 0.0),
+            prompts=tuple(Change(key, NOTHING, group) for key, group in groups.items()),
+            answers=tuple(Change(key, None, answer) for key, answer in answers.items()),
+            marks=tuple(Change(key, Marks(), mark) for key, mark in marks.items()),
+            facts=tuple(Change(i, ObjectFacts(), known) for i, known in facts.items()),
+        )
+        self.take(everything)
+        self._book = replace(self._book, next_id=max(self._book.next_id, saved.next_prompt))
+        self.object_id, self.overwrite = saved.object_id, saved.overwrite
+        self.journal.restore(saved.entries, saved.undone, saved.last_number)
+        touched = Touched()
+        touched.add(everything)
+        return touched
 
     # Entries
 

@@ -1,0 +1,297 @@
+"""Keeps a session in a file while it goes on, and saves it as a file of its own."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from napari_sam.atomic import replaced
+from napari_sam.io.session_file import Json, SessionFile
+from napari_sam.planes import Plane, PlaneSource
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.entry_records import Spelling
+from napari_sam.session.journal import JournalChange
+from napari_sam.session.recorder import ReadPlane, Recorder, pack_plane
+
+if TYPE_CHECKING:
+    from napari_sam.session.interactive import Session
+
+PRIVATE = ("source",)
+"""What a kept file tells and a saved one doesn't: where the image lies."""
+
+_PACKAGES = ("napari-sam-live", "napari", "numpy", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is told about an image that its planes don't tell themselves.
+
+    Parameters
+    ----------
+    name
+        Of the image, as in a list of layers; a file's name without its folders.
+    path
+        Its file, if it has one.
+    axes
+        Names of the axes.
+    pixel_size
+        Along every axis, in `units`.
+    units
+        Of every axis.
+    """
+
+    name: str = ""
+    path: Path | None = None
+    axes: tuple[str, ...] = ()
+    pixel_size: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
+
+
+class Keeping:
+    """Has everything that happens in a session recorded; ends with :meth:`close`.
+
+    Parameters
+    ----------
+    session
+        Whose journal has at most what `file` has already.
+    file
+        Belongs to this from now on.
+    image
+        What is told about the image.
+    notify
+        As of :class:`Recorder`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        file: SessionFile,
+        image: ImageFacts | None = None,
+        notify: Callable[[], None] | None = None,
+    ) -> None:
+        self.recorder = Recorder(file, notify)
+        self._session = session
+        self._image = image or ImageFacts()
+        self._canvas: LabelCanvas | None = None
+        self._told: dict[str, Json] = {}
+        self._works_with: tuple[object, object] | None = None
+        self._last = file.last_number
+        is_new = not file.count
+        missing = [entry for entry in session.journal.entries if entry.number > self._last]
+        self._tell()
+        if is_new:
+            self._keep_labels()
+        self._canvas = session.canvas
+        if missing:
+            self._record(JournalChange(tuple(missing)))
+        session.journal.changed.connect(self._record)
+        session.journal_changed.connect(self._follow)
+        session.object_changed.connect(self._follow)
+        session.overwrite_changed.connect(self._follow)
+
+    def save(self, path: str | Path, timeout: float | None = None) -> None:
+        """Save the session as a file to keep or to send; see :func:`save_session`.
+
+        It waits for the disk, and may be called on any thread.
+        """
+        target = Path(path)
+        about = _shared(self.recorder.about, self._image, target)
+        self.recorder.save_to(target, about, PRIVATE, timeout)
+
+    def close(self, timeout: float | None = 10.0) -> bool:
+        """Write what is left and record nothing more; return whether all is written."""
+        session = self._session
+        session.journal.changed.disconnect(self._record)
+        session.journal_changed.disconnect(self._follow)
+        session.object_changed.disconnect(self._follow)
+        session.overwrite_changed.disconnect(self._follow)
+        self._tell()
+        return self.recorder.close(timeout)
+
+    def _record(self, change: JournalChange) -> None:
+        self._last = max(self._last, *(entry.number for entry in change.added), 0)
+        self.recorder.record(change)
+        if any(entry.ends_undo for entry in change.added):
+            self._keep_labels()
+
+    def _follow(self, *_: object) -> None:
+        if self._session.canvas is not self._canvas:
+            self._keep_labels()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell what has changed about the session."""
+        session = self._session
+        now: dict[str, Json] = {"settings": about_settings(session)}
+        if self._works_with != (session.source, session.segmenter):
+            self._works_with = session.source, session.segmenter
+            now = about_session(session, self._image)
+            now |= {"source": where_it_lies(self._image.path)} if self._image.path else {}
+        changed = {key: value for key, value in now.items() if self._told.get(key) != value}
+        if changed:
+            self._told |= changed
+            self.recorder.tell(changed)
+
+    def _keep_labels(self) -> None:
+        """Keep labels that are in memory alone as they are, before they are changed."""
+        canvas = self._canvas = self._session.canvas
+        shape_of = self._session.source.plane_shape
+        readers: list[tuple[Plane, ReadPlane]] = []
+        if canvas is not None and not canvas.is_kept:
+            for plane in canvas.planes():
+                readers.append((plane, partial(_read_plane, canvas, plane, shape_of)))
+        self.recorder.keep_planes(readers, self._last)
+
+
+def save_session(session: Session, path: str | Path, image: ImageFacts | None = None) -> None:
+    """Save a session as one file, to be opened later or by others.
+
+    It has prompts, chosen candidates, masks, objects, labels that are in memory alone, and what
+    can be undone and redone. Of where the image lies it tells the file's name, and its path from
+    the session's folder if it lies in there.
+
+    Parameters
+    ----------
+    session
+        The session.
+    path
+        The file, by convention with the suffix ``.napari-sam``; one that is there is replaced.
+    image
+        What is told about the image.
+
+    Raises
+    ------
+    OSError
+        If the file can't be written.
+    """
+    target, image = Path(path), image or ImageFacts()
+    journal, spelling = session.journal, Spelling()
+    aside = [entry for group in journal.undone for entry in group]
+    entries = sorted((*journal.entries, *aside), key=lambda entry: entry.number)
+    about = _shared(about_session(session, image), image, target)
+    with replaced(target) as temporary:
+        file = SessionFile.create(temporary, about)
+        try:
+            file.append([spelling.spell(entry) for entry in entries])
+            numbers = [entry.number for entry in aside]
+            file.travel(numbers, (), numbers)
+            _put_labels(session, file, _barrier(session))
+            file.settle()
+        finally:
+            file.close()
+
+
+def about_session(session: Session, image: ImageFacts) -> dict[str, Json]:
+    """Return what a file tells about a session beside what happened in it."""
+    told: dict[str, Json] = {
+        "image": about_image(session.source, image),
+        "settings": about_settings(session),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+    segmenter = session.segmenter
+    if segmenter is not None:
+        told["model"] = {
+            "name": segmenter.config.name,
+            "key": segmenter.model_key,
+            "encoder_key": segmenter.encoder_key,
+            "precision": segmenter.precision,
+            "device": str(segmenter.device),
+        }
+    return told
+
+
+def about_settings(session: Session) -> dict[str, Json]:
+    """Return what a file tells about what can be set in a session."""
+    return {
+        "object": session.object_id,
+        "overwrite": session.overwrite,
+        "next_prompt": session.prompts.next_id,
+    }
+
+
+def about_image(source: PlaneSource, image: ImageFacts) -> dict[str, Json]:
+    """Return what a file tells about an image."""
+    first = source.plane_of([0] * (len(source.shape) - 2 - _has_colours(source)))
+    told: dict[str, Json] = {
+        "name": image.name or (image.path.name if image.path else ""),
+        "shape": list(source.shape),
+        "spanned": list(source.spanned),
+        "channel_axis": source.channel_axis,
+        "given": source.describe(first).words(),
+    }
+    if image.path is not None:
+        told["file"] = image.path.name
+    for name in ("axes", "pixel_size", "units"):
+        if values := getattr(image, name):
+            told[name] = [float(v) if name == "pixel_size" else str(v) for v in values]
+    return told
+
+
+def where_it_lies(path: Path) -> dict[str, Json]:
+    """Return where a file is, and what tells that it is still the same."""
+    told: dict[str, Json] = {"path": str(path.absolute())}
+    try:
+        state = path.stat()
+    except OSError:
+        return told
+    return told | {"size": state.st_size, "time": state.st_mtime_ns}
+
+
+def _has_colours(source: PlaneSource) -> bool:
+    return source.channel_axis is not None and source.channel_axis not in source.spanned
+
+
+def _shared(about: Mapping[str, Json], image: ImageFacts, target: Path) -> dict[str, Json]:
+    """Return what a saved file tells: no folder above its own."""
+    told = {key: value for key, value in about.items() if key not in PRIVATE}
+    told["saved"] = time.time()
+    if image.path is not None:
+        try:
+            below = image.path.resolve().relative_to(target.resolve().parent)
+        except ValueError:
+            return told
+        told["image"] = {**told["image"], "relative_path": below.as_posix()}
+    return told
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # of which a headless one may lack some
+            continue
+    return found
+
+
+def _barrier(session: Session) -> int:
+    numbers = [entry.number for entry in session.journal.entries if entry.ends_undo]
+    return numbers[-1] if numbers else 0
+
+
+def _put_labels(session: Session, file: SessionFile, since: int) -> None:
+    """Keep labels that are in memory alone, as they were before entries changed them."""
+    canvas = session.canvas
+    file.begin_planes(since)
+    if canvas is None or canvas.is_kept:
+        return
+    for plane in canvas.planes():
+        labels = _read_plane(canvas, plane, session.source.plane_shape)
+        if (record := pack_plane(since, plane, labels)) is not None:
+            file.put_plane(record)
+
+
+def _read_plane(
+    canvas: LabelCanvas, plane: Plane, shape_of: Callable[[Plane], tuple[int, int]]
+) -> NDArray[Any]:
+    height, width = shape_of(plane)
+    return canvas.read(plane, (slice(0, height), slice(0, width)))

@@ -1,0 +1,357 @@
+"""A session that was saved, or kept by a process that ended, goes on where it was."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter
+
+from napari_sam.io.session_file import SessionFile, SessionFileError
+from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
+from napari_sam.session.keeping import ImageFacts, Keeping, save_session
+from napari_sam.session.saved import read_session
+
+SHAPE = (3, 40, 50)
+
+
+def image():
+    return ArraySource(np.zeros(SHAPE, np.uint8))
+
+
+def new_session(labels=None, dtype=np.int32) -> Session:
+    labels = np.zeros(SHAPE, dtype) if labels is None else labels
+    return Session(FakeSegmenter(), image(), canvas=ArrayCanvas(labels))
+
+
+def paint(session: Session, plane: int, value: int, top: int, left: int, size: int = 6) -> None:
+    """Paint a square, as a brush does: the labels first, then it is told."""
+    labels = session.canvas.array[plane]
+    rows, columns = (x.ravel() for x in np.mgrid[top : top + size, left : left + size])
+    before = labels[rows, columns].copy()
+    labels[rows, columns] = value
+    after = labels[rows, columns]
+    at = session.source.plane_of(plane)
+    session.paint(pixel_changes(at, (rows, columns), before, after))
+
+
+class Player:
+    """Does at random what a user does."""
+
+    def __init__(self, session: Session, seed: int) -> None:
+        self.session, self.draw = session, random.Random(seed)
+
+    def act(self) -> None:
+        draw, session = self.draw, self.session
+        plane, point = draw.randrange(3), (draw.randrange(40), draw.randrange(50))
+        object_id = 1 + draw.randrange(4)
+        free = not session.facts(object_id).locked
+        what = draw.randrange(12)
+        try:
+            if what < 3:
+                session.add_point(plane, point, draw.randrange(2), object_id)
+            elif what == 3:
+                box = (*point, min(point[0] + 9, 39), min(point[1] + 9, 49))
+                session.set_box(plane, box, object_id)
+            elif what == 4:
+                paint(session, plane, draw.randrange(5), min(point[0], 30), min(point[1], 40))
+            elif what == 5:
+                session.lock([object_id], free)
+            elif what == 6:
+                session.delete_object(object_id, draw.choice([None, plane]))
+            elif what == 7:
+                session.merge_objects(object_id, 1 + draw.randrange(4))
+            elif what == 8 and len(session.scores(object_id, plane)) > 1:
+                session.choose_candidate(draw.randrange(3), plane, object_id)
+            elif what == 9:
+                session.overwrite = not session.overwrite
+            elif what == 10:
+                session.undo()
+            elif what == 11:
+                session.redo()
+        except ValueError:  # a locked object, or one that is not there
+            pass
+
+
+def state(session: Session) -> dict:
+    """Return everything that a user can see of a session."""
+    book = session.prompts
+    keys = [(o, session.source.plane_of(z)) for o in range(1, 6) for z in range(3)]
+    return {
+        "groups": {key: book.group(key) for key in book.keys},
+        "masks": {
+            key: np.flatnonzero(session.mask(*key)).tolist() for key in keys if known(session, key)
+        },
+        "scores": {key: session.scores(*key) for key in keys},
+        "facts": {o: session.facts(o) for o in range(1, 6)},
+        "labels": session.canvas.array.tolist(),
+        "object": session.object_id,
+        "overwrite": session.overwrite,
+        "undo": session.next_undo,
+        "redo": session.next_redo,
+        "numbers": [entry.number for entry in session.journal.entries],
+    }
+
+
+def known(session: Session, key) -> bool:
+    return bool(session.scores(*key))
+
+
+def unwind(session: Session) -> list:
+    """Undo and redo everything; return all that was seen on the way."""
+    seen = [state(session)]
+    for can, go in (("can_undo", session.undo), ("can_redo", session.redo)):
+        while getattr(session, can):
+            go()
+            seen.append(state(session))
+    for one in seen:
+        del one["numbers"]
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_saved_session_is_what_it_was_and_goes_on(tmp_path, seed):
+    session = new_session()
+    player = Player(session, seed)
+    for _ in range(45):
+        player.act()
+    session.save(tmp_path / "one.napari-sam")
+    again = Session.open(tmp_path / "one.napari-sam", image(), FakeSegmenter())
+    assert state(again) == state(session)
+    both = Player(session, 100 + seed), Player(again, 100 + seed)
+    for _ in range(15):
+        for one in both:
+            one.act()
+    assert state(again) == state(session)
+    assert unwind(again) == unwind(session)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("as_it_goes", [True, False])
+def test_a_kept_session_is_what_it_was_at_any_moment(tmp_path, seed, as_it_goes):
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[1, 10:30, 5:45] = 9
+    labels[2, 39, 49] = 4
+    session = new_session(labels)
+    keeping = Keeping(session, SessionFile.create(tmp_path / "one.napari-sam"))
+    player = Player(session, seed)
+    for step in range(45):
+        player.act()
+        if as_it_goes and step % 9 == 0:
+            keeping.recorder.flush(20)
+            compare(tmp_path / "one.napari-sam", session)
+    keeping.close()
+    again = compare(tmp_path / "one.napari-sam", session)
+    keeping = Keeping(again, SessionFile.open(tmp_path / "one.napari-sam", writable=True))
+    player = Player(again, seed + 50)
+    for _ in range(20):
+        player.act()
+    keeping.close()
+    third = compare(tmp_path / "one.napari-sam", again)
+    assert unwind(third) == unwind(again)
+
+
+def compare(path, session: Session) -> Session:
+    again = Session.open(path, image(), FakeSegmenter())
+    expected = state(session)
+    assert state(again) == expected
+    return again
+
+
+def test_labels_are_right_however_late_they_are_read(tmp_path, monkeypatch):
+    """Those that lay there before may be read after strokes that were taken back since."""
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[0] = 9
+    session = new_session(labels)
+    keeping = Keeping(session, SessionFile.create(tmp_path / "one.napari-sam"))
+    paint(session, 0, 3, 5, 5)
+    stroke = labels[0].copy()  # as the recorder may happen to see it
+    paint(session, 0, 4, 8, 8)
+    session.undo()
+    session.undo()
+    assert (labels[0] == 9).all()
+    keeping.recorder.keep_planes([((0, None, None), lambda: stroke)], 0)
+    keeping.close()
+    compare(tmp_path / "one.napari-sam", session)
+
+
+def clicked(tmp_path, labels=None) -> Session:
+    session = new_session(labels)
+    session.add_point(1, (20, 20))
+    session.new_object()
+    session.add_point(2, (10, 30))
+    session.save(tmp_path / "one.napari-sam")
+    return session
+
+
+class OnDisk(ArrayCanvas):
+    """Labels that outlive the process."""
+
+    is_kept = True
+
+
+def test_labels_that_show_something_else_are_left_alone_until_undo(tmp_path):
+    session = clicked(tmp_path)
+    labels, told = session.canvas.array.copy(), []
+    labels[1, 20, 20:22] = 77
+    again = Session(FakeSegmenter(), image(), canvas=ArrayCanvas(labels))
+    again.noticed.connect(told.append)
+    assert again.restore(read_session(tmp_path / "one.napari-sam", image())) == 2
+    assert labels[1, 20, 20:22].tolist() == [77, 77]
+    assert told[0].startswith("2 pixels of the labels are not what the session says")
+    again.undo()
+    np.testing.assert_array_equal(labels, session.canvas.array)
+
+
+def test_labels_on_disk_are_compared_and_not_filled_unasked(tmp_path):
+    session = clicked(tmp_path)
+    saved = read_session(tmp_path / "one.napari-sam", image())
+    same = Session(FakeSegmenter(), image(), canvas=OnDisk(session.canvas.array.copy()))
+    assert same.restore(saved) == 0
+    empty = Session(FakeSegmenter(), image(), canvas=OnDisk(np.zeros(SHAPE, int)))
+    assert empty.restore(saved) == np.count_nonzero(session.canvas.array)
+    assert not empty.canvas.array.any()
+    filled = Session(FakeSegmenter(), image(), canvas=OnDisk(np.zeros(SHAPE, int)))
+    assert filled.restore(saved, fill=True) == 0
+    np.testing.assert_array_equal(filled.canvas.array, session.canvas.array)
+
+
+def test_labels_that_cant_hold_the_numbers_are_refused_and_nothing_is_changed(tmp_path):
+    session = new_session()
+    session.add_point(1, (20, 20), object_id=300)
+    session.save(tmp_path / "one.napari-sam")
+    small = new_session(dtype=np.uint8)
+    with pytest.raises(ValueError, match="300"):
+        small.restore(read_session(tmp_path / "one.napari-sam", image()))
+    assert not small.canvas.array.any()
+    assert not len(small.journal)
+
+
+def test_a_session_that_was_worked_in_takes_no_other(tmp_path):
+    session = clicked(tmp_path)
+    with pytest.raises(ValueError, match="expected a new session"):
+        session.restore(read_session(tmp_path / "one.napari-sam", image()))
+
+
+def test_a_session_opens_on_its_image_alone_which_may_have_grown(tmp_path):
+    clicked(tmp_path)
+    grown = ArraySource(np.zeros((5, 40, 50), np.uint8))
+    again = Session.open(tmp_path / "one.napari-sam", grown, FakeSegmenter())
+    assert again.canvas.array.shape == (5, 40, 50)
+    assert again.prompts.object_ids == (1, 2)
+    for shape in [(3, 40, 51), (2, 40, 50), (40, 50)]:
+        with pytest.raises(SessionFileError, match=r"open the session on its own image"):
+            Session.open(tmp_path / "one.napari-sam", ArraySource(np.zeros(shape, np.uint8)))
+
+
+def test_prompts_without_an_answer_get_one_when_there_is_a_model(tmp_path):
+    session = Session(None, image(), canvas=ArrayCanvas(np.zeros(SHAPE, int)))
+    session.add_point(1, (20, 20))
+    session.save(tmp_path / "one.napari-sam")
+    again = Session.open(tmp_path / "one.napari-sam", image())
+    assert again.is_waiting
+    again.segmenter = FakeSegmenter()
+    expected = new_session()
+    expected.add_point(1, (20, 20))
+    np.testing.assert_array_equal(again.canvas.array, expected.canvas.array)
+
+
+def test_a_session_without_labels_gets_some(tmp_path):
+    session = Session(FakeSegmenter(), image())
+    session.add_point(1, (20, 20))
+    session.save(tmp_path / "one.napari-sam")
+    again = Session.open(tmp_path / "one.napari-sam", image(), FakeSegmenter())
+    np.testing.assert_array_equal(again.mask(1, 1), session.mask(1, 1))
+
+
+def test_planes_that_cross_each_other_come_back(tmp_path):
+    session = new_session()
+    session.add_point(1, (20, 20))
+    across = ArraySource(np.zeros(SHAPE, np.uint8), displayed=(0, 2))
+    session.source = across
+    session.add_point((None, 21, None), (1, 22), object_id=2)
+    session.save(tmp_path / "one.napari-sam")
+    for source in (image(), across):
+        again = Session.open(tmp_path / "one.napari-sam", source, FakeSegmenter())
+        np.testing.assert_array_equal(again.canvas.array, session.canvas.array)
+
+
+def test_labels_after_others_were_chosen_come_back(tmp_path):
+    session = new_session()
+    keeping = Keeping(session, SessionFile.create(tmp_path / "one.napari-sam"))
+    session.add_point(1, (20, 20))
+    other = np.zeros(SHAPE, np.uint8)
+    other[0] = 5
+    session.canvas = ArrayCanvas(other)
+    session.add_point(2, (10, 10))
+    keeping.close()
+    again = Session.open(tmp_path / "one.napari-sam", image(), FakeSegmenter())
+    np.testing.assert_array_equal(again.canvas.array, other)
+    assert (again.next_undo, again.can_undo) == (session.next_undo, session.can_undo)
+    again.undo()
+    again.undo()
+    assert again.prompts.object_ids == (1,)
+
+
+# What a file tells
+
+
+def test_a_saved_file_tells_no_folder(tmp_path):
+    folder = tmp_path / "users-own-folder"
+    path = folder / "below" / "cells.tif"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    session = new_session()
+    facts = ImageFacts(path=path, axes=("z", "y", "x"), pixel_size=(1, 0.5, 0.5), units=("µm",) * 3)
+    keeping = Keeping(session, SessionFile.create(tmp_path / "kept.napari-sam"), facts)
+    session.add_point(1, (20, 20))
+    keeping.recorder.flush(20)
+    keeping.save(folder / "to send.napari-sam")
+    keeping.save(tmp_path / "elsewhere" / "to send.napari-sam")
+    keeping.close()
+    save_session(session, folder / "below" / "at once.napari-sam", facts)
+    kept, *saved = map(
+        about,
+        [
+            tmp_path / "kept.napari-sam",
+            folder / "to send.napari-sam",
+            tmp_path / "elsewhere" / "to send.napari-sam",
+            folder / "below" / "at once.napari-sam",
+        ],
+    )
+    assert kept["source"]["path"] == str(path)
+    below = [one["image"].get("relative_path") for one in saved]
+    assert below == ["below/cells.tif", None, "cells.tif"]
+    for one in saved:
+        assert "source" not in one
+        assert one["image"]["file"] == "cells.tif"
+        assert one["image"]["pixel_size"] == [1.0, 0.5, 0.5]
+    for saved_path in (folder / "to send.napari-sam", folder / "below" / "at once.napari-sam"):
+        assert b"users-own-folder" not in saved_path.read_bytes()
+
+
+def about(path) -> dict:
+    file = SessionFile.open(path)
+    try:
+        return file.about
+    finally:
+        file.close()
+
+
+def test_a_file_tells_models_versions_and_settings(tmp_path):
+    session = new_session()
+    session.overwrite = True
+    session.object_id = 5
+    session.save(tmp_path / "one.napari-sam")
+    told = about(tmp_path / "one.napari-sam")
+    assert told["model"] == {
+        "name": "fake",
+        "key": session.segmenter.model_key,
+        "encoder_key": session.segmenter.encoder_key,
+        "precision": "float32",
+        "device": "cpu",
+    }
+    assert {"python", "numpy", "torch"} <= told["versions"].keys()
+    again = Session.open(tmp_path / "one.napari-sam", image())
+    assert (again.overwrite, again.object_id) == (True, 5)
