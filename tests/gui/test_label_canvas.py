@@ -68,8 +68,12 @@ def play(canvas, changes, backwards):
     canvas.write([x.backwards() if backwards else x.forwards() for x in steps])
 
 
+@pytest.mark.parametrize("large", [1, 99])
 @pytest.mark.parametrize("kind", ["numpy", "zarr"])
-def test_what_is_written_is_read_and_leaves_nothing_to_undo_for_napari(canvas_on, kind):
+def test_what_is_written_is_read_and_leaves_nothing_to_undo_for_napari(
+    canvas_on, monkeypatch, kind, large
+):
+    monkeypatch.setattr("napari_sam.gui.label_canvas._LARGE", large)
     data = np.zeros(SHAPE, np.int32)
     if kind == "zarr":
         zarr = pytest.importorskip("zarr")
@@ -192,6 +196,24 @@ def test_stroke_is_told_with_what_was_there_before(canvas_on, qtbot, mode, label
     play(canvas, changes, backwards=False)
     np.testing.assert_array_equal(data, after)
     assert len(notes.strokes) == 1
+
+
+def test_long_stroke_is_kept_in_several_rectangles(canvas_on, monkeypatch):
+    monkeypatch.setattr("napari_sam.gui.label_canvas._TILE", 8)
+    data = np.zeros(SHAPE, np.int32)
+    canvas, layer, notes = canvas_on(data)
+    layer.brush_size = 5
+    with layer.block_history():
+        for i in range(18):
+            layer.paint((0, i, i), 1 + i % 2)
+    after = data.copy()
+    ((changes, _),) = notes.strokes
+    assert sum(change.area for change in changes) == np.count_nonzero(after)
+    assert max(max(change.region[2:]) for change in changes) == 8
+    play(canvas, changes, backwards=True)
+    assert not data.any()
+    play(canvas, changes, backwards=False)
+    np.testing.assert_array_equal(data, after)
 
 
 def test_stroke_goes_as_far_as_its_own_pixels(canvas_on):

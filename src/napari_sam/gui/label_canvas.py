@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -19,12 +19,37 @@ from napari_sam.planes import Plane, PlaneSource, plane_axes
 from napari_sam.session.canvas import Write
 from napari_sam.session.pixels import PixelChange
 
+_LARGE = 1 << 16  # pixels
+_TILE = 1024  # pixels along each side: what is painted is kept in rectangles of this size
 _COMPARED = 64 << 20  # bytes of labels up to which those that replace others are compared
 _CLOSED = (
     "expected labels that are written to, got those of an image that is closed; choose it again"
 )
 
-Indices = tuple[NDArray[np.intp], ...]
+
+class _Change(NamedTuple):
+    """Pixels of a rectangle of labels that change: each array is `(h, w)`."""
+
+    at: tuple[int | slice, ...]
+    before: NDArray[Any]
+    where: NDArray[np.bool_]
+    after: NDArray[Any]
+
+    @property
+    def is_large(self) -> bool:
+        """Whether napari shows the whole plane anew in less time than so many pixels."""
+        return int(np.count_nonzero(self.where)) > _LARGE
+
+    def make(self, layer: Labels) -> None:
+        """Set the pixels, and show them if they are few."""
+        if self.is_large:
+            layer.data[self.at] = np.where(self.where, self.after, self.before)
+            return
+        places = iter(np.nonzero(self.where))
+        indices = tuple(next(places) + i.start if isinstance(i, slice) else i for i in self.at)
+        layer.data_setitem(
+            tuple(np.broadcast_arrays(*indices)), self.after[self.where], refresh=False
+        )
 
 
 class LayerCanvas:
@@ -232,22 +257,25 @@ class LayerCanvas:
 
     # Writing
 
-    def _set(self, changes: Iterable[tuple[Indices, NDArray[Any]]]) -> None:
+    def _set(self, changes: Iterable[_Change]) -> None:
         """Set pixels of the layer, one change after the other; put all back if one fails."""
         layer = self._layer
         assert layer is not None
-        done: list[tuple[Indices, NDArray[Any]]] = []
+        done: list[_Change] = []
         try:
             with layer.block_history():
-                for indices, values in changes:
-                    done.append((indices, np.array(layer.data[indices])))
-                    layer.data_setitem(indices, values, refresh=False)
-            getattr(layer, "_partial_labels_refresh", layer.refresh)()
+                for change in changes:
+                    done.append(change)
+                    change.make(layer)
+            if any(change.is_large for change in done):
+                layer.refresh(extent=False)
+            else:
+                getattr(layer, "_partial_labels_refresh", layer.refresh)()
         except Exception as error:  # whatever a disk, a store or a user's own array does
             left = f"'{layer.name}' is as it was"
             try:
-                for indices, before in reversed(done):
-                    layer.data[indices] = before
+                for change in reversed(done):
+                    layer.data[change.at] = change.before
             except Exception:  # noqa: BLE001 - the first error says why
                 left = f"'{layer.name}' may have lost a part of this"
             layer.refresh()
@@ -256,10 +284,8 @@ class LayerCanvas:
                 f"{left}. Free the disk, or pick other labels under 'Masks in'"
             ) from error
 
-    def _changes_of(
-        self, write: Write, before: NDArray[Any] | None = None
-    ) -> Iterator[tuple[Indices, NDArray[Any]]]:
-        """Yield the pixels that a write changes, and what they become, if there are any.
+    def _changes_of(self, write: Write, before: NDArray[Any] | None = None) -> Iterator[_Change]:
+        """Yield what a write changes in each of the planes that get it.
 
         Parameters
         ----------
@@ -270,23 +296,14 @@ class LayerCanvas:
         """
         after = np.zeros(write.where.shape, np.asarray(write.values).dtype)
         after[write.where] = write.values
-        here = self._block(write.plane, write.region)
-        if before is None:
-            before = here
-        rows, columns = plane_axes(write.plane)
-        indices: list[Indices] = []
-        values: list[NDArray[Any]] = []
         for plane in self._copies(write.plane):
-            now = here if plane == write.plane else self._block(plane, write.region)
-            r, c = np.nonzero(write.where & (now != after) & (now == before))
-            at = {rows: r + write.region[0].start, columns: c + write.region[1].start}
-            indices.append(
-                tuple(at[a] if i is None else np.full(len(r), i) for a, i in enumerate(plane))
-            )
-            values.append(after[r, c])
-        joined = tuple(np.concatenate(x) for x in zip(*indices, strict=True))
-        if len(joined[0]):
-            yield joined, np.concatenate(values)
+            at = _at(plane, write.region)
+            now = self._block(plane, write.region).copy()
+            if before is None:
+                before = now
+            where = write.where & (now != after) & (now == before)
+            if where.any():
+                yield _Change(at, now, where, after)
 
     def _copies(self, plane: Plane) -> list[Plane]:
         """Return the planes that get the same labels: that of every channel, the first first."""
@@ -310,7 +327,7 @@ class LayerCanvas:
     def _told(self, atoms: Iterable[Atom], mirror: bool) -> list[PixelChange]:
         """Return what was painted, plane by plane; with `mirror`, all channels get it too."""
         source = self._source()
-        painted: dict[Plane, list[tuple[Plane, Piece]]] = {}
+        painted: dict[tuple[Plane, int, int], list[tuple[Plane, Piece]]] = {}
         for atom in atoms:
             for piece in atom.pieces(source.spanned):
                 places = iter(piece.position)
@@ -320,8 +337,10 @@ class LayerCanvas:
                 )
                 channel = self._channel_of(own)
                 first = own if channel is None else (*own[:channel], 0, *own[channel + 1 :])
-                painted.setdefault(first, []).append((own, piece))
-        changes = [self._joined(plane, parts, mirror) for plane, parts in painted.items()]
+                for part in piece.cut(_TILE):
+                    tile = first, *(s.start // _TILE for s in part.region)
+                    painted.setdefault(tile, []).append((own, part))
+        changes = [self._joined(tile[0], parts, mirror) for tile, parts in painted.items()]
         return [change for change in changes if change is not None]
 
     def _joined(

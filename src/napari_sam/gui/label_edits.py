@@ -40,6 +40,23 @@ class Piece(NamedTuple):
     before: NDArray[Any]
     after: Any  # `(h, w)`, or one number
 
+    def cut(self, size: int) -> Iterator[Piece]:
+        """Yield it in parts that lie each in one square of a grid."""
+        (r0, r1), (c0, c1) = ((s.start, s.stop) for s in self.region)
+        for row in range(r0 // size, -(-r1 // size)):
+            for column in range(c0 // size, -(-c1 // size)):
+                rows = slice(max(r0, row * size), min(r1, (row + 1) * size))
+                columns = slice(max(c0, column * size), min(c1, (column + 1) * size))
+                at = (
+                    slice(rows.start - r0, rows.stop - r0),
+                    slice(columns.start - c0, columns.stop - c0),
+                )
+                if self.where[at].any():
+                    after = self.after[at] if np.ndim(self.after) else self.after
+                    yield Piece(
+                        self.position, (rows, columns), self.where[at], self.before[at], after
+                    )
+
 
 class Atom:
     """One change of labels, as napari's own undo keeps it.
