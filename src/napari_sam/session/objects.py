@@ -174,6 +174,8 @@ class Objects:
             return
 
         def found(outcome: Outcome) -> None:
+            if outcome.cancelled:
+                return
             try:
                 if outcome.error is not None:
                     raise outcome.error
