@@ -353,7 +353,8 @@ def _load(
     if Path(model).suffix.lower() in _CHECKPOINTS and not Path(model).expanduser().exists():
         raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
     from napari_sam.model.weights import REGISTRY, is_downloaded
-    from napari_sam.segmentation.loading import DISK_BYTES, load_segmenter
+    from napari_sam.segmentation.cached import DISK_BYTES
+    from napari_sam.segmentation.loading import load_segmenter
 
     load = partial(
         load_segmenter,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from labelled import block
 
 from napari_sam.masks import box_iou, box_nms
+from napari_sam.model.tuning import ProposalTuning
 from napari_sam.segmentation.box_choice import _worthiest, choose_boxes, find_boxes
 from napari_sam.training.dense_loss import DenseTargets
 
@@ -106,7 +107,7 @@ def test_worthiest_boxes_are_apart_and_worth_no_less_than_the_greedy_choice(
     boxes = np.array([(y, x, y + h, x + w) for y, x, h, w, _ in drawn], float)
     scores = np.array([one[4] for one in drawn], np.float32)
     worth = scores - 0.25
-    kept = np.flatnonzero(_worthiest(boxes, worth))
+    kept = np.flatnonzero(_worthiest(boxes, worth, ProposalTuning().same_object))
     overlap = np.array([box_iou(box, boxes) for box in boxes]) > 0.2
     assert not any(overlap[i, j] for i, j in product(kept, kept) if i != j)
     assert overlap[kept].any(0).all()  # whatever is left overlaps what was chosen

@@ -14,6 +14,7 @@ from small_models import HYBRID, VIT, segmenter
 
 from napari_sam.geometry import fit_frame
 from napari_sam.masks import iou
+from napari_sam.model.tuning import ScaleTuning, Tuning
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import (
     Cancelled,
@@ -329,6 +330,23 @@ def test_reduced_look_of_the_same_tile_completes_nothing():
     assert quarter.outer == half.outer
     look.follow(quarter, shown(quarter, 0.66, 6))
     assert look.prediction.frame == pyramid.frame_of(half)
+
+
+def test_plane_that_another_model_embedded_is_looked_at_as_this_model_would():
+    """What a model predicts depends on it alone, not on whose embedding of the plane is at hand."""
+    sure = Tuning(scales=ScaleTuning(unsure=0.0, magnified=0.5))
+    plain, tuned = Nearsighted(), Nearsighted()
+    tuned.config = replace(Nearsighted.config, tuning=sure)
+    given, other = TiledSegmenter(plain), TiledSegmenter(tuned)
+    plane = square(50, 300, 290, (700, 1100))
+    click = Prompts([(180, 350)], [1])
+    embedding = given.embed(plane, (0, 255))
+    expected = other.decode(other.embed(plane, (0, 255)), click)
+    assert expected.frame != given.decode(embedding, click).frame
+    assert other.decode(embedding, click).frame == expected.frame
+    draft = other.draft(embedding, click)
+    assert draft is not None
+    assert draft.prediction.frame == expected.frame
 
 
 def test_empty_prompts_are_refused_on_a_plane_of_one_tile():

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from napari_sam.automask.objects import ObjectMask, encode_region
 from napari_sam.automask.settings import AutomaskSettings
 from napari_sam.masks import stability_score
+from napari_sam.model.tuning import ProposalTuning
 from napari_sam.prompts import Prompts, tight_box
-from napari_sam.segmentation.box_choice import LEAST_JUDGED
 from napari_sam.segmentation.protocol import Embedding, Progress, Proposals, Segmenter, part_of
 
-# Boxes of a smaller predicted IoU, as cells say it, are not decoded.
-_LEAST_SAID = 0.65
 # Shares of the progress up to the plane's scale being found, and its boxes judged.
 _FOUND, _JUDGED = 0.6, 0.7
 # Boxes are decoded block by block of this side, in pixels, so that tiles are used one by one.
@@ -30,11 +28,6 @@ _LOOKS = 10
 _LARGE_ENOUGH = 0.9
 # Fewer boxes may be mistakes, and don't end the search before the plane fills the model's input.
 _SEVERAL = 5
-# What boxes have beyond this score says what a scale is worth.
-_WORTH = 0.62
-# The head is often as sure of a clump from afar as of the objects in it from close by: of two
-# scales the one with more objects is worth more, by this power of their number.
-_MANY = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +37,7 @@ class _Look:
     embedding: Embedding
     proposals: Proposals
     scale: float
+    tuning: ProposalTuning
 
     @property
     def diameter(self) -> float:
@@ -61,10 +55,10 @@ class _Look:
         areas = self._areas
         if not len(areas):
             return 0.0
-        beyond = self.proposals.scores[: len(areas)] - _WORTH
+        beyond = self.proposals.scores[: len(areas)] - self.tuning.worth
         mean = float(np.average(beyond, weights=np.sqrt(areas)))
         number = float(areas.sum() ** 2 / (areas**2).sum())
-        return mean * number**_MANY
+        return mean * number**self.tuning.many
 
     @property
     def shows_several(self) -> bool:
@@ -73,7 +67,7 @@ class _Look:
 
     @property
     def _areas(self) -> NDArray[np.float64]:
-        boxes = self.proposals.boxes[self.proposals.scores > _WORTH]
+        boxes = self.proposals.boxes[self.proposals.scores > self.tuning.worth]
         areas: NDArray[np.float64] = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
         return areas
 
@@ -99,11 +93,12 @@ def masks_from_proposals(
     """
     look = _propose(segmenter, pixels, settings, part_of(progress, 0.0, _FOUND))
     embedding, proposals = look.embedding, look.proposals
-    least = _LEAST_SAID
+    tuning = segmenter.config.tuning.proposals
+    least = tuning.least_said
     if segmenter.config.roi_channels:
         judged = segmenter.propose(embedding, progress=part_of(progress, _FOUND, _JUDGED))
         assert judged is not None
-        proposals, least = judged, LEAST_JUDGED
+        proposals, least = judged, tuning.least_judged
     if settings.proposal_iou_thresh is not None:
         least = settings.proposal_iou_thresh
     chosen = np.flatnonzero(proposals.scores >= least)
@@ -119,7 +114,9 @@ def masks_from_proposals(
     found.sort(key=lambda one: -one.score)
     if progress is not None:
         progress(1.0)
-    return _uncovered(found, embedding.frame.plane_shape, settings.proposal_overlap)
+    overlap = settings.proposal_overlap
+    overlap = tuning.overlap if overlap is None else overlap
+    return _uncovered(found, embedding.frame.plane_shape, overlap)
 
 
 def _propose(
@@ -135,6 +132,8 @@ def _propose(
     rise again on the way to the right scale: the search ends where objects are large enough.
     """
     config, wanted = segmenter.config, settings.proposal_diameter
+    if wanted is None:
+        wanted = config.tuning.proposals.diameter
     if not config.decodes_windows or wanted <= 0:
         return _look(segmenter, pixels, None, progress)
     whole = config.image_size / max(pixels.shape[:2])
@@ -163,7 +162,7 @@ def _look(
     segmenter.prepare(embedding, None, part_of(progress, 0.4, 0.8))
     proposals = segmenter.propose(embedding, quick=True, progress=part_of(progress, 0.8, 1.0))
     assert proposals is not None
-    return _Look(embedding, proposals, scale or 1.0)
+    return _Look(embedding, proposals, scale or 1.0, segmenter.config.tuning.proposals)
 
 
 def _decode(
@@ -174,7 +173,10 @@ def _decode(
     settings: AutomaskSettings,
 ) -> Iterator[ObjectMask]:
     prompts = [Prompts(box=proposals.boxes[i].tolist()) for i in batch]
-    predictions = segmenter.decode_many(embedding, prompts, False, settings.proposal_window)
+    window = settings.proposal_window
+    if window is None:
+        window = segmenter.config.tuning.proposals.window
+    predictions = segmenter.decode_many(embedding, prompts, False, window)
     scores, centres = proposals.scores[batch].tolist(), proposals.centres[batch].tolist()
     for prediction, score, (row, column) in zip(predictions, scores, centres, strict=True):
         offset = settings.stability_score_offset

@@ -36,20 +36,22 @@ class AutomaskSettings:
     min_mask_region_area
         Holes and islands of fewer pixels are removed, and the masks compared again.
     proposal_iou_thresh
-        With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes 0.55
-        where a head judges boxes region by region, and 0.65 where they are as cells say them, of
-        which there are none below 0.4. Which of boxes that overlap are taken does not depend on
-        it.
+        With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes what the
+        model was tuned for: with `nano` 0.55, or 0.65 where no head judges boxes region by region
+        and they are as cells say them, of which there are none below 0.4. Which of boxes that
+        overlap are taken does not depend on it.
     proposal_window
         With proposals: side, in model pixels, of the square that an object is decoded in first;
         in squares of twice the side as long as its mask goes on beyond; 0 decodes in the whole
-        plane or tile.
+        plane or tile. ``None``, here and below, takes what the model was tuned for: with `nano`
+        64.
     proposal_diameter
         With proposals: diameter, in model pixels, at which the head sees objects best; it leads
         the search for the scale of a plane, which ends at the model's `max_upscale`. 0 takes the
-        scale that the model chooses for any plane.
+        scale that the model chooses for any plane; with `nano` it is 28.
     proposal_overlap
-        With proposals: largest share of a kept mask that may lie in masks of a higher score.
+        With proposals: largest share of a kept mask that may lie in masks of a higher score; with
+        `nano` 0.3.
 
     Raises
     ------
@@ -70,16 +72,16 @@ class AutomaskSettings:
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
     proposal_iou_thresh: float | None = None
-    proposal_window: int = 64
-    proposal_diameter: float = 28.0
-    proposal_overlap: float = 0.3
+    proposal_window: int | None = None
+    proposal_diameter: float | None = None
+    proposal_overlap: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
         for name in ("crop_n_layers", "min_mask_region_area", "proposal_window"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
         finest = self.points_per_side // self.crop_n_points_downscale_factor**self.crop_n_layers
         if finest < 1:

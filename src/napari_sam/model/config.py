@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from napari_sam.model.tuning import Tuning
 
 Resize = Literal["sam", "own"]
 
-_LONGEST_TEXT = 10_000  # ten times what a configuration needs
+_LONGEST_TEXT = 20_000  # ten times what a configuration needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class SamConfig:
         padding to a multiple of 32, coordinates (x + 0.5)·s − 0.5.
     max_upscale
         Largest magnification of a small plane under ``"own"``.
+    tuning
+        Numbers tuned for this model; they build no part of the network.
     """
 
     name: str
@@ -152,6 +156,7 @@ class SamConfig:
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize: Resize = "sam"
     max_upscale: float = 2.0
+    tuning: Tuning = field(default_factory=Tuning)
 
     @property
     def stride(self) -> int:
@@ -199,14 +204,16 @@ class SamConfig:
             )
         try:
             values = json.loads(text)
+            tuning = values.pop("tuning", {})
             encoder = dict(values.pop("encoder"))
             kind = {"vit": ViTConfig, "hybrid": HybridConfig}[encoder.pop("kind")]
-            return cls(encoder=kind(**_tuples(encoder)), **_tuples(values))
+            config = cls(encoder=kind(**_tuples(encoder)), **_tuples(values))
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"expected the JSON of a SamConfig, got {text[:80]!r} ({error}); "
                 "the checkpoint was written by another program or version"
             ) from error
+        return replace(config, tuning=Tuning.from_values(tuning))
 
     def renamed(self, name: str) -> SamConfig:
         """Return the same configuration under another name."""

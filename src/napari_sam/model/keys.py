@@ -10,6 +10,7 @@ import xxhash
 from torch import nn
 
 from napari_sam.model.sam import Sam
+from napari_sam.model.tuning import Tuning
 
 # Of the embeddings of these encoders, those on users' disks are named by the key that the whole
 # model had before encoders had one of their own.
@@ -39,8 +40,14 @@ def encoder_key(sam: Sam) -> str:
 
 
 def model_key(sam: Sam) -> str:
-    """Hash what a prediction depends on: all weights and the configuration but its name."""
-    digest = xxhash.xxh3_128(sam.config.renamed("").to_json().encode())
+    """Hash what a prediction depends on: all weights and the configuration but its name.
+
+    Numbers of a model's tuning count where they aren't the defaults, which never change.
+    """
+    about = json.loads(sam.config.renamed("").to_json())
+    if sam.config.tuning == Tuning():
+        del about["tuning"]
+    digest = xxhash.xxh3_128(json.dumps(about).encode())
     _add_tensors(digest, sam)
     return digest.hexdigest()
 

@@ -82,7 +82,7 @@ REGISTRY: dict[str, Entry] = {
         Entry(
             "nano",
             None,
-            "sha256:edb88b62d1828500cc6ec4434f2e3df5c5e0e9b02911279e40ca82c7514face6",
+            "sha256:b42169411db160c9fcba95873cde2bcaaaf8a4eaea9d4f44233099d4dc5e3d60",
             None,
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",

@@ -6,15 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.masks import box_groups, box_iou, box_nms
+from napari_sam.model.tuning import ProposalTuning
 
-# Cells whose box is expected to have a smaller IoU with its object's say nothing.
-_LEAST_SCORE = 0.4
-# Boxes of a larger IoU are one object's, and from this one on they add to its mean box.
-SAME_OBJECT, _SAME_BOX = 0.2, 0.6
-# The same where boxes of a clump and of the objects in it should both be left to choose from.
-_SAME_CANDIDATE, _SAME_CANDIDATES_BOX = 0.6, 0.7
-# Candidates whose judged IoU is smaller are rather no object's.
-LEAST_JUDGED = 0.55
+_DEFAULTS = ProposalTuning()
 
 
 def find_boxes(
@@ -22,6 +16,7 @@ def find_boxes(
     scores: NDArray[np.float32],
     stride: int,
     candidates: bool = False,
+    tuning: ProposalTuning = _DEFAULTS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Choose one box per object among those of all cells.
 
@@ -39,22 +34,24 @@ def find_boxes(
         Model pixels per cell.
     candidates
         Choose one box per candidate instead, of which several may overlap on an object.
+    tuning
+        Which cells count, and which boxes are alike.
 
     Returns
     -------
     boxes, scores
         `(N, 4)` edges as (y0, x0, y1, x1) in model pixels, and `(N,)`, highest first.
     """
-    rows, columns = np.nonzero(scores > _LEAST_SCORE)
+    rows, columns = np.nonzero(scores > tuning.least_cell)
     y, x = (rows + 0.5) * stride, (columns + 0.5) * stride
     top, left, bottom, right = sides[:, rows, columns].astype(np.float64)
     boxes = np.stack([y - top, x - left, y + bottom, x + right], axis=1)
     weights = scores[rows, columns].astype(np.float64)
     found: list[NDArray[np.float64]] = []
     best: list[float] = []
-    same, alike = (
-        (_SAME_CANDIDATE, _SAME_CANDIDATES_BOX) if candidates else (SAME_OBJECT, _SAME_BOX)
-    )
+    same, alike = tuning.same_object, tuning.same_box
+    if candidates:
+        same, alike = tuning.same_candidate, tuning.same_candidates_box
     for members, iou in box_groups(boxes, weights, same):
         like = members[iou > alike]
         votes = weights[like] ** 2
@@ -63,12 +60,14 @@ def find_boxes(
     return np.array(found).reshape(-1, 4), np.array(best, np.float32)
 
 
-def choose_boxes(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> NDArray[np.int64]:
+def choose_boxes(
+    boxes: NDArray[np.float64], scores: NDArray[np.float32], tuning: ProposalTuning = _DEFAULTS
+) -> NDArray[np.int64]:
     """Choose one box per object among candidates.
 
     Non-maximum suppression takes the box of a few objects whose score is a little higher than that
-    of each of them. Here the boxes are sought that together have the most beyond
-    :data:`LEAST_JUDGED`; others follow where they overlap none of these.
+    of each of them. Here the boxes are sought that together have the most beyond the least score
+    of a box that is an object's; others follow where they overlap none of these.
 
     Parameters
     ----------
@@ -76,32 +75,37 @@ def choose_boxes(boxes: NDArray[np.float64], scores: NDArray[np.float32]) -> NDA
         `(N, 4)` edges as (y0, x0, y1, x1).
     scores
         `(N,)` expected IoU with an object's box.
+    tuning
+        The least score, and which boxes are one object's.
 
     Returns
     -------
     chosen
         Indexes of the chosen boxes, highest score first.
     """
-    likely = np.flatnonzero(scores > LEAST_JUDGED)
-    best = likely[_worthiest(boxes[likely], scores[likely] - LEAST_JUDGED)]
+    likely = np.flatnonzero(scores > tuning.least_judged)
+    worth = scores[likely] - tuning.least_judged
+    best = likely[_worthiest(boxes[likely], worth, tuning.same_object)]
     first = scores.copy()
     first[best] += 1.0  # before all others
-    kept = box_nms(boxes, first, SAME_OBJECT)
+    kept = box_nms(boxes, first, tuning.same_object)
     return kept[np.argsort(-scores[kept], kind="stable")]
 
 
-def _worthiest(boxes: NDArray[np.float64], worth: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _worthiest(
+    boxes: NDArray[np.float64], worth: NDArray[np.float32], same: float
+) -> NDArray[np.bool_]:
     """Find boxes that don't overlap each other and whose worth adds up to much.
 
     A local search after Andrade et al., Fast local search for the maximum independent set problem
     (2012), with weights: a taken box makes way for others that overlap no other taken one as long
     as those are worth more. On real candidates that finds what an exact search does.
     """
-    rivals = np.array([box_iou(box, boxes) > SAME_OBJECT for box in boxes], bool)
+    rivals = np.array([box_iou(box, boxes) > same for box in boxes], bool)
     rivals = rivals.reshape(2 * boxes.shape[:1])
     np.fill_diagonal(rivals, False)
     taken = np.zeros(len(boxes), bool)
-    taken[box_nms(boxes, worth, SAME_OBJECT)] = True
+    taken[box_nms(boxes, worth, same)] = True
     against = rivals[taken].sum(0)  # taken boxes that each overlaps
     changed = True
     while changed:
@@ -110,7 +114,7 @@ def _worthiest(boxes: NDArray[np.float64], worth: NDArray[np.float32]) -> NDArra
             others = np.flatnonzero(rivals[one] & (against == 1))
             if worth[others].sum() <= worth[one]:  # even if they didn't overlap each other
                 continue
-            others = others[box_nms(boxes[others], worth[others], SAME_OBJECT)]
+            others = others[box_nms(boxes[others], worth[others], same)]
             if worth[others].sum() > worth[one]:
                 taken[one], taken[others], changed = False, True, True
                 against += rivals[others].sum(0) - rivals[one]

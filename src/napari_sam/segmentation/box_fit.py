@@ -5,22 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.model.tuning import BoxFitTuning
 from napari_sam.prompts import tight_box
 
-# Logits fall by so much per cell beyond a side; a further click easily turns that again.
-_STEEPNESS = 2.0
-# How far the threshold falls at most near a side that the mask doesn't reach.
-_DEEPEST = -1.6
-_THRESHOLDS = np.linspace(0, _DEEPEST, 9)
-# The threshold falls by 1 for a side that comes nearer by this share of the box's extent. With less
-# masks swell in boxes that were drawn with room around the object.
-_CAUTION = 0.05
+_DEFAULTS = BoxFitTuning()
+# How many thresholds are tried, from 0 to the deepest.
+_THRESHOLDS = 9
 # Closeness to a side counts from this share of the extent on, so that no weight is infinite.
 _TOUCHING = 0.02
 
 
 def fit_to_box(
-    logits: NDArray[np.float32], box: NDArray[np.floating], fill: bool
+    logits: NDArray[np.float32],
+    box: NDArray[np.floating],
+    fill: bool,
+    tuning: BoxFitTuning = _DEFAULTS,
 ) -> NDArray[np.float32]:
     """Let a mask end at the sides of its box and, where it falls short of them, reach for them.
 
@@ -36,13 +35,15 @@ def fit_to_box(
     fill
         Lower the threshold near a side that the mask doesn't reach, more so the nearer, as long as
         that brings the mask visibly closer to it.
+    tuning
+        How far it is lowered, and how sharply a mask ends at a side.
 
     Returns
     -------
     logits
         `(h, w)`: a new array, or the given one where nothing may be foreground.
     """
-    possible = logits > _DEEPEST
+    possible = logits > tuning.deepest
     if not possible.any():
         return logits
     top, left, bottom, right = map(int, tight_box(possible))
@@ -56,10 +57,10 @@ def fit_to_box(
     ]
     fitted: NDArray[np.floating] = part
     if fill and all((depth > 0).any() for depth in depths):
-        thresholds = _side_thresholds(part, depths, first, last)
+        thresholds = _side_thresholds(part, depths, first, last, tuning)
         if thresholds.any():
             fitted = part - _between(thresholds, part.shape, first, last)
-    ceiling = _STEEPNESS * np.minimum(depths[0][:, None], depths[1][None])
+    ceiling = tuning.steepness * np.minimum(depths[0][:, None], depths[1][None])
     fitted = np.minimum(fitted, ceiling).astype(np.float32)
     result = logits.copy()
     result[r0:r1, c0:c1] = fitted
@@ -77,6 +78,7 @@ def _side_thresholds(
     depths: list[NDArray[np.float64]],
     first: NDArray[np.floating],
     last: NDArray[np.floating],
+    tuning: BoxFitTuning,
 ) -> NDArray[np.float64]:
     """Return the thresholds at which a mask comes near enough to each side.
 
@@ -94,29 +96,34 @@ def _side_thresholds(
         [first[0], len(rows) - 1 - last[0], first[1], len(columns) - 1 - last[1]]
     )  # counted from the same end
     extents = np.maximum(last - first, 1.0).repeat(2)
-    gaps = np.maximum(_first_above(profiles) - sides[:, None], 0) / extents[:, None]
-    return np.asarray(_THRESHOLDS[(gaps - _CAUTION * _THRESHOLDS).argmin(1)])
+    thresholds = np.linspace(0, tuning.deepest, _THRESHOLDS)
+    gaps = np.maximum(_first_above(profiles, thresholds) - sides[:, None], 0) / extents[:, None]
+    return np.asarray(thresholds[(gaps - tuning.caution * thresholds).argmin(1)])
 
 
-def _first_above(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+def _first_above(
+    profiles: NDArray[np.float64], thresholds: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Find where, between cells, each profile first exceeds each threshold; infinite if nowhere.
 
     Parameters
     ----------
     profiles
         `(N, L)`.
+    thresholds
+        `(T,)`.
 
     Returns
     -------
     positions
         `(N, T)`, for the thresholds in their order.
     """
-    above = profiles[:, None] > _THRESHOLDS[:, None]  # (N, T, L)
+    above = profiles[:, None] > thresholds[:, None]  # (N, T, L)
     at = above.argmax(2)
     value = np.take_along_axis(profiles, at, 1)
     before = np.take_along_axis(profiles, np.maximum(at - 1, 0), 1)
     # the first cell of the grid begins half a cell before its centre
-    step = np.divide(value - _THRESHOLDS, value - before, out=np.full(at.shape, 0.5), where=at > 0)
+    step = np.divide(value - thresholds, value - before, out=np.full(at.shape, 0.5), where=at > 0)
     return np.where(above.any(2), at - step, np.inf)
 
 

@@ -22,6 +22,7 @@ from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.keys import encoder_key, model_key
 from napari_sam.model.sam import Sam
+from napari_sam.model.tuning import WindowTuning
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmentation.box_choice import choose_boxes, find_boxes
@@ -53,12 +54,9 @@ _CHUNK = 32
 _CPU_CELLS, _CPU_LEAST = 8192, 4
 # Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
 _MAX_DERIVED = 8
-# A first click is decoded in a square of this side, in model pixels. A box or a mask tells the
-# object's size: they have some room around them. There are few sizes, so that their positions are
+# Squares that objects are decoded in have few sizes, in model pixels, so that their positions are
 # at hand.
-_CLICK_WINDOW, _LEAST_WINDOW, _WINDOW_STEP, _ROOM = 192, 128, 32, 1.25
-# Pieces of an object in a box are at least this share of the largest one; others are specks.
-_LEAST_PART = 0.1
+_WINDOW_STEP = 32
 # Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
 _SURE = 8.0
 
@@ -229,7 +227,8 @@ class SamSegmenter:
             wants = _wants_candidates(one) if multimask == "auto" else bool(multimask)
             side = window
             if side is None:
-                side = _window_side(one, embedding.frame, self.config.mask_stride)
+                windows = self.config.tuning.windows
+                side = _window_side(one, embedding.frame, self.config.mask_stride, windows)
             key = (len(one.points), one.box is not None, one.mask is not None, wants, side)
             groups.setdefault(key, []).append(i)
         ready = self._ready(embedding)
@@ -277,7 +276,8 @@ class SamSegmenter:
             sides[0][:, *inside].cpu().numpy(),
             logits[0][inside].sigmoid().cpu().numpy(),
             cell,
-            candidates=judge is not None,
+            judge is not None,
+            self.config.tuning.proposals,
         )
         if judge is not None:
             given, sure = self._tensor(edges), torch.logit(self._tensor(scores), 0.02)
@@ -286,7 +286,7 @@ class SamSegmenter:
             mended, judged = judge(features, (sides, logits), given, sure, first)
             edges, scores = mended.double().cpu().numpy(), judged.sigmoid().cpu().numpy()
             edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
-            kept = choose_boxes(edges, scores)
+            kept = choose_boxes(edges, scores, self.config.tuning.proposals)
             edges, scores = edges[kept], scores[kept]
         corners = frame.to_plane(edges.reshape(-1, 2, 2)[..., ::-1] - 0.5)
         # an edge lies half a pixel beyond the centres of the outermost pixels
@@ -392,16 +392,19 @@ class SamSegmenter:
         if self.config.resize == "sam":
             return masks
         cells, labels = self._cells(frame, prompts.points), prompts.point_labels
+        tuning = self.config.tuning.tidying
         if prompts.box is None:
-            return np.stack([tidy_logits(one, cells, labels) for one in masks])
+            return np.stack([tidy_logits(one, cells, labels, 0.0, tuning) for one in masks])
         fitted: Iterable[NDArray[np.float32]] = masks
         sides = np.reshape(prompts.box, (2, 2)) + np.array([[-0.5], [0.5]])
         inside = prompts.points[labels == 1]
         # a positive click beyond the box says that the object goes on there
         if ((inside >= sides[0]) & (inside <= sides[1])).all():
             box, fill = self._cells(frame, sides).ravel(), not len(labels)
-            fitted = (fit_to_box(one, box, fill) for one in masks)
-        return np.stack([tidy_logits(one, cells, labels, _LEAST_PART) for one in fitted])
+            fitted = (fit_to_box(one, box, fill, self.config.tuning.box_fit) for one in masks)
+        return np.stack(
+            [tidy_logits(one, cells, labels, tuning.least_part, tuning) for one in fitted]
+        )
 
     def _cells(self, frame: Frame, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map `(N, 2)` (row, column) of a plane to those of the logits' cells."""
@@ -498,7 +501,7 @@ def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:
     return MaskPrediction(logits, scores, first.frame)
 
 
-def _window_side(prompts: Prompts, frame: Frame, stride: int) -> int:
+def _window_side(prompts: Prompts, frame: Frame, stride: int, tuning: WindowTuning) -> int:
     """Choose the side, in model pixels, of a square that shows an object whole most of the time.
 
     It lies around the clicks and the box, and holds the mask that the prompts carry; 0, which is
@@ -508,13 +511,13 @@ def _window_side(prompts: Prompts, frame: Frame, stride: int) -> int:
     if not len(places):
         return 0
     centre = (places.min(0) + places.max(0)) / 2
-    least = _CLICK_WINDOW if prompts.box is None else _LEAST_WINDOW
+    least = tuning.click if prompts.box is None else tuning.least
     mask = prompts.mask
     if mask is not None and (carried := mask > 0).any():
         corners = np.reshape(tight_box(carried), (2, 2))
         corners = frame.to_model(corners) if mask.dtype == bool else stride * corners[:, ::-1]
-        places, least = np.concatenate([places, corners]), _LEAST_WINDOW
-    side = max(least, _ROOM * 2 * float(np.abs(places - centre).max()))
+        places, least = np.concatenate([places, corners]), tuning.least
+    side = max(least, tuning.room * 2 * float(np.abs(places - centre).max()))
     return math.ceil(side / _WINDOW_STEP) * _WINDOW_STEP
 
 

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.model.config import SamConfig
+from napari_sam.model.tuning import ScaleTuning
 from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmentation.protocol import MaskPrediction
 
-# Magnified tiles: their side as a share of a tile's, and the halo and the largest object that is
-# looked at in them as shares of that side. The halo is wider, so that objects lie in it whole.
-_MAGNIFIED, _MAGNIFIED_HALO, _SMALL = 5 / 8, 0.15, 1 / 8
-# A tile is reduced up to so many times by two, to this longer side, in model pixels, at the least.
-_TIMES, _REDUCED = 2, 128
-# A click's mask of a smaller predicted IoU may be a piece of an object too large to be known as
-# one. A reduced look is believed where its predicted IoU is higher by this and the object at least
-# as large as a square of this side, in model pixels of the first look.
-_UNSURE, _SURER, _LARGE = 0.75, 0.05, 130
 # A larger tile is worth a look at less than this share of the scales looked at before.
 _NEW = 0.8
 # Scales are alike up to this factor: tiles at the border of a plane differ by a pixel.
 _SAME = 1.01
-# Boxes and masks as large as a square of a longer side, in model pixels, are looked at reduced, if
-# a box's shorter side is longer than this, too: thin objects would get lost.
-_LARGEST, _THINNEST = 120, 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +29,9 @@ class Pyramid:
     plane_shape
         (H, W) of the plane.
     config
-        The model.
+        The model; its tuning says which objects suit which scale.
+    tile
+        Side of a tile of the finest level, in pixels.
     levels
         Tile grids, the finest first; each level has tiles of twice the side of the one before,
         and the last one is a single tile: the overview of the whole plane.
@@ -53,6 +45,7 @@ class Pyramid:
 
     plane_shape: tuple[int, int]
     config: SamConfig
+    tile: int
     levels: tuple[tuple[Tile, ...], ...]
     magnified: tuple[Tile, ...] = ()
     reduces: bool = False
@@ -75,11 +68,18 @@ class Pyramid:
             Whether there are magnified and reduced tiles.
         """
         levels = tuple(_levels(shape, tile, halo))
-        magnified: tuple[Tile, ...] = ()
-        if rescales and len(levels) > 1:
-            side = round(_MAGNIFIED * tile)
-            magnified = tuple(tile_grid(shape, side, round(_MAGNIFIED_HALO * side)))
-        return cls(shape, config, levels, magnified, rescales)
+        magnifies = rescales and len(levels) > 1
+        magnified = _magnified_tiles(shape, tile, config.tuning.scales) if magnifies else ()
+        return cls(shape, config, tile, levels, magnified, rescales)
+
+    def of_model(self, config: SamConfig) -> Pyramid:
+        """Return the tiles of the same plane for another model with the same encoder."""
+        return self if config == self.config else _of_model(self, config)
+
+    @property
+    def scales(self) -> ScaleTuning:
+        """Which objects suit which scale."""
+        return self.config.tuning.scales
 
     @property
     def overview(self) -> Tile:
@@ -92,7 +92,7 @@ class Pyramid:
         if not self.magnified:
             return 0.0
         r0, c0, r1, c1 = self.magnified[0].outer
-        return _SMALL * max(r1 - r0, c1 - c0)
+        return self.scales.small * max(r1 - r0, c1 - c0)
 
     def frame_of(self, tile: Tile) -> Frame:
         """Return the frame that a tile is encoded in."""
@@ -135,16 +135,17 @@ class Pyramid:
             side, shorter = _sides(prompts)
             if not side:
                 return tile
-            finest = max(_LARGEST, side / shorter * _THINNEST) / side
-        scales = self._scales(tile)
-        return next((one for one in scales if self.scale_of(one) <= finest), scales[-1])
+            tuned = self.scales
+            finest = max(tuned.largest, side / shorter * tuned.thinnest) / side
+        looks = self._scales(tile)
+        return next((one for one in looks if self.scale_of(one) <= finest), looks[-1])
 
     def reduced(self, tile: Tile, times: int) -> Tile | None:
         """Return a tile at its scale divided by two so many times; None where that is too small."""
         if times == 0:
             return tile
         frame = self.frame_of(tile)
-        if not self.reduces or max(frame.scaled) / 2**times < _REDUCED:
+        if not self.reduces or max(frame.scaled) / 2**times < self.scales.least_side:
             return None
         return Tile(tile.core, tile.outer, self.scale_of(tile) / 2**times)
 
@@ -181,7 +182,7 @@ class Pyramid:
         """
         looks = self._scales(tile)[1:]
         larger = self.larger(tile, centre, said)
-        last = None if larger is None else self.reduced(larger, _TIMES)
+        last = None if larger is None else self.reduced(larger, self.scales.halvings)
         if last is not None and self.scale_of(last) < _NEW * self.scale_of([tile, *looks][-1]):
             looks.append(last)
         return looks
@@ -196,7 +197,7 @@ class Pyramid:
 
     def _scales(self, tile: Tile) -> list[Tile]:
         """Return a tile at its own scale, at half of it, and so on."""
-        scales = (self.reduced(tile, times) for times in range(_TIMES + 1))
+        scales = (self.reduced(tile, times) for times in range(self.scales.halvings + 1))
         return [one for one in scales if one is not None]
 
     def _with_grid_of(self, tile: Tile, prompts: Prompts) -> Tile:
@@ -285,7 +286,11 @@ class Look:
         following: Tile | None = None
         if taken and cut_off and extent is not None:
             following = self._whole(tile, extent, said)
-        if following is None and self._doubts and self.prediction.scores.max() < _UNSURE:
+        if (
+            following is None
+            and self._doubts
+            and self.prediction.scores.max() < pyramid.scales.unsure
+        ):
             if self._reduced_looks is None:
                 click = _first_click(self._prompts)
                 self._reduced_looks = pyramid.reduced_looks(tile, click, said)
@@ -307,17 +312,17 @@ class Look:
         shown = np.prod(self.prediction.frame.shape)
         if not self._cut_off or np.prod(prediction.frame.shape) <= shown:
             return False
-        return tile.scale is None or bool(
-            prediction.scores.max() >= self.prediction.scores.max() - _SURER
-        )
+        least = self.prediction.scores.max() - self._pyramid.scales.surer
+        return tile.scale is None or bool(prediction.scores.max() >= least)
 
     def _shows_large(self, prediction: MaskPrediction) -> bool:
         """Whether a reduced look shows a large object, more surely than what is known so far."""
-        if prediction.scores.max() < self.prediction.scores.max() + _SURER:
+        tuned = self._pyramid.scales
+        if prediction.scores.max() < self.prediction.scores.max() + tuned.surer:
             return False
         _, logits = prediction.part_logits(prediction.best_index)
         side = float(np.count_nonzero(logits > 0)) ** 0.5
-        return side * self._pyramid.scale_of(self.tile) >= _LARGE
+        return side * self._pyramid.scale_of(self.tile) >= tuned.large
 
     def _magnified(self, extent: Box, said: Extent) -> Tile | None:
         """Return the magnified tile that holds a small mask, if that came from the first level."""
@@ -343,6 +348,19 @@ def mask_extent(prediction: MaskPrediction) -> Box | None:
         return None
     r0, c0, r1, c1 = tight_box(mask)
     return r0 + r, c0 + c, r1 + r, c1 + c
+
+
+@lru_cache(maxsize=4)  # of a large plane it has thousands of tiles, and is asked for at each click
+def _of_model(pyramid: Pyramid, config: SamConfig) -> Pyramid:
+    magnified = pyramid.magnified
+    if magnified:
+        magnified = _magnified_tiles(pyramid.plane_shape, pyramid.tile, config.tuning.scales)
+    return replace(pyramid, config=config, magnified=magnified)
+
+
+def _magnified_tiles(shape: tuple[int, int], tile: int, tuning: ScaleTuning) -> tuple[Tile, ...]:
+    side = round(tuning.magnified * tile)
+    return tuple(tile_grid(shape, side, round(tuning.magnified_halo * side)))
 
 
 def _levels(shape: tuple[int, int], tile: int, halo: int) -> Iterator[tuple[Tile, ...]]:

@@ -7,13 +7,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_sam.geometry import region_of
+from napari_sam.model.tuning import TidyTuning
 
-# A hole is filled up to this share of the mask: a larger one may be what the user sees.
-_LARGEST_HOLE = 0.1
+_DEFAULTS = TidyTuning()
 # A click so many cells beside a part still belongs to it.
 _REACH = 1
-# Logit of what was taken away or filled: a further click easily turns it again.
-_TURNED = 1.0
 
 
 def tidy_logits(
@@ -21,6 +19,7 @@ def tidy_logits(
     clicks: NDArray[np.floating],
     labels: NDArray[np.integer],
     least_part: float = 0.0,
+    tuning: TidyTuning = _DEFAULTS,
 ) -> NDArray[np.float32]:
     """Take islands without a click out of a mask, and fill its small holes.
 
@@ -38,6 +37,8 @@ def tidy_logits(
         `(N,)`: 1 for positive clicks, 0 for negative ones.
     least_part
         Where no part is clicked, parts smaller than this share of the largest go.
+    tuning
+        How large a hole is filled, and how surely.
 
     Returns
     -------
@@ -54,14 +55,14 @@ def tidy_logits(
     part[1:-1, 1:-1] = covered
     cells = np.rint(clicks).astype(np.int64) - [s.start - 1 for s in region]
     kept = _clicked(part, cells[labels == 1], least_part)
-    whole = kept | _small_holes(kept, cells[labels == 0])
+    whole = kept | _small_holes(kept, cells[labels == 0], tuning.largest_hole)
     if np.array_equal(whole, part):
         return logits
     tidied = logits.copy()
     inner = tidied[region]
     before, after = part[1:-1, 1:-1], whole[1:-1, 1:-1]
-    inner[before & ~after] = -_TURNED
-    inner[after & ~before] = _TURNED
+    inner[before & ~after] = -tuning.turned
+    inner[after & ~before] = tuning.turned
     return tidied
 
 
@@ -79,13 +80,15 @@ def _clicked(mask: NDArray[np.bool_], cells: NDArray[np.int64], least: float) ->
     return np.asarray(wanted[parts])
 
 
-def _small_holes(mask: NDArray[np.bool_], cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _small_holes(
+    mask: NDArray[np.bool_], cells: NDArray[np.int64], largest: float
+) -> NDArray[np.bool_]:
     """Return the holes of a mask that are small and hold none of the cells."""
     gaps, count = ndimage.label(~mask)
     if count < 2:
         return np.zeros_like(mask)
     sizes = np.bincount(gaps.ravel())
-    small = sizes <= _LARGEST_HOLE * np.count_nonzero(mask)
+    small = sizes <= largest * np.count_nonzero(mask)
     small[[0, gaps[0, 0]]] = False
     small[_named(gaps, cells, 0)] = False
     return np.asarray(small[gaps])

@@ -192,7 +192,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """Predict many objects from the tiles that are encoded, tile by tile."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.draft_many(embedding, prompts, multimask)
-        check_embedding(embedding, self)
+        embedding = self._own(embedding)
         store, pyramid = embedding.store, embedding.pyramid
         doubts = multimask == "auto"
         looks = [Look(pyramid, one, self.rescale, doubts) for one in prompts]
@@ -215,6 +215,15 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             draft or self._coarser_draft(embedding, look.tile, one, multimask)
             for draft, look, one in zip(found, looks, prompts, strict=True)
         ]
+
+    def _own(self, embedding: TiledEmbedding) -> TiledEmbedding:
+        """Return an embedding with the tiles that this model looks at, if its encoder made it.
+
+        They are others where a model with the same encoder and another tuning embedded the plane.
+        """
+        check_embedding(embedding, self)
+        pyramid = embedding.pyramid.of_model(self.config)
+        return embedding if pyramid is embedding.pyramid else replace(embedding, pyramid=pyramid)
 
     def _coarser_draft(
         self, embedding: TiledEmbedding, tile: Tile, prompts: Prompts, multimask: Multimask
@@ -246,7 +255,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         progress: Progress | None = None,
     ) -> list[MaskPrediction]:
         """Decode each object in its tile, and in what its answer asks for, tile by tile."""
-        check_embedding(embedding, self)
+        embedding = self._own(embedding)
         doubts = multimask == "auto"  # who wants all candidates, or one, judges by himself
         looks = [Look(embedding.pyramid, one, self.rescale, doubts) for one in prompts]
         wanted = {i: look.tile for i, look in enumerate(looks)}
@@ -282,7 +291,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.propose(embedding, quick, progress)
-        check_embedding(embedding, self)
+        embedding = self._own(embedding)
         boxes, scores = [np.empty((0, 4))], [np.empty(0, np.float32)]
         tiles = embedding.pyramid.levels[0]
         for i, tile in enumerate(tiles):
@@ -314,7 +323,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             self._inner.prepare(embedding, prompts, progress, further)
             return
-        check_embedding(embedding, self)
+        embedding = self._own(embedding)
         store, pyramid = embedding.store, embedding.pyramid
         if prompts is None:
             tiles = [tile for tile in pyramid.levels[0] if not store.has_held(tile)]
@@ -326,7 +335,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """Whether the tile of these prompts is in memory; see :meth:`Segmenter.is_ready`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.is_ready(embedding, prompts, further)
-        tiles = _tiles_for(embedding.pyramid, prompts, further)
+        tiles = _tiles_for(self._own(embedding).pyramid, prompts, further)
         return all(embedding.store.get(tile) is not None for tile in tiles)
 
     def prepare_view(
@@ -345,7 +354,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             self._inner.prepare_view(embedding, view, progress, finest)
             return
-        check_embedding(embedding, self)
+        embedding = self._own(embedding)
         store, pyramid = embedding.store, embedding.pyramid
         if finest:
             tiles = [tile for tile in pyramid.tiles_in(view) if not store.has_held(tile)]

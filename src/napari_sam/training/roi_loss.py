@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from napari_sam.masks import box_nms
 from napari_sam.model.roi_head import RoiHead
-from napari_sam.segmentation.box_choice import SAME_OBJECT, find_boxes
+from napari_sam.model.tuning import ProposalTuning
+from napari_sam.segmentation.box_choice import find_boxes
 from napari_sam.training.boxes import box_agreement, label_boxes
 
 # Candidates of a crop that are judged, best first, and boxes of which the halves are, at random.
@@ -84,7 +85,7 @@ def _halves(
     Returns the four halves of each box that was cut, `(M, 4, 4)`, and the score of each of them,
     `(M,)`.
     """
-    cut = box_nms(boxes, scores, SAME_OBJECT)
+    cut = box_nms(boxes, scores, ProposalTuning().same_object)
     cut = cut[scores[cut] > _HALVED]
     halves = np.repeat(boxes[cut], 4, axis=0).reshape(-1, 4, 4)
     y, x = ((halves[:, 0, side] + halves[:, 0, side + 2]) / 2 for side in (0, 1))
