@@ -132,7 +132,7 @@ def do(deed, book: PromptBook, plain: Plain) -> PromptBook:
             book = book.with_groups({other: NOTHING, one: Group(clicks, None, 2)})
     else:
         plain.next_id += given[0]
-        book = replace(book, next_id=book.next_id + given[0])  # as after an undo
+        book = book.reserving(book.next_id + given[0])
     plain.tidy()
     return book
 

@@ -317,6 +317,14 @@ class PromptBook:
         click = Click(self.next_id, *key, point, label)
         return self.with_groups({key: replace(group, clicks=(*group.clicks, click))})
 
+    def reserving(self, next_id: int) -> PromptBook:
+        """Give no identifier below `next_id` from now on; the prompts are these."""
+        if next_id <= self.next_id:
+            return self
+        book = PromptBook(self.planes, next_id)
+        book.__dict__.update({**self.__dict__, "next_id": next_id})
+        return book
+
     def with_clicks(self, clicks: Iterable[Click]) -> PromptBook:
         """Add clicks that have identifiers, from :attr:`next_id` on."""
         groups: dict[ObjectPlane, Group] = {}

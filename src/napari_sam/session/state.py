@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,7 @@ class State:
             return None
         touched = self._commit(entry)
         if touched is not None:  # identifiers are never given twice, also not after an undo
-            self._book = replace(self._book, next_id=max(self._book.next_id, book.next_id))
+            self._book = self._book.reserving(book.next_id)
         return touched
 
     def take_answer(
@@ -275,7 +275,7 @@ class State:
             facts=tuple(Change(i, ObjectFacts(), known) for i, known in facts.items()),
         )
         self.take(everything)
-        self._book = replace(self._book, next_id=max(self._book.next_id, saved.next_prompt))
+        self._book = self._book.reserving(saved.next_prompt)
         self.object_id, self.overwrite = saved.object_id, saved.overwrite
         self.journal.restore(saved.entries, saved.undone, saved.last_number)
         touched = Touched()
