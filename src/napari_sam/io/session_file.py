@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from napari_sam.atomic import replaced
 from napari_sam.io.session_database import (
@@ -88,7 +88,7 @@ class SessionFile:
     @classmethod
     def create(
         cls, path: str | Path, about: Mapping[str, Json] | None = None, vfs: str | None = None
-    ) -> SessionFile:
+    ) -> Self:
         """Make a file that nobody else may read, for writing.
 
         Parameters
@@ -130,7 +130,7 @@ class SessionFile:
         return made
 
     @classmethod
-    def open(cls, path: str | Path, writable: bool = False, vfs: str | None = None) -> SessionFile:
+    def open(cls, path: str | Path, writable: bool = False, vfs: str | None = None) -> Self:
         """Open a file, after looking whether it is one of ours.
 
         Parameters
@@ -311,6 +311,24 @@ class SessionFile:
         """
         with checked(self.path):
             return _content_of(self._connection)
+
+    def steps(self) -> Iterator[Mapping[str, Json]]:
+        """Yield what the entries in force tell, in order, but those that only follow from others.
+
+        Their pixels are not read, and whether they are what was written is not checked.
+
+        Raises
+        ------
+        SessionFileError
+            If one can't be read.
+        """
+        query = (
+            "SELECT data FROM entries JOIN places USING (number) "
+            "WHERE in_force = 1 AND kind != 'mask' ORDER BY rank"
+        )
+        with checked(self.path):
+            for (data,) in self._connection.execute(query):
+                yield loads(data)
 
     def save_to(
         self,
