@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import time
 import weakref
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from napari.layers import Image, Layer
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_sam.engine import Engine, Outcome
 from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.hidden_layers import HiddenLayers
 from napari_sam.gui.mailbox import Mailbox
@@ -104,12 +103,11 @@ class Controller:
         layers.selection.events.active.connect(self._follow)
         self._hidden = HiddenLayers(viewer, lambda: self.annotation, self._notice)
         _CONTROLLERS[id(viewer)] = self
-        self._beginning = QTimer()
-        self._beginning.setSingleShot(True)
-        self._beginning.timeout.connect(self._on_screen)
+        self._appearing = Delay(0, self._on_screen)
+        self._beginning = Delay(_AFTER_LAYERS_MS, self.begin)
         self.load_model(model, device)
         self.choose_image(first_image(viewer), click=False)
-        self._beginning.start(0)
+        self._appearing.start()
 
     def begin(self) -> None:
         """Make the prompts layer and load the model, at once; a second call does nothing.
@@ -120,6 +118,7 @@ class Controller:
         if self._at_work or self._closed:
             return
         self._at_work = True
+        self._appearing.stop()
         self._beginning.stop()
         self._begin_to_click()
         if self.loading is not None:
@@ -133,7 +132,7 @@ class Controller:
 
     def _on_screen(self) -> None:
         if self._begin_to_click():
-            self._beginning.start(_AFTER_LAYERS_MS)
+            self._beginning.start()
         else:
             self.begin()
 
@@ -362,8 +361,8 @@ class Controller:
         if self._closed:
             return
         self._closed = True
-        with suppress(RuntimeError):  # at the application's end Qt has deleted it already
-            self._beginning.stop()
+        self._appearing.close()
+        self._beginning.close()
         self.mailbox.close()
         self.engine.close()
         self._hidden.close()

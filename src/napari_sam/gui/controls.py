@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from qtpy.QtCore import QObject, QPointF, QRectF, Qt, QTimer
+from qtpy.QtCore import QObject, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
@@ -110,15 +110,6 @@ def fill(menu: QComboBox, items: Sequence[tuple[str, object]], chosen: object) -
         for row, (_, data) in enumerate(items):
             if data == chosen:
                 menu.setCurrentIndex(row)
-
-
-def soon(call: Callable[[], None], owner: QWidget) -> QTimer:
-    """Return a timer that calls once, however often it is started before the next event loop."""
-    timer = QTimer(owner)
-    timer.setSingleShot(True)
-    timer.setInterval(0)
-    timer.timeout.connect(call)
-    return timer
 
 
 def rule() -> QFrame:

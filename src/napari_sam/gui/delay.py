@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QObject, QTimer
 
 
 class Delay:
@@ -17,11 +17,15 @@ class Delay:
         How long after.
     call
         The function.
+    owner
+        What the call ends with; without one, :meth:`close` ends it.
     """
 
-    def __init__(self, milliseconds: int, call: Callable[[], None]) -> None:
+    def __init__(
+        self, milliseconds: int, call: Callable[[], None], owner: QObject | None = None
+    ) -> None:
         self._closed = False
-        self._timer = QTimer()
+        self._timer = QTimer(owner)
         self._timer.setSingleShot(True)
         self._timer.setInterval(milliseconds)
         self._timer.timeout.connect(call)

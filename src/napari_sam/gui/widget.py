@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
-from napari_sam.gui.controls import rule, soon
+from napari_sam.gui.controls import rule
+from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything_section import EverythingSection
 from napari_sam.gui.foot_section import FootSection
 from napari_sam.gui.mask_section import MaskSection
@@ -58,9 +59,9 @@ class SegmentAnything(QWidget):
             column.addWidget(section)
         column.addStretch(1)
         self.setMinimumWidth(300)
-        self._refreshing = soon(self.refresh, self)
-        self._refreshing_status = soon(self._refresh_status, self)
-        self._finding_out = soon(self._find_out, self)
+        self._refreshing = Delay(0, self.refresh, self)
+        self._refreshing_status = Delay(0, self._refresh_status, self)
+        self._finding_out = Delay(0, self._find_out, self)
         self._watched: Any = None
         controller, layers = self.controller, self.controller.viewer.layers
         controller.image_changed.connect(self._changed)
