@@ -10,6 +10,7 @@ import pytest
 from skimage.draw import disk
 
 from napari_sam.training.config import TrainConfig
+from napari_sam.training.loop import train
 
 
 def _disks(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +44,18 @@ def packed_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_run(packed_data: Path, tmp_path: Path) -> TrainConfig:
     """A run of two iterations that takes a second or two."""
+    return _tiny_run(packed_data, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished_run(packed_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """That run, finished once for all tests that only read it or go on with a copy."""
+    config = _tiny_run(packed_data, tmp_path_factory.mktemp("finished"))
+    train(config)
+    return config
+
+
+def _tiny_run(packed_data: Path, tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         model="nano",
         data=str(packed_data),

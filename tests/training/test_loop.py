@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,13 +31,14 @@ def test_a_damaged_checkpoint_of_a_run_is_told(tiny_run: TrainConfig, tmp_path: 
         resume(start(tiny_run), path)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run: TrainConfig, tmp_path: Path) -> None:
-    train(tiny_run)
-    parts = replace(tiny_run, output=str(tmp_path / "parts"))
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    finished_run: TrainConfig, tmp_path: Path
+) -> None:
+    parts = replace(finished_run, output=str(tmp_path / "parts"))
     train(parts, stop_after=0.0)  # one iteration
     assert not (tmp_path / "parts" / "best.pt").exists()
     train(parts)
-    whole, resumed = _weights(Path(tiny_run.output)), _weights(tmp_path / "parts")
+    whole, resumed = _weights(Path(finished_run.output)), _weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     with open(tmp_path / "parts" / "log.csv") as file:
         rows = list(csv.DictReader(file))
@@ -101,9 +103,11 @@ def test_heads_learn_with_a_falling_rate_of_their_own(tiny_run: TrainConfig) -> 
     assert shares == pytest.approx([1.0, 0.5, 1e-3])
 
 
-def test_last_steps_change_the_heads_alone(tiny_run: TrainConfig) -> None:
-    before = torch.load(train(tiny_run), weights_only=True)
-    after = torch.load(train(replace(tiny_run, score_iterations=2)), weights_only=True)
+def test_last_steps_change_the_heads_alone(finished_run: TrainConfig, tmp_path: Path) -> None:
+    before = torch.load(Path(finished_run.output) / "average.pt", weights_only=True)
+    copy = shutil.copytree(finished_run.output, tmp_path / "copy")
+    run = replace(finished_run, output=str(copy), score_iterations=2)
+    after = torch.load(train(run), weights_only=True)
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert {name.split("_")[0] for name in changed} == {"mask", "dense"}
     assert all(name.startswith(("mask_decoder.iou_", "dense_head.")) for name in changed)
@@ -134,12 +138,12 @@ def test_frozen_parts_stay_as_they_are_and_cost_nothing(
 
 @pytest.mark.parametrize("initial", ["nano", "a run"])
 def test_a_run_starts_from_a_model_or_from_an_earlier_run(
-    tiny_run: TrainConfig, initial: str
+    tiny_run: TrainConfig, finished_run: TrainConfig, initial: str
 ) -> None:
     if initial == "nano":
         expected = read_tensors(weights.path_of("nano"))
     else:
-        initial = str(train(tiny_run))
+        initial = str(Path(finished_run.output) / "average.pt")
         expected = torch.load(initial, weights_only=True)
     begun = start(replace(tiny_run, seed=5, initial=initial)).model.state_dict()
     assert all(torch.equal(begun[name], value.float()) for name, value in expected.items())
