@@ -16,6 +16,7 @@ from napari_sam.session import ArrayCanvas, ArraySource, Session
 from napari_sam.session.image_identity import ImageContent, read_identity
 from napari_sam.session.keeping import ImageFacts, Keeping
 from napari_sam.session.library import Library, sessions_folder
+from napari_sam.session.saved import read_session
 
 
 @pytest.fixture
@@ -53,6 +54,19 @@ def test_a_session_is_found_by_its_image(library, tmp_path):
     work(library, saved_image(tmp_path / "others.npy", pixels(1)))
     assert found(library, image) == [path]
     assert found(library, ImageContent(pixels())) == [path]
+
+
+def test_a_kept_session_tells_what_happened_last(library):
+    image = ImageContent(pixels())
+    path = work(library, image, clicks=2)
+    assert library.find(image)[0].last == "added a point to object 2"
+    file = library.resume(path)
+    session = Session(FakeSegmenter(), ArraySource(image.data))
+    session.restore(read_session(path, session.source))
+    keeping = Keeping(session, file)
+    session.undo()
+    keeping.close()
+    assert library.find(image)[0].last == "added a point to object 1"
 
 
 @pytest.mark.parametrize("change", ["moved", "touched", "grown", "without a file"])

@@ -330,6 +330,17 @@ class SessionFile:
             for (data,) in self._connection.execute(query):
                 yield loads(data)
 
+    @property
+    def last_text(self) -> str:
+        """What happened last, of what holds; empty before anything did. It is not checked."""
+        query = (
+            "SELECT text FROM entries JOIN places USING (number) "
+            "WHERE in_force = 1 AND kind != 'mask' ORDER BY rank DESC LIMIT 1"
+        )
+        with checked(self.path):
+            row = self._connection.execute(query).fetchone()
+        return str(row[0]) if row else ""
+
     def save_to(
         self,
         target: str | Path,

@@ -38,6 +38,8 @@ class KeptSession:
         Bytes on disk.
     error
         Why it can't be read; empty if it can.
+    last
+        What happened last, in a few words.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class KeptSession:
     objects: int
     size: int
     error: str = ""
+    last: str = ""
 
 
 def sessions_folder() -> Path:
@@ -262,7 +265,7 @@ def _looked_at(path: Path) -> KeptSession:
     try:
         image = file.about.get("image")
         name = image.get("name") if isinstance(image, dict) else None
-        objects, entries = _count_objects(file.steps()), file.count
+        objects, entries, last = _count_objects(file.steps()), file.count, file.last_text
     except (TypeError, ValueError, LookupError) as error:
         raise SessionFileError(f"{path}: expected a session, got {error}; it is damaged") from error
     finally:
@@ -270,7 +273,7 @@ def _looked_at(path: Path) -> KeptSession:
     beside = [path.with_name(path.name + end) for end in ("", "-wal")]
     states = [one.stat() for one in beside if one.exists()]
     size, changed = sum(s.st_size for s in states), max(s.st_mtime for s in states)
-    return KeptSession(path, str(name or ""), changed, entries, objects, size)
+    return KeptSession(path, str(name or ""), changed, entries, objects, size, last=last)
 
 
 def _count_objects(steps: Iterable[Mapping[str, Json]]) -> int:
