@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from napari_sam.automask.generate import generate_masks
@@ -62,8 +62,7 @@ def segment_all(
     shape = tuple(stack.shape)
     colour = len(shape) > 2 and shape[-1] in (3, 4)
     if len(shape) - colour == 2:
-        objects = generate_masks(segmenter, stack[...], contrast_limits, progress, **settings)
-        return merge_objects(objects, (shape[0], shape[1]))
+        return label_plane(segmenter, stack[...], contrast_limits, progress, **settings)
     if len(shape) - colour != 3:
         raise ValueError(
             "expected a plane (H, W), a stack (Z, H, W), or either with 3 colours, got shape "
@@ -74,9 +73,29 @@ def segment_all(
     for z in range(shape[0]):
         report = part_of(progress, z / shape[0], (z + 1) / shape[0])
         pixels, limits = source.read(source.plane_of(z))
-        objects = generate_masks(segmenter, pixels, limits, report, **settings)
-        labels[z] = merge_objects(objects, (shape[1], shape[2]))
+        labels[z] = label_plane(segmenter, pixels, limits, report, **settings)
     return link_planes(labels, link_iou)
+
+
+def label_plane(
+    segmenter: Segmenter,
+    plane: ArrayLike,
+    contrast_limits: Limits | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Labels:
+    """Label every object of a plane.
+
+    Parameters and errors are those of :func:`generate_masks`.
+
+    Returns
+    -------
+    labels
+        `(H, W)`, numbered from 1, the highest score first; 0 is background.
+    """
+    objects = generate_masks(segmenter, plane, contrast_limits, progress, **settings)
+    height, width = np.shape(plane)[:2]
+    return merge_objects(objects, (height, width))
 
 
 def merge_objects(
@@ -132,18 +151,28 @@ def link_planes(labels: NDArray[_Int], least_iou: float = 0.3) -> NDArray[_Int]:
         `(Z, H, W)`, numbered from 1 over the whole stack.
     """
     linked = np.zeros_like(labels)
+    for z, plane in enumerate(linked_planes(labels, least_iou)):
+        linked[z] = plane
+    return linked
+
+
+def linked_planes(
+    planes: Iterable[NDArray[_Int]], least_iou: float = 0.3
+) -> Iterator[NDArray[_Int]]:
+    """Yield what :func:`link_planes` makes of each plane, holding two of them at a time."""
+    before: NDArray[_Int] | None = None
     count = 0
-    for z, plane in enumerate(labels):
+    for plane in planes:
         present, places = np.unique(np.maximum(plane, 0), return_inverse=True)
-        numbers = np.zeros(len(present), linked.dtype)
-        if z:
-            for before, here in _matches(linked[z - 1], plane, least_iou):
-                numbers[np.searchsorted(present, here)] = before
+        numbers = np.zeros(len(present), plane.dtype)
+        if before is not None:
+            for number, here in _matches(before, plane, least_iou):
+                numbers[np.searchsorted(present, here)] = number
         fresh = np.flatnonzero((present > 0) & (numbers == 0))
         numbers[fresh] = count + 1 + np.arange(len(fresh))
         count += len(fresh)
-        linked[z] = numbers[places.reshape(plane.shape)]
-    return linked
+        before = numbers[places.reshape(plane.shape)]
+        yield before
 
 
 def _matches(before: NDArray[Any], here: NDArray[Any], least_iou: float) -> list[tuple[int, int]]:
