@@ -11,12 +11,14 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_sam.engine import Report
 from napari_sam.geometry import Region
 from napari_sam.gui.label_edits import Atom, LayerEdits, Piece
 from napari_sam.gui.layers import grow_masks, image_of_masks, is_behind, misfit
 from napari_sam.gui.placement import shape_of
 from napari_sam.planes import Plane, PlaneSource, plane_axes
-from napari_sam.session.canvas import Write
+from napari_sam.segmentation.protocol import Cancelled
+from napari_sam.session.canvas import Write, highest_label
 from napari_sam.session.pixels import PixelChange
 
 _LARGE = 1 << 16  # pixels
@@ -175,10 +177,7 @@ class LayerCanvas:
         try:
             return np.array(self._layer.data[_at(plane, region)])
         except Exception as error:  # whatever a disk or a store does
-            raise OSError(
-                f"expected to read the labels in '{self._layer.name}', got "
-                f"{type(error).__name__}: {error}; pick other labels under 'Masks in'"
-            ) from error
+            raise self._unreadable(error) from error
 
     def write(self, writes: Sequence[Write]) -> None:
         """Change pixels: all of the writes, or none.
@@ -206,6 +205,28 @@ class LayerCanvas:
             tuple(None if a in source.spanned else int(i) for a, i in enumerate(place))
             for place in places
         ]
+
+    def highest(self, report: Report | None = None) -> int:
+        """Return the highest number in all labels; another thread may ask, since it takes long.
+
+        Parameters
+        ----------
+        report
+            As of :func:`~napari_sam.session.canvas.highest_label`.
+
+        Raises
+        ------
+        OSError
+            If they can't be read.
+        """
+        if self._layer is None:
+            return 0
+        try:
+            return highest_label(self._layer.data, report)
+        except Cancelled:
+            raise
+        except Exception as error:  # whatever a disk or a store does
+            raise self._unreadable(error) from error
 
     def settle(self) -> None:
         """Tell what was painted up to now, also of a stroke that is still being made."""
@@ -244,6 +265,13 @@ class LayerCanvas:
         elif changes := self._differences(before, after):
             self._tell_elsewhere(changes)
         self.replaced_by_others.emit()
+
+    def _unreadable(self, error: Exception) -> OSError:
+        assert self._layer is not None
+        return OSError(
+            f"expected to read the labels in '{self._layer.name}', got {type(error).__name__}: "
+            f"{error}; pick other labels under 'Masks in'"
+        )
 
     def _attach(self, layer: Labels) -> None:
         self._layer, self._edits = layer, LayerEdits.of(layer)

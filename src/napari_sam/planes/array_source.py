@@ -145,7 +145,12 @@ class ArraySource:
         channels = self.channels and tuple(c and c.stamp for c in self.channels)
         slab = self.slab and (self.slab, self.shape)  # which ends where the image does
         look = self.contrast_limits, self.gamma, self.inverted, self.autocontrast
-        return self.identity, self.revision, self.channel_axis, channels, slab, *look
+        return *self.content_stamp, self.channel_axis, channels, slab, *look
+
+    @property
+    def content_stamp(self) -> tuple[Hashable, int]:
+        """What the image holds, however it is shown; one of another stamp is another image."""
+        return self.identity, self.revision
 
     @property
     def limits(self) -> Limits | None:

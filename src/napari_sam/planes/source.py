@@ -38,6 +38,11 @@ class PlaneSource(Protocol):
         ...
 
     @property
+    def content_stamp(self) -> Hashable:
+        """What the image holds, however it is shown; one of another stamp is another image."""
+        ...
+
+    @property
     def channel_axis(self) -> int | None:
         """Axis whose positions are the model's colours; a mask holds for all of them."""
         ...

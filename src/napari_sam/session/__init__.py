@@ -29,6 +29,7 @@ from napari_sam.session.prompt_book import (
     ObjectPlane,
     PromptBook,
 )
+from napari_sam.session.runs import RunProgress
 
 __all__ = [
     "NOTHING",
@@ -53,6 +54,7 @@ __all__ = [
     "PlaneSource",
     "PlaneState",
     "PromptBook",
+    "RunProgress",
     "Session",
     "Slab",
     "Write",

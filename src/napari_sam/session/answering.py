@@ -191,12 +191,17 @@ class Answering:
         self._unanswered.clear()
         self._embeddings.clear()
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: float | None = None, background: bool = False) -> bool:
         """Wait until all is done; return whether everything has an answer then.
 
-        See :meth:`napari_sam.session.Session.wait`.
+        See :meth:`napari_sam.session.Session.wait`; with `background`, for what nobody waits for,
+        too.
         """
-        return self._executor.wait(timeout) and not self._unanswered and not self._lacks_shown()
+        return (
+            self._executor.wait(timeout, background)
+            and not self._unanswered
+            and not self._lacks_shown()
+        )
 
     def _lacks_shown(self) -> bool:
         """Whether the plane shown was not embedded; one that had to make room for others was."""

@@ -11,8 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.engine import Report
 from napari_sam.geometry import Region
+from napari_sam.image import as_pixels
 from napari_sam.planes import Plane, plane_axes
+
+_PART = 64 << 20  # bytes of labels that are searched at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +90,21 @@ class LabelCanvas(Protocol):
 
     def settle(self) -> None:
         """Tell the session what was painted up to now, also of a stroke that is being made."""
+        ...
+
+    def highest(self, report: Report | None = None) -> int:
+        """Return the highest number in all labels; another thread may ask, since it takes long.
+
+        Parameters
+        ----------
+        report
+            As of :func:`highest_label`.
+
+        Raises
+        ------
+        OSError
+            If they can't be read.
+        """
         ...
 
 
@@ -169,6 +188,10 @@ class ArrayCanvas:
     def settle(self) -> None:
         """Do nothing: nobody paints in an array."""
 
+    def highest(self, report: Report | None = None) -> int:
+        """Return the highest number in all labels."""
+        return highest_label(self.array, report)
+
     def _put(self, write: Write, pixels: NDArray[Any]) -> None:
         channel = self._channel_axis
         copies = 1
@@ -183,3 +206,30 @@ class ArrayCanvas:
         if self._channel_axis is not None and plane[self._channel_axis] is not None:
             at[self._channel_axis] = copy
         return tuple(at.get(axis, i) for axis, i in enumerate(plane))
+
+
+def highest_label(data: Any, report: Report | None = None) -> int:
+    """Return the highest number in labels, reading them part by part, and each chunk once.
+
+    Parameters
+    ----------
+    data
+        Whatever can be sliced.
+    report
+        Called before each part, to be stopped there; how many there are isn't said.
+    """
+    chunks = getattr(data, "chunks", None) or (1, 1)
+    rows, columns = (n if isinstance(n, int) else 1 for n in chunks[:2])
+    bytes_a_column = max(1, rows * data.dtype.itemsize * prod(data.shape[2:]))
+    columns *= max(1, _PART // (bytes_a_column * columns))
+    parts = (
+        data[row : row + rows, column : column + columns]
+        for row in range(0, data.shape[0], rows)
+        for column in range(0, data.shape[1], columns)
+    )
+    highest = 0
+    for part in parts:
+        if report is not None:
+            report(0.0)
+        highest = max(highest, int(np.max(as_pixels(part))))
+    return highest

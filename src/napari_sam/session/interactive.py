@@ -23,6 +23,7 @@ from napari_sam.session.pixels import PixelChange, total_area
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.readable import Readable
+from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
 from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
@@ -69,6 +70,8 @@ class Session(Readable):
         Something happened, was taken back or made again.
     overwrite_changed
         :attr:`overwrite` is another one.
+    run_changed
+        A run over planes began, went on, or ended.
     activity_changed
         Embeddings were started, finished or dropped.
     failed
@@ -95,6 +98,7 @@ class Session(Readable):
     facts_changed = Signal()
     journal_changed = Signal()
     overwrite_changed = Signal(bool)
+    run_changed = Signal()
     activity_changed = Signal()
     failed = Signal(object)
     noticed = Signal(str)
@@ -131,6 +135,10 @@ class Session(Readable):
         self._objects = Objects(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit
         )
+        self._runs = Runs(self._state, executor, lambda: self.highest_object, self._take_found)
+        self._runs.changed.connect(self.run_changed.emit)
+        self._runs.finished.connect(self.noticed.emit)
+        self._runs.failed.connect(self.failed.emit)
         self._answering.draft_changed.connect(self.draft_changed.emit)
         self._answering.changed.connect(self.activity_changed.emit)
         self._answering.failed.connect(self.failed.emit)
@@ -159,6 +167,13 @@ class Session(Readable):
             raise ValueError(
                 f"expected an image of shape {before.shape}, got {source.shape}; "
                 "start a new session for it"
+            )
+        if source.content_stamp != before.content_stamp:
+            self._runs.stop(
+                ValueError(
+                    "expected the image to stay what it is while all its objects are looked for, "
+                    "got other pixels; nothing was written, start again"
+                )
             )
         if (source.stamp, source.spanned) == (before.stamp, before.spanned):
             self.embeddings.source = source  # the same planes and perhaps more: work goes on
@@ -407,6 +422,7 @@ class Session(Readable):
         """
         if changes is None:
             self._state.begin_anew("the labels were changed elsewhere")
+            self._runs.forget_highest()
             self.journal_changed.emit()
         else:
             self._follow(self._state.note_elsewhere(changes))
@@ -604,6 +620,43 @@ class Session(Readable):
         _check_number(new)
         self._objects.renumber(object_id, new)
 
+    # Every object
+
+    def find_all(
+        self, planes: Iterable[object] = ((),), linked: bool = True, **settings: Any
+    ) -> None:
+        """Find every object of some planes, in the background, as one step of the journal.
+
+        Objects are written where the labels are 0 and where nobody has erased anything; their
+        numbers are new. :attr:`run` says how far that is, :attr:`noticed` how it ended.
+
+        Parameters
+        ----------
+        planes
+            Indices of planes, as for :meth:`add_point`, in their order.
+        linked
+            Whether objects that overlap from one plane to the next are one.
+        **settings
+            Fields of :class:`~napari_sam.automask.AutomaskSettings`.
+
+        Raises
+        ------
+        ValueError
+            If a plane doesn't exist, a setting makes no sense, there is no model or are no labels
+            to write into, or a run is going on already.
+        """
+        self._check_open()
+        at = [self.source.plane_of(plane) for plane in planes]
+        self._runs.find_all(self.segmenter, self.source, at, linked, settings)
+
+    def cancel_run(self) -> None:
+        """Stop finding every object; what was found so far is dropped."""
+        self._runs.cancel()
+
+    def _take_found(self, touched: Touched | None, highest: int) -> None:
+        self._reserved = max(self._reserved, highest)
+        self._follow(touched)
+
     # Running
 
     def show(
@@ -652,10 +705,11 @@ class Session(Readable):
             Raised by every later change of prompts.
         """
         self._closed = reason
+        self._runs.stop(reason)
         self._answering.close()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until every prompt is answered and the plane shown is embedded.
+        """Wait until every prompt is answered, the plane shown is embedded and a run has ended.
 
         Returns
         -------
@@ -664,7 +718,7 @@ class Session(Readable):
             something has still no answer: it was cancelled, there is no model, or it failed, which
             :attr:`failed` has told.
         """
-        return self._answering.wait(timeout)
+        return self._answering.wait(timeout, self.run is not None) and self.run is None
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
         if not self._told_not_finite:

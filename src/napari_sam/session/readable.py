@@ -18,6 +18,7 @@ from napari_sam.session.patches import Patch
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
+from napari_sam.session.runs import RunProgress, Runs
 from napari_sam.session.state import State
 
 
@@ -34,6 +35,7 @@ class Readable:
     _state: State
     _answering: Answering
     _ahead: ReadAhead
+    _runs: Runs
     _reserved: int
     _closed: ValueError | None
 
@@ -189,6 +191,11 @@ class Readable:
     def view_fraction(self) -> float | None:
         """How far that is (0-1) while it is being encoded; None if nothing is."""
         return self._ahead.fraction
+
+    @property
+    def run(self) -> RunProgress | None:
+        """How far the run over planes is; None while there is none."""
+        return self._runs.progress
 
     @property
     def closed(self) -> ValueError | None:

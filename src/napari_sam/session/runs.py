@@ -1,0 +1,355 @@
+"""Every object of some planes, looked for in the background and written as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from psygnal import Signal
+
+from napari_sam.engine import SOON, Executor, Outcome
+from napari_sam.planes import Plane, PlaneSource, plane_axes
+from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.found import Decided, Found, Part, decide, find_plane, name_objects
+from napari_sam.session.journal import Change, ObjectFacts
+from napari_sam.session.ownership import Marks
+from napari_sam.session.prompt_book import ObjectPlane
+from napari_sam.session.state import State, Touched
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    plane
+        The plane that is searched; None when all are, and their objects are put together.
+    done, count
+        How many planes are searched, of how many.
+    fraction
+        Share that is done, 0-1.
+    """
+
+    plane: Plane | None
+    done: int
+    count: int
+    fraction: float
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """One request, and how far it is."""
+
+    segmenter: Segmenter
+    source: PlaneSource
+    planes: Sequence[Plane]
+    linked: bool
+    settings: dict[str, Any]
+    found: list[Found] = field(default_factory=list)
+    within: float = 0.0
+    decided: Decided = field(default_factory=lambda: Decided({}, {}, 0))
+
+    @property
+    def progress(self) -> RunProgress:
+        done, count = len(self.found), len(self.planes)
+        plane = self.planes[done] if done < count else None
+        return RunProgress(plane, done, count, min(1.0, (done + self.within) / count))
+
+
+class Runs:
+    """Looks for every object of some planes, one run at a time.
+
+    Planes are searched one after the other where planes are embedded; whatever is more urgent
+    goes first. Then it is decided beside all other work which pixels change, and on the owner's
+    thread whether the labels are still what that was decided from.
+
+    Parameters
+    ----------
+    state
+        What is changed.
+    executor
+        Where it runs.
+    highest
+        Returns the highest number that an object has, as far as is known.
+    written
+        Called with what was touched, and the highest number, when objects were written.
+
+    Attributes
+    ----------
+    changed
+        A run began, went on, or ended.
+    finished
+        A run ended well: a sentence.
+    failed
+        A run could not be done: the error.
+    """
+
+    changed = Signal()
+    finished = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        state: State,
+        executor: Executor,
+        highest: Callable[[], int],
+        written: Callable[[Touched | None, int], None],
+    ) -> None:
+        self._state = state
+        self._executor = executor
+        self._highest = highest
+        self._written = written
+        self._run: _Run | None = None
+        self._searched: LabelCanvas | None = None  # labels whose highest number is known:
+        self._seen = 0
+
+    @property
+    def progress(self) -> RunProgress | None:
+        """How far the run is; None while there is none."""
+        return None if self._run is None else self._run.progress
+
+    def find_all(
+        self,
+        segmenter: Segmenter | None,
+        source: PlaneSource,
+        planes: Sequence[Plane],
+        linked: bool,
+        settings: dict[str, Any],
+    ) -> None:
+        """Begin; see :meth:`napari_sam.session.Session.find_all`."""
+        if self._run is not None:
+            raise ValueError("expected one run at a time, got another; wait for it, or cancel it")
+        if segmenter is None:
+            raise ValueError("expected a model, got none yet; wait until it is loaded")
+        if self._state.canvas is None:
+            raise ValueError("expected labels to write into, got none; give the session a canvas")
+        planes = list(dict.fromkeys(planes))
+        if not planes:
+            raise ValueError("expected at least one plane, got none; name some")
+        if len({plane_axes(plane) for plane in planes}) > 1:
+            raise ValueError(
+                "expected planes that span the same two axes, got others, too; find all in "
+                "each kind by itself"
+            )
+        if settings:
+            from napari_sam.automask import AutomaskSettings
+
+            AutomaskSettings(**settings)  # refuses what makes no sense
+        self._run = _Run(segmenter, source, planes, linked and len(planes) > 1, settings)
+        self._search(self._run)
+
+    def cancel(self) -> None:
+        """Stop; what was found is dropped."""
+        if self._run is not None:
+            run, self._run = self._run, None
+            self._executor.cancel(_searching(run))
+            self._executor.cancel(_deciding(run))
+            self.changed.emit()
+
+    def stop(self, reason: Exception) -> None:
+        """Stop the run, if there is one, and say why."""
+        if self._run is not None:
+            self.cancel()
+            self.failed.emit(reason)
+
+    def forget_highest(self) -> None:
+        """Look for the highest number again: labels may have got any others."""
+        self._searched = None
+
+    # Searching, one task a plane: between two of them what is more urgent gets its turn
+
+    def _search(self, run: _Run) -> None:
+        run.within = 0.0
+        plane = run.planes[len(run.found)]
+        self._executor.embed(
+            _searching(run),
+            partial(find_plane, run.segmenter, run.source, plane, run.settings),
+            partial(self._plane_found, run),
+            SOON,
+            partial(self._plane_progressed, run),
+        )
+        self.changed.emit()
+
+    def _plane_progressed(self, run: _Run, fraction: float) -> None:
+        if run is self._run:
+            run.within = fraction
+            self.changed.emit()
+
+    def _plane_found(self, run: _Run, outcome: Outcome) -> None:
+        if not self._goes_on(run, outcome):
+            return
+        run.found.append(outcome.value)
+        if len(run.found) < len(run.planes):
+            self._search(run)
+            return
+        run.within = 0.0
+        self.changed.emit()
+        self._executor.chore(
+            _deciding(run),
+            partial(name_objects, run.found, run.linked),
+            partial(self._named, run),
+            awaited=False,
+        )
+
+    def _named(self, run: _Run, outcome: Outcome) -> None:
+        if not self._goes_on(run, outcome):
+            return
+        run.found = outcome.value
+        if any(len(found.numbers) > 1 for found in run.found):
+            self._decide(run, range(len(run.planes)))
+        else:
+            self._end("Nothing was found; a higher contrast or another model may help")
+
+    # Deciding what is written, from what the labels are
+
+    def _decide(self, run: _Run, places: Sequence[int]) -> None:
+        """Decide what changes on some planes of a run, or on all if numbers must be others."""
+        canvas, highest = self._state.canvas, self._highest_known()
+        searches = canvas is not self._searched
+        if searches or highest > run.decided.highest:  # numbers of before may be taken by now
+            places, run.decided = range(len(run.planes)), Decided({}, {}, highest)
+        try:
+            if canvas is None:
+                raise ValueError("expected labels to write into, got none by now; pick some")
+            for place in places:
+                canvas.prepare(run.planes[place], 0)
+        except (ValueError, MemoryError) as error:
+            self._fail(error)
+            return
+        work = {
+            place: (run.found[place], tuple(self._state.ownership.erased_on(run.planes[place])))
+            for place in places
+        }
+        self._executor.chore(
+            _deciding(run),
+            partial(decide, canvas, searches, run.planes, work, run.decided),
+            partial(self._was_decided, run, canvas),
+            awaited=False,
+        )
+
+    def _was_decided(self, run: _Run, canvas: LabelCanvas, outcome: Outcome) -> None:
+        if not self._goes_on(run, outcome):
+            return
+        if canvas is not self._state.canvas:
+            self._decide(run, ())
+            return
+        run.decided = outcome.value
+        self._searched, self._seen = canvas, run.decided.highest
+        labels = run.decided.labels
+        if not labels:
+            self._end("Nothing new was found: what is there already stays as it is")
+            return
+        highest = max(labels.values())
+        try:
+            for plane, part in zip(run.planes, _parts(run), strict=True):
+                if part.pixels is not None:
+                    canvas.prepare(plane, highest)
+            others = [place for place in range(len(run.planes)) if self._is_other(run, place)]
+        except (ValueError, MemoryError, OSError) as error:
+            self._fail(error)
+            return
+        if others or self._highest_known() > run.decided.highest:
+            self._decide(run, others)
+        else:
+            self._commit(run, highest)
+
+    def _is_other(self, run: _Run, place: int) -> bool:
+        """Whether a plane is not any more what was decided from."""
+        plane, part = run.planes[place], run.decided.parts[place]
+        erased = self._state.ownership.erased_on(plane)
+        if len(erased) != len(part.erased) or any(
+            now is not before for now, before in zip(erased, part.erased, strict=True)
+        ):
+            return True
+        if part.pixels is None:
+            return False
+        here = self._state.read(plane)(part.pixels.slices)
+        return bool(here[part.pixels.where].any())
+
+    def _highest_known(self) -> int:
+        seen = self._seen if self._searched is self._state.canvas else 0
+        return max(seen, self._highest(), max(self._state.all_facts, default=0))
+
+    def _commit(self, run: _Run, highest: int) -> None:
+        marks: dict[ObjectPlane, Marks] = {}
+        for plane, part in zip(run.planes, _parts(run), strict=True):
+            marks |= {(label, plane): known for label, known in part.marks.items()}
+        found = ObjectFacts(origin="found")
+        labels = dict.fromkeys(sorted({label for label, _ in marks}))
+        current = self._state.object_id
+        taken = current in labels and current not in self._state.book.object_ids
+        touched = self._state.commit(
+            "found",
+            f"found {_told(len(labels))}" + _on_planes(len(run.planes)),
+            pixels=tuple(part.pixels for part in _parts(run) if part.pixels is not None),
+            marks=self._state.marks_changes(marks),
+            facts=tuple(Change(i, self._state.facts(i), found) for i in labels),
+            objects=(current, highest + 1 if taken else current),
+            details=_details(run),
+        )
+        self._run = None
+        self._written(touched, highest)
+        if touched is not None:
+            self.finished.emit(f"{_told(len(labels))} found")
+        self.changed.emit()
+
+    # Ending
+
+    def _goes_on(self, run: _Run, outcome: Outcome) -> bool:
+        """Whether the run that work was done for still is; its errors are told."""
+        if run is not self._run:
+            return False
+        if outcome.cancelled:
+            self.cancel()
+        elif outcome.error is not None:
+            self._fail(outcome.error)
+        return outcome.error is None
+
+    def _fail(self, error: Exception) -> None:
+        self._run = None
+        self.failed.emit(error)
+        self.changed.emit()
+
+    def _end(self, sentence: str) -> None:
+        self._run = None
+        self.finished.emit(sentence)
+        self.changed.emit()
+
+
+def _searching(run: _Run) -> tuple[object, ...]:
+    return "find all", run, len(run.found)
+
+
+def _deciding(run: _Run) -> tuple[object, ...]:
+    return "write all", run
+
+
+def _parts(run: _Run) -> Iterator[Part]:
+    return (run.decided.parts[place] for place in range(len(run.planes)))
+
+
+def _told(count: int) -> str:
+    return f"{count} object{'s' if count > 1 else ''}"
+
+
+def _on_planes(count: int) -> str:
+    return f" on {count} planes" if count > 1 else ""
+
+
+def _details(run: _Run) -> dict[str, Any]:
+    """Return what it takes to do the same again."""
+    at = zip(*run.planes, strict=True)
+    axes = [axis for axis, indices in enumerate(at) if len(set(indices)) > 1]
+    return {
+        "run": "find all",
+        "planes": [list(plane) for plane in run.planes],
+        "axis": axes[0] if len(axes) == 1 else None,
+        "linked": run.linked,
+        "settings": run.settings,
+        "model": run.segmenter.model_key,
+        "given": [found.given for found in run.found],
+    }
