@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
 
-from napari_sam.gui import everything, live_source, mask_writer
+from napari_sam.gui import live_source, mask_writer
+from napari_sam.session import runs
 
 SHAPE = (40, 50)
 
@@ -119,9 +120,9 @@ def test_search_of_labels_stops_when_others_are_picked(user, rng, held, monkeypa
 def test_click_is_answered_while_what_was_found_is_linked(user, held, monkeypatch):
     stack = np.zeros((2, *SHAPE), np.uint8)
     me = user(stack)
-    link = held((np.zeros(stack.shape, np.int32), 0))
-    monkeypatch.setattr(everything, "_find", lambda *arguments: [])
-    monkeypatch.setattr(everything, "_label", link)
+    link = held([])
+    monkeypatch.setattr(runs, "find_plane", lambda *arguments: None)
+    monkeypatch.setattr(runs, "name_objects", link)
     me.dock.everything.stack.click()
     me.qtbot.waitUntil(link.begun.is_set, timeout=10000)
     me.click((0, 20, 30))

@@ -8,7 +8,7 @@ from component_segmenter import ComponentSegmenter, disks
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from napari_sam.gui import everything
+from napari_sam.session import runs
 
 SHAPE = (40, 50)
 ONE = disks(SHAPE, (12, 12, 6))
@@ -82,15 +82,17 @@ def test_objects_of_channels_are_not_linked(user, names):
     assert numbers(me.labels) == [1, 2, 3, 4, 5]
 
 
-def test_objects_of_a_stack_never_replace_masks(user):
+def test_objects_of_a_stack_go_where_nothing_is_yet(user):
     me = user(np.stack([ONE, TWO, TWO]))
     me.click((0, 12, 12))
     before = me.labels.copy()
+    layers = len(me.viewer.layers)
     find(me, me.dock.everything.stack)
+    assert np.array_equal(me.labels[before > 0], before[before > 0])
+    assert np.array_equal(me.labels > 0, np.stack([ONE, TWO, TWO]) > 0)
+    assert len(me.viewer.layers) == layers
+    me.session.undo()
     assert np.array_equal(me.labels, before)
-    found = [layer for layer in me.viewer.layers if layer.name.endswith("everything")]
-    assert np.array_equal(np.asarray(found[0].data) > 0, np.stack([ONE, TWO, TWO]) > 0)
-    assert tuple(found[0].scale) == tuple(me.annotation.image.scale)
 
 
 def test_stack_that_is_scrolled_along_its_last_axis(user):
@@ -183,29 +185,33 @@ def test_stack_that_grows_while_it_is_searched(user):
     me.annotation.image.data = np.stack([ONE, TWO, TWO])
     assert me.controller.engine.wait(20, background=True)
     me.settle()
-    assert me.labels.shape == (3, *SHAPE)
-    assert np.array_equal(me.labels > 0, np.stack([ONE, TWO, 0 * TWO]) > 0)
+    assert np.array_equal(me.labels[:2] > 0, np.stack([ONE, TWO]) > 0)
+    assert not me.labels[2:].any()
+    me.session.add_point(2, (12, 12))
+    me.settle()
+    assert np.array_equal(me.labels[2] > 0, ONE > 0)
 
 
-def test_stack_does_not_fill_labels_that_were_picked_meanwhile(user, monkeypatch):
+def test_labels_that_were_picked_meanwhile_get_what_was_found(user, monkeypatch):
     me = user(np.stack([ONE, TWO]))
     me.settle(100)
-    looked_up, may_end = threading.Event(), threading.Event()
-    label = everything._label
+    named, may_end = threading.Event(), threading.Event()
+    name = runs.name_objects
 
-    def slowly(run, report):
-        made = label(run, report)
-        looked_up.set()
+    def slowly(*arguments):
+        named.set()
         may_end.wait(10)
-        return made
+        return name(*arguments)
 
-    monkeypatch.setattr(everything, "_label", slowly)
+    monkeypatch.setattr(runs, "name_objects", slowly)
     QTest.mouseClick(me.dock.everything.stack, Qt.MouseButton.LeftButton)
-    me.qtbot.waitUntil(looked_up.is_set, timeout=10000)
-    mine = np.full((2, *SHAPE), 5, np.int32)
+    me.qtbot.waitUntil(named.is_set, timeout=10000)
+    before = me.annotation.labels
+    mine = np.zeros((2, *SHAPE), np.int32)
+    mine[0] = 5
     me.annotation.labels = me.viewer.add_labels(mine.copy(), name="mine")
     may_end.set()
     me.settle(background=True)
-    np.testing.assert_array_equal(me.labels, mine)
-    (found,) = (layer for layer in me.viewer.layers if layer.name.endswith("everything"))
-    assert found.data.any()
+    assert (me.labels[0] == 5).all()
+    assert np.array_equal(me.labels[1] > 0, TWO > 0)
+    assert not np.asarray(before.data).any()

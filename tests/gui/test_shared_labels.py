@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_sam.gui.mask_writer import highest_label
+from napari_sam.session.canvas import highest_label
 
 SHAPE = (60, 80)
 
@@ -42,10 +42,11 @@ def test_each_image_numbers_its_objects_above_those_of_the_others(shared):
 
 def test_objects_found_at_once_are_numbered_above_too(shared):
     me = shared
-    me.annotation.masks.write(np.eye(*SHAPE, dtype=np.int32), 6, me.annotation.displayed())
-    me.annotation.masks.reserve(7)
+    me.session.find_all(points_per_side=3)
+    assert me.session.wait(20)
+    assert me.labels.max() > 2
     me.controller.choose_image(me.viewer.layers["dapi"])
-    assert me.session.new_object() == 8
+    assert me.session.new_object() == me.labels.max() + 1
 
 
 class Counted:
@@ -62,7 +63,7 @@ class Counted:
 
 @pytest.mark.parametrize("part", [1, 200, 64 << 20])
 def test_highest_label_is_found_in_one_pass(monkeypatch, rng, part):
-    monkeypatch.setattr("napari_sam.gui.mask_writer._PART", part)
+    monkeypatch.setattr("napari_sam.session.canvas._PART", part)
     labels = Counted(rng.integers(0, 99, (10, 13, 4)), (4, 5, 2))
     assert highest_label(labels) == labels.data.max()
     assert (labels.read == 1).all()

@@ -87,7 +87,7 @@ def find_all(viewer: napari.Viewer) -> None:
     controller, annotation = _controller(viewer), _annotation(viewer)
     if controller.segmenter is None:
         raise RuntimeError("expected a model, got none yet; wait until it is loaded")
-    controller.everything.start(annotation, controller.segmenter, annotation.plane_to_prompt())
+    controller.everything.start(annotation, annotation.plane_to_prompt())
 
 
 def cancel(viewer: napari.Viewer) -> None:

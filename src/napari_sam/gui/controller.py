@@ -95,9 +95,8 @@ class Controller:
         self._refused_last = "", 0.0
         self.mailbox = Mailbox(self._open_mail)
         self.engine = Engine(self.mailbox.notify)
-        self.everything = Everything(self.engine)
+        self.everything = Everything()
         self.everything.refused.connect(self._refuse)
-        self.everything.finished.connect(self._notice)
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)
@@ -193,6 +192,7 @@ class Controller:
             self.viewer, image, self.segmenter, self.engine, self._max_bytes, self._prefetch
         )
         annotation.refused.connect(self._refuse)
+        self.everything.watch(annotation)
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         annotation.session.mask_changed.connect(self._hidden.mask_written)

@@ -110,9 +110,9 @@ class EverythingSection(Section[EverythingState]):
         self._start(stack=True)
 
     def _start(self, stack: bool) -> None:
-        annotation, segmenter = self._controller.annotation, self._controller.segmenter
+        annotation = self._controller.annotation
         plane = annotation.displayed() if annotation else None
-        if annotation is None or segmenter is None or plane is None:
+        if annotation is None or plane is None:
             return
         axis = annotation.scrolled_axis(plane) if stack else None
-        self._controller.everything.start(annotation, segmenter, plane, axis)
+        self._controller.everything.start(annotation, plane, axis)

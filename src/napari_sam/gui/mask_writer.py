@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.engine import Executor, Outcome
 from napari_sam.gui.label_canvas import LayerCanvas
 from napari_sam.gui.layers import misfit
-from napari_sam.image import as_pixels
 from napari_sam.session import Plane, Session
-from napari_sam.session.canvas import Write
+from napari_sam.session.canvas import highest_label
 from napari_sam.session.pixels import PixelChange
 
 _SEARCHED_AT_ONCE = 32 << 20  # bytes: a few milliseconds
-_PART = 64 << 20  # bytes of labels that are searched at a time
 
 _WRITERS: WeakKeyDictionary[Labels, WeakSet[MaskWriter]] = WeakKeyDictionary()  # of each layer
 
@@ -63,6 +60,7 @@ class MaskWriter:
         self._canvas = self._canvas_on(None)
         session.canvas = self._canvas
         session.mask_changed.connect(self._mask_changed)
+        session.run_changed.connect(self._run_changed)
         session.object_changed.connect(self._select)
 
     @property
@@ -107,43 +105,10 @@ class MaskWriter:
         if not reason:
             self._session.retry_masks()
 
-    def layer_for(self, highest: int, plane: Plane | None = None) -> Labels:
-        """Return the layer, made where there is none, grown where the image has.
-
-        Parameters and errors are those of :meth:`LayerCanvas.prepare`.
-        """
-        self._canvas.prepare(plane, highest)
-        assert self._layer is not None
-        return self._layer
-
-    def write(self, found: np.ndarray, first: int, plane: Plane) -> None:
-        """Write labels `(H, W)`, raised by `first`, where a plane has none.
-
-        Raises
-        ------
-        ValueError, MemoryError
-            As :meth:`layer_for`.
-        OSError
-            If the labels can't be written; they are as they were.
-        """
-        self.layer_for(first + int(found.max(initial=0)), plane)
-        whole = slice(0, found.shape[0]), slice(0, found.shape[1])
-        here = self._canvas.read(plane, whole)
-        where = (here == 0) & (found > 0)
-        if where.any():
-            values = found[where].astype(here.dtype) + here.dtype.type(first)
-            change = PixelChange.of(plane, whole, where, here[where], values)
-            self._canvas.write([Write(plane, whole, where, values)])
-            self._session.note_elsewhere([change])
-
-    def reserve(self, highest: int) -> None:
-        """Have new objects of every image whose masks go here numbered above a label."""
-        self._session.reserve(highest)
-        self._reserve_for_others(highest)
-
     def close(self) -> None:
         """Let go of the session and the layer."""
         self._session.mask_changed.disconnect(self._mask_changed)
+        self._session.run_changed.disconnect(self._run_changed)
         self._session.object_changed.disconnect(self._select)
         self._executor.cancel(self._searching)
         self._release()
@@ -209,6 +174,10 @@ class MaskWriter:
         if self._session.mask(object_id, plane).any():
             self._reserve_for_others(object_id)
 
+    def _run_changed(self) -> None:
+        if self._session.run is None:
+            self._reserve_for_others(self._session.highest_object)
+
     def _painted(self, changes: list[PixelChange], text: str) -> None:
         if self._session.closed is None:
             self._session.paint(changes, text)
@@ -231,30 +200,3 @@ class MaskWriter:
             return
         if self._session.object_id <= np.iinfo(layer.dtype).max:
             layer.selected_label = self._session.object_id
-
-
-def highest_label(data: Any, report: Report | None = None) -> int:
-    """Return the highest number in labels, reading them part by part, and each chunk once.
-
-    Parameters
-    ----------
-    data
-        Whatever can be sliced.
-    report
-        Called before each part, to be stopped there; how many there are isn't said.
-    """
-    chunks = getattr(data, "chunks", None) or (1, 1)
-    rows, columns = (n if isinstance(n, int) else 1 for n in chunks[:2])
-    bytes_a_column = max(1, rows * data.dtype.itemsize * prod(data.shape[2:]))
-    columns *= max(1, _PART // (bytes_a_column * columns))
-    parts = (
-        data[row : row + rows, column : column + columns]
-        for row in range(0, data.shape[0], rows)
-        for column in range(0, data.shape[1], columns)
-    )
-    highest = 0
-    for part in parts:
-        if report is not None:
-            report(0.0)
-        highest = max(highest, int(np.max(as_pixels(part))))
-    return highest
