@@ -234,14 +234,14 @@ def test_labels_that_cannot_be_read_are_told_and_the_mask_goes_to_the_next(told,
 
 
 def test_what_many_masks_suffer_at_once_is_told_once(told, rng, monkeypatch):
-    monkeypatch.setattr("napari_sam.gui.controller._APART", 0.3)
+    monkeypatch.setattr("napari_sam.gui.controller._APART", 60.0)
     me, errors = told(grey(rng, *SHAPE))
     me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.uint8))
     me.session.add_prompts({(300 + i, ()): Prompts([(20, 3 * i)], [1]) for i in range(9)})
     me.settle()
     (text,) = errors
     assert "which ends at 255" in text
-    me.qtbot.wait(400)
+    monkeypatch.setattr("napari_sam.gui.controller._APART", 0.0)
     me.session.object_id = 400
     me.annotation.click_here()
     me.click((20, 30))

@@ -75,6 +75,8 @@ class MaskWriter:
         if layer is not None and (reason := misfit(layer, self._image)):
             raise ValueError(reason)
         self._executor.cancel(self._searching)
+        if layer is not None:
+            self._search(layer)  # which may refuse it
         self._release()
         self._told = ""
         self._canvas = self._canvas_on(layer)
@@ -133,7 +135,6 @@ class MaskWriter:
 
     def _take_up(self, layer: Labels) -> None:
         self._layer = layer
-        self._search(layer)
         _WRITERS.setdefault(layer, WeakSet()).add(self)
         layer.events.selected_label.connect(self._picked)
         self._select()
@@ -171,8 +172,7 @@ class MaskWriter:
             self._refused(error)
 
     def _mask_changed(self, object_id: int, plane: Plane) -> None:
-        if self._session.mask(object_id, plane).any():
-            self._reserve_for_others(object_id)
+        self._reserve_for_others(object_id)
 
     def _run_changed(self) -> None:
         if self._session.run is None:
