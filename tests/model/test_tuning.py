@@ -84,8 +84,8 @@ def test_defaults_never_change():
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"scales": {"sharpness": 1}}, "'scales.sharpness'.*newer version"),
-        ({"lenses": {}}, "'lenses'.*newer version"),
+        ({"scales": {"sharpness": 1}}, "'tuning.scales.sharpness'.*newer version"),
+        ({"lenses": {}}, "'tuning.lenses'.*newer version"),
         ({"scales": {"halvings": 10**9}}, "halvings a whole number from 0 to 8, got 1000000000"),
         ({"scales": {"unsure": True}}, "unsure a number from 0 to 1, got True"),
         ({"windows": {"click": 1.5}}, "click a whole number"),

@@ -10,7 +10,7 @@ from napari_sam.model.tuning import Tuning
 
 Resize = Literal["sam", "own"]
 
-_LONGEST_TEXT = 20_000  # ten times what a configuration needs
+_LONGEST_TEXT = 10_000  # six times what a configuration needs
 
 
 @dataclass(frozen=True, slots=True)

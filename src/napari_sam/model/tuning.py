@@ -232,18 +232,19 @@ class Tuning:
 
 def _group(kind: type[_Group], name: str, given: object) -> _Group:
     known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    return kind(**_known(given, known, f"{name}."))
+    return kind(**_known(given, known, f".{name}"))
 
 
 def _known(values: object, names: Mapping[str, Any] | set[str], prefix: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(
-            f"expected tuned numbers by name, got {repr(values)[:80]}; the checkpoint is damaged "
-            "or was written by another program"
+            f"expected a network with tuning{prefix} as numbers by name, got {repr(values)[:80]}; "
+            "the checkpoint is damaged or was written by another program"
         )
     if unknown := [name for name in values if name not in names]:
+        name = f"tuning{prefix}.{unknown[0]}"
         raise ValueError(
-            f"expected tuned numbers that this version knows, got {(prefix + unknown[0])[:80]!r}; "
+            f"expected tuned numbers that this version knows, got {name[:80]!r}; "
             "the checkpoint was made for a newer version of napari-sam-live: install that"
         )
     return values
