@@ -119,5 +119,5 @@ def _places(clicks: Iterable[Click], ndim: int) -> NDArray[np.float64]:
     return np.array(places, float).reshape(len(places), ndim)
 
 
-def _filler(column: np.ndarray) -> object:
+def _filler(column: np.ndarray) -> str | int:
     return "" if column.dtype == object else 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from weakref import WeakSet
 
-from napari.layers import Points, Shapes
+from napari.layers import Layer, Points, Shapes
 from qtpy.QtWidgets import QLabel, QVBoxLayout
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import Items, button, combo, fill, line
+from napari_sam.gui.saved_layers import SavedLayers, find_saved, read_saved
 from napari_sam.gui.section import Section
 from napari_sam.gui.users_prompts import Grouping, offered, read_layer, tells_objects
 
@@ -30,6 +33,8 @@ class PromptsState:
         Whether all points can be taken as one object.
     told
         What became of the prompts that were taken last.
+    saved
+        Layers of an earlier session that can be continued from.
     """
 
     layers: Items = (_NOTHING,)
@@ -38,10 +43,14 @@ class PromptsState:
     tip: str = ""
     one: bool = False
     told: str = ""
+    saved: SavedLayers | None = None
 
 
 def prompts_state_of(
-    controller: Controller, picked: Points | Shapes | None, told: str = ""
+    controller: Controller,
+    picked: Points | Shapes | None,
+    told: str = "",
+    done: Iterable[Layer] = (),
 ) -> PromptsState:
     """List the layers that prompts can be taken from.
 
@@ -53,14 +62,18 @@ def prompts_state_of(
         The layer picked; counts for nothing when it isn't there any more.
     told
         What became of the prompts that were taken last.
+    done
+        Layers that have been continued from.
     """
     annotation = controller.annotation
     layers: list[Points | Shapes] = []
+    saved = None
     if annotation is not None:
-        layers = offered(controller.viewer.layers, annotation.image, controller.own_layers())
+        there = controller.viewer.layers, annotation.image, controller.own_layers()
+        layers, saved = offered(*there), find_saved(*there, done)
     items = (_NOTHING, *((layer.name, layer) for layer in layers))
     if picked is None or not any(layer is picked for layer in layers):
-        return PromptsState(items, told=told)
+        return PromptsState(items, told=told, saved=saved)
     if isinstance(picked, Shapes):
         each = f"{len(picked.data)} shapes as boxes", "each rectangle is the box of an object"
     elif tells_objects(picked):
@@ -73,7 +86,7 @@ def prompts_state_of(
             f"{len(picked.data)} points, each an object",
             "every point is an object of its own",
         )
-    return PromptsState(items, picked, *each, one=not tells_objects(picked), told=told)
+    return PromptsState(items, picked, *each, one=not tells_objects(picked), told=told, saved=saved)
 
 
 class PromptsSection(Section[PromptsState]):
@@ -89,9 +102,16 @@ class PromptsSection(Section[PromptsState]):
         super().__init__(controller)
         self._picked: Points | Shapes | None = None
         self._told = ""
+        self._done: WeakSet[Layer] = WeakSet()
         self.layer = combo("a Points or Shapes layer of your own, which is read and never changed")
         self.each = button("", "")
         self.one = button("as one object", "all points belong to one object on each plane")
+        self.saved = QLabel()
+        self.saved.setWordWrap(True)
+        self.go_on = button(
+            "Continue from these",
+            "take these clicks and boxes up with their objects, and go on with them",
+        )
         self.told = QLabel()
         self.told.setWordWrap(True)
         self.told.setEnabled(False)
@@ -100,20 +120,28 @@ class PromptsSection(Section[PromptsState]):
         head.setStretch(1, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.saved)
+        column.addWidget(self.go_on)
         column.addLayout(head)
         column.addLayout(line(self.each, self.one))
         column.addWidget(self.told)
+        self.go_on.clicked.connect(self._continue)
         self.layer.activated.connect(self._pick)
         self.each.clicked.connect(partial(self._read, "each"))
         self.one.clicked.connect(partial(self._read, "one"))
 
     def _state(self) -> PromptsState:
-        state = prompts_state_of(self._controller, self._picked, self._told)
+        state = prompts_state_of(self._controller, self._picked, self._told, self._done)
         self._picked = state.picked
         return state
 
     def _draw(self, state: PromptsState) -> None:
         self.setVisible(len(state.layers) > 1)
+        self.saved.setVisible(state.saved is not None)
+        self.go_on.setVisible(state.saved is not None)
+        if state.saved is not None:
+            names = " and ".join(f"'{layer.name}'" for layer in state.saved.layers)
+            self.saved.setText(f"Prompts of an earlier session in {names}")
         fill(self.layer, state.layers, state.picked)
         self.each.setVisible(bool(state.each))
         self.each.setText(state.each)
@@ -121,6 +149,25 @@ class PromptsSection(Section[PromptsState]):
         self.one.setVisible(state.one)
         self.told.setText(state.told)
         self.told.setVisible(bool(state.told))
+
+    def _continue(self) -> None:
+        annotation, saved = self._controller.annotation, self.shown.saved
+        if annotation is None or saved is None:
+            return
+        session = annotation.session
+        try:
+            taken, highest = session.prompts.object_ids, session.highest_object
+            read = read_saved(saved, annotation.image, taken, highest)
+            session.add_prompts(read.prompts, read.candidates)
+        except ValueError as error:
+            annotation.refused.emit(error)
+            return
+        session.new_object()
+        self._done.update(saved.layers)
+        for layer in saved.layers:
+            layer.visible = False  # ours hold the same
+        self._picked, self._told = None, read.told
+        self.refresh()
 
     def _pick(self, row: int) -> None:
         self._picked, self._told = self.layer.itemData(row), ""

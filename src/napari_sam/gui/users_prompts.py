@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -29,10 +29,13 @@ class UsersPrompts:
         (object, plane) to its prompts there.
     told
         A sentence about what they became and what was left out.
+    candidates
+        Which masks had been chosen.
     """
 
     prompts: dict[ObjectPlane, Prompts]
     told: str
+    candidates: dict[ObjectPlane, int] = field(default_factory=dict)
 
 
 def offered(layers: Iterable[Layer], image: Image, own: Sequence[Layer]) -> list[Points | Shapes]:

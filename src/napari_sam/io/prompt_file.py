@@ -262,6 +262,27 @@ def spell_objects(numbers: Sequence[int]) -> str:
     return " ".join([_OBJECTS, *parts]) if parts else ""
 
 
+@lru_cache(maxsize=16)  # all rows say the same
+def read_objects(text: str) -> tuple[int, ...]:
+    """Read what :func:`spell_objects` spelled.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    head, *words = text.split() or [_OBJECTS]
+    numbers: list[int] = []
+    for word in words:
+        ends = word.split("..")
+        fits = len(ends) <= 2 and all(end.isdecimal() for end in ends)
+        run = range(int(ends[0]), int(ends[-1]) + 1) if fits else range(0)
+        if head != _OBJECTS or not run or len(numbers) + len(run) > _MOST_BOXES:
+            raise ValueError(f"expected '{_OBJECTS} 1..3 7' as {BOXES}, got {text!r}")
+        numbers += run
+    return tuple(numbers)
+
+
 def dimensions(plane: PlaneIndex) -> int:
     """Return how many axes the image of a plane has."""
     return len(plane) if None in plane else len(plane) + 2
@@ -328,7 +349,7 @@ def _whole(line: Line, name: str, lowest: int) -> int:
 
 def _boxed(line: Line) -> tuple[int, ...]:
     try:
-        return _read_objects(line.text(BOXES))
+        return read_objects(line.text(BOXES))
     except ValueError as error:
         raise ValueError(f"{line.place}: {error}") from error
 
@@ -338,20 +359,6 @@ def _label(line: Line) -> int:
     if word.casefold() not in _LABELS:
         raise ValueError(f"{line.place}: expected positive or negative as label, got {word!r}")
     return _LABELS[word.casefold()]
-
-
-@lru_cache(maxsize=16)  # all rows say the same
-def _read_objects(text: str) -> tuple[int, ...]:
-    head, *words = text.split() or [_OBJECTS]
-    numbers: list[int] = []
-    for word in words:
-        ends = word.split("..")
-        fits = len(ends) <= 2 and all(end.isdecimal() for end in ends)
-        run = range(int(ends[0]), int(ends[-1]) + 1) if fits else range(0)
-        if head != _OBJECTS or not run or len(numbers) + len(run) > _MOST_BOXES:
-            raise ValueError(f"expected '{_OBJECTS} 1..3 7' as {BOXES}, got {text!r}")
-        numbers += run
-    return tuple(numbers)
 
 
 def _plane_index(position: Sequence[float], displayed: tuple[int, int]) -> PlaneIndex:

@@ -305,7 +305,11 @@ class Session(Readable):
         self.prompts = self.prompts.with_click(key, _as_point(point), int(label))
         return click_id
 
-    def add_prompts(self, prompts: Mapping[tuple[int, Any], Prompts]) -> None:
+    def add_prompts(
+        self,
+        prompts: Mapping[tuple[int, Any], Prompts],
+        candidates: Mapping[tuple[int, Any], int] | None = None,
+    ) -> None:
         """Add the prompts of many objects at once, as one change that :meth:`undo` takes back.
 
         Masks arrive as if the prompts had been given one after the other; :meth:`cancel` stops
@@ -315,6 +319,8 @@ class Session(Readable):
         ----------
         prompts
             (object, plane) to its clicks and its box there, a plane as for :meth:`add_point`.
+        candidates
+            Which masks were chosen, from 0; where none is given, the model chooses.
 
         Raises
         ------
@@ -330,7 +336,11 @@ class Session(Readable):
                     "pixels as a label or its outline as a box"
                 )
             given[int(object_id), self.source.plane_of(plane)] = one
-        self.prompts = self.prompts.with_prompts(given)
+        chosen = {
+            (int(object_id), self.source.plane_of(plane)): candidate
+            for (object_id, plane), candidate in (candidates or {}).items()
+        }
+        self.prompts = self.prompts.with_prompts(given, chosen)
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
         """Move a click within its plane; its object is predicted again."""
