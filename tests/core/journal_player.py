@@ -131,6 +131,14 @@ class Player:
             shown[change.where & (shown > 0)] = 1 + a % 6
         self.session.undo()  # notices it
 
+    def undo(self, a: int, b: int) -> None:
+        self.by_hand = True
+        self.session.undo()
+
+    def redo(self, a: int, b: int) -> None:
+        self.by_hand = True
+        self.session.redo()
+
     def _object(self, number: int) -> int:
         return 1 + number % OBJECTS
 

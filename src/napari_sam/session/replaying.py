@@ -92,7 +92,8 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
     elif entry.kind == "deleted":
         planes: list[Plane | None] = [None]
         if not details["everywhere"]:
-            planes = list(dict.fromkeys(c.key[1] for c in (*entry.prompts, *entry.marks)))
+            keys = (*(c.key for c in entry.prompts), *(c.key for c in entry.marks))
+            planes = list(dict.fromkeys(plane for _, plane in keys))
             planes = planes or [change.plane for change in entry.pixels]
         for plane in planes:
             objects.delete(details["object"], plane)
