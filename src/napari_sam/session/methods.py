@@ -1,0 +1,162 @@
+"""A paragraph that tells, in a paper, how objects were segmented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from napari_sam.io.session_file import Json
+from napari_sam.session.journal import Entry
+from napari_sam.session.summary import LONGEST_STEP, Summary, summarize
+
+_SHOWN = 12  # digits of a digest: enough to tell models apart
+_SAM = "an implementation of the Segment Anything Model (Kirillov et al., 2023)"
+_TOLD_VERSIONS = (("napari", "napari"), ("torch", "PyTorch"), ("numpy", "NumPy"))
+
+
+def methods_text(about: Mapping[str, Json], entries: Sequence[Entry]) -> str:
+    """Return a paragraph for the methods of a paper.
+
+    It tells model and digest, versions, how many objects there are, how they came about, prompts
+    per object, and the time that was spent.
+
+    Parameters
+    ----------
+    about
+        As of :func:`~napari_sam.session.keeping.about_session`, or what a file tells.
+    entries
+        Those in force, such as ``session.journal.entries``.
+    """
+    summary = summarize(entries)
+    sentences = [_made(about, summary)]
+    if summary.objects:
+        sentences += [_came_about(summary), _corrected(summary), _prompted(summary)]
+        sentences += [_retouched(summary), _took(summary)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _made(about: Mapping[str, Json], summary: Summary) -> str:
+    image, versions = _table(about, "image"), _table(about, "versions")
+    name = str(image.get("name") or "the image")
+    known = [f"{told} {versions[key]}" for key, told in _TOLD_VERSIONS if key in versions]
+    if "python" in versions:
+        known.append(f"Python {versions['python']}")
+    version = str(versions.get("napari-sam-live", "")).strip()
+    tool = f"napari-sam-live {version}".strip() + (f" ({', '.join(known)})" if known else "")
+    objects = _count(len(summary.objects), "object")
+    where = f" on {_count(summary.planes, 'plane')}" if summary.planes > 1 else ""
+    were = _were(len(summary.objects))
+    return (
+        f"{objects} in {name}{where} {were} segmented with {tool}, {_SAM}{_model(about, summary)}."
+    )
+
+
+def _model(about: Mapping[str, Json], summary: Summary) -> str:
+    model = _table(about, "model")
+    key = str(model.get("key", ""))
+    if not model and not summary.models:
+        return ""
+    others = [other for other in summary.models if other != key]
+    if others and key not in summary.models and summary.models:
+        model = {}  # what is loaded now has answered nothing
+    parts = []
+    if model:
+        facts = [f"digest {key[:_SHOWN]}"] if key else []
+        if precision := model.get("precision"):
+            facts.append(f"{precision} precision")
+        told = f" ({', '.join(facts)})" if facts else ""
+        parts.append(f"the model {model.get('name', '')}{told}")
+    if others:
+        digests = ", ".join(other[:_SHOWN] for other in others)
+        number = _count(len(others), "other model" if parts else "model")
+        parts.append(f"{number} (digest{'s' if len(others) > 1 else ''} {digests})")
+    return f", using {' and '.join(parts)}"
+
+
+def _came_about(summary: Summary) -> str:
+    prompted = len(summary.prompts.keys() - summary.found - summary.painted)
+    kinds = (
+        (len(summary.found), "found automatically"),
+        (prompted, "segmented from clicks and boxes"),
+        (len(summary.painted), "painted by hand"),
+    )
+    count = len(summary.objects)
+    parts = [(n, how) for n, how in kinds if n]
+    if len(parts) == 1:
+        return f"{'It was' if count == 1 else 'All were'} {parts[0][1]}."
+    (first, how), *others = parts
+    told = [f"{first} ({_share(first, count)}) {_were(first)} {how}"]
+    told += [f"{n} ({_share(n, count)}) {how}" for n, how in others]
+    return f"Of these, {', '.join(told[:-1])} and {told[-1]}."
+
+
+def _corrected(summary: Summary) -> str:
+    corrected, rejected = len(summary.corrected), summary.rejected
+    told = []
+    if summary.found:
+        share = f"{corrected} ({_share(corrected, len(summary.found))})"
+        told.append(f"{share if corrected else 'none'} {_were(corrected or 1)} corrected by hand")
+    if rejected:
+        told.append(f"{_count(rejected, 'more', 'more')} {_were(rejected)} deleted")
+    return f"Of those found automatically, {' and '.join(told)}." if told else ""
+
+
+def _prompted(summary: Summary) -> str:
+    totals = [clicks + boxes for clicks, boxes in summary.prompts.values()]
+    count = len(totals)
+    if count == 0:
+        return ""
+    if count == 1:
+        parts = [(summary.clicks, "click"), (summary.boxes, "box")]
+        told = " and ".join(_count(n, one, "boxes" * (one == "box")) for n, one in parts if n)
+        return f"One object had prompts: {told}."
+    return (
+        f"{_count(count, 'object')} had prompts, on average {summary.clicks / count:.1f} clicks "
+        f"and {summary.boxes / count:.1f} boxes each (median {median(totals):g} prompts, range "
+        f"{min(totals)} to {max(totals)})."
+    )
+
+
+def _retouched(summary: Summary) -> str:
+    count = len((summary.retouched & summary.prompts.keys()) - summary.found - summary.painted)
+    return f"{_count(count, 'mask')} of theirs {_were(count)} retouched by hand." if count else ""
+
+
+def _took(summary: Summary) -> str:
+    seconds = summary.active_seconds
+    if not seconds:
+        return ""
+    each = _spell_time(seconds / len(summary.objects))
+    return (
+        f"This took {_spell_time(seconds)} of active work ({each} per object; pauses of more than "
+        f"{LONGEST_STEP:.0f} s are not counted)."
+    )
+
+
+def _spell_time(seconds: float) -> str:
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _table(about: Mapping[str, Json], key: str) -> Mapping[str, Json]:
+    value = about.get(key)
+    return value if isinstance(value, dict) else {}
