@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -355,3 +358,55 @@ def test_a_file_tells_models_versions_and_settings(tmp_path):
     assert {"python", "numpy", "torch"} <= told["versions"].keys()
     again = Session.open(tmp_path / "one.napari-sam", image())
     assert (again.overwrite, again.object_id) == (True, 5)
+
+
+# A process that is killed
+
+SCRIPT = """
+import sys
+import numpy as np
+from core.fake_segmenter import FakeSegmenter
+from core.test_saved_sessions import Player, new_session
+from napari_sam.io.session_file import SessionFile
+from napari_sam.session.keeping import Keeping
+
+session = new_session()
+keeping = Keeping(session, SessionFile.create(sys.argv[1]))
+player = Player(session, int(sys.argv[2]))
+while True:
+    player.act()
+    keeping.recorder.flush()
+    print(session.journal.new("mask", "").number - 1, flush=True)
+"""
+
+
+def test_a_killed_session_comes_back_and_goes_on(tmp_path):
+    path, tests = tmp_path / "one.napari-sam", os.path.dirname(os.path.dirname(__file__))
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path), "3"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path])},
+    )
+    with process:
+        for line in process.stdout:
+            if int(line) >= 40:
+                process.kill()
+                break
+    again = Session.open(path, image(), FakeSegmenter())
+    assert read_session(path, image()).last_number >= int(line)
+    assert_labels_are_what_the_journal_says(again)
+    keeping = Keeping(again, SessionFile.open(path, writable=True))
+    before = state(again)
+    again.add_point(2, (30, 30), object_id=5)
+    again.undo()
+    keeping.close()
+    assert compare(path, again).canvas.array.tolist() == before["labels"]
+
+
+def assert_labels_are_what_the_journal_says(session: Session) -> None:
+    shown = np.zeros(SHAPE, int)
+    for entry in session.journal.entries:
+        for change in entry.pixels:
+            shown[change.plane[0]][change.slices][change.where] = change.after
+    np.testing.assert_array_equal(session.canvas.array, shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 Json = Any
@@ -151,6 +152,7 @@ def patch_of(
     return PatchRecord(plane_of(plane), region, area, mask, old, new)
 
 
+@lru_cache(maxsize=4096)  # many entries are on one plane
 def plane_of(text: str) -> tuple[int | None, ...]:
     """Read a plane, or say what is wrong with it."""
     plane = loads(text)

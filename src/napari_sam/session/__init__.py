@@ -16,8 +16,11 @@ from napari_sam.planes import (
 from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
 from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import PlaneState
+from napari_sam.session.image_identity import ImageContent
 from napari_sam.session.interactive import Session
 from napari_sam.session.journal import Change, Entry, Journal, JournalChange, ObjectFacts
+from napari_sam.session.keeping import ImageFacts, Keeping
+from napari_sam.session.library import KeptSession, Library
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange, pixel_changes
@@ -30,6 +33,7 @@ from napari_sam.session.prompt_book import (
     PromptBook,
 )
 from napari_sam.session.runs import RunProgress
+from napari_sam.session.saved import SavedSession, read_session
 
 __all__ = [
     "NOTHING",
@@ -42,9 +46,14 @@ __all__ = [
     "Click",
     "Entry",
     "Group",
+    "ImageContent",
+    "ImageFacts",
     "Journal",
     "JournalChange",
+    "Keeping",
+    "KeptSession",
     "LabelCanvas",
+    "Library",
     "Marks",
     "ObjectFacts",
     "ObjectPlane",
@@ -55,11 +64,13 @@ __all__ = [
     "PlaneState",
     "PromptBook",
     "RunProgress",
+    "SavedSession",
     "Session",
     "Slab",
     "Write",
     "extends",
     "pixel_changes",
     "plane_axes",
+    "read_session",
     "same_planes",
 ]
