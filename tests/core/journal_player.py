@@ -38,7 +38,7 @@ class Player:
             *(self.click,) * 5, *(self.stroke,) * 3, self.box, self.move, self.remove, self.flip,
             self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
             self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
-            self.elsewhere, self.untold, self.current,
+            self.elsewhere, self.untold, self.current, self.find_all, self.find_one,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -108,6 +108,13 @@ class Player:
             key = object_id, self.session.source.plane_of((a + object_id) % PLANES)
             book = book.with_click(key, self._point(b + 40 * object_id), 1)
         self.session.prompts = book
+
+    def find_all(self, a: int, b: int) -> None:
+        self.session.cancel_run()
+        self.session.find_all(range(PLANES), bool(a % 2), points_per_side=1 + b % 2)
+
+    def find_one(self, a: int, b: int) -> None:
+        self.session.find_all([a % PLANES], points_per_side=1 + b % 3)
 
     def model(self, a: int, b: int) -> None:
         self.session.segmenter = self.models[a % 2]
