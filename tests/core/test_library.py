@@ -86,6 +86,15 @@ def test_an_image_is_known_by_its_content(library, tmp_path, change):
     assert found(library, image) == [session]
 
 
+def test_an_image_that_has_grown_is_the_image_from_then_on(library, tmp_path):
+    path, data = tmp_path / "cells.npy", np.concatenate([pixels(), pixels(1, 3)])
+    session = work(library, saved_image(path, pixels()))
+    grown = saved_image(path, data)
+    library.resume(session, grown.identity()).close()
+    assert found(library, grown) == [session]
+    assert found(library, saved_image(path, pixels())) == []
+
+
 @pytest.mark.parametrize("change", ["content", "planes", "shape", "type", "rgb"])
 def test_another_image_under_the_same_name_is_not_taken_for_it(library, tmp_path, change):
     path = tmp_path / "cells.npy"

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from component_segmenter import ComponentSegmenter, disks
 from core.fake_segmenter import FakeSegmenter
 
 from napari_sam.io.session_file import SessionFile, SessionFileError
@@ -295,6 +296,24 @@ def test_labels_after_others_were_chosen_come_back(tmp_path):
     again.undo()
     again.undo()
     assert again.prompts.object_ids == (1,)
+
+
+def test_what_a_run_found_comes_back_as_one_step(tmp_path):
+    stack = np.stack([disks((40, 50), (12, 12, 6), (28, 35, 8))] * 3)
+    source = ArraySource(stack, contrast_limits=(0, 255))
+    session = Session(
+        ComponentSegmenter(dense=True), source, canvas=ArrayCanvas(np.zeros(SHAPE, np.int32))
+    )
+    keeping = Keeping(session, SessionFile.create(tmp_path / "one.napari-sam"))
+    session.find_all(range(3), proposal_overlap=np.float32(0.2))
+    assert session.canvas.array.any()
+    assert keeping.close()
+    again = Session.open(tmp_path / "one.napari-sam", source, ComponentSegmenter(dense=True))
+    np.testing.assert_array_equal(again.canvas.array, session.canvas.array)
+    assert again.next_undo == session.next_undo
+    assert [again.facts(i) for i in range(4)] == [session.facts(i) for i in range(4)]
+    again.undo()
+    assert not again.canvas.array.any()
 
 
 # What a file tells

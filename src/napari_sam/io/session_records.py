@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 Json = Any
 """What JSON can say: None, bool, int, float, str, lists and dicts of these."""
 
@@ -164,7 +166,14 @@ def plane_of(text: str) -> tuple[int | None, ...]:
 
 def dumps(value: Json) -> str:
     """Spell a value as JSON."""
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: object) -> Json:
+    """Return the number that one of NumPy's is."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"expected a value of JSON, got {type(value).__name__}")
 
 
 def loads(text: str) -> Json:

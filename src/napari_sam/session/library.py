@@ -88,9 +88,7 @@ class Library:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{image.family}-{secrets.token_hex(6)}{SUFFIX}"
-        told = {**(about or {}), "identity": image.spell()}
-        if image.path:
-            told["source"] = image.where()
+        told = {**(about or {}), **_about(image)}
         lock = _taken(path)
         assert lock is not None, "a name that nobody knew"
         with _given_back(lock):
@@ -98,8 +96,15 @@ class Library:
             file.lock = lock
         return file
 
-    def resume(self, path: str | Path) -> SessionFile | None:
+    def resume(self, path: str | Path, image: ImageIdentity | None = None) -> SessionFile | None:
         """Open a kept session to go on with it; None if another viewer has it open.
+
+        Parameters
+        ----------
+        path
+            The session's file.
+        image
+            The image as it is now, if it was moved or has grown: it is found by that next time.
 
         Raises
         ------
@@ -115,6 +120,8 @@ class Library:
         with _given_back(lock):
             file = _LockedFile.open(path, writable=True)
             file.lock = lock
+            if image is not None:
+                file.set_about(_about(image))
         return file
 
     def adopt(self, path: str | Path, image: ImageIdentity) -> SessionFile:
@@ -129,13 +136,12 @@ class Library:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = self.folder / f"{image.family}-{secrets.token_hex(6)}{SUFFIX}"
-        told = {"identity": image.spell(), **({"source": image.where()} if image.path else {})}
         lock = _taken(target)
         assert lock is not None, "a name that nobody knew"
         with _given_back(lock):
             saved = SessionFile.open(path)
             try:
-                saved.save_to(target, told)
+                saved.save_to(target, _about(image))
             finally:
                 saved.close()
             target.chmod(0o600)
@@ -222,6 +228,10 @@ class _LockedFile(SessionFile):
         super().close()
         if self.lock is not None:
             self.lock.release()
+
+
+def _about(image: ImageIdentity) -> dict[str, Json]:
+    return {"identity": image.spell(), **({"source": image.where()} if image.path else {})}
 
 
 def _taken(path: Path, seconds: float = 0.2) -> BaseFileLock | None:
