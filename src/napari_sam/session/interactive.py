@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from psygnal import Signal
 
 from napari_sam.engine import Executor, SynchronousExecutor
 from napari_sam.planes import Plane, PlaneSource, extends
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Box
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.answering import Answering
 from napari_sam.session.answers import Answer, Chain
@@ -20,18 +19,16 @@ from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.keeping import save_session
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area
-from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
+from napari_sam.session.prompt_book import ObjectPlane
+from napari_sam.session.prompting import Prompting, check_number
 from napari_sam.session.read_ahead import ReadAhead
-from napari_sam.session.readable import Readable
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
 from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
-_LARGEST_NUMBER = 2**64 - 1
 
-
-class Session(Readable):
+class Session(Prompting):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -208,32 +205,7 @@ class Session(Readable):
             self._state.overwrite = overwrite
             self.overwrite_changed.emit(overwrite)
 
-    # Prompts
-
-    @property
-    def prompts(self) -> PromptBook:
-        """All prompts. Assign another book to change many at once."""
-        return self._state.book
-
-    @prompts.setter
-    def prompts(self, book: PromptBook) -> None:
-        before = self.prompts
-        keys = self._check(book)
-        if keys:
-            self._follow(self._state.edit(book, keys, describe(before, book, keys)))
-
-    def _check(self, book: PromptBook) -> list[ObjectPlane]:
-        self._check_open()
-        changed = changed_keys(self.prompts, book)
-        self._state.check_unlocked(object_id for object_id, _ in changed)
-        for key in changed:
-            _check_number(key[0])
-            book.prompts_of(key).check(self.source.plane_shape(key[1]))
-        return changed
-
-    def _check_open(self) -> None:
-        if self._closed is not None:
-            raise self._closed
+    # What follows from a change
 
     def _follow(self, touched: Touched | None) -> None:
         """Tell what has changed, and have answered what has no answer."""
@@ -269,117 +241,6 @@ class Session(Readable):
         """Write the masks that labels had refused."""
         for key in self._state.take_held_back():
             self.mask_changed.emit(*key)
-
-    def add_point(
-        self,
-        plane: object,
-        point: Sequence[float],
-        label: int = 1,
-        object_id: int | None = None,
-    ) -> int:
-        """Add a click.
-
-        Parameters
-        ----------
-        plane
-            Index of the plane, such as ``4`` or ``(t, z)``; ``()`` in a 2-D image.
-        point
-            (row, column) in pixels of the plane.
-        label
-            1 if the point belongs to the object, 0 if not.
-        object_id
-            The object; the current one by default.
-
-        Returns
-        -------
-        id
-            For :meth:`move_point`, :meth:`remove_point` and :meth:`flip_point`.
-
-        Raises
-        ------
-        ValueError
-            If the plane doesn't exist, the point lies outside it or is not finite.
-        """
-        key = self._key(object_id, plane)
-        click_id = self.prompts.next_id
-        self.prompts = self.prompts.with_click(key, _as_point(point), int(label))
-        return click_id
-
-    def add_prompts(
-        self,
-        prompts: Mapping[tuple[int, Any], Prompts],
-        candidates: Mapping[tuple[int, Any], int] | None = None,
-    ) -> None:
-        """Add the prompts of many objects at once, as one change that :meth:`undo` takes back.
-
-        Masks arrive as if the prompts had been given one after the other; :meth:`cancel` stops
-        that.
-
-        Parameters
-        ----------
-        prompts
-            (object, plane) to its clicks and its box there, a plane as for :meth:`add_point`.
-        candidates
-            Which masks were chosen, from 0; where none is given, the model chooses.
-
-        Raises
-        ------
-        ValueError
-            If a plane doesn't exist, or a prompt lies outside it or holds a mask. Nothing is
-            added then.
-        """
-        given: dict[ObjectPlane, Prompts] = {}
-        for (object_id, plane), one in prompts.items():
-            if one.mask is not None:
-                raise ValueError(
-                    f"expected clicks and a box of object {object_id}, got a mask; give its "
-                    "pixels as a label or its outline as a box"
-                )
-            given[int(object_id), self.source.plane_of(plane)] = one
-        chosen = {
-            (int(object_id), self.source.plane_of(plane)): candidate
-            for (object_id, plane), candidate in (candidates or {}).items()
-        }
-        self.prompts = self.prompts.with_prompts(given, chosen)
-
-    def move_point(self, click_id: int, point: Sequence[float]) -> None:
-        """Move a click within its plane; its object is predicted again."""
-        click = replace(self.prompts.click(click_id), point=_as_point(point))
-        self.prompts = self.prompts.with_changed(click)
-
-    def flip_point(self, click_id: int) -> None:
-        """Make a positive click negative, or the other way round."""
-        click = self.prompts.click(click_id)
-        self.prompts = self.prompts.with_changed(replace(click, label=1 - click.label))
-
-    def remove_point(self, click_id: int) -> None:
-        """Remove a click; its object is predicted again from the others."""
-        self.prompts.click(click_id)
-        self.prompts = self.prompts.without([click_id])
-
-    def set_box(self, plane: object, box: Box | None, object_id: int | None = None) -> None:
-        """Give an object a box (row 0, column 0, row 1, column 1) on a plane, or take it away."""
-        self.prompts = self.prompts.with_box(self._key(object_id, plane), box)
-
-    def clear(self, plane: object, object_id: int | None = None) -> None:
-        """Remove every prompt of an object on a plane, and with them its predicted pixels."""
-        key = self._key(object_id, plane)
-        self.prompts = self.prompts.without(self.prompts.ids_of(key))
-
-    def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
-        """Take another candidate of the first click as the mask; later clicks build on it."""
-        key = self._key(object_id, plane)
-        count = len(self.scores(*key))
-        if not 0 <= index < count:
-            raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
-        self.prompts = self.prompts.with_candidate(key, index)
-
-    def next_candidate(self, plane: object, object_id: int | None = None) -> None:
-        """Take the next candidate as the mask, after the last the first again."""
-        key = self._key(object_id, plane)
-        count = len(self.scores(*key))
-        if count > 1:
-            self.choose_candidate((self.candidate(*key) + 1) % count, key[1], key[0])
 
     # What happened
 
@@ -547,7 +408,7 @@ class Session(Readable):
 
     @object_id.setter
     def object_id(self, object_id: int) -> None:
-        _check_number(object_id)
+        check_number(object_id)
         self._state.object_id = int(object_id)
         self._tell_object()
 
@@ -627,7 +488,7 @@ class Session(Readable):
             in the background, and told by :attr:`failed`.
         """
         self._check_open()
-        _check_number(new)
+        check_number(new)
         self._objects.renumber(object_id, new)
 
     # Every object
@@ -737,22 +598,3 @@ class Session(Readable):
                 f"{count} pixels of this plane are NaN, infinite or masked: the model sees them as "
                 "the low contrast limit"
             )
-
-
-def _check_number(object_id: int) -> None:
-    if not 1 <= object_id <= _LARGEST_NUMBER:
-        raise ValueError(
-            f"expected an object number from 1 to 2^64 - 1, got {object_id}; labels hold no other"
-        )
-
-
-def _as_point(point: Sequence[float]) -> tuple[float, float]:
-    """Return a point as two numbers, or say what was needed."""
-    try:
-        row, column = (float(x) for x in point)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"expected a point (row, column) in pixels of the plane, got {point!r}; the plane's "
-            "own indices go into the first argument"
-        ) from error
-    return row, column
