@@ -188,6 +188,21 @@ class TestADiskThatIsFull:
         assert recorder.flush(1) is False
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="open files can't be taken away there")
+def test_a_file_that_is_taken_away_is_told_of_and_written_when_it_is_back(recorder, tmp_path):
+    told = []
+    recorder.failed.connect(told.append)
+    add(recorder, 1)
+    recorder.flush(20)
+    recorder.path.rename(tmp_path / "aside")
+    add(recorder, 2)
+    assert not recorder.flush(20)
+    assert "moved or deleted" in str(told[0])
+    (tmp_path / "aside").rename(recorder.path)
+    assert recorder.flush(20)
+    assert content(recorder.path).in_force == (1, 2)
+
+
 def me() -> int:
     return threading.get_ident()
 

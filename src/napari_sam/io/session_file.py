@@ -421,6 +421,11 @@ class SessionFile:
 
     @contextmanager
     def _change(self) -> Iterator[_Change]:
+        if not self.path.exists():  # what is open could be written for ever, to nobody's use
+            raise FileNotFoundError(
+                f"expected the session's file {self.path}, got none: it was moved or deleted; put "
+                "it back, or save the session as another file"
+            )
         change = _Change(self._connection, self._total, dict(self._next_ids))
         with written(self.path), transaction(self._connection):
             yield change
