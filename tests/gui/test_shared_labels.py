@@ -80,3 +80,23 @@ def test_selecting_the_labels_keeps_the_image_that_is_chosen(shared):
     assert me.session.object_id == 3
     me.controller.choose_image(me.viewer.layers["dapi"])
     assert me.session.object_id == 1
+
+
+def test_stroke_belongs_to_the_image_that_is_chosen_and_the_others_know_of_it(shared):
+    me, dapi, actin = shared, shared.viewer.layers["dapi"], shared.annotation
+    labels = actin.labels
+    before = me.labels.copy()
+    me.viewer.layers.selection.active = labels
+    labels.selected_label, labels.mode, labels.brush_size = 9, "paint", 5
+    me.drag((40, 40), (40, 50))
+    assert me.session is actin.session
+    assert me.session.next_undo == "a brush stroke on object 9"
+    me.controller.choose_image(dapi)
+    me.settle()
+    assert "changed elsewhere" in me.session.next_undo
+    assert me.session.new_object() == 10
+    me.controller.choose_image(actin.image)
+    me.settle()
+    me.session.undo()
+    np.testing.assert_array_equal(me.labels, before)
+    assert me.session.new_object() == 10
