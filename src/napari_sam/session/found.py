@@ -16,6 +16,7 @@ from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import Packed, PixelChange
+from napari_sam.session.prompt_book import ObjectPlane
 
 _LEAST_LEFT = 0.5  # share of an object that must be free for it to be written
 
@@ -57,12 +58,12 @@ class Part:
     pixels
         What changes; None if nothing does.
     marks
-        What is known then of each object, by its label.
+        What is known of each object then.
     """
 
     erased: tuple[Patch, ...]
     pixels: PixelChange | None = None
-    marks: Mapping[int, Marks] = field(default_factory=dict)
+    marks: Mapping[ObjectPlane, Marks] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,10 +190,10 @@ def _place(
     values = label_of[image[free]]
     if values.max() <= np.iinfo(here.dtype).max:  # otherwise labels get a wider type, or refuse
         values = values.astype(here.dtype)
-    marks = {}
+    marks: dict[ObjectPlane, Marks] = {}
     shown = np.where(free, image, 0)
     for number, region in enumerate(ndimage.find_objects(shown), 1):
         if region is not None:
             written = cut(shown[region] == number, (region[0].start, region[1].start))
-            marks[int(label_of[number])] = Marks(written)
+            marks[int(label_of[number]), plane] = Marks(written)
     return Part(erased, PixelChange.of(plane, whole, free, here[free], values), marks)

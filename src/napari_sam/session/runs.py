@@ -276,8 +276,8 @@ class Runs:
 
     def _commit(self, run: _Run, highest: int) -> None:
         marks: dict[ObjectPlane, Marks] = {}
-        for plane, part in zip(run.planes, _parts(run), strict=True):
-            marks |= {(label, plane): known for label, known in part.marks.items()}
+        for part in _parts(run):
+            marks |= part.marks
         found = ObjectFacts(origin="found")
         labels = dict.fromkeys(sorted({label for label, _ in marks}))
         current = self._state.object_id
