@@ -124,6 +124,19 @@ def test_entry_says_what_it_takes_to_do_the_same_again(session):
     }
 
 
+def test_saved_session_takes_the_run_back_and_makes_it_again(session, labels, tmp_path):
+    session.find_all(range(3))
+    found = labels.copy()
+    session.save(tmp_path / "found.napari-sam")
+    opened = Session.open(tmp_path / "found.napari-sam", session.source)
+    np.testing.assert_array_equal(opened.canvas.array, found)
+    assert opened.journal.entries[0].details == session.journal.entries[0].details
+    opened.undo()
+    assert not opened.canvas.array.any()
+    opened.redo()
+    np.testing.assert_array_equal(opened.canvas.array, found)
+
+
 def test_objects_are_linked_along_the_planes_unless_they_are_not_to_be(session, labels):
     session.find_all(range(3))
     assert [numbers(plane) for plane in labels] == [[1], [1, 2], [1, 2]]
