@@ -186,9 +186,18 @@ def test_dock_can_be_driven_from_the_command_palette(open_viewer, rng, monkeypat
     execute("draw_box")
     assert viewer.layers.selection.active is annotation.boxes.layer
     execute("undo")
-    assert not session.prompts.clicks
+    assert session.candidate(1, ()) == 0
     execute("redo")
+    assert session.candidate(1, ()) == 1
+    execute("lock_object")
+    assert session.facts(1).locked
+    execute("lock_object")
+    execute("start_over")
+    assert not session.prompts.clicks
+    execute("undo")
     assert session.prompts.clicks
+    execute("delete_object")
+    assert not session.prompts.clicks
     session.segmenter.may_embed.clear()
     execute("find_all")
     assert controller_of(viewer).everything.fraction is not None

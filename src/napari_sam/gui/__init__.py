@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_sam.gui.controller import Controller
     from napari_sam.session import Session
 
 __all__ = ["current_session"]
@@ -38,17 +39,23 @@ def current_session(viewer: Any) -> Session:
         s.wait()
         s.mask(object_id=1, plane=()).sum()
     """
+    controller = open_dock(viewer)
+    if controller.annotation is None:
+        raise RuntimeError(
+            "expected an image chosen in the Segment Anything dock, got none; add an image layer "
+            "and select it"
+        )
+    return controller.annotation.session
+
+
+def open_dock(viewer: Any) -> Controller:
+    """Return what the dock of a viewer shows, ready to work; open it if it isn't yet."""
     from napari_sam.gui.controller import controller_of
 
     controller = controller_of(viewer)
     if controller is None:
         viewer.window.add_plugin_dock_widget("napari-sam-live", "Segment Anything")
         controller = controller_of(viewer)
-    if controller is not None:
-        controller.begin()
-    if controller is None or controller.annotation is None:
-        raise RuntimeError(
-            "expected an image chosen in the Segment Anything dock, got none; add an image layer "
-            "and select it"
-        )
-    return controller.annotation.session
+    assert controller is not None
+    controller.begin()
+    return controller

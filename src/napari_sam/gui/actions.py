@@ -5,15 +5,17 @@ Each opens the dock if it isn't open, and acts on the image chosen there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import napari
 
-from napari_sam.gui import current_session
-from napari_sam.gui.controller import Controller, controller_of
+from napari_sam.gui import current_session, open_dock
+from napari_sam.gui.controller import bare
+from napari_sam.gui.session_dialogs import ask_where_to_save, ask_which_to_open
 
 if TYPE_CHECKING:
     from napari_sam.gui.annotation import Annotation
+    from napari_sam.gui.controller import Controller
     from napari_sam.session import Session
 
 
@@ -90,6 +92,21 @@ def find_all(viewer: napari.Viewer) -> None:
     controller.everything.start(annotation, annotation.plane_to_prompt())
 
 
+def save_session(viewer: napari.Viewer) -> None:
+    """Ask for a file, and write all that was done on the image into it."""
+    keeping = _controller(viewer).keeping
+    path = ask_where_to_save(_window(viewer), keeping.proposed_name)
+    if path is not None:
+        keeping.save(path)
+
+
+def open_session(viewer: napari.Viewer) -> None:
+    """Ask for a session that was saved, and go on with it."""
+    path = ask_which_to_open(_window(viewer))
+    if path is not None:
+        open_dock(viewer).keeping.open(path)
+
+
 def cancel(viewer: napari.Viewer) -> None:
     """Stop embedding and finding; Resume in the dock starts again."""
     _controller(viewer).everything.cancel()
@@ -101,10 +118,12 @@ def _session(viewer: napari.Viewer) -> Session:
 
 
 def _controller(viewer: napari.Viewer) -> Controller:
-    _session(viewer)  # opens the dock
-    controller = controller_of(viewer)
-    assert controller is not None
-    return controller
+    _session(viewer)  # or there is no image
+    return open_dock(viewer)
+
+
+def _window(viewer: napari.Viewer) -> Any:
+    return bare(viewer).window._qt_window
 
 
 def _annotation(viewer: napari.Viewer) -> Annotation:

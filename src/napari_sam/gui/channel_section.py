@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_sam.gui.channels import ChannelOption, options
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Items, combo, fill, rule
+from napari_sam.gui.controls import Items, combo, fill, fold, rule
 from napari_sam.gui.section import Section
 
 _COLOURS = ("red", "green", "blue")
@@ -68,7 +67,6 @@ class ChannelSection(Section[ChannelState]):
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
-        self.fold = QCollapsible("What the model sees")
         self.menus = [combo(f"the channel that the model sees as {name}") for name in _COLOURS]
         inside = QWidget()
         grid = QGridLayout(inside)
@@ -82,7 +80,7 @@ class ChannelSection(Section[ChannelState]):
         self.note.setWordWrap(True)
         self.note.setEnabled(False)
         grid.addWidget(self.note, 3, 0, 1, 2)
-        self.fold.addWidget(inside)
+        self.fold = fold("What the model sees", inside)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(rule())

@@ -16,6 +16,7 @@ from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.hidden_layers import HiddenLayers
+from napari_sam.gui.keeping import SessionFiles
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
@@ -97,6 +98,7 @@ class Controller:
         self.engine = Engine(self.mailbox.notify)
         self.everything = Everything()
         self.everything.refused.connect(self._refuse)
+        self.keeping = SessionFiles(self, self.engine, self.mailbox.notify)
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)
@@ -171,6 +173,22 @@ class Controller:
         self.image_changed.emit()
         self.status_changed.emit()
 
+    def begin_anew(self) -> None:
+        """Annotate the chosen image anew; what was done so far stays in its layers."""
+        annotation = self.annotation
+        if annotation is None:
+            return
+        image, self.annotation = annotation.image, None
+        annotation.keys.unbind(self.viewer)
+        self._let_go(annotation)
+        kept = annotation.set_aside()
+        for layer in kept:
+            layer.visible = False
+        self.choose_image(image)
+        if kept:
+            told = ", ".join(f"'{layer.name}'" for layer in kept)
+            self.noticed.emit(f"What was done before on '{image.name}' is in {told}, hidden")
+
     def images(self) -> list[Image]:
         """Return the images of the viewer."""
         return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
@@ -197,17 +215,22 @@ class Controller:
         annotation.session.activity_changed.connect(self._activity)
         annotation.session.mask_changed.connect(self._hidden.mask_written)
         self._annotations[id(image)] = annotation
+        self.keeping.begin(annotation)
         return annotation
 
     def _set_aside(self, annotation: Annotation) -> None:
         """Let go of what was done on an image before it became another one, and say where it is."""
         image = annotation.image
-        del self._annotations[id(image)]
+        self._let_go(annotation)
         kept = ", ".join(f"'{layer.name}'" for layer in annotation.set_aside())
         self.noticed.emit(
             f"'{image.name}' has the shape {told_shape(shape_of(image))} now and starts anew"
             + (f"; what was done before is in {kept}" if kept else "")
         )
+
+    def _let_go(self, annotation: Annotation) -> None:
+        del self._annotations[id(annotation.image)]
+        self.keeping.end(annotation)
 
     def _follow(self, event: Any) -> None:
         """Choose the image that becomes active, or whose prompts or masks do."""
@@ -237,6 +260,7 @@ class Controller:
         for key, annotation in list(self._annotations.items()):
             if not annotation.forget_layer(layer):
                 del self._annotations[key]
+                self.keeping.end(annotation)
                 if annotation is self.annotation:
                     self.annotation = None
                 if annotation is self.everything.annotation:
@@ -344,6 +368,7 @@ class Controller:
     def _open_mail(self) -> None:
         if not self._closed:
             self.engine.drain()
+            self.keeping.drain()
 
     def share(self) -> Controller:
         """Count one more dock that shows this."""
@@ -364,6 +389,7 @@ class Controller:
         self._appearing.close()
         self._beginning.close()
         self.mailbox.close()
+        self.keeping.close()
         self.engine.close()
         self._hidden.close()
         layers = self.viewer.layers

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt import QCollapsible
 
 Items = tuple[tuple[str, object], ...]
 """Lines of a menu: what each says and what it stands for."""
@@ -40,25 +41,36 @@ def button(text: str, tip: str) -> QPushButton:
 
 
 class ElidedButton(QPushButton):
-    """A flat button that leaves out the middle of a text that is too long; its tooltip has all."""
+    """A flat button that leaves out the middle of what it tells where that is too long.
+
+    Its tooltip tells all of it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._told = ""
+        self._prefix = self._told = ""
         self.setFlat(True)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setStyleSheet("text-align: left; padding: 3px; background: transparent;")
+        self.setStyleSheet("text-align: left; padding: 3px; background: transparent; border: none;")
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     @property
     def told(self) -> str:
         """The whole text."""
-        return self._told
+        return self._prefix + self._told
 
-    def set_text(self, text: str) -> None:
-        """Say something else."""
-        self._told = text
-        self.setToolTip(text)
+    def set_text(self, told: str, prefix: str = "") -> None:
+        """Say something else.
+
+        Parameters
+        ----------
+        told
+            What may be shortened.
+        prefix
+            What stands before it, and is not.
+        """
+        self._prefix, self._told = prefix, told
+        self.setToolTip(self.told)
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -67,8 +79,11 @@ class ElidedButton(QPushButton):
         self._fit()
 
     def _fit(self) -> None:
-        room = self.width() - 8
-        self.setText(self.fontMetrics().elidedText(self._told, Qt.TextElideMode.ElideMiddle, room))
+        self.ensurePolished()  # or the font would be another one
+        metrics = self.fontMetrics()
+        room = self.width() - 8 - metrics.horizontalAdvance(self._prefix)
+        told = metrics.elidedText(self._told, Qt.TextElideMode.ElideMiddle, room)
+        self.setText(self._prefix + told)
 
 
 def tool(text: str, tip: str) -> QToolButton:
@@ -110,6 +125,19 @@ def fill(menu: QComboBox, items: Sequence[tuple[str, object]], chosen: object) -
         for row, (_, data) in enumerate(items):
             if data == chosen:
                 menu.setCurrentIndex(row)
+
+
+def fold(title: str, inside: QWidget) -> QCollapsible:
+    """Make a part of the dock that is collapsed until somebody needs it."""
+    made = QCollapsible(title)
+    made.toggleButton().setStyleSheet(
+        "text-align: left; padding: 3px; background: transparent; border: none;"
+    )
+    made.toggleButton().setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.content().layout().setContentsMargins(0, 0, 0, 0)
+    made.layout().setContentsMargins(0, 0, 0, 0)
+    made.addWidget(inside)
+    return made
 
 
 def rule() -> QFrame:

@@ -42,7 +42,8 @@ class Delay:
 
     def stop(self) -> None:
         """Drop the call, if one is to come."""
-        self._timer.stop()
+        with suppress(RuntimeError):  # at the application's end Qt has deleted it already
+            self._timer.stop()
 
     def close(self) -> None:
         """Stop for good: whoever is being told of something asks in vain."""

@@ -44,9 +44,9 @@ class FootSection(Section[FootState]):
     def _draw(self, state: FootState) -> None:
         self.hint.setText(state.hint)
         self.hint.setVisible(bool(state.hint))
-        self.undo.set_text(f"↶ Ctrl+Z  undo: “{state.undo}”")
+        self.undo.set_text(f"“{state.undo}”", "↶ Ctrl+Z  undo: ")
         self.undo.setVisible(bool(state.undo))
-        self.redo.set_text(f"↷ Ctrl+Shift+Z  redo: “{state.redo}”")
+        self.redo.set_text(f"“{state.redo}”", "↷ Ctrl+Shift+Z  redo: ")
         self.redo.setVisible(bool(state.redo))
 
     def _undo(self) -> None:

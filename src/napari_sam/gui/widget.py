@@ -21,6 +21,8 @@ from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
 from napari_sam.gui.placement import connect
 from napari_sam.gui.prompts_section import PromptsSection
+from napari_sam.gui.question_section import QuestionSection
+from napari_sam.gui.session_section import SessionSection
 from napari_sam.gui.settings import preferences
 from napari_sam.gui.status_section import StatusSection
 
@@ -42,6 +44,7 @@ class SegmentAnything(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer, load: Loader | None = None) -> None:
         super().__init__()
         self.controller = _controller(bare(napari_viewer), load)
+        self.question = QuestionSection(self.controller)
         self.choice = ChoiceSection(self.controller)
         self.status = StatusSection(self.controller)
         self.object = ObjectSection(self.controller)
@@ -49,11 +52,12 @@ class SegmentAnything(QWidget):
         self.masks = MaskSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.channels = ChannelSection(self.controller)
+        self.files = SessionSection(self.controller)
         self.foot = FootSection(self.controller)
         column = QVBoxLayout(self)
         sections: tuple[QWidget, ...] = (
-            self.choice, self.status, rule(), self.object, self.prompts, rule(), self.masks,
-            rule(), self.everything, self.channels, rule(), self.foot,
+            self.question, self.choice, self.status, rule(), self.object, self.prompts, rule(),
+            self.masks, rule(), self.everything, self.channels, self.files, rule(), self.foot,
         )  # fmt: skip
         for section in sections:
             column.addWidget(section)
@@ -68,6 +72,7 @@ class SegmentAnything(QWidget):
         controller.model_changed.connect(self._changed)
         controller.status_changed.connect(self._status_changed)
         controller.everything.changed.connect(self._status_changed)
+        controller.keeping.changed.connect(self._status_changed)
         controller.refused.connect(_warn, unique=True)  # once, however many docks there are
         controller.noticed.connect(_inform, unique=True)
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
@@ -81,17 +86,17 @@ class SegmentAnything(QWidget):
         """Show everything anew."""
         self._watch()
         for section in (
-            self.choice, self.status, self.object, self.prompts, self.masks, self.everything,
-            self.channels, self.foot,
+            self.question, self.choice, self.status, self.object, self.prompts, self.masks,
+            self.everything, self.channels, self.files, self.foot,
         ):  # fmt: skip
             section.refresh()
 
     def _refresh_status(self) -> None:
         self.choice.refresh_plane()
-        self.status.refresh()
-        self.object.refresh()
-        self.everything.refresh()
-        self.foot.refresh()
+        for section in (
+            self.question, self.status, self.object, self.everything, self.files, self.foot,
+        ):  # fmt: skip
+            section.refresh()
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take note that the dock is open."""

@@ -1,0 +1,456 @@
+"""Sessions and their files: found again for an image, gone on with, kept as they grow, saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.gui.placement import finest
+from napari_sam.gui.planes import source_of
+from napari_sam.gui.told import told_objects, told_time
+from napari_sam.io.session_file import SUFFIX, SessionFile
+from napari_sam.planes import PlaneSource
+from napari_sam.session.image_identity import ImageContent, read_identity
+from napari_sam.session.keeping import ImageFacts, Keeping, about_session, save_session
+from napari_sam.session.library import KeptSession, Library
+from napari_sam.session.methods import methods_text
+from napari_sam.session.saved import SavedSession, read_session
+
+if TYPE_CHECKING:
+    from napari_sam.gui.annotation import Annotation
+    from napari_sam.gui.controller import Controller
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something that a user decides, in their own time.
+
+    Parameters
+    ----------
+    text
+        What it is about.
+    yes, no
+        The two answers.
+    yes_tip, no_tip
+        What each does.
+    """
+
+    text: str = ""
+    yes: str = ""
+    no: str = ""
+    yes_tip: str = ""
+    no_tip: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Record:
+    """What is known of one annotation: the session to go on with, and the file it is kept in."""
+
+    annotation: Annotation
+    found: KeptSession | None = None
+    keeping: Keeping | None = None
+    is_busy: bool = False  # a file is being made or opened
+    is_told: bool = False  # that none can be made
+
+    @property
+    def facts(self) -> ImageFacts:
+        return facts_of(self.annotation.image)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing has happened yet."""
+        session = self.annotation.session
+        return self.keeping is None and not len(session.journal) and not session.can_redo
+
+
+class SessionFiles:
+    """The files of a viewer's sessions: one for each image that anything was done on.
+
+    Whatever takes long runs as a chore of the executor.
+
+    Parameters
+    ----------
+    controller
+        The images and their annotations.
+    executor
+        Where files are searched, opened and written.
+    notify
+        Called on any thread when there is something for :meth:`drain`.
+    library
+        Where sessions are kept; the user's data folder by default.
+
+    Attributes
+    ----------
+    changed
+        There is another question, list or text, or something else is going on.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        controller: Controller,
+        executor: Executor,
+        notify: Callable[[], None],
+        library: Library | None = None,
+    ) -> None:
+        self._controller = controller
+        self._executor = executor
+        self._notify = notify
+        self._library = library or Library()
+        self._records: dict[int, _Record] = {}
+        self.kept: tuple[KeptSession, ...] = ()
+        self.busy = ""
+        self.methods = ""
+
+    # What the dock shows
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the chosen image's session is kept in; None before anything was done."""
+        record = self._record
+        return record.keeping.recorder.path if record and record.keeping else None
+
+    @property
+    def question(self) -> Question | None:
+        """What is to be decided about the chosen image; None if nothing."""
+        record = self._record
+        return question_of(record.found) if record and record.found else None
+
+    @property
+    def proposed_name(self) -> str:
+        """A name for a file to save to, after the image."""
+        image = self._controller.image
+        return f"{Path(image.name).stem if image else 'session'}{SUFFIX}"
+
+    # What a user can do
+
+    def answer(self, yes: bool) -> None:
+        """Go on with the unfinished session of the chosen image, or leave it where it is."""
+        record = self._record
+        if record is None or record.found is None:
+            return
+        found, record.found = record.found, None
+        if yes:
+            self.open(found.path)
+        self.changed.emit()
+
+    def open(self, path: Path) -> None:
+        """Go on with a session, on the image of the viewer that it is of.
+
+        What was done before on that image stays in its layers, and in its file.
+        """
+        chosen = self._controller.image
+        images = sorted(self._controller.images(), key=lambda image: image is not chosen)
+        candidates = [one for image in images if (one := _candidate(image)) is not None]
+        self._run(
+            f"Opening {path.name}…",
+            partial(_take, self._library, path, candidates),
+            self._opened,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the session of the chosen image into a file; what is there is replaced."""
+        record = self._record
+        if record is None:
+            raise ValueError("expected an image whose session is saved, got none; choose one")
+        target = path if path.suffix else path.with_suffix(SUFFIX)
+        if record.keeping is None:  # its own file can't be written: then from memory, here
+            save_session(record.annotation.session, target, record.facts)
+            return
+        self._run(
+            f"Saving {target.name}…",
+            lambda report: record.keeping.save(target),
+            partial(self._saved, target),
+        )
+
+    def tell_methods(self) -> None:
+        """Write a paragraph for a paper about the session of the chosen image."""
+        record = self._record
+        if record is not None:
+            session = record.annotation.session
+            about = about_session(session, record.facts)
+            self.methods = methods_text(about, session.journal.entries)
+            self.changed.emit()
+
+    def remove(self, path: Path) -> None:
+        """Remove a kept session for good."""
+        for record in self._records.values():
+            if record.found is not None and record.found.path == path:
+                record.found = None
+        self._executor.chore(
+            ("remove session", path), lambda report: self._library.remove(path), self._removed
+        )
+
+    def look_up(self) -> None:
+        """Look which sessions are kept."""
+        self._executor.chore(
+            ("kept sessions", self),
+            lambda report: tuple(self._library.sessions()),
+            self._looked_up,
+            awaited=False,
+        )
+
+    # Lifetime
+
+    def begin(self, annotation: Annotation) -> None:
+        """Keep what happens in a session from now on, and look for one to go on with."""
+        record = self._records[id(annotation)] = _Record(annotation)
+        annotation.session.journal_changed.connect(self._keep_all)
+        self._executor.chore(
+            ("unfinished session", record),
+            partial(_find, self._library, content_of(annotation.image)),
+            partial(self._found, record),
+            awaited=False,
+        )
+
+    def end(self, annotation: Annotation) -> None:
+        """Close the file of a session that is over."""
+        record = self._records.pop(id(annotation), None)
+        if record is None:
+            return
+        annotation.session.journal_changed.disconnect(self._keep_all)
+        if record.keeping is not None:
+            record.keeping.close()
+
+    def drain(self) -> None:
+        """Tell what went wrong while files were written."""
+        for record in list(self._records.values()):
+            if record.keeping is not None:
+                record.keeping.recorder.drain()
+
+    def close(self) -> None:
+        """Close every file."""
+        for record in list(self._records.values()):
+            self.end(record.annotation)
+
+    # What comes of it
+
+    @property
+    def _record(self) -> _Record | None:
+        annotation = self._controller.annotation
+        return self._records.get(id(annotation)) if annotation is not None else None
+
+    def _run(
+        self,
+        told: str,
+        task: Callable[[Report], object],
+        done: Callable[[Outcome], None],
+    ) -> None:
+        self.busy = told
+
+        def ended(outcome: Outcome) -> None:
+            self.busy = ""
+            if outcome.error is not None and not outcome.cancelled:
+                self._refuse(outcome.error)
+            elif outcome.error is None:
+                try:
+                    done(outcome)
+                except (ValueError, OSError, MemoryError) as error:
+                    self._refuse(error)
+            self.changed.emit()
+
+        self._executor.chore(("session file", self), task, ended)
+        self.changed.emit()
+
+    def _found(self, record: _Record, outcome: Outcome) -> None:
+        if outcome.cancelled or not self._is_known(record):
+            return
+        if outcome.error is not None:
+            self._refuse(outcome.error)
+        else:
+            record.found = next(iter(outcome.value), None)
+            self.changed.emit()
+
+    def _is_known(self, record: _Record) -> bool:
+        return self._records.get(id(record.annotation)) is record
+
+    def _keep_all(self) -> None:
+        """Make a file for every session in which something has happened."""
+        for record in self._records.values():
+            if record.keeping is None and not record.is_busy and not record.is_fresh:
+                record.is_busy = True
+                self._executor.chore(
+                    ("new session", record),
+                    partial(_begin, self._library, content_of(record.annotation.image)),
+                    partial(self._made, record),
+                )
+
+    def _made(self, record: _Record, outcome: Outcome) -> None:
+        record.is_busy = False
+        if outcome.error is None:
+            self._record_into(record, outcome.value)
+        elif not outcome.cancelled and not record.is_told:
+            record.is_told = True
+            self._refuse(outcome.error)
+
+    def _record_into(self, record: _Record, file: SessionFile) -> None:
+        session = record.annotation.session
+        record.keeping = Keeping(session, file, record.facts, self._notify)
+        record.keeping.recorder.failed.connect(self._refuse)
+        if not self._is_known(record):  # its image was closed meanwhile
+            record.keeping.close()
+        self.changed.emit()
+
+    def _opened(self, outcome: Outcome) -> None:
+        image, saved, file = outcome.value
+        try:
+            record = self._fresh_record(image)
+            record.is_busy = True
+            try:
+                record.annotation.session.restore(saved)
+            finally:
+                record.is_busy = False
+        except BaseException:
+            file.close()
+            raise
+        record.found = None
+        self._record_into(record, file)
+        record.annotation.click_here()
+        self._tell_other_model(saved)
+
+    def _fresh_record(self, image: Image) -> _Record:
+        """Choose an image, with a session in which nothing has happened yet."""
+        controller = self._controller
+        controller.choose_image(image)
+        record = self._record
+        if record is not None and not record.is_fresh:
+            controller.begin_anew()
+            record = self._record
+        if record is None:
+            raise ValueError(f"expected '{image.name}' to be chosen, got none; choose it again")
+        self._executor.cancel(("unfinished session", record))
+        return record
+
+    def _tell_other_model(self, saved: SavedSession) -> None:
+        told, segmenter = saved.about.get("model"), self._controller.segmenter
+        if not isinstance(told, dict) or segmenter is None:
+            return
+        if told.get("key") != segmenter.model_key:
+            self._controller.noticed.emit(
+                f"The session was made with {told.get('name')}; its masks stay as they are, "
+                f"further prompts are answered by {self._controller.model}"
+            )
+
+    def _saved(self, target: Path, outcome: Outcome) -> None:
+        self._controller.noticed.emit(f"Session saved to {target}")
+
+    def _refuse(self, error: Exception) -> None:
+        self._controller.refused.emit(error)
+
+    def _removed(self, outcome: Outcome) -> None:
+        if outcome.error is not None and not outcome.cancelled:
+            self._refuse(outcome.error)
+        self.look_up()
+
+    def _looked_up(self, outcome: Outcome) -> None:
+        if outcome.error is None:
+            self.kept = outcome.value
+            self.changed.emit()
+        elif not outcome.cancelled:
+            self._refuse(outcome.error)
+
+
+def facts_of(image: Image) -> ImageFacts:
+    """Return what a session file tells of an image layer."""
+    path = image.source.path
+    return ImageFacts(
+        image.name,
+        Path(path) if path else None,
+        tuple(image.axis_labels),
+        tuple(float(x) for x in image.scale),
+        tuple(str(unit) for unit in image.units),
+    )
+
+
+def content_of(image: Image) -> ImageContent:
+    """Return what an image layer is recognised by."""
+    path = image.source.path
+    return ImageContent(finest(image), image.rgb, image.name, Path(path) if path else None)
+
+
+def question_of(found: KeptSession) -> Question:
+    """Ask whether to go on with a session: what is in it, and what happened last."""
+    last = f", last: “{found.last}”" if found.last else ""
+    return Question(
+        f"Unfinished session of this image: {told_objects(found.objects)}, "
+        f"{told_time(found.changed)}{last}",
+        "Continue",
+        "Start anew",
+        "bring back its prompts, objects, masks and undo",
+        "leave it where it is; it stays in the list under Session",
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """An image that a session may be of."""
+
+    image: Image
+    source: PlaneSource
+    content: ImageContent
+
+
+def _candidate(image: Image) -> _Candidate | None:
+    try:
+        return _Candidate(image, source_of(image), content_of(image))
+    except ValueError:  # it has no planes
+        return None
+
+
+def _find(library: Library, content: ImageContent, report: Report) -> list[KeptSession]:
+    return library.find(content)
+
+
+def _begin(library: Library, content: ImageContent, report: Report) -> SessionFile:
+    return library.begin(content.identity())
+
+
+def _take(
+    library: Library, path: Path, candidates: Sequence[_Candidate], report: Report
+) -> tuple[Image, SavedSession, SessionFile]:
+    """Read a session for the image that it is of, and open the file in which it goes on."""
+    if path.parent.resolve() != library.folder.resolve():
+        one = _image_of(path, candidates)
+        saved = read_session(path, one.source)
+        return one.image, saved, library.adopt(path, one.content.identity())
+    file = library.resume(path)
+    if file is None:
+        raise ValueError(
+            f"expected a session that is not open, got {path.name}; close it in the other viewer"
+        )
+    try:
+        one = _image_of(path, candidates)
+        return one.image, read_session(path, one.source), file
+    except BaseException:
+        file.close()
+        raise
+
+
+def _image_of(path: Path, candidates: Sequence[_Candidate]) -> _Candidate:
+    """Find the image of a session: by its content, or where that is not told, by its shape."""
+    file = SessionFile.open(path)
+    try:
+        about = file.about
+    finally:
+        file.close()
+    told = about.get("image")
+    name, shape = (told.get("name"), told.get("shape")) if isinstance(told, dict) else (None, None)
+    for one in candidates:
+        if "identity" in about:
+            is_it = one.content.is_image_of(read_identity(about["identity"]))
+        else:
+            is_it = list(one.source.shape) == shape
+        if is_it:
+            return one
+    raise ValueError(
+        f"expected the image of this session, '{name}' of shape {shape}, among the layers, got "
+        f"{', '.join(repr(one.image.name) for one in candidates) or 'none'}; open it first"
+    )

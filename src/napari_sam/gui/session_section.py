@@ -1,0 +1,282 @@
+"""The session as a file: saved, opened, and the list of those that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QApplication,
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import ElidedButton, button, fold, line, rule, tool
+from napari_sam.gui.section import Section
+from napari_sam.gui.session_dialogs import ask_where_to_save, ask_which_to_open
+from napari_sam.gui.told import told_objects, told_size, told_time
+
+if TYPE_CHECKING:
+    from napari_sam.session.library import KeptSession
+
+_MOST_ROWS = 5  # shown at once; more are scrolled
+_ROW = 28  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLine:
+    """A session that is kept, as a line of the list.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    text
+        Image, date, objects and size.
+    tip
+        What pressing it does.
+    can_open, can_remove
+        Whether that is possible: not while it is being worked on.
+    """
+
+    path: Path
+    text: str
+    tip: str
+    can_open: bool = True
+    can_remove: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What can be done with the session of the image, and which others are kept.
+
+    Parameters
+    ----------
+    can_save
+        Whether anything was done that can be saved.
+    busy
+        What is going on with a file; empty if nothing.
+    methods
+        The paragraph for a paper that was asked for last; empty if none was.
+    kept
+        Sessions in the user's data folder, newest first.
+    asked
+        The one that is to be removed, if the user says so once more.
+    """
+
+    can_save: bool = False
+    busy: str = ""
+    methods: str = ""
+    kept: tuple[KeptLine, ...] = ()
+    asked: Path | None = None
+
+
+def session_state_of(controller: Controller, asked: Path | None = None) -> SessionState:
+    """Sum up what can be done with the session of the image.
+
+    Parameters
+    ----------
+    controller
+        Whose image.
+    asked
+        The session whose removal was asked for.
+    """
+    keeping, annotation = controller.keeping, controller.annotation
+    done = annotation is not None and bool(len(annotation.session.journal))
+    kept = tuple(kept_line(one, one.path == keeping.path) for one in keeping.kept)
+    still = asked if any(one.path == asked for one in kept) else None
+    return SessionState(done, keeping.busy, keeping.methods, kept, still)
+
+
+def kept_line(kept: KeptSession, is_open: bool, now: float | None = None) -> KeptLine:
+    """Spell a kept session: image, date, objects and size."""
+    told = "can't be read" if kept.error else told_objects(kept.objects)
+    parts = [kept.image or "image", told_time(kept.changed, now), told, told_size(kept.size)]
+    what = "this is the session being worked on" if is_open else "go on with this session"
+    tip = f"{kept.error or what}\n{kept.path}"
+    can_open = not is_open and not kept.error
+    return KeptLine(kept.path, " · ".join(parts), tip, can_open, can_remove=not is_open)
+
+
+class KeptList(QScrollArea):
+    """Kept sessions, one a line, each with a button that removes it when pressed twice.
+
+    Attributes
+    ----------
+    picked, asked, removed
+        A line was pressed; its removal was asked for (None: not any more); it is to be removed.
+        The path.
+    """
+
+    picked = Signal(object)
+    asked = Signal(object)
+    removed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.rows: list[QWidget] = []
+
+    def show_lines(self, lines: Sequence[KeptLine], asked: Path | None) -> None:
+        """Show other lines.
+
+        Parameters
+        ----------
+        lines
+            What there is.
+        asked
+            The one whose removal was asked for.
+        """
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        self.rows = [self._asking(x) if x.path == asked else self._row(x) for x in lines]
+        for row in self.rows:
+            column.addWidget(row)
+        column.addStretch(1)
+        before = self.takeWidget()
+        if before is not None:  # one of its buttons may be what was pressed
+            before.deleteLater()
+        self.setWidget(inside)
+        self.setFixedHeight(_ROW * min(len(lines), _MOST_ROWS) + 4)
+
+    def _row(self, kept: KeptLine) -> QWidget:
+        text = ElidedButton()
+        text.set_text(kept.text)
+        text.setToolTip(kept.tip)
+        text.setEnabled(kept.can_open)
+        remove = tool("✕", "remove this session…")
+        remove.setEnabled(kept.can_remove)
+        text.clicked.connect(partial(self._emit, self.picked, kept.path))
+        remove.clicked.connect(partial(self._emit, self.asked, kept.path))
+        return _in_a_row(text, remove)
+
+    def _asking(self, kept: KeptLine) -> QWidget:
+        question = QLabel("Remove for good?")
+        question.setToolTip(kept.text)
+        yes = button("Remove", f"delete the file\n{kept.path}")
+        no = button("Keep", "leave it where it is")
+        yes.clicked.connect(partial(self._emit, self.removed, kept.path))
+        no.clicked.connect(partial(self._emit, self.asked, None))
+        return _in_a_row(question, yes, no)
+
+    def _emit(self, signal: Any, value: object, *_: object) -> None:
+        signal.emit(value)
+
+
+def _in_a_row(*widgets: QWidget) -> QWidget:
+    row = QWidget()
+    row.setFixedHeight(_ROW)
+    layout = line(*widgets)
+    layout.setStretch(0, 1)
+    row.setLayout(layout)
+    return row
+
+
+class SessionSection(Section[SessionState]):
+    """Saves and opens sessions, and lists what is kept; collapsed at first.
+
+    Parameters
+    ----------
+    controller
+        Whose image.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self._asked: Path | None = None
+        self.save = button("Save session…", "write all that was done into one file")
+        self.open = button("Open session…", "go on with a session that was saved")
+        self.methods = button(
+            "Methods text", "a paragraph for a paper: copies it to the clipboard, and shows it here"
+        )
+        self.told = QLabel()
+        self.told.setWordWrap(True)
+        self.told.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.copied = QLabel("copied to the clipboard:")
+        self.copied.setEnabled(False)
+        self.busy = QLabel()
+        self.busy.setEnabled(False)
+        self.title = QLabel("Kept sessions")
+        self.title.setEnabled(False)
+        self.list = KeptList()
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(line(self.save, self.open))
+        column.addWidget(self.methods)
+        for part in (self.busy, self.copied, self.told, self.title, self.list):
+            column.addWidget(part)
+        self.fold = fold("Session", inside)
+        outside = QVBoxLayout(self)
+        outside.setContentsMargins(0, 0, 0, 0)
+        outside.addWidget(rule())
+        outside.addWidget(self.fold)
+        self.save.clicked.connect(self._save)
+        self.open.clicked.connect(self._open)
+        self.methods.clicked.connect(self._tell_methods)
+        self.list.picked.connect(self._pick)
+        self.list.asked.connect(self._ask)
+        self.list.removed.connect(self._remove)
+        self.fold.toggled.connect(self._unfolded)
+
+    def _state(self) -> SessionState:
+        state = session_state_of(self._controller, self._asked)
+        self._asked = state.asked
+        return state
+
+    def _draw(self, state: SessionState) -> None:
+        self.save.setEnabled(state.can_save)
+        self.methods.setEnabled(state.can_save)
+        self.told.setText(state.methods)
+        self.told.setVisible(bool(state.methods))
+        self.copied.setVisible(bool(state.methods))
+        self.busy.setText(state.busy)
+        self.busy.setVisible(bool(state.busy))
+        self.title.setVisible(bool(state.kept))
+        self.list.setVisible(bool(state.kept))
+        self.list.show_lines(state.kept, state.asked)
+
+    def _save(self) -> None:
+        keeping = self._controller.keeping
+        path = ask_where_to_save(self, keeping.proposed_name)
+        if path is not None:
+            self._attempt(partial(keeping.save, path))
+
+    def _open(self) -> None:
+        path = ask_which_to_open(self)
+        if path is not None:
+            self._pick(path)
+
+    def _pick(self, path: Path) -> None:
+        self._attempt(partial(self._controller.keeping.open, path))
+
+    def _tell_methods(self) -> None:
+        keeping = self._controller.keeping
+        self._attempt(keeping.tell_methods)
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(keeping.methods)
+
+    def _ask(self, path: Path | None) -> None:
+        self._asked = path
+        self.refresh()
+
+    def _remove(self, path: Path) -> None:
+        self._asked = None
+        self._attempt(partial(self._controller.keeping.remove, path))
+
+    def _unfolded(self, unfolded: bool) -> None:
+        if unfolded:
+            self._controller.keeping.look_up()
