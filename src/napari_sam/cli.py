@@ -1,4 +1,4 @@
-"""The command line: ``napari-sam segment | auto | embed | models | demo | train | info``."""
+"""The command line: ``napari-sam segment | auto | replay | embed | models | train | info ...``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -101,7 +102,9 @@ def segment(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            "--prompts", "-p", help="CSV of a Points layer; a folder of NAME.csv; or beside."
+            "--prompts",
+            "-p",
+            help="CSV of a Points layer, or a session; a folder of NAME.csv; or beside.",
         ),
     ] = None,
     boxes: Annotated[
@@ -122,7 +125,7 @@ def segment(
     channel: ChannelNumber = None,
     cache: Cache = True,
 ) -> None:
-    """Segment images from clicks and boxes saved in the viewer."""
+    """Segment images from clicks and boxes, or sessions, saved in the viewer."""
     with _clear_errors():
         from napari_sam.batch import check_request, count_prompts
 
@@ -200,6 +203,52 @@ def auto(
                 **settings,
             )
         _conclude(summary, f"labels in {output}")
+
+
+@app.command(epilog="Example: napari-sam replay cells.napari-sam -o labels.tif")
+def replay(
+    session: Annotated[Path, typer.Argument(metavar="FILE", help="A session.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .tif or .zarr, or a folder for it.")
+    ],
+    image: Annotated[
+        str | None, typer.Argument(metavar="[IMAGE]", help="By default the one beside FILE.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--with", "-m", help="Answer by this model instead of the session's own."),
+    ] = None,
+    device: Device = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="As of other commands; by default the session's.")
+    ] = None,
+    axes: Axes = None,
+    channel: ChannelNumber = None,
+    cache: Cache = True,
+) -> None:
+    """Run a session again: its prompts are answered anew; says what differs from its labels."""
+    with _clear_errors():
+        from napari_sam.session.saved import read_without_image
+
+        saved = read_without_image(session)
+        from napari_sam.batch import replay as replaying
+        from napari_sam.batch.inputs import check_request, plan
+
+        found = check_request([image or str(replaying.find_image(saved))], output)
+        (task,) = plan(found, output, ".tif")
+        opened = replaying.open_image(saved, task.image, axes, channel, must_match=image is None)
+        asked = replaying.model_of(saved) if model is None else model
+        its_own = replaying.precision_of(saved) if model is None else None
+        segmenter = _load(asked, device, precision or its_own or "auto", on_disk=cache)
+        if model is None:
+            replaying.check_model(saved, segmenter)
+        with _bar("replaying") as report:
+            result = replaying.replay_session(saved, opened, segmenter, partial(report, session))
+        replaying.write_replayed(result, task.labels)
+        for note in result.notes:
+            _show_warning(note)
+        told = replaying.describe_difference(saved, result, segmenter)
+        out.print(f"{told}; labels in {task.labels}", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: napari-sam embed stack.tif --model vit_b")
@@ -319,9 +368,41 @@ def train(
         out.print(f"weights in {run(read_config(config))}", soft_wrap=True)
 
 
-@app.command()
-def info() -> None:
-    """Show versions, devices and where files are kept."""
+@app.command(epilog="Example: napari-sam info cells.napari-sam --methods")
+def info(
+    session: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A session to tell about.")
+    ] = None,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="A paragraph for a paper about the session.")
+    ] = False,
+) -> None:
+    """Show versions, devices and where files are kept; or what a session holds."""
+    with _clear_errors():
+        if session is not None:
+            _tell_session(session, methods)
+        elif methods:
+            raise ValueError("expected a session to write about, got none; name its file")
+        else:
+            _tell_installation()
+
+
+def _tell_session(path: Path, methods: bool) -> None:
+    from napari_sam.session.methods import methods_text
+    from napari_sam.session.saved import read_without_image
+    from napari_sam.session.summary import facts_of
+
+    saved = read_without_image(path)
+    if methods:
+        out.print(methods_text(saved.about, saved.entries), markup=False, highlight=False)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts_of(saved).items():
+        table.add_row(name, escape(value))
+    out.print(table, highlight=False)
+
+
+def _tell_installation() -> None:
     import platform
 
     import torch

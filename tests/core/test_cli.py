@@ -54,7 +54,7 @@ def assert_refused(result, code, *words):
 def test_help_names_every_command():
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("segment", "auto", "embed", "models", "demo", "train", "info"):
+    for command in ("segment", "auto", "replay", "embed", "models", "demo", "train", "info"):
         assert command in result.output
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_sam.batch.image import label_everything, label_objects, measure_labels
     from napari_sam.batch.inputs import PromptCount, check_request, count_prompts, find_images
     from napari_sam.batch.manifest import ManifestWarning
+    from napari_sam.batch.replay import Replayed, replay_session, write_replayed
     from napari_sam.batch.run import BatchProgress, BatchSummary, Failure, Note
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ManifestWarning",
     "Note",
     "PromptCount",
+    "Replayed",
     "check_request",
     "count_prompts",
     "embed_files",
@@ -29,8 +31,10 @@ __all__ = [
     "label_everything",
     "label_objects",
     "measure_labels",
+    "replay_session",
     "segment_all_files",
     "segment_files",
+    "write_replayed",
 ]
 
 _HOMES = {
@@ -40,6 +44,7 @@ _HOMES = {
     "ManifestWarning": "manifest",
     "Note": "run",
     "PromptCount": "inputs",
+    "Replayed": "replay",
     "check_request": "inputs",
     "count_prompts": "inputs",
     "embed_files": "files",
@@ -47,8 +52,10 @@ _HOMES = {
     "label_everything": "image",
     "label_objects": "image",
     "measure_labels": "image",
+    "replay_session": "replay",
     "segment_all_files": "files",
     "segment_files": "files",
+    "write_replayed": "replay",
 }
 
 

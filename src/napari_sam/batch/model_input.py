@@ -190,13 +190,13 @@ class InputReader:
         def channel(one: ColourInput | None, image: ImageFile | None) -> Channel | None:
             if one is None or image is None:
                 return None
-            limits, data = self._said_limits(given, one), _PixelsOfFile(image)
+            limits, data = self._said_limits(given, one), PixelsOfFile(image)
             return Channel(data, one.index or 0, limits, "", one.gamma, one.inverted)
 
         red, green, blue = map(channel, given.colours, images)
         axis, slab = given.channel_axis, _slab_of(self._image, at, given)
         source = ArraySource(
-            _PixelsOfFile(self._image),
+            PixelsOfFile(self._image),
             self._image.is_rgb,
             plane_axes(at),
             channel_axis=axis,
@@ -230,7 +230,7 @@ class InputReader:
         channel = None if axis < 0 else at[axis] or 0
         if channel not in self._found:
             image = self._image if channel is None else self._image.channel(channel)
-            self._found[channel] = ArraySource(_PixelsOfFile(image), image.is_rgb)
+            self._found[channel] = ArraySource(PixelsOfFile(image), image.is_rgb)
         limits = self._found[channel].limits
         # no limits are the model's own choice: of uint8 RGB none
         self._guessed |= limits is not None
@@ -254,7 +254,7 @@ def objects_in_words(numbers: Sequence[int]) -> str:
     return f"{head} {', '.join(runs)}".replace("..", " to ")
 
 
-class _PixelsOfFile:
+class PixelsOfFile:
     """The pixels of a file as an array that is read where it is indexed, and says what it lacks."""
 
     def __init__(self, image: ImageFile) -> None:
@@ -276,7 +276,7 @@ def _source(
     """Return what reads a plane of a file as it was given to the model."""
     look = ColourInput() if one is None else one
     return ArraySource(
-        _PixelsOfFile(image),
+        PixelsOfFile(image),
         image.is_rgb,
         plane_axes(at),
         limits,

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from napari_sam.geometry import Region
 from napari_sam.io.session_file import Content, Json, SessionFile, SessionFileError
-from napari_sam.planes import Plane, PlaneSource, extends
+from napari_sam.planes import ArraySource, Plane, PlaneSource, extends
 from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
 from napari_sam.session.entry_records import Reading, labels_of
 from napari_sam.session.journal import Entry
 from napari_sam.session.pixels import PixelChange
 
+_LARGEST_PLANE = 2**32  # pixels, of an image that isn't at hand
 _LARGEST_SCRATCH = 2**30  # labels that are put together where planes cross each other
 
 
@@ -72,6 +73,12 @@ class SavedSession:
     last_number: int
 
     @property
+    def holding(self) -> tuple[Entry, ...]:
+        """The entries that made the labels what they are: those after the last other labels."""
+        ends = [i for i, entry in enumerate(self.entries) if entry.ends_undo]
+        return self.entries[ends[-1] + 1 if ends else 0 :]
+
+    @property
     def object_id(self) -> int:
         """The object that was current."""
         told = _settings(self.about).get("object")
@@ -112,10 +119,55 @@ def read_session(path: str | Path, source: PlaneSource) -> SavedSession:
     finally:
         file.close()
     try:
-        _check_image(about, source)
+        check_image(about, source)
         return _saved(Path(path), about, content, source)
     except SessionFileError as error:
         raise SessionFileError(f"{path}: {error}") from error
+
+
+def read_without_image(path: str | Path) -> SavedSession:
+    """Read a session without its image, of which the shape is told in the file.
+
+    Raises
+    ------
+    SessionFileError
+        If the file is no session, or is damaged or of a newer version.
+    OSError
+        If it can't be opened.
+    """
+    file = SessionFile.open(path)
+    try:
+        about = file.about
+    finally:
+        file.close()
+    try:
+        stand_in = _stand_in(about)
+    except SessionFileError as error:
+        raise SessionFileError(f"{path}: {error}") from error
+    return read_session(path, stand_in)
+
+
+def check_image(about: Mapping[str, Json], source: PlaneSource) -> None:
+    """Refuse an image that isn't of the shape of a session's, with more planes at most.
+
+    Raises
+    ------
+    SessionFileError
+        If it is another.
+    """
+    image = about.get("image")
+    image = image if isinstance(image, dict) else {}
+    shape, spanned = _lengths(image.get("shape")), _lengths(image.get("spanned"))
+    if shape is None or spanned is None or len(spanned) != 2:
+        raise SessionFileError(
+            "expected a session that tells the shape of its image, got none; it is damaged; use "
+            "another copy"
+        )
+    if not extends(source.shape, shape, (spanned[0], spanned[1])):
+        raise SessionFileError(
+            f"expected the image of the session, of shape {shape}, got one of "
+            f"{source.shape}; open the session on its own image"
+        )
 
 
 def write_labels(saved: SavedSession, canvas: LabelCanvas, fill: bool) -> list[PixelChange]:
@@ -175,20 +227,28 @@ def _settings(about: Mapping[str, Json]) -> Mapping[str, Json]:
     return told if isinstance(told, dict) else {}
 
 
-def _check_image(about: Mapping[str, Json], source: PlaneSource) -> None:
+def _stand_in(about: Mapping[str, Json]) -> PlaneSource:
+    """Return an image as large as a session's, whose pixels take no memory."""
     image = about.get("image")
     image = image if isinstance(image, dict) else {}
     shape, spanned = _lengths(image.get("shape")), _lengths(image.get("spanned"))
-    if shape is None or spanned is None or len(spanned) != 2:
+    channel_axis = image.get("channel_axis")
+    told = f"shape {shape}, planes along the axes {spanned}, colours along {channel_axis}"
+    try:
+        if shape is None or spanned is None or not 2 <= len(shape) <= 32:
+            raise ValueError("it is damaged")
+        first, second = spanned
+        if first == second or shape[first] * shape[second] > _LARGEST_PLANE:
+            raise ValueError(f"planes have up to {_LARGEST_PLANE} pixels")
+        if channel_axis is not None and not 0 <= channel_axis < len(shape):
+            raise ValueError("it is damaged")
+        pixels = np.broadcast_to(np.zeros((), np.uint8), shape)
+        return ArraySource(pixels, displayed=(first, second), channel_axis=channel_axis)
+    except (ValueError, TypeError, IndexError) as error:
         raise SessionFileError(
-            "expected a session that tells the shape of its image, got none; it is damaged; use "
-            "another copy"
-        )
-    if not extends(source.shape, shape, (spanned[0], spanned[1])):
-        raise SessionFileError(
-            f"expected the image of the session, of shape {shape}, got one of "
-            f"{source.shape}; open the session on its own image"
-        )
+            f"expected a session that tells what its image is, got {told}: {error}; use another "
+            "copy"
+        ) from error
 
 
 def _lengths(value: Json) -> tuple[int, ...] | None:

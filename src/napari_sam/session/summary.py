@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from napari_sam.io.session_file import Json
 from napari_sam.session.journal import Entry
 from napari_sam.session.prompt_book import Group, ObjectPlane
+from napari_sam.session.saved import SavedSession
 
 LONGEST_STEP = 60.0
 """Seconds between two entries from which on they count as a pause."""
@@ -108,6 +110,58 @@ def summarize(entries: Sequence[Entry]) -> Summary:
         _active(entry.time for entry in entries),
         tuple(models),
     )
+
+
+def facts_of(saved: SavedSession) -> dict[str, str]:
+    """Return what a session's file tells, as lines for a person: their names and values."""
+    about, summary = saved.about, summarize(saved.entries)
+    image, model = _table(about, "image"), _table(about, "model")
+    given, settings = _table(image, "given"), _table(about, "settings")
+    others = [key for key in summary.models if key != model.get("key")]
+    undone = sum(1 for group in saved.undone for _ in group)
+    origins = (
+        (len(summary.found), "found automatically"),
+        (len(summary.corrected), "of these corrected"),
+        (len(summary.painted), "painted by hand"),
+    )
+    told = [f"{count} {what}" for count, what in origins if count]
+    facts: dict[str, Any] = {
+        "session": f"{saved.path} ({saved.path.stat().st_size / 1e6:.2f} MB)",
+        "image": image.get("name"),
+        "file": image.get("relative_path") or image.get("file"),
+        "shape": _joined(image.get("shape"), " × "),
+        "axes": _joined(image.get("axes")),
+        "pixel size": _sizes(image.get("pixel_size"), image.get("units")),
+        **{name: str(value).strip() for name, value in given.items()},
+        "model": model.get("name"),
+        "model key": model.get("key"),
+        "other model keys": ", ".join(others),
+        "precision": f"{model.get('precision')} on {model.get('device')}" if model else "",
+        "versions": ", ".join(f"{k} {v}" for k, v in _table(about, "versions").items()),
+        "current object": settings.get("object"),
+        "overwrite": "yes" if settings.get("overwrite") else "no",
+        "objects": ", ".join([str(len(summary.objects)), *told]),
+        "prompts": f"{summary.clicks} clicks, {summary.boxes} boxes",
+        "entries": f"{len(saved.entries)}, {undone} undone",
+        "active time": f"{summary.active_seconds:.0f} s",
+    }
+    return {name: str(value) for name, value in facts.items() if value not in (None, "")}
+
+
+def _table(about: Mapping[str, Json], key: str) -> Mapping[str, Any]:
+    value = about.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _joined(values: Json, by: str = ", ") -> str:
+    return by.join(str(value) for value in values) if isinstance(values, list) else ""
+
+
+def _sizes(sizes: Json, units: Json) -> str:
+    if not isinstance(sizes, list):
+        return ""
+    names = units if isinstance(units, list) and len(units) == len(sizes) else [""] * len(sizes)
+    return ", ".join(f"{size} {unit}".strip() for size, unit in zip(sizes, names, strict=True))
 
 
 def _retouch(entry: Entry, origins: dict[int, str], retouched: set[int]) -> None:

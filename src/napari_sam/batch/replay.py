@@ -1,0 +1,591 @@
+"""A session run again without a window: the same prompts, answered anew."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.batch.model_input import InputReader, PixelsOfFile, image_of_prompts
+from napari_sam.engine import SynchronousExecutor
+from napari_sam.image import Limits
+from napari_sam.io import ImageFile, PlaneIndex, PlaneObject, SavedPrompts, read_image
+from napari_sam.io import write_labels as write_file
+from napari_sam.io.session_file import Json, SessionFileError
+from napari_sam.plane_input import PlaneInput, input_of_words
+from napari_sam.planes import ArraySource, Plane, PlaneSource, plane_axes
+from napari_sam.prompts import Prompts
+from napari_sam.segmentation.protocol import Cancelled, Embedding, Progress, Segmenter
+from napari_sam.session.answers import Answer, Chain, answer
+from napari_sam.session.canvas import ArrayCanvas
+from napari_sam.session.image_identity import ImageContent, read_identity
+from napari_sam.session.journal import Entry
+from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
+from napari_sam.session.replaying import replay_entries
+from napari_sam.session.runs import Runs
+from napari_sam.session.saved import (
+    SavedSession,
+    canvas_for,
+    check_image,
+    read_without_image,
+    write_labels,
+)
+from napari_sam.session.state import State
+
+_KEPT = 4  # embeddings: entries go back and forth between few planes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replayed:
+    """What came of a session that was run again.
+
+    Parameters
+    ----------
+    labels
+        The labels, of the image's shape without colours.
+    different
+        How many pixels are not what the session's labels show.
+    image
+        What the labels belong to; None where it was no file.
+    notes
+        What was done otherwise than in the session, and why.
+    """
+
+    labels: NDArray[Any]
+    different: int
+    image: ImageFile | None = None
+    notes: tuple[str, ...] = ()
+
+
+def replay_session(
+    session: str | Path | SavedSession,
+    image: str | Path | ImageFile | PlaneSource | None,
+    segmenter: Segmenter,
+    progress: Progress | None = None,
+) -> Replayed:
+    """Run a session again: its prompts are answered anew, and its strokes painted again.
+
+    Labels that were there before it began are taken from the file.
+
+    Parameters
+    ----------
+    session
+        The session's file, which is only read, or what
+        :func:`~napari_sam.session.saved.read_without_image` read of it.
+    image
+        The image that the session is of; None takes the file that lies beside it, see
+        :func:`find_image`. Each plane is read as the model was given it; planes of a
+        :class:`~napari_sam.session.PlaneSource` are read as it gives them.
+    segmenter
+        What answers; another model than the session's gives other labels.
+    progress
+        Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
+
+    Raises
+    ------
+    SessionFileError
+        If the file is no session, is damaged or newer, or is of another image.
+    FileNotFoundError
+        If the image is not there.
+    ValueError, OSError
+        If the image can't be read.
+    """
+    saved = session if isinstance(session, SavedSession) else read_without_image(session)
+    _check_details(saved)
+    planes = _planes_of(saved, find_image(saved) if image is None else image)
+    check_image(saved.about, planes.source)
+    steps = _Steps(progress or _ignore)
+    player = _Player(segmenter, planes, steps.again)
+    state, canvas = _start(saved, planes.source)
+
+    def play(entries: Sequence[Entry]) -> None:
+        steps.begin(len(entries), len(saved.entries))
+        replay_entries(entries, state, planes.source, player.decode, player.find, steps.report)
+
+    if before := saved.entries[: len(saved.entries) - len(saved.holding)]:
+        state.use_canvas(canvas_for(saved, planes.source), "")  # of these, only prompts go on
+        play(before)
+        state.use_canvas(canvas, "the labels are others")
+    play(saved.holding)
+    touched = {change.plane for entry in state.journal.entries for change in entry.pixels}
+    different = _count_different(saved, canvas, touched, planes.source)
+    return Replayed(canvas.array, different, planes.image, (*planes.notes, *player.notes()))
+
+
+def find_image(saved: SavedSession) -> Path:
+    """Return the file that a session was made with, where it lies beside the session's.
+
+    Only a path below the session's own folder is looked at.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there; the message tells which image is needed.
+    """
+    told = _table(saved.about, "image")
+    folder = saved.path.resolve().parent
+    for value in (told.get("relative_path"), told.get("file")):
+        if not isinstance(value, str) or not value or "\\" in value or "\0" in value:
+            continue
+        path = (folder / value).resolve()
+        if path != folder and path.is_relative_to(folder) and path.exists():
+            return path
+    raise FileNotFoundError(
+        f"expected the image of the session, {describe_image(saved)}, beside {saved.path.name}, "
+        "found none; name the file"
+    )
+
+
+def open_image(
+    saved: SavedSession,
+    path: Path,
+    axes: str | None = None,
+    channel: int | None = None,
+    must_match: bool = False,
+) -> ImageFile:
+    """Open the image of a session.
+
+    Parameters
+    ----------
+    saved
+        The session.
+    path, axes, channel
+        As of :func:`~napari_sam.io.read_image`.
+    must_match
+        Whether one of other pixels is refused, where the session tells which they were.
+
+    Raises
+    ------
+    ValueError
+        If it is another image, or can't be read.
+    """
+    image = read_image(path, axes, channel)
+    if must_match and is_image_of(saved, image) is False:
+        raise ValueError(
+            f"expected the image of the session, {describe_image(saved)}, got {path}, whose pixels "
+            "are others; name the right file, or this one to use it all the same"
+        )
+    return image
+
+
+def model_of(saved: SavedSession) -> str:
+    """Return the name of the model that a session was made with, if it is one we know.
+
+    Raises
+    ------
+    ValueError
+        If it is a checkpoint of somebody, or none is told.
+    """
+    from napari_sam.model.weights import REGISTRY
+
+    told = _table(saved.about, "model")
+    name = told.get("name")
+    if isinstance(name, str) and name in REGISTRY:
+        return name
+    raise ValueError(
+        f"expected a session of one of the models {', '.join(REGISTRY)}, got one of "
+        f"{_model_in_words(told)}; give a model or its checkpoint with --with"
+    )
+
+
+def precision_of(saved: SavedSession) -> str | None:
+    """Return the precision that a session was made in; None if it isn't told."""
+    told = _table(saved.about, "model").get("precision")
+    return told if told in ("float32", "bfloat16", "float16") else None
+
+
+def check_model(saved: SavedSession, segmenter: Segmenter) -> None:
+    """Refuse a model that only has the name of the session's.
+
+    Raises
+    ------
+    ValueError
+        If it is another, by its key.
+    """
+    told = _table(saved.about, "model")
+    if told.get("key") != segmenter.model_key:
+        raise ValueError(
+            f"expected the model of the session, {_model_in_words(told)}, got "
+            f"{segmenter.config.name} with the key {segmenter.model_key}; give the session's "
+            f"checkpoint with --with, or answer by this model: --with {segmenter.config.name}"
+        )
+
+
+def describe_difference(saved: SavedSession, replayed: Replayed, segmenter: Segmenter) -> str:
+    """Return how labels that were made anew compare with a session's, in words."""
+    if not replayed.different:
+        return "bit for bit the saved labels"
+    told = _table(saved.about, "model")
+    before = f"{_model_in_words(told)} in {told.get('precision', '?')} on {told.get('device', '?')}"
+    pixels = f"{replayed.different:,} pixel{'s differ' if replayed.different > 1 else ' differs'}"
+    return (
+        f"{pixels} from the saved labels (session: {before}; now: {segmenter.config.name} with the "
+        f"key {segmenter.model_key} in {segmenter.precision} on {segmenter.device})"
+    )
+
+
+def is_image_of(saved: SavedSession, image: ImageFile) -> bool | None:
+    """Whether a file holds the very pixels that a session was made on; None if that isn't told.
+
+    It reads a few planes.
+    """
+    if "identity" not in saved.about:
+        return None
+    try:
+        before = read_identity(saved.about["identity"])
+        part: Any = image_of_prompts(image, _given_of(saved))
+    except ValueError:
+        return False
+    return ImageContent(part.data, part.is_rgb).is_image_of(before)
+
+
+def write_replayed(replayed: Replayed, path: str | Path) -> None:
+    """Write labels of a session that was run again, with the axes and pixel sizes of its image.
+
+    Parameters
+    ----------
+    replayed
+        From an image file.
+    path
+        Ends in one of :data:`~napari_sam.io.LABEL_FORMATS`; what is there is replaced.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; what was there is as it was.
+    """
+    image = replayed.image
+    if image is None:
+        raise ValueError("expected labels of an image file, got those of an array; write the array")
+    axes = image.axes.removesuffix("S")
+    write_file(path, replayed.labels, axes, image.pixel_size, image.unit)
+
+
+def describe_image(saved: SavedSession) -> str:
+    """Return which image a session is of, in words."""
+    told = _table(saved.about, "image")
+    name, file = str(told.get("name") or ""), str(told.get("file") or "")
+    shape = " x ".join(str(n) for n in told.get("shape") or ())
+    words = f"'{file or name}'" if file or name else "which has no name"
+    if file and name not in ("", file):
+        words += f" (layer '{name}')"
+    return f"{words} of shape {shape}"
+
+
+def prompts_of_session(path: str | Path) -> SavedPrompts:
+    """Return the prompts of a session with boxes and chosen candidates, as those of a file.
+
+    Objects come in the order in which they were last answered.
+
+    Raises
+    ------
+    SessionFileError
+        If the file is no session, or is damaged or of a newer version.
+    OSError
+        If it can't be opened.
+    """
+    return _prompts_of(read_without_image(path))
+
+
+def _prompts_of(saved: SavedSession) -> SavedPrompts:
+    groups: dict[ObjectPlane, Group] = {}
+    answers: dict[ObjectPlane, Answer] = {}
+    for entry in saved.entries:
+        groups |= {change.key: change.after for change in entry.prompts}
+        for one in entry.answers:
+            answers.pop(one.key, None)
+            if one.after is not None:
+                answers[one.key] = one.after
+    groups = {key: group for key, group in groups.items() if not group.is_empty}
+    book = PromptBook().with_groups(groups)
+    order = dict.fromkeys((*(key for key in answers if key in groups), *groups))
+    prompts: dict[PlaneObject, Any] = {}
+    inputs: dict[PlaneObject, PlaneInput] = {}
+    for number, plane in order:
+        key = _index_of(plane), number
+        prompts[key] = book.prompts_of((number, plane))
+        known = answers.get((number, plane))
+        if known is not None and known.given is not None:
+            inputs[key] = known.given
+    candidates = {
+        (_index_of(plane), number): group.candidate
+        for (number, plane), group in groups.items()
+        if group.candidate is not None
+    }
+    boxed = tuple(number for (number, _), group in groups.items() if group.box is not None)
+    return SavedPrompts(prompts, inputs, candidates, boxed, has_boxes=True)
+
+
+def _index_of(plane: Plane) -> PlaneIndex:
+    """Return a plane as prompts files name it."""
+    return plane[:-2] if plane[-2:] == (None, None) else plane
+
+
+def _given_of(saved: SavedSession) -> SavedPrompts:
+    """Return on which planes a model was asked, and what it was given there, prompts or not."""
+    told = _prompts_of(saved)
+    prompts, inputs = dict(told.prompts), dict(told.inputs)
+    for entry in saved.entries:
+        if entry.kind == "found":
+            for at, words in zip(entry.details["planes"], entry.details["given"], strict=True):
+                key = _index_of(tuple(at)), min((change.key for change in entry.facts), default=1)
+                prompts.setdefault(key, Prompts())
+                inputs.setdefault(key, input_of_words(words, len(at)))
+    return SavedPrompts(prompts, inputs)
+
+
+def _start(saved: SavedSession, source: PlaneSource) -> tuple[State, ArrayCanvas]:
+    """Return the labels as they were before the entries that made them, and nothing else."""
+    canvas = canvas_for(saved, source)
+    write_labels(saved, canvas, fill=True)
+    for entry in reversed(saved.holding):
+        if entry.pixels:
+            canvas.write([change.backwards() for change in reversed(entry.pixels)])
+    return State(canvas), canvas
+
+
+def _count_different(
+    saved: SavedSession, canvas: ArrayCanvas, touched: set[Plane], source: PlaneSource
+) -> int:
+    """Count pixels that are not what a session says; 0 is what it doesn't know."""
+    known = {one.plane: one for one in saved.labels}
+    planes = touched | known.keys()
+    if any(plane_axes(plane) != source.spanned for plane in planes):
+        expected = canvas_for(saved, source)
+        write_labels(saved, expected, fill=True)
+        return int(np.count_nonzero(expected.array != canvas.array))
+    different = 0
+    for plane in planes:
+        height, width = source.plane_shape(plane)
+        now = canvas.read(plane, (slice(0, height), slice(0, width)))
+        expected_here = np.zeros_like(now)
+        if (one := known.get(plane)) is not None:
+            part = expected_here[one.region]
+            part[one.known] = one.values[one.known]
+        different += int(np.count_nonzero(now != expected_here))
+    return different
+
+
+class _Planes:
+    """Planes of an image, as the model was given them in the session.
+
+    Attributes
+    ----------
+    source
+        The image.
+    image
+        Its file; None where it is none.
+    """
+
+    source: PlaneSource
+    image: ImageFile | None = None
+
+    def read(self, plane: Plane, given: PlaneInput | None) -> tuple[NDArray[Any], Limits | None]:
+        """Read a plane."""
+        raise NotImplementedError
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be had."""
+        return []
+
+
+class _PlanesOfSource(_Planes):
+    def __init__(self, source: PlaneSource) -> None:
+        self.source = source
+
+    def read(self, plane: Plane, given: PlaneInput | None) -> tuple[NDArray[Any], Limits | None]:
+        return self.source.read(plane)
+
+
+class _PlanesOfFile(_Planes):
+    def __init__(self, saved: SavedSession, image: ImageFile) -> None:
+        told = _table(saved.about, "image")
+        self.image = image_of_prompts(image, _given_of(saved))
+        channel_axis = told.get("channel_axis")
+        displayed = tuple(told.get("spanned") or ())
+        pixels: Any = PixelsOfFile(self.image)
+        self.source = ArraySource(
+            pixels, self.image.is_rgb, displayed or None, channel_axis=channel_axis
+        )
+        self._reader = InputReader(self.image, None)
+
+    def read(self, plane: Plane, given: PlaneInput | None) -> tuple[NDArray[Any], Limits | None]:
+        shown = self._reader.read(plane, given)
+        return shown.pixels, shown.limits
+
+    @property
+    def notes(self) -> list[str]:
+        return self._reader.notes
+
+
+def _planes_of(saved: SavedSession, image: str | Path | ImageFile | PlaneSource) -> _Planes:
+    if isinstance(image, str | Path):
+        image = read_image(image)
+    return _PlanesOfFile(saved, image) if isinstance(image, ImageFile) else _PlanesOfSource(image)
+
+
+class _Steps:
+    """Tells how much is done of all entries, and may be stopped within one."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._first, self._share, self._now = 0.0, 0.0, 0.0
+
+    def begin(self, count: int, total: int) -> None:
+        self._first += self._share
+        self._share = count / max(1, total)
+
+    def report(self, fraction: float) -> None:
+        self._now = self._first + fraction * self._share
+        self._progress(self._now)
+
+    def again(self, fraction: float) -> None:
+        self._progress(self._now)
+
+
+class _Player:
+    """Has a model answer what a session's entries ask.
+
+    Attributes
+    ----------
+    beat
+        Called while it works; it may raise to cancel.
+    """
+
+    def __init__(self, segmenter: Segmenter, planes: _Planes, beat: Progress) -> None:
+        self._segmenter = segmenter
+        self._planes = planes
+        self._beat = beat
+        self._embeddings: OrderedDict[tuple[Plane, PlaneInput | None], Embedding] = OrderedDict()
+        self._masks: Counter[str] = Counter()  # by the model that made them in the session
+        self._runs: Counter[str] = Counter()
+
+    def decode(
+        self, key: ObjectPlane, group: Group, entry: Entry, chain: Chain | None
+    ) -> tuple[Answer, Chain]:
+        """Answer prompts; see :data:`~napari_sam.session.replaying.Decode`."""
+        before = next(change.after for change in entry.answers if change.key == key)
+        given = before.given if before is not None else None
+        self._masks[before.model if before is not None else ""] += 1
+        embedding = self._embedding(key[1], given)
+        prompts = PromptBook().with_groups({key: group}).prompts_of(key)
+        found, steps = answer(
+            self._segmenter, embedding, prompts, group.candidate, chain, self._beat
+        )
+        return replace(found, model=self._segmenter.model_key, given=given, prompts=group), steps
+
+    def find(self, state: State, entry: Entry) -> None:
+        """Make a run again; see :data:`~napari_sam.session.replaying.Find`."""
+        details = entry.details
+        planes = [tuple(plane) for plane in details["planes"]]
+        ndim = len(planes[0])
+        given = {
+            plane: input_of_words(words, ndim)
+            for plane, words in zip(planes, details["given"], strict=True)
+        }
+        self._runs[details["model"]] += 1
+        below = min((change.key for change in entry.facts), default=1) - 1
+        errors: list[Exception] = []
+        ended: list[str] = []
+        runs = Runs(state, SynchronousExecutor(), lambda: below, lambda touched, highest: None)
+        runs.failed.connect(errors.append)
+        runs.finished.connect(ended.append)
+        source = cast(PlaneSource, _AsGiven(self._planes, given, self._beat))
+        runs.find_all(self._segmenter, source, planes, details["linked"], details["settings"])
+        if errors:
+            raise errors[0]
+        if not ended:
+            raise Cancelled
+
+    def notes(self) -> list[str]:
+        """Say what another model had made."""
+        key = self._segmenter.model_key
+        notes = []
+        for made, what in ((self._masks, "mask"), (self._runs, "run")):
+            others = {other: n for other, n in made.items() if other not in ("", key)}
+            if count := sum(others.values()):
+                told = ", ".join(other[:12] for other in others)
+                notes.append(
+                    f"{count} {what}{'s' if count > 1 else ''} of the session "
+                    f"{'were' if count > 1 else 'was'} made by another model (key {told}): "
+                    f"{self._segmenter.config.name} made {'them' if count > 1 else 'it'} anew"
+                )
+        return notes
+
+    def _embedding(self, plane: Plane, given: PlaneInput | None) -> Embedding:
+        at = plane, given
+        if at not in self._embeddings:
+            pixels, limits = self._planes.read(plane, given)
+            self._embeddings[at] = self._segmenter.embed(pixels, limits, self._beat)
+            while len(self._embeddings) > _KEPT:
+                self._embeddings.popitem(last=False)
+        self._embeddings.move_to_end(at)
+        return self._embeddings[at]
+
+
+class _AsGiven:
+    """Gives planes to a run as they were given to it before."""
+
+    def __init__(self, planes: _Planes, given: Mapping[Plane, PlaneInput], beat: Progress) -> None:
+        self._planes, self._given, self._beat = planes, given, beat
+
+    def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
+        self._beat(0.0)
+        given = self._given[plane]
+        return *self._planes.read(plane, given), given
+
+
+def _check_details(saved: SavedSession) -> None:
+    """Refuse entries that don't tell what it takes to make them again."""
+    for entry in saved.entries:
+        try:
+            _check_entry(entry, len(_table(saved.about, "image").get("shape") or ()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SessionFileError(
+                f"{saved.path}: expected what entry {entry.number} ({entry.kind}) did, got "
+                f"{type(error).__name__}: {error}; it is damaged; use another copy"
+            ) from error
+
+
+def _check_entry(entry: Entry, ndim: int) -> None:
+    details = entry.details
+    if entry.kind == "mask" and any(change.after is None for change in entry.answers):
+        raise ValueError("a mask without an answer")
+    expected: dict[str, type] = {}
+    if entry.kind == "deleted":
+        expected = {"object": int, "everywhere": bool}
+    elif entry.kind in ("merged", "renumbered"):
+        expected = {"object": int, "into": int}
+    elif entry.kind == "found":
+        expected = {"planes": list, "linked": bool, "settings": dict, "model": str, "given": list}
+    for name, kind in expected.items():
+        if type(details[name]) is not kind:
+            raise TypeError(f"{type(details[name]).__name__} as {name}")
+    if entry.kind == "found":
+        if not details["planes"] or len(details["planes"]) != len(details["given"]):
+            raise ValueError(f"{len(details['planes'])} planes, {len(details['given'])} inputs")
+        for plane, words in zip(details["planes"], details["given"], strict=True):
+            if len(plane) != ndim or list(plane).count(None) != 2:
+                raise ValueError(f"the plane {plane}")
+            input_of_words(words, ndim)
+
+
+def _model_in_words(told: Mapping[str, Any]) -> str:
+    if not told:
+        return "none"
+    return f"{told.get('name') or 'a model'} with the key {told.get('key') or '?'}"
+
+
+def _table(about: Mapping[str, Json], key: str) -> Mapping[str, Any]:
+    value = about.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _ignore(fraction: float) -> None:
+    pass
