@@ -116,8 +116,8 @@ def segment_files(
         A folder for ``NAME_labels.tif`` of each image; there, what is done and unchanged is
         skipped. Or, for one image, the label file itself.
     prompts
-        A prompts file for all images, or a folder with ``NAME.csv`` of each; by default it lies
-        beside the image.
+        A prompts file or a session for all images, or a folder with ``NAME.csv`` or
+        ``NAME.napari-sam`` of each; by default it lies beside the image.
     contrast_limits, overwrite
         As in :func:`label_objects`.
     overlay

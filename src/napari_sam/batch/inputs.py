@@ -16,6 +16,7 @@ from napari_sam.io import (
     read_prompts,
     with_boxes,
 )
+from napari_sam.io.session_file import SUFFIX as SESSION
 from napari_sam.special_files import refuse_special
 
 Source = str | Path
@@ -76,7 +77,7 @@ def check_request(
             _check_writable(folder)
     if needs_prompts:
         if prompts is not None and not Path(prompts).is_dir():
-            read_prompts(prompts_of(found[0], prompts))
+            _read(prompts_of(found[0], prompts))
         elif not any(_has_prompts(image, prompts, boxes) for image in found):
             prompts_of(found[0], prompts)  # says what is missing
         if boxes is not None and not Path(boxes).is_dir():
@@ -211,7 +212,7 @@ def prompts_of(image: Path, prompts: Source | None) -> Path:
         The image.
     prompts
         One prompts file for every image; a folder with one of each image's name; or ``None``,
-        for prompts beside the images.
+        for prompts beside the images. Sessions (``.napari-sam``) are prompts files, too.
 
     Raises
     ------
@@ -220,10 +221,12 @@ def prompts_of(image: Path, prompts: Source | None) -> Path:
     """
     if prompts is not None and not Path(prompts).is_dir():
         path = Path(prompts)
-        advice = "give the file that napari saves for a Points layer"
+        advice = "give the file that napari saves for a Points layer, or a session"
     else:
         folder = image.parent if prompts is None else Path(prompts)
         path = folder / f"{_stem(image)}.csv"
+        if not path.is_file() and (session := path.with_suffix(SESSION)).is_file():
+            path = session
         advice = "name prompts files after their images, or give one with --prompts"
     refuse_special(path)
     if not path.is_file():
@@ -272,14 +275,28 @@ def saved_prompts(image: Path, prompts: Source | None, boxes: Source | None) -> 
     """
     where = boxes_of(image, boxes)
     try:
-        saved = read_prompts(prompts_of(image, prompts))
+        saved = _read(prompts_of(image, prompts))
     except FileNotFoundError:
         if prompts is not None or where is None:
             raise
         saved = SavedPrompts({})
-    if where is not None:
-        return with_boxes(saved, read_boxes(where))
-    return saved
+    if where is None:
+        return saved
+    if saved.has_boxes:
+        raise ValueError(
+            f"expected boxes or a session, got both, {where} and {prompts_of(image, prompts)}; "
+            "the session has its boxes: leave the others out"
+        )
+    return with_boxes(saved, read_boxes(where))
+
+
+def _read(path: Path) -> SavedPrompts:
+    """Read a table of prompts, or the prompts of a session."""
+    if path.suffix.lower() != SESSION:
+        return read_prompts(path)
+    from napari_sam.batch.replay import prompts_of_session  # takes torch, for which tables needn't
+
+    return prompts_of_session(path)
 
 
 def files_of_prompts(image: Path, prompts: Source | None, boxes: Source | None) -> list[Path]:

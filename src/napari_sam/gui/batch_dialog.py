@@ -149,7 +149,7 @@ def _fields() -> dict[str, Any]:
         "prompts": FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
-            tooltip="a folder of NAME.csv; by default beside the images",
+            tooltip="a folder of NAME.csv or NAME.napari-sam; by default beside the images",
         ),
         "boxes": FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,

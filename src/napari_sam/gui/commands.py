@@ -36,7 +36,8 @@ def segment_files(
     output
         A folder for the label images, or one label file for one image.
     prompts
-        A prompts file for all images or a folder of them; by default ``NAME.csv`` beside each.
+        A prompts file or a session for all images, or a folder of them; by default ``NAME.csv``
+        or ``NAME.napari-sam`` beside each.
     model, device
         As for :func:`~napari_sam.load_segmenter`.
     overlay
