@@ -120,6 +120,33 @@ def test_whatever_was_done_at_random_is_done_again(tmp_path, seed):
     assert result.different == 0
 
 
+def test_a_session_without_labels_gets_some(tmp_path, stack):
+    session = Session(ComponentSegmenter(), ArraySource(squares()))
+    session.add_point(0, (6, 7))
+    result = replay_session(
+        save(session, tmp_path / "a.napari-sam", stack), None, session.segmenter
+    )
+    np.testing.assert_array_equal(result.labels[0] == 1, session.mask(1, 0))
+    assert "nothing to compare with" in result.notes[0]
+
+
+@pytest.mark.parametrize("with_prompts", [True, False])
+def test_layer_that_was_one_channel_of_a_file_is_found_in_it(tmp_path, with_prompts):
+    image = tmp_path / "channels.tif"
+    first, other = squares((48, 64)), squares((48, 64))[::-1, ::-1].copy()
+    pixels = np.stack([first, other])
+    tifffile.imwrite(image, pixels, photometric="minisblack", metadata={"axes": "CYX"})
+    session = session_of(other, ComponentSegmenter(dense=True))
+    if with_prompts:
+        session.add_point((), (30, 14))
+    session.find_all()
+    assert len(np.unique(session.canvas.array)) == 7
+    file = save(session, tmp_path / "one.napari-sam", image)
+    result = replay_session(file, None, ComponentSegmenter(dense=True))
+    np.testing.assert_array_equal(result.labels, session.canvas.array)
+    assert (result.different, result.notes, result.image.axes) == (0, (), "YX")
+
+
 def test_other_labels_in_the_middle_are_where_it_goes_on(tmp_path, stack):
     session = session_of(squares(), ComponentSegmenter())
     session.add_point(0, (6, 7))

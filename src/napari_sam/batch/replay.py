@@ -114,7 +114,10 @@ def replay_session(
     play(saved.holding)
     touched = {change.plane for entry in state.journal.entries for change in entry.pixels}
     different = _count_different(saved, canvas, touched, planes.source)
-    return Replayed(canvas.array, different, planes.image, (*planes.notes, *player.notes()))
+    notes = [*planes.notes, *player.notes()]
+    if touched and not saved.labels:
+        notes.append("the session had no labels to write into: there is nothing to compare with")
+    return Replayed(canvas.array, different, planes.image, tuple(notes))
 
 
 def find_image(saved: SavedSession) -> Path:
