@@ -134,8 +134,10 @@ def fold(title: str, inside: QWidget) -> QCollapsible:
         "text-align: left; padding: 3px; background: transparent; border: none;"
     )
     made.toggleButton().setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    made.content().layout().setContentsMargins(0, 0, 0, 0)
-    made.layout().setContentsMargins(0, 0, 0, 0)
+    for part in (made, made.content()):
+        layout = part.layout()
+        assert layout is not None
+        layout.setContentsMargins(0, 0, 0, 0)
     made.addWidget(inside)
     return made
 

@@ -162,12 +162,13 @@ class SessionFiles:
         if record is None:
             raise ValueError("expected an image whose session is saved, got none; choose one")
         target = path if path.suffix else path.with_suffix(SUFFIX)
-        if record.keeping is None:  # its own file can't be written: then from memory, here
+        keeping = record.keeping
+        if keeping is None:  # its own file can't be written: then from memory, here
             save_session(record.annotation.session, target, record.facts)
             return
         self._run(
             f"Saving {target.name}…",
-            lambda report: record.keeping.save(target),
+            lambda report: keeping.save(target),
             partial(self._saved, target),
         )
 

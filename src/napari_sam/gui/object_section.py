@@ -8,7 +8,7 @@ from typing import Literal
 
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
-from qtpy.QtGui import QAction
+from qtpy.QtGui import QAction  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
