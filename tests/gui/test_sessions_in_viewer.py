@@ -179,6 +179,7 @@ def test_saved_session_is_opened_by_dropping_it(told, rng, tmp_path, monkeypatch
 def test_methods_tell_of_the_session(me):
     work(me)
     me.dock.files.fold.expand(animate=False)
+    me.settle()
     push(me, me.dock.files.methods)
     assert me.dock.files.told.text().startswith("2 objects in cells were segmented with ")
 
