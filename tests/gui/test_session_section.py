@@ -164,8 +164,8 @@ def test_dialogs_name_the_files(controller, section, monkeypatch):
 def test_methods_are_shown_and_copied(section):
     assert section.told.isHidden()
     press(section.methods)
-    assert section.told.text() == "Objects were segmented with nano."
-    assert QApplication.clipboard().text() == section.told.text()
+    assert section.told.toPlainText() == "Objects were segmented with nano."
+    assert QApplication.clipboard().text() == section.told.toPlainText()
 
 
 def test_what_cannot_be_saved_is_told(controller, section, monkeypatch):

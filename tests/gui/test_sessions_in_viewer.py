@@ -114,6 +114,9 @@ def test_session_can_still_be_continued_when_work_has_begun_anew(me):
     np.testing.assert_array_equal(me.labels, before)
     (aside,) = [x for x in me.viewer.layers if x.name == "cells · masks (40 × 50)"]
     np.testing.assert_array_equal(aside.data, mine)
+    me.settle(200)
+    assert me.controller.engine.wait(10, background=True)
+    assert me.controller.keeping.question is None  # what was set aside is not offered at once
     assert len(Library().sessions()) == 2  # that of a moment ago, too
 
 
@@ -181,7 +184,7 @@ def test_methods_tell_of_the_session(me):
     me.dock.files.fold.expand(animate=False)
     me.settle()
     push(me, me.dock.files.methods)
-    assert me.dock.files.told.text().startswith("2 objects in cells were segmented with ")
+    assert me.dock.files.told.toPlainText().startswith("2 objects in cells were segmented with ")
 
 
 def test_only_session_files_are_read(tmp_path):

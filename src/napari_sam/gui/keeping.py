@@ -58,6 +58,7 @@ class _Record:
     keeping: Keeping | None = None
     is_busy: bool = False  # a file is being made or opened
     is_told: bool = False  # that none can be made
+    goes_on: bool = False  # with an earlier session: there is nothing to offer any more
 
     @property
     def facts(self) -> ImageFacts:
@@ -262,7 +263,7 @@ class SessionFiles:
         self.changed.emit()
 
     def _found(self, record: _Record, outcome: Outcome) -> None:
-        if outcome.cancelled or not self._is_known(record):
+        if outcome.cancelled or record.goes_on or not self._is_known(record):
             return
         if outcome.error is not None:
             self._refuse(outcome.error)
@@ -312,7 +313,7 @@ class SessionFiles:
         except BaseException:
             file.close()
             raise
-        record.found = None
+        record.found, record.goes_on = None, True
         self._record_into(record, file)
         record.annotation.click_here()
         self._tell_other_model(saved)

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QFrame,
     QLabel,
+    QPlainTextEdit,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from napari_sam.session.library import KeptSession
 
 _MOST_ROWS = 5  # shown at once; more are scrolled
-_ROW = 28  # pixels
+_ROW, _TEXT = 28, 130  # pixels high
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +202,9 @@ class SessionSection(Section[SessionState]):
         self.methods = button(
             "Methods text", "a paragraph for a paper: copies it to the clipboard, and shows it here"
         )
-        self.told = QLabel()
-        self.told.setWordWrap(True)
-        self.told.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.told = QPlainTextEdit()
+        self.told.setReadOnly(True)
+        self.told.setFixedHeight(_TEXT)
         self.copied = QLabel("copied to the clipboard:")
         self.copied.setEnabled(False)
         self.busy = QLabel()
@@ -239,7 +240,7 @@ class SessionSection(Section[SessionState]):
     def _draw(self, state: SessionState) -> None:
         self.save.setEnabled(state.can_save)
         self.methods.setEnabled(state.can_save)
-        self.told.setText(state.methods)
+        self.told.setPlainText(state.methods)
         self.told.setVisible(bool(state.methods))
         self.copied.setVisible(bool(state.methods))
         self.busy.setText(state.busy)
