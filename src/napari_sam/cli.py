@@ -212,7 +212,7 @@ def replay(
         Path, typer.Option("--output", "-o", help="A .tif or .zarr, or a folder for it.")
     ],
     image: Annotated[
-        str | None, typer.Argument(metavar="[IMAGE]", help="By default the one beside FILE.")
+        str | None, typer.Argument(metavar="IMAGE", help="By default the one beside FILE.")
     ] = None,
     model: Annotated[
         str | None,
@@ -371,7 +371,7 @@ def train(
 @app.command(epilog="Example: napari-sam info cells.napari-sam --methods")
 def info(
     session: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A session to tell about.")
+        Path | None, typer.Argument(metavar="FILE", help="A session to tell about.")
     ] = None,
     methods: Annotated[
         bool, typer.Option("--methods", help="A paragraph for a paper about the session.")
@@ -394,7 +394,8 @@ def _tell_session(path: Path, methods: bool) -> None:
 
     saved = read_without_image(path)
     if methods:
-        out.print(methods_text(saved.about, saved.entries), markup=False, highlight=False)
+        text = methods_text(saved.about, saved.entries)
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
         return
     table = Table(show_header=False, box=None)
     for name, value in facts_of(saved).items():

@@ -77,7 +77,7 @@ def test_prompts_are_told_with_the_time_they_took():
         "2.9.0), an implementation of the Segment Anything Model (Kirillov et al., 2023), using "
         "the model nano (digest 0123456789ab, float32 precision). Of these, 2 (67 %) were "
         "segmented from clicks and boxes and 1 (33 %) painted by hand. 2 objects had prompts, on "
-        "average 1.0 clicks and 0.5 boxes each (median 1.5 prompts, range 1 to 2). 1 mask of "
+        "average 1.0 clicks and 0.5 boxes each (median 1.5, range 1 to 2). 1 mask of "
         "theirs was retouched by hand. This took 52 s of active work (18 s per object; pauses of "
         "more than 60 s are not counted)."
     )

@@ -323,14 +323,14 @@ def test_info_tells_of_a_session(nano_session):
     assert result.exit_code == 0, result.output
     lines = {line[:10].strip(): line for line in result.stdout.splitlines()}
     assert "3, 1 painted by hand" in lines["objects"]
-    assert "2 clicks, 1 boxes" in lines["prompts"]
+    assert "clicks: 2, boxes: 1" in lines["prompts"]
     assert "48 × 64" in lines["shape"]
     assert "0.5 um, 0.5 um" in result.stdout
     assert "nano" in lines["model"]
     assert "0 undone" in lines["entries"]
     result = run("info", file, "--methods")
-    words = " ".join(result.stdout.split())
-    assert words.startswith("3 objects in cells were segmented with napari-sam-live")
+    (words,) = result.stdout.splitlines()
+    assert words.startswith("3 objects in cells.tif were segmented with napari-sam-live")
     assert "using the model nano (digest " in words
 
 

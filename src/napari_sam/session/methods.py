@@ -37,7 +37,7 @@ def methods_text(about: Mapping[str, Json], entries: Sequence[Entry]) -> str:
 
 def _made(about: Mapping[str, Json], summary: Summary) -> str:
     image, versions = _table(about, "image"), _table(about, "versions")
-    name = str(image.get("name") or "the image")
+    name = str(image.get("file") or image.get("name") or "the image")
     known = [f"{told} {versions[key]}" for key, told in _TOLD_VERSIONS if key in versions]
     if "python" in versions:
         known.append(f"Python {versions['python']}")
@@ -112,7 +112,7 @@ def _prompted(summary: Summary) -> str:
         return f"One object had prompts: {told}."
     return (
         f"{_count(count, 'object')} had prompts, on average {summary.clicks / count:.1f} clicks "
-        f"and {summary.boxes / count:.1f} boxes each (median {median(totals):g} prompts, range "
+        f"and {summary.boxes / count:.1f} boxes each (median {median(totals):g}, range "
         f"{min(totals)} to {max(totals)})."
     )
 

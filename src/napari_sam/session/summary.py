@@ -130,7 +130,7 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         "image": image.get("name"),
         "file": image.get("relative_path") or image.get("file"),
         "shape": _joined(image.get("shape"), " × "),
-        "axes": _joined(image.get("axes")),
+        "axes": _joined(_named(image.get("axes"))),
         "pixel size": _sizes(image.get("pixel_size"), image.get("units")),
         **{name: str(value).strip() for name, value in given.items()},
         "model": model.get("name"),
@@ -141,7 +141,7 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         "current object": settings.get("object"),
         "overwrite": "yes" if settings.get("overwrite") else "no",
         "objects": ", ".join([str(len(summary.objects)), *told]),
-        "prompts": f"{summary.clicks} clicks, {summary.boxes} boxes",
+        "prompts": f"clicks: {summary.clicks}, boxes: {summary.boxes}",
         "entries": f"{len(saved.entries)}, {undone} undone",
         "active time": f"{summary.active_seconds:.0f} s",
     }
@@ -155,6 +155,12 @@ def _table(about: Mapping[str, Json], key: str) -> Mapping[str, Any]:
 
 def _joined(values: Json, by: str = ", ") -> str:
     return by.join(str(value) for value in values) if isinstance(values, list) else ""
+
+
+def _named(axes: Json) -> Json:
+    """Return names of axes, if they are more than the numbers that napari gives them."""
+    numbers = isinstance(axes, list) and all(str(name).lstrip("-").isdigit() for name in axes)
+    return None if numbers else axes
 
 
 def _sizes(sizes: Json, units: Json) -> str:
