@@ -18,7 +18,7 @@ from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.keeping import save_session
 from napari_sam.session.objects import Objects
-from napari_sam.session.pixels import PixelChange, total_area
+from napari_sam.session.pixels import PixelChange, total_area, within
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.prompting import Prompting, check_number
 from napari_sam.session.read_ahead import ReadAhead
@@ -268,7 +268,7 @@ class Session(Prompting):
         """Record what a person has painted into the labels.
 
         Pixels that were taken away from an object stay away, whatever is predicted later; pixels
-        of locked objects are put back.
+        of locked objects are put back. What lies outside of the image is no part of the session.
 
         Parameters
         ----------
@@ -278,6 +278,7 @@ class Session(Prompting):
             What it was, in a few words.
         """
         self._check_open()
+        changes = self._inside(changes)
         self._follow(self._state.paint(changes, text))
         highest = max((int(c.after.max()) for c in changes), default=0)
         self._reserved = max(self._reserved, highest)  # the current object stays the one painted
@@ -296,7 +297,24 @@ class Session(Prompting):
             self._runs.forget_highest()
             self.journal_changed.emit()
         else:
-            self._follow(self._state.note_elsewhere(changes))
+            self._follow(self._state.note_elsewhere(self._inside(changes)))
+
+    def _inside(self, changes: Sequence[PixelChange]) -> list[PixelChange]:
+        """Return what lies in the image: labels may have more planes, and larger ones."""
+        inside = []
+        for change in changes:
+            try:
+                shape = self.source.plane_shape(self.source.plane_of(change.plane))
+            except ValueError:
+                continue
+            if (part := within(change, shape)) is not None:
+                inside.append(part)
+        if outside := total_area(changes) - total_area(inside):
+            self.noticed.emit(
+                f"{outside} pixels of the labels lie outside of the image: they stay as they are, "
+                "and undo leaves them alone"
+            )
+        return inside
 
     # Keeping it
 
@@ -387,12 +405,13 @@ class Session(Prompting):
         if canvas is not None:
             changes = write_labels(saved, canvas, not canvas.is_kept if fill is None else fill)
         touched = self._state.restore(saved)
+        if changes:  # before anything is answered: masks may come at once
+            self._state.note_elsewhere(changes)
         self._follow(touched)
         self.reserve(saved.highest_label)
         self.object_id = saved.object_id
         if changes:
             count = total_area(changes)
-            self.note_elsewhere(changes)
             self.noticed.emit(
                 f"{count} pixels of the labels are not what the session says and are left as "
                 "they are; undo takes that back"

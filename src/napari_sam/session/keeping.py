@@ -117,6 +117,8 @@ class Keeping:
         return self.recorder.close(timeout)
 
     def _record(self, change: JournalChange) -> None:
+        if self._session.canvas is not self._canvas:  # a mask that others had refused is in it
+            self._keep_labels()
         self._last = max(self._last, *(entry.number for entry in change.added), 0)
         self.recorder.record(change)
         if any(entry.ends_undo for entry in change.added):

@@ -225,7 +225,7 @@ def _moves(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str, A
         other, other_answer, other_known = _at(state, there)
         joined = _joined(other, group, into)
         prompts.append(Change(there, other, joined))
-        answered = all(map(state.is_answered, (key, there)))
+        answered = all(map(state.is_written, (key, there)))
         parts = [one for one in (other_answer, answer) if one is not None]
         after = _joined_answer(parts, joined) if answered and parts else other_answer
         answers.append(Change(there, other_answer, after))
@@ -241,7 +241,7 @@ def _moves(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str, A
 
 
 def _at(state: State, key: ObjectPlane) -> tuple[Group, Answer | None, Marks]:
-    return state.book.group(key), state.results.answer(key), state.ownership.of(key)
+    return state.book.group(key), state.recorded(key), state.ownership.of(key)
 
 
 def _joined(kept: Group, gone: Group, object_id: int) -> Group:

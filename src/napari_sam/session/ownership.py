@@ -184,11 +184,14 @@ class Ownership:
 
 
 def _parts(changes: Iterable[PixelChange], which: str) -> Iterator[tuple[PixelChange, int, Patch]]:
-    """Yield the pixels of every object that changes take away (`before`) or give (`after`)."""
+    """Yield the pixels of every object that changes take away (`before`) or give (`after`).
+
+    Objects have numbers from 1; labels may show others, too, where their type is signed.
+    """
     for change in changes:
         values, where = getattr(change, which), change.where
         for number in np.unique(values):
-            if number:
+            if number > 0:
                 mask = np.zeros_like(where)
                 mask[where] = values == number
                 yield change, int(number), cut(mask, change.region[:2])

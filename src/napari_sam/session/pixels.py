@@ -206,6 +206,18 @@ def part_of(
     return PixelChange.of(change.plane, change.slices, mask, before[kept], after[kept])
 
 
+def within(change: PixelChange, shape: tuple[int, int]) -> PixelChange | None:
+    """Return the part of a change that lies in a plane `(H, W)`; None if nothing does."""
+    row, column, height, width = change.region
+    if row + height <= shape[0] and column + width <= shape[1]:
+        return change
+    where = change.where
+    kept = np.zeros_like(where)
+    kept[: max(0, shape[0] - row), : max(0, shape[1] - column)] = True
+    kept = kept[where]
+    return part_of(change, where, kept, change.before, change.after) if kept.any() else None
+
+
 def total_area(changes: Sequence[PixelChange]) -> int:
     """Return how many pixels changes concern."""
     return sum(change.area for change in changes)

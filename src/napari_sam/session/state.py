@@ -49,6 +49,14 @@ class Touched:
         self.facts |= bool(entry.facts)
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldBack:
+    """A mask that labels refused, and the answer before it."""
+
+    answer: Answer
+    before: Answer | None
+
+
 class State:
     """Prompts, masks, objects and labels of a session, and the journal of their changes.
 
@@ -78,7 +86,7 @@ class State:
         self._book = PromptBook()
         self._facts: dict[int, ObjectFacts] = {}
         self._canvas = canvas
-        self._held_back: dict[ObjectPlane, Answer] = {}  # masks that labels refused
+        self._held_back: dict[ObjectPlane, _HeldBack] = {}  # masks that labels refused
 
     # What there is
 
@@ -114,6 +122,10 @@ class State:
         """Whether the mask of an object on a plane is that of its prompts."""
         group, answer = self._book.group(key), self.results.answer(key)
         return group.is_empty or (answer is not None and answer.prompts == group)
+
+    def is_written(self, key: ObjectPlane) -> bool:
+        """Whether that holds, and labels have not refused the mask."""
+        return key not in self._held_back and self.is_answered(key)
 
     def check_unlocked(self, object_ids: Iterable[int]) -> None:
         """Refuse to change objects of which one is locked."""
@@ -179,15 +191,13 @@ class State:
             when there are others, or when the object is unlocked.
         """
         if self.facts(key[0]).locked:  # since it was asked
-            self.results.put(key, answer, chain)
-            self.hold_back(key, answer)
+            self.hold_back(key, answer, chain)
             return False
         try:
             entry = self.mask_entry(key, answer, overwrite)
             self.write(entry.pixels)
         except (OSError, ValueError, MemoryError) as error:
-            self.results.put(key, answer, chain)
-            self.hold_back(key, answer)
+            self.hold_back(key, answer, chain)
             self.refused.emit(error)
             return False
         self.take(entry)
@@ -196,15 +206,32 @@ class State:
         self.journal.record(entry)
         return True
 
-    def hold_back(self, key: ObjectPlane, answer: Answer) -> None:
-        """Keep a mask until there are labels that take it."""
-        self._held_back[key] = answer
+    def hold_back(self, key: ObjectPlane, answer: Answer, chain: Chain | None = None) -> None:
+        """Keep a mask until there are labels that take it, or its prompts are others."""
+        before = self._held_back.get(key, _HeldBack(answer, self.results.answer(key))).before
+        self._held_back[key] = _HeldBack(answer, before)
+        self.results.put(key, answer, chain)
 
     def take_held_back(self) -> list[ObjectPlane]:
         """Write the masks that labels had refused; return whose they are."""
-        held_back, self._held_back = self._held_back, {}
-        kept = {k: a for k, a in held_back.items() if self.results.answer(k) is a}
-        return [key for key, answer in kept.items() if self.take_answer(key, answer)]
+        held_back = dict(self._held_back)
+        return [key for key, held in held_back.items() if self.take_answer(key, held.answer)]
+
+    def recorded(self, key: ObjectPlane) -> Answer | None:
+        """Return the latest answer that the journal has."""
+        held = self._held_back.get(key)
+        return self.results.answer(key) if held is None else held.before
+
+    def _let_go(self, key: ObjectPlane) -> None:
+        """Forget a mask that was held back, if it answers other prompts than there are now."""
+        held = self._held_back.get(key)
+        if held is None or held.answer.prompts == self.group(key):
+            return
+        del self._held_back[key]
+        if held.before is None:
+            self.results.drop(key)
+        else:
+            self.results.put(key, held.before, None)
 
     def paint(self, changes: Sequence[PixelChange], text: str) -> Touched | None:
         """Record what a person has painted into the labels already.
@@ -298,7 +325,7 @@ class State:
                 continue
             pixels += self._decide(key, Patch()).pixels  # other objects lose nothing by that
             marks[key] = Marks()
-            if (answer := self.results.answer(key)) is not None:
+            if (answer := self.recorded(key)) is not None:
                 answers.append(Change(key, answer, None))
         prompts = tuple(Change(key, *pair) for key, pair in groups.items())
         return self._entry(
@@ -317,7 +344,7 @@ class State:
         return self._entry(
             "mask",
             f"the mask of object {key[0]}",
-            answers=(Change(key, self.results.answer(key), answer),),
+            answers=(Change(key, self.recorded(key), answer),),
             marks=self.marks_changes(decision.marks),
             pixels=decision.pixels,
             details={"overwrite": True} if overwrite else {},
@@ -395,6 +422,8 @@ class State:
     ) -> None:
         if groups:
             self._book = self._book.with_groups(groups)
+            for key in groups if self._held_back else ():
+                self._let_go(key)
         for answers in entry.answers:
             if (answer := value(answers)) is None:
                 self.results.drop(answers.key)
@@ -447,14 +476,16 @@ def _without(
 
 
 def _numbers(changes: Iterable[PixelChange], before: bool = True) -> set[int]:
-    """Return the labels that changes give, and those that they take."""
+    """Return the objects that changes give pixels, and those that they take some from."""
     numbers: set[int] = set()
     for change in changes:
         numbers |= {int(i) for i in np.unique(change.after)}
         if before:
             numbers |= {int(i) for i in np.unique(change.before)}
-    return numbers - {0}
+    return {number for number in numbers if number > 0}
 
 
 def _on_objects(numbers: set[int]) -> str:
+    if not numbers:
+        return ""
     return f" on object {min(numbers)}" if len(numbers) == 1 else f" on {len(numbers)} objects"

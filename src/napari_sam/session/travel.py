@@ -58,9 +58,9 @@ class Travel:
             touched.add(entry)
         self._state.object_id = step.objects[0]
         self._state.journal.set_aside(mine, others)
-        again = self._answer_again(others)
         numbers = [tuple(entry.number for entry in part) for part in (mine, others)]
-        self._state.journal.changed.emit(JournalChange(tuple(again), *numbers))
+        self._state.journal.changed.emit(JournalChange((), *numbers))
+        self._answer_again(others)
         return touched
 
     def redo(self) -> Touched | None:
@@ -72,8 +72,14 @@ class Travel:
             entry = self._again(step)
             if entry is None:
                 return None
+            if self._state.journal.next_redo[:1] != (step,):
+                self._state.noticed.emit(
+                    "The labels were changed elsewhere meanwhile: that is a step of its own, and "
+                    "nothing is made again over it"
+                )
+                return Touched()
             self._state.write(entry.pixels)
-        except OSError as error:
+        except (OSError, ValueError, MemoryError) as error:
             self._state.refused.emit(error)
             return None
         dropped = tuple(e.number for e in self._state.journal.revive())
@@ -82,14 +88,16 @@ class Travel:
         touched = Touched()
         touched.add(entry)
         self._state.object_id = step.objects[1]
-        added = [entry, *self._answer_again(masks)]
-        for one in added[1:]:
+        self._state.journal.changed.emit(JournalChange((entry,), (), dropped))
+        for one in self._answer_again(masks):
             touched.add(one)
-        self._state.journal.changed.emit(JournalChange(tuple(added), (), dropped))
         return touched
 
     def _answer_again(self, masks: Sequence[Entry]) -> list[Entry]:
-        """Write the masks anew whose prompts hold."""
+        """Write the masks anew whose prompts hold, each an entry of its own.
+
+        What others have changed under one of them is recorded before it, as with any mask.
+        """
         added = []
         latest = {c.key: (c.after, e) for e in masks for c in e.answers if c.after is not None}
         for key, (answer, mask) in latest.items():
@@ -106,7 +114,7 @@ class Travel:
                 self._state.refused.emit(error)
                 continue
             self._state.take(entry)
-            self._state.journal.put(entry)
+            self._state.journal.record(entry)
             added.append(entry)
         return added
 

@@ -1,0 +1,118 @@
+"""Labels that refuse, that others change meanwhile, and that hold what sessions don't expect."""
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter, disk
+
+from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes, read_session
+
+SHAPE = (40, 50)
+PLANE = (None, None)
+
+
+def session_on(labels, shape=SHAPE):
+    return Session(FakeSegmenter(), ArraySource(np.zeros(shape)), canvas=ArrayCanvas(labels))
+
+
+def paint(session, labels, region, number, plane=PLANE):
+    """Paint as a person would: the labels show it before the session is told."""
+    where = np.zeros(labels.shape, bool)
+    where[region] = True
+    pixels = np.nonzero(where)
+    before = labels[pixels]
+    labels[pixels] = number
+    session.paint(pixel_changes(plane, pixels, before, labels[pixels]))
+
+
+def reopened(session, tmp_path):
+    session.save(tmp_path / "a.napari-sam")
+    return read_session(tmp_path / "a.napari-sam", session.source)
+
+
+@pytest.mark.parametrize(("before", "painted"), [(0, -1), (-1, 3), (-5, -1)])
+def test_a_session_with_negative_labels_is_saved_and_opened(before, painted, tmp_path):
+    labels = np.full(SHAPE, before, np.int32)
+    session = session_on(labels)
+    paint(session, labels, np.s_[3:6, 3:6], painted)
+    (shown,) = reopened(session, tmp_path).labels
+    np.testing.assert_array_equal(shown.values[shown.known], labels[shown.region][shown.known])
+    session.undo()
+    assert (labels == before).all()
+
+
+def test_what_is_painted_outside_of_the_image_does_not_spoil_the_session(tmp_path):
+    labels = np.zeros((60, 60), np.int32)
+    session = session_on(labels)
+    told = []
+    session.noticed.connect(told.append)
+    paint(session, labels, np.s_[50:55, 3:6], 1)
+    assert not len(session.journal)
+    paint(session, labels, np.s_[38:42, 3:6], 1)
+    (entry,) = reopened(session, tmp_path).entries
+    assert entry.pixels[0].region == (38, 3, 2, 3)
+    assert [sentence.split()[0] for sentence in told] == ["15", "6"]
+
+
+def test_nothing_is_made_again_over_what_others_have_changed_meanwhile():
+    labels = np.zeros(SHAPE, np.int32)
+    session = session_on(labels)
+    session.add_point((), (20, 20))
+    session.clear(())
+    session.undo()
+    labels[20, 20] = 7
+    shown = labels.copy()
+    session.redo()
+    np.testing.assert_array_equal(labels, shown)
+    assert "elsewhere" in session.next_undo
+    assert not session.can_redo
+    session.undo()
+    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+
+
+def refusing(session, monkeypatch):
+    def refuse(writes):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(session.canvas, "write", refuse)
+
+
+def test_a_refused_mask_is_not_written_after_its_click_was_taken_back(monkeypatch):
+    labels = np.zeros(SHAPE, np.int32)
+    session = session_on(labels)
+    session.add_point((), (10, 10))
+    before, mask = labels.copy(), session.mask(1, ())
+    with monkeypatch.context() as patched:
+        refusing(session, patched)
+        session.add_point((), (10, 30))
+        session.undo()
+    session.retry_masks()
+    np.testing.assert_array_equal(labels, before)
+    np.testing.assert_array_equal(session.mask(1, ()), mask)
+
+
+def test_a_first_refused_mask_goes_with_its_click(monkeypatch):
+    labels = np.zeros(SHAPE, np.int32)
+    session = session_on(labels)
+    with monkeypatch.context() as patched:
+        refusing(session, patched)
+        session.add_point((), (10, 30))
+        assert session.mask(1, ()).any()
+        session.undo()
+    session.retry_masks()
+    assert not labels.any()
+    assert not session.mask(1, ()).any()
+
+
+def test_a_refused_mask_that_is_written_later_is_taken_back_to_what_was_before(monkeypatch):
+    labels = np.zeros(SHAPE, np.int32)
+    session = session_on(labels)
+    session.add_point((), (10, 10))
+    before, mask = labels.copy(), session.mask(1, ())
+    with monkeypatch.context() as patched:
+        refusing(session, patched)
+        session.add_point((), (10, 30))
+    session.retry_masks()
+    assert labels[10, 30] == 1
+    session.undo()
+    np.testing.assert_array_equal(labels, before)
+    np.testing.assert_array_equal(session.mask(1, ()), mask)
