@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from core.fake_segmenter import FakeSegmenter
 
 from napari_sam.session import (
@@ -19,7 +20,7 @@ from napari_sam.session import (
     pixel_changes,
 )
 from napari_sam.session.keeping import ImageFacts, about_session
-from napari_sam.session.methods import methods_text
+from napari_sam.session.methods import methods_text, share
 from napari_sam.session.summary import summarize
 
 PLANE = (None, None)
@@ -103,6 +104,15 @@ def test_share_found_automatically_and_corrected_is_told():
         "All were found automatically. Of those found automatically, 1 (11 %) was corrected by "
         "hand and 1 more was deleted. One object had prompts: 1 click. This took 20 s"
     ) in text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "told"),
+    [(1, 9, "11 %"), (280, 281, "99.6 %"), (1, 281, "0.4 %"), (1, 5000, "<0.1 %"),
+     (4999, 5000, ">99.9 %"), (5, 5, "100 %"), (0, 5, "0 %"), (0, 0, "0 %")],
+)  # fmt: skip
+def test_a_few_are_not_told_as_none_and_nearly_all_not_as_all(part, whole, told):
+    assert share(part, whole) == told
 
 
 def test_pauses_do_not_count():

@@ -69,7 +69,7 @@ def section(controller, qtbot):
     section = SessionSection(controller)
     qtbot.addWidget(section)
     section.refresh()
-    section.fold.expand(animate=False)
+    section.fold.expand()
     section.show()
     return section
 
@@ -190,3 +190,17 @@ def test_question_is_away_until_there_is_one(controller, qtbot):
     press(section.yes)
     assert controller.keeping.calls == [("answer", True)]
     assert section.isHidden()
+
+
+def test_section_is_folded_until_its_title_is_clicked(controller, qtbot):
+    section = SessionSection(controller)
+    qtbot.addWidget(section)
+    section.show()
+    assert not section.save.isVisible()
+    assert section.fold.head.text() == "▸  Session"
+    press(section.fold.head)
+    assert section.save.isVisible()
+    assert section.fold.head.text() == "▾  Session"
+    assert controller.keeping.calls == [("look up",)]
+    press(section.fold.head)
+    assert not section.save.isVisible()

@@ -58,7 +58,9 @@ def test_unfinished_session_is_offered_and_goes_on_where_it_was(me):
     wait_for_question(me)
     section = me.dock.question
     assert not section.isHidden()
-    assert section.text.text().startswith("Unfinished session of this image: 2 objects, ")
+    title, told = section.text.text().split("\n")
+    assert title.startswith("Unfinished session of this image, ")
+    assert told.startswith("2 objects · last: ")
     assert "last: “locked object 1”" in section.text.text()
     push(me, section.yes)
     assert section.isHidden()
@@ -181,7 +183,7 @@ def test_saved_session_is_opened_by_dropping_it(told, rng, tmp_path, monkeypatch
 
 def test_methods_tell_of_the_session(me):
     work(me)
-    me.dock.files.fold.expand(animate=False)
+    me.dock.files.fold.expand()
     me.settle()
     push(me, me.dock.files.methods)
     assert me.dock.files.told.toPlainText().startswith("2 objects in cells were segmented with ")

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_sam.gui.channels import ChannelOption, options
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Items, combo, fill, fold, rule
+from napari_sam.gui.controls import Fold, Items, combo, fill, rule
 from napari_sam.gui.section import Section
 
 _COLOURS = ("red", "green", "blue")
@@ -80,7 +80,7 @@ class ChannelSection(Section[ChannelState]):
         self.note.setWordWrap(True)
         self.note.setEnabled(False)
         grid.addWidget(self.note, 3, 0, 1, 2)
-        self.fold = fold("What the model sees", inside)
+        self.fold = Fold("What the model sees", inside)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(rule())

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from qtpy.QtCore import QObject, QPointF, QRectF, Qt
+from qtpy.QtCore import (
+    QObject,
+    QPointF,
+    QRectF,
+    Qt,
+    Signal,  # type: ignore[attr-defined]
+)
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
@@ -14,9 +20,9 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QToolButton,
+    QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 Items = tuple[tuple[str, object], ...]
 """Lines of a menu: what each says and what it stands for."""
@@ -127,19 +133,52 @@ def fill(menu: QComboBox, items: Sequence[tuple[str, object]], chosen: object) -
                 menu.setCurrentIndex(row)
 
 
-def fold(title: str, inside: QWidget) -> QCollapsible:
-    """Make a part of the dock that is collapsed until somebody needs it."""
-    made = QCollapsible(title)
-    made.toggleButton().setStyleSheet(
-        "text-align: left; padding: 3px; background: transparent; border: none;"
-    )
-    made.toggleButton().setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    for part in (made, made.content()):
-        layout = part.layout()
-        assert layout is not None
-        layout.setContentsMargins(0, 0, 0, 0)
-    made.addWidget(inside)
-    return made
+class Fold(QWidget):
+    """A part of the dock that is collapsed until somebody needs it, under a title to click.
+
+    Parameters
+    ----------
+    title
+        What stands there while it is collapsed, too.
+    inside
+        What is shown when it is not.
+
+    Attributes
+    ----------
+    toggled
+        It was expanded (True) or collapsed.
+    """
+
+    toggled = Signal(bool)
+
+    def __init__(self, title: str, inside: QWidget) -> None:
+        super().__init__()
+        self._title = title
+        self._inside = inside
+        self.head = QPushButton()
+        self.head.setCheckable(True)
+        self.head.setStyleSheet(
+            "text-align: left; padding: 3px; background: transparent; border: none;"
+        )
+        self.head.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.head)
+        column.addWidget(inside)
+        self.head.toggled.connect(self._show)
+        self._draw(False)
+
+    def expand(self) -> None:
+        """Show what is inside."""
+        self.head.setChecked(True)
+
+    def _show(self, expanded: bool) -> None:
+        self._draw(expanded)
+        self.toggled.emit(expanded)
+
+    def _draw(self, expanded: bool) -> None:
+        self.head.setText(f"{'▾' if expanded else '▸'}  {self._title}")
+        self._inside.setVisible(expanded)
 
 
 def rule() -> QFrame:

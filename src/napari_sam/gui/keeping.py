@@ -380,10 +380,10 @@ def content_of(image: Image) -> ImageContent:
 
 def question_of(found: KeptSession) -> Question:
     """Ask whether to go on with a session: what is in it, and what happened last."""
-    last = f", last: “{found.last}”" if found.last else ""
+    last = f" · last: “{found.last}”" if found.last else ""
     return Question(
-        f"Unfinished session of this image: {told_objects(found.objects)}, "
-        f"{told_time(found.changed)}{last}",
+        f"Unfinished session of this image, {told_time(found.changed)}\n"
+        f"{told_objects(found.objects)}{last}",
         "Continue",
         "Start anew",
         "bring back its prompts, objects, masks and undo",

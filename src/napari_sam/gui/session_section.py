@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import ElidedButton, button, fold, line, rule, tool
+from napari_sam.gui.controls import ElidedButton, Fold, button, line, rule, tool
 from napari_sam.gui.section import Section
 from napari_sam.gui.session_dialogs import ask_where_to_save, ask_which_to_open
 from napari_sam.gui.told import told_objects, told_size, told_time
@@ -219,7 +219,7 @@ class SessionSection(Section[SessionState]):
         column.addWidget(self.methods)
         for part in (self.busy, self.copied, self.told, self.title, self.list):
             column.addWidget(part)
-        self.fold = fold("Session", inside)
+        self.fold = Fold("Session", inside)
         outside = QVBoxLayout(self)
         outside.setContentsMargins(0, 0, 0, 0)
         outside.addWidget(rule())

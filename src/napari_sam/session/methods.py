@@ -85,8 +85,8 @@ def _came_about(summary: Summary) -> str:
     if len(parts) == 1:
         return f"{'It was' if count == 1 else 'All were'} {parts[0][1]}."
     (first, how), *others = parts
-    told = [f"{first} ({_share(first, count)}) {_were(first)} {how}"]
-    told += [f"{n} ({_share(n, count)}) {how}" for n, how in others]
+    told = [f"{first} ({share(first, count)}) {_were(first)} {how}"]
+    told += [f"{n} ({share(n, count)}) {how}" for n, how in others]
     return f"Of these, {', '.join(told[:-1])} and {told[-1]}."
 
 
@@ -94,8 +94,8 @@ def _corrected(summary: Summary) -> str:
     corrected, rejected = len(summary.corrected), summary.rejected
     told = []
     if summary.found:
-        share = f"{corrected} ({_share(corrected, len(summary.found))})"
-        told.append(f"{share if corrected else 'none'} {_were(corrected or 1)} corrected by hand")
+        some = f"{corrected} ({share(corrected, len(summary.found))})"
+        told.append(f"{some if corrected else 'none'} {_were(corrected or 1)} corrected by hand")
     if rejected:
         told.append(f"{_count(rejected, 'more', 'more')} {_were(rejected)} deleted")
     return f"Of those found automatically, {' and '.join(told)}." if told else ""
@@ -145,8 +145,20 @@ def _spell_time(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+def share(part: int, whole: int) -> str:
+    """Spell a share in percent: some are never told as none, nor nearly all as all.
+
+    Parameters
+    ----------
+    part, whole
+        How many, and of how many.
+    """
+    percent = 100 * part / whole if whole else 0.0
+    if 0 < percent < 0.05:
+        return "<0.1 %"
+    if 99.95 <= percent < 100:
+        return ">99.9 %"
+    return f"{percent:.{int(0 < percent < 1 or 99 < percent < 100)}f} %"
 
 
 def _count(number: int, one: str, many: str = "") -> str:
