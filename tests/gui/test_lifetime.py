@@ -205,8 +205,7 @@ def test_download_can_be_cancelled(user, rng):
     me.controller._load = endless
     me.controller.load_model("vit_b")
     running.wait(5)
-    me.qtbot.wait(50)
-    assert "Downloading vit_b 30%" in me.dock.status.text.text()
+    me.qtbot.waitUntil(lambda: "Downloading vit_b 30%" in me.dock.status.text.text())
     me.dock.status.button.click()
     me.settle()
     assert me.controller.model == "nano"
