@@ -596,6 +596,7 @@ class Session(Prompting):
         """
         self._closed = reason
         self._runs.stop(reason)
+        self._objects.close()
         self._answering.close()
 
     def wait(self, timeout: float | None = None) -> bool:

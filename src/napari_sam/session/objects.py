@@ -14,7 +14,7 @@ from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer
-from napari_sam.session.journal import Change, Kind, ObjectFacts
+from napari_sam.session.journal import Change, JournalChange, Kind, ObjectFacts
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, join
 from napari_sam.session.pixels import PixelChange
@@ -57,6 +57,11 @@ class Objects:
         self._source = source
         self._follow = follow
         self._failed = failed
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Do nothing more: what is looked for is not changed any more."""
+        self._is_closed = True
 
     def lock(self, object_ids: Iterable[int], locked: bool) -> None:
         """Lock objects or unlock them; see :meth:`napari_sam.session.Session.lock`."""
@@ -72,7 +77,8 @@ class Objects:
         """Delete an object; see :meth:`napari_sam.session.Session.delete_object`."""
         self._state.check_unlocked([object_id])
 
-        def done(planes: Sequence[Plane]) -> None:
+        def done(found: Mapping[int, Sequence[Plane]]) -> None:
+            planes = found[object_id]
             facts = self._state.facts(object_id)
             gone = {object_id: (facts, ObjectFacts())} if plane is None else {}
             text = f"deleted object {object_id}"
@@ -85,9 +91,9 @@ class Objects:
             )
 
         if plane is None:
-            self._with_planes_of(object_id, done)
+            self._with_planes_of([object_id], done)
         else:
-            done([plane])
+            done({object_id: [plane]})
 
     def merge(self, object_id: int, other: int) -> None:
         """Merge two objects; see :meth:`napari_sam.session.Session.merge_objects`."""
@@ -95,7 +101,11 @@ class Objects:
         if object_id == other:
             raise ValueError(f"expected two objects to merge, got {object_id} twice; pick another")
         text = f"merged object {other} into {object_id}"
-        self._with_planes_of(other, partial(self._move, other, object_id, "merged", text))
+
+        def found(planes: Mapping[int, Sequence[Plane]]) -> None:
+            self._move(other, object_id, "merged", text, planes[other])
+
+        self._with_planes_of([other, object_id], found)
 
     def renumber(self, object_id: int, new: int) -> None:
         """Give an object a free number; see :meth:`napari_sam.session.Session.renumber`."""
@@ -104,15 +114,15 @@ class Objects:
             return
         text = f"renumbered object {object_id} to {new}"
 
-        def looked(planes: Sequence[Plane]) -> None:
-            if planes:
+        def found(planes: Mapping[int, Sequence[Plane]]) -> None:
+            if planes[new]:
                 raise ValueError(
                     f"expected a number that no object has, got {new}; merge the two objects "
                     "instead"
                 )
-            self._with_planes_of(object_id, partial(self._move, object_id, new, "renumbered", text))
+            self._move(object_id, new, "renumbered", text, planes[object_id])
 
-        self._with_planes_of(new, looked)
+        self._with_planes_of([object_id, new], found)
 
     def _move(
         self, object_id: int, into: int, kind: Kind, text: str, planes: Sequence[Plane]
@@ -158,48 +168,83 @@ class Objects:
         height, width = self._source().plane_shape(plane)
         return slice(0, height), slice(0, width)
 
-    def _with_planes_of(self, object_id: int, then: Callable[[list[Plane]], None]) -> None:
-        """Call with every plane on which an object has prompts or pixels, at once or later."""
-        keys = (*self._state.book.keys, *(key for key, _ in self._state.ownership.items()))
-        known = list(dict.fromkeys(plane for number, plane in keys if number == object_id))
+    def _with_planes_of(
+        self, object_ids: Sequence[int], then: Callable[[dict[int, list[Plane]]], None]
+    ) -> None:
+        """Call with every plane on which objects have prompts or pixels, at once or later."""
         canvas = self._state.canvas
         planes = [] if canvas is None else list(canvas.planes())
         if canvas is None or not planes:
-            then(known)
+            then(self._known(object_ids, {}))
             return
         region = self._whole(planes[0])
-        search = partial(_planes_with, object_id, planes, region, canvas.read)
+        search = partial(_planes_with, object_ids, planes, region, canvas.read)
         if len(planes) * region[0].stop * region[1].stop <= _SEARCHED_AT_ONCE:
-            then(list(dict.fromkeys((*known, *search(lambda fraction: None)))))
+            then(self._known(object_ids, search(lambda fraction: None)))
             return
+        meanwhile: dict[Plane, None] = {}
+        is_stale = False
+
+        def follow(change: JournalChange) -> None:
+            nonlocal is_stale
+            is_stale |= bool(change.undone) or any(entry.ends_undo for entry in change.added)
+            for entry in change.added:
+                meanwhile.update(dict.fromkeys(pixels.plane for pixels in entry.pixels))
 
         def found(outcome: Outcome) -> None:
-            if outcome.cancelled:
+            self._state.journal.changed.disconnect(follow)
+            if outcome.cancelled or self._is_closed:
                 return
             try:
                 if outcome.error is not None:
                     raise outcome.error
-                self._state.check_unlocked([object_id])
-                then(list(dict.fromkeys((*known, *outcome.value))))
+                self._state.check_unlocked(object_ids)
+                if is_stale or canvas is not self._state.canvas:
+                    self._with_planes_of(object_ids, then)
+                    return
+                shown = {i: dict.fromkeys(outcome.value[i]) for i in object_ids}
+                for plane in meanwhile:
+                    labels = canvas.read(plane, self._whole(plane))
+                    for i, on in shown.items():
+                        if (labels == i).any():
+                            on[plane] = None
+                then(self._known(object_ids, shown))
             except (ValueError, OSError) as error:
                 self._failed(error)
 
-        self._executor.chore(("planes of", self, object_id), search, found)
+        self._state.journal.changed.connect(follow)
+        # A key of its own: a command takes no other one's place.
+        self._executor.chore(("planes of", self, object()), search, found)
+
+    def _known(
+        self, object_ids: Sequence[int], shown: Mapping[int, Iterable[Plane]]
+    ) -> dict[int, list[Plane]]:
+        """Return where objects are: on planes that show them, and where anything is known."""
+        planes = {i: dict.fromkeys(shown.get(i, ())) for i in object_ids}
+        for number, plane in (
+            *self._state.book.keys,
+            *(key for key, _ in self._state.ownership.items()),
+        ):
+            if number in planes:
+                planes[number][plane] = None
+        return {i: list(on) for i, on in planes.items()}
 
 
 def _planes_with(
-    object_id: int,
+    object_ids: Sequence[int],
     planes: Sequence[Plane],
     region: Region,
     read: Callable[[Plane, Region], NDArray[Any]],
     report: Report,
-) -> list[Plane]:
-    """Return the planes on which labels have an object's number. Reads all of them."""
-    found = []
+) -> dict[int, list[Plane]]:
+    """Return the planes on which labels have each object's number. Reads all of them."""
+    found: dict[int, list[Plane]] = {i: [] for i in object_ids}
     for i, plane in enumerate(planes):
         report(i / len(planes))
-        if (read(plane, region) == object_id).any():
-            found.append(plane)
+        labels = read(plane, region)
+        for object_id, on in found.items():
+            if (labels == object_id).any():
+                on.append(plane)
     return found
 
 

@@ -1,0 +1,121 @@
+"""Objects that are looked for in large labels, while the session goes on."""
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter, disk
+
+from napari_sam.engine import Outcome, SynchronousExecutor
+from napari_sam.session import ArrayCanvas, ArraySource, Session, objects, pixel_changes
+
+SHAPE = (4, 40, 50)
+DISK = disk(SHAPE[1:], (20, 20), 4)
+
+
+class Searching(SynchronousExecutor):
+    """Searches at once, and tells what was found when it is asked to."""
+
+    def __init__(self):
+        super().__init__()
+        self.searches = []
+
+    def chore(self, key, task, done, progress=None, awaited=True):
+        found = task(lambda fraction: None)
+        self.searches.append(lambda: done(Outcome(value=found)))
+
+    def tell(self):
+        while self.searches:
+            self.searches.pop(0)()
+
+
+@pytest.fixture
+def labels():
+    return np.zeros(SHAPE, np.int32)
+
+
+@pytest.fixture
+def executor():
+    return Searching()
+
+
+@pytest.fixture
+def session(labels, executor, monkeypatch):
+    monkeypatch.setattr(objects, "_SEARCHED_AT_ONCE", 0)
+    source = ArraySource(np.zeros(SHAPE))
+    session = Session(FakeSegmenter(), source, executor, canvas=ArrayCanvas(labels))
+    session.add_point(0, (20, 20), object_id=1)
+    return session
+
+
+@pytest.fixture
+def errors(session):
+    told = []
+    session.failed.connect(told.append)
+    return told
+
+
+def paint(session, labels, plane, number):
+    region = np.s_[2:4, 2:4]
+    before = labels[plane][region].ravel().copy()
+    labels[plane][region] = number
+    pixels = tuple(x.ravel() for x in np.mgrid[region])
+    after = labels[plane][region].ravel()
+    session.paint(pixel_changes((plane, None, None), pixels, before, after))
+
+
+def test_what_an_object_gets_while_it_is_looked_for_is_deleted_too(session, labels, executor):
+    session.delete_object(1)
+    session.add_point(2, (20, 20), object_id=1)
+    paint(session, labels, 3, 1)
+    executor.tell()
+    assert not labels.any()
+    assert not session.prompts.clicks
+    session.undo()
+    np.testing.assert_array_equal(labels[2] == 1, DISK)
+    assert (labels[3] == 1).sum() == 4
+
+
+def test_what_comes_back_while_an_object_is_looked_for_is_deleted_too(session, labels, executor):
+    paint(session, labels, 3, 1)
+    paint(session, labels, 3, 0)
+    session.delete_object(1)
+    session.undo()
+    executor.tell()
+    assert not labels.any()
+
+
+def test_nothing_is_merged_into_an_object_that_was_locked_meanwhile(
+    session, labels, executor, errors
+):
+    session.add_point(1, (20, 20), object_id=2)
+    session.merge_objects(1, 2)
+    session.lock([1])
+    executor.tell()
+    np.testing.assert_array_equal(labels[1] == 2, DISK)
+    assert "locked" in str(errors[0])
+
+
+def test_a_number_that_was_taken_meanwhile_is_not_given_to_another_object(
+    session, labels, executor, errors
+):
+    session.renumber(1, 5)
+    session.add_point(1, (20, 20), object_id=5)
+    executor.tell()
+    np.testing.assert_array_equal(labels[0] == 1, DISK)
+    np.testing.assert_array_equal(labels[1] == 5, DISK)
+    assert "no object has" in str(errors[0])
+
+
+def test_a_second_command_does_not_replace_the_first(session, labels, executor):
+    session.add_point(1, (20, 20), object_id=2)
+    session.delete_object(2)
+    session.merge_objects(1, 2)
+    assert len(executor.searches) == 2
+    executor.tell()
+    assert not labels[1].any()
+
+
+def test_a_closed_session_deletes_nothing_any_more(session, labels, executor):
+    session.delete_object(1)
+    session.close(ValueError("closed"))
+    executor.tell()
+    np.testing.assert_array_equal(labels[0] == 1, DISK)
