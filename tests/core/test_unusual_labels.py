@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter, disk
+from core.stepping_executor import SteppingExecutor
 
 from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes, read_session
 
@@ -116,3 +117,26 @@ def test_a_refused_mask_that_is_written_later_is_taken_back_to_what_was_before(m
     session.undo()
     np.testing.assert_array_equal(labels, before)
     np.testing.assert_array_equal(session.mask(1, ()), mask)
+
+
+def test_undo_keeps_what_is_known_of_masks_that_came_later(rng):
+    labels = np.zeros(SHAPE, np.int32)
+    executor = SteppingExecutor(rng)
+    source = ArraySource(np.zeros(SHAPE))
+    session = Session(FakeSegmenter(), source, executor, canvas=ArrayCanvas(labels))
+    session.add_point((), (10, 10), object_id=2)
+    session.wait()
+    paint(session, labels, np.s_[30:33, 30:33], 4)
+    session.move_point(1, (10, 30))
+    session.merge_objects(2, 4)
+    session.lock([9])
+    session.wait()  # the mask of the moved click comes after both
+    session.undo()
+    session.undo()
+    session.wait()
+    told = []
+    session.journal.changed.connect(lambda change: told.extend(e.kind for e in change.added))
+    session.move_point(1, (20, 20))
+    session.wait()
+    assert "elsewhere" not in told
+    np.testing.assert_array_equal(labels == 2, disk(SHAPE, (20, 20), 4))

@@ -92,6 +92,7 @@ class Annotation:
         self._wants_new_labels = False
         self._labelling = Delay(_LABELS_MS, self._make_first_labels)
         self._telling = Delay(0, self._layers_changed)
+        self._losing = Delay(0, self._lose_labels)
         self.drafts = DraftPictures(
             viewer, image, self.session, self.displayed, lambda: self.masks.layer
         )
@@ -239,8 +240,7 @@ class Annotation:
         self.keys.unbind(layer)
         self._followers.forget(layer)
         if layer is self.masks.layer:
-            self.masks.layer = None
-            self.layers_changed.emit()
+            self._losing.start()  # not if all layers go: then the session ends, and keeps its undo
         elif self.boxes is not None and layer is self.boxes.layer:
             self.boxes.close()
             self.boxes = None
@@ -285,6 +285,7 @@ class Annotation:
         """Let go of every layer and stop working; the layers stay."""
         self._labelling.close()
         self._telling.close()
+        self._losing.close()
         self._view.close()
         self._source.close()
         with suppress(RuntimeError):  # of a canvas that is gone
@@ -340,6 +341,12 @@ class Annotation:
                 self.labels = self._make_labels()
             except MemoryError as error:
                 self.refused.emit(error)
+
+    def _lose_labels(self) -> None:
+        """Take note that the labels were deleted: the next mask goes into others."""
+        if self.masks.layer is not None and self.masks.layer not in self._viewer.layers:
+            self.masks.layer = None
+            self.layers_changed.emit()
 
     def _make_labels(self) -> Labels:
         self._wants_new_labels = False
