@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_sam.planes import Plane
 from napari_sam.session.journal import Entry, JournalChange
 from napari_sam.session.pixels import PixelChange, part_of, total_area
+from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.state import State, Touched
 
 
@@ -212,19 +213,24 @@ def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     """
     step, *masks = since
     mine, others = [step], []
-    own, keys = step.keys, step.keys
+    own, keys = step.keys, _marked(step)
     pixels: dict[Plane, list[PixelChange]] = {}
     _note(pixels, step)
     for mask in masks:
         if mask.keys & own:
             mine.append(mask)
-        elif mask.keys & keys or _touches(pixels, mask):
+        elif _marked(mask) & keys or _touches(pixels, mask):
             others.append(mask)
         else:
             continue
-        keys = keys | mask.keys
+        keys = keys | _marked(mask)
         _note(pixels, mask)
     return mine, others
+
+
+def _marked(entry: Entry) -> set[ObjectPlane]:
+    """Return of what an entry changes anything: to take it back sets that to what was before."""
+    return entry.keys | {change.key for change in entry.marks}
 
 
 def _note(pixels: dict[Plane, list[PixelChange]], entry: Entry) -> None:
