@@ -78,6 +78,8 @@ class SessionFile:
             number: (in_force, rank)
             for number, in_force, rank in rows_of(connection, "places", "iii")
         }
+        aside = sorted((rank, number) for number, (held, rank) in self._places.items() if not held)
+        self._undone = tuple(number for _, number in aside)
         self._total = sealed_total(connection)
         self._next_rank = 1 + max((rank for held, rank in self._places.values() if held), default=0)
         self._next_ids = {
@@ -185,8 +187,7 @@ class SessionFile:
     @property
     def undone(self) -> tuple[int, ...]:
         """Numbers of the entries that can be made again; see :class:`Content`."""
-        ranks = sorted((rank, number) for number, (held, rank) in self._places.items() if not held)
-        return tuple(number for _, number in ranks)
+        return self._undone
 
     @property
     def about(self) -> dict[str, Json]:
@@ -240,7 +241,7 @@ class SessionFile:
         """
         places: dict[int, tuple[int, int] | None] = {}
         places |= {number: None for number in removed if self._is_in_force(number)}
-        if undone is not None:
+        if undone is not None and tuple(undone) != self._undone:
             places |= {n: None for n in self._places if not self._is_in_force(n)}
             places |= {number: (0, rank) for rank, number in enumerate(undone)}
         ranks = range(self._next_rank, self._next_rank + len(appended))
@@ -262,6 +263,8 @@ class SessionFile:
             self._places.pop(number, None)
             if place is not None:
                 self._places[number] = place
+        aside = self._undone if undone is None else undone
+        self._undone = tuple(number for number in aside if not self._is_in_force(number))
         self._next_rank = ranks.stop
 
     def begin_planes(self, entry: int) -> None:

@@ -85,6 +85,7 @@ class State:
         self.overwrite = False
         self._book = PromptBook()
         self._facts: dict[int, ObjectFacts] = {}
+        self._locked: set[int] = set()  # of those: asked for with every mask
         self._canvas = canvas
         self._held_back: dict[ObjectPlane, _HeldBack] = {}  # masks that labels refused
 
@@ -116,7 +117,7 @@ class State:
     @property
     def locked(self) -> AbstractSet[int]:
         """The objects that nothing may change."""
-        return {object_id for object_id, facts in self._facts.items() if facts.locked}
+        return self._locked
 
     def is_answered(self, key: ObjectPlane) -> bool:
         """Whether the mask of an object on a plane is that of its prompts."""
@@ -433,6 +434,7 @@ class State:
         for marks in entry.marks:
             self.ownership.put(marks.key, value(marks))
         for facts in entry.facts:
+            (self._locked.add if value(facts).locked else self._locked.discard)(facts.key)
             if value(facts) == ObjectFacts():
                 self._facts.pop(facts.key, None)
             else:
