@@ -5,7 +5,15 @@ import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 from core.stepping_executor import SteppingExecutor
 
-from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes, read_session
+from napari_sam.io.session_file import SessionFile
+from napari_sam.session import (
+    ArrayCanvas,
+    ArraySource,
+    Keeping,
+    Session,
+    pixel_changes,
+    read_session,
+)
 
 SHAPE = (40, 50)
 PLANE = (None, None)
@@ -140,3 +148,42 @@ def test_undo_keeps_what_is_known_of_masks_that_came_later(rng):
     session.wait()
     assert "elsewhere" not in told
     np.testing.assert_array_equal(labels == 2, disk(SHAPE, (20, 20), 4))
+
+
+def test_a_mask_that_waited_for_an_unlocked_object_is_taken_back_with_the_unlocking(rng):
+    labels = np.zeros(SHAPE, np.int32)
+    executor = SteppingExecutor(rng)
+    source = ArraySource(np.zeros(SHAPE))
+    session = Session(FakeSegmenter(), source, executor, canvas=ArrayCanvas(labels))
+    session.add_point((), (20, 20))
+    session.lock([1])
+    session.wait()
+    assert not labels.any()
+    for _ in range(2):
+        session.lock([1], False)
+        np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+        session.undo()
+        assert not labels.any()
+        assert session.facts(1).locked
+    session.redo()
+    np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
+
+
+def test_labels_that_are_picked_after_others_refused_a_mask_come_back_as_they_were(
+    tmp_path, monkeypatch
+):
+    session = session_on(np.zeros(SHAPE, np.int32))
+    path = tmp_path / "kept.napari-sam"
+    keeping = Keeping(session, SessionFile.create(path))
+    with monkeypatch.context() as patched:
+        refusing(session, patched)
+        session.add_point((), (10, 30))
+        labels = np.zeros(SHAPE, np.int32)
+        session.canvas = ArrayCanvas(labels)
+    assert labels.any()
+    assert keeping.recorder.flush(10)
+    session.undo()
+    assert keeping.close()
+    assert not labels.any()
+    for one in read_session(path, session.source).labels:
+        assert not one.values.any()

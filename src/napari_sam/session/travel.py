@@ -61,7 +61,8 @@ class Travel:
         self._state.journal.set_aside(mine, others)
         numbers = [tuple(entry.number for entry in part) for part in (mine, others)]
         self._state.journal.changed.emit(JournalChange((), *numbers))
-        self._answer_again(others)
+        # Of an object that is locked again the mask waits, as it did before.
+        self._answer_again([*others, *mine[1:]] if step.kind == "locked" else others)
         return touched
 
     def redo(self) -> Touched | None:
@@ -213,11 +214,12 @@ def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     """
     step, *masks = since
     mine, others = [step], []
+    freed = {change.key for change in step.facts} if step.kind == "locked" else set()
     own, keys = step.keys, _marked(step)
     pixels: dict[Plane, list[PixelChange]] = {}
     _note(pixels, step)
     for mask in masks:
-        if mask.keys & own:
+        if mask.keys & own or any(object_id in freed for object_id, _ in mask.keys):
             mine.append(mask)
         elif _marked(mask) & keys or _touches(pixels, mask):
             others.append(mask)
