@@ -181,6 +181,29 @@ def test_saved_session_is_opened_by_dropping_it(told, rng, tmp_path, monkeypatch
     assert len(errors) == 1
 
 
+def test_closing_all_layers_at_once_keeps_undo(me):
+    """Whatever their order: the masks may lie on top, and are closed first."""
+    me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.int32), name="picked")
+    me.annotation.click_here()
+    before = work(me)
+    told = me.session.next_undo, me.session.next_redo
+    image = me.annotation.image
+    assert me.viewer.layers[-1] is me.annotation.labels
+    me.viewer.layers.clear()
+    me.settle()
+    me.viewer.add_image(image.data.copy(), name="cells")
+    me.settle()
+    wait_for_question(me)
+    push(me, me.dock.question.yes)
+    me.qtbot.waitUntil(lambda: bool(me.session.next_undo))
+    assert (me.session.next_undo, me.session.next_redo) == told
+    assert (me.labels == before).all()
+    while me.session.next_undo:
+        me.session.undo()
+    me.settle()
+    assert not me.labels.any()
+
+
 def test_methods_tell_of_the_session(me):
     work(me)
     me.dock.files.fold.expand()

@@ -198,6 +198,7 @@ class Annotation:
     def click_here(self) -> None:
         """Make the prompts layer active and ready for clicks; make what is missing for that."""
         points = self._points_layer()
+        self._lose_labels()
         if self.masks.layer is None and not self._wants_new_labels:
             self._find_labels()
         self._viewer.layers.selection.active = points
