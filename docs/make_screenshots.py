@@ -22,6 +22,7 @@ from napari_sam import samples
 from napari_sam.gui import current_session, sample_data
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.everything_section import EverythingSection
+from napari_sam.gui.session_section import SessionSection
 
 HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
@@ -93,8 +94,7 @@ class Scene:
 
     def find_all(self) -> None:
         """Press the button that finds everything in the plane shown."""
-        dock = self.viewer.window.dock_widgets["Segment Anything (napari-sam-live)"]
-        button = dock.findChild(EverythingSection).plane
+        button = self.dock.findChild(EverythingSection).plane
         QTest.mouseClick(button, LEFT)
         controller_of(self.viewer).engine.wait(300, background=True)
         self.settle()
@@ -104,10 +104,13 @@ class Scene:
         pixels = self.viewer.window.screenshot(canvas_only=canvas_only, flash=False)
         write(np.asarray(pixels)[..., :3], folder / f"{name}.png")
 
+    @property
+    def dock(self):
+        return self.viewer.window.dock_widgets["Segment Anything (napari-sam-live)"]
+
     def save_dock(self, name: str, folder: Path) -> None:
         self.settle(0.3)
-        dock = self.viewer.window.dock_widgets["Segment Anything (napari-sam-live)"]
-        path = folder / f"{name}.png"
+        dock, path = self.dock, folder / f"{name}.png"
         height = dock.sizeHint().height()
         dock.grab(QRect(0, 0, dock.width(), height)).save(str(path))
         write(np.asarray(Image.open(path).convert("RGB")), path)
@@ -115,6 +118,24 @@ class Scene:
     def close(self) -> None:
         self.viewer.close()
         QApplication.processEvents()
+
+
+def save_session(folder: Path) -> None:
+    """Show an object with a step back, and the offer to continue when the image is opened again."""
+    scene = Scene("nuclei")
+    session = scene.annotation.session
+    scene.click_sample("nuclei", (), 5)
+    session.next_candidate(())
+    session.lock([2])
+    session.undo()
+    scene.save_dock("viewer-undo", folder)
+    scene.settle(1)  # until it is on disk
+    scene.close()
+    scene = Scene("nuclei")
+    scene.settle(1)
+    scene.dock.findChild(SessionSection).fold.expand()
+    scene.save_dock("viewer-continue", folder)
+    scene.close()
 
 
 def write(pixels: np.ndarray, path: Path) -> None:
@@ -134,6 +155,8 @@ def main() -> None:
     scene.save("viewer", folder)
     scene.save_dock("viewer-dock", folder)
     scene.close()
+
+    save_session(folder)
 
     scene = Scene("histology")
     scene.click_sample("histology", (), 10)
