@@ -144,7 +144,10 @@ class Ownership:
             mask &= ~np.isin(labels, [*locked])
         merge = merge_mask(labels, written, mask, object_id, overwrite)
         origin = region[0].start, region[1].start
-        after = {key: Marks(cut(merge.written, origin), marks.erased)}
+        written_now = cut(merge.written, origin)
+        if written_now.origin == patch.origin and np.array_equal(written_now.pixels, patch.pixels):
+            written_now = patch  # nearly always: kept once
+        after = {key: Marks(written_now, marks.erased)}
         changed = merge.erase | merge.paint
         pixels: tuple[PixelChange, ...] = ()
         if changed.any():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,16 +115,29 @@ def read_session(path: str | Path, source: PlaneSource) -> SavedSession:
     OSError
         If it can't be opened.
     """
-    file = SessionFile.open(path)
+    with _no_collections():
+        file = SessionFile.open(path)
+        try:
+            about, content = file.about, file.read()
+        finally:
+            file.close()
+        try:
+            check_image(about, source)
+            return _saved(Path(path), about, content, source)
+        except SessionFileError as error:
+            raise SessionFileError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Collect no garbage: of many thousand new things that all stay, each search is in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        about, content = file.about, file.read()
+        yield
     finally:
-        file.close()
-    try:
-        check_image(about, source)
-        return _saved(Path(path), about, content, source)
-    except SessionFileError as error:
-        raise SessionFileError(f"{path}: {error}") from error
+        if was_on:
+            gc.enable()
 
 
 def read_without_image(path: str | Path) -> SavedSession:
