@@ -96,6 +96,25 @@ def test_erased_by_hand_stays_erased_until_the_object_is_started_over(session, l
     np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
 
 
+def test_erased_on_a_plane_stays_erased_on_planes_that_cross_it(rng):
+    labels = np.zeros((20, *SHAPE), np.int32)
+    canvas = ArrayCanvas(labels)
+    session = Session(FakeSegmenter(), ArraySource(rng.random(labels.shape)), canvas=canvas)
+    session.add_point(10, (20, 20))
+    labels[8:13, 20, 18:21] = 0  # seen from the side
+    mask = np.zeros((20, SHAPE[1]), bool)
+    mask[10, 18:21] = True
+    pixels = np.nonzero(mask)
+    ones = np.ones(3, np.int32)
+    session.paint(pixel_changes((None, 20, None), pixels, ones, 0 * ones), "erasing")
+    session.add_point(10, (20, 24))
+    assert not labels[10, 20, 18:21].any()
+    assert labels[10, 20, 21:24].all()
+    session.undo()
+    session.undo()
+    np.testing.assert_array_equal(labels[10] == 1, disk(SHAPE, (20, 20), 4))
+
+
 def test_painted_back_is_not_erased_any_more(session, labels):
     session.add_point((), (20, 20))
     hole = disk(SHAPE, (20, 20), 1)

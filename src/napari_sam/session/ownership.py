@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,7 @@ class Ownership:
 
     def __init__(self) -> None:
         self._marks: dict[Plane, dict[int, Marks]] = {}
+        self._views: Counter[tuple[bool, ...]] = Counter()  # planes by the axes that they span
 
     def of(self, key: ObjectPlane) -> Marks:
         """Return what is known of an object on a plane."""
@@ -74,11 +76,15 @@ class Ownership:
 
     def put(self, key: ObjectPlane, marks: Marks) -> None:
         """Keep what is known of an object on a plane."""
-        here = self._marks.setdefault(key[1], {})
+        here = self._marks.get(key[1])
+        if here is None:
+            here = self._marks[key[1]] = {}
+            self._views[_view(key[1])] += 1
         if marks.is_empty:
             here.pop(key[0], None)
             if not here:
                 del self._marks[key[1]]
+                self._views -= Counter([_view(key[1])])
         else:
             here[key[0]] = marks
 
@@ -93,17 +99,33 @@ class Ownership:
         return [plane for plane, here in self._marks.items() if object_id in here]
 
     def erased_on(self, plane: Plane) -> list[Patch]:
-        """Return what people took away from any object on a plane."""
-        return [m.erased for m in self._marks.get(plane, {}).values() if m.erased.pixels.size]
+        """Return what people took away from any object on a plane, or on one that crosses it."""
+        here = self._marks.get(plane, {}).values()
+        crossing = (m for _, m in self._crossing(plane))
+        return [
+            *(m.erased for m in here if m.erased.pixels.size),
+            *(m for m in crossing if m.pixels.size),
+        ]
+
+    def _crossing(self, plane: Plane) -> Iterator[tuple[int, Patch]]:
+        """Yield what was taken from objects on planes that cross a plane: where they meet."""
+        if len(self._views) <= 1 and _view(plane) in self._views:
+            return
+        for other, here in self._marks.items():
+            if _view(other) != _view(plane):
+                for object_id, marks in here.items():
+                    if marks.erased.pixels.size:
+                        yield object_id, _meeting(marks.erased, other, plane)
 
     def clear(self) -> None:
         """Forget everything: the labels are others."""
         self._marks.clear()
+        self._views.clear()
 
     @property
     def _is_plain(self) -> bool:
         """Whether all planes span the same axes, so that no two share a pixel."""
-        return len({tuple(i is None for i in plane) for plane in self._marks}) <= 1
+        return len(self._views) <= 1
 
     def decide(
         self,
@@ -140,6 +162,9 @@ class Ownership:
         labels = read(region)
         written = marks.written.within(region)
         mask = patch.within(region) & ~marks.erased.within(region)
+        for number, erased in self._crossing(plane):
+            if number == object_id:
+                mask &= ~erased.within(region)
         if overwrite and locked:
             mask &= ~np.isin(labels, [*locked])
         merge = merge_mask(labels, written, mask, object_id, overwrite)
@@ -198,3 +223,25 @@ def _parts(changes: Iterable[PixelChange], which: str) -> Iterator[tuple[PixelCh
                 mask = np.zeros_like(where)
                 mask[where] = values == number
                 yield change, int(number), cut(mask, change.region[:2])
+
+
+def _view(plane: Plane) -> tuple[bool, ...]:
+    """Return which axes a plane spans."""
+    return tuple(i is None for i in plane)
+
+
+def _meeting(patch: Patch, plane: Plane, other: Plane) -> Patch:
+    """Return the pixels of a mask of a plane that another plane, which crosses it, has too."""
+    rows, columns = np.nonzero(patch.pixels)
+    places = iter((rows + patch.origin[0], columns + patch.origin[1]))
+    at = [next(places) if i is None else np.full(len(rows), i) for i in plane]
+    shared = np.ones(len(rows), bool)
+    for place, i in zip(at, other, strict=True):
+        if i is not None:
+            shared &= place == i
+    r, c = (place[shared] for place, i in zip(at, other, strict=True) if i is None)
+    if not len(r):
+        return Patch()
+    mask = np.zeros((int(r.max()) - int(r.min()) + 1, int(c.max()) - int(c.min()) + 1), bool)
+    mask[r - r.min(), c - c.min()] = True
+    return Patch((int(r.min()), int(c.min())), mask)
