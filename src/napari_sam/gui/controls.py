@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from qtpy.QtCore import (
+from qtpy.QtCore import (  # type: ignore[attr-defined]
     QObject,
     QPointF,
     QRectF,
     Qt,
-    Signal,  # type: ignore[attr-defined]
+    Signal,
 )
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import (
