@@ -1,11 +1,12 @@
 """Threads without Qt: a lane for slow embeds, one for decodes that never waits, one for chores.
 
-Embeds and decodes have a thread each. Chores are whatever else takes long: to load a model, to
-search labels, to write a file. Each has a thread to itself, since a download may take an hour.
-What work returns comes home to *one* thread, the owner's, when that
-thread calls :meth:`Engine.drain` (or :meth:`Engine.wait`). `notify` is called on a worker
-thread whenever there is something to drain: a window posts itself an event there. So nothing
-above this module needs a lock, and nothing here knows what a window is.
+Embeds and decodes have a thread each. A decode in the background, such as a preview of what a
+click would take, goes only while no other decode waits. Chores are whatever else takes long: to
+load a model, to search labels, to write a file. Each has a thread to itself, since a download may
+take an hour. What work returns comes home to *one* thread, the owner's, when that thread calls
+:meth:`Engine.drain` (or :meth:`Engine.wait`). `notify` is called on a worker thread whenever there
+is something to drain: a window posts itself an event there. So nothing above this module needs a
+lock, and nothing here knows what a window is.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Outcome:
 
 Done = Callable[[Outcome], None]
 
+_Decodes = OrderedDict[Hashable, tuple[Callable[[], Any], Done]]
+
 
 class Executor(Protocol):
     """Where a session's work runs. `done` and `progress` are called on the owner's thread."""
@@ -69,8 +72,13 @@ class Executor(Protocol):
         """Queue slow, cancellable work; a key that is already queued only rises in priority."""
         ...
 
-    def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
-        """Queue fast work; it replaces waiting work of the same slot, whose `done` is dropped."""
+    def decode(
+        self, slot: Hashable, task: Callable[[], Any], done: Done, background: bool = False
+    ) -> None:
+        """Queue fast work; it replaces waiting work of the same slot, whose `done` is dropped.
+
+        In the background it goes only when no other decode waits, and nobody waits for it.
+        """
         ...
 
     def chore(
@@ -153,8 +161,10 @@ class Engine:
         self._state = threading.Condition()
         self._embeds: dict[Hashable, _Embed] = {}
         self._running: _Embed | None = None
-        self._decodes: OrderedDict[Hashable, tuple[Callable[[], Any], Done]] = OrderedDict()
-        self._decoding = 0
+        self._decodes: _Decodes = OrderedDict()
+        self._background: _Decodes = OrderedDict()
+        self._decoding = 0  # of those that somebody waits for
+        self._decoding_aside = 0
         self._chores: dict[Hashable, _Chore] = {}
         self._next_chores: dict[Hashable, _Chore] = {}  # wait for one of the same key to stop
         self._inbox: deque[Callable[[], None]] = deque()
@@ -206,13 +216,30 @@ class Engine:
             self._start_once("embed", self._run_embeds)
             self._state.notify_all()
 
-    def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
-        """Queue fast work, replacing waiting work of the same slot; the newest slot goes first."""
+    def decode(
+        self, slot: Hashable, task: Callable[[], Any], done: Done, background: bool = False
+    ) -> None:
+        """Queue fast work, replacing waiting work of the same slot; the newest slot goes first.
+
+        Parameters
+        ----------
+        slot
+            What the work is about. What came of work that ran while other work took its place is
+            dropped, but in the background: there every result is the latest that there is.
+        task
+            Called on a worker thread.
+        done
+            Called by :meth:`drain`.
+        background
+            Whether it goes only when no other decode waits; :meth:`wait` doesn't wait for it, and
+            no embed makes way for it.
+        """
         with self._state:
             if self._closed:
                 return
-            self._decodes.pop(slot, None)
-            self._decodes[slot] = (task, done)
+            lane = self._background if background else self._decodes
+            lane.pop(slot, None)
+            lane[slot] = (task, done)
             self._start_once("decode", self._run_decodes)
             self._state.notify_all()
 
@@ -275,7 +302,7 @@ class Engine:
                 self._notify()
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Drain until idle; embeds and chores that nobody waits for count if `background`.
+        """Drain until idle; what nobody waits for counts if `background`.
 
         Returns
         -------
@@ -304,6 +331,7 @@ class Engine:
             self._closed = True
             self._embeds.clear()
             self._decodes.clear()
+            self._background.clear()
             self._inbox.clear()
             self._next_chores.clear()
             for job in (self._running, *self._chores.values()):
@@ -318,6 +346,7 @@ class Engine:
         chores = [*self._chores.values(), *self._next_chores.values()]
         wanted = any(background or job.priority < SOON for job in jobs)
         wanted = wanted or any(background or chore.awaited for chore in chores)
+        wanted = wanted or (background and bool(self._background or self._decoding_aside))
         return wanted or bool(self._decodes) or bool(self._decoding)
 
     def _start_once(self, name: str, target: Callable[[], None]) -> None:
@@ -402,16 +431,19 @@ class Engine:
     def _run_decodes(self) -> None:
         while True:
             with self._state:
-                while not self._decodes and not self._closed:
+                while not self._decodes and not self._background and not self._closed:
                     self._state.wait()
                 if self._closed:
                     return
-                slot, (task, done) = self._decodes.popitem()
-                self._decoding += 1
+                awaited = bool(self._decodes)
+                slot, (task, done) = (self._decodes or self._background).popitem()
+                self._decoding += awaited
+                self._decoding_aside += not awaited
             outcome = _attempt(task)
             with self._state:
-                self._decoding -= 1
-                if slot not in self._decodes:
+                self._decoding -= awaited
+                self._decoding_aside -= not awaited
+                if not awaited or slot not in self._decodes:
                     self._deliver(done, outcome)
                 self._state.notify_all()
             del task, done, outcome
@@ -480,10 +512,13 @@ class SynchronousExecutor:
         self._work["chore", key] = (lambda: task(report), done)
         self.drain()
 
-    def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
+    def decode(
+        self, slot: Hashable, task: Callable[[], Any], done: Done, background: bool = False
+    ) -> None:
         """Run fast work."""
-        self._work.pop(("decode", slot), None)
-        self._work["decode", slot] = (task, done)
+        lane = "background" if background else "decode"
+        self._work.pop((lane, slot), None)
+        self._work[lane, slot] = (task, done)
         self.drain()
 
     def cancel(self, key: Hashable | None = None) -> None:
@@ -500,7 +535,8 @@ class SynchronousExecutor:
         self._draining = True
         try:
             while self._work:
-                _, (task, done) = self._work.popitem(last=False)
+                name = next((x for x in self._work if x[0] != "background"), next(iter(self._work)))
+                task, done = self._work.pop(name)
                 done(_attempt(task))
         finally:
             self._draining = False

@@ -34,7 +34,8 @@ class SteppingExecutor:
         self._embeds: dict[Hashable, _Job] = {}
         self._running: _Job | None = None
         self._decodes: OrderedDict[Hashable, tuple[Callable[[], Any], Done]] = OrderedDict()
-        self._decoding: tuple[Hashable, Callable[[], Any], Done] | None = None
+        self._background: OrderedDict[Hashable, tuple[Callable[[], Any], Done]] = OrderedDict()
+        self._decoding: tuple[Hashable, Callable[[], Any], Done, bool] | None = None
         self._chores: dict[Hashable, list[_Job]] = {}  # of each key; the first of them runs
         self._inbox: deque[Callable[[], None]] = deque()
 
@@ -54,9 +55,12 @@ class SteppingExecutor:
         else:
             self._embeds[key] = _Job(key, task, done, priority)
 
-    def decode(self, slot: Hashable, task: Callable[[], Any], done: Done) -> None:
-        self._decodes.pop(slot, None)
-        self._decodes[slot] = (task, done)
+    def decode(
+        self, slot: Hashable, task: Callable[[], Any], done: Done, background: bool = False
+    ) -> None:
+        lane = self._background if background else self._decodes
+        lane.pop(slot, None)
+        lane[slot] = (task, done)
 
     def chore(
         self,
@@ -86,7 +90,8 @@ class SteppingExecutor:
         """Do one thing that threads might do next; return False if there is nothing to do."""
         can = [self._start_embed] if self._embeds and not self._running else []
         can += [self._end_embed] if self._running else []
-        can += [self._start_decode] if self._decodes and not self._decoding else []
+        lane = self._decodes or self._background
+        can += [self._start_decode] if lane and not self._decoding else []
         can += [self._end_decode] if self._decoding else []
         can += [self._end_chore] if self._chores else []
         can += [self._deliver] if self._inbox else []
@@ -110,7 +115,9 @@ class SteppingExecutor:
         jobs = [*self._embeds.values(), *([self._running] if self._running else [])]
         wanted = any(background or job.priority < SOON for job in jobs)
         wanted |= any(background or job.awaited for jobs in self._chores.values() for job in jobs)
-        return wanted or bool(self._decodes) or bool(self._decoding)
+        aside = bool(self._background) or bool(self._decoding and self._decoding[3])
+        wanted |= background and aside
+        return wanted or bool(self._decodes) or bool(self._decoding and not self._decoding[3])
 
     def _start_embed(self) -> None:
         job = min(self._embeds.values(), key=lambda job: job.priority)
@@ -122,14 +129,15 @@ class SteppingExecutor:
         self._end(job)
 
     def _start_decode(self) -> None:
-        slot, (task, done) = self._decodes.popitem()
-        self._decoding = slot, task, done
+        background = not self._decodes
+        slot, (task, done) = (self._decodes or self._background).popitem()
+        self._decoding = slot, task, done, background
 
     def _end_decode(self) -> None:
         assert self._decoding is not None
-        (slot, task, done), self._decoding = self._decoding, None
+        (slot, task, done, background), self._decoding = self._decoding, None
         outcome = _attempt(task)
-        if slot not in self._decodes:
+        if background or slot not in self._decodes:
             self._come_home(done, outcome)
 
     def _end_chore(self) -> None:

@@ -247,6 +247,51 @@ def test_latest_decode_of_a_slot_wins(engine):
     assert told == [4]
 
 
+def test_decode_in_the_background_goes_only_when_no_other_waits(engine):
+    busy, hold, order = threading.Event(), threading.Event(), []
+    engine.decode("busy", lambda: busy.set() or hold.wait(5), lambda o: None)
+    assert busy.wait(5)
+    engine.decode("click", lambda: order.append("click"), lambda o: None)
+    engine.decode("preview", lambda: order.append("preview"), lambda o: None, background=True)
+    engine.decode("other click", lambda: order.append("other click"), lambda o: None)
+    hold.set()
+    assert engine.wait(5, background=True)
+    assert order == ["other click", "click", "preview"]
+
+
+def test_nobody_waits_for_a_decode_in_the_background(engine):
+    started, hold = threading.Event(), threading.Event()
+    engine.decode("preview", lambda: started.set() or hold.wait(5), lambda o: None, background=True)
+    assert started.wait(5)
+    assert engine.wait(0)
+    assert not engine.wait(0, background=True)
+    hold.set()
+    assert engine.wait(5, background=True)
+
+
+def test_latest_decode_in_the_background_wins_and_what_ran_is_told(engine):
+    started, hold, told = threading.Event(), threading.Event(), []
+    tell = lambda outcome: told.append(outcome.value)  # noqa: E731
+    first = lambda: started.set() or (hold.wait(5) and "first")  # noqa: E731
+    engine.decode("preview", first, tell, background=True)
+    assert started.wait(5)
+    for i in range(5):
+        engine.decode("preview", lambda i=i: i, tell, background=True)
+    hold.set()
+    assert engine.wait(5, background=True)
+    assert told == ["first", 4]
+
+
+def test_embed_makes_no_way_for_a_decode_in_the_background(engine, monkeypatch):
+    monkeypatch.setattr("napari_sam.engine._LONGEST_PAUSE", 60.0)
+    started, hold = threading.Event(), threading.Event()
+    engine.decode("preview", lambda: started.set() or hold.wait(9), lambda o: None, background=True)
+    assert started.wait(5)
+    engine.embed("plane", lambda report: report(0.5), lambda o: None)
+    assert engine.wait(5)
+    hold.set()
+
+
 def test_decode_never_waits_for_an_embed(engine):
     gate, told = Gate(), threading.Event()
     engine.embed("slow", gate, lambda o: None)
@@ -468,3 +513,14 @@ def test_what_a_call_raises_without_threads_leaves_nothing_behind():
     assert not told
     assert executor.wait()
     assert told == [2]
+
+
+def test_synchronous_executor_runs_what_is_in_the_background_last():
+    executor, order = SynchronousExecutor(), []
+
+    def queue_more(outcome):
+        executor.decode("preview", lambda: order.append("preview"), lambda o: None, background=True)
+        executor.decode("click", lambda: order.append("click"), lambda o: None)
+
+    executor.decode("first", lambda: None, queue_more)
+    assert order == ["click", "preview"]
