@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_sam.gui.slicing import world_of_data
 from napari_sam.gui.widget import SegmentAnything
@@ -56,10 +58,23 @@ class User:
         x, y = transform.map([shown[1], shown[0], 0, 1])[:2]
         return QPoint(round(float(x)), round(float(y)))
 
+    def move(self, point) -> None:
+        self._move_to(self.at(point))
+
+    def _move_to(self, where: QPoint) -> None:
+        """Move the mouse: the canvas knows at once, where a moved cursor's event may come late."""
+        native = self.viewer.window._qt_viewer.canvas.native
+        none = Qt.MouseButton.NoButton
+        event = QMouseEvent(
+            *(QEvent.Type.MouseMove, QPointF(where), QPointF(native.mapToGlobal(where))),
+            *(none, none, Qt.KeyboardModifier.NoModifier),
+        )
+        QApplication.sendEvent(native, event)
+
     def click(self, point, button=Qt.MouseButton.LeftButton, settle=True) -> None:
         native = self.viewer.window._qt_viewer.canvas.native
         where = self.at(point)
-        QTest.mouseMove(native, where)
+        self._move_to(where)
         self.qtbot.wait(10)
         QTest.mouseClick(native, button, Qt.KeyboardModifier.NoModifier, where)
         if settle:
@@ -72,11 +87,11 @@ class User:
         native = self.viewer.window._qt_viewer.canvas.native
         a, b = self.at(start), self.at(end)
         none, left = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
-        QTest.mouseMove(native, a)
+        self._move_to(a)
         self.qtbot.wait(10)
         QTest.mousePress(native, left, none, a)
         for share in (0.3, 0.6, 1.0):
-            QTest.mouseMove(native, a + (b - a) * share)
+            self._move_to(a + (b - a) * share)
             self.qtbot.wait(20)
         QTest.mouseRelease(native, left, none, b)
         self.settle()

@@ -81,10 +81,9 @@ def test_clicks_and_strokes_are_taken_back_and_made_again_one_by_one(painter):
     me.press(Qt.Key.Key_Enter)
     done()
     take(me, "paint", 5)
-    native = me.viewer.window._qt_viewer.canvas.native
     me.right_click((40, 60))  # the outline of what is filled
     for at in [(40, 70), (50, 75), (50, 60), (40, 60)]:
-        QTest.mouseMove(native, me.at(at))
+        me.move(at)
         me.qtbot.wait(30)
     me.settle()
     done()
@@ -146,15 +145,15 @@ def test_undo_takes_back_what_is_painted_of_a_stroke_being_made(painter):
     labels = take(me, "paint", 2)
     native = me.viewer.window._qt_viewer.canvas.native
     none, left = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
-    QTest.mouseMove(native, me.at((20, 20)))
+    me.move((20, 20))
     me.qtbot.wait(10)
     QTest.mousePress(native, left, none, me.at((20, 20)))
-    QTest.mouseMove(native, me.at((20, 30)))
+    me.move((20, 30))
     me.qtbot.wait(30)
     assert labels.data.any()
     undo(me)
     assert not me.labels.any()
-    QTest.mouseMove(native, me.at((40, 40)))
+    me.move((40, 40))
     me.qtbot.wait(30)
     QTest.mouseRelease(native, left, none, me.at((40, 40)))
     me.settle()
@@ -168,7 +167,7 @@ def test_mask_that_arrives_during_a_stroke_comes_after_it(painter):
     take(me, "paint", 2)
     native = me.viewer.window._qt_viewer.canvas.native
     none, left = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
-    QTest.mouseMove(native, me.at((20, 20)))
+    me.move((20, 20))
     me.qtbot.wait(10)
     QTest.mousePress(native, left, none, me.at((20, 20)))
     me.session.add_point((), (20, 24), object_id=1)
