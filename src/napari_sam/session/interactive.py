@@ -19,8 +19,9 @@ from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.keeping import save_session
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
+from napari_sam.session.pointing import Pointing
 from napari_sam.session.prompt_book import ObjectPlane
-from napari_sam.session.prompting import Prompting, check_number
+from napari_sam.session.prompting import check_number
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
@@ -28,7 +29,7 @@ from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 
-class Session(Prompting):
+class Session(Pointing):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced

@@ -62,7 +62,7 @@ class Prompting(Readable, ABC):
         """
         key = self._key(object_id, plane)
         click_id = self.prompts.next_id
-        self.prompts = self.prompts.with_click(key, _as_point(point), int(label))
+        self.prompts = self.prompts.with_click(key, as_point(point), int(label))
         return click_id
 
     def add_prompts(
@@ -104,7 +104,7 @@ class Prompting(Readable, ABC):
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
         """Move a click within its plane; its object is predicted again."""
-        click = replace(self.prompts.click(click_id), point=_as_point(point))
+        click = replace(self.prompts.click(click_id), point=as_point(point))
         self.prompts = self.prompts.with_changed(click)
 
     def flip_point(self, click_id: int) -> None:
@@ -167,7 +167,7 @@ def check_number(object_id: int) -> None:
         )
 
 
-def _as_point(point: Sequence[float]) -> tuple[float, float]:
+def as_point(point: Sequence[float]) -> tuple[float, float]:
     """Return a point as two numbers, or say what was needed."""
     try:
         row, column = (float(x) for x in point)

@@ -1,0 +1,124 @@
+"""What a click in the image does: go to an object, begin one, or speak of the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_sam.session.prompting import Prompting, as_point
+
+ClickAction = Literal["new", "refine", "go to"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClickMeaning:
+    """What a click does.
+
+    Parameters
+    ----------
+    action
+        ``new``: it is the first prompt of an object. ``refine``: it is a further prompt of the
+        current object. ``go to``: it makes another object current and adds nothing.
+    object_id
+        The object that it is about.
+    """
+
+    action: ClickAction
+    object_id: int
+
+
+class Pointing(Prompting):
+    """The part of a session that knows what a click means where it is made.
+
+    Attributes
+    ----------
+    new_each_click
+        Whether a plain click on the background begins an object each time. Nothing that is saved
+        depends on it.
+    """
+
+    new_each_click: bool = False
+
+    def object_at(self, plane: object, point: Sequence[float]) -> int:
+        """Return the object whose pixel lies at a (row, column) of a plane; 0 for none.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the point is none.
+        OSError
+            If the labels can't be read.
+        """
+        at = self.source.plane_of(plane)
+        row, column = (round(x) for x in as_point(point))
+        height, width = self.source.plane_shape(at)
+        if self.canvas is None or not (0 <= row < height and 0 <= column < width):
+            return 0
+        pixel = self.canvas.read(at, (slice(row, row + 1), slice(column, column + 1)))
+        return max(int(pixel[0, 0]), 0)
+
+    def click_meaning(
+        self, plane: object, point: Sequence[float], label: int = 1, continues: bool = False
+    ) -> ClickMeaning:
+        """Return what :meth:`click` would do.
+
+        Parameters
+        ----------
+        plane, point, label, continues
+            As of :meth:`click`.
+        """
+        current = self.object_id
+        is_begun = current <= self.highest_object
+        is_plain = bool(label) and not continues
+        there = self.object_at(plane, point) if is_plain else 0
+        if there not in (0, current):
+            return ClickMeaning("go to", there)
+        if not is_begun:
+            return ClickMeaning("new", current)
+        if is_plain and self.new_each_click and there != current:
+            return ClickMeaning("new", self.highest_object + 1)
+        return ClickMeaning("refine", current)
+
+    def click(
+        self, plane: object, point: Sequence[float], label: int = 1, continues: bool = False
+    ) -> ClickMeaning:
+        """Do what a click in the image does.
+
+        A positive click on the mask of another object makes that one current, and adds nothing.
+        Any other click is a prompt of the current object; with :attr:`new_each_click`, a positive
+        one on the background is the first of a new object.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, as for :meth:`add_point`.
+        point
+            (row, column) in pixels of the plane.
+        label
+            1 if the point belongs to the object, 0 if not.
+        continues
+            Whether it is a prompt of the current object wherever it is.
+
+        Returns
+        -------
+        meaning
+            What it did.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, the point lies outside of it, or the object is locked.
+        OSError
+            If the labels can't be read.
+        """
+        self._check_open()
+        meaning, before = self.click_meaning(plane, point, label, continues), self.object_id
+        self.object_id = meaning.object_id
+        if meaning.action != "go to":
+            try:
+                self.add_point(plane, point, label)
+            except ValueError:
+                self.object_id = before
+                raise
+        return meaning
