@@ -94,8 +94,7 @@ def test_clicks_and_strokes_are_taken_back_and_made_again_one_by_one(painter):
         undo(me)
         np.testing.assert_array_equal(me.labels, state)
     told = [text.split(" on ")[0] for text in texts]
-    assert told[0] in ("a brush stroke", "a polygon")  # napari may be back in either mode by then
-    assert told[1:4] == ["a polygon", "erasing", "a fill"]
+    assert told[:4] == ["a brush stroke", "a polygon", "erasing", "a fill"]
     assert told[-3:-1] == ["erasing", "a brush stroke"]
     assert not me.labels.any()
     assert len(me.annotation.points.data) == 0
@@ -273,3 +272,14 @@ def test_labels_changed_in_place_are_left_as_they_are(painter):
     undo(me)
     assert me.labels[30, 40] == 9
     assert "changed elsewhere" in told[0]
+
+
+def test_stroke_is_told_by_the_tool_it_was_made_with(painter):
+    me = painter()
+    labels = take(me, "paint", 2)
+    with labels.block_history():  # as while the button is held down
+        labels.paint((20, 20), 2)
+        labels.mode = "fill"
+        labels.paint((30, 30), 2)
+    texts = [entry.text for entry in me.session.journal.entries]
+    assert texts == ["a brush stroke on object 2", "a fill on object 2"]

@@ -140,6 +140,7 @@ class LayerEdits:
         self._listeners: list[Listener] = []  # the one chosen last at the end
         self._pending: list[tuple[list[Atom], str]] = []
         self._is_ours = False
+        self._mode = str(layer.mode)  # with which a stroke that is being made was begun
         self._telling = Delay(0, self.settle)
         self.data = layer.data
 
@@ -162,6 +163,8 @@ class LayerEdits:
             self.data = self._layer.data
             self._layer.events.paint.connect(self._painted)
             self._layer.events.data.connect(self._replaced)
+            self._layer.events.mode.connect(self._take_other_tool)
+            self._mode = str(self._layer.mode)
             self._forget()
         self.settle()
         self._listeners = [x for x in self._listeners if x is not listener] + [listener]
@@ -175,6 +178,7 @@ class LayerEdits:
         if not self._listeners:
             self._layer.events.paint.disconnect(self._painted)
             self._layer.events.data.disconnect(self._replaced)
+            self._layer.events.mode.disconnect(self._take_other_tool)
             self._telling.close()
             _EDITS.pop(id(self._layer), None)
 
@@ -222,7 +226,13 @@ class LayerEdits:
     def _tool(self, atoms: list[Any]) -> str:
         if all(np.all(np.asarray(atom[-1]) == 0) for atom in atoms):
             return "erasing"
-        return _TOOLS.get(str(self._layer.mode), "painting")
+        return _TOOLS.get(self._mode, "painting")
+
+    def _take_other_tool(self, event: Any) -> None:
+        """Tell what was painted up to now as what it is: napari has another tool already."""
+        if not self._is_ours:
+            self.settle()
+        self._mode = str(event.mode)
 
     def _replaced(self, event: Any = None) -> None:
         if self._is_ours:
