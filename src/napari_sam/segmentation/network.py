@@ -35,6 +35,7 @@ from napari_sam.segmentation.devices import (
     choose_precision,
     warn_if_emulated,
 )
+from napari_sam.segmentation.prediction import SURE
 from napari_sam.segmentation.protocol import (
     Draft,
     Embedding,
@@ -57,8 +58,6 @@ _MAX_DERIVED = 8
 # Squares that objects are decoded in have few sizes, in model pixels, so that their positions are
 # at hand.
 _WINDOW_STEP = 32
-# Logit of a pixel that a mask prompt is sure of; SAM's own logits rarely go beyond.
-_SURE = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -541,4 +540,4 @@ def _mask_logits(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> ND
     assert mask is not None
     if mask.dtype != bool:
         return mask  # type: ignore[return-value]
-    return (2 * frame.reduce(mask, low_res) - 1) * _SURE  # type: ignore[arg-type]
+    return (2 * frame.reduce(mask, low_res) - 1) * SURE  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
+from napari_sam.segmentation.prediction import MaskPrediction as MaskPrediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,68 +64,6 @@ class Embedding:
     def nbytes(self) -> int:
         """Memory of the features in bytes."""
         return sum(f.nbytes for f in self.features)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MaskPrediction:
-    """Candidates for one object.
-
-    Parameters
-    ----------
-    logits
-        `(M, h, w)` float32 at low resolution; positive is foreground.
-    scores
-        `(M,)` predicted IoU of each candidate.
-    frame
-        Frame of the embedding that was decoded.
-    """
-
-    logits: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    frame: Frame
-
-    @property
-    def best_index(self) -> int:
-        """Index of the candidate with the highest predicted IoU."""
-        return int(self.scores.argmax())
-
-    def masks(self) -> NDArray[np.bool_]:
-        """Return all candidates at the plane's resolution, `(M, H, W)`."""
-        return np.stack([self.mask(i) for i in range(len(self.logits))])
-
-    def best(self) -> NDArray[np.bool_]:
-        """Return the candidate with the highest predicted IoU, `(H, W)`."""
-        return self.mask(self.best_index)
-
-    def mask(self, index: int) -> NDArray[np.bool_]:
-        """Return one candidate at the plane's resolution, `(H, W)`."""
-        (r, c), part = self.part_logits(index)
-        plane = np.zeros(self.frame.plane_shape, bool)
-        plane[r : r + part.shape[0], c : c + part.shape[1]] = part > 0
-        return plane
-
-    def part_logits(
-        self, index: int, threshold: float = 0.0
-    ) -> tuple[tuple[int, int], NDArray[np.float32]]:
-        """Return one candidate's logits only where they may exceed a threshold.
-
-        Returns
-        -------
-        origin, logits
-            See :meth:`~napari_sam.geometry.Frame.enlarge_part`.
-        """
-        return self.frame.enlarge_part(self.logits[index], threshold)
-
-    def region_mask(self, index: int) -> NDArray[np.bool_]:
-        """Return one candidate within `frame.region` only, however large the plane."""
-        return self.region_logits(index) > 0
-
-    def region_logits(self, index: int) -> NDArray[np.float32]:
-        """Return the logits of one candidate, resampled to the pixels of `frame.region`."""
-        import torch
-
-        low = torch.from_numpy(self.logits[index : index + 1])
-        return self.frame.enlarge(low)[0].numpy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,84 @@
+"""What a decoder says of one object: candidates, and how good each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.geometry import Frame
+
+SURE = 8.0
+"""Logit of a pixel that a given mask is sure of; a network's own rarely go beyond."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskPrediction:
+    """Candidates for one object.
+
+    Parameters
+    ----------
+    logits
+        `(M, h, w)` float32 at low resolution; positive is foreground.
+    scores
+        `(M,)` predicted IoU of each candidate.
+    frame
+        Frame of the embedding that was decoded.
+    exact
+        (row, column) of the first pixel and `(h', w')` mask at the plane's resolution, of the
+        only candidate, where it is a given mask that clicks corrected: logits would blur it.
+    """
+
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    frame: Frame
+    exact: tuple[tuple[int, int], NDArray[np.bool_]] | None = None
+
+    @property
+    def best_index(self) -> int:
+        """Index of the candidate with the highest predicted IoU."""
+        return int(self.scores.argmax())
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Return all candidates at the plane's resolution, `(M, H, W)`."""
+        return np.stack([self.mask(i) for i in range(len(self.logits))])
+
+    def best(self) -> NDArray[np.bool_]:
+        """Return the candidate with the highest predicted IoU, `(H, W)`."""
+        return self.mask(self.best_index)
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """Return one candidate at the plane's resolution, `(H, W)`."""
+        (r, c), part = self.part_logits(index)
+        plane = np.zeros(self.frame.plane_shape, bool)
+        plane[r : r + part.shape[0], c : c + part.shape[1]] = part > 0
+        return plane
+
+    def part_logits(
+        self, index: int, threshold: float = 0.0
+    ) -> tuple[tuple[int, int], NDArray[np.float32]]:
+        """Return one candidate's logits only where they may exceed a threshold.
+
+        Returns
+        -------
+        origin, logits
+            See :meth:`~napari_sam.geometry.Frame.enlarge_part`.
+        """
+        if self.exact is not None:
+            origin, pixels = self.exact
+            return origin, np.where(pixels, SURE, -SURE).astype(np.float32)
+        return self.frame.enlarge_part(self.logits[index], threshold)
+
+    def region_mask(self, index: int) -> NDArray[np.bool_]:
+        """Return one candidate within `frame.region` only, however large the plane."""
+        return self.region_logits(index) > 0
+
+    def region_logits(self, index: int) -> NDArray[np.float32]:
+        """Return the logits of one candidate, resampled to the pixels of `frame.region`."""
+        import torch
+
+        if self.exact is not None:
+            return np.where(self.mask(index)[self.frame.region], SURE, -SURE).astype(np.float32)
+        low = torch.from_numpy(self.logits[index : index + 1])
+        return self.frame.enlarge(low)[0].numpy()

@@ -1,0 +1,175 @@
+"""Masks that are given, and clicks that correct them around their error alone.
+
+A mask of another program, or one that was found, is mostly right. A decoder that is shown it
+draws all of it anew, so what was right changes, too. Here the mask stays as it is to the pixel,
+and a click adds or takes away what the decoder sees of the error that it points at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_sam.geometry import Frame, region_of
+from napari_sam.prompts import Prompts
+from napari_sam.segmentation.prediction import SURE, MaskPrediction
+
+Part = tuple[tuple[int, int], NDArray[np.bool_]]
+"""(row, column) of the first pixel in the plane, and a mask at the plane's resolution."""
+
+# A click so many pixels beside an error still points at it.
+_REACH = 1
+
+
+def given_mask(mask: NDArray[np.bool_], frame: Frame, stride: int) -> MaskPrediction:
+    """Return a prediction that is exactly a mask, without a decode.
+
+    Parameters
+    ----------
+    mask
+        `(H, W)` at the plane's resolution.
+    frame, stride
+        Frame of the plane's embedding, and the model's `mask_stride`: what `logits` are laid
+        over. They are a coarse copy; :attr:`MaskPrediction.exact` is the mask.
+
+    Returns
+    -------
+    prediction
+        One candidate whose score is 1.
+    """
+    cells = np.stack(np.indices(frame.low_res(stride)), -1) * stride + (stride - 1) / 2
+    places = np.rint(frame.to_plane(cells[..., ::-1])).astype(np.int64)
+    rows, columns = np.clip(places, 0, np.subtract(mask.shape, 1)).transpose(2, 0, 1)
+    logits = np.where(mask[rows, columns], SURE, -SURE).astype(np.float32)
+    return MaskPrediction(logits[None], np.ones(1, np.float32), frame, _cut(mask, (0, 0)))
+
+
+def correction(before: MaskPrediction, clicks: Prompts) -> Prompts:
+    """Return what is decoded so that clicks correct a given mask.
+
+    Parameters
+    ----------
+    before
+        From :func:`given_mask` or :func:`refine`.
+    clicks
+        All clicks on the object since the mask was given, in their order; the last one is new.
+
+    Returns
+    -------
+    prompts
+        The mask, a positive click where it is deepest, and the clicks.
+    """
+    points, labels = clicks.points, clicks.point_labels
+    inner = _inner_point(before, points[labels == 0])
+    if inner is not None:
+        points, labels = np.concatenate([[inner], points]), np.append(1, labels)
+    return Prompts(points, labels, clicks.box, before.mask(0))
+
+
+def refine(
+    before: MaskPrediction, prediction: MaskPrediction, point: Sequence[float], label: int
+) -> MaskPrediction:
+    """Change a given mask around the error that a click points at.
+
+    That is the part of what the prediction adds to the mask, or takes away from it, which holds
+    the click or lies beside it. All else stays.
+
+    Parameters
+    ----------
+    before
+        From :func:`given_mask` or :func:`refine`.
+    prediction
+        What a segmenter says to the :func:`correction`.
+    point
+        The latest click, as (row, column).
+    label
+        1 where it says that pixels are missing, 0 where they are too many.
+
+    Returns
+    -------
+    refined
+        The mask with the change, exactly; its score, frame and logits are the prediction's best.
+        It is given to the next :func:`correction`.
+    """
+    index = prediction.best_index
+    origin, logits = prediction.part_logits(index)
+    seen, given = (origin, logits > 0), _exact(before)
+    at = np.rint(point).astype(int)
+    low, high = _around([seen, given], at)
+    predicted, mask = _laid(seen, low, high), _laid(given, low, high)
+    error = predicted & ~mask if label else mask & ~predicted
+    changed = _part_at(error, at - low)
+    mask = mask | changed if label else mask & ~changed
+    return MaskPrediction(
+        prediction.logits[index : index + 1],
+        prediction.scores[index : index + 1],
+        prediction.frame,
+        _cut(mask, low),
+    )
+
+
+def _exact(prediction: MaskPrediction) -> Part:
+    if prediction.exact is None:
+        raise ValueError(
+            "expected a mask that was given, got a prediction of a decoder; begin with given_mask"
+        )
+    return prediction.exact
+
+
+def _cut(mask: NDArray[np.bool_], low: Sequence[int] | NDArray[np.integer]) -> Part:
+    """Cut a mask, whose first pixel is at `low` of the plane, to its bounding box."""
+    region = region_of(mask)
+    if region is None:
+        return (0, 0), np.zeros((0, 0), bool)
+    rows, columns = region
+    return (int(low[0]) + rows.start, int(low[1]) + columns.start), mask[region].copy()
+
+
+def _around(
+    parts: Sequence[Part], at: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first pixel of a rectangle around parts and a pixel, and the one past its end."""
+    filled = [(origin, pixels.shape) for origin, pixels in parts if pixels.size]
+    low = np.min([at, *(origin for origin, _ in filled)], 0)
+    high = np.max([at + 1, *(np.add(origin, shape) for origin, shape in filled)], 0)
+    return low, high
+
+
+def _laid(part: Part, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Lay a part of a plane into a rectangle that holds it."""
+    out = np.zeros(high - low, bool)
+    (r, c), pixels = np.subtract(part[0], low), part[1]
+    if pixels.size:
+        out[r : r + pixels.shape[0], c : c + pixels.shape[1]] = pixels
+    return out
+
+
+def _part_at(mask: NDArray[np.bool_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the connected parts of a mask within reach of a pixel."""
+    parts, count = ndimage.label(mask)
+    r, c = np.maximum(at - _REACH, 0)
+    wanted = np.zeros(count + 1, bool)
+    wanted[parts[r : at[0] + _REACH + 1, c : at[1] + _REACH + 1]] = True
+    wanted[0] = False
+    return np.asarray(wanted[parts])
+
+
+def _inner_point(
+    prediction: MaskPrediction, outside: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Return the pixel of a given mask that is deepest inside and far from clicks outside it.
+
+    Of two joined objects, one of which is clicked away, it is in the other.
+    """
+    (row, column), pixels = _exact(prediction)
+    if not pixels.size:
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
+    rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
+    for r, c in outside - (row, column):
+        depth = np.minimum(depth, np.where(pixels, np.hypot(rows - r, columns - c) / 2, 0))
+    r, c = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return float(row + r), float(column + c)
