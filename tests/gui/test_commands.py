@@ -14,7 +14,7 @@ from napari.settings import get_plugin_settings
 from npe2.manifest.utils import import_python_name
 
 from napari_sam import samples
-from napari_sam.gui import actions, commands, current_session, models, sample_data, widget
+from napari_sam.gui import commands, current_session, models, sample_data, widget
 from napari_sam.gui.batch_dialog import BatchDialog, time_left
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.settings import Preferences, preferences
@@ -205,10 +205,3 @@ def test_dock_can_be_driven_from_the_command_palette(open_viewer, rng, monkeypat
     session.segmenter.may_embed.set()
     assert controller_of(viewer).everything.fraction is None
     assert session.is_stopped
-
-
-def test_every_action_of_the_dock_is_in_the_command_palette():
-    manifest = npe2.PluginManifest.from_distribution("napari-sam-live")
-    listed = {c.python_name.split(":")[1] for c in manifest.contributions.commands}
-    made = {n for n, f in vars(actions).items() if getattr(f, "__module__", "") == actions.__name__}
-    assert {name for name in made if not name.startswith("_")} <= listed

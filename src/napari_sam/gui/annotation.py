@@ -15,7 +15,7 @@ from napari_sam.gui.channels import Chosen
 from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.drafts import DraftPictures
-from napari_sam.gui.keys import Keys
+from napari_sam.gui.keys import Keys, run_action
 from napari_sam.gui.layers import (
     fits,
     forget_masks,
@@ -80,7 +80,7 @@ class Annotation:
         source = source_of(image, viewer.dims)
         self.session = Session(segmenter, source, executor, max_bytes, prefetch)
         self.session.failed.connect(self._refuse)
-        self.keys = Keys(self)
+        self.keys = Keys(partial(run_action, viewer, self._refuse))
         self._followers = Followers(
             image, self._moved, partial(geometry_on_screen, viewer.dims, image)
         )

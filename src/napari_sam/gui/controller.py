@@ -237,12 +237,9 @@ class Controller:
         layer = event.value
         if self._closed:
             return
+        self._bind_viewer(layer)
         if layer is None:
-            if self.annotation is not None:  # otherwise every key would be dead
-                self.annotation.keys.bind(self.viewer)
             return
-        if self.annotation is not None:
-            self.annotation.keys.unbind(self.viewer)
         # several images may share their masks: then it is the one chosen that is meant
         known = sorted(self._annotations.values(), key=lambda x: x is not self.annotation)
         for annotation in known:
@@ -254,6 +251,17 @@ class Controller:
         if isinstance(layer, Image):
             # Whoever looks at a further image may only want its contrast: no layers yet.
             self.choose_image(layer, click=not self._begun)
+
+    def _bind_viewer(self, active: Layer | None) -> None:
+        """Bind keys to the viewer where the active layer has none, or every key would be dead."""
+        if self.annotation is None:
+            return
+        if active is None:
+            self.annotation.keys.bind(self.viewer)
+        elif isinstance(active, Image) or active in self.own_layers():
+            self.annotation.keys.unbind(self.viewer)
+        else:
+            self.annotation.keys.bind(self.viewer, foreign=True)
 
     def _layer_removed(self, event: Any) -> None:
         layer: Layer = event.value

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import ElidedButton
 from napari_sam.gui.hint import FootState, foot_state_of
-from napari_sam.gui.keys import HELP
+from napari_sam.gui.key_table import ACTIONS, told_keys
 from napari_sam.gui.section import Section
 
 
@@ -25,7 +25,7 @@ class FootSection(Section[FootState]):
         self.keys.setEnabled(False)
         self.keys.setToolTip(
             "with the image, its prompts or its masks selected:\n"
-            + "\n".join(f"{key}: {does}" for key, does in HELP)
+            + "\n".join(f"{told_keys(each)}: {each.text}" for each in ACTIONS if each.keys)
         )
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)

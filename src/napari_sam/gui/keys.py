@@ -1,32 +1,22 @@
-"""The keys of the dock, bound where napari leaves them free.
+"""Binds the keys of the key table where napari leaves them free.
 
-They are bound to its own layers and its image, and to the viewer while no layer is selected.
+They are bound to the dock's own layers and its image, and to the viewer while no layer is
+selected; those that change no object also while somebody else's layer is.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from app_model.types import KeyBinding
-from napari.layers import Layer
-from napari.utils.key_bindings import KeymapProvider
+from napari.utils.key_bindings import KeymapProvider, coerce_keybinding
 
-if TYPE_CHECKING:
-    from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.key_table import ACTIONS, CONDITIONS, Condition
 
-HELP = (
-    ("N", "new object"),
-    ("J / K", "previous / next object"),
-    ("Q", "swap what left and right click say"),
-    ("W", "next candidate mask"),
-    ("U", "draw a box"),
-    ("G", "back to clicking"),
-    ("Shift+D", "delete the object"),
-    ("Ctrl+Z", "undo whatever happened last"),
-    ("Ctrl+Shift+Z", "redo it"),
-)
-"""Every key and what it does."""
+Command = Callable[[], None]
 
 
 class Keys:
@@ -34,81 +24,118 @@ class Keys:
 
     Parameters
     ----------
-    annotation
-        What the keys act on.
+    run
+        Called with the name of an action when one of its keys is pressed.
     """
 
-    def __init__(self, annotation: Annotation) -> None:
-        self._annotation = annotation
-        self._bound: list[tuple[KeymapProvider, str]] = []
-        self._actions = {
-            "N": self._new,
-            "J": self._previous,
-            "K": self._next,
-            "Q": self._swap,
-            "W": self._next_candidate,
-            "U": self._draw_box,
-            "G": self._click,
-            "Shift-D": self._delete,
-            "Control-Z": self._undo,
-            "Control-Shift-Z": self._redo,
-        }
-        if sys.platform == "darwin":  # where napari's own are
-            self._actions |= {"Meta-Z": self._undo, "Meta-Shift-Z": self._redo}
+    def __init__(self, run: Callable[[str], None]) -> None:
+        self._run = run
+        self._open: dict[Condition, Mapping[str, Command]] = {"always": {}}
+        self._bound: dict[int, tuple[KeymapProvider, bool, list[KeyBinding]]] = {}
 
-    def bind(self, layer: KeymapProvider) -> None:
-        """Bind the keys to a layer, or to the viewer, where it has none of its own."""
-        for key, action in self._actions.items():
-            if KeyBinding.from_str(key) not in layer.keymap:
-                layer.bind_key(key, action)
-                self._bound.append((layer, key))
+    def bind(self, layer: KeymapProvider, foreign: bool = False) -> None:
+        """Bind the keys to a layer, or to the viewer, where it has none of its own.
+
+        Parameters
+        ----------
+        layer
+            What has a keymap.
+        foreign
+            Whether only those are bound that work with any layer.
+        """
+        self.unbind(layer)
+        mine: list[KeyBinding] = []
+        for key, command in self._wanted(foreign).items():
+            if key not in layer.keymap:
+                layer.bind_key(key, command)
+                mine.append(key)
+        self._bound[id(layer)] = layer, foreign, mine
 
     def unbind(self, layer: KeymapProvider) -> None:
         """Take the keys away from a layer, or from the viewer."""
-        for bound, key in self._bound:
-            if bound is layer:
-                layer.bind_key(key, None)
-        self._bound = [pair for pair in self._bound if pair[0] is not layer]
+        _, _, mine = self._bound.pop(id(layer), (layer, False, []))
+        for key in mine:
+            layer.bind_key(key, None)
+
+    def open(self, condition: Condition, more: Mapping[str, Command] | None = None) -> None:
+        """Bind the keys of a part of the dock that was opened, too; they win over the others.
+
+        Parameters
+        ----------
+        condition
+            Which part.
+        more
+            Keys that aren't in the table, such as those of a session's classes, and what each
+            does.
+        """
+        wanted = dict(more or {})
+        if self._open.get(condition) != wanted:
+            self._open[condition] = wanted
+            self._bind_anew()
+
+    def shut(self, condition: Condition) -> None:
+        """Give back the keys of a part of the dock that was closed."""
+        if self._open.pop(condition, None) is not None:
+            self._bind_anew()
+
+    def is_open(self, condition: Condition) -> bool:
+        """Whether the keys of a part of the dock are bound."""
+        return condition in self._open
 
     def close(self) -> None:
         """Take the keys away from every layer."""
-        for layer in {id(layer): layer for layer, _ in self._bound}.values():
+        for layer, _, _ in [*self._bound.values()]:
             self.unbind(layer)
 
-    # napari calls them with the layer that has the key
+    def _bind_anew(self) -> None:
+        for layer, foreign, _ in [*self._bound.values()]:
+            self.bind(layer, foreign)
 
-    def _new(self, layer: Layer) -> None:
-        self._annotation.session.new_object()
+    def _wanted(self, foreign: bool) -> dict[KeyBinding, Callable[[Any], None]]:
+        wanted: dict[KeyBinding, Callable[[Any], None]] = {}
+        for condition in CONDITIONS:
+            if condition not in self._open:
+                continue
+            for action in ACTIONS:
+                if action.condition == condition and (action.anywhere or not foreign):
+                    for key in (k for name in action.keys for k in _on_this_machine(name)):
+                        wanted[coerce_keybinding(key)] = _bound_to(partial(self._run, action.id))
+            if not foreign:
+                for key, command in self._open[condition].items():
+                    wanted[coerce_keybinding(key)] = _bound_to(command)
+        return wanted
 
-    def _previous(self, layer: Layer) -> None:
-        self._annotation.session.step_object(-1)
 
-    def _next(self, layer: Layer) -> None:
-        self._annotation.session.step_object(1)
+def run_action(viewer: Any, refused: Callable[[Exception], None], action_id: str) -> None:
+    """Do what an action does; what can't be done is told.
 
-    def _swap(self, layer: Layer) -> None:
-        self._annotation.sign = 1 - self._annotation.sign
+    Parameters
+    ----------
+    viewer
+        Where.
+    refused
+        Called with the error if it can't be done.
+    action_id
+        Name of the action.
+    """
+    from napari_sam.gui import actions  # which knows the dock, and the dock its keys
 
-    def _next_candidate(self, layer: Layer) -> None:
-        plane = self._annotation.displayed()
-        if plane is not None:
-            self._annotation.session.next_candidate(plane)
+    try:
+        getattr(actions, action_id)(viewer)
+    except (ValueError, RuntimeError, OSError) as error:
+        refused(error)
 
-    def _draw_box(self, layer: Layer) -> None:
-        self._annotation.draw_box()
 
-    def _click(self, layer: Layer) -> None:
-        self._annotation.click_here()
+def _bound_to(command: Command) -> Callable[[Any], None]:
+    """Return what napari calls, with the layer that has the key; it asks for its name."""
 
-    def _delete(self, layer: Layer) -> None:
-        session = self._annotation.session
-        try:
-            session.delete_object(session.object_id)
-        except ValueError as error:
-            self._annotation.refused.emit(error)
+    def press(layer: object) -> None:
+        command()
 
-    def _undo(self, layer: Layer) -> None:
-        self._annotation.session.undo()
+    return press
 
-    def _redo(self, layer: Layer) -> None:
-        self._annotation.session.redo()
+
+def _on_this_machine(key: str) -> tuple[str, ...]:
+    """Return a key, and where napari has its own on a Mac."""
+    on_a_mac = sys.platform == "darwin" and "Control" in key
+    return (key, key.replace("Control", "Meta")) if on_a_mac else (key,)

@@ -1,0 +1,202 @@
+"""The one table of what can be done by key, and with the mouse.
+
+Keys, command palette, help, ``docs/keys.md`` and tests read it. Whoever adds an action adds a row
+here, a function of the row's name in ``gui/actions.py``, and its command in ``napari.yaml``;
+tests name what is missing. ``python -m napari_sam.gui.key_table`` prints the page of the docs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Condition = Literal["always", "classes", "queue", "table"]
+"""When a key is bound: ``always``, while a part of the dock is open, or on the objects table."""
+
+CONDITIONS: dict[Condition, str] = {
+    "always": "",
+    "classes": "while the classes are open",
+    "queue": "while the queue is open",
+    "table": "in the table of objects",
+}
+"""What each condition says to a reader. The later one wins where two are bound to a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a user can do by key or from the command palette.
+
+    Parameters
+    ----------
+    id
+        Name of its function in ``gui/actions.py`` and, behind the plugin's name, of its command.
+    text
+        What it does: the help's line, and behind the plugin's title that of the palette.
+    section
+        The heading it stands under.
+    keys
+        Its keys, as napari spells them: ``N``, ``Shift-D``, ``Control-Z``. The first is the one
+        that tooltips tell.
+    condition
+        When the keys are bound.
+    anywhere
+        Whether the keys also work while a layer is selected that isn't one of the dock's: only
+        for what changes no object.
+    palette
+        Whether it is in the command palette.
+    """
+
+    id: str
+    text: str
+    section: str
+    keys: tuple[str, ...] = ()
+    condition: Condition = "always"
+    anywhere: bool = False
+    palette: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gesture:
+    """Something that is done with the mouse.
+
+    Parameters
+    ----------
+    mouse
+        What the hand does.
+    text
+        What it does.
+    section
+        The heading it stands under.
+    """
+
+    mouse: str
+    text: str
+    section: str
+
+
+PROMPTS, OBJECTS, MASKS, EVERYTHING, SESSION, HELP = (
+    "Prompts", "Objects", "Masks", "Everything", "Session", "Help",
+)  # fmt: skip
+
+ACTIONS = (
+    Action("click", "click in the image", PROMPTS, ("G",), anywhere=True),
+    Action("draw_box", "draw a box", PROMPTS, ("U",), anywhere=True),
+    Action("swap_buttons", "swap what left and right click say", PROMPTS, ("Q",)),
+    Action("start_over", "start the object over on this plane", PROMPTS),
+    Action("new_object", "new object", OBJECTS, ("N",)),
+    Action("previous_object", "previous object", OBJECTS, ("J",), anywhere=True),
+    Action("next_object", "next object", OBJECTS, ("K",), anywhere=True),
+    Action("delete_object", "delete the object", OBJECTS, ("Shift-D",)),
+    Action("lock_object", "lock or unlock the object", OBJECTS, ("Shift-K",)),
+    Action("next_candidate", "next candidate mask", MASKS, ("W",)),
+    Action("find_all", "find all in this plane", EVERYTHING, ("Shift-F",)),
+    Action("cancel", "cancel what is being computed", EVERYTHING),
+    Action("undo", "undo whatever happened last", SESSION, ("Control-Z",)),
+    Action("redo", "redo it", SESSION, ("Control-Shift-Z",)),
+    Action("save_session", "save session…", SESSION),
+    Action("open_session", "open session…", SESSION),
+)
+"""Every action, under each heading in the order of the help."""
+
+GESTURES = (
+    Gesture("left click", "this belongs to the object", PROMPTS),
+    Gesture("right click", "this doesn't", PROMPTS),
+    Gesture("drag, with the box drawn next", "a box around the object", PROMPTS),
+    Gesture("hold Space and drag", "move the view, with any tool", PROMPTS),
+)
+"""What is done with the mouse."""
+
+SECTIONS = tuple(dict.fromkeys(row.section for row in (*ACTIONS, *GESTURES)))
+"""The headings, in the order of the help."""
+
+_BY_ID = {action.id: action for action in ACTIONS}
+
+_FOR_CLASSES = (*(f"Shift-{x}" for x in "BCTWXZ"), *(f"Control-{x}" for x in "123456789"))
+
+
+def action_of(action_id: str) -> Action:
+    """Return the action of that name.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    return _BY_ID[action_id]
+
+
+def told_key(key: str) -> str:
+    """Spell a key for a person: ``Shift+D``, ``Ctrl+Z``."""
+    return key.replace("Control", "Ctrl").replace("-", "+")
+
+
+def told_keys(action: Action) -> str:
+    """Spell an action's keys for a person; empty if it has none."""
+    return " or ".join(told_key(key) for key in action.keys)
+
+
+def with_key(tip: str, action_id: str) -> str:
+    """Return a tooltip that ends with the key of its action, as in ``another object (N)``."""
+    keys = action_of(action_id).keys
+    return f"{tip} ({told_key(keys[0])})" if keys else tip
+
+
+def class_keys() -> tuple[str, ...]:
+    """Return the keys that classes of objects may have, in the order they are given out."""
+    taken = {key for action in ACTIONS for key in action.keys}
+    return tuple(key for key in _FOR_CLASSES if key not in taken)
+
+
+def found(words: str) -> Iterator[Action | Gesture]:
+    """Yield what a search in the help finds: the rows that hold every word, of all without any.
+
+    Parameters
+    ----------
+    words
+        Parts of words of the text, the heading or the keys, separated by spaces.
+    """
+    asked = words.lower().split()
+    for section in SECTIONS:
+        for row in (*_of(section, ACTIONS), *_of(section, GESTURES)):
+            told = f"{row.text} {section} {told_how(row)}".lower()
+            if all(word in told for word in asked):
+                yield row
+
+
+def told_how(row: Action | Gesture) -> str:
+    """Spell how a row is done: by which key and when, or with which movement of the mouse."""
+    if isinstance(row, Gesture):
+        return row.mouse
+    when = CONDITIONS[row.condition]
+    return ", ".join(part for part in (told_keys(row), when) if part)
+
+
+def markdown() -> str:
+    """Return ``docs/keys.md``."""
+    lines = [
+        "# Keys and mouse",
+        "",
+        "Every key works while the image, its prompts or its masks are selected, or no layer is; "
+        "those marked ● with any layer selected. On a Mac, Ctrl is ⌘. The `?` at the foot of "
+        "the dock tells the keys in the viewer, and every action is in napari's command palette "
+        "(Ctrl+Shift+P) too: type *Segment Anything*.",
+    ]
+    for section in SECTIONS:
+        lines += ["", f"## {section}", "", "| Key | What it does |", "|---|---|"]
+        for action in _of(section, ACTIONS):
+            mark = " ●" if action.anywhere and action.keys else ""
+            how = told_how(action) or "palette"
+            lines.append(f"| {how}{mark} | {action.text} |")
+        for gesture in _of(section, GESTURES):
+            lines.append(f"| {gesture.mouse} | {gesture.text} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of(section: str, rows: Iterable[Action] | Iterable[Gesture]) -> Iterator:
+    return (row for row in rows if row.section == section)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())
