@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from labelled import block
 
 from napari_sam.batch import measure_labels
-from napari_sam.batch.measurements import join_tables, measure_objects, table_to_csv
 from napari_sam.io import ImageFile
+from napari_sam.measurements import join_tables, measure_objects, measure_volumes, table_to_csv
 
 PLANE = block((40, 50), (3, np.s_[10:20, 5:25]), (8, np.s_[30:34, 30:34]))
 
@@ -55,6 +55,21 @@ def test_volume_is_measured_with_the_distance_of_slices():
     assert table["centroid_z"].tolist() == [4.0]
     assert "area" not in table
     assert "perimeter" not in table
+
+
+@pytest.mark.parametrize("samples", [(), (3,)])
+def test_a_volume_read_plane_by_plane_is_measured_as_one_in_memory(samples):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, (4, 9, 8)).astype(np.int32)
+    labels[2] = 0
+    image = 1e6 + rng.random((4, 9, 8, *samples))
+    expected = measure_objects(labels, image, (2.0, 0.5, 0.25))
+    table = measure_volumes(zip(labels, image, strict=True), (2.0, 0.5, 0.25))
+    assert [*table] == [*expected]
+    for name, column in expected.items():
+        np.testing.assert_allclose(table[name], column, rtol=1e-9, err_msg=name)
+    alone = measure_volumes(((plane, None) for plane in labels), (2.0, 0.5, 0.25))
+    assert [*alone] == [name for name in expected if not name.startswith("intensity")]
 
 
 def test_oblong_pixels_have_no_perimeter():

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.batch.files import embed_files, segment_all_files, segment_files
-    from napari_sam.batch.image import label_everything, label_objects, measure_labels
+    from napari_sam.batch.image import label_everything, label_objects
     from napari_sam.batch.inputs import PromptCount, check_request, count_prompts, find_images
     from napari_sam.batch.manifest import ManifestWarning
     from napari_sam.batch.replay import Replayed, replay_session, write_replayed
     from napari_sam.batch.run import BatchProgress, BatchSummary, Failure, Note
+    from napari_sam.io.measured import measure_labels
 
 __all__ = [
     "BatchProgress",
@@ -51,7 +52,7 @@ _HOMES = {
     "find_images": "inputs",
     "label_everything": "image",
     "label_objects": "image",
-    "measure_labels": "image",
+    "measure_labels": "files",
     "replay_session": "replay",
     "segment_all_files": "files",
     "segment_files": "files",

@@ -13,12 +13,7 @@ import numpy as np
 
 from napari_sam.atomic import heal, replaced
 from napari_sam.automask import AutomaskSettings
-from napari_sam.batch.image import (
-    Labels,
-    label_everything,
-    label_objects,
-    measure_labels,
-)
+from napari_sam.batch.image import Labels, label_everything, label_objects
 from napari_sam.batch.inputs import (
     Source,
     Task,
@@ -30,7 +25,6 @@ from napari_sam.batch.inputs import (
     saved_prompts,
 )
 from napari_sam.batch.manifest import Manifest, fingerprint
-from napari_sam.batch.measurements import table_to_csv
 from napari_sam.batch.model_input import InputReader, image_of_prompts, objects_in_words
 from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
 from napari_sam.image import Limits
@@ -42,6 +36,8 @@ from napari_sam.io import (
     write_labels,
     write_overlay,
 )
+from napari_sam.io.measured import measure_labels
+from napari_sam.measurements import table_to_csv
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Progress, Segmenter, part_of
 

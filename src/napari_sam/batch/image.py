@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.automask import segment_all
-from napari_sam.batch.measurements import Table, join_tables, measure_objects
 from napari_sam.batch.model_input import InputReader, ModelInput, image_of_prompts
 from napari_sam.image import Limits
 from napari_sam.io import ImageFile, PlaneIndex, PlaneObject, SavedPrompts, complete
@@ -178,42 +177,6 @@ def label_everything(
     return labels
 
 
-def measure_labels(image: ImageFile, labels: Labels) -> Table:
-    """Measure labelled objects in the image's physical units.
-
-    Parameters
-    ----------
-    image
-        Its grey values and pixel sizes. Along ``Z`` objects are measured as volumes; each
-        position along any other axis is measured by itself.
-    labels
-        The image's shape without colours.
-
-    Returns
-    -------
-    table
-        Columns for the position along other axes (`t`, `c`), `unit` (`pixel` where the file
-        doesn't give all pixel sizes in space), and those of
-        :func:`~napari_sam.batch.measurements.measure_objects`.
-    """
-    axes = image.axes.removesuffix("S")
-    outer = image.plane_axes.replace("Z", "")
-    space = [axis for axis in axes if axis not in outer]
-    known = image.pixel_size or {}
-    sizes = [known[axis] for axis in space] if set(space) <= set(known) else None
-    unit = (image.unit or "unknown") if sizes else "pixel"
-    tables: list[tuple[dict[str, object], Table]] = []
-    lengths = dict(zip(image.plane_axes, image.stack_shape, strict=True))
-    for place in product(*(range(lengths[axis]) for axis in outer)):
-        at = dict(zip(outer, place, strict=True))
-        index = tuple(at.get(axis, slice(None)) for axis in image.plane_axes)
-        pixels = _Planes(image, index).read() if "Z" in space else image.plane(place)
-        columns: dict[str, object] = {axis.lower(): number for axis, number in at.items()}
-        columns["unit"] = unit
-        tables.append((columns, measure_objects(labels[index], pixels, sizes)))
-    return join_tables(tables)
-
-
 class _Planes:
     """Planes of an image file as a stack that is read one plane at a time.
 
@@ -234,9 +197,6 @@ class _Planes:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         number = key[0] if isinstance(key, tuple) else key
         return self._image.plane(self._indexes[number])
-
-    def read(self) -> NDArray[Any]:
-        return np.stack([self._image.plane(index) for index in self._indexes])
 
 
 def _type_for(highest: int) -> type[np.unsignedinteger[Any]]:
