@@ -61,7 +61,7 @@ def read_zarr(path: Path) -> Stored:
     UnreadableImageError
         If the folder holds neither an array nor a multiscale image, or is damaged.
     """
-    zarr = _zarr()
+    zarr = zarr_library()
     try:
         from napari_sam.io.zarr_files import ZarrFiles
 
@@ -84,7 +84,7 @@ def write_zarr(
     unit: str | None,
 ) -> None:
     """Write labels as an OME-Zarr 0.4 image of one level, a chunk per plane or 1024² of it."""
-    zarr = _zarr()
+    zarr = zarr_library()
     import numcodecs
 
     group = zarr.open_group(path, mode="w", zarr_format=2)
@@ -106,7 +106,7 @@ def write_zarr(
         {
             "version": "0.4",
             "name": path.name,
-            "axes": [_axis(axis, sizes, unit) for axis in axes],
+            "axes": [axis_words(axis, sizes, unit) for axis in axes],
             "datasets": [
                 {
                     "path": "0",
@@ -120,7 +120,8 @@ def write_zarr(
     group.attrs["image-label"] = {"version": "0.4"}
 
 
-def _axis(axis: str, sizes: Mapping[str, float], unit: str | None) -> dict[str, str]:
+def axis_words(axis: str, sizes: Mapping[str, float], unit: str | None) -> dict[str, str]:
+    """Describe an axis as OME-Zarr does."""
     described = {"name": axis.lower(), "type": _KINDS.get(axis, "custom")}
     if axis == "T" and axis in sizes:
         described["unit"] = "second"
@@ -129,7 +130,14 @@ def _axis(axis: str, sizes: Mapping[str, float], unit: str | None) -> dict[str, 
     return described
 
 
-def _zarr() -> ModuleType:
+def zarr_library() -> ModuleType:
+    """Import zarr.
+
+    Raises
+    ------
+    ImportError
+        If it isn't installed; the message says how that is done.
+    """
     try:
         import zarr
     except ImportError as error:
@@ -150,20 +158,20 @@ def _read_array(array: Any) -> Stored:
 
 
 def _read_multiscale(zarr: ModuleType, group: Any) -> Stored:
-    attributes = _ome_attributes(group)
+    attributes = ome_attributes(group)
     notices: tuple[str, ...] = ()
     if "multiscales" not in attributes and "bioformats2raw.layout" in attributes and "0" in group:
         numbers = sorted(int(key) for key in group if key.isdigit())
         shapes = {
             number: tuple(_finest(zarr, group[str(number)])[0].shape)
             for number in numbers
-            if "multiscales" in _ome_attributes(group[str(number)])
+            if "multiscales" in ome_attributes(group[str(number)])
         }
         if shapes:
             largest = max(shapes, key=lambda number: math.prod(shapes[number]))
             notices = left_out(str(largest), {str(n): shape for n, shape in shapes.items()})
             group = group[str(largest)]
-            attributes = _ome_attributes(group)
+            attributes = ome_attributes(group)
     if not attributes.get("multiscales"):
         inside = ", ".join(sorted(group.keys())) or "nothing"
         raise UnreadableImageError(
@@ -182,7 +190,7 @@ def _read_multiscale(zarr: ModuleType, group: Any) -> Stored:
 
 def _finest(zarr: ModuleType, group: Any) -> tuple[Any, Mapping[str, Any], Mapping[str, Any]]:
     """Return an image's finest level, and what describes the image and this level."""
-    image = _ome_attributes(group)["multiscales"][0]
+    image = ome_attributes(group)["multiscales"][0]
     dataset = image["datasets"][0]
     array = group[dataset["path"]]
     if not isinstance(array, zarr.Array):
@@ -190,7 +198,8 @@ def _finest(zarr: ModuleType, group: Any) -> tuple[Any, Mapping[str, Any], Mappi
     return array, image, dataset
 
 
-def _ome_attributes(group: Any) -> Mapping[str, Any]:
+def ome_attributes(group: Any) -> Mapping[str, Any]:
+    """Return what a group tells as OME-Zarr."""
     # Version 0.5 put everything under one key.
     attributes = group.attrs.asdict()
     ome: Mapping[str, Any] = attributes.get("ome", attributes)

@@ -1,0 +1,228 @@
+"""What leaves: objects of an image in the formats that other programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from napari_sam.io.exports.coco import Segmentation, write_coco
+from napari_sam.io.exports.crops import write_crops
+from napari_sam.io.exports.geojson import write_geojson
+from napari_sam.io.exports.imagej import load_roifile, write_imagej
+from napari_sam.io.exports.label_images import write_class_image, write_label_image
+from napari_sam.io.exports.objects import ClassRecord, ExportedObjects, ObjectRecord, Report
+from napari_sam.io.exports.ome_zarr import Version, labels_folder, version_of_image, write_ome_zarr
+from napari_sam.io.exports.table import write_table
+from napari_sam.io.formats import LABEL_FORMATS
+from napari_sam.io.ome_zarr import zarr_library
+
+__all__ = [
+    "FORMATS",
+    "ClassRecord",
+    "ExportFormat",
+    "ExportOptions",
+    "ExportedObjects",
+    "ObjectRecord",
+    "Report",
+    "check_target",
+    "format_of",
+    "proposed_name",
+    "write_export",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFormat:
+    """A format that objects leave in.
+
+    Parameters
+    ----------
+    key
+        Its name on the command line.
+    title
+        What it is, in a few words.
+    suffixes
+        Of files; the first is proposed. Empty for a folder.
+    ending
+        Of a proposed name, before the suffix.
+    joins
+        Whether several images can be in one file.
+    needs_image
+        Whether pixels of the image are needed.
+    """
+
+    key: str
+    title: str
+    suffixes: tuple[str, ...]
+    ending: str
+    joins: bool = False
+    needs_image: bool = False
+
+
+_ALL = (
+    ExportFormat("labels", "Label image", LABEL_FORMATS, "_labels"),
+    ExportFormat("coco", "COCO data set", (".json",), "_coco", joins=True),
+    ExportFormat("geojson", "GeoJSON for QuPath", (".geojson", ".json"), ""),
+    ExportFormat("ome-zarr", "OME-Zarr labels", (".zarr",), "_labels.ome"),
+    ExportFormat("imagej", "ImageJ regions", (".zip",), "_RoiSet"),
+    ExportFormat("csv", "Measurements", (".csv",), "_objects", joins=True),
+    ExportFormat("crops", "Cut-outs with masks", (), "_crops", needs_image=True),
+    ExportFormat("classes", "Class image", LABEL_FORMATS, "_classes"),
+)
+FORMATS: Mapping[str, ExportFormat] = {one.key: one for one in _ALL}
+"""Every format, by its name on the command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What some formats leave open.
+
+    Parameters
+    ----------
+    segmentation
+        How COCO tells masks.
+    ome_version
+        Of OME-Zarr; None is 0.5, or that of the image that labels are put into.
+    margin
+        Pixels around an object that is cut out.
+    """
+
+    segmentation: Segmentation = "rle"
+    ome_version: Version | None = None
+    margin: int = 8
+
+    def __post_init__(self) -> None:
+        if self.segmentation not in get_args(Segmentation):
+            raise ValueError(
+                f"expected masks of COCO as rle or polygons, got {self.segmentation!r}"
+            )
+        if self.ome_version not in (None, *get_args(Version)):
+            raise ValueError(f"expected OME-Zarr 0.4 or 0.5, got {self.ome_version!r}")
+        if self.margin < 0:
+            raise ValueError(f"expected a margin of 0 pixels or more, got {self.margin}")
+
+
+def format_of(key: str) -> ExportFormat:
+    """Return the format of a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if key not in FORMATS:
+        raise ValueError(f"expected one of the formats {', '.join(FORMATS)}, got {key!r}")
+    return FORMATS[key]
+
+
+def proposed_name(to: ExportFormat, image: str) -> str:
+    """Return a name for a file after that of an image, such as ``cells_labels.tif``."""
+    stem = Path(image).name or "image"
+    for suffix in (".zarr", ".tif", ".tiff", ".ome", ".png", ".jpg", ".jpeg", ".npy", ".lsm"):
+        stem = stem.removesuffix(suffix)
+    return f"{stem or 'image'}{to.ending}{to.suffixes[0] if to.suffixes else ''}"
+
+
+def check_target(to: ExportFormat, path: Path, overwrite: bool = False) -> None:
+    """Refuse a target that can't be written, or that is there and isn't to be replaced.
+
+    Parameters
+    ----------
+    to
+        The format.
+    path
+        The file or folder.
+    overwrite
+        Whether what is there may be replaced, if it is of the same kind.
+
+    Raises
+    ------
+    FileExistsError
+        If it is there.
+    ValueError
+        If its suffix is none of the format's.
+    ImportError
+        If a library is missing that writes the format.
+    """
+    if to.suffixes and path.suffix.lower() not in to.suffixes:
+        raise ValueError(
+            f"expected a file ending in {' or '.join(to.suffixes)} for the format {to.key}, got "
+            f"{path.name}"
+        )
+    if to.key == "imagej":
+        load_roifile()
+    if path.suffix.lower() == ".zarr":
+        zarr_library()
+    target = path
+    if to.key == "ome-zarr" and version_of_image(path) is not None:
+        target = labels_folder(path, "objects")
+    several = [target, target.with_suffix(".csv")] if to.key == "classes" else [target]
+    there = [one for one in several if one.exists()]
+    if there and not overwrite:
+        raise FileExistsError(
+            f"{there[0]} is there already and was left as it is; choose another name, or allow "
+            "it to be overwritten"
+        )
+    if there and there[0].is_dir() and not (to.suffixes or (there[0] / "objects.csv").is_file()):
+        raise FileExistsError(
+            f"{there[0]} is a folder with other things in it and was left as it is; choose "
+            "another name"
+        )
+
+
+def write_export(
+    to: ExportFormat,
+    several: Sequence[ExportedObjects],
+    path: Path,
+    options: ExportOptions | None = None,
+    report: Report | None = None,
+) -> None:
+    """Write objects in a format; what is there is replaced, see :func:`check_target`.
+
+    Parameters
+    ----------
+    to
+        The format.
+    several
+        The objects of an image, or of several where the format joins them.
+    path
+        The file or folder.
+    options
+        What the format leaves open.
+    report
+        Called with the finished fraction; it may raise to cancel: then nothing is written.
+
+    Raises
+    ------
+    ValueError
+        If the format can't tell these objects.
+    OSError
+        If it can't be written; what was there is as it was.
+    """
+    options = options or ExportOptions()
+    if to.key == "coco":
+        write_coco(several, path, options.segmentation, report)
+        return
+    if to.key == "csv":
+        write_table(several, path, report)
+        return
+    if len(several) != 1:
+        raise ValueError(
+            f"expected the objects of one image in a file of the format {to.key}, got those of "
+            f"{len(several)}; write a file for each"
+        )
+    (objects,) = several
+    if to.key == "labels":
+        write_label_image(objects, path, report)
+    elif to.key == "classes":
+        write_class_image(objects, path, report)
+    elif to.key == "geojson":
+        write_geojson(objects, path, report)
+    elif to.key == "ome-zarr":
+        write_ome_zarr(objects, path, options.ome_version, report)
+    elif to.key == "imagej":
+        write_imagej(objects, path, report)
+    else:
+        write_crops(objects, path, options.margin, report)
