@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 Click = tuple[tuple[float, float], int]
+Granularity = Literal["whole", "part", "sub-part"]
+"""Which of the masks that a click may mean, by their areas, the largest first."""
+GRANULARITIES: tuple[Granularity, ...] = ("whole", "part", "sub-part")
+Candidate = int | Granularity
+"""Which of a prediction's masks: by its place, or by its area among them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -77,7 +77,8 @@ class Player:
         self.session.clear(a % PLANES, self._object(b))
 
     def choose(self, a: int, b: int) -> None:
-        self.session.choose_candidate(b % 3, a % PLANES, self._object(a))
+        by_area = ("whole", "part", "sub-part")[b % 3]
+        self.session.choose_candidate(by_area if b % 2 else b % 3, a % PLANES, self._object(a))
 
     def stroke(self, a: int, b: int) -> None:
         self._paint(a % PLANES, self._point(b), 1 + a % (OBJECTS + 2))

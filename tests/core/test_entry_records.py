@@ -10,6 +10,7 @@ import pytest
 
 from napari_sam.io.session_file import Numbers, PatchRecord, SessionFile, SessionFileError
 from napari_sam.plane_input import ColourInput, PlaneInput
+from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
 from napari_sam.session.entry_records import Reading, Spelling
 from napari_sam.session.journal import Change, Entry, ObjectFacts
@@ -53,7 +54,9 @@ class Writer:
         if what == 0:
             return NOTHING
         if what == 1:
-            return replace(before, candidate=int(self.rng.integers(3)))
+            by_area = ("", *GRANULARITIES)[self.rng.integers(4)]
+            by_place = None if by_area else int(self.rng.integers(3))
+            return replace(before, candidate=by_place, granularity=by_area)
         if what == 2:
             self.next_id += 1
             return replace(before, box=BoxPrompt(self.next_id, *key, (1.0, 2.5, 30.0, 31.0)))

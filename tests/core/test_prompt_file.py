@@ -229,6 +229,7 @@ def test_a_plane_of_other_axes_is_spelled_whole(table):
         ("boxes", "objects 5..2"),
         ("boxes", "objects 1..999999999999"),
         ("candidate", "-1"),
+        ("candidate", "wholly"),
     ],
 )
 def test_a_fact_that_makes_no_sense_is_named_with_its_line(table, column, value):

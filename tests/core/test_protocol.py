@@ -16,7 +16,7 @@ from component_segmenter import ComponentSegmenter
 from small_models import HYBRID, VIT, network, segmenter
 
 from napari_sam import load_segmenter, replay
-from napari_sam.geometry import fit_frame
+from napari_sam.geometry import Frame, fit_frame
 from napari_sam.model.checkpoint import save
 from napari_sam.model.keys import encoder_key, model_key
 from napari_sam.model.sam import Sam
@@ -414,6 +414,32 @@ def test_replay_follows_the_candidate_a_user_chose(made, plane):
     steps = replay(one, embedding, clicks, candidate=other)
     expected = clicks.with_logits(first.logits[other], first.frame)
     assert_same(steps[1], one.decode(embedding, expected))
+
+
+def test_candidates_are_named_by_their_areas_too():
+    logits = np.full((4, 5, 6), -1.0, np.float32)
+    logits[0, :2] = logits[1, 0, :3] = logits[3, :4] = 1.0  # 12, 3, 0 and 24 pixels
+    frame = Frame((5, 6), (0, 0), (5, 6), (5, 6), (5, 6), "own")
+    prediction = MaskPrediction(logits, np.array([0.5, 0.9, 0.8, 0.7], np.float32), frame)
+    assert prediction.by_area == (3, 0, 1)
+    named = [prediction.index_of(name) for name in ("whole", "part", "sub-part", None, 2, 7)]
+    assert named == [3, 0, 1, 1, 2, 3]
+    empty = MaskPrediction(logits[2:3], np.array([0.8], np.float32), frame)
+    assert [empty.index_of(name) for name in ("whole", "sub-part")] == [0, 0]
+
+
+def test_replay_builds_on_the_mask_whose_area_a_user_chose(made, plane):
+    one = made[HYBRID.name]
+    embedding = one.embed(plane)
+    clicks = Prompts([(10, 20), (30, 5)], [1, 0])
+    first = one.decode(embedding, clicks.first(1))
+    at = first.by_area[0]
+    for steps in (
+        replay(one, embedding, clicks, "whole"),
+        list(replay_many(one, embedding, [clicks], candidates=["whole"])),
+    ):
+        expected = clicks.with_logits(first.logits[at], first.frame)
+        assert_same(steps[-1], one.decode(embedding, expected))
 
 
 def test_replay_repeats_only_what_changed(made, plane):

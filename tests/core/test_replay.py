@@ -67,6 +67,9 @@ def work(session: Session) -> None:
     session.lock([2])
     session.add_point(2, (26, 28), object_id=5)
     session.undo()
+    session.granularity = "whole"
+    session.add_point(2, (26, 28), object_id=6)
+    session.granularity = ""
     session.renumber(1, 30)
     session.merge_objects(30, 9)
     session.wait()
@@ -231,10 +234,11 @@ def test_prompts_of_a_session_serve_in_place_of_a_table(tmp_path, stack):
     session.add_point(0, (6, 7))
     session.choose_candidate(1, 0)
     session.set_box(1, (23, 24, 37, 37), 2)
+    session.granularity = "part"
     session.add_point(2, (5, 46), object_id=3)
     save(session, tmp_path / "stack.napari-sam", stack)
     given = prompts_of_session(tmp_path / "stack.napari-sam")
-    assert (given.candidates, given.boxed) == ({((0,), 1): 1}, (2,))
+    assert (given.candidates, given.boxed) == ({((0,), 1): 1, ((2,), 3): "part"}, (2,))
     for prompts in (None, tmp_path / "stack.napari-sam"):
         summary = segment_files(
             ComponentSegmenter(), stack, tmp_path / f"{bool(prompts)}.tif", prompts

@@ -67,7 +67,8 @@ class Player:
             elif what == 7:
                 session.merge_objects(object_id, 1 + draw.randrange(4))
             elif what == 8 and len(session.scores(object_id, plane)) > 1:
-                session.choose_candidate(draw.randrange(3), plane, object_id)
+                one = draw.choice([0, 1, 2, "whole", "part", "sub-part"])
+                session.choose_candidate(one, plane, object_id)
             elif what == 9:
                 session.overwrite = not session.overwrite
             elif what == 10:
@@ -92,6 +93,7 @@ def state(session: Session) -> dict:
         "labels": session.canvas.array.tolist(),
         "object": session.object_id,
         "overwrite": session.overwrite,
+        "granularity": session.granularity,
         "undo": session.next_undo,
         "redo": session.next_redo,
         "numbers": [entry.number for entry in session.journal.entries],

@@ -171,11 +171,64 @@ def test_stepping_goes_round_the_objects(session):
 def test_candidate_of_a_single_click_can_be_chosen(session):
     session.add_point(0, (20, 20))
     assert session.scores(1, 0) == pytest.approx((0.9, 0.8, 0.7))
-    session.next_candidate(0)
+    session.choose_candidate(1, 0)
     np.testing.assert_array_equal(session.mask(1, 0), disk(SHAPE, (20, 20), 8))
     assert session.candidate(1, 0) == 1
-    session.choose_candidate(2, 0)
+    assert session.granularity == ""
+    session.choose_candidate("whole", 0)
     np.testing.assert_array_equal(session.mask(1, 0), disk(SHAPE, (20, 20), 12))
+    assert session.journal.last_step.text == "chose the whole of object 1"
+
+
+def test_next_candidates_are_whole_part_and_subpart(session, segmenter):
+    session.add_point(0, (20, 20))
+    areas = []
+    for _ in range(4):
+        session.next_candidate(0)
+        areas.append(int(session.mask(1, 0).sum()))
+    assert areas == [disk(SHAPE, (20, 20), 4 * n).sum() for n in (3, 2, 1, 3)]
+    assert session.granularity == "whole"
+    assert segmenter.decodes == 1
+
+
+def test_granularity_is_remembered_for_the_next_objects(session):
+    changed = []
+    session.granularity_changed.connect(changed.append)
+    session.add_point(0, (10, 10))
+    session.next_candidate(0)
+    session.next_candidate(0)
+    session.new_object()
+    session.add_point(0, (20, 30))
+    np.testing.assert_array_equal(session.mask(2, 0), disk(SHAPE, (20, 30), 8))
+    session.add_point(0, (35, 45))  # builds on the part
+    assert session.mask(2, 0)[20, 37]
+    assert changed == ["whole", "part"]
+    session.undo()
+    session.undo()
+    assert session.granularity == "part"
+    session.granularity = ""
+    session.redo()  # as it was then
+    np.testing.assert_array_equal(session.mask(2, 0), disk(SHAPE, (20, 30), 8))
+    session.new_object()
+    session.add_point(0, (30, 10))
+    np.testing.assert_array_equal(session.mask(3, 0), disk(SHAPE, (30, 10), 4))
+
+
+def test_granularity_speaks_of_a_first_positive_click_alone(session):
+    session.granularity = "whole"
+    session.set_box(0, (5, 5, 10, 20))
+    session.add_point(0, (7, 7))
+    session.add_point(1, (20, 20), label=0)
+    assert [group.granularity for group in session.prompts.by_key().values()] == ["", ""]
+    session.add_prompts({(5, 0): Prompts([(20, 20)], [1])})  # say themselves what was chosen
+    assert session.prompts.group((5, session.source.plane_of(0))).granularity == ""
+
+
+def test_granularity_that_does_not_exist_is_refused(session):
+    with pytest.raises(ValueError, match=r"expected whole, part, sub-part .* got 'bits'"):
+        session.granularity = "bits"
+    with pytest.raises(ValueError, match="object 1, which has none; click on it first"):
+        session.choose_candidate("whole", 0)
 
 
 def test_chosen_candidate_carries_into_the_next_click(session):
@@ -188,7 +241,7 @@ def test_chosen_candidate_carries_into_the_next_click(session):
 
 def test_candidate_out_of_range_is_refused(session):
     session.add_point(0, (20, 20))
-    with pytest.raises(ValueError, match="candidate from 0 to 2, got 3"):
+    with pytest.raises(ValueError, match="candidate from 0 to 2, whole, part, sub-part; got 3"):
         session.choose_candidate(3, 0)
 
 

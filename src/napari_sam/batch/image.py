@@ -226,7 +226,4 @@ def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> N
 
 def _chosen(saved: SavedPrompts, key: PlaneObject, last: MaskPrediction) -> int:
     """Return which candidate of an object's last step is its mask, as in the viewer."""
-    candidate = saved.candidates.get(key)
-    if candidate is None or count_steps(saved[key]) > 1:
-        return last.best_index
-    return min(candidate, len(last.scores) - 1)
+    return last.index_of(saved.candidates.get(key) if count_steps(saved[key]) == 1 else None)

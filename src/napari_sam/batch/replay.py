@@ -316,9 +316,9 @@ def _prompts_of(saved: SavedSession) -> SavedPrompts:
         if known is not None and known.given is not None:
             inputs[key] = known.given
     candidates = {
-        (_index_of(plane), number): group.candidate
+        (_index_of(plane), number): group.choice
         for (number, plane), group in groups.items()
-        if group.candidate is not None
+        if group.choice is not None
     }
     boxed = tuple(number for (number, _), group in groups.items() if group.box is not None)
     return SavedPrompts(prompts, inputs, candidates, boxed, has_boxes=True)
@@ -478,9 +478,7 @@ class _Player:
         self._masks[before.model if before is not None else ""] += 1
         embedding = self._embedding(key[1], given)
         prompts = PromptBook().with_groups({key: group}).prompts_of(key)
-        found, steps = answer(
-            self._segmenter, embedding, prompts, group.candidate, chain, self._beat
-        )
+        found, steps = answer(self._segmenter, embedding, prompts, group.choice, chain, self._beat)
         return replace(found, model=self._segmenter.model_key, given=given, prompts=group), steps
 
     def find(self, state: State, entry: Entry) -> None:

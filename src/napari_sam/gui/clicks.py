@@ -183,7 +183,9 @@ class ClickEditor:
             for row in range(count, len(data))
         ]  # fmt: skip
         gone = np.delete(told.ids, kept).tolist()
-        return book.without(gone).with_changed(*changed).with_clicks(fresh)
+        return (
+            book.without(gone).with_changed(*changed).with_clicks(fresh, self._session.granularity)
+        )
 
     def _kept_rows(self) -> NDArray[np.intp] | None:
         """Return which of the rows that were shown come first in the layer, in their order.

@@ -15,7 +15,7 @@ from napari_sam.gui.prompt_columns import EDITED, SIGNS, object_of
 from napari_sam.gui.users_prompts import UsersPrompts, offered
 from napari_sam.io.prompt_file import BOXES, CANDIDATE, read_objects
 from napari_sam.plane_input import DISPLAYED, input_of_words
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import GRANULARITIES, Box, Candidate, Prompts
 from napari_sam.session import ObjectPlane, Plane
 
 _COLUMNS = {*EDITED, DISPLAYED, CANDIDATE, BOXES}
@@ -144,7 +144,7 @@ class _Reader:
         self._image, self._shape = image, np.array(shape_of(image))
         self.clicks: dict[ObjectPlane, list[tuple[tuple[float, float], int]]] = {}
         self.boxes: dict[ObjectPlane, Box] = {}
-        self.candidates: dict[ObjectPlane, int] = {}
+        self.candidates: dict[ObjectPlane, Candidate] = {}
         self.left: dict[str, int] = {}
 
     def read_points(self, layer: Points) -> None:
@@ -166,7 +166,7 @@ class _Reader:
                 key = object_id, self._plane(place, spanned)
                 at = float(place[spanned[0]]), float(place[spanned[1]])
                 self.clicks.setdefault(key, []).append((at, SIGNS[label]))
-                if (chosen := _whole(candidate)) is not None:
+                if (chosen := _chosen(candidate)) is not None:
                     self.candidates[key] = chosen
 
     def read_shapes(self, layer: Shapes, points: Points | None) -> None:
@@ -219,6 +219,11 @@ def _boxed(points: Points) -> tuple[int, ...]:
         return read_objects(said[0]) if said else ()
     except ValueError:
         return ()
+
+
+def _chosen(value: Any) -> Candidate | None:
+    """Return which mask was chosen, by its area or its place; None where none was."""
+    return next((one for one in GRANULARITIES if value == one), None) or _whole(value)
 
 
 def _whole(value: Any) -> int | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.gui.placement import shape_of, unit_factors
 from napari_sam.gui.prompt_columns import SIGNS, object_of
-from napari_sam.prompts import Prompts
+from napari_sam.prompts import Candidate, Prompts
 from napari_sam.session import ObjectPlane, Plane, plane_axes
 
 Grouping = Literal["each", "one"]
@@ -35,7 +35,7 @@ class UsersPrompts:
 
     prompts: dict[ObjectPlane, Prompts]
     told: str
-    candidates: dict[ObjectPlane, int] = field(default_factory=dict)
+    candidates: dict[ObjectPlane, Candidate] = field(default_factory=dict)
 
 
 def offered(layers: Iterable[Layer], image: Image, own: Sequence[Layer]) -> list[Points | Shapes]:

@@ -16,7 +16,7 @@ import numpy as np
 from napari_sam.atomic import replaced
 from napari_sam.io.prompt_table import Line, axis_columns, read_table, told
 from napari_sam.plane_input import COLUMNS, PlaneInput, input_of_words, without_checksums
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import GRANULARITIES, Box, Candidate, Prompts
 
 PlaneIndex: TypeAlias = tuple[int | None, ...]
 """A plane: its index along the leading axes; or, where it spans others than the last two, an
@@ -56,7 +56,7 @@ class SavedPrompts(Mapping[PlaneObject, Prompts]):
 
     prompts: Mapping[PlaneObject, Prompts]
     inputs: Mapping[PlaneObject, PlaneInput] = field(default_factory=dict)
-    candidates: Mapping[PlaneObject, int] = field(default_factory=dict)
+    candidates: Mapping[PlaneObject, Candidate] = field(default_factory=dict)
     boxed: tuple[int, ...] = ()
     has_boxes: bool = False
     notes: tuple[str, ...] = ()
@@ -79,8 +79,9 @@ def read_prompts(path: str | Path) -> SavedPrompts:
     The last two axes are row and column, in pixels, unless ``displayed`` names others; the rest
     say which plane. Points are ordered by ``index`` where that column exists, else by row. What
     the model was given is read from the columns of :data:`~napari_sam.plane_input.COLUMNS`, the
-    mask that was chosen from ``candidate``. Other columns are ignored. Columns may be divided by
-    semicolons or tabs too; then numbers may have decimal commas.
+    mask that was chosen from ``candidate`` (its place, or ``whole``, ``part`` or ``sub-part``).
+    Other columns are ignored. Columns may be divided by semicolons or tabs too; then numbers may
+    have decimal commas.
 
     Returns
     -------
@@ -113,7 +114,7 @@ def read_prompts(path: str | Path) -> SavedPrompts:
         if knows_input:
             told_of[key] = given
         if line.text(CANDIDATE):
-            candidates[key] = _whole(line, CANDIDATE, 0)
+            candidates[key] = _candidate(line)
         boxed = _boxed(line) or boxed
     points.sort(key=lambda point: point[0])
     gathered: dict[PlaneObject, list[tuple[tuple[float, float], int]]] = {}
@@ -333,6 +334,14 @@ def _read_input(words: tuple[str, ...], ndim: int) -> PlaneInput:
 
 def _object(line: Line) -> int:
     return _whole(line, "object", 1)
+
+
+def _candidate(line: Line) -> Candidate:
+    """Read which mask was chosen: its place among the candidates, or a word for its area."""
+    for granularity in GRANULARITIES:
+        if line.text(CANDIDATE) == granularity:
+            return granularity
+    return _whole(line, CANDIDATE, 0)
 
 
 def _whole(line: Line, name: str, lowest: int) -> int:

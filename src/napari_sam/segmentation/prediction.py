@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
+from napari_sam.prompts import GRANULARITIES, Candidate
 
 SURE = 8.0
 """Logit of a pixel that a given mask is sure of; a network's own rarely go beyond."""
@@ -39,6 +40,25 @@ class MaskPrediction:
     def best_index(self) -> int:
         """Index of the candidate with the highest predicted IoU."""
         return int(self.scores.argmax())
+
+    @property
+    def by_area(self) -> tuple[int, ...]:
+        """Indices of the candidates that have pixels, the largest first."""
+        areas = np.count_nonzero(self.logits > 0, axis=(1, 2))
+        order = np.argsort(-areas, kind="stable")
+        return tuple(order[areas[order] > 0].tolist())
+
+    def index_of(self, candidate: Candidate | None) -> int:
+        """Return which mask a candidate names; by default the one of the highest predicted IoU.
+
+        Of fewer masks than are named the last one counts.
+        """
+        if candidate is None:
+            return self.best_index
+        if isinstance(candidate, int):
+            return min(candidate, len(self.scores) - 1)
+        by_area = self.by_area or (self.best_index,)
+        return by_area[min(GRANULARITIES.index(candidate), len(by_area) - 1)]
 
     def masks(self) -> NDArray[np.bool_]:
         """Return all candidates at the plane's resolution, `(M, H, W)`."""

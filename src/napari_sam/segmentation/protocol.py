@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Box, Candidate, Prompts
 from napari_sam.segmentation.prediction import MaskPrediction as MaskPrediction
 
 if TYPE_CHECKING:
@@ -428,7 +428,7 @@ def replay(
     segmenter: Segmenter,
     embedding: Embedding,
     prompts: Prompts,
-    candidate: int | None = None,
+    candidate: Candidate | None = None,
     earlier: Sequence[MaskPrediction] = (),
     progress: Progress | None = None,
 ) -> list[MaskPrediction]:
@@ -445,7 +445,8 @@ def replay(
     prompts
         All prompts of the object on this plane, in the order they were given.
     candidate
-        Candidate a user chose in the first step; by default the highest predicted IoU.
+        Candidate a user chose in the first step, by its place or by its area; by default the
+        highest predicted IoU.
     earlier
         Predictions of leading steps whose prompts are unchanged: they are not decoded again.
     progress
@@ -486,7 +487,7 @@ def replay_many(
     embedding: Embedding,
     prompts: Sequence[Prompts],
     progress: Progress | None = None,
-    candidates: Sequence[int | None] = (),
+    candidates: Sequence[Candidate | None] = (),
 ) -> Iterator[MaskPrediction]:
     """Predict many objects of one plane from their ordered prompts, some at a time.
 
@@ -549,7 +550,7 @@ def count_steps(prompts: Prompts) -> int:
 
 
 def at_step(
-    prompts: Prompts, step: int, before: MaskPrediction | None, candidate: int | None = None
+    prompts: Prompts, step: int, before: MaskPrediction | None, candidate: Candidate | None = None
 ) -> Prompts:
     """Return what a step of :func:`replay` decodes.
 
@@ -573,5 +574,4 @@ def at_step(
     current = prompts.first(clicks, _MOST_CLICKS)
     if before is None:
         return current.with_logits(prompts.mask, prompts.mask_frame)
-    chosen = before.best_index if candidate is None else candidate
-    return current.with_logits(before.logits[min(chosen, len(before.logits) - 1)], before.frame)
+    return current.with_logits(before.logits[before.index_of(candidate)], before.frame)

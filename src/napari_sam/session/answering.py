@@ -12,7 +12,7 @@ from psygnal import Signal
 
 from napari_sam.engine import CLICK, Executor, Outcome, Report
 from napari_sam.planes import Plane, PlaneSource
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Box, Candidate, Prompts
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.answers import Answer, Chain, Drafting, answer
 from napari_sam.session.decoding import Backlog, Decoding
@@ -22,7 +22,7 @@ from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
 
 _Stage = Literal["waiting", "decoding", "encoding", "failed"]
-_Work = tuple[Segmenter, Embedding, Prompts, int | None, Chain | None]  # what an answer takes
+_Work = tuple[Segmenter, Embedding, Prompts, Candidate | None, Chain | None]  # what an answer takes
 
 
 class Answering:
@@ -263,7 +263,7 @@ class Answering:
     def _decode(self, key: ObjectPlane, segmenter: Segmenter, embedding: Embedding) -> _Work:
         """Have an object's prompts decoded with what is encoded."""
         group, chain = self._group_of(key), self._results.chain(key)
-        prompts, candidate = group.prompts, group.candidate
+        prompts, candidate = group.prompts, group.choice
         work = segmenter, embedding, prompts, candidate, chain
         drafting = Drafting(embedding, prompts, candidate, chain)
         done = partial(self._drafted, key, self._revisions[key], work)
@@ -381,7 +381,7 @@ def _answer(
     segmenter: Segmenter,
     embedding: Embedding,
     prompts: Prompts,
-    candidate: int | None,
+    candidate: Candidate | None,
     before: Chain | None,
     report: Report,
 ) -> tuple[Answer, Chain]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_sam.plane_input import PlaneInput
-from napari_sam.prompts import Prompts
+from napari_sam.prompts import Candidate, Prompts
 from napari_sam.segmentation.protocol import (
     Draft,
     Embedding,
@@ -65,7 +65,7 @@ class Chain:
 
     embedding: weakref.ReferenceType[Embedding]
     prompts: Prompts
-    candidate: int | None
+    candidate: Candidate | None
     steps: tuple[MaskPrediction, ...]
     kept_from: int = 0
 
@@ -91,7 +91,7 @@ def answer(
     segmenter: Segmenter,
     embedding: Embedding,
     prompts: Prompts,
-    candidate: int | None = None,
+    candidate: Candidate | None = None,
     before: Chain | None = None,
     progress: Progress | None = None,
 ) -> tuple[Answer, Chain]:
@@ -129,7 +129,7 @@ class Drafting:
         self,
         embedding: Embedding,
         prompts: Prompts,
-        candidate: int | None = None,
+        candidate: Candidate | None = None,
         before: Chain | None = None,
     ) -> None:
         self.is_possible = True
@@ -180,13 +180,11 @@ def draft_steps(segmenter: Segmenter, embedding: Embedding, going: Sequence[Draf
 def _answer_of(
     embedding: Embedding,
     prompts: Prompts,
-    candidate: int | None,
+    candidate: Candidate | None,
     steps: Sequence[MaskPrediction],
 ) -> tuple[Answer, Chain]:
     last = steps[-1]
-    chosen = last.best_index
-    if candidate is not None and len(steps) == 1:
-        chosen = min(candidate, len(last.scores) - 1)
+    chosen = last.index_of(candidate if len(steps) == 1 else None)
     scores = tuple(np.clip(last.scores, 0, 1).tolist())
     result = Answer(cut_prediction(last, chosen), scores, chosen)
     kept_from = max(0, len(steps) - _KEPT)
@@ -195,7 +193,7 @@ def _answer_of(
 
 
 def _unchanged(
-    chain: Chain, embedding: Embedding, prompts: Prompts, candidate: int | None
+    chain: Chain, embedding: Embedding, prompts: Prompts, candidate: Candidate | None
 ) -> tuple[MaskPrediction, ...]:
     """Return the leading steps of an earlier replay that hold for these prompts too."""
     if chain.embedding() is not embedding or chain.prompts.box != prompts.box:

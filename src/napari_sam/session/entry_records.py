@@ -22,6 +22,7 @@ from napari_sam.io.session_file import (
 )
 from napari_sam.plane_input import ColourInput, PlaneInput
 from napari_sam.planes import Plane
+from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
 from napari_sam.session.journal import Change, Entry, Kind, ObjectFacts
 from napari_sam.session.ownership import Marks
@@ -362,6 +363,8 @@ def _spell_group(group: Group, before: Group = NOTHING) -> Json:
         told["box"] = [group.box.id, *(float(x) for x in group.box.box)]
     if group.candidate is not None:
         told["candidate"] = int(group.candidate)
+    if group.granularity:
+        told["granularity"] = group.granularity
     return told
 
 
@@ -382,7 +385,10 @@ def _read_group(key: ObjectPlane, told: Json, before: Group) -> Group:
         box = BoxPrompt(_index(number), *key, (r0, c0, r1, c1))
     candidate = told.get("candidate")
     chosen = None if candidate is None else _index(candidate)
-    return Group((*before.clicks[:kept], *clicks), box, chosen)
+    granularity = told.get("granularity", "")
+    if granularity not in ("", *GRANULARITIES):
+        raise ValueError(f"the granularity {str(granularity)[:40]!r}")
+    return Group((*before.clicks[:kept], *clicks), box, chosen, granularity)
 
 
 def _spell_facts(facts: ObjectFacts) -> Json:

@@ -15,11 +15,11 @@ from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.answering import Answering
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.choosing import Choosing
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.keeping import save_session
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
-from napari_sam.session.pointing import Pointing
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.prompting import check_number
 from napari_sam.session.read_ahead import ReadAhead
@@ -29,7 +29,7 @@ from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 
-class Session(Pointing):
+class Session(Choosing):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced

@@ -96,6 +96,7 @@ class Keeping:
         session.journal_changed.connect(self._follow)
         session.object_changed.connect(self._follow)
         session.overwrite_changed.connect(self._follow)
+        session.granularity_changed.connect(self._follow)
 
     def save(self, path: str | Path, timeout: float | None = None) -> None:
         """Save the session as a file to keep or to send; see :func:`save_session`.
@@ -113,6 +114,7 @@ class Keeping:
         session.journal_changed.disconnect(self._follow)
         session.object_changed.disconnect(self._follow)
         session.overwrite_changed.disconnect(self._follow)
+        session.granularity_changed.disconnect(self._follow)
         self._tell()
         return self.recorder.close(timeout)
 
@@ -215,6 +217,7 @@ def about_settings(session: Session) -> dict[str, Json]:
     return {
         "object": session.object_id,
         "overwrite": session.overwrite,
+        "granularity": session.granularity,
         "next_prompt": session.prompts.next_id,
     }
 

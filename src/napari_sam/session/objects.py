@@ -293,11 +293,12 @@ def _joined(kept: Group, gone: Group, object_id: int) -> Group:
     """Return what is said about two objects as said about one; of two boxes the first stays."""
     clicks: list[Click] = [replace(c, object_id=object_id) for c in (*kept.clicks, *gone.clicks)]
     box: BoxPrompt | None = kept.box or gone.box
-    candidate = gone.candidate if kept.is_empty else kept.candidate
+    chosen = gone if kept.is_empty else kept
     return Group(
         tuple(sorted(clicks, key=lambda click: click.id)),
         None if box is None else replace(box, object_id=object_id),
-        candidate,
+        chosen.candidate,
+        chosen.granularity,
     )
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 from weakref import ref
 
 from napari_sam.planes import Plane
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Box, Candidate, Granularity, Prompts
 
 ObjectPlane = tuple[int, Plane]
 """What one mask belongs to: an object on a plane."""
@@ -61,12 +62,20 @@ class Group:
     box
         At most one.
     candidate
-        Which mask of the first click a user chose, from 0; None leaves it to the model.
+        Which mask of the first click a user chose, from 0; None leaves it to `granularity`.
+    granularity
+        The same by area: which of the masks a user prefers. Empty leaves it to the model.
     """
 
     clicks: tuple[Click, ...] = ()
     box: BoxPrompt | None = None
     candidate: int | None = None
+    granularity: Granularity | Literal[""] = ""
+
+    @property
+    def choice(self) -> Candidate | None:
+        """Which mask of the first click is the object's; None leaves it to the model."""
+        return self.candidate if self.candidate is not None else self.granularity or None
 
     @property
     def is_empty(self) -> bool:
@@ -311,11 +320,15 @@ class PromptBook:
     def _speaks_of(self, object_id: int) -> bool:
         return any(object_id in groups for groups in self.planes.values())
 
-    def with_click(self, key: ObjectPlane, point: tuple[float, float], label: int) -> PromptBook:
-        """Add a click at the end."""
-        group = self.group(key)
-        click = Click(self.next_id, *key, point, label)
-        return self.with_groups({key: replace(group, clicks=(*group.clicks, click))})
+    def with_click(
+        self,
+        key: ObjectPlane,
+        point: tuple[float, float],
+        label: int,
+        granularity: Granularity | Literal[""] = "",
+    ) -> PromptBook:
+        """Add a click at the end; see :meth:`with_clicks`."""
+        return self.with_clicks([Click(self.next_id, *key, point, label)], granularity)
 
     def reserving(self, next_id: int) -> PromptBook:
         """Give no identifier below `next_id` from now on; the prompts are these."""
@@ -325,11 +338,24 @@ class PromptBook:
         book.__dict__.update({**self.__dict__, "next_id": next_id})
         return book
 
-    def with_clicks(self, clicks: Iterable[Click]) -> PromptBook:
-        """Add clicks that have identifiers, from :attr:`next_id` on."""
+    def with_clicks(
+        self, clicks: Iterable[Click], granularity: Granularity | Literal[""] = ""
+    ) -> PromptBook:
+        """Add clicks that have identifiers, from :attr:`next_id` on.
+
+        Parameters
+        ----------
+        clicks
+            The clicks.
+        granularity
+            Which mask is taken where a positive one is the first prompt of its object there.
+        """
         groups: dict[ObjectPlane, Group] = {}
         for click in clicks:
             _put(groups, self, click)
+            group = groups[click.key]
+            if granularity and click.label and len(group.members) == 1:
+                groups[click.key] = replace(group, granularity=granularity)
         return self.with_groups(groups)
 
     def with_changed(self, *changed: Click | BoxPrompt) -> PromptBook:
@@ -363,14 +389,14 @@ class PromptBook:
             new = BoxPrompt(self.next_id, *key, box)
         return self.with_groups({key: replace(group, box=new)})
 
-    def with_candidate(self, key: ObjectPlane, candidate: int | None) -> PromptBook:
+    def with_candidate(self, key: ObjectPlane, candidate: Candidate | None) -> PromptBook:
         """Choose a mask of an object's first click on a plane, or leave it to the model."""
-        return self.with_groups({key: replace(self.group(key), candidate=candidate)})
+        return self.with_groups({key: _choosing(self.group(key), candidate)})
 
     def with_prompts(
         self,
         prompts: Mapping[ObjectPlane, Prompts],
-        candidates: Mapping[ObjectPlane, int] | None = None,
+        candidates: Mapping[ObjectPlane, Candidate] | None = None,
     ) -> PromptBook:
         """Add the clicks of many objects at the end, and their boxes in the place of old ones.
 
@@ -393,7 +419,8 @@ class PromptBook:
             for (row, column), label in zip(one.points.tolist(), one.point_labels, strict=True):
                 clicks.append(Click(number, *key, (row, column), int(label)))
                 number += 1
-            groups[key] = Group(tuple(clicks), box, candidates.get(key, group.candidate))
+            told = replace(group, clicks=tuple(clicks), box=box)
+            groups[key] = _choosing(told, candidates.get(key, group.choice))
         return self.with_groups(groups)
 
     def without(self, prompt_ids: Iterable[int]) -> PromptBook:
@@ -503,15 +530,17 @@ def describe(
 
 
 def _told_choice(before: PromptBook, after: PromptBook, keys: Sequence[ObjectPlane]) -> str:
-    chosen = [key for key in keys if before.group(key).candidate != after.group(key).candidate]
+    chosen = [key for key in keys if before.group(key).choice != after.group(key).choice]
     if not chosen:
         return ""
     of = _told_objects({object_id for object_id, _ in chosen})
-    candidate = after.group(chosen[0]).candidate
+    candidate = after.group(chosen[0]).choice
     if len(chosen) > 1:
         return f"chose masks of {of}"
     if candidate is None:
         return f"left the mask of {of} to the model"
+    if isinstance(candidate, str):
+        return f"chose the {candidate} of {of}"
     return f"chose mask {candidate + 1} of {of}"
 
 
@@ -548,9 +577,16 @@ def _settled(key: ObjectPlane, group: Group) -> Group:
     clicks = group.clicks
     if any(a.id > b.id for a, b in pairwise(clicks)):
         group = replace(group, clicks=tuple(sorted(clicks, key=lambda click: click.id)))
-    if group.candidate is not None and not group.clicks:
-        group = replace(group, candidate=None)
+    if group.choice is not None and not group.clicks:
+        group = _choosing(group, None)
     return group
+
+
+def _choosing(group: Group, candidate: Candidate | None) -> Group:
+    """Return a group of which another mask of the first click is taken."""
+    if isinstance(candidate, str):
+        return replace(group, candidate=None, granularity=candidate)
+    return replace(group, candidate=candidate, granularity="")
 
 
 def _put(groups: dict[ObjectPlane, Group], book: PromptBook, prompt: Click | BoxPrompt) -> None:

@@ -1,4 +1,4 @@
-"""What a user says about objects: clicks, boxes and the choice of a mask."""
+"""What a user says about objects: clicks and boxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Box, Candidate, Prompts
 from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
 from napari_sam.session.readable import Readable
 from napari_sam.session.state import Touched
@@ -62,13 +62,15 @@ class Prompting(Readable, ABC):
         """
         key = self._key(object_id, plane)
         click_id = self.prompts.next_id
-        self.prompts = self.prompts.with_click(key, as_point(point), int(label))
+        self.prompts = self.prompts.with_click(
+            key, as_point(point), int(label), self._state.granularity
+        )
         return click_id
 
     def add_prompts(
         self,
         prompts: Mapping[tuple[int, Any], Prompts],
-        candidates: Mapping[tuple[int, Any], int] | None = None,
+        candidates: Mapping[tuple[int, Any], Candidate] | None = None,
     ) -> None:
         """Add the prompts of many objects at once, as one change that :meth:`undo` takes back.
 
@@ -80,7 +82,7 @@ class Prompting(Readable, ABC):
         prompts
             (object, plane) to its clicks and its box there, a plane as for :meth:`add_point`.
         candidates
-            Which masks were chosen, from 0; where none is given, the model chooses.
+            Which masks were chosen, from 0 or by area; where none is given, the model chooses.
 
         Raises
         ------
@@ -125,21 +127,6 @@ class Prompting(Readable, ABC):
         """Remove every prompt of an object on a plane, and with them its predicted pixels."""
         key = self._key(object_id, plane)
         self.prompts = self.prompts.without(self.prompts.ids_of(key))
-
-    def choose_candidate(self, index: int, plane: object, object_id: int | None = None) -> None:
-        """Take another candidate of the first click as the mask; later clicks build on it."""
-        key = self._key(object_id, plane)
-        count = len(self.scores(*key))
-        if not 0 <= index < count:
-            raise ValueError(f"expected a candidate from 0 to {count - 1}, got {index}")
-        self.prompts = self.prompts.with_candidate(key, index)
-
-    def next_candidate(self, plane: object, object_id: int | None = None) -> None:
-        """Take the next candidate as the mask, after the last the first again."""
-        key = self._key(object_id, plane)
-        count = len(self.scores(*key))
-        if count > 1:
-            self.choose_candidate((self.candidate(*key) + 1) % count, key[1], key[0])
 
     def _check(self, book: PromptBook) -> list[ObjectPlane]:
         self._check_open()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Box, Candidate, Prompts
 from napari_sam.session.answering import Answering
 from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import Embeddings
@@ -118,7 +118,9 @@ class Readable:
         ((given, _),) = self.facts_of([self._key(object_id, plane)])
         return given
 
-    def facts_of(self, keys: Iterable[ObjectPlane]) -> Iterator[tuple[PlaneInput, int | None]]:
+    def facts_of(
+        self, keys: Iterable[ObjectPlane]
+    ) -> Iterator[tuple[PlaneInput, Candidate | None]]:
         """Yield, of many objects, what :meth:`input_of` says and the candidate that was chosen.
 
         The candidate is None where it is the model's best.
@@ -129,7 +131,7 @@ class Readable:
             given = (answer and answer.given) or now.get(key[1])
             if given is None:
                 given = now[key[1]] = self.embeddings.source.describe(key[1])
-            yield given, self._state.book.group(key).candidate
+            yield given, self._state.book.group(key).choice
 
     # What happened
 

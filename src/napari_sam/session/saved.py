@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_sam.geometry import Region
 from napari_sam.io.session_file import Content, Json, SessionFile, SessionFileError
 from napari_sam.planes import ArraySource, Plane, PlaneSource, extends
+from napari_sam.prompts import GRANULARITIES, Granularity
 from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
 from napari_sam.session.entry_records import Reading, labels_of
 from napari_sam.session.journal import Entry
@@ -91,6 +92,12 @@ class SavedSession:
     def overwrite(self) -> bool:
         """Whether masks took pixels of other labels."""
         return _settings(self.about).get("overwrite") is True
+
+    @property
+    def granularity(self) -> Granularity | Literal[""]:
+        """Which mask of an object's first click was taken: the model's best where it is empty."""
+        told = _settings(self.about).get("granularity")
+        return next((one for one in GRANULARITIES if one == told), "")
 
     @property
     def highest_label(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from psygnal import Signal
 
 from napari_sam.geometry import Region
 from napari_sam.planes import Plane
+from napari_sam.prompts import Granularity
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.journal import (
@@ -83,6 +84,7 @@ class State:
         self.ownership = Ownership()
         self.object_id = 1
         self.overwrite = False
+        self.granularity: Granularity | Literal[""] = ""
         self._book = PromptBook()
         self._facts: dict[int, ObjectFacts] = {}
         self._locked: set[int] = set()  # of those: asked for with every mask
@@ -305,6 +307,7 @@ class State:
         self.take(everything)
         self._book = self._book.reserving(saved.next_prompt)
         self.object_id, self.overwrite = saved.object_id, saved.overwrite
+        self.granularity = saved.granularity
         self.journal.restore(saved.entries, saved.undone, saved.last_number)
         touched = Touched()
         touched.add(everything)
