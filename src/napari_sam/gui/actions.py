@@ -11,6 +11,7 @@ import napari
 
 from napari_sam.gui import current_session, open_dock
 from napari_sam.gui.controller import bare
+from napari_sam.gui.help_overlay import toggle_help
 from napari_sam.gui.session_dialogs import ask_where_to_save, ask_which_to_open
 
 if TYPE_CHECKING:
@@ -111,6 +112,11 @@ def cancel(viewer: napari.Viewer) -> None:
     """Stop embedding and finding; Resume in the dock starts again."""
     _controller(viewer).everything.cancel()
     _session(viewer).cancel()
+
+
+def show_help(viewer: napari.Viewer) -> None:
+    """Show keys and mouse over the canvas, to search in; or hide them."""
+    toggle_help(bare(viewer), open_dock(viewer).refused.emit)
 
 
 def _session(viewer: napari.Viewer) -> Session:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import ElidedButton
+from napari_sam.gui.controls import ElidedButton, tool
+from napari_sam.gui.help_overlay import toggle_help
 from napari_sam.gui.hint import FootState, foot_state_of
-from napari_sam.gui.key_table import ACTIONS, told_keys
+from napari_sam.gui.key_table import with_key
 from napari_sam.gui.section import Section
 
 
@@ -21,12 +23,8 @@ class FootSection(Section[FootState]):
         self.hint.setEnabled(False)
         self.undo = ElidedButton()
         self.redo = ElidedButton()
-        self.keys = QLabel("?")
-        self.keys.setEnabled(False)
-        self.keys.setToolTip(
-            "with the image, its prompts or its masks selected:\n"
-            + "\n".join(f"{told_keys(each)}: {each.text}" for each in ACTIONS if each.keys)
-        )
+        self.keys = tool("?", with_key("keys and mouse, to search", "show_help"))
+        self.keys.setAccessibleName("help: keys and mouse")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(2)
@@ -34,9 +32,10 @@ class FootSection(Section[FootState]):
         grid.addWidget(self.hint, 0, 0)
         grid.addWidget(self.undo, 1, 0)
         grid.addWidget(self.redo, 2, 0)
-        grid.addWidget(self.keys, 0, 1, 2, 1)
+        grid.addWidget(self.keys, 0, 1, 3, 1, Qt.AlignmentFlag.AlignBottom)
         self.undo.clicked.connect(self._undo)
         self.redo.clicked.connect(self._redo)
+        self.keys.clicked.connect(self._help)
 
     def _state(self) -> FootState:
         return foot_state_of(self._controller)
@@ -56,3 +55,6 @@ class FootSection(Section[FootState]):
     def _redo(self) -> None:
         if self._controller.annotation:
             self._controller.annotation.session.redo()
+
+    def _help(self) -> None:
+        toggle_help(self._controller.viewer, self._controller.refused.emit)

@@ -97,6 +97,7 @@ ACTIONS = (
     Action("redo", "redo it", SESSION, ("Control-Shift-Z",)),
     Action("save_session", "save session…", SESSION),
     Action("open_session", "open session…", SESSION),
+    Action("show_help", "show or hide keys and mouse", HELP, ("H",), anywhere=True),
 )
 """Every action, under each heading in the order of the help."""
 
@@ -179,9 +180,9 @@ def markdown() -> str:
         "# Keys and mouse",
         "",
         "Every key works while the image, its prompts or its masks are selected, or no layer is; "
-        "those marked ● with any layer selected. On a Mac, Ctrl is ⌘. The `?` at the foot of "
-        "the dock tells the keys in the viewer, and every action is in napari's command palette "
-        "(Ctrl+Shift+P) too: type *Segment Anything*.",
+        "those marked ● with any layer selected. On a Mac, Ctrl is ⌘. `H`, and the `?` at the "
+        "foot of the dock, show this list in the viewer, to search and to pick from; every "
+        "action is in napari's command palette (Ctrl+Shift+P) too: type *Segment Anything*.",
     ]
     for section in SECTIONS:
         lines += ["", f"## {section}", "", "| Key | What it does |", "|---|---|"]

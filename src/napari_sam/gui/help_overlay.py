@@ -1,0 +1,196 @@
+"""Keys and mouse over the canvas, to search in: what ``H`` and the dock's ``?`` show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QBrush, QColor, QKeyEvent
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam.gui.controls import tool
+from napari_sam.gui.key_table import Action, found, told_how
+from napari_sam.gui.keys import run_action
+
+_SIZE = 520, 640  # at most
+_MARGIN = 12
+_NAME = "napari-sam-help"
+_ROW = Qt.ItemDataRole.UserRole
+
+
+class HelpOverlay(QFrame):
+    """A list of what can be done by key and with the mouse; nothing waits for it.
+
+    Parameters
+    ----------
+    over
+        What it lies over, in the same parent.
+    run
+        Called with the name of the action that a user picks in the list.
+    """
+
+    def __init__(self, over: QWidget, run: Callable[[str], None]) -> None:
+        super().__init__(over.parentWidget())
+        self._run, self._over = run, over
+        self.setObjectName(_NAME)
+        self.setAccessibleName("keys and mouse of Segment Anything")
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.setAutoFillBackground(True)
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("search, such as box or Shift")
+        self.search.setAccessibleName("search in keys and mouse")
+        self.search.setClearButtonEnabled(True)
+        self.shut = tool("✕", "close (Esc or H)")
+        self.shut.setAccessibleName("close the help")
+        self.rows = QTreeWidget()
+        self.rows.setAccessibleName("keys and mouse")
+        self.rows.setColumnCount(2)
+        self.rows.setHeaderHidden(True)
+        self.rows.setRootIsDecorated(False)
+        self.rows.setIndentation(8)
+        self.rows.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        header = self.rows.header()
+        assert header is not None
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(False)
+        self.none = QLabel("nothing is called so; shorten the word")
+        self.none.setWordWrap(True)
+        head = QHBoxLayout()
+        head.addWidget(QLabel("Keys and mouse"))
+        head.addWidget(self.search, 1)
+        head.addWidget(self.shut)
+        column = QVBoxLayout(self)
+        column.addLayout(head)
+        column.addWidget(self.rows, 1)
+        column.addWidget(self.none)
+        self.search.textChanged.connect(self._fill)
+        self.search.returnPressed.connect(self._do_first)
+        self.shut.clicked.connect(self.leave)
+        self.rows.itemActivated.connect(self._do)
+        over.installEventFilter(self)
+        self.rows.installEventFilter(self)
+        self._fill("")
+
+    def ask(self) -> None:
+        """Show it, ready to search."""
+        self._place()
+        self.show()
+        self.raise_()
+        self.search.selectAll()
+        self.search.setFocus()
+
+    def leave(self) -> None:
+        """Close it and give the keyboard back to the canvas."""
+        self.hide()
+        self._over.setFocus()
+
+    def shown(self) -> list[str]:
+        """Return the lines that are listed, headings left out."""
+        root = self.rows.invisibleRootItem()
+        assert root is not None
+        sections = (root.child(i) for i in range(root.childCount()))
+        rows = [s.child(i) for s in sections if s is not None for i in range(s.childCount())]
+        return [f"{row.text(0)}: {row.text(1)}" for row in rows if row is not None]
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Stay over the canvas when it changes its size; H in the list is no search there."""
+        if watched is self._over and event is not None and event.type() == QEvent.Type.Resize:
+            self._place()
+        is_key = watched is self.rows and isinstance(event, QKeyEvent)
+        if is_key and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_H:
+            self.leave()
+            return True
+        return False
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Close with Escape, go to the list with Down."""
+        if event is not None and event.key() == Qt.Key.Key_Escape:
+            self.leave()
+        elif event is not None and event.key() == Qt.Key.Key_Down:
+            self.rows.setFocus()
+        # any other key ends here: it is meant for the list, not for the image
+
+    def _place(self) -> None:
+        over = self._over.geometry().adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
+        over.setLeft(max(over.left(), over.right() - _SIZE[0]))
+        over.setHeight(min(over.height(), _SIZE[1]))
+        self.setGeometry(over)
+
+    def _fill(self, words: str) -> None:
+        self.rows.clear()
+        heads: dict[str, QTreeWidgetItem] = {}
+        for row in found(words):
+            if row.section not in heads:
+                head = QTreeWidgetItem([row.section, ""])
+                font = head.font(0)
+                font.setBold(True)
+                head.setFont(0, font)
+                head.setFlags(Qt.ItemFlag.ItemIsEnabled)
+                self.rows.addTopLevelItem(head)
+                heads[row.section] = head
+            item = QTreeWidgetItem([row.text, told_how(row)])
+            item.setToolTip(0, row.text)
+            if isinstance(row, Action):
+                item.setData(0, _ROW, row.id)
+                item.setToolTip(0, f"{row.text}: Enter or a double click does it")
+            else:
+                item.setForeground(1, QBrush(QColor(128, 128, 128)))
+            heads[row.section].addChild(item)
+        self.rows.expandAll()
+        self.none.setVisible(not heads)
+
+    def _do_first(self) -> None:
+        """Do the only action that is left of the search."""
+        names = [row.id for row in found(self.search.text()) if isinstance(row, Action)]
+        if len(names) == 1:
+            self._do_action(names[0])
+        else:
+            self.rows.setFocus()
+
+    def _do(self, item: QTreeWidgetItem, column: int = 0) -> None:
+        name = item.data(0, _ROW)
+        if name:
+            self._do_action(name)
+
+    def _do_action(self, name: str) -> None:
+        self.leave()
+        self._run(name)
+
+
+def toggle_help(viewer: Any, refused: Callable[[Exception], None]) -> HelpOverlay:
+    """Show the help over the canvas of a viewer, or close it.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, not a proxy.
+    refused
+        Called with the error when an action that is picked in the list can't be done.
+
+    Returns
+    -------
+    overlay
+        The viewer's only one.
+    """
+    canvas = viewer.window._qt_viewer.canvas.native
+    overlay = canvas.parentWidget().findChild(HelpOverlay, _NAME)
+    if overlay is None:
+        overlay = HelpOverlay(canvas, partial(run_action, viewer, refused))
+    if overlay.isVisible():
+        overlay.leave()
+    else:
+        overlay.ask()
+    return overlay
