@@ -39,6 +39,13 @@ def test_object_at_a_place_is_the_one_whose_pixel_lies_there(two):
         two.object_at((), (1, 2, 3))
 
 
+def test_going_to_a_place_makes_its_object_current_or_says_that_there_is_none(two):
+    assert two.go_to((), FIRST) == two.object_id == 1
+    with pytest.raises(ValueError, match="got the background"):
+        two.go_to((), BACKGROUND)
+    assert two.object_id == 1
+
+
 def test_one_pixel_is_read_for_a_click(two, monkeypatch):
     regions, read = [], two.canvas.read
     monkeypatch.setattr(

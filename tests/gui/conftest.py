@@ -71,12 +71,18 @@ class User:
         )
         QApplication.sendEvent(native, event)
 
-    def click(self, point, button=Qt.MouseButton.LeftButton, settle=True) -> None:
+    def click(
+        self,
+        point,
+        button=Qt.MouseButton.LeftButton,
+        settle=True,
+        modifier=Qt.KeyboardModifier.NoModifier,
+    ) -> None:
         native = self.viewer.window._qt_viewer.canvas.native
         where = self.at(point)
         self._move_to(where)
         self.qtbot.wait(10)
-        QTest.mouseClick(native, button, Qt.KeyboardModifier.NoModifier, where)
+        QTest.mouseClick(native, button, modifier, where)
         if settle:
             self.settle()
 

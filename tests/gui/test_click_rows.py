@@ -45,7 +45,8 @@ class Hand:
         """Press the mouse in the canvas: our callback comes first, then napari's."""
         self.points.mode = "add"
         button = int(self.rng.integers(1, 3))
-        self.editor._choose_sign(self.points, SimpleNamespace(button=button))
+        event = SimpleNamespace(button=button, modifiers=(), pos=(0, 0))
+        next(self.editor._watch_click(self.points, event))
         self.points.add([1.0, *self.point()])
 
     def drag(self) -> None:

@@ -132,7 +132,7 @@ def test_image_and_masks_are_chosen_in_menus(user, rng):
     assert me.session.object_id == 4
     push(me, me.dock.masks.overwrite)
     me.annotation.click_here()
-    me.click((20, 30))
+    me.click((20, 30), modifier=Qt.KeyboardModifier.ShiftModifier)
     (click,) = me.session.prompts.clicks
     np.testing.assert_array_equal(other.data == 4, disk(SHAPE, click.point, 4))
     pick(me, me.dock.masks.layer, "a new layer")

@@ -41,7 +41,8 @@ class Layer:
     def click(self, point) -> None:
         """Press the mouse in the canvas: our callback comes first, then napari's."""
         self.points.mode = "add"
-        self.editor._choose_sign(self.points, SimpleNamespace(button=1))
+        event = SimpleNamespace(button=1, modifiers=(), pos=(0, 0))
+        next(self.editor._watch_click(self.points, event))
         self.points.add(point)
 
 

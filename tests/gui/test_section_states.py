@@ -57,6 +57,8 @@ def fake_annotation(image, segmenter):
         points=points,
         prompt_layers=[points],
         sign=1,
+        tool="inside",
+        new_each_click=False,
         displayed=lambda: session.source.plane_of(plane),
         scrolled_axis=lambda plane: 0 if plane is not None and image.ndim == 3 else None,
         plane_name=lambda plane: "z 2/5" if image.ndim == 3 else "",
@@ -99,19 +101,6 @@ def test_object_is_unsure_by_the_candidate_that_is_chosen(image, monkeypatch):
     assert object_state_of(controller).is_unsure
 
 
-def test_tool_is_box_while_the_shapes_layer_is_active(image):
-    boxes = Shapes(name="shapes")
-    controller = FakeController(image, boxes)
-    annotation = controller.annotation
-    annotation.boxes = SimpleNamespace(layer=boxes)
-    controller.viewer.layers.selection.active = image
-    assert object_state_of(controller).tool == "inside"
-    annotation.sign = 0
-    assert object_state_of(controller).tool == "outside"
-    controller.viewer.layers.selection.active = boxes
-    assert object_state_of(controller).tool == "box"
-
-
 def test_lock_is_told_and_keeps_an_object_from_being_started_over(image):
     controller = FakeController(image)
     session = controller.annotation.session
@@ -149,6 +138,22 @@ def test_hidden_layers_come_before_what_undo_does(image):
     annotation.points.visible = False
     assert foot_state_of(controller).hint == "'prompts' is hidden: show it to click"
     assert foot_state_of(controller).undo
+
+
+def test_foot_says_what_to_press_while_clicks_are_meant_for_something_else(image):
+    other = Labels(np.zeros(SHAPE, int), name="nuclei")
+    controller = FakeController(image, other)
+    annotation, selection = controller.annotation, controller.viewer.layers.selection
+    annotation.tool, annotation.labels = "", other
+    selection.active = image
+    assert foot_state_of(controller).hint.endswith("clicks add nothing: press G to click")
+    selection.active = other
+    other.mode = "paint"
+    assert foot_state_of(controller).hint == "'nuclei' is in paint mode: press G to click"
+    selection.active = None
+    assert foot_state_of(controller).hint == "no layer is selected: press G to click"
+    annotation.displayed = lambda: None
+    assert foot_state_of(controller).hint.startswith("left click")
 
 
 def test_foot_says_how_to_begin_without_a_prompts_layer(image):

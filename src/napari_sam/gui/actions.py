@@ -32,7 +32,18 @@ def draw_box(viewer: napari.Viewer) -> None:
 
 def new_object(viewer: napari.Viewer) -> None:
     """Start another object."""
-    _session(viewer).new_object()
+    _annotation(viewer).new_object()
+
+
+def each_click(viewer: napari.Viewer) -> None:
+    """Let each click on the background begin an object, or not any more."""
+    annotation = _annotation(viewer)
+    annotation.new_each_click = not annotation.new_each_click
+
+
+def go_to_object(viewer: napari.Viewer) -> None:
+    """Go to the object under the cursor."""
+    _annotation(viewer).go_to_object_under_cursor()
 
 
 def next_object(viewer: napari.Viewer) -> None:

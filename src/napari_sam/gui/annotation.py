@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from psygnal import Signal
@@ -29,8 +29,8 @@ from napari_sam.gui.layers import (
 from napari_sam.gui.live_source import LiveSource
 from napari_sam.gui.mask_writer import MaskWriter
 from napari_sam.gui.placement import Followers, told_shape
-from napari_sam.gui.planes import plane_name, scrolled_axis, source_of
-from napari_sam.gui.slicing import geometry_on_screen
+from napari_sam.gui.planes import plane_and_point, plane_name, scrolled_axis, source_of
+from napari_sam.gui.slicing import data_of_world, geometry_on_screen
 from napari_sam.gui.view import View
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import Plane, Session
@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 L = TypeVar("L", bound=Layer)
+
+PAINTING = ("paint", "erase", "fill", "polygon", "pick")
+"""Modes of a Labels layer in which a click is meant for it."""
+
+Tool = Literal["", "inside", "outside", "box"]
+"""What a click or drag in the canvas says."""
 
 _LABELS_MS = 50  # the dock has appeared
 
@@ -144,6 +150,26 @@ class Annotation:
         self.layers_changed.emit()
 
     @property
+    def new_each_click(self) -> bool:
+        """Whether a left click on the background begins an object each time."""
+        return self.session.new_each_click
+
+    @new_each_click.setter
+    def new_each_click(self, on: bool) -> None:
+        self.session.new_each_click = on
+        self.layers_changed.emit()
+
+    @property
+    def tool(self) -> Tool:
+        """What the next click or drag in the canvas says; nothing while it is no prompt."""
+        active = self._viewer.layers.selection.active
+        if self.clicks is not None and active is self.clicks.layer and active.mode == "add":
+            return "inside" if self._sign else "outside"
+        if self.boxes is not None and active is self.boxes.layer:
+            return self.boxes.tool
+        return ""
+
+    @property
     def labels(self) -> Labels | None:
         """Where masks are written; None for a new layer with the next mask."""
         return self.masks.layer
@@ -209,6 +235,25 @@ class Annotation:
         shapes = self._shapes_layer()
         self._viewer.layers.selection.active = shapes
         shapes.mode = "add_rectangle"
+
+    def new_object(self) -> None:
+        """Make a new object current, and the next click, box or stroke of the brush speak of it."""
+        self.session.new_object()
+        self.sign = 1  # of an object that has nothing yet nothing can be taken away
+        labels, active = self.masks.layer, self._viewer.layers.selection.active
+        paints = active is not None and active is labels and str(labels.mode) in PAINTING
+        if not (self.tool or paints):
+            self.click_here()
+
+    def go_to_object_under_cursor(self) -> None:
+        """Make the object under the mouse current; the view stays where it is."""
+        try:
+            plane = self.plane_to_prompt()
+            world = self._viewer.cursor.position
+            at = data_of_world(self._viewer.dims, self.image, world)
+            self.session.go_to(*plane_and_point(at, plane))
+        except (ValueError, OSError) as error:
+            self.refused.emit(error)
 
     def add_labels(self, layer: Labels) -> Labels:
         """Add a labels layer below the prompts; it goes where the image goes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from napari.layers import Shapes
@@ -66,6 +66,11 @@ class BoxEditor:
         self.layer.events.data.disconnect(self._edited)
         self._session.prompts_changed.disconnect(self._show)
         self._session.object_changed.disconnect(self._set_defaults)
+
+    @property
+    def tool(self) -> Literal["", "box"]:
+        """What is drawn next; nothing while shapes are edited."""
+        return "box" if str(self.layer.mode).startswith("add") else ""
 
     def _watch_drag(self, layer: Shapes, event: Any) -> Iterator[None]:
         """Know a click from a drag: napari makes a tiny shape of either."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,25 @@ from napari_sam.session import Click, ObjectPlane, Plane, PromptBook, Session
 _TELLING_MS = 50, 500  # after the last mask: of a few clicks, and of many
 _MANY = 200
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
+_DRAG = 5  # pixels of the screen from which napari takes a click for a drag, and adds nothing
+
+
+@dataclass(frozen=True, slots=True)
+class _Gesture:
+    """How a click was made that napari adds a point for."""
+
+    button: int
+    shift: bool
+    control: bool
 
 
 class ClickEditor:
     """Turns edits of a Points layer into commands of a session, and shows the session's clicks.
 
-    A click's row is known by the feature ``id``, so that rows may be added, deleted, pasted and
-    reordered in any way; what the session refuses is put back.
+    napari adds a point for every click; what it means, :meth:`Session.click` decides: with Shift
+    and with the right button it is a prompt of the current object wherever it is, with Control it
+    only goes to the object there. A click's row is known by the feature ``id``, so that rows may
+    be added, deleted, pasted and reordered in any way; what the session refuses is put back.
 
     Parameters
     ----------
@@ -71,7 +84,8 @@ class ClickEditor:
         self._answered: set[ObjectPlane] = set()
         self._telling = _timer(_TELLING_MS[0], self._tell)
         self._pasted = _timer(0, self._read_pasted)
-        layer.mouse_drag_callbacks.insert(0, self._choose_sign)
+        self._gesture: _Gesture | None = None
+        layer.mouse_drag_callbacks.insert(0, self._watch_click)
         layer.events.data.connect(self._data_edited)
         layer.events.features.connect(self._features_edited)
         layer.events.set_data.connect(self._drawn)
@@ -82,8 +96,8 @@ class ClickEditor:
 
     def close(self) -> None:
         """Let go of the layer."""
-        if self._choose_sign in self.layer.mouse_drag_callbacks:
-            self.layer.mouse_drag_callbacks.remove(self._choose_sign)
+        if self._watch_click in self.layer.mouse_drag_callbacks:
+            self.layer.mouse_drag_callbacks.remove(self._watch_click)
         self.layer.events.data.disconnect(self._data_edited)
         self.layer.events.features.disconnect(self._features_edited)
         self.layer.events.set_data.disconnect(self._drawn)
@@ -94,13 +108,21 @@ class ClickEditor:
             self._telling.stop()
             self._pasted.stop()
 
-    def _choose_sign(self, layer: Points, event: Any) -> None:
+    def _watch_click(self, layer: Points, event: Any) -> Iterator[None]:
         """Left adds what the dock says, right the opposite; napari itself ignores the button."""
-        if layer.mode == Mode.ADD:
-            if broken_columns(layer.features):
-                self._read()
-            sign = 1 - self._sign() if event.button == 2 else self._sign()
-            self._set_defaults(sign)
+        self._gesture = None
+        if layer.mode != Mode.ADD:
+            return
+        if broken_columns(layer.features):
+            self._read()
+        self._set_defaults(1 - self._sign() if event.button == 2 else self._sign())
+        held, start = event.modifiers, np.asarray(event.pos)
+        self._gesture = _Gesture(event.button, "Shift" in held, "Control" in held)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.linalg.norm(start - event.pos) >= _DRAG:
+            self._gesture = None
 
     def _set_defaults(self, sign: int) -> None:
         values = {"label": SIGN_NAMES[sign], "object": self._session.object_id, "id": 0}
@@ -115,8 +137,34 @@ class ClickEditor:
             self._writing = False
 
     def _data_edited(self, event: Any) -> None:
-        if not self._writing and event.action in _DONE:
+        if self._writing or event.action not in _DONE:
+            return
+        gesture, self._gesture = self._gesture, None
+        is_click = event.action == ActionType.ADDED and gesture is not None
+        if is_click and len(self.layer.data) == len(self._rows.ids) + 1:
+            self._clicked(gesture)
+        else:
             self._read()
+
+    def _clicked(self, gesture: _Gesture) -> None:
+        """Do what a click means whose point napari has added; take the point away if it is none."""
+        before, session = self._session.prompts, self._session
+        at, label = np.asarray(self.layer.data[-1], float), self.layer.features["label"].iloc[-1]
+        try:
+            plane, point = plane_and_point(at, self._plane())
+            if gesture.control:
+                session.go_to(plane, point)
+            else:
+                continues = gesture.shift or gesture.button == 2
+                session.click(plane, point, sign_of(label), continues)
+        except (ValueError, OSError) as error:
+            self._refused(error)
+        if session.prompts is before and len(self.layer.data) == len(self._rows.ids) + 1:
+            self._writing = True
+            try:
+                self.layer.remove([len(self._rows.ids)])
+            finally:
+                self._writing = False
 
     def _features_edited(self, event: Any = None) -> None:
         if self._writing:

@@ -86,6 +86,10 @@ ACTIONS = (
     Action("swap_buttons", "swap what left and right click say", PROMPTS, ("Q",)),
     Action("start_over", "start the object over on this plane", PROMPTS),
     Action("new_object", "new object", OBJECTS, ("N",)),
+    Action("each_click", "each click a new object, or not", OBJECTS, ("Shift-N",)),
+    Action(
+        "go_to_object", "go to the object under the cursor", OBJECTS, ("Shift-J",), anywhere=True
+    ),
     Action("previous_object", "previous object", OBJECTS, ("J",), anywhere=True),
     Action("next_object", "next object", OBJECTS, ("K",), anywhere=True),
     Action("delete_object", "delete the object", OBJECTS, ("Shift-D",)),
@@ -104,6 +108,9 @@ ACTIONS = (
 GESTURES = (
     Gesture("left click", "this belongs to the object", PROMPTS),
     Gesture("right click", "this doesn't", PROMPTS),
+    Gesture("Shift+click", "this belongs to the object, also on another mask", PROMPTS),
+    Gesture("left click on another mask", "go to its object", OBJECTS),
+    Gesture("Ctrl+click", "go to the object there, and add nothing", OBJECTS),
     Gesture("drag, with the box drawn next", "a box around the object", PROMPTS),
     Gesture("hold Space and drag", "move the view, with any tool", PROMPTS),
 )

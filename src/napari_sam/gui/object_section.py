@@ -11,6 +11,7 @@ from napari.utils.colormaps import label_colormap
 from qtpy.QtGui import QAction  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QHBoxLayout,
     QLabel,
     QMenu,
@@ -20,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, line, mark, tool
+from napari_sam.gui.controls import button, line, mark, quietly, tool
 from napari_sam.gui.layers import BOX_COLOUR, COLOURS
 from napari_sam.gui.number_row import NumberRow
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
@@ -51,7 +52,9 @@ class ObjectState:
     several
         Whether there are other objects to go to.
     tool
-        What the next click or drag in the canvas says.
+        What the next click or drag in the canvas says; nothing while it is no prompt.
+    new_each_click
+        Whether a click on the background begins an object each time.
     can_clear
         Whether it can be started over: it has prompts on the plane on screen, and no lock.
     locked
@@ -65,7 +68,8 @@ class ObjectState:
     object_id: int | None = None
     colour: tuple[int, int, int] | None = None
     several: bool = False
-    tool: Literal["inside", "outside", "box"] = "inside"
+    tool: Literal["", "inside", "outside", "box"] = ""
+    new_each_click: bool = False
     can_clear: bool = False
     locked: bool = False
     scores: tuple[float, ...] = ()
@@ -97,13 +101,12 @@ def object_state_of(
     object_id = session.object_id
     prompted = plane is not None and bool(session.prompts.ids_of((object_id, plane)))
     locked = session.facts(object_id).locked
-    active = controller.viewer.layers.selection.active
-    boxing = annotation.boxes is not None and active is annotation.boxes.layer
     return ObjectState(
         object_id,
         _colour(annotation.labels, object_id),
         several=session.prompts.object_ids not in ((), (object_id,)),
-        tool="box" if boxing else "inside" if annotation.sign else "outside",
+        tool=annotation.tool,
+        new_each_click=annotation.new_each_click,
         can_clear=prompted and not locked,
         locked=locked,
         scores=() if plane is None else session.scores(object_id, plane),
@@ -155,10 +158,16 @@ class ObjectSection(Section[ObjectState]):
         self.add.setIcon(mark("disc", COLOURS[POSITIVE]))
         self.remove.setIcon(mark("cross", COLOURS[NEGATIVE]))
         self.box.setIcon(mark("box", BOX_COLOUR))
-        tools = QButtonGroup(self)
+        self._tools = QButtonGroup(self)
         for choice in (self.add, self.remove, self.box):
             choice.setCheckable(True)
-            tools.addButton(choice)
+            self._tools.addButton(choice)
+        self.each_click = QCheckBox()
+        self.each_click.setAccessibleName("each click a new object")
+        self.each_click.setToolTip(
+            "a left click on the background begins an object each time (Shift+N); Shift+click and "
+            "right click go on with the current one"
+        )
         self.candidates = [button("", "") for _ in range(3)]
         for candidate in self.candidates:
             candidate.setCheckable(True)
@@ -177,6 +186,7 @@ class ObjectSection(Section[ObjectState]):
         column.addLayout(head)
         column.addWidget(self.asking)
         column.addLayout(line(self.add, self.remove, self.box))
+        column.addWidget(self.each_click)
         self.choice = QWidget()
         row = QHBoxLayout(self.choice)
         row.setContentsMargins(0, 0, 0, 0)
@@ -201,6 +211,7 @@ class ObjectSection(Section[ObjectState]):
         self.add.clicked.connect(partial(self._set_sign, 1))
         self.remove.clicked.connect(partial(self._set_sign, 0))
         self.box.clicked.connect(self._box)
+        self.each_click.toggled.connect(self._set_each_click)
         for i, candidate in enumerate(self.candidates):
             candidate.clicked.connect(partial(self._take, i))
 
@@ -218,8 +229,7 @@ class ObjectSection(Section[ObjectState]):
             self.chip.setStyleSheet(f"background: rgb({r}, {g}, {b}); border-radius: 3px;")
         self.previous.setEnabled(state.several)
         self.next.setEnabled(state.several)
-        tools = {"inside": self.add, "outside": self.remove, "box": self.box}
-        tools[state.tool].setChecked(True)
+        self._draw_tool(state)
         self.lock_sign.setVisible(state.locked)
         self.lock.setText("Unlock" if state.locked else "Lock")
         self.lock.setToolTip(
@@ -244,6 +254,19 @@ class ObjectSection(Section[ObjectState]):
                 candidate.setChecked(i == state.chosen)
         self.doubt.setVisible(state.is_unsure)
 
+    def _draw_tool(self, state: ObjectState) -> None:
+        tools = {"inside": self.add, "outside": self.remove, "box": self.box}
+        self._tools.setExclusive(False)  # or none could be off
+        for name, choice in tools.items():
+            choice.setChecked(name == state.tool)
+        self._tools.setExclusive(True)
+        told = "each click a new object"
+        if state.new_each_click:
+            told += f" · Shift+click: object {state.object_id}"
+        self.each_click.setText(told)
+        with quietly(self.each_click):
+            self.each_click.setChecked(state.new_each_click)
+
     def _draw_question(self, state: ObjectState) -> None:
         if state.asked == "merge":
             self.asking.ask(f"Merge object {state.object_id} into", "Merge")
@@ -258,8 +281,7 @@ class ObjectSection(Section[ObjectState]):
 
     def _new(self) -> None:
         if self._controller.annotation:
-            self._controller.annotation.session.new_object()
-            self._controller.annotation.click_here()
+            self._controller.annotation.new_object()
 
     def _clear(self) -> None:
         annotation = self._controller.annotation
@@ -305,6 +327,11 @@ class ObjectSection(Section[ObjectState]):
             self._controller.annotation.sign = sign
             self._controller.annotation.click_here()
         self.redraw()
+
+    def _set_each_click(self, on: bool) -> None:
+        if self._controller.annotation:
+            self._controller.annotation.new_each_click = on
+        self.refresh()
 
     def _box(self) -> None:
         if self._controller.annotation:

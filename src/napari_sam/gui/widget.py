@@ -128,7 +128,7 @@ class SegmentAnything(QWidget):
         layers = list(self.controller.viewer.layers)
         for verb, followed in (("disconnect", self._layers), ("connect", layers)):
             for layer in followed:
-                events = [layer.events.name, layer.events.visible]
+                events = [layer.events.name, layer.events.visible, layer.events.mode]
                 if isinstance(layer, (Image, Labels)):
                     events.append(layer.events.data)
                     connect(layer, self._changed, verb)

@@ -58,6 +58,25 @@ class Pointing(Prompting):
         pixel = self.canvas.read(at, (slice(row, row + 1), slice(column, column + 1)))
         return max(int(pixel[0, 0]), 0)
 
+    def go_to(self, plane: object, point: Sequence[float]) -> int:
+        """Make the object at a (row, column) of a plane current; return its number.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        OSError
+            If the labels can't be read.
+        """
+        there = self.object_at(plane, point)
+        if not there:
+            raise ValueError(
+                "expected an object to go to, got the background; point at a mask, or find all "
+                "objects first"
+            )
+        self.object_id = there
+        return there
+
     def click_meaning(
         self, plane: object, point: Sequence[float], label: int = 1, continues: bool = False
     ) -> ClickMeaning:
