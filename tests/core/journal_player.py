@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from core.fake_segmenter import FakeSegmenter, disk
 
 from napari_sam.engine import Executor
-from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
+from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, Session, pixel_changes
 
 SHAPE, PLANES, OBJECTS = (24, 30), 3, 4
 FOREIGN = 90  # a label from before, which no command may touch but those that say so
@@ -39,6 +40,7 @@ class Player:
             self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
             self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
             self.elsewhere, self.untold, self.current, self.find_all, self.find_one,
+            self.accept, self.classify, self.classes,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -102,6 +104,19 @@ class Player:
 
     def unlock(self, a: int, b: int) -> None:
         self.session.lock(range(1, OBJECTS + 6), False)
+
+    def accept(self, a: int, b: int) -> None:
+        self.session.accept([self._object(a), self._object(b)], (True, False, None)[a % 3])
+
+    def classify(self, a: int, b: int) -> None:
+        names = ["", *(one.name for one in self.session.classes)]
+        self.session.set_class([self._object(a), self._object(b)], names[a % len(names)])
+
+    def classes(self, a: int, b: int) -> None:
+        if a % 2 and self.session.classes:
+            self.session.rename_class(self.session.classes[0].name, f"class {b % 4}")
+        else:
+            self.session.set_classes(ObjectClass(f"class {i}") for i in range(a % 4))
 
     def many(self, a: int, b: int) -> None:
         book = self.session.prompts
@@ -176,6 +191,8 @@ class Player:
             "scores": {key: session.scores(*key) for key in keys},
             "masks": {key: session.mask(*key).tobytes() for key in keys},
             "facts": dict(session._state.all_facts),
+            "classes": session.classes,
+            "objects": [replace(row, seconds=0, state="") for row in session.objects],
             "marks": {
                 key: (_bits(marks.written), _bits(marks.erased))
                 for key, marks in session._state.ownership.items()
@@ -195,12 +212,30 @@ class Player:
                 at = (change.plane[0], *change.slices)
                 told[at][change.where] = change.after
         np.testing.assert_array_equal(told, self.labels)
+        self.check_objects()
         for number, where in held.items():
             is_foreign = number == FOREIGN
             if not (is_foreign and (self.by_hand or self.session.overwrite)):
                 locked = is_foreign or self.session.facts(number).locked
                 if locked and not self.by_hand:
                     np.testing.assert_array_equal(self.labels == number, where)
+
+    def check_objects(self) -> None:
+        """The table tells what labels show and what was prompted, and places are no smaller."""
+        shown = dict(zip(*np.unique(self.labels[self.labels > 0], return_counts=True), strict=True))
+        rows = {row.id: row for row in self.session.objects}
+        assert rows.keys() == {*shown, *self.session.prompts.object_ids}
+        for number, row in rows.items():
+            assert row.area == shown.get(number, 0)
+            assert row.class_name in {"", *(one.name for one in self.session.classes)}
+            for plane, extent in self.session._table.extents(number).items():
+                r, c = np.nonzero(self.labels[plane[0]] == number)
+                low, high = extent.box[:2], extent.box[2:]
+                assert len(r) == extent.area
+                assert low[0] <= r.min()
+                assert low[1] <= c.min()
+                assert high[0] >= r.max()
+                assert high[1] >= c.max()
 
     def check_undo(self) -> None:
         """The last step can be taken back and made again, exactly."""

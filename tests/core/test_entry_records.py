@@ -14,6 +14,7 @@ from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
 from napari_sam.session.entry_records import Reading, Spelling
 from napari_sam.session.journal import Change, Entry, ObjectFacts
+from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import PixelChange
@@ -91,6 +92,13 @@ class Writer:
         region = slice(0, SHAPE[0]), slice(0, SHAPE[1])
         return PixelChange.of(PLANES[self.rng.integers(3)], region, where, before, values)
 
+    def classes(self) -> Change | None:
+        if self.rng.random() < 0.7:
+            return None
+        names = [f"cell {i}" for i in self.rng.permutation(4)[:3]]
+        after = tuple(ObjectClass(name, f"#0{name[-1]}a0b0", f"Shift-{name[-1]}") for name in names)
+        return Change("classes", after[:2], after)
+
     def entry(self, number: int) -> Entry:
         key, other = self.key(), self.key()
         prompts, answers, marks, facts = [], [], [], []
@@ -106,7 +114,9 @@ class Writer:
             marks.append(Change(key, self.marks.get(key, Marks()), known))
             self.marks[key] = known
         if self.rng.random() < 0.3:
-            after = ObjectFacts(bool(self.rng.integers(2)), "found")
+            accepted = (True, False, None)[self.rng.integers(3)]
+            score = None if accepted else float(self.rng.random())
+            after = ObjectFacts(bool(self.rng.integers(2)), "found", "T cell", accepted, score)
             facts.append(Change(key[0], self.facts.get(key[0], ObjectFacts()), after))
             self.facts[key[0]] = after
         changes = [change for change in (self.pixels(), self.pixels()) if change]
@@ -118,6 +128,7 @@ class Writer:
             *map(tuple, (prompts, answers, marks, facts, changes)),
             (1, key[0]),
             {"overwrite": True, "runs": [1, None, "x"]},
+            self.classes(),
         )
 
     def forget_some(self) -> None:
@@ -136,7 +147,7 @@ def told(value):
     if isinstance(value, tuple):
         return tuple(told(one) for one in value)
     names = {
-        Entry: "number kind text time prompts answers marks facts pixels objects details",
+        Entry: "number kind text time prompts answers marks facts pixels objects details classes",
         Change: "key before after",
         Answer: "patch scores chosen model given prompts",
         Marks: "written erased",

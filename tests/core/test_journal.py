@@ -41,6 +41,8 @@ def test_everything_is_taken_back_and_made_again(actions):
     player = Player()
     for action in actions:
         player.act(*action)
+    while player.session.can_redo:  # the last action may have taken something back
+        player.session.redo()
     snapshots = []
     while player.session.can_undo:
         snapshots.append(player.snapshot())

@@ -21,6 +21,8 @@ from napari_sam.session.interactive import Session
 from napari_sam.session.journal import Change, Entry, Journal, JournalChange, ObjectFacts
 from napari_sam.session.keeping import ImageFacts, Keeping
 from napari_sam.session.library import KeptSession, Library
+from napari_sam.session.object_classes import ObjectClass
+from napari_sam.session.object_table import ObjectRow, ObjectState
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange, pixel_changes
@@ -55,8 +57,11 @@ __all__ = [
     "LabelCanvas",
     "Library",
     "Marks",
+    "ObjectClass",
     "ObjectFacts",
     "ObjectPlane",
+    "ObjectRow",
+    "ObjectState",
     "Patch",
     "PixelChange",
     "Plane",

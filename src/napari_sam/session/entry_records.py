@@ -24,7 +24,8 @@ from napari_sam.plane_input import ColourInput, PlaneInput
 from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
-from napari_sam.session.journal import Change, Entry, Kind, ObjectFacts
+from napari_sam.session.journal import Change, Entry, Kind, ObjectFacts, Origin
+from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import Packed, PixelChange
@@ -37,7 +38,6 @@ _LEVEL = 1  # of zlib, as pixels.py has it: a mask that is in both is kept once
 _REMEMBERED = 32  # values of one object on one plane that later entries may name
 _LARGEST_NUMBER = 2**64 - 1
 _INTEGER_TYPE = re.compile(r"[<>|][iu][1248]")
-_ORIGINS = ("", "found", "painted")
 
 
 class Spelling:
@@ -67,6 +67,11 @@ class Spelling:
         if entry.facts:
             data["facts"] = [
                 [int(c.key), _spell_facts(c.before), _spell_facts(c.after)] for c in entry.facts
+            ]
+        if entry.classes is not None:
+            data["classes"] = [
+                _spell_classes(entry.classes.before),
+                _spell_classes(entry.classes.after),
             ]
         patches = tuple(masks.records)
         return EntryRecord(entry.number, entry.kind, entry.text, entry.time, data, patches)
@@ -225,6 +230,7 @@ class Reading:
             tuple(_change_of(patches[_index(part)]) for part in data.get("pixels", ())),
             (_number(current), _number(following)),
             details,
+            _read_classes_change(data.get("classes")),
         )
 
     def _checked(self, patch: PatchRecord) -> PatchRecord:
@@ -397,14 +403,40 @@ def _spell_facts(facts: ObjectFacts) -> Json:
         told["locked"] = True
     if facts.origin:
         told["origin"] = facts.origin
+    if facts.class_name:
+        told["class"] = facts.class_name
+    if facts.accepted is not None:
+        told["accepted"] = facts.accepted
+    if facts.score is not None:
+        told["score"] = float(facts.score)
     return told
 
 
 def _read_facts(told: Json) -> ObjectFacts:
     locked, origin = told.get("locked", False), told.get("origin", "")
-    if not isinstance(locked, bool) or origin not in _ORIGINS:
+    accepted, score = told.get("accepted"), told.get("score")
+    if not isinstance(locked, bool) or origin not in get_args(Origin):
         raise ValueError(f"facts {str(told)[:100]}")
-    return ObjectFacts(locked, origin)
+    if not isinstance(accepted, bool | None):
+        raise TypeError(f"{type(accepted).__name__} as whether an object is accepted")
+    class_name = _text(told.get("class", ""))
+    return ObjectFacts(
+        locked, origin, class_name, accepted, None if score is None else _finite(score)
+    )
+
+
+def _spell_classes(classes: Sequence[ObjectClass]) -> Json:
+    return [[one.name, one.colour, one.key] for one in classes]
+
+
+def _read_classes_change(told: Json) -> Change[str, tuple[ObjectClass, ...]] | None:
+    if told is None:
+        return None
+    before, after = (
+        checked(ObjectClass(_text(name), _text(colour), _text(key)) for name, colour, key in some)
+        for some in told
+    )
+    return Change("classes", before, after)
 
 
 def _spell_given(given: PlaneInput) -> Json:

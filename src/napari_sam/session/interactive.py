@@ -18,10 +18,11 @@ from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.choosing import Choosing
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.keeping import save_session
+from napari_sam.session.object_commands import ObjectCommands
+from napari_sam.session.object_table import ObjectTable
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
 from napari_sam.session.prompt_book import ObjectPlane
-from napari_sam.session.prompting import check_number
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
@@ -29,7 +30,7 @@ from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 
-class Session(Choosing):
+class Session(Choosing, ObjectCommands):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -64,6 +65,11 @@ class Session(Choosing):
         There is another draft of a mask, or none any more: (object, plane).
     facts_changed
         What :meth:`facts` says of objects has changed.
+    classes_changed
+        There are other :attr:`classes`.
+    objects_changed
+        Rows of :attr:`objects` are others, new or gone: the objects, as a tuple; None if all may
+        be.
     journal_changed
         Something happened, was taken back or made again.
     overwrite_changed
@@ -94,6 +100,8 @@ class Session(Choosing):
     mask_changed = Signal(int, object)
     draft_changed = Signal(int, object)
     facts_changed = Signal()
+    classes_changed = Signal()
+    objects_changed = Signal(object)
     journal_changed = Signal()
     overwrite_changed = Signal(bool)
     run_changed = Signal()
@@ -114,6 +122,10 @@ class Session(Choosing):
         self._state = State(canvas)
         self._state.refused.connect(self.failed.emit)
         self._state.noticed.connect(self.noticed.emit)
+        self._table = ObjectTable(
+            self._state, executor, lambda: self.source, self.objects_changed.emit
+        )
+        self.object_changed.connect(self._table.note_current)
         self._travel = Travel(self._state)
         self._reserved = 0
         self._told_object = 1
@@ -228,13 +240,16 @@ class Session(Choosing):
         if touched.facts:
             self.facts_changed.emit()
             self.retry_masks()  # of objects that were unlocked
+        if touched.classes:
+            self.classes_changed.emit()
         self._tell_object()
         self.journal_changed.emit()
         for key in keys:
             self._answering.answer(key)
 
     def _take_answer(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
-        self._state.take_answer(key, answer, chain)
+        if not self._state.take_answer(key, answer, chain):
+            self._table.note([key[0]])
         self.mask_changed.emit(*key)
         self.journal_changed.emit()
 
@@ -421,95 +436,10 @@ class Session(Choosing):
 
     # Objects
 
-    @property
-    def object_id(self) -> int:
-        """The current object, which new prompts speak of; also its label."""
-        return self._state.object_id
-
-    @object_id.setter
-    def object_id(self, object_id: int) -> None:
-        check_number(object_id)
-        self._state.object_id = int(object_id)
-        self._tell_object()
-
     def _tell_object(self) -> None:
         if self._told_object != self.object_id:
             self._told_object = self.object_id
             self.object_changed.emit(self.object_id)
-
-    def new_object(self) -> int:
-        """Make an object current that has no prompts and no label yet; return its number."""
-        self.object_id = self.highest_object + 1
-        return self.object_id
-
-    def step_object(self, step: int) -> None:
-        """Go to the object `step` places after the current one, among those with prompts."""
-        ids = sorted({*self.prompts.object_ids, self.object_id})
-        self.object_id = ids[(ids.index(self.object_id) + step) % len(ids)]
-
-    def reserve(self, highest_label: int) -> None:
-        """Keep new objects above the labels that a picked labels layer holds already."""
-        self._reserved = max(self._reserved, int(highest_label))
-        if self.object_id <= self._reserved and self.object_id not in self.prompts.object_ids:
-            self.new_object()
-
-    def lock(self, object_ids: Iterable[int], locked: bool = True) -> None:
-        """Let nothing change some objects, or anything again.
-
-        Prompts for a locked object are refused, its pixels are kept from masks, from runs and
-        from painting.
-        """
-        self._check_open()
-        self._objects.lock(object_ids, locked)
-
-    def delete_object(self, object_id: int, plane: object = None) -> None:
-        """Delete an object: its prompts and all pixels that have its number.
-
-        Parameters
-        ----------
-        object_id
-            The object.
-        plane
-            Where; everywhere by default. In large labels it is looked for in the background.
-
-        Raises
-        ------
-        ValueError
-            If it is locked.
-        """
-        self._check_open()
-        self._objects.delete(object_id, None if plane is None else self.source.plane_of(plane))
-
-    def merge_objects(self, object_id: int, other: int) -> None:
-        """Make another object a part of an object: its prompts and pixels become the latter's.
-
-        Parameters
-        ----------
-        object_id
-            The object that stays. Of two boxes on a plane, its own stays.
-        other
-            The object that goes.
-
-        Raises
-        ------
-        ValueError
-            If one of them is locked, or both are the same.
-        """
-        self._check_open()
-        self._objects.merge(object_id, other)
-
-    def renumber(self, object_id: int, new: int) -> None:
-        """Give an object another number, which nothing has yet.
-
-        Raises
-        ------
-        ValueError
-            If it is locked, or something has the new number. In large labels that is found out
-            in the background, and told by :attr:`failed`.
-        """
-        self._check_open()
-        check_number(new)
-        self._objects.renumber(object_id, new)
 
     # Every object
 
@@ -598,6 +528,7 @@ class Session(Choosing):
         self._closed = reason
         self._runs.stop(reason)
         self._objects.close()
+        self._table.close()
         self._answering.close()
 
     def wait(self, timeout: float | None = None) -> bool:

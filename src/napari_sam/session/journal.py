@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from psygnal import Signal
 
 from napari_sam.session.answers import Answer
+from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Marks
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_book import Group, ObjectPlane
@@ -26,15 +27,23 @@ Kind = Literal[
     "merged",
     "renumbered",
     "locked",
+    "split",
+    "accepted",
+    "classified",
+    "classes",
     "elsewhere",
     "labels",
 ]
 """What happened.
 
 ``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
+``classified``: objects got a class. ``classes``: there are other classes.
 ``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that
 nothing before it can be taken back.
 """
+
+Origin = Literal["", "found", "painted", "adopted", "carried", "imported"]
+"""Where an object's pixels came from first; empty where that was prompts, or isn't known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +65,19 @@ class ObjectFacts:
         Whether nothing may change it.
     origin
         Where its pixels came from first, if not from prompts.
+    class_name
+        Name of its class; empty for none.
+    accepted
+        Whether a user said that it is right; None if nothing was said.
+    score
+        IoU that a model expected when it was found, 0-1; None where no run found it.
     """
 
     locked: bool = False
-    origin: Literal["", "found", "painted"] = ""
+    origin: Origin = ""
+    class_name: str = ""
+    accepted: bool | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +102,8 @@ class Entry:
         The current object when it happened, and afterwards.
     details
         Further values that JSON holds: the settings that a run or a mask had.
+    classes
+        What classes there were, and what they became; None where they stayed.
     """
 
     number: int
@@ -97,6 +117,7 @@ class Entry:
     pixels: tuple[PixelChange, ...] = ()
     objects: tuple[int, int] = (1, 1)
     details: Mapping[str, Any] = field(default_factory=dict)
+    classes: Change[str, tuple[ObjectClass, ...]] | None = None
 
     @property
     def is_step(self) -> bool:

@@ -1,4 +1,4 @@
-"""Whole objects: deleted, merged and renumbered, with their prompts and pixels on all planes."""
+"""Whole objects: what is known of them; deleted, merged and renumbered on all planes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from napari_sam.geometry import Region
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer
 from napari_sam.session.journal import Change, JournalChange, Kind, ObjectFacts
+from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, join
 from napari_sam.session.pixels import PixelChange
@@ -65,13 +66,66 @@ class Objects:
 
     def lock(self, object_ids: Iterable[int], locked: bool) -> None:
         """Lock objects or unlock them; see :meth:`napari_sam.session.Session.lock`."""
-        before = {i: self._state.facts(i) for i in object_ids}
-        after = {i: replace(facts, locked=locked) for i, facts in before.items()}
+        self._know("locked", "locked" if locked else "unlocked", object_ids, locked=locked)
+
+    def accept(self, object_ids: Iterable[int], accepted: bool | None) -> None:
+        """Accept objects or not; see :meth:`napari_sam.session.Session.accept`."""
+        done = {True: "accepted", False: "rejected", None: "took back what was said of"}
+        self._know("accepted", done[accepted], object_ids, accepted=accepted)
+
+    def set_class(self, object_ids: Iterable[int], name: str) -> None:
+        """Give objects a class; see :meth:`napari_sam.session.Session.set_class`."""
+        if name:
+            self._class(name)
+        done = f"gave class {name!r} to" if name else "took the class from"
+        self._know("classified", done, object_ids, class_name=name)
+
+    def _know(self, kind: Kind, done: str, object_ids: Iterable[int], **known: Any) -> None:
+        """Know something else about objects."""
+        before = {int(i): self._state.facts(int(i)) for i in object_ids}
+        after = {i: replace(facts, **known) for i, facts in before.items()}
         if changes := _facts_changes({i: (before[i], after[i]) for i in before}):
             ids = [change.key for change in changes]
             told = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
-            text = f"{'locked' if locked else 'unlocked'} {told}"
-            self._follow(self._state.commit("locked", text, facts=changes))
+            self._follow(self._state.commit(kind, f"{done} {told}", facts=changes))
+
+    def set_classes(self, classes: Iterable[ObjectClass]) -> None:
+        """Have other classes; see :meth:`napari_sam.session.Session.set_classes`."""
+        after = checked(classes)
+        names = {"", *(one.name for one in after)}
+        gone = {one.name: "" for one in self._state.classes if one.name not in names}
+        self._change_classes("changed the classes", after, gone)
+
+    def rename_class(self, name: str, new: str) -> None:
+        """Call a class otherwise; see :meth:`napari_sam.session.Session.rename_class`."""
+        renamed = replace(self._class(name), name=new)
+        after = checked(renamed if one.name == name else one for one in self._state.classes)
+        self._change_classes(f"renamed class {name!r} to {new!r}", after, {name: new})
+
+    def _change_classes(
+        self, text: str, after: tuple[ObjectClass, ...], names: Mapping[str, str]
+    ) -> None:
+        """Have other classes; objects get the names that `names` has for theirs."""
+        if after == self._state.classes:
+            return
+        facts = {
+            i: (known, replace(known, class_name=names[known.class_name]))
+            for i, known in self._state.all_facts.items()
+            if known.class_name in names
+        }
+        classes = Change("classes", self._state.classes, after)
+        self._follow(
+            self._state.commit("classes", text, facts=_facts_changes(facts), classes=classes)
+        )
+
+    def _class(self, name: str) -> ObjectClass:
+        for one in self._state.classes:
+            if one.name == name:
+                return one
+        known = ", ".join(repr(one.name) for one in self._state.classes) or "none yet"
+        raise ValueError(
+            f"expected the name of a class ({known}), got {name!r}; add it to the classes first"
+        )
 
     def delete(self, object_id: int, plane: Plane | None) -> None:
         """Delete an object; see :meth:`napari_sam.session.Session.delete_object`."""

@@ -101,8 +101,8 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
         objects.merge(details["into"], details["object"])
     elif entry.kind == "renumbered":
         objects.renumber(details["object"], details["into"])
-    elif entry.kind == "locked":
-        state.commit(entry.kind, entry.text, facts=entry.facts)
+    elif entry.kind in ("locked", "accepted", "classified", "classes"):
+        state.commit(entry.kind, entry.text, facts=entry.facts, classes=entry.classes)
     else:
         state.begin_anew(entry.text)
     state.object_id = entry.objects[1]

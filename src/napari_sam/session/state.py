@@ -27,6 +27,7 @@ from napari_sam.session.journal import (
     Kind,
     ObjectFacts,
 )
+from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Decision, Marks, Ownership
 from napari_sam.session.patches import Patch, union
 from napari_sam.session.pixels import PixelChange, part_of, total_area
@@ -42,12 +43,14 @@ class Touched:
     prompts: dict[ObjectPlane, None] = field(default_factory=dict)
     masks: dict[ObjectPlane, None] = field(default_factory=dict)
     facts: bool = False
+    classes: bool = False
 
     def add(self, entry: Entry) -> None:
         """Count what an entry changes."""
         self.prompts |= dict.fromkeys(c.key for c in entry.prompts)
         self.masks |= dict.fromkeys(c.key for c in entry.answers)
         self.facts |= bool(entry.facts)
+        self.classes |= entry.classes is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,17 @@ class State:
         The labels could not be read or written: the error. Nothing has changed then.
     noticed
         Something a user should know: a sentence.
+    applied
+        Values are what they are after an entry; with True, what they were before it. The labels
+        show it already; others may follow before the journal tells that all is done.
+    relabelled
+        The labels are others than entries say.
     """
 
     refused = Signal(object)
     noticed = Signal(str)
+    applied = Signal(object, bool)
+    relabelled = Signal()
 
     def __init__(self, canvas: LabelCanvas | None = None) -> None:
         self.journal = Journal()
@@ -88,6 +98,7 @@ class State:
         self._book = PromptBook()
         self._facts: dict[int, ObjectFacts] = {}
         self._locked: set[int] = set()  # of those: asked for with every mask
+        self.classes: tuple[ObjectClass, ...] = ()
         self._canvas = canvas
         self._held_back: dict[ObjectPlane, _HeldBack] = {}  # masks that labels refused
 
@@ -275,6 +286,7 @@ class State:
             self.ownership.clear()
             self.journal.record(self._entry("labels", reason, marks=marks))
         self.ownership.clear()
+        self.relabelled.emit()
 
     def commit(self, kind: Kind, text: str, **values: Any) -> Touched | None:
         """Make a change and record it.
@@ -297,18 +309,21 @@ class State:
         answers = {c.key: c.after for entry in saved.entries for c in entry.answers}
         marks = {c.key: c.after for entry in saved.entries for c in entry.marks}
         facts = {c.key: c.after for entry in saved.entries for c in entry.facts}
+        classes = [entry.classes.after for entry in saved.entries if entry.classes is not None]
         everything = Entry(
             *(0, "prompts", "", 0.0),
             prompts=tuple(Change(key, NOTHING, group) for key, group in groups.items()),
             answers=tuple(Change(key, None, answer) for key, answer in answers.items()),
             marks=tuple(Change(key, Marks(), mark) for key, mark in marks.items()),
             facts=tuple(Change(i, ObjectFacts(), known) for i, known in facts.items()),
+            classes=Change("classes", (), classes[-1]) if classes else None,
         )
         self.take(everything)
         self._book = self._book.reserving(saved.next_prompt)
         self.object_id, self.overwrite = saved.object_id, saved.overwrite
         self.granularity = saved.granularity
         self.journal.restore(saved.entries, saved.undone, saved.last_number)
+        self.relabelled.emit()
         touched = Touched()
         touched.add(everything)
         return touched
@@ -413,10 +428,12 @@ class State:
     def take(self, entry: Entry) -> None:
         """Let values become what they are after an entry."""
         self._apply(entry, {c.key: c.after for c in entry.prompts}, lambda change: change.after)
+        self.applied.emit(entry, False)
 
     def take_back(self, entry: Entry) -> None:
         """Let values become what they were before an entry."""
         self._apply(entry, {c.key: c.before for c in entry.prompts}, lambda change: change.before)
+        self.applied.emit(entry, True)
 
     def _apply(
         self,
@@ -442,6 +459,8 @@ class State:
                 self._facts.pop(facts.key, None)
             else:
                 self._facts[facts.key] = value(facts)
+        if entry.classes is not None:
+            self.classes = value(entry.classes)
 
     def read(self, plane: Plane) -> Callable[[Region], NDArray[Any]]:
         """Return what reads the labels of a plane, region by region."""

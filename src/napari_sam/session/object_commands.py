@@ -1,0 +1,193 @@
+"""What a user does with whole objects: go to one, lock, accept, classify, join, cut and delete."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+from napari_sam.session.object_classes import ObjectClass
+from napari_sam.session.object_table import ObjectRow, ObjectTable
+from napari_sam.session.objects import Objects
+from napari_sam.session.prompting import Prompting, check_number
+
+
+class ObjectCommands(Prompting):
+    """The part of a session that is about whole objects."""
+
+    _objects: Objects
+    _table: ObjectTable
+
+    # What there is
+
+    @property
+    def objects(self) -> tuple[ObjectRow, ...]:
+        """Every object that has pixels or prompts, by number.
+
+        Labels are counted when this is first asked for, large ones in the background: until
+        :attr:`objects_changed` tells that all may have changed, some rows may be missing.
+        """
+        return self._table.rows
+
+    def object_row(self, object_id: int) -> ObjectRow | None:
+        """Return what :attr:`objects` tells of one object; None if there is no such object."""
+        return self._table.row(object_id)
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether labels are being counted, so that rows of :attr:`objects` may be missing."""
+        return self._table.is_counting
+
+    @property
+    def object_id(self) -> int:
+        """The current object, which new prompts speak of; also its label."""
+        return self._state.object_id
+
+    @object_id.setter
+    def object_id(self, object_id: int) -> None:
+        check_number(object_id)
+        self._state.object_id = int(object_id)
+        self._tell_object()
+
+    @abstractmethod
+    def _tell_object(self) -> None:
+        """Tell if another object is current."""
+
+    def new_object(self) -> int:
+        """Make an object current that has no prompts and no label yet; return its number."""
+        self.object_id = self.highest_object + 1
+        return self.object_id
+
+    def step_object(self, step: int) -> None:
+        """Go to the object `step` places after the current one, among those with prompts."""
+        ids = sorted({*self.prompts.object_ids, self.object_id})
+        self.object_id = ids[(ids.index(self.object_id) + step) % len(ids)]
+
+    def reserve(self, highest_label: int) -> None:
+        """Keep new objects above the labels that a picked labels layer holds already."""
+        self._reserved = max(self._reserved, int(highest_label))
+        if self.object_id <= self._reserved and self.object_id not in self.prompts.object_ids:
+            self.new_object()
+
+    # What is known of them
+
+    def lock(self, object_ids: Iterable[int], locked: bool = True) -> None:
+        """Let nothing change some objects, or anything again.
+
+        Prompts for a locked object are refused, its pixels are kept from masks, from runs and
+        from painting.
+        """
+        self._check_open()
+        self._objects.lock(object_ids, locked)
+
+    def accept(self, object_ids: Iterable[int], accepted: bool | None = True) -> None:
+        """Say that objects are right, as one step.
+
+        What was clicked, painted or corrected counts as accepted when another object becomes
+        current; what was found, carried or adopted only when this is said.
+
+        Parameters
+        ----------
+        object_ids
+            The objects.
+        accepted
+            False says that they aren't; None takes back whatever was said.
+        """
+        self._check_open()
+        self._objects.accept(object_ids, accepted)
+
+    @property
+    def classes(self) -> tuple[ObjectClass, ...]:
+        """The classes that objects can have, in their order."""
+        return self._state.classes
+
+    def set_classes(self, classes: Iterable[ObjectClass]) -> None:
+        """Have other classes, as one step; objects of those that are gone have none then.
+
+        Raises
+        ------
+        ValueError
+            If two have the same name or key.
+        """
+        self._check_open()
+        self._objects.set_classes(classes)
+
+    def rename_class(self, name: str, new: str) -> None:
+        """Call a class by another name, with all its objects.
+
+        Raises
+        ------
+        ValueError
+            If there is no such class, or one of that name already.
+        """
+        self._check_open()
+        self._objects.rename_class(name, new)
+
+    def set_class(self, object_ids: Iterable[int], name: str) -> None:
+        """Give objects a class, as one step.
+
+        Parameters
+        ----------
+        object_ids
+            The objects.
+        name
+            Of one of :attr:`classes`; empty for none.
+
+        Raises
+        ------
+        ValueError
+            If there is no such class.
+        """
+        self._check_open()
+        self._objects.set_class(object_ids, name)
+
+    # Changing them
+
+    def delete_object(self, object_id: int, plane: object = None) -> None:
+        """Delete an object: its prompts and all pixels that have its number.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        plane
+            Where; everywhere by default. In large labels it is looked for in the background.
+
+        Raises
+        ------
+        ValueError
+            If it is locked.
+        """
+        self._check_open()
+        at = None if plane is None else self.embeddings.source.plane_of(plane)
+        self._objects.delete(object_id, at)
+
+    def merge_objects(self, object_id: int, other: int) -> None:
+        """Make another object a part of an object: its prompts and pixels become the latter's.
+
+        Parameters
+        ----------
+        object_id
+            The object that stays. Of two boxes on a plane, its own stays.
+        other
+            The object that goes.
+
+        Raises
+        ------
+        ValueError
+            If one of them is locked, or both are the same.
+        """
+        self._check_open()
+        self._objects.merge(object_id, other)
+
+    def renumber(self, object_id: int, new: int) -> None:
+        """Give an object another number, which nothing has yet.
+
+        Raises
+        ------
+        ValueError
+            If it is locked, or something has the new number. In large labels that is found out
+            in the background, and told by :attr:`failed`.
+        """
+        self._check_open()
+        check_number(new)
+        self._objects.renumber(object_id, new)

@@ -1,0 +1,246 @@
+"""Where each label lies and how large it is, kept up to date from what changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.engine import Report
+from napari_sam.geometry import Region
+from napari_sam.planes import Plane, plane_axes
+from napari_sam.session.pixels import PixelChange
+
+_BAND = 1 << 24  # pixels of labels that are counted at a time
+_LARGE = 1 << 21  # pixels of a rectangle from which on its plane is counted anew, elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What an object has of a plane.
+
+    Parameters
+    ----------
+    area
+        Number of its pixels.
+    box
+        (first row, first column, last row, last column) of a rectangle around them; after some
+        were taken away it may be larger than it had to be.
+    """
+
+    area: int
+    box: tuple[int, int, int, int]
+
+
+Counted = Mapping[int, Extent]
+"""The objects of a plane, by number."""
+
+
+class ObjectIndex:
+    """Areas and rectangles of all labels, by object and plane.
+
+    Planes span the two axes of the first that was counted. A change of a plane that crosses
+    these is taken apart.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, dict[Plane, Extent]] = {}
+        self._on: dict[Plane, set[int]] = {}  # planes that were counted, and the objects there
+
+    @property
+    def objects(self) -> Mapping[int, Mapping[Plane, Extent]]:
+        """Extents by object, and by plane."""
+        return self._of
+
+    def of(self, object_id: int) -> Mapping[Plane, Extent]:
+        """Return the extents of an object, by plane; empty if it has no pixels."""
+        return self._of.get(object_id, {})
+
+    def clear(self) -> None:
+        """Forget everything: the labels are others."""
+        self._of.clear()
+        self._on.clear()
+
+    def put(self, plane: Plane, counted: Counted) -> set[int]:
+        """Take in what a plane shows; return the objects of which that changes anything."""
+        before = self._on.get(plane, set())
+        changed = {
+            number
+            for number in before | counted.keys()
+            if self._of.get(number, {}).get(plane) != counted.get(number)
+        }
+        self._on.setdefault(plane, set())
+        for number in changed:
+            self._put(number, plane, counted.get(number))
+        return changed
+
+    def apply(self, change: PixelChange, backwards: bool = False) -> tuple[set[int], set[Plane]]:
+        """Take in a change that labels show.
+
+        Returns
+        -------
+        objects
+            Those of which it changes anything.
+        uncounted
+            Planes that have to be counted: they never were, or more has changed there than one
+            would wait for.
+        """
+        old, new = (change.new, change.old) if backwards else (change.old, change.new)
+        axes = self._axes
+        same = axes is None or plane_axes(change.plane) == axes
+        height, width = change.region[2:]
+        if same and (change.plane not in self._on or height * width > _LARGE):
+            return set(), {change.plane}
+        if same and old.is_constant and new.is_constant:  # nearly every mask
+            parts: Any = [(change.plane, (_constant(change, p.unpack()[:1]) for p in (old, new)))]
+        elif same:
+            where = change.where
+            parts = [(change.plane, (_counted(change, where, p.unpack()) for p in (old, new)))]
+        else:
+            assert axes is not None
+            parts = _across(change, axes, old.unpack(), new.unpack())
+        objects: set[int] = set()
+        uncounted: set[Plane] = set()
+        for plane, (taken, given) in parts:
+            if plane not in self._on:
+                uncounted.add(plane)
+                continue
+            for number, extent in taken.items():
+                self._take(number, plane, extent.area)
+                objects.add(number)
+            for number, extent in given.items():
+                self._give(number, plane, extent)
+                objects.add(number)
+        return objects, uncounted
+
+    @property
+    def _axes(self) -> tuple[int, int] | None:
+        plane = next(iter(self._on), None)
+        return None if plane is None else plane_axes(plane)
+
+    def _take(self, number: int, plane: Plane, area: int) -> None:
+        before = self._of.get(number, {}).get(plane)
+        if before is not None:
+            left = before.area - area
+            self._put(number, plane, Extent(left, before.box) if left > 0 else None)
+
+    def _give(self, number: int, plane: Plane, more: Extent) -> None:
+        before = self._of.get(number, {}).get(plane)
+        self._put(number, plane, more if before is None else joined(before, more))
+
+    def _put(self, number: int, plane: Plane, extent: Extent | None) -> None:
+        if extent is not None:
+            self._of.setdefault(number, {})[plane] = extent
+            self._on[plane].add(number)
+            return
+        here = self._of.get(number, {})
+        here.pop(plane, None)
+        if not here:
+            self._of.pop(number, None)
+        self._on[plane].discard(number)
+
+
+def joined(one: Extent, other: Extent) -> Extent:
+    """Return the extent of two parts that share no pixel."""
+    (r0, c0, r1, c1), (r2, c2, r3, c3) = one.box, other.box
+    return Extent(one.area + other.area, (min(r0, r2), min(c0, c2), max(r1, r3), max(c1, c3)))
+
+
+def count_plane(
+    read: Callable[[Region], NDArray[Any]], shape: tuple[int, int], report: Report
+) -> dict[int, Extent]:
+    """Count the objects of a plane, reading it band by band.
+
+    Parameters
+    ----------
+    read
+        Returns the labels of a region.
+    shape
+        (H, W) of the plane.
+    report
+        Called before each band with the finished fraction.
+    """
+    height, width = shape
+    rows = max(1, _BAND // max(1, width))
+    found: dict[int, Extent] = {}
+    for row in range(0, height, rows):
+        report(row / height)
+        labels = read((slice(row, min(height, row + rows)), slice(0, width)))
+        for number, extent in extents(labels, (row, 0)).items():
+            found[number] = joined(found[number], extent) if number in found else extent
+    return found
+
+
+def extents(labels: NDArray[Any], origin: tuple[int, int] = (0, 0)) -> dict[int, Extent]:
+    """Return areas and rectangles of labels `(h, w)`, whose first pixel is at `origin`.
+
+    What is 0 or below is no object.
+    """
+    from scipy import ndimage
+
+    if not labels.size or (highest := int(labels.max())) <= 0:
+        return {}
+    numbers: NDArray[Any] | None = None
+    if highest > labels.size or int(labels.min()) < 0 or labels.dtype == np.uint64:
+        numbers, places = np.unique(labels, return_inverse=True)
+        present = numbers > 0
+        places = np.where(present, np.cumsum(present), 0)[places].reshape(labels.shape)
+        numbers, labels = numbers[present], places
+    areas = np.bincount(labels.ravel()).tolist()
+    found: dict[int, Extent] = {}
+    for place, region in enumerate(ndimage.find_objects(labels), 1):
+        if region is not None:
+            number = place if numbers is None else int(numbers[place - 1])
+            found[number] = Extent(areas[place], _box(region, origin))
+    return found
+
+
+def _box(region: Region, origin: tuple[int, int]) -> tuple[int, int, int, int]:
+    (rows, columns), (r, c) = region, origin
+    return rows.start + r, columns.start + c, rows.stop + r - 1, columns.stop + c - 1
+
+
+def _constant(change: PixelChange, value: NDArray[Any]) -> dict[int, Extent]:
+    """Return the extent of a change that has one number alone."""
+    number = int(value[0])
+    if number <= 0:
+        return {}
+    r, c, h, w = change.region
+    return {number: Extent(change.area, (r, c, r + h - 1, c + w - 1))}
+
+
+def _counted(
+    change: PixelChange, where: NDArray[np.bool_], values: NDArray[Any]
+) -> dict[int, Extent]:
+    labels = np.zeros(where.shape, values.dtype)
+    labels[where] = values
+    return extents(labels, change.region[:2])
+
+
+def _across(
+    change: PixelChange, axes: tuple[int, int], old: NDArray[Any], new: NDArray[Any]
+) -> Iterator[tuple[Plane, tuple[Counted, Counted]]]:
+    """Yield what a change of a plane is on the planes along other axes that it crosses."""
+    rows, columns = np.nonzero(change.where)
+    own = iter((rows + change.region[0], columns + change.region[1]))
+    at = [next(own) if i is None else np.full(len(rows), i) for i in change.plane]
+    fixed = [axis for axis in range(len(at)) if axis not in axes]
+    planes, which = np.unique(np.stack([at[axis] for axis in fixed]), axis=1, return_inverse=True)
+    r, c = at[axes[0]], at[axes[1]]
+    for place, indices in enumerate(planes.T.tolist()):
+        here = which.ravel() == place
+        known = dict(zip(fixed, indices, strict=True))
+        plane = tuple(known.get(axis) for axis in range(len(at)))
+        yield plane, (_points(r[here], c[here], old[here]), _points(r[here], c[here], new[here]))
+
+
+def _points(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], values: NDArray[Any]
+) -> dict[int, Extent]:
+    r, c = int(rows.min()), int(columns.min())
+    labels = np.zeros((int(rows.max()) - r + 1, int(columns.max()) - c + 1), values.dtype)
+    labels[rows - r, columns - c] = values
+    return extents(labels, (r, c))
