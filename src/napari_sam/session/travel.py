@@ -91,34 +91,21 @@ class Travel:
         touched.add(entry)
         self._state.object_id = step.objects[1]
         self._state.journal.changed.emit(JournalChange((entry,), (), dropped))
-        for one in self._answer_again(masks):
-            touched.add(one)
+        touched.masks |= dict.fromkeys(self._answer_again(masks))
         return touched
 
-    def _answer_again(self, masks: Sequence[Entry]) -> list[Entry]:
-        """Write the masks anew whose prompts hold, each an entry of its own.
+    def _answer_again(self, masks: Sequence[Entry]) -> list[ObjectPlane]:
+        """Write the masks anew whose prompts hold, each an entry of its own; return whose.
 
         What others have changed under one of them is recorded before it, as with any mask.
         """
-        added = []
         latest = {c.key: (c.after, e) for e in masks for c in e.answers if c.after is not None}
-        for key, (answer, mask) in latest.items():
-            if answer.prompts != self._state.group(key):
-                continue
-            if self._state.facts(key[0]).locked:
-                self._state.hold_back(key, answer)
-                continue
-            try:
-                entry = self._state.mask_entry(key, answer, bool(mask.details.get("overwrite")))
-                self._state.write(entry.pixels)
-            except (OSError, ValueError, MemoryError) as error:
-                self._state.hold_back(key, answer)
-                self._state.refused.emit(error)
-                continue
-            self._state.take(entry)
-            self._state.journal.record(entry)
-            added.append(entry)
-        return added
+        return [
+            key
+            for key, (answer, mask) in latest.items()
+            if answer.prompts == self._state.group(key)
+            and self._state.take_answer(key, answer, None, bool(mask.details.get("overwrite")))
+        ]
 
     def _again(self, step: Entry) -> Entry | None:
         """Return a step that was taken back as it would be made now; None if it can't be."""
