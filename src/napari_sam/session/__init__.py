@@ -26,6 +26,7 @@ from napari_sam.session.object_table import ObjectRow, ObjectState
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange, pixel_changes
+from napari_sam.session.preview import Preview
 from napari_sam.session.prompt_book import (
     NOTHING,
     BoxPrompt,
@@ -67,6 +68,7 @@ __all__ = [
     "Plane",
     "PlaneSource",
     "PlaneState",
+    "Preview",
     "PromptBook",
     "RunProgress",
     "SavedSession",

@@ -14,7 +14,7 @@ from napari_sam.engine import CLICK, Executor, Outcome, Report
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box, Candidate, Prompts
 from napari_sam.segmentation.protocol import Embedding, Segmenter
-from napari_sam.session.answers import Answer, Chain, Drafting, answer
+from napari_sam.session.answers import Answer, Chain, Drafting, Foreseen, answer
 from napari_sam.session.decoding import Backlog, Decoding
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.prompt_book import Group, ObjectPlane
@@ -101,6 +101,11 @@ class Answering:
     def backlog(self) -> Backlog | None:
         """How far many prompts are decoded; None if there are none or few."""
         return self._decoding.backlog
+
+    @property
+    def foreseen(self) -> Foreseen:
+        """What need not be decoded any more: previews put there what they have seen."""
+        return self._decoding.foreseen
 
     @property
     def prompted_objects(self) -> set[int]:

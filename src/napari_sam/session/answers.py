@@ -138,6 +138,12 @@ class Drafting:
         self._steps = list(earlier)
         self._is_final = True
 
+    def go_on_from(self, chain: Chain) -> None:
+        """Take over the steps of another chain of final ones, as far as they hold."""
+        steps = _unchanged(chain, self._embedding, self._prompts, self._candidate)
+        if len(steps) > len(self._steps) and self._is_final and self.is_possible:
+            self._steps = list(steps)
+
     @property
     def steps_left(self) -> int:
         """How many steps are still to be decoded."""
@@ -165,6 +171,28 @@ class Drafting:
         self._steps.append(draft.prediction)
         if len(self._steps) > _KEPT + 1:  # memory that is bounded, however many clicks there are
             self._steps[-_KEPT - 1] = self._steps[0]
+
+
+class Foreseen:
+    """What a preview has decoded, for the click that may follow; for the decode lane alone.
+
+    So a click at the place of a preview needs no decode of its own, also while that preview is
+    still being decoded: one follows the other there.
+    """
+
+    def __init__(self) -> None:
+        self._segmenter: Segmenter | None = None
+        self._chain: Chain | None = None
+
+    def keep(self, segmenter: Segmenter, chain: Chain) -> None:
+        """Keep the steps to what a click would take, each of them final."""
+        self._segmenter, self._chain = segmenter, chain
+
+    def give(self, segmenter: Segmenter, going: Sequence[Drafting]) -> None:
+        """Spare drafts what was decoded for a preview of the very same prompts."""
+        if self._chain is not None and segmenter is self._segmenter:
+            for one in going:
+                one.go_on_from(self._chain)
 
 
 def draft_steps(segmenter: Segmenter, embedding: Embedding, going: Sequence[Drafting]) -> int:

@@ -1,27 +1,123 @@
-"""Which of the masks that a click may mean is taken, by a user's choice."""
+"""What a click would take before it is made, and which of the masks that it may mean."""
 
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from psygnal import Signal
 
+from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES, Candidate, Granularity
+from napari_sam.session.answers import Drafting
+from napari_sam.session.patches import cut
 from napari_sam.session.pointing import Pointing
+from napari_sam.session.preview import Preview, Previews
 from napari_sam.session.prompt_book import ObjectPlane
+from napari_sam.session.prompting import as_point
+
+_AROUND = 256  # pixels to each side that are looked at for an object nothing is known of
 
 
 class Choosing(Pointing, ABC):
-    """The part of a session that chooses among the masks of a click.
+    """The part of a session that shows what a click would take, and chooses among its masks.
 
     Attributes
     ----------
+    preview_changed
+        What a click would do: a :class:`~napari_sam.session.preview.Preview`, or None when there
+        is none any more.
     granularity_changed
         :attr:`granularity` is another one.
     """
 
+    preview_changed = Signal(object)
     granularity_changed = Signal(str)
+    _previews: Previews
+
+    def preview(
+        self,
+        plane: object,
+        point: Sequence[float] | None,
+        label: int = 1,
+        continues: bool = False,
+    ) -> None:
+        """Show what a click would take, as far as that needs no run of the encoder.
+
+        Nothing is recorded, and nothing waits for it: it is decoded while no other decode is
+        waiting, and of several places the latest counts. :attr:`preview_changed` tells what came
+        of it. A click at the same place needs no decode of its own.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane.
+        point
+            (row, column) in pixels of the plane; None ends the preview.
+        label, continues
+            As of :meth:`click`.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist or the point is none.
+        """
+        if point is None or self._closed is not None:
+            self._previews.clear()
+            return
+        at, place = self.embeddings.source.plane_of(plane), as_point(point)
+        height, width = self.embeddings.source.plane_shape(at)
+        try:
+            is_inside = -0.5 <= place[0] <= height - 0.5 and -0.5 <= place[1] <= width - 0.5
+            meaning = self.click_meaning(at, place, label, continues) if is_inside else None
+            if meaning is not None and meaning.action == "go to":
+                self._previews.put(self._on_another(at, place, meaning.object_id))
+                return
+        except OSError:  # labels that can't be read: the click will say so
+            meaning = None
+        segmenter, embedding = self.embeddings.segmenter, self.embeddings.get(at)
+        is_possible = meaning is not None and not self.facts(meaning.object_id).locked
+        if not is_possible or segmenter is None or embedding is None:
+            self._previews.clear()
+            return
+        assert meaning is not None
+        key = meaning.object_id, at
+        group = self.prompts.with_click(key, place, label, self.granularity).group(key)
+        self._previews.ask(
+            Preview(at, place, meaning.object_id, meaning.action),
+            group,
+            segmenter,
+            embedding,
+            Drafting(embedding, group.prompts, group.choice, self._results.chain(key)),
+        )
+
+    @property
+    def shown_preview(self) -> Preview | None:
+        """What a click would do, as it was told last."""
+        return self._previews.shown
+
+    @property
+    def preview_seconds(self) -> float | None:
+        """How long a preview takes to decode; None before the first with this model."""
+        return self._previews.seconds
+
+    def _on_another(self, plane: Plane, point: tuple[float, float], object_id: int) -> Preview:
+        """Return what a click on another object's mask would do, and the mask, if it is known."""
+        shown = self._previews.shown
+        there = plane, object_id, "go to"
+        if shown is not None and (shown.plane, shown.object_id, shown.action) == there:
+            return replace(shown, point=point)
+        patch, canvas = self._state.ownership.of((object_id, plane)).written, self._state.canvas
+        if not patch.pixels.size and canvas is not None:
+            height, width = self.embeddings.source.plane_shape(plane)
+            row, column = (round(x) for x in point)
+            rows = slice(max(0, row - _AROUND), min(height, row + _AROUND))
+            columns = slice(max(0, column - _AROUND), min(width, column + _AROUND))
+            labels = canvas.read(plane, (rows, columns))
+            patch = cut(labels == object_id, (rows.start, columns.start))
+        return Preview(plane, point, object_id, "go to", (patch,))
 
     @property
     def granularity(self) -> Granularity | Literal[""]:
@@ -41,6 +137,7 @@ class Choosing(Pointing, ABC):
             )
         if granularity != self._state.granularity:
             self._state.granularity = granularity
+            self._previews.choose(granularity or None)
             self.granularity_changed.emit(granularity)
 
     def choose_candidate(
@@ -78,10 +175,16 @@ class Choosing(Pointing, ABC):
         self.prompts = self.prompts.with_candidate(key, candidate)
 
     def next_candidate(self, plane: object, object_id: int | None = None) -> None:
-        """Take the next smaller of the masks that the first click may mean, or the whole again.
+        """Take the next smaller of the masks that a first click may mean, or the whole again.
 
-        Later objects begin with the same.
+        That is the click whose preview is shown, else the object's first one. Later objects begin
+        with the same.
         """
+        shown = self._previews.shown
+        if object_id is None and shown is not None and shown.action == "new":
+            if len(shown.candidates) > 1:
+                self.granularity = _following(shown.granularity)
+            return
         key = self._key(object_id, plane)
         if len(self.scores(*key)) > 1:
             self.choose_candidate(_following(self._granularity_of(key)), key[1], key[0])

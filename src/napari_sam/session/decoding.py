@@ -10,7 +10,7 @@ from functools import partial
 
 from napari_sam.engine import Done, Executor, Outcome
 from napari_sam.segmentation.protocol import Cancelled, Embedding, Segmenter
-from napari_sam.session.answers import Drafting, draft_steps
+from napari_sam.session.answers import Drafting, Foreseen, draft_steps
 from napari_sam.session.prompt_book import ObjectPlane
 
 # A part takes about this long, so that a cancel or a click waits no longer. It has at most so many
@@ -54,9 +54,15 @@ class Decoding:
         Where it happens.
     changed
         Called when :attr:`backlog` changed.
+
+    Attributes
+    ----------
+    foreseen
+        What need not be decoded any more.
     """
 
     def __init__(self, executor: Executor, changed: Callable[[], None]) -> None:
+        self.foreseen = Foreseen()
         self._executor = executor
         self._changed = changed
         self._asked: OrderedDict[ObjectPlane, _Asked] = OrderedDict()
@@ -127,11 +133,9 @@ class Decoding:
             if len(self._part) >= most:
                 break
         draftings = [asked.drafting for asked in self._part.values()]
-        self._executor.decode(
-            ("drafts", self),
-            partial(_decode_part, latest.segmenter, latest.embedding, draftings, most),
-            self._part_done,
-        )
+        to_decode = latest.segmenter, latest.embedding, draftings
+        work = partial(_decode_part, *to_decode, most, self.foreseen)
+        self._executor.decode(("drafts", self), work, self._part_done)
 
     def _part_done(self, outcome: Outcome) -> None:
         decoded: _Part = outcome.value
@@ -186,9 +190,14 @@ class _Part:
 
 
 def _decode_part(
-    segmenter: Segmenter, embedding: Embedding, draftings: list[Drafting], most: int
+    segmenter: Segmenter,
+    embedding: Embedding,
+    draftings: list[Drafting],
+    most: int,
+    foreseen: Foreseen,
 ) -> _Part:
     start, steps = time.perf_counter(), 0
+    foreseen.give(segmenter, draftings)
     errors: dict[Drafting, Exception] = {}
     while going := [one for one in draftings if one.steps_left and one not in errors]:
         try:

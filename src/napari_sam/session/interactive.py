@@ -22,6 +22,7 @@ from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.object_table import ObjectTable
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
+from napari_sam.session.preview import Previews
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.runs import Runs
@@ -142,6 +143,9 @@ class Session(Choosing, ObjectCommands):
             self._state.group,
             self._take_answer,
         )
+        self._previews = Previews(executor, self._answering.foreseen, self.preview_changed.emit)
+        self.journal_changed.connect(self._previews.clear)
+        self.object_changed.connect(self._previews.clear)
         self._objects = Objects(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit
         )

@@ -1,0 +1,210 @@
+"""What a click would take, before it is made: never recorded, never waited for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from napari_sam.engine import Executor, Outcome
+from napari_sam.planes import Plane
+from napari_sam.prompts import GRANULARITIES, Candidate, Granularity
+from napari_sam.segmentation.prediction import MaskPrediction
+from napari_sam.segmentation.protocol import Embedding, Segmenter
+from napari_sam.session.answers import Drafting, Foreseen, draft_steps
+from napari_sam.session.patches import Patch, cut_prediction
+from napari_sam.session.pointing import ClickAction
+from napari_sam.session.prompt_book import Group
+
+_MOST_STEPS = 3  # that are decoded for one; an object whose answer is still to come has more
+_TIMED = 5  # previews whose times are remembered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """What a click would do.
+
+    Parameters
+    ----------
+    plane, point
+        Where: (row, column) in pixels of the plane.
+    object_id
+        The object that the click is about.
+    action
+        ``new``: it would be the first prompt of an object. ``refine``: a further prompt of the
+        current object. ``go to``: it would make that object current, and add nothing.
+    candidates
+        The masks that the click may mean; of an object that it would go to, its pixels as far as
+        they are known.
+    scores
+        The predicted IoU of each, 0 to 1; empty for an object that it would go to.
+    chosen
+        Which of them the click would take.
+    granularity
+        What that one is among the others, by its area; empty where there is no choice.
+    """
+
+    plane: Plane
+    point: tuple[float, float]
+    object_id: int
+    action: ClickAction
+    candidates: tuple[Patch, ...] = ()
+    scores: tuple[float, ...] = ()
+    chosen: int = 0
+    granularity: Granularity | None = None
+
+    @property
+    def mask(self) -> Patch:
+        """The mask that the click would take; empty where nothing is known."""
+        return self.candidates[self.chosen] if self.candidates else Patch()
+
+
+class Previews:
+    """Has previews decoded while nobody waits for a decode; the latest place wins.
+
+    Parameters
+    ----------
+    executor
+        Where they are decoded.
+    foreseen
+        Takes what is decoded, for the click that may follow.
+    show
+        Called with every preview, and with None when there is none any more.
+
+    Attributes
+    ----------
+    shown
+        The latest preview; None when there is none.
+    """
+
+    def __init__(
+        self, executor: Executor, foreseen: Foreseen, show: Callable[[Preview | None], None]
+    ) -> None:
+        self._executor = executor
+        self._foreseen = foreseen
+        self._show = show
+        self._asked = 0  # what was asked before the last `clear` comes too late
+        self._seconds: deque[float] = deque(maxlen=_TIMED)
+        self._timed: Segmenter | None = None
+        self._prediction: MaskPrediction | None = None  # of the one that is shown
+        self.shown: Preview | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long decoding one takes, of the latest few the fastest; None before the first."""
+        return min(self._seconds, default=None)
+
+    def clear(self) -> None:
+        """Show none, also not those that are being decoded."""
+        self._asked += 1
+        self._put(None)
+
+    def put(self, preview: Preview) -> None:
+        """Show one that needs no decode."""
+        self._asked += 1
+        self._put(preview)
+
+    def ask(
+        self,
+        preview: Preview,
+        group: Group,
+        segmenter: Segmenter,
+        embedding: Embedding,
+        drafting: Drafting,
+    ) -> None:
+        """Have one decoded and shown, unless another is asked for before it begins.
+
+        Parameters
+        ----------
+        preview
+            What is known of it already.
+        group
+            What would be said about the object after the click.
+        segmenter, embedding
+            What to decode with.
+        drafting
+            The group's prompts.
+        """
+        if drafting.steps_left > _MOST_STEPS:
+            self.clear()
+            return
+        if segmenter is not self._timed:
+            self._timed = segmenter
+            self._seconds.clear()
+        self._executor.decode(
+            ("preview", self),
+            partial(_decode, segmenter, embedding, group, drafting, self._foreseen),
+            partial(self._decoded, preview, group, self._asked),
+            background=True,
+        )
+
+    def choose(self, granularity: Granularity | None) -> None:
+        """Take another of the masks that the click may mean; None leaves it to the model."""
+        if self.shown is not None and self.shown.action == "new" and self._prediction is not None:
+            self._put(_choosing(self.shown, self._prediction, granularity), self._prediction)
+
+    def _decoded(self, preview: Preview, group: Group, asked: int, outcome: Outcome) -> None:
+        if asked != self._asked:
+            return
+        if outcome.error is not None or outcome.value is None:  # the click itself will tell
+            self._put(None)
+            return
+        seen: _Seen = outcome.value
+        self._seconds.append(seen.seconds)
+        scores = tuple(float(min(max(x, 0.0), 1.0)) for x in seen.prediction.scores)
+        preview = replace(preview, candidates=seen.masks, scores=scores, chosen=seen.chosen)
+        if len(scores) > 1:
+            preview = _choosing(preview, seen.prediction, group.choice)
+        self._put(preview, seen.prediction)
+
+    def _put(self, preview: Preview | None, prediction: MaskPrediction | None = None) -> None:
+        self._prediction = prediction
+        if preview is not self.shown:
+            self.shown = preview
+            self._show(preview)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What was decoded: every candidate of the last step, and which is the answer's."""
+
+    prediction: MaskPrediction
+    masks: tuple[Patch, ...]
+    chosen: int
+    seconds: float
+
+
+def _decode(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    group: Group,
+    drafting: Drafting,
+    foreseen: Foreseen,
+) -> _Seen | None:
+    """Decode what a click would take; None where that would begin with a run of the encoder."""
+    if not segmenter.is_ready(embedding, group.prompts):
+        return None
+    start = time.perf_counter()
+    while drafting.steps_left:
+        draft_steps(segmenter, embedding, [drafting])
+    drafted = drafting.result
+    if drafted is None:
+        return None
+    seconds = time.perf_counter() - start
+    if drafted.is_final:
+        foreseen.keep(segmenter, drafted.chain)
+    last, answer = drafted.chain.steps[-1], drafted.answer
+    masks = [
+        answer.patch if i == answer.chosen else cut_prediction(last, i)
+        for i in range(len(last.scores))
+    ]
+    return _Seen(last, tuple(masks), answer.chosen, seconds)
+
+
+def _choosing(preview: Preview, prediction: MaskPrediction, choice: Candidate | None) -> Preview:
+    """Return a preview of which another candidate is chosen."""
+    chosen, by_area = prediction.index_of(choice), prediction.by_area[: len(GRANULARITIES)]
+    told = GRANULARITIES[by_area.index(chosen)] if chosen in by_area else None
+    return replace(preview, chosen=chosen, granularity=told)
