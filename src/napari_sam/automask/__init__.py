@@ -8,6 +8,7 @@ from napari_sam.automask.stack import (
     link_planes,
     linked_planes,
     merge_objects,
+    place_objects,
     segment_all,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "link_planes",
     "linked_planes",
     "merge_objects",
+    "place_objects",
     "segment_all",
 ]

@@ -103,6 +103,15 @@ def merge_objects(
     plane_shape: tuple[int, int],
     taken: NDArray[np.bool_] | None = None,
 ) -> Labels:
+    """Paint masks into one label image; see :func:`place_objects`, which tells which, too."""
+    return place_objects(objects, plane_shape, taken)[0]
+
+
+def place_objects(
+    objects: Iterable[ObjectMask],
+    plane_shape: tuple[int, int],
+    taken: NDArray[np.bool_] | None = None,
+) -> tuple[Labels, list[ObjectMask]]:
     """Paint masks into one label image, the highest score first.
 
     A pixel belongs to the best mask that covers it. A mask of which others leave less than half
@@ -116,20 +125,27 @@ def merge_objects(
         (H, W).
     taken
         `(H, W)` pixels that already belong to something else; by default none do.
+
+    Returns
+    -------
+    labels
+        `(H, W)`; 0 is background.
+    placed
+        The masks that have pixels: the first has those of 1, and so on.
     """
     labels = np.zeros(plane_shape, np.int32)
     if taken is not None:
         labels[taken] = -1
-    number = 0
+    placed: list[ObjectMask] = []
     for one in sorted(objects, key=lambda one: -one.score):
         here = labels[one.region]
         free = one.crop() & (here == 0)
         if np.count_nonzero(free) >= _LEAST_LEFT * one.area:
-            number += 1
-            here[free] = number
+            placed.append(one)
+            here[free] = len(placed)
     if taken is not None:
         labels[taken] = 0
-    return labels
+    return labels, placed
 
 
 def link_planes(labels: NDArray[_Int], least_iou: float = 0.3) -> NDArray[_Int]:

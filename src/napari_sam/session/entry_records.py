@@ -407,22 +407,24 @@ def _spell_facts(facts: ObjectFacts) -> Json:
         told["class"] = facts.class_name
     if facts.accepted is not None:
         told["accepted"] = facts.accepted
-    if facts.score is not None:
-        told["score"] = float(facts.score)
+    for name in ("score", "stability"):
+        if (value := getattr(facts, name)) is not None:
+            told[name] = float(value)
     return told
 
 
 def _read_facts(told: Json) -> ObjectFacts:
     locked, origin = told.get("locked", False), told.get("origin", "")
-    accepted, score = told.get("accepted"), told.get("score")
+    accepted = told.get("accepted")
     if not isinstance(locked, bool) or origin not in get_args(Origin):
         raise ValueError(f"facts {str(told)[:100]}")
     if not isinstance(accepted, bool | None):
         raise TypeError(f"{type(accepted).__name__} as whether an object is accepted")
     class_name = _text(told.get("class", ""))
-    return ObjectFacts(
-        locked, origin, class_name, accepted, None if score is None else _finite(score)
+    score, stability = (
+        None if told.get(name) is None else _finite(told[name]) for name in ("score", "stability")
     )
+    return ObjectFacts(locked, origin, class_name, accepted, score, stability)
 
 
 def _spell_classes(classes: Sequence[ObjectClass]) -> Json:

@@ -35,12 +35,15 @@ class Found:
         `(n + 1,)`: what object k of the plane is called in all planes; 0 is 0.
     given
         What the model was given of the plane, in words.
+    quality
+        `(n, 2)`: predicted IoU and stability of object k + 1.
     """
 
     shape: tuple[int, int]
     labels: Packed
     numbers: NDArray[np.int64]
     given: dict[str, str]
+    quality: NDArray[np.float64] = field(default_factory=lambda: np.ones((0, 2)))
 
     def image(self) -> NDArray[Any]:
         """Return the labels `(H, W)`."""
@@ -78,11 +81,14 @@ class Decided:
         Of objects, by what they are called.
     highest
         The highest label before.
+    quality
+        Predicted IoU and stability by label, the lowest of all planes.
     """
 
     parts: dict[int, Part]
     labels: dict[int, int]
     highest: int
+    quality: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def find_plane(
@@ -93,13 +99,21 @@ def find_plane(
     report: Report,
 ) -> Found:
     """Find the objects of a plane. What does that is imported here: a window opens without it."""
-    from napari_sam.automask import label_plane
+    from napari_sam.automask import generate_masks, place_objects
 
     report(0.0)
     pixels, limits, given = source.read_described(plane)
-    labels = label_plane(segmenter, pixels, limits, report, **settings)
-    count = int(labels.max(initial=0))
-    return Found(labels.shape, Packed.of(labels.ravel()), np.arange(count + 1), given.words())
+    objects = generate_masks(segmenter, pixels, limits, report, **settings)
+    height, width = pixels.shape[:2]
+    labels, placed = place_objects(objects, (height, width))
+    quality = np.array([(one.score, one.stability) for one in placed]).reshape(-1, 2)
+    return Found(
+        (height, width),
+        Packed.of(labels.ravel()),
+        np.arange(len(placed) + 1),
+        given.words(),
+        quality.clip(0, 1),
+    )
 
 
 def name_objects(planes: Sequence[Found], linked: bool, report: Report) -> list[Found]:
@@ -148,13 +162,18 @@ def decide(
         Called with the finished fraction.
     """
     highest, labels, parts = before.highest, dict(before.labels), dict(before.parts)
+    quality = dict(before.quality)
     report(0.0)
     if searches:
         highest = max(highest, canvas.highest(report))
     for done, (place, (found, erased)) in enumerate(work.items()):
         report(done / len(work))
         parts[place] = _place(canvas, planes[place], found, erased, labels, highest)
-    return Decided(parts, labels, highest)
+        for number, (score, stability) in zip(found.numbers[1:], found.quality, strict=False):
+            if (label := labels.get(int(number))) is not None:
+                least = quality.get(label, (1.0, 1.0))
+                quality[label] = min(least[0], float(score)), min(least[1], float(stability))
+    return Decided(parts, labels, highest, quality)
 
 
 def _place(

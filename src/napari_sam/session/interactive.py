@@ -69,8 +69,8 @@ class Session(Choosing, ObjectCommands):
     classes_changed
         There are other :attr:`classes`.
     objects_changed
-        Rows of :attr:`objects` are others, new or gone: the objects, as a tuple; None if all may
-        be.
+        Rows of :attr:`objects` are others, new or gone: the objects, as a tuple, or None where
+        these are many.
     journal_changed
         Something happened, was taken back or made again.
     overwrite_changed

@@ -70,7 +70,10 @@ class ObjectFacts:
     accepted
         Whether a user said that it is right; None if nothing was said.
     score
-        IoU that a model expected when it was found, 0-1; None where no run found it.
+        IoU that a model expected when it was found, 0-1, the lowest of its planes; None where no
+        run found it.
+    stability
+        Agreement of its masks cut a little above and below the threshold then, as of `score`.
     """
 
     locked: bool = False
@@ -78,6 +81,7 @@ class ObjectFacts:
     class_name: str = ""
     accepted: bool | None = None
     score: float | None = None
+    stability: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,8 +20,8 @@ from napari_sam.session.work_log import WorkLog
 ObjectState = Literal["proposed", "accepted", "locked"]
 """How far an object is: made by a machine or still worked on, held right, or kept from change."""
 
-_COUNTED_AT_ONCE = 1 << 20  # pixels of labels: some milliseconds
 _FEW = 64  # rows that come in one by one
+_MANY = 1000  # rows that are not told one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class ObjectTable:
     source
         Returns the image.
     changed
-        Called with the objects whose rows are others or are gone; with None if all may be.
+        Called with the objects whose rows are others or are gone; with None where these are
+        many.
     """
 
     def __init__(
@@ -267,7 +268,9 @@ class ObjectTable:
 
     def _tell(self) -> None:
         told, self._untold = self._untold, set()
-        if told:
+        if len(told) > _MANY:
+            self._changed(None)
+        elif told:
             self._changed(tuple(sorted(told)))
 
     # Counting
@@ -289,23 +292,19 @@ class ObjectTable:
         self._count()
 
     def _count(self) -> None:
-        """Count the planes that have to be: few pixels at once, many in the background."""
+        """Count the planes that have to be, beside all other work."""
         canvas = self._state.canvas
         if canvas is None or self._counting or self._is_closed or not self._uncounted:
             return
         planes, self._uncounted = tuple(self._uncounted), {}
         shape_of = self._source().plane_shape
         work = {plane: shape_of(plane) for plane in planes}
-        count = partial(_count_planes, canvas, work)
-        if sum(height * width for height, width in work.values()) <= _COUNTED_AT_ONCE:
-            try:
-                self._take(count(lambda fraction: None))
-            except OSError as error:
-                self._state.refused.emit(error)
-            return
         self._counting = planes
         self._executor.chore(
-            self._counting_key, count, partial(self._counted, canvas, planes), awaited=False
+            self._counting_key,
+            partial(_count_planes, canvas, work),
+            partial(self._counted, canvas, planes),
+            awaited=False,
         )
 
     def _counted(self, canvas: LabelCanvas, planes: tuple[Plane, ...], outcome: Outcome) -> None:
@@ -319,16 +318,11 @@ class ObjectTable:
             if not outcome.cancelled:
                 self._state.refused.emit(outcome.error)
             return
-        found: dict[Plane, dict[int, Extent]] = outcome.value
-        changed_since = self._uncounted
-        self._take({p: counted for p, counted in found.items() if p not in changed_since})
+        for plane, counted in outcome.value.items():
+            if plane not in self._uncounted:  # nothing has changed there since
+                self._mark(self._index.put(plane, counted))
         self._count()
-        self._untold.clear()
-        self._changed(None)
-
-    def _take(self, found: Mapping[Plane, Mapping[int, Extent]]) -> None:
-        for plane, counted in found.items():
-            self._mark(self._index.put(plane, counted))
+        self._tell()
 
 
 def _count_planes(

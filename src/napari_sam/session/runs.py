@@ -278,7 +278,7 @@ class Runs:
         marks: dict[ObjectPlane, Marks] = {}
         for part in _parts(run):
             marks |= part.marks
-        found = ObjectFacts(origin="found")
+        quality = run.decided.quality
         labels = dict.fromkeys(sorted({label for label, _ in marks}))
         current = self._state.object_id
         taken = current in labels and current not in self._state.book.object_ids
@@ -287,7 +287,10 @@ class Runs:
             f"found {_told(len(labels))}" + _on_planes(len(run.planes)),
             pixels=tuple(part.pixels for part in _parts(run) if part.pixels is not None),
             marks=self._state.marks_changes(marks),
-            facts=tuple(Change(i, self._state.facts(i), found) for i in labels),
+            facts=tuple(
+                Change(i, self._state.facts(i), ObjectFacts(False, "found", "", None, *quality[i]))
+                for i in labels
+            ),
             objects=(current, highest + 1 if taken else current),
             details=_details(run),
         )

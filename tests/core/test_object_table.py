@@ -1,0 +1,244 @@
+"""Every object has a row that tells what labels, prompts and the journal say of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter, disk
+from core.stepping_executor import SteppingExecutor
+
+from napari_sam.session import (
+    ArrayCanvas,
+    ArraySource,
+    ObjectClass,
+    ObjectRow,
+    Session,
+    pixel_changes,
+)
+
+SHAPE, PLANE = (40, 50), (None, None)
+AREA = int(disk(SHAPE, (20, 20), 4).sum())
+
+
+@pytest.fixture
+def labels():
+    labels = np.zeros(SHAPE, np.int32)
+    labels[30:34, 2:8] = 7
+    return labels
+
+
+@pytest.fixture
+def session(rng, labels):
+    return Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)), canvas=ArrayCanvas(labels))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 1e9
+
+    monkeypatch.setattr("napari_sam.session.journal.time.time", lambda: Clock.now)
+    return Clock
+
+
+def paint(session, labels, where, number):
+    pixels = np.nonzero(where & (labels != number))
+    before = labels[pixels]
+    labels[pixels] = number
+    session.paint(pixel_changes(PLANE, pixels, before, labels[pixels]))
+
+
+def test_a_label_from_before_and_a_click_have_a_row_each(session):
+    session.add_point((), (20, 20))
+    clicked, before = session.objects
+    assert before == ObjectRow(7, "", "proposed", "", (PLANE,), 24, None, 0, 0.0)
+    assert (clicked.id, clicked.area, clicked.prompts) == (1, AREA, 1)
+    assert clicked.score == pytest.approx(0.9)
+
+
+def test_rows_follow_painting_undo_and_redo(session, labels):
+    session.add_point((), (20, 20))
+    assert [row.area for row in session.objects] == [AREA, 24]
+    paint(session, labels, disk(SHAPE, (32, 4), 1), 1)
+    assert [row.area for row in session.objects] == [AREA + 5, 19]
+    session.undo()
+    assert [row.area for row in session.objects] == [AREA, 24]
+    session.undo()
+    assert [row.id for row in session.objects] == [7]
+    session.redo()
+    assert session.object_row(1).area == AREA
+
+
+def test_only_objects_that_changed_are_told(session):
+    told = []
+    session.object_id = 3
+    assert session.objects
+    session.objects_changed.connect(told.append)
+    session.add_point((), (20, 20))
+    assert {*sum(told, ())} == {3}
+    session.delete_object(7)
+    assert told[-1] == (7,)
+    assert session.object_row(7) is None
+
+
+def test_a_clicked_object_is_accepted_when_another_is_current(session):
+    told = []
+    session.add_point((), (20, 20))
+    assert session.object_row(1).state == "proposed"
+    session.objects_changed.connect(told.append)
+    session.new_object()
+    assert told == [(1, 2)]
+    assert session.object_row(1).state == "accepted"
+
+
+def test_a_found_object_is_accepted_when_that_is_said_or_it_was_corrected(session, labels):
+    session.find_all(points_per_side=2)
+    found = [row for row in session.objects if row.origin == "found"]
+    assert {row.state for row in found} == {"proposed"}
+    first, second, third = (row.id for row in found[:3])
+    session.accept([first])
+    assert session.object_row(first).state == "accepted"
+    rows, columns = np.nonzero(labels == second)
+    paint(session, labels, disk(SHAPE, (rows[0], columns[0]), 1), second)
+    session.undo()
+    assert session.object_row(second).state == "proposed"
+    session.redo()
+    assert session.object_row(second).state == "accepted"
+    session.lock([third])
+    assert session.object_row(third).state == "locked"
+
+
+def test_a_found_object_tells_what_the_model_expected_of_it(session):
+    session.find_all(points_per_side=2)
+    scores = {row.score for row in session.objects if row.origin == "found"}
+    assert scores
+    assert all(0 < score <= 1 for score in scores)
+
+
+def test_accepting_is_taken_back(session):
+    session.accept([7])
+    session.accept([7], False)
+    assert session.object_row(7).state == "proposed"
+    session.undo()
+    assert session.object_row(7).state == "accepted"
+    session.undo()
+    assert session.facts(7).accepted is None
+
+
+def test_classes_are_given_renamed_and_go_with_undo(session):
+    session.set_classes([ObjectClass("T cell", "#FF0000", "Shift-T"), ObjectClass("B cell")])
+    session.set_class([7], "T cell")
+    session.rename_class("T cell", "T")
+    assert session.object_row(7).class_name == "T"
+    session.set_classes(session.classes[1:])
+    assert session.object_row(7).class_name == ""
+    for name in ("T", "T cell"):
+        session.undo()
+        assert session.object_row(7).class_name == name
+    session.undo()
+    session.undo()
+    assert session.classes == ()
+
+
+def test_a_class_that_there_is_not_is_refused(session):
+    session.set_classes([ObjectClass("T cell")])
+    with pytest.raises(ValueError, match="'T cell'"):
+        session.set_class([7], "B cell")
+    with pytest.raises(ValueError, match="name of its own"):
+        session.set_classes([ObjectClass("x"), ObjectClass("x")])
+    with pytest.raises(ValueError, match="#rrggbb"):
+        ObjectClass("x", "red")
+
+
+def test_seconds_are_those_between_entries_but_for_pauses(session, clock):
+    session.add_point((), (20, 20))
+    clock.now += 4
+    session.add_point((), (22, 20))
+    clock.now += 500
+    session.add_point((), (20, 22))
+    assert session.object_row(1).seconds == pytest.approx(4)
+    clock.now += 6
+    session.accept([1, 7])
+    assert session.object_row(1).seconds == pytest.approx(7)
+    assert session.object_row(7).seconds == pytest.approx(3)
+    session.undo()
+    assert session.object_row(1).seconds == pytest.approx(4)
+    session.redo()
+    assert session.object_row(7).seconds == pytest.approx(3)
+
+
+def test_what_is_merged_takes_its_seconds_along(session, clock):
+    session.add_point((), (20, 20))
+    clock.now += 4
+    session.add_point((), (20, 22))
+    session.merge_objects(7, 1)
+    assert session.object_row(7).seconds == pytest.approx(4)
+    session.undo()
+    assert session.object_row(1).seconds == pytest.approx(4)
+    assert session.object_row(7).seconds == 0
+
+
+def test_rows_are_the_same_after_saving_and_opening(session, labels, tmp_path, clock):
+    session.add_point((), (20, 20))
+    clock.now += 3
+    session.set_classes([ObjectClass("T cell")])
+    session.set_class([1, 7], "T cell")
+    paint(session, labels, disk(SHAPE, (10, 40), 2), 9)
+    session.accept([7])
+    session.find_all(points_per_side=2)
+    session.save(tmp_path / "one.napari-sam")
+    again = Session.open(tmp_path / "one.napari-sam", session.source)
+    assert again.objects == session.objects
+    assert again.classes == session.classes
+
+
+def test_labels_that_change_while_they_are_counted_are_counted_right(rng, labels):
+    executor = SteppingExecutor(rng)
+    session = Session(None, ArraySource(rng.random(SHAPE)), executor, canvas=ArrayCanvas(labels))
+    assert session.objects == ()
+    assert session.is_counting
+    paint(session, labels, disk(SHAPE, (32, 4), 1), 1)
+    executor.wait(background=True)
+    assert not session.is_counting
+    assert [(row.id, row.area) for row in session.objects] == [(1, 5), (7, 19)]
+
+
+def test_other_labels_are_counted_anew(session):
+    assert [row.id for row in session.objects] == [7]
+    others = np.zeros(SHAPE, np.int32)
+    others[:2] = 4
+    session.canvas = ArrayCanvas(others)
+    assert [(row.id, row.area) for row in session.objects] == [(4, 100)]
+
+
+def test_without_labels_rows_tell_the_masks(rng):
+    session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)))
+    session.add_point((), (20, 20))
+    (row,) = session.objects
+    assert (row.area, row.planes) == (AREA, (PLANE,))
+
+
+def test_a_stroke_in_another_view_counts_on_the_planes_that_it_crosses(rng):
+    labels = np.zeros((5, 12, 14), np.int32)
+    source = ArraySource(rng.random(labels.shape))
+    session = Session(None, source, canvas=ArrayCanvas(labels))
+    assert session.objects == ()
+    labels[1:4, 6, 2:5] = 3
+    before = np.zeros(9, np.int32)
+    at = tuple(axis.ravel() for axis in np.mgrid[1:4, 2:5])
+    session.paint(pixel_changes((None, 6, None), at, before, before + 3))
+    (row,) = session.objects
+    assert (row.area, row.planes) == (9, tuple((z, None, None) for z in (1, 2, 3)))
+    assert session._table.extents(3)[2, None, None].box == (6, 2, 6, 4)
+    session.undo()
+    assert session.objects == ()
+
+
+@pytest.mark.parametrize("dtype", ["<u8", "<i2", "|u1"])
+def test_any_type_of_labels_is_counted(rng, dtype):
+    labels = np.zeros((6, 8), dtype)
+    labels[1:3, 1:4] = high = np.iinfo(dtype).max
+    if dtype == "<i2":
+        labels[5] = -3
+    session = Session(None, ArraySource(rng.random(labels.shape)), canvas=ArrayCanvas(labels))
+    assert [(row.id, row.area) for row in session.objects] == [(high, 6)]
