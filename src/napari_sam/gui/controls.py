@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from qtpy.QtCore import (  # type: ignore[attr-defined]
     QObject,
@@ -14,6 +16,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
 )
 from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -24,13 +27,38 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+C = TypeVar("C", bound=QWidget)
+
+_KEY_TOLD = re.compile(r" \([A-Z?](\+?\w)*\)$")
+
 Items = tuple[tuple[str, object], ...]
 """Lines of a menu: what each says and what it stands for."""
 
 
+def reachable(control: C, name: str = "") -> C:
+    """Let Tab reach a control, while a click on it leaves the keyboard to the canvas.
+
+    Parameters
+    ----------
+    control
+        The control.
+    name
+        What a screen reader calls it where it has no text in words.
+
+    Returns
+    -------
+    control
+        The same.
+    """
+    control.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    if name:
+        control.setAccessibleName(_KEY_TOLD.sub("", name.partition("\n")[0]))
+    return control
+
+
 def combo(tip: str) -> QComboBox:
     """Make a menu that shares the width with its neighbours."""
-    menu = QComboBox()
+    menu = reachable(QComboBox(), tip)
     menu.setToolTip(tip)
     menu.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     menu.setMinimumContentsLength(4)
@@ -40,9 +68,15 @@ def combo(tip: str) -> QComboBox:
 
 def button(text: str, tip: str) -> QPushButton:
     """Make a button that leaves the keyboard to the canvas."""
-    made = QPushButton(text)
+    made = reachable(QPushButton(text))
     made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return made
+
+
+def check(text: str, tip: str) -> QCheckBox:
+    """Make a checkbox that leaves the keyboard to the canvas."""
+    made = reachable(QCheckBox(text))
+    made.setToolTip(tip)
     return made
 
 
@@ -56,7 +90,7 @@ class ElidedButton(QPushButton):
         super().__init__()
         self._prefix = self._told = ""
         self.setFlat(True)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        reachable(self)
         self.setStyleSheet("text-align: left; padding: 3px; background: transparent; border: none;")
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
@@ -77,6 +111,7 @@ class ElidedButton(QPushButton):
         """
         self._prefix, self._told = prefix, told
         self.setToolTip(self.told)
+        self.setAccessibleName(self.told)
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -94,10 +129,9 @@ class ElidedButton(QPushButton):
 
 def tool(text: str, tip: str) -> QToolButton:
     """Make a small button that leaves the keyboard to the canvas."""
-    made = QToolButton()
+    made = reachable(QToolButton(), tip)
     made.setText(text)
     made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return made
 
 
@@ -160,7 +194,7 @@ class Fold(QWidget):
         self.head.setStyleSheet(
             "text-align: left; padding: 3px; background: transparent; border: none;"
         )
-        self.head.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        reachable(self.head)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.head)
@@ -177,6 +211,7 @@ class Fold(QWidget):
         self.toggled.emit(expanded)
 
     def _draw(self, expanded: bool) -> None:
+        self.head.setAccessibleName(f"{self._title}, {'shown' if expanded else 'folded'}")
         self.head.setText(f"{'▾' if expanded else '▸'}  {self._title}")
         self._inside.setVisible(expanded)
 

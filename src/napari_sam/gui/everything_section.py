@@ -69,6 +69,7 @@ class EverythingSection(Section[EverythingState]):
         self.plane = button("this plane", "find every object of the plane shown")
         self.stack = button("", "")
         self.bar = QProgressBar()
+        self.bar.setAccessibleName("how far finding all is")
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari.layers import Labels
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout
+from qtpy.QtWidgets import QLabel, QVBoxLayout
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Items, combo, fill, line, quietly
+from napari_sam.gui.controls import Items, check, combo, fill, line, quietly
 from napari_sam.gui.layers import fits
 from napari_sam.gui.section import Section
 
@@ -54,7 +54,9 @@ class MaskSection(Section[MaskState]):
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self.layer = combo("the Labels layer that masks are written to")
-        self.overwrite = QCheckBox("may overwrite other labels")
+        self.overwrite = check(
+            "may overwrite other labels", "masks may take pixels of other labels from now on"
+        )
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         row = line(QLabel("Masks in"), self.layer)

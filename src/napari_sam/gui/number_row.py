@@ -54,6 +54,7 @@ class NumberRow(QWidget):
             return
         self._asked = question, verb
         self.question.setText(question)
+        self.number.setAccessibleName(question)
         self.go.setText(verb)
         self.go.setEnabled(False)
         self.number.clear()

@@ -11,7 +11,6 @@ from napari.utils.colormaps import label_colormap
 from qtpy.QtGui import QAction  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QCheckBox,
     QHBoxLayout,
     QLabel,
     QMenu,
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, line, mark, quietly, tool
+from napari_sam.gui.controls import button, check, line, mark, quietly, tool
 from napari_sam.gui.layers import BOX_COLOUR, COLOURS
 from napari_sam.gui.number_row import NumberRow
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
@@ -162,12 +161,12 @@ class ObjectSection(Section[ObjectState]):
         for choice in (self.add, self.remove, self.box):
             choice.setCheckable(True)
             self._tools.addButton(choice)
-        self.each_click = QCheckBox()
-        self.each_click.setAccessibleName("each click a new object")
-        self.each_click.setToolTip(
+        self.each_click = check(
+            "",
             "a left click on the background begins an object each time (Shift+N); Shift+click and "
-            "right click go on with the current one"
+            "right click go on with the current one",
         )
+        self.each_click.setAccessibleName("each click a new object")
         self.candidates = [button("", "") for _ in range(3)]
         for candidate in self.candidates:
             candidate.setCheckable(True)
@@ -250,6 +249,7 @@ class ObjectSection(Section[ObjectState]):
             candidate.setVisible(i < len(state.scores))
             if i < len(state.scores):
                 candidate.setText(f"{state.scores[i]:.2f}")
+                candidate.setAccessibleName(f"mask {i + 1}, predicted IoU {state.scores[i]:.2f}")
                 candidate.setToolTip(_tip(i, state.scores))
                 candidate.setChecked(i == state.chosen)
         self.doubt.setVisible(state.is_unsure)

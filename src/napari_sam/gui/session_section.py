@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QApplication,
     QFrame,
     QLabel,
@@ -150,6 +152,9 @@ class KeptList(QScrollArea):
         if before is not None:  # one of its buttons may be what was pressed
             before.deleteLater()
         self.setWidget(inside)
+        rows = (w for row in self.rows for w in row.findChildren(QAbstractButton))
+        for one, other in pairwise((self, *rows)):  # or Tab would come to new rows last of all
+            QWidget.setTabOrder(one, other)
         self.setFixedHeight(_ROW * min(len(lines), _MOST_ROWS) + 4)
 
     def _row(self, kept: KeptLine) -> QWidget:
@@ -204,6 +209,7 @@ class SessionSection(Section[SessionState]):
         )
         self.told = QPlainTextEdit()
         self.told.setReadOnly(True)
+        self.told.setAccessibleName("paragraph for a paper")
         self.told.setFixedHeight(_TEXT)
         self.copied = QLabel("copied to the clipboard:")
         self.copied.setEnabled(False)

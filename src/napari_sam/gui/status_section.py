@@ -6,12 +6,12 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QProgressBar,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
 )
 
 from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import button, reachable
 from napari_sam.gui.palette import GREEN, GREY, RED, YELLOW
 from napari_sam.gui.section import Section
 from napari_sam.gui.slicing import world_of_data
@@ -29,15 +29,16 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
         self.light = QLabel("●")
         self.text = QLabel()
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.button = QPushButton()
+        self.button = button("", "")
         self.button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.bar = QProgressBar()
+        self.bar.setAccessibleName("how far that is")
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(4)
         keep = self.bar.sizePolicy()
         keep.setRetainSizeWhenHidden(True)
         self.bar.setSizePolicy(keep)
-        self.strip = PlaneStrip()
+        self.strip = reachable(PlaneStrip(), "planes of the stack")
         line = QHBoxLayout()
         line.addWidget(self.light)
         line.addWidget(self.text, 1)
@@ -59,6 +60,7 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
         self.light.setStyleSheet(f"color: {_LIGHTS[status.light]}")
         self.text.setText(status.text)
         self.text.setToolTip(status.text)
+        self.light.setAccessibleName(status.light)
         self.button.setText(status.action)
         self.button.setVisible(bool(status.action))
         self.bar.setVisible(status.fraction is not None)

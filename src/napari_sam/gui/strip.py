@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qtpy.QtCore import QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_sam.gui.palette import FAILED, GREEN, NONE, QUEUED, READY
@@ -90,6 +90,20 @@ class PlaneStrip(QWidget):
         """Go to the plane under the mouse."""
         if event is not None and self._states:
             self.picked.emit(self._index_at(event.position().x()))
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Go a plane back or on with the arrows, to the first or the last with Home and End."""
+        last = len(self._states) - 1
+        steps = {
+            Qt.Key.Key_Left: max(0, self._current - 1),
+            Qt.Key.Key_Right: min(last, self._current + 1),
+            Qt.Key.Key_Home: 0,
+            Qt.Key.Key_End: last,
+        }
+        if event is not None and self._states and event.key() in steps:
+            self.picked.emit(steps[Qt.Key(event.key())])
+        else:
+            super().keyPressEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
         """Name the plane under the mouse, or go there while a button is held."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info, show_warning
-from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.channel_section import ChannelSection
@@ -97,6 +98,13 @@ class SegmentAnything(QWidget):
             self.question, self.status, self.object, self.everything, self.files, self.foot,
         ):  # fmt: skip
             section.refresh()
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Give the keyboard back to the canvas with Escape; napari sends it other keys itself."""
+        if event is not None and event.key() == Qt.Key.Key_Escape:
+            self.controller.viewer.window._qt_viewer.canvas.native.setFocus()
+        else:
+            super().keyPressEvent(event)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take note that the dock is open."""

@@ -1,0 +1,121 @@
+"""The dock by keyboard and by screen reader: names, Tab, Escape, and its width."""
+
+from itertools import pairwise
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QScrollBar,
+)
+
+from napari_sam.gui.controls import ElidedButton, Fold, button, combo, tool
+from napari_sam.gui.strip import PlaneStrip
+
+CONTROLS = (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    PlaneStrip,
+)
+INNER = (QScrollBar, QComboBox, QLineEdit, QAbstractSpinBox)  # what is in these is theirs
+
+
+def controls_of(dock):
+    """Return the controls in the order of Tab."""
+    chain, widget = [], dock.nextInFocusChain()
+    while widget is not dock:
+        chain.append(widget)
+        widget = widget.nextInFocusChain()
+    mine = [w for w in chain if dock.isAncestorOf(w) and isinstance(w, CONTROLS)]
+    return [w for w in mine if not isinstance(w, QScrollBar) and not _inside(w)]
+
+
+def _inside(widget):
+    parent = widget.parentWidget()
+    while parent is not None:
+        if isinstance(parent, INNER):
+            return True
+        parent = parent.parentWidget()
+    return False
+
+
+def name_of(control):
+    text = control.text() if isinstance(control, QAbstractButton) else ""
+    return control.accessibleName() or text
+
+
+def test_dock_is_used_by_keyboard(user, rng, qtbot):
+    me = user(rng.integers(0, 255, (3, 40, 50), "uint8"))
+    me.click((1, 20, 30))
+    for fold in me.dock.findChildren(Fold):
+        fold.expand()
+    me.settle()
+    controls = controls_of(me.dock)
+    shown = [control for control in controls if control.isVisible()]
+    assert len(shown) > 15
+
+    unnamed = [c for c in controls if not any(x.isalpha() for x in name_of(c)) and c.isVisible()]
+    assert not unnamed, f"no name for a screen reader: {[c.toolTip() or c for c in unnamed]}"
+    for control in shown:
+        if isinstance(control, (QAbstractButton, QComboBox, PlaneStrip)):
+            policy = control.focusPolicy()
+            assert policy == Qt.FocusPolicy.TabFocus, f"{name_of(control)}: {policy}"
+
+    at = [(name_of(c), c.mapTo(me.dock, QPoint(0, c.height() // 2))) for c in shown]
+    back = [(a, b) for (a, p), (b, q) in pairwise(at) if (q.y() + 8, q.x()) < (p.y(), p.x())]
+    assert not back, f"Tab goes back in the dock: {back}"
+
+    assert me.dock.minimumSizeHint().width() <= 320
+
+    overwrite = me.dock.masks.overwrite
+    overwrite.setFocus(Qt.FocusReason.TabFocusReason)
+    QTest.keyClick(overwrite, Qt.Key.Key_Space)
+    assert me.session.overwrite
+    QTest.keyClick(overwrite, Qt.Key.Key_N)
+    qtbot.waitUntil(lambda: me.session.object_id == 2)
+    QTest.keyClick(overwrite, Qt.Key.Key_Escape)
+    canvas = me.viewer.window._qt_viewer.canvas.native
+    assert canvas.window().focusWidget() is canvas
+
+
+def test_control_is_called_by_its_tip_without_the_key(qtbot):
+    for control, name in (
+        (tool("◀", "previous object (J)"), "previous object"),
+        (tool("✕", "delete (Shift+D)\nfor good"), "delete"),
+        (tool("x", "the plane (z)"), "the plane (z)"),
+        (combo("where the model runs"), "where the model runs"),
+    ):
+        qtbot.addWidget(control)
+        assert control.accessibleName() == name
+    elided = ElidedButton()
+    qtbot.addWidget(elided)
+    elided.resize(40, 20)
+    elided.set_text("a very long line", "undo: ")
+    assert elided.accessibleName() == "undo: a very long line"
+    made = button("Save", "write a file")
+    qtbot.addWidget(made)
+    assert name_of(made) == "Save"
+
+
+def test_strip_is_walked_along_with_arrows(qtbot):
+    strip = PlaneStrip()
+    qtbot.addWidget(strip)
+    picked = []
+    strip.picked.connect(picked.append)
+    strip.set_planes(["none"] * 5, frozenset(), 1)
+    for key in (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_End, Qt.Key.Key_Home):
+        QTest.keyClick(strip, key)
+    strip.set_planes(["none"] * 5, frozenset(), 4)
+    QTest.keyClick(strip, Qt.Key.Key_Right)
+    assert picked == [0, 2, 4, 0, 4]
