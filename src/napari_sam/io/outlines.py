@@ -122,15 +122,15 @@ def fill(
 class _Segments(NamedTuple):
     """Straight parts of the outlines, with their object at the right-hand side.
 
-    Of the ``count`` first, which lie along rows, the others end and begin at the corners; an
-    owner is a position in ``numbers``.
+    The first ones, ``along_rows`` many, lie along rows, the others along columns. An owner is a
+    position in ``numbers``.
     """
 
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     owner: NDArray[np.int64]
     onward: NDArray[np.bool_]  # towards higher columns or rows
-    count: int
+    along_rows: int
     numbers: NDArray[Any]
 
 
@@ -168,7 +168,7 @@ def _rings(segments: _Segments) -> Iterator[tuple[int, Ring, float]]:
     done = bytearray(len(owners))
     path: list[int] = []
     firsts: list[int] = []
-    for first in range(segments.count):
+    for first in range(segments.along_rows):
         if done[first]:
             continue
         firsts.append(len(path))
@@ -198,7 +198,7 @@ def _following(segments: _Segments) -> tuple[list[int], set[int]]:
     corner = segments.owner * (width * height)
     start_at = corner + segments.start[:, 0] * width + segments.start[:, 1]
     end_at = corner + segments.end[:, 0] * width + segments.end[:, 1]
-    count = segments.count
+    count = segments.along_rows
     following = np.empty(len(start_at), np.int64)
     crossed: set[int] = set()
     for along_rows in (True, False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def write_class_image(objects: ExportedObjects, path: Path, report: Report | Non
     numbers = {name: i for i, name in enumerate(names, 1)}
     by_object = {i: numbers[one.class_name] for i, one in objects.records.items() if one.class_name}
     recode = Recoding(by_object, other=len(names) + 1)
-    dtype = np.dtype(np.uint8 if len(names) < 255 else np.uint16)
+    dtype: np.dtype[Any] = np.dtype(np.uint8 if len(names) < 255 else np.uint16)
     change = partial(_recoded, recode, dtype)
     classes = objects.mapped(change, dtype, report)
     write_labels(path, classes, objects.axes, objects.pixel_size, objects.unit)
