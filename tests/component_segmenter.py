@@ -98,6 +98,19 @@ class ComponentSegmenter:
             progress(1.0)
         return Proposals(np.array(boxes, float).reshape(-1, 4), scores)
 
+    def mean_features(self, embedding, masks) -> np.ndarray:
+        bright = self._bright(embedding)
+        means = [[np.mean(bright[mask] if mask.any() else 0), mask.any()] for mask in masks]
+        return np.array(means, np.float32).reshape(-1, 2)
+
+    def similarity(self, embedding, vectors) -> np.ndarray:
+        bright = self._bright(embedding)
+        features = np.stack([bright, np.ones_like(bright)])
+        return np.einsum("nc,chw->nhw", np.asarray(vectors, np.float32), features)
+
+    def _bright(self, embedding) -> np.ndarray:
+        return (embedding.features[0][0, 0] > 0).float().numpy()
+
     def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
         return None
 

@@ -87,6 +87,13 @@ class FakeSegmenter:
     def propose(self, embedding, quick=False, progress=None) -> None:
         return None
 
+    def mean_features(self, embedding, masks) -> np.ndarray:
+        return np.array([[mask.any()] for mask in masks], np.float32).reshape(-1, 1)
+
+    def similarity(self, embedding, vectors) -> np.ndarray:
+        vectors = np.asarray(vectors, np.float32)
+        return np.broadcast_to(vectors[..., None], (len(vectors), *embedding.frame.plane_shape))
+
     def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
         return None
 

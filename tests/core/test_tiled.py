@@ -25,7 +25,8 @@ from napari_sam.segmentation.protocol import (
     replay,
 )
 from napari_sam.segmentation.pyramid import Look, Pyramid
-from napari_sam.segmentation.tiled import TiledEmbedding, TiledSegmenter, resample_logits
+from napari_sam.segmentation.resampling import resample_logits
+from napari_sam.segmentation.tiled import TiledEmbedding, TiledSegmenter
 
 CLICK = Prompts([(100, 40)], [1])
 

@@ -16,7 +16,7 @@ from napari_sam.model.decode_windows import Windows
 from napari_sam.model.tuning import WindowTuning
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation import network
-from napari_sam.segmentation.network import _window_side
+from napari_sam.segmentation.window_choice import window_side
 
 GRID = (12, 16)  # cells of 8 pixels
 SIDE = 48  # 6 cells
@@ -197,7 +197,7 @@ LOGITS[90:110, 90:200] = 1.0
 )
 def test_square_holds_prompts_and_the_mask_that_they_carry(prompts, side):
     """At two model pixels per pixel of the plane, with a quarter more than is needed."""
-    assert _window_side(prompts, FRAME, 2, WindowTuning()) == side
+    assert window_side(prompts, FRAME, 2, WindowTuning()) == side
 
 
 def test_model_tied_to_its_whole_input_takes_no_windows():

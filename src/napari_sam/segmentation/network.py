@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.keys import encoder_key, model_key
 from napari_sam.model.sam import Sam
-from napari_sam.model.tuning import WindowTuning
 from napari_sam.model.two_way import FirstLayer, Positions
-from napari_sam.prompts import Box, Prompts, tight_box
+from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.box_choice import choose_boxes, find_boxes
 from napari_sam.segmentation.box_fit import fit_to_box
 from napari_sam.segmentation.devices import (
@@ -35,6 +33,7 @@ from napari_sam.segmentation.devices import (
     choose_precision,
     warn_if_emulated,
 )
+from napari_sam.segmentation.features import mean_of, similarity_of, unit_features
 from napari_sam.segmentation.prediction import SURE
 from napari_sam.segmentation.protocol import (
     Draft,
@@ -47,6 +46,7 @@ from napari_sam.segmentation.protocol import (
     embed_whole,
 )
 from napari_sam.segmentation.tidying import tidy_logits
+from napari_sam.segmentation.window_choice import window_side
 
 # Objects decoded in one pass at most: bounds the memory of decode_many.
 _CHUNK = 32
@@ -55,9 +55,6 @@ _CHUNK = 32
 _CPU_CELLS, _CPU_LEAST = 8192, 4
 # Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
 _MAX_DERIVED = 8
-# Squares that objects are decoded in have few sizes, in model pixels, so that their positions are
-# at hand.
-_WINDOW_STEP = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,7 +224,7 @@ class SamSegmenter:
             side = window
             if side is None:
                 windows = self.config.tuning.windows
-                side = _window_side(one, embedding.frame, self.config.mask_stride, windows)
+                side = window_side(one, embedding.frame, self.config.mask_stride, windows)
             key = (len(one.points), one.box is not None, one.mask is not None, wants, side)
             groups.setdefault(key, []).append(i)
         ready = self._ready(embedding)
@@ -296,6 +293,21 @@ class SamSegmenter:
         if progress is not None:
             progress(1.0)
         return Proposals(boxes, scores)
+
+    @torch.inference_mode()
+    def mean_features(
+        self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]
+    ) -> NDArray[np.float32]:
+        """Average the features of masks; see :meth:`Segmenter.mean_features`."""
+        check_embedding(embedding, self)
+        return mean_of(unit_features(embedding.features), embedding.frame, masks)
+
+    @torch.inference_mode()
+    def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Multiply the plane's features by vectors; see :meth:`Segmenter.similarity`."""
+        check_embedding(embedding, self)
+        features = unit_features(embedding.features)
+        return similarity_of(features, embedding.frame, self.config.stride, vectors)
 
     def prepare(
         self,
@@ -498,26 +510,6 @@ def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:
     best, logits, scores = first.best_index, first.logits.copy(), first.scores.copy()
     logits[best], scores[best] = second.logits[0], second.scores[0]
     return MaskPrediction(logits, scores, first.frame)
-
-
-def _window_side(prompts: Prompts, frame: Frame, stride: int, tuning: WindowTuning) -> int:
-    """Choose the side, in model pixels, of a square that shows an object whole most of the time.
-
-    It lies around the clicks and the box, and holds the mask that the prompts carry; 0, which is
-    everything, where there is a mask alone.
-    """
-    places = frame.to_model(prompts.places)
-    if not len(places):
-        return 0
-    centre = (places.min(0) + places.max(0)) / 2
-    least = tuning.click if prompts.box is None else tuning.least
-    mask = prompts.mask
-    if mask is not None and (carried := mask > 0).any():
-        corners = np.reshape(tight_box(carried), (2, 2))
-        corners = frame.to_model(corners) if mask.dtype == bool else stride * corners[:, ::-1]
-        places, least = np.concatenate([places, corners]), tuning.least
-    side = max(least, tuning.room * 2 * float(np.abs(places - centre).max()))
-    return math.ceil(side / _WINDOW_STEP) * _WINDOW_STEP
 
 
 def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -212,6 +212,45 @@ class Segmenter(Protocol):
         """
         ...
 
+    def mean_features(
+        self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]
+    ) -> NDArray[np.float32]:
+        """Average what the encoder says of each pixel of some masks.
+
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        masks
+            `(H, W)` each; a mask of the whole plane gives the plane's own mean.
+
+        Returns
+        -------
+        means
+            `(N, C)`: means of vectors of length 1, in which all levels of features count alike.
+            A mask of one kind of pixel has a mean of almost that length, and an empty one zeros.
+        """
+        ...
+
+    def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Tell how much each place of a plane is like some vectors.
+
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        vectors
+            `(N, C)`: means, or differences of means, from :meth:`mean_features` of this model;
+            with a difference, it tells which of the two a place is more like.
+
+        Returns
+        -------
+        similarity
+            `(N, h, w)`: products of the vectors with the unit features of the plane's cells, on
+            an even grid over the plane. Cell i of h is centred at row (i + 0.5) · H / h − 0.5.
+        """
+        ...
+
     def prepare(
         self,
         embedding: Embedding,
@@ -384,6 +423,16 @@ class DelegatingSegmenter(Generic[_Inner]):
     ) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`."""
         return self._inner.propose(embedding, quick, progress)
+
+    def mean_features(
+        self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]
+    ) -> NDArray[np.float32]:
+        """Average the features of masks; see :meth:`Segmenter.mean_features`."""
+        return self._inner.mean_features(embedding, masks)
+
+    def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Multiply the plane's features by vectors; see :meth:`Segmenter.similarity`."""
+        return self._inner.similarity(embedding, vectors)
 
     def prepare(
         self,

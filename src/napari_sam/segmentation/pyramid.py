@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
+from napari_sam.geometry import Frame, Tile, fit_frame, region_of, tile_grid
 from napari_sam.model.config import SamConfig
 from napari_sam.model.tuning import ScaleTuning
 from napari_sam.prompts import Box, Prompts, tight_box
@@ -173,6 +174,25 @@ class Pyramid:
     def tiles_in(self, view: Box) -> list[Tile]:
         """Return the tiles of the finest level in a rectangle, from its middle outward."""
         return _tiles_in(self.levels[0], view)
+
+    def parts_of(self, mask: NDArray[np.bool_]) -> list[tuple[Tile, NDArray[np.bool_]]]:
+        """Part a mask `(H, W)` by the tiles of the finest level in whose cores its pixels lie.
+
+        An empty mask is a part of the first one.
+        """
+        region = region_of(mask)
+        if region is None:
+            return [(self.levels[0][0], mask)]
+        rows, columns = region
+        box = rows.start, columns.start, rows.stop - 1, columns.stop - 1
+        parts = []
+        for tile in self.tiles_in(box):
+            r0, c0, r1, c1 = tile.core
+            part = np.zeros_like(mask)
+            part[r0:r1, c0:c1] = mask[r0:r1, c0:c1]
+            if part.any():
+                parts.append((tile, part))
+        return parts
 
     def reduced_looks(self, tile: Tile, centre: tuple[float, float], said: Extent) -> list[Tile]:
         """Return a tile at half and a quarter of its scale, and the next larger one at a quarter.

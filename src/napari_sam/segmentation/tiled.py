@@ -9,12 +9,12 @@ from threading import Lock
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
+from napari_sam.segmentation.features import even_grid, resample
 from napari_sam.segmentation.protocol import (
     DelegatingSegmenter,
     Draft,
@@ -28,6 +28,7 @@ from napari_sam.segmentation.protocol import (
     part_of,
 )
 from napari_sam.segmentation.pyramid import Look, Pyramid
+from napari_sam.segmentation.resampling import resample_logits
 
 # Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
 # first. A cache below the tiles keeps them on disk.
@@ -307,6 +308,58 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         order = np.argsort(-np.concatenate(scores), kind="stable")
         return Proposals(np.concatenate(boxes)[order], np.concatenate(scores)[order])
 
+    def mean_features(
+        self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]
+    ) -> NDArray[np.float32]:
+        """Average the features of masks; see :meth:`Segmenter.mean_features`.
+
+        Each pixel is looked at in the tile of the finest level in whose core it lies: features of
+        another scale are other features.
+        """
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.mean_features(embedding, masks)
+        embedding = self._own(embedding)
+        means = []
+        for mask in masks:
+            parts = embedding.pyramid.parts_of(mask)
+            areas = [max(1, np.count_nonzero(part)) for _, part in parts]
+            here = [
+                self._inner.mean_features(self._embed_tile(embedding, tile), [part])[0]
+                for tile, part in parts
+            ]
+            means.append(np.average(here, axis=0, weights=areas).astype(np.float32))
+        if not means:
+            overview = self._embed_tile(embedding, embedding.pyramid.overview)
+            return self._inner.mean_features(overview, [])
+        return np.stack(means)
+
+    def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Multiply the plane's features by vectors; see :meth:`Segmenter.similarity`.
+
+        Each tile of the finest level tells of the cells that are centred in its core.
+        """
+        if not isinstance(embedding, TiledEmbedding):
+            return self._inner.similarity(embedding, vectors)
+        embedding = self._own(embedding)
+        pyramid = embedding.pyramid
+        tiles = pyramid.levels[0]
+        shape, scale = pyramid.plane_shape, pyramid.scale_of(tiles[0])
+        grid = even_grid(shape, scale, self.config.stride)
+        centres = [(np.arange(n) + 0.5) * side / n for n, side in zip(grid, shape, strict=True)]
+        out = np.zeros((len(np.asarray(vectors)), *grid), np.float32)
+        for tile in tiles:
+            maps = self._inner.similarity(self._embed_tile(embedding, tile), vectors)
+            here, cells = [], []
+            for axis, places in enumerate(centres):
+                first, last = tile.core[axis], tile.core[axis + 2]
+                start, stop = np.searchsorted(places, (first, last))
+                here.append(slice(int(start), int(stop)))
+                begin, end = tile.outer[axis], tile.outer[axis + 2]
+                per_pixel = maps.shape[axis + 1] / (end - begin)
+                cells.append((places[start:stop] - begin) * per_pixel - 0.5)
+            out[:, here[0], here[1]] = resample(maps, *cells)
+        return out
+
     def prepare(
         self,
         embedding: Embedding,
@@ -466,43 +519,6 @@ def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:
     """Return the tile to look at first, and with `further` those that may come after it."""
     first = pyramid.tile_of(prompts)
     return [first, *(pyramid.looks_after(first, prompts) if further else ())]
-
-
-def resample_logits(
-    logits: NDArray[np.float32], source: Frame, target: Frame, low_res: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Carry low-resolution logits from one frame of a plane to another.
-
-    Parameters
-    ----------
-    logits
-        `(h, w)` over the canvas of `source`.
-    source, target
-        Two frames of one plane.
-    low_res
-        (h, w) of the grid over the canvas of `target`.
-
-    Returns
-    -------
-    logits
-        `(*low_res)`; 0, which is undecided, where the source saw nothing.
-    """
-    coordinates = []
-    for axis in range(2):
-        # cell centres of the target grid, to the plane, to cells of the source grid
-        cell = np.arange(low_res[axis]) + 0.5
-        model = cell * target.canvas[axis] / low_res[axis]
-        plane = model * target.shape[axis] / target.scaled[axis] + target.origin[axis]
-        inside = (plane >= source.origin[axis]) & (
-            plane <= source.origin[axis] + source.shape[axis]
-        )
-        model = (plane - source.origin[axis]) * source.scaled[axis] / source.shape[axis]
-        cell = model * logits.shape[axis] / source.canvas[axis] - 0.5
-        cell = np.clip(cell, 0, logits.shape[axis] - 1)
-        coordinates.append(np.where(inside, cell, -2.0))
-    grid = np.meshgrid(*coordinates, indexing="ij")
-    moved = ndimage.map_coordinates(logits, grid, order=1, mode="constant", cval=0.0)
-    return moved.astype(np.float32, copy=False)
 
 
 def _moved(prompts: Prompts, frame: Frame, config: SamConfig) -> Prompts:
