@@ -27,6 +27,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.gui.palette import FOCUSED
+
+FOCUS = f"""
+QPushButton:focus, QToolButton:focus {{ border: 1px solid {FOCUSED}; padding: 3px; }}
+QComboBox:focus {{ border: 1px solid {FOCUSED}; padding: 2px 9px 2px 7px; }}
+QCheckBox:focus {{ border: 1px solid {FOCUSED}; }}
+"""
+"""A frame, seen on dark and on light, around the control that has the keyboard."""
+
+_FLAT = f"""
+QPushButton {{ text-align: left; padding: 3px; background: transparent; border: none; }}
+QPushButton:focus {{ padding: 2px; border: 1px solid {FOCUSED}; }}
+"""
+
 C = TypeVar("C", bound=QWidget)
 
 _KEY_TOLD = re.compile(r" \([A-Z?](\+?\w)*\)$")
@@ -91,7 +105,7 @@ class ElidedButton(QPushButton):
         self._prefix = self._told = ""
         self.setFlat(True)
         reachable(self)
-        self.setStyleSheet("text-align: left; padding: 3px; background: transparent; border: none;")
+        self.setStyleSheet(_FLAT)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     @property
@@ -191,9 +205,7 @@ class Fold(QWidget):
         self._inside = inside
         self.head = QPushButton()
         self.head.setCheckable(True)
-        self.head.setStyleSheet(
-            "text-align: left; padding: 3px; background: transparent; border: none;"
-        )
+        self.head.setStyleSheet(_FLAT)
         reachable(self.head)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

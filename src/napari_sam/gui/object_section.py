@@ -172,8 +172,7 @@ class ObjectSection(Section[ObjectState]):
             candidate.setCheckable(True)
         self.quality = QLabel("Quality")
         self.quality.setToolTip("the IoU with the true object that the model predicts, 0 to 1")
-        self.doubt = QLabel("probably wrong: add a click, or draw a box")
-        self.doubt.setStyleSheet(f"color: {BOX_COLOUR}")
+        self.doubt = QLabel("⚠ probably wrong: add a click or a box")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         head = line(

@@ -8,7 +8,7 @@ from qtpy.QtCore import QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_sam.gui.palette import FAILED, GREEN, NONE, QUEUED, READY
+from napari_sam.gui.palette import FAILED, FOCUSED, GREEN, NONE, QUEUED, READY
 
 _HEIGHT = 18
 
@@ -84,6 +84,9 @@ class PlaneStrip(QWidget):
             for colour, out in (("black", 1), ("white", 0)):  # seen on dark and on light
                 painter.setPen(QColor(colour))
                 painter.drawRect(QRectF(left - out, 6 - out, width + 2 * out, 9 + 2 * out))
+        if self.hasFocus():
+            painter.setPen(QColor(FOCUSED))
+            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:

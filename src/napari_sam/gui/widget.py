@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
-from napari_sam.gui.controls import rule
+from napari_sam.gui.controls import FOCUS, rule
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything_section import EverythingSection
 from napari_sam.gui.foot_section import FootSection
@@ -64,6 +64,7 @@ class SegmentAnything(QWidget):
             column.addWidget(section)
         column.addStretch(1)
         self.setMinimumWidth(300)
+        self.setStyleSheet(FOCUS)
         self._refreshing = Delay(0, self.refresh, self)
         self._refreshing_status = Delay(0, self._refresh_status, self)
         self._finding_out = Delay(0, self._find_out, self)
