@@ -64,6 +64,11 @@ def test_each_click_is_an_object_once_that_is_chosen(two):
     me.click((45, 50), modifier=SHIFT)
     assert me.session.prompts.clicks[-1].object_id == 5
     assert "object 5" in me.dock.object.each_click.text()
+    first = me.annotation.image
+    me.controller.choose_image(me.viewer.add_image(np.zeros(SHAPE)))
+    assert me.annotation.new_each_click
+    me.controller.choose_image(first)
+    me.settle()
     me.dock.object.each_click.click()
     me.click(BACKGROUND)
     assert me.session.prompts.clicks[-1].object_id == 5
@@ -80,10 +85,10 @@ def test_click_works_after_new_object_whatever_layer_was_selected(two):
         else:
             layers.selection.active = active
         me.settle()
-        assert me.dock.foot.hint.text().endswith("press G to click")
+        assert me.dock.object.elsewhere.text().endswith("press G to click")
         me.press(Qt.Key.Key_G)  # on somebody else's layer no key but this
         me.press(Qt.Key.Key_N)
-        assert not me.dock.foot.hint.isVisible()
+        assert not me.dock.object.elsewhere.isVisible()
         me.click((40, 10 * n))
         assert me.labels[40, 10 * n] == n
     assert not errors

@@ -357,3 +357,9 @@ def test_large_arrays_are_not_compared(canvas_on, monkeypatch):
     _, layer, notes = canvas_on(np.zeros(SHAPE, np.int32))
     layer.data = np.ones(SHAPE, np.int32)
     assert notes.elsewhere == [None]
+
+
+def test_plane_that_labels_do_not_reach_yet_is_empty(canvas_on):
+    canvas, _, _ = canvas_on(np.ones(SHAPE, np.int32))
+    assert canvas.read((2, None, None), WHOLE).all()
+    assert not canvas.read((3, None, None), WHOLE).any()

@@ -140,20 +140,23 @@ def test_hidden_layers_come_before_what_undo_does(image):
     assert foot_state_of(controller).undo
 
 
-def test_foot_says_what_to_press_while_clicks_are_meant_for_something_else(image):
+def test_object_says_what_to_press_while_clicks_are_meant_for_something_else(image):
     other = Labels(np.zeros(SHAPE, int), name="nuclei")
     controller = FakeController(image, other)
     annotation, selection = controller.annotation, controller.viewer.layers.selection
+    assert object_state_of(controller).elsewhere == ""
     annotation.tool, annotation.labels = "", other
     selection.active = image
-    assert foot_state_of(controller).hint.endswith("clicks add nothing: press G to click")
+    told = object_state_of(controller).elsewhere
+    assert told == "'cells' is selected, clicks add nothing: press G to click"
     selection.active = other
     other.mode = "paint"
-    assert foot_state_of(controller).hint == "'nuclei' is in paint mode: press G to click"
+    told = object_state_of(controller).elsewhere
+    assert told == "'nuclei' is in paint mode: press G to click"
     selection.active = None
-    assert foot_state_of(controller).hint == "no layer is selected: press G to click"
+    assert object_state_of(controller).elsewhere == "No layer is selected: press G to click"
     annotation.displayed = lambda: None
-    assert foot_state_of(controller).hint.startswith("left click")
+    assert object_state_of(controller).elsewhere == ""
 
 
 def test_foot_says_how_to_begin_without_a_prompts_layer(image):

@@ -21,6 +21,7 @@ from napari_sam.gui.layers import (
     forget_masks,
     has_large_planes,
     image_of_masks,
+    is_painted,
     new_labels,
     new_points,
     new_shapes,
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 L = TypeVar("L", bound=Layer)
-
-PAINTING = ("paint", "erase", "fill", "polygon", "pick")
-"""Modes of a Labels layer in which a click is meant for it."""
 
 Tool = Literal["", "inside", "outside", "box"]
 """What a click or drag in the canvas says."""
@@ -240,9 +238,8 @@ class Annotation:
         """Make a new object current, and the next click, box or stroke of the brush speak of it."""
         self.session.new_object()
         self.sign = 1  # of an object that has nothing yet nothing can be taken away
-        labels, active = self.masks.layer, self._viewer.layers.selection.active
-        paints = active is not None and active is labels and str(labels.mode) in PAINTING
-        if not (self.tool or paints):
+        active = self._viewer.layers.selection.active
+        if not (self.tool or (active is self.masks.layer and is_painted(active))):
             self.click_here()
 
     def go_to_object_under_cursor(self) -> None:

@@ -91,6 +91,7 @@ class Controller:
         self._open_docks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._went_on = True
         self._begun = False
+        self._new_each_click = False
         self._at_work = False
         self._closed = False
         self._refused_last = "", 0.0
@@ -158,6 +159,7 @@ class Controller:
         if image is self.image and not ended:
             return
         if self.annotation is not None:
+            self._new_each_click = self.annotation.new_each_click  # a habit: also of the next image
             self.annotation.rest()
             self.annotation.keys.unbind(self.viewer)
         self.annotation = None
@@ -179,6 +181,7 @@ class Controller:
         if annotation is None:
             return
         image, self.annotation = annotation.image, None
+        self._new_each_click = annotation.new_each_click
         annotation.keys.unbind(self.viewer)
         self._let_go(annotation)
         kept = annotation.set_aside()
@@ -214,6 +217,7 @@ class Controller:
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         annotation.session.mask_changed.connect(self._hidden.mask_written)
+        annotation.new_each_click = self._new_each_click
         self._annotations[id(image)] = annotation
         self.keeping.begin(annotation)
         return annotation

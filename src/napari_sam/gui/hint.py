@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_sam.gui.annotation import PAINTING
 from napari_sam.gui.controller import Controller
 
 
@@ -33,9 +32,7 @@ def foot_state_of(controller: Controller) -> FootState:
     session = annotation.session
     undo, redo = session.next_undo, session.next_redo
     return FootState(
-        _in_the_way(controller)
-        or _elsewhere(controller)
-        or ("" if undo or redo else _first(controller)),
+        _in_the_way(controller) or ("" if undo or redo else _first(controller)),
         undo,
         redo,
     )
@@ -51,23 +48,6 @@ def _in_the_way(controller: Controller) -> str:
     if annotation.labels is not None and not annotation.labels.visible:
         return f"'{annotation.labels.name}' is hidden: masks are written there, unseen"
     return ""
-
-
-def _elsewhere(controller: Controller) -> str:
-    """Say what to press when a click in the canvas is meant for something else."""
-    annotation = controller.annotation
-    assert annotation is not None
-    if annotation.tool or annotation.points is None or annotation.displayed() is None:
-        return ""
-    active = controller.viewer.layers.selection.active
-    if active is None:
-        return "no layer is selected: press G to click"
-    mode = str(active.mode)
-    if active is annotation.labels and mode in PAINTING:
-        return f"'{active.name}' is in {mode} mode: press G to click"
-    if active in annotation.prompt_layers:
-        return f"'{active.name}' is in {mode} mode: press G to click, U to draw a box"
-    return f"'{active.name}' is selected, so that clicks add nothing: press G to click"
 
 
 def _first(controller: Controller) -> str:

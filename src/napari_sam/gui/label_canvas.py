@@ -172,7 +172,7 @@ class LayerCanvas:
         OSError
             If they can't be read.
         """
-        if self._layer is None:
+        if self._layer is None or not self._reaches(plane):
             return np.zeros([s.stop - s.start for s in region], np.int32)
         try:
             return np.array(self._layer.data[_at(plane, region)])
@@ -276,6 +276,12 @@ class LayerCanvas:
     def _attach(self, layer: Labels) -> None:
         self._layer, self._edits = layer, LayerEdits.of(layer)
         self._edits.choose(self)
+
+    def _reaches(self, plane: Plane) -> bool:
+        """Whether labels go as far as a plane: an image may have grown since they were made."""
+        assert self._layer is not None
+        pairs = zip(plane, self._layer.data.shape, strict=True)
+        return all(i is None or i < own for i, own in pairs)
 
     def _has(self, plane: Plane) -> bool:
         """Whether labels have the whole of a plane: one that was rolled may be longer by now."""

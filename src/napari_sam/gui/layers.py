@@ -20,6 +20,7 @@ BOX_COLOUR = YELLOW
 
 _LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which only what is written is kept
 _LARGE_PLANE = 2048 * 2048  # pixels that napari takes long to show labels of
+_PAINTING = ("paint", "erase", "fill", "polygon", "pick")  # modes of a Labels layer
 _DIM = 0.35  # opacity of the prompts of other objects
 
 _MASKS: WeakKeyDictionary[Labels, tuple[ReferenceType[Image], tuple[int, ...]]] = (
@@ -159,6 +160,11 @@ def is_writable(data: Any) -> bool:
         return bool(data.flags.writeable)
     read_only = hasattr(data, "dask") or bool(getattr(data, "read_only", False))
     return hasattr(data, "__setitem__") and not read_only
+
+
+def is_painted(layer: Layer | None) -> bool:
+    """Whether a click in the canvas changes or picks a label of a layer."""
+    return isinstance(layer, Labels) and str(layer.mode) in _PAINTING
 
 
 def style_points(layer: Points, current: int, touched: NDArray[np.intp] | None = None) -> None:

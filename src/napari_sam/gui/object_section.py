@@ -19,9 +19,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, check, line, mark, quietly, tool
-from napari_sam.gui.layers import BOX_COLOUR, COLOURS
+from napari_sam.gui.layers import BOX_COLOUR, COLOURS, is_painted
 from napari_sam.gui.number_row import NumberRow
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
 from napari_sam.gui.section import Section
@@ -52,6 +53,8 @@ class ObjectState:
         Whether there are other objects to go to.
     tool
         What the next click or drag in the canvas says; nothing while it is no prompt.
+    elsewhere
+        What to press where a click or drag is no prompt, and why it isn't.
     new_each_click
         Whether a click on the background begins an object each time.
     can_clear
@@ -68,6 +71,7 @@ class ObjectState:
     colour: tuple[int, int, int] | None = None
     several: bool = False
     tool: Literal["", "inside", "outside", "box"] = ""
+    elsewhere: str = ""
     new_each_click: bool = False
     can_clear: bool = False
     locked: bool = False
@@ -105,6 +109,7 @@ def object_state_of(
         _colour(annotation.labels, object_id),
         several=session.prompts.object_ids not in ((), (object_id,)),
         tool=annotation.tool,
+        elsewhere=_elsewhere(controller, annotation),
         new_each_click=annotation.new_each_click,
         can_clear=prompted and not locked,
         locked=locked,
@@ -161,6 +166,9 @@ class ObjectSection(Section[ObjectState]):
         for choice in (self.add, self.remove, self.box):
             choice.setCheckable(True)
             self._tools.addButton(choice)
+        self.elsewhere = QLabel()
+        self.elsewhere.setWordWrap(True)
+        self.elsewhere.setStyleSheet(f"color: {BOX_COLOUR}")
         self.each_click = check(
             "",
             "a left click on the background begins an object each time (Shift+N); Shift+click and "
@@ -184,6 +192,7 @@ class ObjectSection(Section[ObjectState]):
         column.addLayout(head)
         column.addWidget(self.asking)
         column.addLayout(line(self.add, self.remove, self.box))
+        column.addWidget(self.elsewhere)
         column.addWidget(self.each_click)
         self.choice = QWidget()
         row = QHBoxLayout(self.choice)
@@ -259,6 +268,8 @@ class ObjectSection(Section[ObjectState]):
         for name, choice in tools.items():
             choice.setChecked(name == state.tool)
         self._tools.setExclusive(True)
+        self.elsewhere.setText(state.elsewhere)
+        self.elsewhere.setVisible(bool(state.elsewhere))
         told = "each click a new object"
         if state.new_each_click:
             told += f" · Shift+click: object {state.object_id}"
@@ -345,6 +356,18 @@ class ObjectSection(Section[ObjectState]):
             if len(session.scores(session.object_id, plane)) > 1:
                 session.choose_candidate(index, plane)
         self.redraw()
+
+
+def _elsewhere(controller: Controller, annotation: Annotation) -> str:
+    """Say what to press when a click in the canvas is meant for something else."""
+    if annotation.tool or annotation.points is None or annotation.displayed() is None:
+        return ""
+    active = controller.viewer.layers.selection.active
+    if active is None:
+        return "No layer is selected: press G to click"
+    if active in annotation.prompt_layers or (active is annotation.labels and is_painted(active)):
+        return f"'{active.name}' is in {active.mode} mode: press G to click"
+    return f"'{active.name}' is selected, clicks add nothing: press G to click"
 
 
 def _tip(index: int, scores: tuple[float, ...]) -> str:
