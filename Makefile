@@ -25,7 +25,7 @@ endif
 WORKERS ?= auto
 PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
 
-.PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs-test pytest clean
+.PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs-test pytest coverage clean
 
 help:
 	@echo "setup      install the plugin and what it needs into $(VENV)"
@@ -37,6 +37,7 @@ help:
 	@echo "imports    the import contracts of pyproject.toml"
 	@echo "docs-test  links and Python examples in README.md and docs/"
 	@echo "pytest     the tests alone; choose with ARGS='-k io', or WORKERS=0 for one process"
+	@echo "coverage   the tests, and which lines they run"
 	@echo "clean      remove $(VENV) and every cache"
 
 setup: $(VENV)/.runtime
@@ -85,7 +86,11 @@ docs-test: $(VENV)/.test
 	$(BIN)/python tools/check_docs.py README.md CHANGELOG.md docs
 
 pytest: $(VENV)/.test system-libraries
-	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+# Following every line takes half as long again: not part of "test".
+coverage: PYTEST += --cov --cov-report=term:skip-covered
+coverage: pytest
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov demo-output

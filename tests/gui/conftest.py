@@ -1,5 +1,7 @@
 """A real viewer with the dock in it, and a hand that clicks on its canvas."""
 
+import gc
+
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
@@ -105,6 +107,15 @@ class User:
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
         QTest.keyClick(self.viewer.window._qt_viewer.canvas.native, key, modifier)
         self.settle()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_objects_to_collect() -> None:
+    """Leave what is imported out of the garbage collections before and after every viewer."""
+    import torch  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
