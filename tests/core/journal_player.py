@@ -89,6 +89,9 @@ class Player:
         self._paint(a % PLANES, self._point(b), 0)
 
     def delete(self, a: int, b: int) -> None:
+        if a % 5 == 1:
+            self.session.delete_objects([self._object(a), self._object(b)])
+            return
         self.by_hand = a % 7 == 0
         plane = b % PLANES if b % 2 else None
         self.session.delete_object(FOREIGN if self.by_hand else self._object(b), plane)

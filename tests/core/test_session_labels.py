@@ -214,6 +214,23 @@ class Refusing(ArrayCanvas):
         super().write(writes)
 
 
+def test_many_objects_are_deleted_in_one_step(rng, labels):
+    session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)), canvas=ArrayCanvas(labels))
+    for number, place in enumerate([(8, 8), (8, 30), (28, 20)], 1):
+        session.add_point((), place, object_id=number)
+    before = labels.copy()
+    session.lock([2])
+    with pytest.raises(ValueError, match="object 2, which is locked"):
+        session.delete_objects([1, 2])
+    session.delete_objects([3, 1, 3])
+    assert np.unique(labels).tolist() == [0, 2]
+    assert session.prompts.object_ids == (2,)
+    assert session.next_undo == "deleted 2 objects"
+    session.undo()
+    np.testing.assert_array_equal(labels, before)
+    assert session.prompts.object_ids == (1, 2, 3)
+
+
 def test_refused_write_leaves_journal_and_labels_as_they_were(rng, labels):
     canvas = Refusing(labels)
     session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)), canvas=canvas)

@@ -559,7 +559,11 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     if entry.kind == "mask" and any(change.after is None for change in entry.answers):
         raise ValueError("a mask without an answer")
     expected: dict[str, type] = {}
-    if entry.kind == "deleted":
+    if entry.kind == "deleted" and "objects" in details:
+        expected = {"objects": list, "everywhere": bool}
+        if not all(type(i) is int for i in details["objects"]):
+            raise TypeError(f"{str(details['objects'])[:100]} as objects")
+    elif entry.kind == "deleted":
         expected = {"object": int, "everywhere": bool}
     elif entry.kind in ("merged", "renumbered"):
         expected = {"object": int, "into": int}

@@ -35,6 +35,7 @@ from napari_sam.session.prompt_book import (
     ObjectPlane,
     PromptBook,
 )
+from napari_sam.session.proofreading import Queue, QueueItem, QueueProgress
 from napari_sam.session.runs import RunProgress
 from napari_sam.session.saved import SavedSession, read_session
 
@@ -70,6 +71,9 @@ __all__ = [
     "PlaneState",
     "Preview",
     "PromptBook",
+    "Queue",
+    "QueueItem",
+    "QueueProgress",
     "RunProgress",
     "SavedSession",
     "Session",

@@ -24,6 +24,7 @@ from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
 from napari_sam.session.preview import Previews
 from napari_sam.session.prompt_book import ObjectPlane
+from napari_sam.session.proofreading import Queue
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
@@ -71,6 +72,8 @@ class Session(Choosing, ObjectCommands):
     objects_changed
         Rows of :attr:`objects` are others, new or gone: the objects, as a tuple, or None where
         these are many.
+    queue_changed
+        Something that :attr:`queue` says is another.
     journal_changed
         Something happened, was taken back or made again.
     overwrite_changed
@@ -103,6 +106,7 @@ class Session(Choosing, ObjectCommands):
     facts_changed = Signal()
     classes_changed = Signal()
     objects_changed = Signal(object)
+    queue_changed = Signal()
     journal_changed = Signal()
     overwrite_changed = Signal(bool)
     run_changed = Signal()
@@ -149,6 +153,10 @@ class Session(Choosing, ObjectCommands):
         self._objects = Objects(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit
         )
+        self._queue = Queue(self._state, self, executor, self.failed.emit)
+        self._queue.changed.connect(self.queue_changed.emit)
+        self.objects_changed.connect(self._queue.follow)
+        self.object_changed.connect(self._queue.follow_current)
         self._runs = Runs(self._state, executor, lambda: self.highest_object, self._take_found)
         self._runs.changed.connect(self.run_changed.emit)
         self._runs.finished.connect(self.noticed.emit)
@@ -532,6 +540,7 @@ class Session(Choosing, ObjectCommands):
         self._closed = reason
         self._runs.stop(reason)
         self._objects.close()
+        self._queue.end()
         self._table.close()
         self._answering.close()
 

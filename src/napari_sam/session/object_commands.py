@@ -9,6 +9,7 @@ from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.object_table import ObjectRow, ObjectTable
 from napari_sam.session.objects import Objects
 from napari_sam.session.prompting import Prompting, check_number
+from napari_sam.session.proofreading import Queue
 
 
 class ObjectCommands(Prompting):
@@ -16,6 +17,7 @@ class ObjectCommands(Prompting):
 
     _objects: Objects
     _table: ObjectTable
+    _queue: Queue
 
     # What there is
 
@@ -31,6 +33,11 @@ class ObjectCommands(Prompting):
     def object_row(self, object_id: int) -> ObjectRow | None:
         """Return what :attr:`objects` tells of one object; None if there is no such object."""
         return self._table.row(object_id)
+
+    @property
+    def queue(self) -> Queue:
+        """Offers objects that a machine made, the most doubtful first, until each is accepted."""
+        return self._queue
 
     @property
     def is_counting(self) -> bool:
@@ -159,7 +166,18 @@ class ObjectCommands(Prompting):
         """
         self._check_open()
         at = None if plane is None else self.embeddings.source.plane_of(plane)
-        self._objects.delete(object_id, at)
+        self._objects.delete([object_id], at)
+
+    def delete_objects(self, object_ids: Iterable[int]) -> None:
+        """Delete objects on all planes, as one step; see :meth:`delete_object`.
+
+        Raises
+        ------
+        ValueError
+            If one of them is locked.
+        """
+        self._check_open()
+        self._objects.delete(object_ids)
 
     def merge_objects(self, object_id: int, other: int) -> None:
         """Make another object a part of an object: its prompts and pixels become the latter's.

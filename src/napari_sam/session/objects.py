@@ -127,27 +127,30 @@ class Objects:
             f"expected the name of a class ({known}), got {name!r}; add it to the classes first"
         )
 
-    def delete(self, object_id: int, plane: Plane | None) -> None:
-        """Delete an object; see :meth:`napari_sam.session.Session.delete_object`."""
-        self._state.check_unlocked([object_id])
+    def delete(self, object_ids: Iterable[int], plane: Plane | None = None) -> None:
+        """Delete objects as one step; see :meth:`napari_sam.session.Session.delete_object`."""
+        ids = list(dict.fromkeys(object_ids))
+        self._state.check_unlocked(ids)
 
         def done(found: Mapping[int, Sequence[Plane]]) -> None:
-            planes = found[object_id]
-            facts = self._state.facts(object_id)
-            gone = {object_id: (facts, ObjectFacts())} if plane is None else {}
-            text = f"deleted object {object_id}"
-            pixels = self._relabelled(object_id, 0, planes)
-            moves = _moves(self._state, {(object_id, at): None for at in planes})
-            details = {"object": object_id, "everywhere": plane is None}
-            facts_changes = _facts_changes(gone)
+            known = {i: self._state.facts(i) for i in ids} if plane is None else {}
+            everywhere = plane is None
+            told = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
             self._commit(
-                "deleted", text, pixels=pixels, facts=facts_changes, details=details, **moves
+                "deleted",
+                f"deleted {told}",
+                pixels=self._without(found),
+                facts=_facts_changes({i: (facts, ObjectFacts()) for i, facts in known.items()}),
+                details={"object": ids[0], "everywhere": everywhere}
+                if len(ids) == 1
+                else {"objects": ids, "everywhere": everywhere},
+                **_moves(self._state, {(i, at): None for i in ids for at in found[i]}),
             )
 
         if plane is None:
-            self._with_planes_of([object_id], done)
+            self._with_planes_of(ids, done)
         else:
-            done({object_id: [plane]})
+            done({i: [plane] for i in ids})
 
     def merge(self, object_id: int, other: int) -> None:
         """Merge two objects; see :meth:`napari_sam.session.Session.merge_objects`."""
@@ -216,6 +219,24 @@ class Objects:
                 before = labels[where]
                 after = np.full_like(before, number)
                 changes.append(PixelChange.of(plane, region, where, before, after))
+        return tuple(changes)
+
+    def _without(self, found: Mapping[int, Sequence[Plane]]) -> tuple[PixelChange, ...]:
+        """Return what takes objects away from the planes where they are."""
+        if len(found) == 1:
+            ((object_id, planes),) = found.items()
+            return self._relabelled(object_id, 0, planes)
+        canvas, changes = self._state.canvas, []
+        if canvas is None:
+            return ()
+        ids = np.array([*found])
+        for plane in dict.fromkeys(plane for planes in found.values() for plane in planes):
+            region = self._whole(plane)
+            labels = canvas.read(plane, region)
+            where = np.isin(labels, ids)
+            if where.any():
+                before = labels[where]
+                changes.append(PixelChange.of(plane, region, where, before, np.zeros_like(before)))
         return tuple(changes)
 
     def _whole(self, plane: Plane) -> Region:

@@ -96,7 +96,7 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
             planes = list(dict.fromkeys(plane for _, plane in keys))
             planes = planes or [change.plane for change in entry.pixels]
         for plane in planes:
-            objects.delete(details["object"], plane)
+            objects.delete(details.get("objects") or [details["object"]], plane)
     elif entry.kind == "merged":
         objects.merge(details["into"], details["object"])
     elif entry.kind == "renumbered":

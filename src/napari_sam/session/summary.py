@@ -184,7 +184,7 @@ def _retouch(entry: Entry, origins: dict[int, str], retouched: set[int]) -> None
         retouched.remove(entry.details["object"])
         retouched.add(entry.details["into"])
     elif entry.kind == "deleted" and entry.details["everywhere"]:
-        retouched.discard(entry.details["object"])
+        retouched.difference_update(entry.details.get("objects") or [entry.details["object"]])
 
 
 def _counted(groups: dict[ObjectPlane, Group]) -> dict[int, tuple[int, int]]:

@@ -1,0 +1,414 @@
+"""Measure what a person pays to finish a plane: by clicks alone, and the product's way.
+
+    python benchmarks/annotate.py --data DATA --json annotate.json --plot annotate.png
+
+DATA is the folder of the packed data set. A plane is finished when every true object of at least
+40 pixels that is not cut by the border has a label of its own at IoU 0.8 or more, and no other
+label is left. A simulated annotator sees the truth, acts by fixed rules, and does everything
+through the public methods of a session. One action each is: a click, a new object, find all, find
+similar, to accept or delete (one object, or many at once), to look at an object that the queue
+offers, and to go to one that it doesn't.
+
+By clicks alone, each object is begun by *new object* and a click at its deepest point, then
+corrected by clicks into the larger error, ten at most. The product's way finds all, lets the queue
+accept what is surely right and delete what hardly is, looks through the rest in its order, then
+mends what is wrong and clicks what is missing (each click a new object).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from napari_sam import load_segmenter
+from napari_sam.masks import iou
+from napari_sam.prompts import corrective_click, deepest_point, tight_box
+from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.training.data import Plane, read_planes
+from napari_sam.training.protocol import GROUPS, MIN_OBJECT_PIXELS, thin_out
+
+FINISHED = 0.8
+CORRECTIONS = 10
+# A label with less of every object is deleted; one with more is corrected.
+NOTHING = 0.4
+# Objects that were corrected or clicked before more like them are looked for.
+LEARNED_FROM = 5
+
+COMPARED = "BBBC039"
+GOALS = {"fluorescence nuclei": 1 / 2, COMPARED: 0.15}  # of clicks alone; elsewhere:
+GOAL = 2 / 3
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a plane took.
+
+    Parameters
+    ----------
+    objects
+        How many there were.
+    actions
+        How often each was done.
+    given_up
+        Objects that were not finished.
+    seconds
+        Of computing.
+    """
+
+    objects: int
+    actions: Counter[str] = field(default_factory=Counter)
+    given_up: set[int] = field(default_factory=set)
+    seconds: float = 0.0
+
+
+class Truth:
+    """The true objects of a plane, and those that count for nothing.
+
+    Parameters
+    ----------
+    labels
+        `(H, W)`.
+    """
+
+    def __init__(self, labels: NDArray[np.integer[Any]]) -> None:
+        self.labels = labels
+        self._areas = np.bincount(labels.ravel())
+        self.objects = [int(i) for i in np.unique(labels[labels > 0]) if self._counts(int(i))]
+        self._counted = np.isin(np.arange(len(self._areas)), self.objects)
+
+    def mask(self, number: int) -> NDArray[np.bool_]:
+        """Return an object `(H, W)`."""
+        return self.labels == number
+
+    def best(self, mask: NDArray[np.bool_]) -> tuple[int, float]:
+        """Return the object that a mask shows best, and its IoU; 0 for what counts for nothing."""
+        shared = np.bincount(self.labels[mask], minlength=len(self._areas))
+        shared[0] = 0
+        overlap = shared / np.maximum(self._areas + np.count_nonzero(mask) - shared, 1)
+        best = int(np.argmax(overlap))
+        if overlap[best] and not self._counted[best]:
+            return 0, float(overlap[best])
+        return best, float(overlap[best])
+
+    def _counts(self, number: int) -> bool:
+        mask = self.labels == number
+        if self._areas[number] < MIN_OBJECT_PIXELS:
+            return False
+        r0, c0, r1, c1 = tight_box(mask)
+        along_rows = max(np.count_nonzero(mask[:, 0]), np.count_nonzero(mask[:, -1]))
+        along_columns = max(np.count_nonzero(mask[0]), np.count_nonzero(mask[-1]))
+        return along_rows <= (r1 - r0 + 1) / 2 and along_columns <= (c1 - c0 + 1) / 2
+
+
+class Annotator:
+    """Somebody who knows the truth of a plane and acts by rules.
+
+    Parameters
+    ----------
+    segmenter
+        The model.
+    plane
+        The plane.
+    """
+
+    def __init__(self, segmenter: Segmenter, plane: Plane) -> None:
+        self.truth = Truth(plane.labels)
+        self.labels = np.zeros(plane.labels.shape, np.uint32)
+        source = ArraySource(plane.image, plane.image.ndim == 3)
+        self.session = Session(segmenter, source, canvas=ArrayCanvas(self.labels))
+        self.session.failed.connect(_raise)
+        self.outcome = Outcome(len(self.truth.objects))
+
+    # Ways to finish a plane
+
+    def by_clicks(self) -> Outcome:
+        """Click every object."""
+        for number in self.truth.objects:
+            self._pay("new object")
+            self._click_anew(number)
+        return self.outcome
+
+    def with_queue(self, similar: bool = True) -> Outcome:
+        """Find all, proofread, mend and click what is missing."""
+        self._pay("find all")
+        self.session.find_all()
+        self._proofread()
+        self._mend_all()
+        missing = self._missing()
+        while missing:
+            learned = self.outcome.actions["objects clicked"]
+            if similar and learned == LEARNED_FROM and len(missing) > 1:
+                self._find_similar()
+                similar = False
+                missing = self._missing()
+                continue
+            self.outcome.actions["objects clicked"] += 1
+            self._click_anew(missing[0])
+            missing = [n for n in self._missing() if n != missing[0]]
+        return self.outcome
+
+    # Rules
+
+    def _proofread(self) -> None:
+        """Have accepted what is surely right, deleted what hardly is, and look at the rest."""
+        queue = self.session.queue
+        queue.begin()
+        if queue.sure:
+            self._pay("accept")
+            queue.accept_sure()
+        if queue.hopeless:
+            self._pay("delete")
+            queue.delete_hopeless()
+        while (item := queue.current) is not None:
+            self._pay("look")
+            number, overlap = self.truth.best(self.labels == item.object_id)
+            if (number and overlap >= FINISHED) or (overlap and not number):
+                self._pay("accept")
+                queue.accept()
+            elif self._is_wrong(item.object_id):
+                self._pay("delete")
+                queue.delete()
+            else:
+                queue.fix()
+                self._correct(number, item.object_id)
+                queue.next()
+        queue.end()
+
+    def _find_similar(self) -> None:
+        self._pay("find similar")
+        self.session.find_similar()
+        self._proofread()
+        self._mend_all()
+
+    def _mend_all(self) -> None:
+        """Go to what was accepted unseen and is wrong."""
+        for object_id in self._ids():
+            number, overlap = self.truth.best(self.labels == object_id)
+            if (not number and overlap) or overlap >= FINISHED:
+                continue
+            if number in self.outcome.given_up and not self._is_wrong(object_id):
+                continue
+            self._pay("go to")
+            self.session.object_id = object_id
+            if self._is_wrong(object_id):
+                self._pay("delete")
+                self.session.delete_object(object_id)
+            else:
+                self._correct(number, object_id)
+
+    def _is_wrong(self, object_id: int) -> bool:
+        """Whether a label shows no object that no other label shows better."""
+        number, overlap = self.truth.best(self.labels == object_id)
+        others = (self._overlap(number, i) for i in self._over(number) if i != object_id)
+        return overlap < NOTHING or overlap < max(others, default=0.0)
+
+    def _missing(self) -> list[int]:
+        """Return the objects that have no label yet, but for those that were given up."""
+        return [
+            number
+            for number in self.truth.objects
+            if number not in self.outcome.given_up
+            and all(self._overlap(number, i) < FINISHED for i in self._over(number))
+        ]
+
+    def _click_anew(self, number: int) -> None:
+        object_id = self.session.new_object()
+        self._click(deepest_point(self.truth.mask(number)), 1, object_id)
+        self._correct(number, object_id)
+
+    def _correct(self, number: int, object_id: int) -> None:
+        """Correct a label by clicks until it shows an object, or give that up."""
+        target = self.truth.mask(number)
+        for _ in range(CORRECTIONS):
+            mask = self.labels == object_id
+            if iou(mask, target) >= FINISHED:
+                return
+            correction = corrective_click(target, mask)
+            assert correction is not None, "equal masks are finished"
+            self._click(*correction, object_id)
+        if self._overlap(number, object_id) < FINISHED:
+            self.outcome.given_up.add(number)
+
+    # What is there, and what is done
+
+    def _ids(self) -> list[int]:
+        return [int(i) for i in np.unique(self.labels[self.labels > 0])]
+
+    def _over(self, number: int) -> list[int]:
+        """Return the labels on an object."""
+        on = self.labels[self.truth.mask(number)] if number else self.labels[:0]
+        return [int(i) for i in np.unique(on[on > 0])]
+
+    def _overlap(self, number: int, object_id: int) -> float:
+        return float(iou(self.truth.mask(number), self.labels == object_id))
+
+    def _click(self, point: tuple[int, int], label: int, object_id: int) -> None:
+        self._pay("click")
+        self.session.add_point((), point, label, object_id)
+
+    def _pay(self, action: str) -> None:
+        self.outcome.actions[action] += 1
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def finish(segmenter: Segmenter, plane: Plane, way: Callable[[Annotator], Outcome]) -> Outcome:
+    """Finish a plane in one way."""
+    began = time.perf_counter()
+    outcome = way(Annotator(segmenter, plane))
+    outcome.seconds = time.perf_counter() - began
+    return outcome
+
+
+def group_of(plane: Plane) -> str:
+    """Return the group of a plane; the set that others are compared on is one by itself."""
+    if plane.source == "bbbc039":
+        return COMPARED
+    return next(name for name, fits in GROUPS.items() if fits(plane.source, plane.modality))
+
+
+WAYS: dict[str, Callable[[Annotator], Outcome]] = {
+    "clicks": Annotator.by_clicks,
+    "product": Annotator.with_queue,
+}
+
+
+def summarise(outcomes: Iterable[Mapping[str, Outcome]]) -> dict[str, Any]:
+    """Add up what planes took."""
+    planes = list(outcomes)
+    objects = sum(plane["clicks"].objects for plane in planes)
+    row: dict[str, Any] = {"planes": len(planes), "objects": objects}
+    for way in WAYS:
+        actions = sum((plane[way].actions for plane in planes), Counter())
+        row[f"actions_{way}"] = dict(actions)
+        row[f"actions_per_object_{way}"] = actions.total() / objects
+        row[f"seconds_per_object_{way}"] = sum(p[way].seconds for p in planes) / objects
+    clicks = row["actions_clicks"].get("click", 0)
+    row["actions_per_object_clicks_alone"] = clicks / objects  # each click a new object
+    row["given_up"] = sum(len(plane["product"].given_up) for plane in planes)
+    row["given_up_clicks"] = sum(len(plane["clicks"].given_up) for plane in planes)
+    row["given_up_by_product_alone"] = sum(
+        len(plane["product"].given_up - plane["clicks"].given_up) for plane in planes
+    )
+    row["ratio"] = row["actions_per_object_product"] / row["actions_per_object_clicks"]
+    return row
+
+
+def measure(
+    segmenter: Segmenter, planes: Iterable[Plane], total: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Finish planes in both ways; return what it took by group."""
+    outcomes: dict[str, list[dict[str, Outcome]]] = defaultdict(list)
+    for plane in track(planes, "planes", total=total, console=Console(stderr=True)):
+        both = {name: finish(segmenter, plane, way) for name, way in WAYS.items()}
+        if both["clicks"].objects:
+            outcomes[group_of(plane)].append(both)
+    return {group: summarise(outcomes[group]) for group in (*GROUPS, COMPARED) if group in outcomes}
+
+
+def show(groups: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a table."""
+    columns = ("planes", "objects", "clicks", "product", "ratio", "goal", "given up", "by product",
+               "s clicks", "s product")  # fmt: skip
+    table = Table(title="actions per object")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, row in groups.items():
+        table.add_row(
+            name,
+            *(str(row["planes"]), str(row["objects"])),
+            f"{row['actions_per_object_clicks']:.2f}",
+            f"{row['actions_per_object_product']:.2f}",
+            f"{row['ratio']:.2f}",
+            f"{GOALS.get(name, GOAL):.2f}",
+            *(str(row["given_up_clicks"]), str(row["given_up"])),
+            f"{row['seconds_per_object_clicks']:.2f}",
+            f"{row['seconds_per_object_product']:.2f}",
+        )
+    Console(width=140).print(table)
+
+
+def plot(groups: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw actions per object, both ways, and the goals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(groups)
+    places = np.arange(len(names))
+    figure, axes = pyplot.subplots(figsize=(8, 0.7 * len(names) + 1.2), layout="constrained")
+    for offset, way, told, colour in (
+        (-0.2, "clicks", "clicks alone", "#9aa5b1"),
+        (0.2, "product", "find all, proofread, mend", "#1f77b4"),
+    ):
+        values = [groups[name][f"actions_per_object_{way}"] for name in names]
+        bars = axes.barh(places + offset, values, 0.38, label=told, color=colour)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
+    goals = [GOALS.get(name, GOAL) * groups[name]["actions_per_object_clicks"] for name in names]
+    axes.plot(goals, places + 0.2, "|", color="black", markersize=14, label="goal")
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("actions per object until the plane is finished")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", required=True, help="folder of the packed data set")
+    parser.add_argument("--model", default="nano", help="registry name or checkpoint")
+    parser.add_argument("--slices", type=int, default=4, help="planes per volume")
+    parser.add_argument("--most", type=int, default=0, help="planes per group; 0 for all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures")
+    parser.add_argument("--plot", type=Path, help="draw the figures")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    planes = few_of_each(thin_out(read_planes(options.data, "val"), options.slices), options.most)
+    segmenter = load_segmenter(options.model, device="cpu", precision="float32", cache=False)
+    began = time.perf_counter()
+    groups = measure(segmenter, planes, len(planes))
+    show(groups)
+    print(f"torch {torch.__version__}, {options.threads} threads, "
+          f"{time.perf_counter() - began:.0f} s")  # fmt: skip
+    if options.json:
+        told = {"model": options.model, "threads": options.threads, "groups": groups}
+        options.json.write_text(json.dumps(told, indent=1))
+    if options.plot:
+        plot(groups, options.plot)
+
+
+def few_of_each(planes: Iterable[Plane], most: int) -> list[Plane]:
+    """Keep at most so many evenly spaced planes of each group; 0 keeps all."""
+    groups: dict[str, list[Plane]] = defaultdict(list)
+    for plane in planes:
+        groups[group_of(plane)].append(plane)
+    kept = []
+    for group in groups.values():
+        count = min(most or len(group), len(group))
+        kept += [group[i] for i in np.unique(np.linspace(0, len(group) - 1, count).astype(int))]
+    return kept
+
+
+if __name__ == "__main__":
+    main()
