@@ -122,3 +122,35 @@ def test_object_without_labels_to_write_into_is_none(rng):
     session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)))
     session.add_point((), FIRST)
     assert session.object_at((), FIRST) == 0
+
+
+def test_nearest_object_is_found_around_a_place(two):
+    assert two.object_near((), FIRST) == 1
+    assert two.object_near((), (20, 12)) == 1
+    assert two.object_near((), (20, 26)) == 2
+    assert two.object_near((), (39, 59)) == 2
+    assert Session(None, two.source).object_near((), FIRST) == 0
+
+
+def test_nothing_is_near_where_there_is_no_object(session):
+    assert session.object_near((), FIRST) == 0
+    with pytest.raises(ValueError, match="far from any"):
+        session.correct((), FIRST)
+    with pytest.raises(ValueError, match="got the background;"):
+        session.correct((), FIRST, 0)
+    assert session.prompts.click_count == 0
+
+
+def test_an_object_is_corrected_where_it_is_pointed_at_whichever_is_current(two):
+    assert two.correct((), (17, 10)) == 1
+    assert two.object_id == 1
+    assert two.correct((), (10, 31), 0) == 2
+    assert two.object_id == 2
+    assert [(c.object_id, c.label) for c in two.prompts.clicks][-2:] == [(1, 1), (2, 0)]
+
+
+def test_a_correction_that_is_refused_goes_nowhere(two):
+    two.lock([1])
+    with pytest.raises(ValueError, match="locked"):
+        two.correct((), (17, 10))
+    assert two.object_id == 2

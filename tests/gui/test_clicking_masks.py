@@ -54,6 +54,17 @@ def test_object_under_the_cursor_is_gone_to_by_a_click_and_by_a_key(two):
     assert not errors
 
 
+def test_an_object_is_corrected_where_it_is_without_going_to_it_first(two):
+    me, errors = two
+    me.click((22, 16), modifier=CONTROL | SHIFT)
+    me.click(SECOND, Qt.MouseButton.RightButton, modifier=CONTROL)
+    table = me.annotation.points.features
+    assert table["object"].tolist() == [1, 2, 1, 2]
+    assert table["label"].tolist()[2:] == ["positive", "negative"]
+    assert me.session.object_id == 2
+    assert not errors
+
+
 def test_each_click_is_an_object_once_that_is_chosen(two):
     me, errors = two
     me.press(Qt.Key.Key_N, SHIFT)

@@ -49,9 +49,10 @@ class ClickEditor:
     """Turns edits of a Points layer into commands of a session, and shows the session's clicks.
 
     napari adds a point for every click; what it means, :meth:`Session.click` decides: with Shift
-    and with the right button it is a prompt of the current object wherever it is, with Control it
-    only goes to the object there. A click's row is known by the feature ``id``, so that rows may
-    be added, deleted, pasted and reordered in any way; what the session refuses is put back.
+    and with the right button it is a prompt of the current object wherever it is. With Control it
+    goes to the object there, or corrects it, with Shift or the right button. A click's row is
+    known by the feature ``id``, so that rows may be added, deleted, pasted and reordered in any
+    way; what the session refuses is put back.
 
     Parameters
     ----------
@@ -152,7 +153,11 @@ class ClickEditor:
         at, label = np.asarray(self.layer.data[-1], float), self.layer.features["label"].iloc[-1]
         try:
             plane, point = plane_and_point(at, self._plane())
-            if gesture.control:
+            if gesture.control and gesture.button == 2:
+                session.correct(plane, point, 0)
+            elif gesture.control and gesture.shift:
+                session.correct(plane, point, 1)
+            elif gesture.control:
                 session.go_to(plane, point)
             else:
                 continues = gesture.shift or gesture.button == 2

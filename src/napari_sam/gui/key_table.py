@@ -111,6 +111,8 @@ GESTURES = (
     Gesture("Shift+click", "this belongs to the object, also on another mask", PROMPTS),
     Gesture("left click on another mask", "go to its object", OBJECTS),
     Gesture("Ctrl+click", "go to the object there, and add nothing", OBJECTS),
+    Gesture("Ctrl+Shift+click", "this belongs to the nearest object: correct it", OBJECTS),
+    Gesture("Ctrl+right click", "this doesn't belong to the object there: correct it", OBJECTS),
     Gesture("drag, with the box drawn next", "a box around the object", PROMPTS),
     Gesture("hold Space and drag", "move the view, with any tool", PROMPTS),
 )

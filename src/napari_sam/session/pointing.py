@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from napari_sam.session.prompting import Prompting, as_point
+
+_REACHES = 8, 32, 128  # pixels to either side in which the nearest object is looked for
 
 ClickAction = Literal["new", "refine", "go to"]
 
@@ -57,6 +61,71 @@ class Pointing(Prompting):
             return 0
         pixel = self.canvas.read(at, (slice(row, row + 1), slice(column, column + 1)))
         return max(int(pixel[0, 0]), 0)
+
+    def object_near(self, plane: object, point: Sequence[float]) -> int:
+        """Return the object at a (row, column) of a plane, or the nearest; 0 for none near.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the point is none.
+        OSError
+            If the labels can't be read.
+        """
+        if (there := self.object_at(plane, point)) or self.canvas is None:
+            return there
+        at = self.source.plane_of(plane)
+        row, column = (round(x) for x in as_point(point))
+        height, width = self.source.plane_shape(at)
+        for reach in _REACHES:
+            rows = slice(max(0, row - reach), min(height, row + reach + 1))
+            columns = slice(max(0, column - reach), min(width, column + reach + 1))
+            if rows.start >= rows.stop or columns.start >= columns.stop:
+                continue
+            labels = self.canvas.read(at, (rows, columns))
+            r, c = np.nonzero(labels > 0)
+            far = np.hypot(r + rows.start - row, c + columns.start - column)
+            if len(far) and far.min() <= reach:
+                nearest = int(np.argmin(far))
+                return int(labels[r[nearest], c[nearest]])
+        return 0
+
+    def correct(self, plane: object, point: Sequence[float], label: int = 1) -> int:
+        """Correct the object that a click points at, whichever is current.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, as for :meth:`add_point`.
+        point
+            (row, column) in pixels of the plane.
+        label
+            1 if the point belongs to the object, which is the nearest one then; 0 if it doesn't
+            belong to the object that has it.
+
+        Returns
+        -------
+        object_id
+            The object; it is current now.
+
+        Raises
+        ------
+        ValueError
+            If there is no such object, the plane doesn't exist, the point lies outside of it, or
+            the object is locked.
+        OSError
+            If the labels can't be read.
+        """
+        self._check_open()
+        object_id = (self.object_near if label else self.object_at)(plane, point)
+        if not object_id:
+            raise ValueError(
+                f"expected an object to correct, got the background{' far from any' * label}; "
+                "point at a mask, or click without a modifier to begin one"
+            )
+        self.add_point(plane, point, label, object_id)
+        self.object_id = object_id
+        return object_id
 
     def go_to(self, plane: object, point: Sequence[float]) -> int:
         """Make the object at a (row, column) of a plane current; return its number.
