@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         Embedding,
         MaskPrediction,
         Segmenter,
-        replay,
     )
+    from napari_sam.segmentation.replay import replay
     from napari_sam.segmentation.tiled import TiledSegmenter
 
 __all__ = [
@@ -61,7 +61,7 @@ _HOMES = {
     "generate_masks": "automask",
     "load_segmenter": "segmentation.loading",
     "propagate": "propagate",
-    "replay": "segmentation.protocol",
+    "replay": "segmentation.replay",
     "segment_all": "automask",
 }
 

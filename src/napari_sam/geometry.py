@@ -147,12 +147,12 @@ class Frame:
         return (self.origin[0] + top, self.origin[1] + left), values.numpy()
 
     def reduce(self, mask: NDArray[np.bool_], low_res: tuple[int, int]) -> NDArray[np.float32]:
-        """Average a mask of the whole plane over the cells of the low-resolution grid.
+        """Average a mask over the cells of the low-resolution grid.
 
         Parameters
         ----------
         mask
-            `(H, W)` over the plane.
+            `(*shape)` of the frame's rectangle.
         low_res
             (h, w) of the grid over the canvas.
 
@@ -164,7 +164,7 @@ class Frame:
         import torch
         from torch.nn import functional as F
 
-        x = torch.from_numpy(mask[self.region].astype(np.float32))[None, None]
+        x = torch.from_numpy(mask.astype(np.float32))[None, None]
         x = F.interpolate(x, self.scaled, mode="bilinear", antialias=True)
         pad = self.canvas[1] - self.scaled[1], self.canvas[0] - self.scaled[0]
         x = F.pad(x, (0, pad[0], 0, pad[1]))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_sam.geometry import Region, region_of
+from napari_sam.patches import Patch, cut
 
 if TYPE_CHECKING:
     from napari_sam.geometry import Frame
@@ -36,11 +37,14 @@ class Prompts:
     box
         (row 0, column 0, row 1, column 1): centres of the outermost pixels, both inclusive.
     mask
-        Low-resolution logits `(h, w)` of an earlier prediction (float), or a mask `(H, W)` at
-        the plane's resolution (bool).
+        Low-resolution logits `(h, w)` of an earlier prediction (float), or a mask at the plane's
+        resolution: `(H, W)` (bool), or a :class:`~napari_sam.patches.Patch` of it.
     mask_frame
         Frame of logits in `mask`; :meth:`with_logits` sets it. With it, logits of another plane
         or tile are refused even where the shapes agree.
+    is_exact
+        Whether a mask (bool) is what the object is, until a further prompt changes it, and no
+        hint to the model; see :func:`~napari_sam.replay`.
 
     Raises
     ------
@@ -51,16 +55,18 @@ class Prompts:
     points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
     point_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     box: Box | None = None
-    mask: NDArray[np.float32] | NDArray[np.bool_] | None = None
+    mask: NDArray[np.float32] | NDArray[np.bool_] | Patch | None = None
     mask_frame: Frame | None = None
+    is_exact: bool = False
 
     def __init__(
         self,
         points: ArrayLike = (),
         point_labels: ArrayLike = (),
         box: Sequence[float] | None = None,
-        mask: ArrayLike | None = None,
+        mask: ArrayLike | Patch | None = None,
         mask_frame: Frame | None = None,
+        is_exact: bool = False,
     ) -> None:
         put = object.__setattr__  # frozen: the only place that sets fields
         put(self, "points", _as_points(points))
@@ -68,11 +74,31 @@ class Prompts:
         put(self, "box", _as_box(box))
         put(self, "mask", _as_mask(mask))
         put(self, "mask_frame", mask_frame)
+        put(self, "is_exact", is_exact and self.mask_patch is not None)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to predict from."""
         return len(self.points) == 0 and self.box is None and self.mask is None
+
+    @property
+    def is_single_click(self) -> bool:
+        """Whether it is one click and nothing else: then a model has several candidates."""
+        return len(self.points) == 1 and self.box is None and self.mask is None
+
+    @property
+    def logits(self) -> NDArray[np.float32] | None:
+        """The mask where it is logits; None for one at the plane's resolution, and for none."""
+        if self.mask is None or isinstance(self.mask, Patch) or self.mask.dtype == bool:
+            return None
+        return self.mask  # type: ignore[return-value]
+
+    @property
+    def mask_patch(self) -> Patch | None:
+        """The mask at the plane's resolution, only where it is; None for logits and no mask."""
+        if self.mask is None or isinstance(self.mask, Patch):
+            return self.mask
+        return cut(self.mask.view(np.bool_)) if self.mask.dtype == bool else None
 
     @property
     def places(self) -> NDArray[np.float64]:
@@ -95,11 +121,15 @@ class Prompts:
 
     def with_logits(
         self,
-        logits: NDArray[np.float32] | NDArray[np.bool_] | None,
+        logits: NDArray[np.float32] | NDArray[np.bool_] | Patch | None,
         frame: Frame | None = None,
     ) -> Prompts:
         """Return these prompts with a mask: logits of an earlier prediction and their frame."""
-        return replace(self, mask=logits, mask_frame=frame)
+        return replace(self, mask=logits, mask_frame=frame, is_exact=False)
+
+    def with_mask_of(self, other: Prompts) -> Prompts:
+        """Return these prompts with the mask of others."""
+        return replace(self, mask=other.mask, mask_frame=other.mask_frame, is_exact=other.is_exact)
 
     def first(self, count: int, most: int | None = None) -> Prompts:
         """Return the box and the first `count` clicks, without a mask.
@@ -141,7 +171,16 @@ class Prompts:
                     f"expected a box that overlaps the plane of {h} x {w} pixels, got "
                     f"{self.box}; draw it on the image"
                 )
-        if self.mask is not None and self.mask.dtype == bool and self.mask.shape != (h, w):
+        if isinstance(self.mask, Patch):
+            rows, columns = self.mask.region
+            inside = min(rows.start, columns.start) >= 0 and rows.stop <= h and columns.stop <= w
+            if not inside and (self.is_exact or not self.mask.within(_all(h, w)).any()):
+                raise ValueError(
+                    f"expected a mask on the plane of {h} x {w} pixels, got one in rows "
+                    f"{rows.start} to {rows.stop} and columns {columns.start} to {columns.stop}; "
+                    "give what lies on the image"
+                )
+        elif self.mask is not None and self.mask.dtype == bool and self.mask.shape != (h, w):
             raise ValueError(
                 f"expected a mask of the plane's shape {(h, w)}, got {self.mask.shape}; "
                 "give the mask of this plane, or low-resolution logits as float"
@@ -209,6 +248,10 @@ def tight_box(mask: NDArray[np.bool_]) -> Box:
     return float(rows.start), float(columns.start), rows.stop - 1.0, columns.stop - 1.0
 
 
+def _all(height: int, width: int) -> Region:
+    return slice(0, height), slice(0, width)
+
+
 def _region_of_some(mask: NDArray[np.bool_]) -> Region:
     region = region_of(mask)
     if region is None:
@@ -251,9 +294,11 @@ def _as_box(box: Sequence[float] | None) -> Box | None:
     return min(r0, r1), min(c0, c1), max(r0, r1), max(c0, c1)
 
 
-def _as_mask(mask: ArrayLike | None) -> NDArray[np.float32] | NDArray[np.bool_] | None:
-    if mask is None:
-        return None
+def _as_mask(
+    mask: ArrayLike | Patch | None,
+) -> NDArray[np.float32] | NDArray[np.bool_] | Patch | None:
+    if mask is None or isinstance(mask, Patch):
+        return mask
     array = np.asarray(mask)
     if array.ndim != 2:
         raise ValueError(f"expected a mask of two dimensions, got shape {array.shape}")

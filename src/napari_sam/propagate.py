@@ -20,8 +20,8 @@ from napari_sam.segmentation.protocol import (
     MaskPrediction,
     Progress,
     Segmenter,
-    replay_many,
 )
+from napari_sam.segmentation.replay import replay_many
 
 Bool = NDArray[np.bool_]
 

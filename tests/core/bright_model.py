@@ -35,9 +35,7 @@ class Bright:
         frame, seen = embedding.frame, embedding.features[0].numpy()
         at = prompts.points[0] if len(prompts.points) else np.reshape(prompts.box, (2, 2)).mean(0)
         here = seen[tuple((np.asarray(at) - frame.origin).astype(int))]
-        mask = np.zeros(frame.plane_shape, bool)
-        mask[frame.region] = (seen == here) & (here > 0)
-        logits = 2 * frame.reduce(mask, frame.canvas) - 1
+        logits = 2 * frame.reduce((seen == here) & (here > 0), frame.canvas) - 1
         return MaskPrediction(logits[None].astype(np.float32), np.ones(1, np.float32), frame)
 
 

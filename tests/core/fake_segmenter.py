@@ -67,8 +67,7 @@ class FakeSegmenter:
         if self.decode_error:
             raise self.decode_error
         self.decodes += 1
-        single = len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
-        sizes = (1, 2, 3) if single else (1,)
+        sizes = (1, 2, 3) if prompts.is_single_click else (1,)
         logits = np.stack([self._logits(embedding.frame, prompts, n) for n in sizes])
         scores = np.array([0.9, 0.8, 0.7][: len(sizes)], np.float32)
         return MaskPrediction(logits, scores, embedding.frame)
@@ -110,7 +109,8 @@ class FakeSegmenter:
         rows, columns = np.indices(frame.shape)
         inside = np.zeros(frame.shape, bool)
         if prompts.mask is not None:
-            inside |= prompts.mask > 0
+            patch = prompts.mask_patch
+            inside |= prompts.mask > 0 if patch is None else patch.within(frame.region)
         if prompts.box is not None:
             r0, c0, r1, c1 = prompts.box
             inside |= (rows >= r0) & (rows <= r1) & (columns >= c0) & (columns <= c1)

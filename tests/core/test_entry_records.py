@@ -13,12 +13,20 @@ from napari_sam.plane_input import ColourInput, PlaneInput
 from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
 from napari_sam.session.entry_records import Reading, Spelling
+from napari_sam.session.groups import (
+    NOTHING,
+    BoxPrompt,
+    Click,
+    Group,
+    Lasso,
+    MaskPrompt,
+    Stroke,
+)
 from napari_sam.session.journal import Change, Entry, ObjectFacts
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import PixelChange
-from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group
 
 SHAPE = (40, 50)
 PLANES = ((0, None, None), (7, None, None), (None, 3, None))
@@ -51,7 +59,7 @@ class Writer:
 
     def group(self, key) -> Group:
         before = self.groups.get(key, NOTHING)
-        what, clicks = self.rng.integers(6), before.clicks
+        what, clicks = self.rng.integers(9), before.clicks
         if what == 0:
             return NOTHING
         if what == 1:
@@ -65,6 +73,15 @@ class Writer:
             at = int(self.rng.integers(len(clicks)))
             return replace(before, clicks=(*clicks[:at], *clicks[at + 1 :]))
         self.next_id += 1
+        path = tuple((float(row), float(column)) for row, column in self.rng.random((4, 2)))
+        if what == 6:
+            stroke = Stroke(self.next_id, *key, path, int(self.rng.integers(2)))
+            return replace(before, strokes=(*before.strokes, stroke))
+        if what == 7:
+            return replace(before, lasso=Lasso(self.next_id, *key, path))
+        if what == 8 and not (patch := self.patch()).is_empty:
+            is_first = bool(self.rng.integers(2))
+            return replace(before, mask=MaskPrompt(self.next_id, *key, patch, is_first))
         point = tuple(self.rng.random(2) * 40)
         return replace(before, clicks=(*clicks, Click(self.next_id, *key, point, what % 2)))
 

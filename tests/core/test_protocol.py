@@ -30,8 +30,8 @@ from napari_sam.segmentation.protocol import (
     PixelSegmenter,
     Segmenter,
     part_of,
-    replay_many,
 )
+from napari_sam.segmentation.replay import replay_many
 from napari_sam.segmentation.tiled import TiledSegmenter
 
 CONFIGS = pytest.mark.parametrize("config", [VIT, HYBRID], ids=["vit", "hybrid"])

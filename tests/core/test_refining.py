@@ -84,7 +84,9 @@ def test_a_mask_that_a_click_empties_stays_empty_and_can_be_clicked_again():
 def test_a_correction_shows_the_mask_its_middle_and_the_clicks():
     given = rectangle(10, 31, 10, 31)
     prompts = correction(given_mask(given, FRAME, 1), Prompts([(20, 40)], [1], (1, 1, 40, 50)))
-    assert np.array_equal(prompts.mask, given)
+    assert np.array_equal(
+        prompts.mask_patch.within(np.s_[0 : given.shape[0], 0 : given.shape[1]]), given
+    )
     assert prompts.points.tolist() == [[20, 20], [20, 40]]
     assert prompts.point_labels.tolist() == [1, 1]
     assert prompts.box == (1, 1, 40, 50)

@@ -25,9 +25,7 @@ def replayed(player: Player, models: dict[str, FakeSegmenter]) -> np.ndarray:
     def decode(key, group, entry, chain):
         (change,) = entry.answers
         model = models[change.after.model]
-        given, chain = answer(
-            model, model.embed(np.zeros(SHAPE)), group.prompts, group.candidate, chain
-        )
+        given, chain = answer(model, model.embed(np.zeros(SHAPE)), group.steps, group.choice, chain)
         return given, chain
 
     find = partial(AssertionError, "nothing was found")

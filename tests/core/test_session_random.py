@@ -11,7 +11,8 @@ from core.fake_segmenter import FakeSegmenter
 from core.stepping_executor import SteppingExecutor
 
 from napari_sam.engine import Engine
-from napari_sam.segmentation.protocol import Cancelled, Draft, Embedding, replay
+from napari_sam.segmentation.protocol import Cancelled, Draft, Embedding
+from napari_sam.segmentation.replay import replay
 from napari_sam.session import ArraySource, Session
 
 SHAPE, PLANES, OBJECTS = (40, 50), 3, 3
@@ -183,7 +184,7 @@ class Player:
         return [key for key in book.keys if not any(self._is_of(m, key) for m in self.models)]
 
     def _is_of(self, model: TilesSegmenter, key) -> bool:
-        prompts, candidate = self.session.prompts.prompts_of(key), None
+        prompts, candidate = self.session.prompts.group(key).steps, None
         if len(prompts.points):
             candidate = self.session.prompts.group(key).candidate
         plain = FakeSegmenter(model.radius)

@@ -22,9 +22,9 @@ from napari_sam.segmentation.protocol import (
     PixelSegmenter,
     Segmenter,
     SegmenterWrapper,
-    replay,
 )
 from napari_sam.segmentation.pyramid import Look, Pyramid
+from napari_sam.segmentation.replay import replay
 from napari_sam.segmentation.resampling import resample_logits
 from napari_sam.segmentation.tiled import TiledEmbedding, TiledSegmenter
 

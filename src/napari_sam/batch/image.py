@@ -21,10 +21,9 @@ from napari_sam.segmentation.protocol import (
     MaskPrediction,
     Progress,
     Segmenter,
-    count_steps,
     part_of,
-    replay_many,
 )
+from napari_sam.segmentation.replay import count_steps, replay_many
 
 Labels = NDArray[Any]
 

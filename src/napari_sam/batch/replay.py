@@ -477,8 +477,9 @@ class _Player:
         given = before.given if before is not None else None
         self._masks[before.model if before is not None else ""] += 1
         embedding = self._embedding(key[1], given)
-        prompts = PromptBook().with_groups({key: group}).prompts_of(key)
-        found, steps = answer(self._segmenter, embedding, prompts, group.choice, chain, self._beat)
+        found, steps = answer(
+            self._segmenter, embedding, group.steps, group.choice, chain, self._beat
+        )
         return replace(found, model=self._segmenter.model_key, given=given, prompts=group), steps
 
     def find(self, state: State, entry: Entry) -> None:

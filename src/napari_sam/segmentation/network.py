@@ -220,7 +220,7 @@ class SamSegmenter:
         groups: dict[tuple[int, bool, bool, bool, int], list[int]] = {}
         for i, one in enumerate(prompts):
             _check_prompts(one, embedding.frame, low_res)
-            wants = _wants_candidates(one) if multimask == "auto" else bool(multimask)
+            wants = one.is_single_click if multimask == "auto" else bool(multimask)
             side = window
             if side is None:
                 windows = self.config.tuning.windows
@@ -246,7 +246,7 @@ class SamSegmenter:
                         results[i] = prediction
         found = [results[i] for i in range(len(prompts))]
         if self.config.looks_twice and multimask == "auto":
-            clicks = [i for i, one in enumerate(prompts) if _wants_candidates(one)]
+            clicks = [i for i, one in enumerate(prompts) if one.is_single_click]
             again = [
                 prompts[i].with_logits(found[i].logits[found[i].best_index], embedding.frame)
                 for i in clicks
@@ -501,10 +501,6 @@ class SamSegmenter:
         torch.cuda.empty_cache()
 
 
-def _wants_candidates(prompts: Prompts) -> bool:
-    return len(prompts.points) == 1 and prompts.box is None and prompts.mask is None
-
-
 def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:
     """Replace the best candidate of a prediction."""
     best, logits, scores = first.best_index, first.logits.copy(), first.scores.copy()
@@ -516,20 +512,21 @@ def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> 
     if prompts.is_empty:
         raise ValueError("expected a click, a box or a mask, got no prompts; add one first")
     prompts.check(frame.plane_shape)
-    if prompts.mask is None or prompts.mask.dtype == bool:
+    logits = prompts.logits
+    if logits is None:
         return
     foreign = prompts.mask_frame is not None and prompts.mask_frame != frame
-    if foreign or prompts.mask.shape != low_res:
+    if foreign or logits.shape != low_res:
         raise ValueError(
             f"expected mask logits of this embedding's frame, shape {low_res}, got shape "
-            f"{prompts.mask.shape} of {'another' if foreign else 'an unknown'} frame; carry "
+            f"{logits.shape} of {'another' if foreign else 'an unknown'} frame; carry "
             "logits only between predictions on the same plane, or give a bool mask"
         )
 
 
 def _mask_logits(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> NDArray[np.floating]:
-    mask = prompts.mask
-    assert mask is not None
-    if mask.dtype != bool:
-        return mask  # type: ignore[return-value]
-    return (2 * frame.reduce(mask, low_res) - 1) * SURE  # type: ignore[arg-type]
+    if prompts.logits is not None:
+        return prompts.logits
+    patch = prompts.mask_patch
+    assert patch is not None, "a batch of prompts with masks"
+    return (2 * frame.reduce(patch.within(frame.region), low_res) - 1) * SURE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.model.config import SamConfig
-from napari_sam.prompts import Box, Candidate, Prompts
+from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.prediction import MaskPrediction as MaskPrediction
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 Multimask = bool | Literal["auto"]
-
-# Clicks that a step of a replay decodes at most, the first one and the latest: with every click
-# so far, the cost of an object would grow with their square.
-_MOST_CLICKS = 64
-# Objects that are replayed side by side: as many as one pass of a decoder takes.
-_TOGETHER = 32
 
 
 class Cancelled(Exception):
@@ -471,156 +465,3 @@ def check_embedding(embedding: Embedding, segmenter: Segmenter) -> None:
             f"expected an embedding of this model's encoder ({segmenter.config.name}, {key[:8]}), "
             f"got one of another ({embedding.encoder_key[:8]}); embed the plane again"
         )
-
-
-def replay(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    prompts: Prompts,
-    candidate: Candidate | None = None,
-    earlier: Sequence[MaskPrediction] = (),
-    progress: Progress | None = None,
-) -> list[MaskPrediction]:
-    """Predict an object from its ordered prompts, carrying logits from step to step.
-
-    The first step decodes the box (or the mask prompt), or the first click where there is none;
-    each further step adds one click to the prompts and starts from the logits that the step
-    before chose.
-
-    Parameters
-    ----------
-    segmenter, embedding
-        What to decode with.
-    prompts
-        All prompts of the object on this plane, in the order they were given.
-    candidate
-        Candidate a user chose in the first step, by its place or by its area; by default the
-        highest predicted IoU.
-    earlier
-        Predictions of leading steps whose prompts are unchanged: they are not decoded again.
-    progress
-        Called with the finished fraction after each step, and while something is encoded for
-        one; it may raise :class:`Cancelled`.
-
-    Returns
-    -------
-    steps
-        One prediction per step; the last one is the object's.
-
-    Raises
-    ------
-    ValueError
-        If there are no prompts.
-
-    Notes
-    -----
-    A step shows the decoder the box, the first click and the 63 latest ones; those between are in
-    the logits it starts from. So the cost of a step has a bound, and that of an object grows in
-    proportion to its clicks.
-    """
-    count = count_steps(prompts)
-    steps = list(earlier[:count])
-    for step in range(len(steps), count):
-        before = steps[-1] if steps else None
-        chosen = candidate if step == 1 else None
-        current = at_step(prompts, step, before, chosen)
-        within = part_of(progress, step / count, (step + 1) / count)
-        steps.append(segmenter.decode(embedding, current, progress=within))
-        if progress is not None:
-            progress((step + 1) / count)
-    return steps
-
-
-def replay_many(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    prompts: Sequence[Prompts],
-    progress: Progress | None = None,
-    candidates: Sequence[Candidate | None] = (),
-) -> Iterator[MaskPrediction]:
-    """Predict many objects of one plane from their ordered prompts, some at a time.
-
-    Parameters
-    ----------
-    segmenter, embedding, prompts
-        As :func:`replay` takes them, of several objects.
-    progress
-        Called with the finished fraction of all steps after each batch of them, and while tiles
-        are encoded for them; it may raise :class:`Cancelled`.
-    candidates
-        Candidate that a user chose in the first step of each object; None and by default the
-        highest predicted IoU.
-
-    Yields
-    ------
-    prediction
-        Of each object, in their order: the last step of :func:`replay`.
-
-    Raises
-    ------
-    ValueError
-        If an object has no prompts.
-    """
-    total, done = sum(map(count_steps, prompts)), 0
-    for start in range(0, len(prompts), _TOGETHER):
-        group = prompts[start : start + _TOGETHER]
-        chosen = candidates[start : start + _TOGETHER] or [None] * len(group)
-        for one in group:
-            here = part_of(progress, done / total, done / total)
-            segmenter.prepare(embedding, at_step(one, 0, None), here)
-        last: list[MaskPrediction | None] = [None] * len(group)
-        for step in range(max(map(count_steps, group))):
-            going = [i for i, one in enumerate(group) if step < count_steps(one)]
-            current = [
-                at_step(group[i], step, last[i], chosen[i] if step == 1 else None) for i in going
-            ]
-            found = segmenter.decode_many(embedding, current)
-            for i, prediction in zip(going, found, strict=True):
-                last[i] = prediction
-            done += len(going)
-            if progress is not None:
-                progress(done / total)
-        for final in last:
-            assert final is not None, "every object has a step"
-            yield final
-
-
-def count_steps(prompts: Prompts) -> int:
-    """How often :func:`replay` decodes an object: its clicks, and its box or mask.
-
-    Raises
-    ------
-    ValueError
-        If there are no prompts.
-    """
-    if prompts.is_empty:
-        raise ValueError("expected a click, a box or a mask, got no prompts; add one first")
-    return len(prompts.points) + (prompts.box is not None or prompts.mask is not None)
-
-
-def at_step(
-    prompts: Prompts, step: int, before: MaskPrediction | None, candidate: Candidate | None = None
-) -> Prompts:
-    """Return what a step of :func:`replay` decodes.
-
-    Parameters
-    ----------
-    prompts
-        All prompts of the object.
-    step
-        Number of the step, from 0.
-    before
-        Prediction of the step before; None at the first.
-    candidate
-        Which of its masks to build on; by default the one of the highest predicted IoU.
-
-    Returns
-    -------
-    prompts
-        The prompts so far and the logits of the step before.
-    """
-    clicks = step if prompts.box is not None or prompts.mask is not None else step + 1
-    current = prompts.first(clicks, _MOST_CLICKS)
-    if before is None:
-        return current.with_logits(prompts.mask, prompts.mask_frame)
-    return current.with_logits(before.logits[before.index_of(candidate)], before.frame)

@@ -128,7 +128,7 @@ class Pyramid:
         centre = _centre(prompts, said)
         around = (_tile_at(tiles, centre) for tiles in grids)
         tile = next((tile for tile in around if _holds(tile, said)), self.overview)
-        if prompts.mask is not None and prompts.mask_frame is None and not _is_mask(prompts):
+        if prompts.logits is not None and prompts.mask_frame is None:
             return self._with_grid_of(tile, prompts)
         if carried is not None:  # at its scale the object was known
             finest = _SAME * self.scale_of(carried)
@@ -222,9 +222,9 @@ class Pyramid:
 
     def _with_grid_of(self, tile: Tile, prompts: Prompts) -> Tile:
         """Return a tile at the scale at which logits have the prompts' shape, or as it is."""
-        if prompts.mask is None or prompts.mask.dtype == bool:
+        if prompts.logits is None:
             return tile
-        shape, stride = prompts.mask.shape, self.config.mask_stride
+        shape, stride = prompts.logits.shape, self.config.mask_stride
         scales = self._scales(tile)
         return next((one for one in scales if self.frame_of(one).low_res(stride) == shape), tile)
 
@@ -405,14 +405,10 @@ def _middle(extent: Extent) -> tuple[float, float]:
     return (extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2
 
 
-def _is_mask(prompts: Prompts) -> bool:
-    return prompts.mask is not None and prompts.mask.dtype == bool
-
-
 def _sides(prompts: Prompts) -> tuple[float, float]:
     """Sides of a square as large as a box or mask, and a box's shorter one; 0 for none of them."""
-    if prompts.mask is not None and prompts.mask.dtype == bool:
-        side = float(np.count_nonzero(prompts.mask)) ** 0.5
+    if (patch := prompts.mask_patch) is not None:
+        side = float(patch.area) ** 0.5
         return side, side
     if prompts.box is None:
         return 0.0, 0.0
@@ -422,7 +418,10 @@ def _sides(prompts: Prompts) -> tuple[float, float]:
 
 
 def _has_place(prompts: Prompts) -> bool:
-    return len(prompts.places) > 0 or (_is_mask(prompts) and bool(np.any(prompts.mask)))
+    if len(prompts.places):
+        return True
+    patch = prompts.mask_patch
+    return patch is not None and not patch.is_empty
 
 
 def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> Extent:
@@ -433,8 +432,9 @@ def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> Extent:
             "logits alone don't say where in a large plane the object lies"
         )
     corners = [prompts.places]
-    if _is_mask(prompts) and np.any(prompts.mask):
-        corners.append(np.reshape(tight_box(np.asarray(prompts.mask, bool)), (2, 2)))
+    patch = prompts.mask_patch
+    if patch is not None and not patch.is_empty:
+        corners.append(np.reshape(patch.box, (2, 2)))
     points = np.clip(np.concatenate(corners), -0.5, np.subtract(plane_shape, 0.5))
     (r0, c0), (r1, c1) = points.min(0), points.max(0)
     return r0, c0, r1, c1

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_sam.geometry import Frame, region_of
+from napari_sam.patches import Patch, cut
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.prediction import SURE, MaskPrediction
 
@@ -24,27 +25,31 @@ Part = tuple[tuple[int, int], NDArray[np.bool_]]
 _REACH = 1
 
 
-def given_mask(mask: NDArray[np.bool_], frame: Frame, stride: int) -> MaskPrediction:
+def given_mask(mask: NDArray[np.bool_] | Patch, frame: Frame, stride: int = 4) -> MaskPrediction:
     """Return a prediction that is exactly a mask, without a decode.
 
     Parameters
     ----------
     mask
-        `(H, W)` at the plane's resolution.
+        `(H, W)` at the plane's resolution, or cut to where it is.
     frame, stride
-        Frame of the plane's embedding, and the model's `mask_stride`: what `logits` are laid
-        over. They are a coarse copy; :attr:`MaskPrediction.exact` is the mask.
+        Frame of the plane's embedding, and model pixels of a cell: what `logits` are laid over.
+        They are a coarse copy; :attr:`MaskPrediction.exact` is the mask.
 
     Returns
     -------
     prediction
         One candidate whose score is 1.
     """
-    cells = np.stack(np.indices(frame.low_res(stride)), -1) * stride + (stride - 1) / 2
+    cells = np.moveaxis(np.indices(frame.low_res(stride)), 0, -1) * stride + (stride - 1) / 2
     places = np.rint(frame.to_plane(cells[..., ::-1])).astype(np.int64)
-    rows, columns = np.clip(places, 0, np.subtract(mask.shape, 1)).transpose(2, 0, 1)
-    logits = np.where(mask[rows, columns], SURE, -SURE).astype(np.float32)
-    return MaskPrediction(logits[None], np.ones(1, np.float32), frame, _cut(mask, (0, 0)))
+    mask = mask if isinstance(mask, Patch) else cut(mask)
+    places = np.clip(places, 0, np.subtract(frame.plane_shape, 1)) - mask.origin
+    inside: NDArray[np.bool_] = np.all((places >= 0) & (places < mask.pixels.shape), axis=-1)
+    inside[inside] = mask.pixels[tuple(places[inside].T)]
+    logits = np.where(inside, SURE, -SURE).astype(np.float32)
+    exact = mask.origin, mask.pixels
+    return MaskPrediction(logits[None], np.ones(1, np.float32), frame, exact)
 
 
 def correction(before: MaskPrediction, clicks: Prompts) -> Prompts:
@@ -66,7 +71,7 @@ def correction(before: MaskPrediction, clicks: Prompts) -> Prompts:
     inner = _inner_point(before, points[labels == 0])
     if inner is not None:
         points, labels = np.concatenate([[inner], points]), np.append(1, labels)
-    return Prompts(points, labels, clicks.box, before.mask(0))
+    return Prompts(points, labels, clicks.box, Patch(*_exact(before)))
 
 
 def refine(

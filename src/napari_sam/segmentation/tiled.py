@@ -523,11 +523,10 @@ def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:
 
 def _moved(prompts: Prompts, frame: Frame, config: SamConfig) -> Prompts:
     """Give prompts whose logits belong to another tile the logits of this one."""
-    mask, source = prompts.mask, prompts.mask_frame
-    if mask is None or mask.dtype == bool or source is None or source == frame:
+    logits, source = prompts.logits, prompts.mask_frame
+    if logits is None or source is None or source == frame:
         return prompts
     if source.plane_shape != frame.plane_shape:
         return prompts  # of another plane: the segmenter says so
     low_res = frame.low_res(config.mask_stride)
-    logits = np.asarray(mask, np.float32)
     return prompts.with_logits(resample_logits(logits, source, frame, low_res), frame)

@@ -26,10 +26,13 @@ def window_side(prompts: Prompts, frame: Frame, stride: int, tuning: WindowTunin
         return 0
     centre = (places.min(0) + places.max(0)) / 2
     least = tuning.click if prompts.box is None else tuning.least
-    mask = prompts.mask
-    if mask is not None and (carried := mask > 0).any():
-        corners = np.reshape(tight_box(carried), (2, 2))
-        corners = frame.to_model(corners) if mask.dtype == bool else stride * corners[:, ::-1]
+    patch, logits = prompts.mask_patch, prompts.logits
+    corners = None
+    if patch is not None and not patch.is_empty:
+        corners = frame.to_model(np.reshape(patch.box, (2, 2)))
+    elif logits is not None and (carried := logits > 0).any():
+        corners = stride * np.reshape(tight_box(carried), (2, 2))[:, ::-1]
+    if corners is not None:
         places, least = np.concatenate([places, corners]), tuning.least
     side = max(least, tuning.room * 2 * float(np.abs(places - centre).max()))
     return math.ceil(side / _WINDOW_STEP) * _WINDOW_STEP

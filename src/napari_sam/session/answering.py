@@ -12,7 +12,7 @@ from psygnal import Signal
 
 from napari_sam.engine import CLICK, Executor, Outcome, Report
 from napari_sam.planes import Plane, PlaneSource
-from napari_sam.prompts import Box, Candidate, Prompts
+from napari_sam.prompts import Box, Candidate
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.answers import Answer, Chain, Drafting, Foreseen, answer
 from napari_sam.session.decoding import Backlog, Decoding
@@ -20,9 +20,10 @@ from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
+from napari_sam.steps import Steps
 
 _Stage = Literal["waiting", "decoding", "encoding", "failed"]
-_Work = tuple[Segmenter, Embedding, Prompts, Candidate | None, Chain | None]  # what an answer takes
+_Work = tuple[Segmenter, Embedding, Steps, Candidate | None, Chain | None]  # what an answer takes
 
 
 class Answering:
@@ -268,9 +269,9 @@ class Answering:
     def _decode(self, key: ObjectPlane, segmenter: Segmenter, embedding: Embedding) -> _Work:
         """Have an object's prompts decoded with what is encoded."""
         group, chain = self._group_of(key), self._results.chain(key)
-        prompts, candidate = group.prompts, group.choice
-        work = segmenter, embedding, prompts, candidate, chain
-        drafting = Drafting(embedding, prompts, candidate, chain)
+        steps, candidate = group.steps, group.choice
+        work = segmenter, embedding, steps, candidate, chain
+        drafting = Drafting(embedding, steps, candidate, chain)
         done = partial(self._drafted, key, self._revisions[key], work)
         self._decoding.ask(key, segmenter, embedding, drafting, done)
         return work
@@ -374,7 +375,7 @@ class Answering:
         self._deliver(key, answer, chain)
         self._drop_draft(key)
         prompts = group.prompts
-        if len(prompts.points) == 1 and prompts.box is None and not self._stopped:
+        if prompts.is_single_click and not self._stopped:
             self._ahead.note_click(key[1], prompts)
 
     def _drop_draft(self, key: ObjectPlane) -> None:
@@ -385,7 +386,7 @@ class Answering:
 def _answer(
     segmenter: Segmenter,
     embedding: Embedding,
-    prompts: Prompts,
+    prompts: Steps,
     candidate: Candidate | None,
     before: Chain | None,
     report: Report,

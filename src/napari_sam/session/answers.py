@@ -10,18 +10,11 @@ import numpy as np
 
 from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Candidate, Prompts
-from napari_sam.segmentation.protocol import (
-    Draft,
-    Embedding,
-    MaskPrediction,
-    Progress,
-    Segmenter,
-    at_step,
-    count_steps,
-    replay,
-)
+from napari_sam.segmentation.protocol import Draft, Embedding, MaskPrediction, Progress, Segmenter
+from napari_sam.segmentation.replay import Replay, replay
 from napari_sam.session.patches import Patch, cut_prediction
 from napari_sam.session.prompt_book import NOTHING, Group
+from napari_sam.steps import Steps
 
 _KEPT = 64  # latest steps of an object that one more click, or one taken back, may build on
 
@@ -64,7 +57,7 @@ class Chain:
     """
 
     embedding: weakref.ReferenceType[Embedding]
-    prompts: Prompts
+    prompts: Steps
     candidate: Candidate | None
     steps: tuple[MaskPrediction, ...]
     kept_from: int = 0
@@ -90,7 +83,7 @@ class Drafted:
 def answer(
     segmenter: Segmenter,
     embedding: Embedding,
-    prompts: Prompts,
+    prompts: Steps,
     candidate: Candidate | None = None,
     before: Chain | None = None,
     progress: Progress | None = None,
@@ -128,39 +121,41 @@ class Drafting:
     def __init__(
         self,
         embedding: Embedding,
-        prompts: Prompts,
+        prompts: Steps,
         candidate: Candidate | None = None,
         before: Chain | None = None,
     ) -> None:
         self.is_possible = True
-        self._embedding, self._prompts, self._candidate = embedding, prompts, candidate
+        self._embedding, self._candidate = embedding, candidate
         earlier = _unchanged(before, embedding, prompts, candidate) if before else ()
-        self._steps = list(earlier)
+        # memory that is bounded, however many clicks there are
+        self._replay = Replay(prompts, embedding.frame, candidate, earlier, _KEPT)
         self._is_final = True
 
     def go_on_from(self, chain: Chain) -> None:
         """Take over the steps of another chain of final ones, as far as they hold."""
-        steps = _unchanged(chain, self._embedding, self._prompts, self._candidate)
-        if len(steps) > len(self._steps) and self._is_final and self.is_possible:
-            self._steps = list(steps)
+        replay = self._replay
+        steps = _unchanged(chain, self._embedding, replay.steps, self._candidate)
+        if len(steps) > len(replay.predictions) and self._is_final and self.is_possible:
+            replay.go_on_from(steps)
 
     @property
     def steps_left(self) -> int:
         """How many steps are still to be decoded."""
-        return count_steps(self._prompts) - len(self._steps) if self.is_possible else 0
+        return self._replay.steps_left if self.is_possible else 0
 
     @property
     def result(self) -> Drafted | None:
         """The draft, when no step is left; None where nothing that is encoded shows the object."""
         if not self.is_possible:
             return None
-        found = _answer_of(self._embedding, self._prompts, self._candidate, self._steps)
+        steps, predictions = self._replay.steps, self._replay.predictions
+        found = _answer_of(self._embedding, steps, self._candidate, predictions)
         return Drafted(*found, self._is_final)
 
     def next_prompts(self) -> Prompts:
         """Return what the next step decodes."""
-        step, before = len(self._steps), self._steps[-1] if self._steps else None
-        return at_step(self._prompts, step, before, self._candidate if step == 1 else None)
+        return self._replay.next_prompts()
 
     def take(self, draft: Draft | None) -> None:
         """Take in what a step says."""
@@ -168,9 +163,7 @@ class Drafting:
             self.is_possible = False
             return
         self._is_final = self._is_final and draft.is_final
-        self._steps.append(draft.prediction)
-        if len(self._steps) > _KEPT + 1:  # memory that is bounded, however many clicks there are
-            self._steps[-_KEPT - 1] = self._steps[0]
+        self._replay.take(draft.prediction)
 
 
 class Foreseen:
@@ -207,7 +200,7 @@ def draft_steps(segmenter: Segmenter, embedding: Embedding, going: Sequence[Draf
 
 def _answer_of(
     embedding: Embedding,
-    prompts: Prompts,
+    prompts: Steps,
     candidate: Candidate | None,
     steps: Sequence[MaskPrediction],
 ) -> tuple[Answer, Chain]:
@@ -221,16 +214,12 @@ def _answer_of(
 
 
 def _unchanged(
-    chain: Chain, embedding: Embedding, prompts: Prompts, candidate: Candidate | None
+    chain: Chain, embedding: Embedding, prompts: Steps, candidate: Candidate | None
 ) -> tuple[MaskPrediction, ...]:
     """Return the leading steps of an earlier replay that hold for these prompts too."""
-    if chain.embedding() is not embedding or chain.prompts.box != prompts.box:
+    if chain.embedding() is not embedding:
         return ()
-    count = min(len(chain.prompts.points), len(prompts.points))
-    same = (chain.prompts.points[:count] == prompts.points[:count]).all(1)
-    same &= chain.prompts.point_labels[:count] == prompts.point_labels[:count]
-    clicks = count if same.all() else int(np.argmin(same))
-    steps = clicks + 1 if prompts.box is not None else clicks
+    steps = chain.prompts.count_same(prompts)
     if candidate != chain.candidate or steps <= chain.kept_from:
         steps = min(steps, 1)
     return chain.steps[:steps]

@@ -90,7 +90,7 @@ class Choosing(Pointing, ABC):
             group,
             segmenter,
             embedding,
-            Drafting(embedding, group.prompts, group.choice, self._results.chain(key)),
+            Drafting(embedding, group.steps, group.choice, self._results.chain(key)),
         )
 
     @property

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,23 @@ from napari_sam.plane_input import ColourInput, PlaneInput
 from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
+from napari_sam.session.groups import (
+    NOTHING,
+    BoxPrompt,
+    Click,
+    Group,
+    Lasso,
+    MaskPrompt,
+    ObjectPlane,
+    Stroke,
+)
 from napari_sam.session.journal import Change, Entry, Kind, ObjectFacts, Origin
 from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import Packed, PixelChange
-from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
+
+_T = TypeVar("_T")
 
 PlaneShape = Callable[[Plane], tuple[int, int]]
 """Returns (H, W) of a plane, or raises ValueError where the image has none such."""
@@ -38,6 +49,7 @@ _LEVEL = 1  # of zlib, as pixels.py has it: a mask that is in both is kept once
 _REMEMBERED = 32  # values of one object on one plane that later entries may name
 _LARGEST_NUMBER = 2**64 - 1
 _INTEGER_TYPE = re.compile(r"[<>|][iu][1248]")
+_SAME = "same"  # of a prompt that was there before
 
 
 class Spelling:
@@ -62,7 +74,7 @@ class Spelling:
             data["pixels"] = pixels
         if entry.details:
             data["details"] = dict(entry.details)
-        data |= self._prompts(entry)
+        data |= self._prompts(entry, masks)
         data |= self._results(entry, masks)
         if entry.facts:
             data["facts"] = [
@@ -76,11 +88,11 @@ class Spelling:
         patches = tuple(masks.records)
         return EntryRecord(entry.number, entry.kind, entry.text, entry.time, data, patches)
 
-    def _prompts(self, entry: Entry) -> dict[str, Json]:
+    def _prompts(self, entry: Entry, masks: _Masks) -> dict[str, Json]:
         told = []
         for change in entry.prompts:
-            before = self._group(change.key, change.before)
-            after = _spell_group(change.after, change.before)
+            before = self._group(change.key, change.before, masks)
+            after = _spell_group(change.after, masks, change.before)
             told.append([*_spell_key(change.key), before, after])
         for change in entry.prompts:
             _remember(self._groups, change.key, entry.number, change.after)
@@ -112,11 +124,11 @@ class Spelling:
             _remember(self._marks, marks.key, entry.number, marks.after)
         return data
 
-    def _group(self, key: ObjectPlane, group: Group) -> Json:
+    def _group(self, key: ObjectPlane, group: Group, masks: _Masks) -> Json:
         if group == NOTHING:
             return None
         known = _number_of(self._groups, key, lambda one: one is group or one == group)
-        return _spell_group(group) if known is None else known
+        return _spell_group(group, masks) if known is None else known
 
     def _answer(self, key: ObjectPlane, answer: Answer | None, masks: _Masks) -> Json:
         if answer is None:
@@ -129,7 +141,7 @@ class Spelling:
             "scores": [_as_float(score) for score in answer.scores],
             "chosen": int(answer.chosen),
             "model": answer.model,
-            "prompts": self._group(key, answer.prompts),
+            "prompts": self._group(key, answer.prompts, masks),
         }
         if answer.given is not None:
             told["given"] = self._given.get(answer.given)
@@ -192,8 +204,8 @@ class Reading:
         prompts = []
         for object_id, plane, before, after in data.get("prompts", ()):
             key = self._key(object_id, plane)
-            was = self._group(key, before)
-            prompts.append(Change(key, was, _read_group(key, after, was)))
+            was = self._group(key, before, masks)
+            prompts.append(Change(key, was, _read_group(key, after, was, masks)))
         for change in prompts:
             self._groups.setdefault(change.key, {})[number] = change.after
         answers = []
@@ -252,10 +264,10 @@ class Reading:
         self._shape_of(at)
         return _number(object_id), at
 
-    def _group(self, key: ObjectPlane, told: Json) -> Group:
+    def _group(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Group:
         if isinstance(told, int):
             return self._groups[key][told]
-        return _read_group(key, told, NOTHING)
+        return _read_group(key, told, NOTHING, masks)
 
     def _answer(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Answer | None:
         if told is None:
@@ -272,7 +284,7 @@ class Reading:
             chosen,
             _text(told["model"]),
             self._given_of(told.get("given")),
-            self._group(key, told["prompts"]),
+            self._group(key, told["prompts"], masks),
         )
 
     def _given_of(self, told: Json) -> PlaneInput | None:
@@ -352,15 +364,11 @@ def _spell_key(key: ObjectPlane) -> list[Json]:
     return [int(key[0]), list(key[1])]
 
 
-def _spell_group(group: Group, before: Group = NOTHING) -> Json:
-    """Spell prompts, and of clicks that were there before only how many they are."""
+def _spell_group(group: Group, masks: _Masks, before: Group = NOTHING) -> Json:
+    """Spell prompts, and of those that were there before only that they are."""
     if group == NOTHING:
         return None
-    kept = 0
-    for one, other in zip(group.clicks, before.clicks, strict=False):
-        if one is not other and one != other:
-            break
-        kept += 1
+    kept = _count_kept(group.clicks, before.clicks)
     told: dict[str, Json] = {"kept": kept} if kept else {}
     told["clicks"] = [
         [c.id, float(c.point[0]), float(c.point[1]), int(c.label)] for c in group.clicks[kept:]
@@ -371,15 +379,30 @@ def _spell_group(group: Group, before: Group = NOTHING) -> Json:
         told["candidate"] = int(group.candidate)
     if group.granularity:
         told["granularity"] = group.granularity
+    if group.strokes:
+        same = _count_kept(group.strokes, before.strokes)
+        told["strokes"] = [same, *([s.id, int(s.label), s.path] for s in group.strokes[same:])]
+    if (lasso := group.lasso) is not None:
+        told["lasso"] = _SAME if lasso == before.lasso else [lasso.id, lasso.polygon]
+    if (mask := group.mask) is not None:
+        position = None if mask == before.mask else masks.of_patch(mask.plane, mask.patch)
+        told["mask"] = _SAME if position is None else [mask.id, position, mask.is_first]
     return told
 
 
-def _read_group(key: ObjectPlane, told: Json, before: Group) -> Group:
+def _count_kept(now: Sequence[object], before: Sequence[object]) -> int:
+    """Return how many leading prompts were there before."""
+    kept = 0
+    for one, other in zip(now, before, strict=False):
+        if one is not other and one != other:
+            break
+        kept += 1
+    return kept
+
+
+def _read_group(key: ObjectPlane, told: Json, before: Group, masks: Sequence[Patch]) -> Group:
     if told is None:
         return NOTHING
-    kept = _index(told.get("kept", 0))
-    if kept > len(before.clicks):
-        raise ValueError(f"{kept} clicks of {len(before.clicks)}")
     clicks = tuple(
         Click(_index(i), *key, (_finite(row), _finite(column)), _flag(label))
         for i, row, column, label in told["clicks"]
@@ -394,7 +417,50 @@ def _read_group(key: ObjectPlane, told: Json, before: Group) -> Group:
     granularity = told.get("granularity", "")
     if granularity not in ("", *GRANULARITIES):
         raise ValueError(f"the granularity {str(granularity)[:40]!r}")
-    return Group((*before.clicks[:kept], *clicks), box, chosen, granularity)
+    same, *given = told.get("strokes", (0,))
+    strokes = tuple(Stroke(_index(i), *key, _path(path), _flag(label)) for i, label, path in given)
+    return Group(
+        (*_kept(before.clicks, told.get("kept", 0)), *clicks),
+        box,
+        chosen,
+        granularity,
+        (*_kept(before.strokes, same), *strokes),
+        _read_lasso(key, told.get("lasso"), before),
+        _read_mask(key, told.get("mask"), before, masks),
+    )
+
+
+def _kept(before: tuple[_T, ...], count: Json) -> tuple[_T, ...]:
+    if _index(count) > len(before):
+        raise ValueError(f"{count} prompts of {len(before)}")
+    return before[:count]
+
+
+def _read_lasso(key: ObjectPlane, told: Json, before: Group) -> Lasso | None:
+    if told is None or told == _SAME:
+        return _there(before.lasso) if told is not None else None
+    number, corners = told
+    polygon = _path(corners)
+    if len(polygon) < 3:
+        raise ValueError(f"a lasso of {len(polygon)} corners")
+    return Lasso(_index(number), *key, polygon)
+
+
+def _read_mask(
+    key: ObjectPlane, told: Json, before: Group, masks: Sequence[Patch]
+) -> MaskPrompt | None:
+    if told is None or told == _SAME:
+        return _there(before.mask) if told is not None else None
+    number, position, is_first = told
+    if not isinstance(is_first, bool):
+        raise TypeError(f"{str(is_first)[:40]} as the place of a mask")
+    return MaskPrompt(_index(number), *key, masks[_index(position)], is_first)
+
+
+def _there(prompt: _T | None) -> _T:
+    if prompt is None:
+        raise ValueError("the same prompt as before, where there was none")
+    return prompt
 
 
 def _spell_facts(facts: ObjectFacts) -> Json:
@@ -588,6 +654,12 @@ def _text(value: Json) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} as a text")
     return value
+
+
+def _path(value: Json) -> tuple[tuple[float, float], ...]:
+    if not value:
+        raise ValueError("a stroke without a vertex")
+    return tuple((_finite(row), _finite(column)) for row, column in value)
 
 
 def _finite(value: Json) -> float:

@@ -1,102 +1,14 @@
-"""Masks cut to their bounding boxes."""
+"""Masks cut to their bounding boxes, and predictions that become such."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_sam.geometry import Region, region_of
-from napari_sam.prompts import Box
+from napari_sam.patches import Patch, cut, join, minus, union
 from napari_sam.segmentation.protocol import MaskPrediction
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Patch:
-    """A mask of a plane, stored only where it is.
-
-    Parameters
-    ----------
-    origin
-        (row, column) of the first pixel.
-    pixels
-        `(h, w)`; `(0, 0)` for an empty mask.
-    """
-
-    origin: tuple[int, int] = (0, 0)
-    pixels: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
-
-    @property
-    def region(self) -> Region:
-        """The rectangle it covers, as slices of the plane."""
-        (r, c), (h, w) = self.origin, self.pixels.shape
-        return slice(r, r + h), slice(c, c + w)
-
-    @property
-    def area(self) -> int:
-        """Number of its pixels."""
-        return int(np.count_nonzero(self.pixels))
-
-    def share_within(self, box: Box) -> float:
-        """Return the share of its pixels whose centres lie in a box; 0 of an empty mask."""
-        r0, c0 = np.ceil(np.subtract(box[:2], self.origin)).astype(int).clip(0)
-        r1, c1 = np.floor(np.subtract(box[2:], self.origin)).astype(int).clip(-1) + 1
-        area = self.area
-        return int(np.count_nonzero(self.pixels[r0:r1, c0:c1])) / area if area else 0.0
-
-    def within(self, region: Region) -> NDArray[np.bool_]:
-        """Return the part inside a region of the plane, of that region's shape."""
-        shape = tuple(s.stop - s.start for s in region)
-        out = np.zeros(shape, bool)
-        low = [max(a.start, b.start) for a, b in zip(region, self.region, strict=True)]
-        high = [min(a.stop, b.stop) for a, b in zip(region, self.region, strict=True)]
-        if all(a < b for a, b in zip(low, high, strict=True)):
-            into, of = (
-                tuple(slice(a - s.start, b - s.start) for a, b, s in zip(low, high, r, strict=True))
-                for r in (region, self.region)
-            )
-            out[into] = self.pixels[of]
-        return out
-
-
-def cut(mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> Patch:
-    """Cut a mask, whose first pixel is at `origin` of the plane, to its bounding box."""
-    region = region_of(mask)
-    if region is None:
-        return Patch(origin)
-    rows, columns = region
-    return Patch((origin[0] + rows.start, origin[1] + columns.start), mask[region].copy())
+__all__ = ["Patch", "cut", "cut_prediction", "join", "minus", "union"]
 
 
 def cut_prediction(prediction: MaskPrediction, index: int) -> Patch:
     """Cut one candidate of a prediction to its bounding box, at the plane's resolution."""
     origin, logits = prediction.part_logits(index)
     return cut(logits > 0, origin)
-
-
-def union(patches: Iterable[Patch]) -> Region | None:
-    """Return the smallest region around masks; None where all are empty."""
-    regions = [patch.region for patch in patches if patch.pixels.size]
-    if not regions:
-        return None
-    return (
-        slice(min(r.start for r, _ in regions), max(r.stop for r, _ in regions)),
-        slice(min(c.start for _, c in regions), max(c.stop for _, c in regions)),
-    )
-
-
-def join(one: Patch, other: Patch) -> Patch:
-    """Return the pixels of either of two masks."""
-    region = union([one, other])
-    if region is None:
-        return Patch()
-    return cut(one.within(region) | other.within(region), (region[0].start, region[1].start))
-
-
-def minus(one: Patch, other: Patch) -> Patch:
-    """Return the pixels of one mask that another lacks."""
-    if not one.pixels.size:
-        return one
-    return cut(one.pixels & ~other.within(one.region), one.origin)

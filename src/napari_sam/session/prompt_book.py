@@ -11,98 +11,37 @@ from itertools import pairwise
 from typing import Literal
 from weakref import ref
 
+from napari_sam.patches import Patch
 from napari_sam.planes import Plane
 from napari_sam.prompts import Box, Candidate, Granularity, Prompts
+from napari_sam.session.groups import (
+    NOTHING,
+    BoxPrompt,
+    Click,
+    Group,
+    Lasso,
+    MaskPrompt,
+    ObjectPlane,
+    Prompt,
+    Stroke,
+)
 
-ObjectPlane = tuple[int, Plane]
-"""What one mask belongs to: an object on a plane."""
+__all__ = [
+    "NOTHING",
+    "BoxPrompt",
+    "Click",
+    "Group",
+    "Lasso",
+    "MaskPrompt",
+    "ObjectPlane",
+    "Prompt",
+    "PromptBook",
+    "Stroke",
+    "changed_keys",
+    "describe",
+]
 
 _FEW = 16  # groups changed at once, for which what is known of a book is mended and not redone
-
-
-@dataclass(frozen=True, slots=True)
-class Click:
-    """A click: `point` (row, column) in pixels of the plane; `label` 1 inside, 0 outside."""
-
-    id: int
-    object_id: int
-    plane: Plane
-    point: tuple[float, float]
-    label: int
-
-    @property
-    def key(self) -> ObjectPlane:
-        """What it speaks of."""
-        return self.object_id, self.plane
-
-
-@dataclass(frozen=True, slots=True)
-class BoxPrompt:
-    """A box (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive."""
-
-    id: int
-    object_id: int
-    plane: Plane
-    box: Box
-
-    @property
-    def key(self) -> ObjectPlane:
-        """What it speaks of."""
-        return self.object_id, self.plane
-
-
-@dataclass(frozen=True)
-class Group:
-    """What a user says about one object on one plane.
-
-    Parameters
-    ----------
-    clicks
-        In the order they were given, which is that of their identifiers.
-    box
-        At most one.
-    candidate
-        Which mask of the first click a user chose, from 0; None leaves it to `granularity`.
-    granularity
-        The same by area: which of the masks a user prefers. Empty leaves it to the model.
-    """
-
-    clicks: tuple[Click, ...] = ()
-    box: BoxPrompt | None = None
-    candidate: int | None = None
-    granularity: Granularity | Literal[""] = ""
-
-    @property
-    def choice(self) -> Candidate | None:
-        """Which mask of the first click is the object's; None leaves it to the model."""
-        return self.candidate if self.candidate is not None else self.granularity or None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no prompt; a candidate alone says nothing."""
-        return not self.clicks and self.box is None
-
-    @property
-    def members(self) -> tuple[Click | BoxPrompt, ...]:
-        """Its clicks, then its box."""
-        return self.clicks if self.box is None else (*self.clicks, self.box)
-
-    @property
-    def first_id(self) -> int:
-        """Identifier of its earliest prompt; 0 if it is empty."""
-        return min((prompt.id for prompt in self.members), default=0)
-
-    @cached_property
-    def prompts(self) -> Prompts:
-        """What the model is asked."""
-        return Prompts(
-            [click.point for click in self.clicks],
-            [click.label for click in self.clicks],
-            self.box.box if self.box else None,
-        )
-
-
-NOTHING = Group()
 
 
 @dataclass(frozen=True)
@@ -156,7 +95,7 @@ class PromptBook:
         """Return the identifiers of all prompts of an object on a plane."""
         return tuple(prompt.id for prompt in self.group(key).members)
 
-    def find(self, prompt_id: int) -> Click | BoxPrompt | None:
+    def find(self, prompt_id: int) -> Prompt | None:
         """Return the prompt with an identifier; None if there is none."""
         key = self._places.get(prompt_id)
         if key is not None:
@@ -200,6 +139,18 @@ class PromptBook:
         return tuple(sorted(boxes, key=lambda box: box.id))
 
     @cached_property
+    def strokes(self) -> tuple[Stroke, ...]:
+        """All strokes, in the order they were given."""
+        strokes = (stroke for group in self._groups() for stroke in group.strokes)
+        return tuple(sorted(strokes, key=lambda stroke: stroke.id))
+
+    @cached_property
+    def lassos(self) -> tuple[Lasso, ...]:
+        """All lassos, in the order they were given."""
+        lassos = (group.lasso for group in self._groups() if group.lasso is not None)
+        return tuple(sorted(lassos, key=lambda lasso: lasso.id))
+
+    @cached_property
     def keys(self) -> tuple[ObjectPlane, ...]:
         """Everything that has a prompt, in order of its first one."""
         firsts = [
@@ -234,7 +185,7 @@ class PromptBook:
             yield from groups.values()
 
     @cached_property
-    def _by_id(self) -> dict[int, Click | BoxPrompt]:
+    def _by_id(self) -> dict[int, Prompt]:
         return {prompt.id: prompt for group in self._groups() for prompt in group.members}
 
     @cached_property
@@ -358,7 +309,25 @@ class PromptBook:
                 groups[click.key] = replace(group, granularity=granularity)
         return self.with_groups(groups)
 
-    def with_changed(self, *changed: Click | BoxPrompt) -> PromptBook:
+    def with_stroke(
+        self, key: ObjectPlane, path: Sequence[tuple[float, float]], label: int
+    ) -> PromptBook:
+        """Add a stroke at the end."""
+        group = self.group(key)
+        stroke = Stroke(self.next_id, *key, tuple(path), label)
+        return self.with_groups({key: replace(group, strokes=(*group.strokes, stroke))})
+
+    def with_lasso(self, key: ObjectPlane, polygon: Sequence[tuple[float, float]]) -> PromptBook:
+        """Give an object a lasso at the end, in the place of one that is there."""
+        lasso = Lasso(self.next_id, *key, tuple(polygon))
+        return self.with_groups({key: replace(self.group(key), lasso=lasso)})
+
+    def with_mask(self, key: ObjectPlane, patch: Patch, is_first: bool = False) -> PromptBook:
+        """Give an object a mask at the end, or before all else, in the place of one there is."""
+        mask = MaskPrompt(self.next_id, *key, patch, is_first)
+        return self.with_groups({key: replace(self.group(key), mask=mask)})
+
+    def with_changed(self, *changed: Prompt) -> PromptBook:
         """Put prompts in the place of those with their identifiers.
 
         Raises
@@ -424,7 +393,7 @@ class PromptBook:
         return self.with_groups(groups)
 
     def without(self, prompt_ids: Iterable[int]) -> PromptBook:
-        """Remove clicks and boxes by identifier; unknown ones are ignored."""
+        """Remove prompts by identifier; unknown ones are ignored."""
         return self.with_groups(self._groups_without(map(self.find, {*prompt_ids})))
 
     def with_all_clicks(self, clicks: Iterable[Click]) -> PromptBook:
@@ -457,9 +426,7 @@ class PromptBook:
             _put(changed, self, box)
         return self.with_groups(changed)
 
-    def _groups_without(
-        self, prompts: Iterable[Click | BoxPrompt | None]
-    ) -> dict[ObjectPlane, Group]:
+    def _groups_without(self, prompts: Iterable[Prompt | None]) -> dict[ObjectPlane, Group]:
         """Return the groups of prompts as they are when these prompts are gone."""
         gone: dict[ObjectPlane, set[int]] = {}
         for prompt in prompts:
@@ -468,9 +435,14 @@ class PromptBook:
         groups = {}
         for key, ids in gone.items():
             group = self.group(key)
-            box = None if group.box is not None and group.box.id in ids else group.box
-            clicks = tuple(click for click in group.clicks if click.id not in ids)
-            groups[key] = replace(group, clicks=clicks, box=box)
+            groups[key] = replace(
+                group,
+                clicks=tuple(click for click in group.clicks if click.id not in ids),
+                strokes=tuple(stroke for stroke in group.strokes if stroke.id not in ids),
+                box=None if group.box is not None and group.box.id in ids else group.box,
+                lasso=None if group.lasso is not None and group.lasso.id in ids else group.lasso,
+                mask=None if group.mask is not None and group.mask.id in ids else group.mask,
+            )
         return groups
 
 
@@ -544,20 +516,31 @@ def _told_choice(before: PromptBook, after: PromptBook, keys: Sequence[ObjectPla
     return f"chose mask {candidate + 1} of {of}"
 
 
-def _deed(touched: Sequence[tuple[Click | BoxPrompt, Click | BoxPrompt]]) -> str:
+def _deed(touched: Sequence[tuple[Prompt, Prompt]]) -> str:
+    signed = Click | Stroke
     flipped = all(
-        isinstance(a, Click) and isinstance(b, Click) and a.label != b.label for a, b in touched
+        isinstance(a, signed) and isinstance(b, signed) and a.label != b.label for a, b in touched
     )
     return "flipped" if flipped else "moved"
 
 
-def _count(prompts: Sequence[Click | BoxPrompt]) -> str:
-    if len(prompts) > 1:
-        return f"{len(prompts)} prompts"
-    return "a point" if isinstance(prompts[0], Click) else "a box"
+_WORDS: dict[type, str] = {
+    Click: "a point",
+    BoxPrompt: "a box",
+    Stroke: "a stroke",
+    Lasso: "a lasso",
+    MaskPrompt: "a mask",
+}
 
 
-def _objects(prompts: Sequence[Click | BoxPrompt]) -> str:
+def _count(prompts: Sequence[Prompt]) -> str:
+    prompts = [one for one in prompts if not (isinstance(one, MaskPrompt) and one.is_first)] or [
+        *prompts
+    ]
+    return _WORDS[type(prompts[0])] if len(prompts) == 1 else f"{len(prompts)} prompts"
+
+
+def _objects(prompts: Sequence[Prompt]) -> str:
     return _told_objects({prompt.object_id for prompt in prompts})
 
 
@@ -574,10 +557,12 @@ def _settled(key: ObjectPlane, group: Group) -> Group:
                 f"of object {prompt.object_id} on plane {prompt.plane}; give it the object and "
                 "plane of its group"
             )
-    clicks = group.clicks
+    clicks, strokes = group.clicks, group.strokes
     if any(a.id > b.id for a, b in pairwise(clicks)):
         group = replace(group, clicks=tuple(sorted(clicks, key=lambda click: click.id)))
-    if group.choice is not None and not group.clicks:
+    if any(a.id > b.id for a, b in pairwise(strokes)):
+        group = replace(group, strokes=tuple(sorted(strokes, key=lambda stroke: stroke.id)))
+    if group.choice is not None and not (group.clicks or group.strokes):
         group = _choosing(group, None)
     return group
 
@@ -589,18 +574,30 @@ def _choosing(group: Group, candidate: Candidate | None) -> Group:
     return replace(group, candidate=candidate, granularity="")
 
 
-def _put(groups: dict[ObjectPlane, Group], book: PromptBook, prompt: Click | BoxPrompt) -> None:
+def _put(groups: dict[ObjectPlane, Group], book: PromptBook, prompt: Prompt) -> None:
     """Add a prompt to groups that are being changed, which begin as they are in a book."""
     group = groups.get(prompt.key, book.group(prompt.key))
     if isinstance(prompt, Click):
         groups[prompt.key] = replace(group, clicks=(*group.clicks, prompt))
-        return
-    if group.box is not None:
+    elif isinstance(prompt, Stroke):
+        groups[prompt.key] = replace(group, strokes=(*group.strokes, prompt))
+    elif isinstance(prompt, BoxPrompt):
+        _check_single(group.box, "box", prompt)
+        groups[prompt.key] = replace(group, box=prompt)
+    elif isinstance(prompt, Lasso):
+        _check_single(group.lasso, "lasso", prompt)
+        groups[prompt.key] = replace(group, lasso=prompt)
+    else:
+        _check_single(group.mask, "mask", prompt)
+        groups[prompt.key] = replace(group, mask=prompt)
+
+
+def _check_single(there: Prompt | None, word: str, prompt: Prompt) -> None:
+    if there is not None:
         raise ValueError(
-            f"expected one box of object {prompt.object_id} on a plane, got another; give one of "
-            "them another object"
+            f"expected one {word} of object {prompt.object_id} on a plane, got another; give one "
+            "of them another object"
         )
-    groups[prompt.key] = replace(group, box=prompt)
 
 
 def _with_member(ids: tuple[int, ...], number: int, is_member: bool) -> tuple[int, ...]:

@@ -7,8 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from napari_sam.patches import cut, fill_polygon
 from napari_sam.prompts import Box, Candidate, Prompts
-from napari_sam.session.prompt_book import ObjectPlane, PromptBook, changed_keys, describe
+from napari_sam.session.groups import BoxPrompt, Click, Lasso, ObjectPlane, Prompt, Stroke
+from napari_sam.session.prompt_book import PromptBook, changed_keys, describe
 from napari_sam.session.readable import Readable
 from napari_sam.session.state import Touched
 
@@ -123,6 +128,151 @@ class Prompting(Readable, ABC):
         """Give an object a box (row 0, column 0, row 1, column 1) on a plane, or take it away."""
         self.prompts = self.prompts.with_box(self._key(object_id, plane), box)
 
+    def add_scribble(
+        self,
+        plane: object,
+        path: ArrayLike,
+        label: int = 1,
+        object_id: int | None = None,
+    ) -> int:
+        """Add a stroke along an object, or along what is none of it.
+
+        It is kept as it is, and counts as up to five clicks spread along it; see
+        :func:`~napari_sam.strokes.spread_points`.
+
+        Parameters
+        ----------
+        plane, object_id
+            As of :meth:`add_point`.
+        path
+            `(N, 2)` vertices as (row, column) in pixels of the plane.
+        label
+            1 if the stroke lies on the object, 0 if not.
+
+        Returns
+        -------
+        id
+            For :meth:`move_prompt` and :meth:`remove_prompt`.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, the stroke leaves it or is not finite.
+        """
+        stroke_id = self.prompts.next_id
+        key = self._key(object_id, plane)
+        self.prompts = self.prompts.with_stroke(key, _as_path(path, 1), _as_sign(label))
+        return stroke_id
+
+    def add_lasso(self, plane: object, polygon: ArrayLike, object_id: int | None = None) -> int:
+        """Say roughly where an object is by a region: as a mask and a box at once.
+
+        An object has one lasso on a plane: another takes its place.
+
+        Parameters
+        ----------
+        plane, object_id
+            As of :meth:`add_point`.
+        polygon
+            `(N, 2)` corners as (row, column) in pixels of the plane; what lies beyond it counts
+            for nothing.
+
+        Returns
+        -------
+        id
+            For :meth:`move_prompt` and :meth:`remove_prompt`.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the region has no pixel on it.
+        """
+        lasso_id = self.prompts.next_id
+        key = self._key(object_id, plane)
+        self.prompts = self.prompts.with_lasso(key, self._as_region(key, polygon))
+        return lasso_id
+
+    def add_mask(self, plane: object, mask: ArrayLike, object_id: int | None = None) -> int:
+        """Give an object a mask: it is that mask until another prompt changes it.
+
+        A click afterwards changes it around the error that the click points at. An object has
+        one such mask on a plane: another takes its place.
+
+        Parameters
+        ----------
+        plane, object_id
+            As of :meth:`add_point`.
+        mask
+            `(H, W)` bool, of the plane's shape.
+
+        Returns
+        -------
+        id
+            For :meth:`remove_prompt`.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the mask has another shape or no pixel.
+        """
+        key = self._key(object_id, plane)
+        given, shape = np.asarray(mask), self.embeddings.source.plane_shape(key[1])
+        if given.dtype != bool or given.shape != shape or not given.any():
+            raise ValueError(
+                f"expected a mask (bool) of the plane's shape {shape} with at least one pixel, got "
+                f"{given.dtype} of shape {given.shape}; for a label use labels == label_id"
+            )
+        mask_id = self.prompts.next_id
+        self.prompts = self.prompts.with_mask(key, cut(given))
+        return mask_id
+
+    def move_prompt(self, prompt_id: int, path: ArrayLike) -> None:
+        """Change where a prompt is; its object is predicted again.
+
+        Parameters
+        ----------
+        prompt_id
+            Of a click, a stroke, a box or a lasso.
+        path
+            As it was given: a point, the vertices of a stroke, (row 0, column 0, row 1, column
+            1) of a box, or the corners of a lasso.
+
+        Raises
+        ------
+        KeyError
+            If there is none with that identifier.
+        ValueError
+            If it is a mask, or the place makes no sense.
+        """
+        prompt = self._prompt(prompt_id)
+        if isinstance(prompt, Lasso):
+            self._as_region(prompt.key, path)
+        self.prompts = self.prompts.with_changed(_moved(prompt, path))
+
+    def remove_prompt(self, prompt_id: int) -> None:
+        """Remove a prompt of any kind; its object is predicted again from the others."""
+        self._prompt(prompt_id)
+        self.prompts = self.prompts.without([prompt_id])
+
+    def _prompt(self, prompt_id: int) -> Prompt:
+        prompt = self.prompts.find(prompt_id)
+        if prompt is None:
+            raise KeyError(
+                f"expected the identifier of a prompt, got {prompt_id}; it may have been removed"
+            )
+        return prompt
+
+    def _as_region(self, key: ObjectPlane, polygon: ArrayLike) -> tuple[tuple[float, float], ...]:
+        """Return the corners of a region, or say what is wrong with it."""
+        corners = _as_path(polygon, 3)
+        shape = self.embeddings.source.plane_shape(key[1])
+        if fill_polygon(corners, shape).is_empty:
+            raise ValueError(
+                f"expected a region with pixels of the plane of {shape[0]} x {shape[1]} pixels, "
+                "got none; draw it around the object"
+            )
+        return corners
+
     def clear(self, plane: object, object_id: int | None = None) -> None:
         """Remove every prompt of an object on a plane, and with them its predicted pixels."""
         key = self._key(object_id, plane)
@@ -152,6 +302,42 @@ def check_number(object_id: int) -> None:
         raise ValueError(
             f"expected an object number from 1 to 2^64 - 1, got {object_id}; labels hold no other"
         )
+
+
+def _moved(prompt: Prompt, path: ArrayLike) -> Prompt:
+    if isinstance(prompt, Click):
+        return replace(prompt, point=as_point(np.asarray(path).tolist()))
+    if isinstance(prompt, Stroke):
+        return replace(prompt, path=_as_path(path, 1))
+    if isinstance(prompt, Lasso):
+        return replace(prompt, polygon=_as_path(path, 3))
+    if isinstance(prompt, BoxPrompt):
+        box = Prompts(box=np.asarray(path).tolist()).box
+        assert box is not None, "a box was given"
+        return replace(prompt, box=box)
+    raise ValueError(
+        f"expected a click, stroke, box or lasso to move, got prompt {prompt.id}, which is a mask; "
+        "give another mask in its place"
+    )
+
+
+def _as_path(path: ArrayLike, least: int) -> tuple[tuple[float, float], ...]:
+    """Return vertices as numbers, or say what was needed."""
+    vertices = np.asarray(path, np.float64)
+    if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < least:
+        raise ValueError(
+            f"expected {least} or more vertices (row, column) in pixels of the plane, shape "
+            f"(N, 2), got shape {vertices.shape}"
+        )
+    if not np.isfinite(vertices).all():
+        raise ValueError("expected finite vertices, got NaN or infinity; leave them out")
+    return tuple((row, column) for row, column in vertices.tolist())
+
+
+def _as_sign(label: int) -> int:
+    if label not in (0, 1):
+        raise ValueError(f"expected the label 1 (positive) or 0 (negative), got {label}")
+    return int(label)
 
 
 def as_point(point: Sequence[float]) -> tuple[float, float]:
