@@ -10,7 +10,14 @@ import numpy as np
 from core.fake_segmenter import FakeSegmenter, disk
 
 from napari_sam.engine import Executor
-from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, Session, pixel_changes
+from napari_sam.session import (
+    ArrayCanvas,
+    ArraySource,
+    ObjectClass,
+    PostProcessing,
+    Session,
+    pixel_changes,
+)
 
 SHAPE, PLANES, OBJECTS = (24, 30), 3, 4
 FOREIGN = 90  # a label from before, which no command may touch but those that say so
@@ -40,7 +47,7 @@ class Player:
             self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
             self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
             self.elsewhere, self.untold, self.current, self.find_all, self.find_one,
-            self.accept, self.classify, self.classes,
+            self.accept, self.classify, self.classes, self.processing,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -139,7 +146,11 @@ class Player:
         self.session.segmenter = self.models[a % 2]
 
     def overwriting(self, a: int, b: int) -> None:
-        self.session.overwrite = bool(a % 3 == 0)
+        self.session.overlap = ("keep", "overwrite", "fill gaps")[a % 3]
+
+    def processing(self, a: int, b: int) -> None:
+        on = [bool(a >> bit & 1) for bit in range(4)]
+        self.session.post_processing = PostProcessing(on[0], on[1], 9 * on[2], 1.5 * on[3])
 
     def current(self, a: int, b: int) -> None:
         self.session.object_id = self._object(a)

@@ -27,6 +27,7 @@ from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import PixelChange
+from napari_sam.session.post_processing import PostProcessing
 
 SHAPE = (40, 50)
 PLANES = ((0, None, None), (7, None, None), (None, 3, None))
@@ -94,7 +95,8 @@ class Writer:
         if self.rng.random() < 0.5:
             given = PlaneInput((0, 2), (ColourInput(None, 2),), 1)
         group = self.groups.get(key, NOTHING)
-        return Answer(self.patch(), scores, len(scores) - 1, "model key", given, group)
+        how = PostProcessing(True, smoothing=float(self.rng.integers(2)))
+        return Answer(self.patch(), scores, len(scores) - 1, "model key", given, group, how)
 
     def pixels(self) -> PixelChange | None:
         where = np.zeros(SHAPE, bool)
@@ -166,7 +168,7 @@ def told(value):
     names = {
         Entry: "number kind text time prompts answers marks facts pixels objects details classes",
         Change: "key before after",
-        Answer: "patch scores chosen model given prompts",
+        Answer: "patch scores chosen model given prompts post_processing",
         Marks: "written erased",
         PixelChange: "plane region where before after area",
     }.get(type(value), "")

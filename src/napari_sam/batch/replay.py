@@ -25,6 +25,7 @@ from napari_sam.session.answers import Answer, Chain, answer
 from napari_sam.session.canvas import ArrayCanvas
 from napari_sam.session.image_identity import ImageContent, read_identity
 from napari_sam.session.journal import Entry
+from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
 from napari_sam.session.replaying import replay_entries
 from napari_sam.session.runs import Runs
@@ -499,6 +500,7 @@ class _Player:
         runs.failed.connect(errors.append)
         runs.finished.connect(ended.append)
         source = cast(PlaneSource, _AsGiven(self._planes, given, self._beat))
+        state.rules = MaskRules.of_words(details)
         runs.find_all(self._segmenter, source, planes, details["linked"], details["settings"])
         if errors:
             raise errors[0]
@@ -559,6 +561,8 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     details = entry.details
     if entry.kind == "mask" and any(change.after is None for change in entry.answers):
         raise ValueError("a mask without an answer")
+    if entry.kind in ("mask", "found"):
+        MaskRules.of_words(details)
     expected: dict[str, type] = {}
     if entry.kind == "deleted" and "objects" in details:
         expected = {"objects": list, "everywhere": bool}

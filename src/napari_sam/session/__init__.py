@@ -21,11 +21,13 @@ from napari_sam.session.interactive import Session
 from napari_sam.session.journal import Change, Entry, Journal, JournalChange, ObjectFacts
 from napari_sam.session.keeping import ImageFacts, Keeping
 from napari_sam.session.library import KeptSession, Library
+from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.object_table import ObjectRow, ObjectState
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange, pixel_changes
+from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.preview import Preview
 from napari_sam.session.prompt_book import (
     NOTHING,
@@ -59,16 +61,19 @@ __all__ = [
     "LabelCanvas",
     "Library",
     "Marks",
+    "MaskRules",
     "ObjectClass",
     "ObjectFacts",
     "ObjectPlane",
     "ObjectRow",
     "ObjectState",
+    "Overlap",
     "Patch",
     "PixelChange",
     "Plane",
     "PlaneSource",
     "PlaneState",
+    "PostProcessing",
     "Preview",
     "PromptBook",
     "Queue",

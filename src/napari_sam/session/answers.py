@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from napari_sam.prompts import Candidate, Prompts
 from napari_sam.segmentation.protocol import Draft, Embedding, MaskPrediction, Progress, Segmenter
 from napari_sam.segmentation.replay import Replay, replay
 from napari_sam.session.patches import Patch, cut_prediction
+from napari_sam.session.post_processing import OFF, PostProcessing
 from napari_sam.session.prompt_book import NOTHING, Group
 from napari_sam.steps import Steps
 
@@ -38,6 +39,8 @@ class Answer:
         What that model was given of the plane.
     prompts
         What it answers.
+    post_processing
+        What was done to the mask since.
     """
 
     patch: Patch
@@ -46,6 +49,14 @@ class Answer:
     model: str = ""
     given: PlaneInput | None = None
     prompts: Group = NOTHING
+    post_processing: PostProcessing = OFF
+
+    def processed(self, how: PostProcessing) -> Answer:
+        """Return it with what is done to masks before they are written, unless it was done."""
+        if how == self.post_processing:
+            return self
+        patch = how.apply(self.patch, self.prompts.prompts)
+        return replace(self, patch=patch, post_processing=how)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

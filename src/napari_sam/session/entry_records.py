@@ -39,6 +39,7 @@ from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import Packed, PixelChange
+from napari_sam.session.post_processing import PostProcessing
 
 _T = TypeVar("_T")
 
@@ -143,6 +144,8 @@ class Spelling:
             "model": answer.model,
             "prompts": self._group(key, answer.prompts, masks),
         }
+        if words := answer.post_processing.words():
+            told["post_processing"] = words
         if answer.given is not None:
             told["given"] = self._given.get(answer.given)
             if told["given"] is None:
@@ -285,6 +288,7 @@ class Reading:
             _text(told["model"]),
             self._given_of(told.get("given")),
             self._group(key, told["prompts"], masks),
+            PostProcessing.of_words(told.get("post_processing", {})),
         )
 
     def _given_of(self, told: Json) -> PlaneInput | None:

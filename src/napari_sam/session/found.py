@@ -16,6 +16,7 @@ from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import Packed, PixelChange
+from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.prompt_book import ObjectPlane
 
 _LEAST_LEFT = 0.5  # share of an object that must be free for it to be written
@@ -96,6 +97,7 @@ def find_plane(
     source: PlaneSource,
     plane: Plane,
     settings: dict[str, Any],
+    post_processing: PostProcessing,
     report: Report,
 ) -> Found:
     """Find the objects of a plane. What does that is imported here: a window opens without it."""
@@ -106,6 +108,8 @@ def find_plane(
     objects = generate_masks(segmenter, pixels, limits, report, **settings)
     height, width = pixels.shape[:2]
     labels, placed = place_objects(objects, (height, width))
+    if not post_processing.is_off:
+        _process(labels, post_processing)
     quality = np.array([(one.score, one.stability) for one in placed]).reshape(-1, 2)
     return Found(
         (height, width),
@@ -114,6 +118,21 @@ def find_plane(
         given.words(),
         quality.clip(0, 1),
     )
+
+
+def _process(labels: NDArray[np.int32], how: PostProcessing) -> None:
+    """Do to each object of a plane what is done to masks; none takes pixels of another."""
+    from scipy import ndimage
+
+    for number, region in enumerate(ndimage.find_objects(labels), 1):
+        if region is None:
+            continue
+        patch = cut(labels[region] == number, (region[0].start, region[1].start))
+        after = how.apply(patch)
+        labels[region][labels[region] == number] = 0
+        shown = labels[after.region]
+        kept = after.within(after.region)[: shown.shape[0], : shown.shape[1]]
+        shown[kept & (shown == 0)] = number
 
 
 def name_objects(planes: Sequence[Found], linked: bool, report: Report) -> list[Found]:

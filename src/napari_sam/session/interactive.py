@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.choosing import Choosing
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.keeping import save_session
+from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.object_table import ObjectTable
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
+from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.preview import Previews
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.proofreading import Queue
@@ -76,8 +79,8 @@ class Session(Choosing, ObjectCommands):
         Something that :attr:`queue` says is another.
     journal_changed
         Something happened, was taken back or made again.
-    overwrite_changed
-        :attr:`overwrite` is another one.
+    rules_changed
+        :attr:`overlap` or :attr:`post_processing` is another one.
     run_changed
         A run over planes began, went on, or ended.
     activity_changed
@@ -108,7 +111,7 @@ class Session(Choosing, ObjectCommands):
     objects_changed = Signal(object)
     queue_changed = Signal()
     journal_changed = Signal()
-    overwrite_changed = Signal(bool)
+    rules_changed = Signal()
     run_changed = Signal()
     activity_changed = Signal()
     failed = Signal(object)
@@ -220,15 +223,37 @@ class Session(Choosing, ObjectCommands):
         self.journal_changed.emit()
 
     @property
+    def overlap(self) -> Overlap:
+        """What later masks do where other labels are: keep, overwrite, or fill gaps."""
+        return self._state.rules.overlap
+
+    @overlap.setter
+    def overlap(self, overlap: Overlap) -> None:
+        self._set_rules(replace(self._state.rules, overlap=overlap))
+
+    @property
     def overwrite(self) -> bool:
-        """Whether later masks take pixels of other labels, but for those that are locked."""
-        return self._state.overwrite
+        """Whether :attr:`overlap` is to overwrite; False keeps what other labels have."""
+        return self.overlap == "overwrite"
 
     @overwrite.setter
     def overwrite(self, overwrite: bool) -> None:
-        if overwrite != self._state.overwrite:
-            self._state.overwrite = overwrite
-            self.overwrite_changed.emit(overwrite)
+        if overwrite != self.overwrite:
+            self.overlap = "overwrite" if overwrite else "keep"
+
+    @property
+    def post_processing(self) -> PostProcessing:
+        """What is done to later masks before they are written; nothing by default."""
+        return self._state.rules.post_processing
+
+    @post_processing.setter
+    def post_processing(self, how: PostProcessing) -> None:
+        self._set_rules(replace(self._state.rules, post_processing=how))
+
+    def _set_rules(self, rules: MaskRules) -> None:
+        before, self._state.rules = self._state.rules, rules
+        if rules != before:
+            self.rules_changed.emit()
 
     # What follows from a change
 

@@ -19,6 +19,7 @@ from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.entry_records import Spelling
 from napari_sam.session.journal import JournalChange
+from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.recorder import ReadPlane, Recorder, pack_plane
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Keeping:
         session.journal.changed.connect(self._record)
         session.journal_changed.connect(self._follow)
         session.object_changed.connect(self._follow)
-        session.overwrite_changed.connect(self._follow)
+        session.rules_changed.connect(self._follow)
         session.granularity_changed.connect(self._follow)
 
     def save(self, path: str | Path, timeout: float | None = None) -> None:
@@ -113,7 +114,7 @@ class Keeping:
         session.journal.changed.disconnect(self._record)
         session.journal_changed.disconnect(self._follow)
         session.object_changed.disconnect(self._follow)
-        session.overwrite_changed.disconnect(self._follow)
+        session.rules_changed.disconnect(self._follow)
         session.granularity_changed.disconnect(self._follow)
         self._tell()
         return self.recorder.close(timeout)
@@ -216,7 +217,7 @@ def about_settings(session: Session) -> dict[str, Json]:
     """Return what a file tells about what can be set in a session."""
     return {
         "object": session.object_id,
-        "overwrite": session.overwrite,
+        **MaskRules(session.overlap, session.post_processing).words(),
         "granularity": session.granularity,
         "next_prompt": session.prompts.next_id,
     }

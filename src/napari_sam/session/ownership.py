@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_sam.geometry import Region
 from napari_sam.masks import merge_mask
 from napari_sam.planes import Plane
+from napari_sam.session.mask_rules import Overlap
 from napari_sam.session.patches import Patch, cut, join, minus, union
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_book import ObjectPlane
@@ -42,6 +43,7 @@ class Marks:
 
 
 _NONE = Marks()
+_REACH = 2  # pixels from either side that count as a narrow gap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,14 +134,14 @@ class Ownership:
         key: ObjectPlane,
         patch: Patch,
         read: Callable[[Region], NDArray[Any]],
-        overwrite: bool = False,
+        overlap: Overlap = "keep",
         locked: AbstractSet[int] = frozenset(),
     ) -> Decision:
         """Decide what a new mask of an object changes in labels.
 
         Pixels that the last mask wrote and the new one lacks are erased. Painted pixels and other
-        objects stay, occupied pixels too unless `overwrite` is on, and what a person has taken
-        away is not given back.
+        objects stay, occupied pixels too unless `overlap` says otherwise, and what a person has
+        taken away is not given back.
 
         Parameters
         ----------
@@ -149,25 +151,29 @@ class Ownership:
             The new mask; empty takes back what was written.
         read
             Returns the labels `(h, w)` of a region of the plane; called once at most.
-        overwrite
-            Whether the mask may take pixels of other labels.
+        overlap
+            What happens where other labels are.
         locked
-            Labels of which it may not.
+            Labels that keep their pixels in any case.
         """
         object_id, plane = key
         marks = self.of(key)
         region = union([patch, marks.written])
         if region is None:
             return Decision((), {})
-        labels = read(region)
+        if overlap == "fill gaps":
+            region, labels = _read_around(region, read)
+            patch = join(patch, _gaps(patch.within(region), labels, object_id, region))
+        else:
+            labels = read(region)
         written = marks.written.within(region)
         mask = patch.within(region) & ~marks.erased.within(region)
         for number, erased in self._crossing(plane):
             if number == object_id:
                 mask &= ~erased.within(region)
-        if overwrite and locked:
+        if overlap == "overwrite" and locked:
             mask &= ~np.isin(labels, [*locked])
-        merge = merge_mask(labels, written, mask, object_id, overwrite)
+        merge = merge_mask(labels, written, mask, object_id, overlap == "overwrite")
         origin = region[0].start, region[1].start
         written_now = cut(merge.written, origin)
         if written_now.origin == patch.origin and np.array_equal(written_now.pixels, patch.pixels):
@@ -223,6 +229,36 @@ def _parts(changes: Iterable[PixelChange], which: str) -> Iterator[tuple[PixelCh
                 mask = np.zeros_like(where)
                 mask[where] = values == number
                 yield change, int(number), cut(mask, change.region[:2])
+
+
+def _read_around(
+    region: Region, read: Callable[[Region], NDArray[Any]]
+) -> tuple[Region, NDArray[Any]]:
+    """Read a region with what may belong to gaps around it, as far as the plane goes."""
+    rows, columns = (slice(max(0, s.start - 2 * _REACH), s.stop + 2 * _REACH) for s in region)
+    labels = read((rows, columns))
+    height, width = labels.shape
+    return (
+        slice(rows.start, rows.start + height),
+        slice(columns.start, columns.start + width),
+    ), labels
+
+
+def _gaps(mask: NDArray[np.bool_], labels: NDArray[Any], object_id: int, region: Region) -> Patch:
+    """Return the free pixels in narrow gaps between a mask and other labels.
+
+    They are up to :data:`_REACH` pixels away from both, diagonals included, so that a gap is at
+    most one pixel less than twice that wide.
+    """
+    from scipy import ndimage
+
+    others = (labels != 0) & (labels != object_id)
+    if not others.any() or not mask.any():
+        return Patch()
+    reach = np.ones((2 * _REACH + 1, 2 * _REACH + 1), bool)
+    gaps = ndimage.binary_dilation(mask & ~others, reach) & ndimage.binary_dilation(others, reach)
+    gaps &= (labels == 0) & ~mask
+    return cut(gaps, (region[0].start, region[1].start))
 
 
 def _view(plane: Plane) -> tuple[bool, ...]:

@@ -12,6 +12,7 @@ from napari_sam.engine import Report, SynchronousExecutor
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.journal import Entry
+from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, part_of
 from napari_sam.session.prompt_book import Group, ObjectPlane
@@ -79,7 +80,7 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
             group, chain = state.group(change.key), state.results.chain(change.key)
             answer, chain = decode(change.key, group, entry, chain)
             answer = replace(answer, prompts=group)
-            state.take_answer(change.key, answer, chain, bool(details.get("overwrite")))
+            state.take_answer(change.key, answer, chain, MaskRules.of_words(details))
     elif entry.kind in ("painted", "elsewhere"):
         changes = _as_they_are(state, entry.pixels)
         state.write(changes)

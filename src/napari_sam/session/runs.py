@@ -15,7 +15,9 @@ from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.found import Decided, Found, Part, decide, find_plane, name_objects
 from napari_sam.session.journal import Change, ObjectFacts
+from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.ownership import Marks
+from napari_sam.session.post_processing import OFF, PostProcessing
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.state import State, Touched
 
@@ -49,6 +51,7 @@ class _Run:
     planes: Sequence[Plane]
     linked: bool
     settings: dict[str, Any]
+    post_processing: PostProcessing = OFF
     found: list[Found] = field(default_factory=list)
     within: float = 0.0
     decided: Decided = field(default_factory=lambda: Decided({}, {}, 0))
@@ -139,7 +142,8 @@ class Runs:
             from napari_sam.automask import AutomaskSettings
 
             AutomaskSettings(**settings)  # refuses what makes no sense
-        self._run = _Run(segmenter, source, planes, linked and len(planes) > 1, settings)
+        how = self._state.rules.post_processing
+        self._run = _Run(segmenter, source, planes, linked and len(planes) > 1, settings, how)
         self._search(self._run)
 
     def cancel(self) -> None:
@@ -167,7 +171,9 @@ class Runs:
         plane = run.planes[len(run.found)]
         self._executor.embed(
             _searching(run),
-            partial(find_plane, run.segmenter, run.source, plane, run.settings),
+            partial(
+                find_plane, run.segmenter, run.source, plane, run.settings, run.post_processing
+            ),
             partial(self._plane_found, run),
             SOON,
             partial(self._plane_progressed, run),
@@ -355,4 +361,5 @@ def _details(run: _Run) -> dict[str, Any]:
         "settings": run.settings,
         "model": run.segmenter.model_key,
         "given": [found.given for found in run.found],
+        **MaskRules(post_processing=run.post_processing).words(),
     }

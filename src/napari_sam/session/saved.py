@@ -19,6 +19,7 @@ from napari_sam.prompts import GRANULARITIES, Granularity
 from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
 from napari_sam.session.entry_records import Reading, labels_of
 from napari_sam.session.journal import Entry
+from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.pixels import PixelChange
 
 _LARGEST_PLANE = 2**32  # pixels, of an image that isn't at hand
@@ -89,9 +90,12 @@ class SavedSession:
         return told if type(told) is int and 1 <= told < 2**64 else last
 
     @property
-    def overwrite(self) -> bool:
-        """Whether masks took pixels of other labels."""
-        return _settings(self.about).get("overwrite") is True
+    def rules(self) -> MaskRules:
+        """How masks were written."""
+        try:
+            return MaskRules.of_words(_settings(self.about))
+        except (ValueError, TypeError):  # of a version that knows others
+            return MaskRules()
 
     @property
     def granularity(self) -> Granularity | Literal[""]:

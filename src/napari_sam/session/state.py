@@ -27,6 +27,7 @@ from napari_sam.session.journal import (
     Kind,
     ObjectFacts,
 )
+from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Decision, Marks, Ownership
 from napari_sam.session.patches import Patch, union
@@ -93,7 +94,7 @@ class State:
         self.results = Results()
         self.ownership = Ownership()
         self.object_id = 1
-        self.overwrite = False
+        self.rules = MaskRules()
         self.granularity: Granularity | Literal[""] = ""
         self._book = PromptBook()
         self._facts: dict[int, ObjectFacts] = {}
@@ -185,7 +186,7 @@ class State:
         key: ObjectPlane,
         answer: Answer,
         chain: Chain | None = None,
-        overwrite: bool | None = None,
+        rules: MaskRules | None = None,
     ) -> bool:
         """Keep the answer to an object's prompts, and write its mask.
 
@@ -195,8 +196,8 @@ class State:
             Whose.
         answer, chain
             What came of the prompts, and the steps to it.
-        overwrite
-            Whether the mask may take pixels of other labels; by default as is set.
+        rules
+            How the mask is written; by default as is set.
 
         Returns
         -------
@@ -208,15 +209,16 @@ class State:
             self.hold_back(key, answer, chain)
             return False
         try:
-            entry = self.mask_entry(key, answer, overwrite)
+            entry = self.mask_entry(key, answer, self.rules if rules is None else rules)
             self.write(entry.pixels)
         except (OSError, ValueError, MemoryError) as error:
             self.hold_back(key, answer, chain)
             self.refused.emit(error)
             return False
         self.take(entry)
-        if chain is not None:
-            self.results.put(key, answer, chain)
+        (written,) = entry.answers
+        if chain is not None and written.after is not None:
+            self.results.put(key, written.after, chain)
         self.journal.record(entry)
         return True
 
@@ -320,7 +322,7 @@ class State:
         )
         self.take(everything)
         self._book = self._book.reserving(saved.next_prompt)
-        self.object_id, self.overwrite = saved.object_id, saved.overwrite
+        self.object_id, self.rules = saved.object_id, saved.rules
         self.granularity = saved.granularity
         self.journal.restore(saved.entries, saved.undone, saved.last_number)
         self.relabelled.emit()
@@ -356,29 +358,29 @@ class State:
             pixels=tuple(pixels),
         )
 
-    def mask_entry(self, key: ObjectPlane, answer: Answer, overwrite: bool | None) -> Entry:
+    def mask_entry(self, key: ObjectPlane, answer: Answer, rules: MaskRules) -> Entry:
         """Return what the answer to an object's prompts changes; see :meth:`take_answer`."""
-        overwrite = self.overwrite if overwrite is None else overwrite
-        decision = self._decide(key, answer.patch, overwrite)
+        answer = answer.processed(rules.post_processing)
+        decision = self._decide(key, answer.patch, rules.overlap)
         return self._entry(
             "mask",
             f"the mask of object {key[0]}",
             answers=(Change(key, self.recorded(key), answer),),
             marks=self.marks_changes(decision.marks),
             pixels=decision.pixels,
-            details={"overwrite": True} if overwrite else {},
+            details=rules.words(),
         )
 
-    def _decide(self, key: ObjectPlane, patch: Patch, overwrite: bool = False) -> Decision:
+    def _decide(self, key: ObjectPlane, patch: Patch, overlap: Overlap = "keep") -> Decision:
         """Decide what a mask changes; what others have changed meanwhile is recorded first."""
         if self._canvas is None or union([patch, self.ownership.of(key).written]) is None:
             return Decision((), {})
         self._canvas.prepare(key[1], key[0] if patch.pixels.size else 0)
         read = self.read(key[1])
-        decision = self.ownership.decide(key, patch, read, overwrite, self.locked)
+        decision = self.ownership.decide(key, patch, read, overlap, self.locked)
         if decision.elsewhere:
             self.note_elsewhere(decision.elsewhere)
-            decision = self.ownership.decide(key, patch, read, overwrite, self.locked)
+            decision = self.ownership.decide(key, patch, read, overlap, self.locked)
         return decision
 
     def _record_painted(

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sam.io.session_file import Json
 from napari_sam.session.journal import Entry
+from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.saved import SavedSession
 
@@ -139,7 +140,7 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         "precision": f"{model.get('precision')} on {model.get('device')}" if model else "",
         "versions": ", ".join(f"{k} {v}" for k, v in _table(about, "versions").items()),
         "current object": settings.get("object"),
-        "overwrite": "yes" if settings.get("overwrite") else "no",
+        **_rules_in_words(saved.rules),
         "objects": ", ".join([str(len(summary.objects)), *told]),
         "prompts": f"clicks: {summary.clicks}, boxes: {summary.boxes}",
         "entries": f"{len(saved.entries)}, {undone} undone",
@@ -151,6 +152,14 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
 def _table(about: Mapping[str, Json], key: str) -> Mapping[str, Any]:
     value = about.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _rules_in_words(rules: MaskRules) -> dict[str, str]:
+    done = [
+        name.replace("_", " ") + ("" if value is True else f" {value:g} px")
+        for name, value in rules.post_processing.words().items()
+    ]
+    return {"overlaps": rules.overlap, "post-processing": ", ".join(done)}
 
 
 def _joined(values: Json, by: str = ", ") -> str:

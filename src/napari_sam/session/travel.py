@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_sam.planes import Plane
 from napari_sam.session.journal import Entry, JournalChange
+from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.pixels import PixelChange, part_of, total_area
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.state import State, Touched
@@ -104,7 +105,7 @@ class Travel:
             key
             for key, (answer, mask) in latest.items()
             if answer.prompts == self._state.group(key)
-            and self._state.take_answer(key, answer, None, bool(mask.details.get("overwrite")))
+            and self._state.take_answer(key, answer, None, MaskRules.of_words(mask.details))
         ]
 
     def _again(self, step: Entry) -> Entry | None:
