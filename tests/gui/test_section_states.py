@@ -17,6 +17,7 @@ from napari_sam.gui.mask_section import mask_state_of
 from napari_sam.gui.object_section import object_state_of
 from napari_sam.gui.prompts_section import prompts_state_of
 from napari_sam.gui.section import Section
+from napari_sam.gui.seen_section import SeenState, seen_state_of
 from napari_sam.gui.status import strip_of
 from napari_sam.session import ArraySource, Session
 
@@ -275,3 +276,11 @@ def test_section_is_drawn_again_only_if_something_differs(qtbot):
     section.redraw()
     assert drawn == [1, 2, 2]
     assert section.shown == 2
+
+
+def test_badge_tells_that_masks_come_of_another_input():
+    assert seen_state_of("ready", False, 0, ("contrast: 0 to 9",)).badge == ""
+    assert "read again" in seen_state_of("ready", True, 0, ()).badge
+    assert "read again" in seen_state_of("queued", False, 2, ()).badge
+    assert seen_state_of("ready", False, 1, ()).badge.startswith("1 mask was made")
+    assert seen_state_of("queued", False, 0, ("old",)) == SeenState("", "being read", ())

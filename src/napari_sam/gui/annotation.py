@@ -129,6 +129,11 @@ class Annotation:
         return [self.image, *masks, *self.prompt_layers]
 
     @property
+    def is_restretched(self) -> bool:
+        """Whether the image is shown in another way, which the model is given in a moment."""
+        return self._source.is_pending
+
+    @property
     def channels(self) -> Chosen | None:
         """What the model sees as red, green and blue; None for the image as it is."""
         return self._source.channels

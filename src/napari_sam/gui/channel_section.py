@@ -1,4 +1,4 @@
-"""Up to three channels assigned to the model's colours; collapsed until somebody needs it."""
+"""Up to three channels assigned to the model's colours."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel
 
 from napari_sam.gui.channels import ChannelOption, options
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Fold, Items, combo, fill, rule
+from napari_sam.gui.controls import Items, combo, fill
 from napari_sam.gui.section import Section
 
 _COLOURS = ("red", "green", "blue")
@@ -68,8 +68,7 @@ class ChannelSection(Section[ChannelState]):
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self.menus = [combo(f"the channel that the model sees as {name}") for name in _COLOURS]
-        inside = QWidget()
-        grid = QGridLayout(inside)
+        grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setColumnStretch(1, 1)
         for row, (name, menu) in enumerate(zip(_COLOURS, self.menus, strict=True)):
@@ -80,11 +79,6 @@ class ChannelSection(Section[ChannelState]):
         self.note.setWordWrap(True)
         self.note.setEnabled(False)
         grid.addWidget(self.note, 3, 0, 1, 2)
-        self.fold = Fold("What the model sees", inside)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(rule())
-        column.addWidget(self.fold)
 
     def _state(self) -> ChannelState:
         annotation = self._controller.annotation

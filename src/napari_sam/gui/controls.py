@@ -214,9 +214,20 @@ class Fold(QWidget):
         self.head.toggled.connect(self._show)
         self._draw(False)
 
+    @property
+    def is_expanded(self) -> bool:
+        """Whether what is inside is shown."""
+        return self.head.isChecked()
+
     def expand(self) -> None:
         """Show what is inside."""
         self.head.setChecked(True)
+
+    def set_title(self, title: str) -> None:
+        """Say something else in the title."""
+        if title != self._title:
+            self._title = title
+            self._draw(self.is_expanded)
 
     def _show(self, expanded: bool) -> None:
         self._draw(expanded)

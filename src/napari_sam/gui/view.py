@@ -132,6 +132,7 @@ class View:
         plane = self.displayed()
         if plane is not None and plane == self._session.shown and not self._resting:
             self._session.look(*self._part_on_screen(plane))
+            self._session.activity_changed.emit()
 
     def _part_on_screen(self, plane: Plane) -> tuple[tuple[float, float], Box]:
         middle = middle_of_view(self._viewer, self._image, plane)

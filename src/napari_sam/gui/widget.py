@@ -11,6 +11,7 @@ from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.channel_section import ChannelSection
+from napari_sam.gui.channels import LOOK_EVENTS
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
 from napari_sam.gui.controls import FOCUS, rule
@@ -23,6 +24,7 @@ from napari_sam.gui.object_section import ObjectSection
 from napari_sam.gui.placement import connect
 from napari_sam.gui.prompts_section import PromptsSection
 from napari_sam.gui.question_section import QuestionSection
+from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
 from napari_sam.gui.settings import preferences
 from napari_sam.gui.status_section import StatusSection
@@ -53,12 +55,13 @@ class SegmentAnything(QWidget):
         self.masks = MaskSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.channels = ChannelSection(self.controller)
+        self.seen = SeenSection(self.controller, self.channels)
         self.files = SessionSection(self.controller)
         self.foot = FootSection(self.controller)
         column = QVBoxLayout(self)
         sections: tuple[QWidget, ...] = (
             self.question, self.choice, self.status, rule(), self.object, self.prompts, rule(),
-            self.masks, rule(), self.everything, self.channels, self.files, rule(), self.foot,
+            self.masks, rule(), self.everything, self.seen, self.files, rule(), self.foot,
         )  # fmt: skip
         for section in sections:
             column.addWidget(section)
@@ -89,14 +92,15 @@ class SegmentAnything(QWidget):
         self._watch()
         for section in (
             self.question, self.choice, self.status, self.object, self.prompts, self.masks,
-            self.everything, self.channels, self.files, self.foot,
+            self.everything, self.channels, self.seen, self.files, self.foot,
         ):  # fmt: skip
             section.refresh()
 
     def _refresh_status(self) -> None:
         self.choice.refresh_plane()
         for section in (
-            self.question, self.status, self.object, self.everything, self.files, self.foot,
+            self.question, self.status, self.object, self.everything, self.seen, self.files,
+            self.foot,
         ):  # fmt: skip
             section.refresh()
 
@@ -138,6 +142,8 @@ class SegmentAnything(QWidget):
         for verb, followed in (("disconnect", self._layers), ("connect", layers)):
             for layer in followed:
                 events = [layer.events.name, layer.events.visible, layer.events.mode]
+                if isinstance(layer, Image):
+                    events += [getattr(layer.events, name) for name in LOOK_EVENTS]
                 if isinstance(layer, (Image, Labels)):
                     events.append(layer.events.data)
                     connect(layer, self._changed, verb)

@@ -229,7 +229,7 @@ class Embeddings:
 def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Report) -> _Made:
     report(0.0)
     pixels, limits, given = source.read_described(plane)
-    pixels, not_finite = _finite(pixels, limits)
+    pixels, not_finite = finite(pixels, limits)
     embedding, seconds = _timed(lambda tell: segmenter.embed(pixels, limits, tell), report)
     return _Made(embedding, seconds, not_finite, given)
 
@@ -266,8 +266,16 @@ def _timed(work: Callable[[Report], T], report: Report) -> tuple[T, float | None
     return result, time.perf_counter() - start if reports > 1 else None
 
 
-def _finite(pixels: NDArray[Any], limits: Limits | None) -> tuple[NDArray[Any], int]:
-    """Replace NaN and infinity by the low limit here, where they can be counted for a notice."""
+def finite(pixels: NDArray[Any], limits: Limits | None) -> tuple[NDArray[Any], int]:
+    """Replace NaN and infinity by the low limit here, where they can be counted for a notice.
+
+    Returns
+    -------
+    pixels
+        All of them finite.
+    count
+        How many were not.
+    """
     if pixels.dtype.kind != "f":
         return pixels, 0
     bad = ~np.isfinite(pixels)

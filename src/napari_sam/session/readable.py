@@ -133,6 +133,22 @@ class Readable:
                 given = now[key[1]] = self.embeddings.source.describe(key[1])
             yield given, self._state.book.group(key).choice
 
+    def made_of_other_input(self, plane: object) -> tuple[int, ...]:
+        """Return the objects whose masks on a plane come of another input than is embedded now.
+
+        Their masks stay as they are: the next prompt of each is answered from what is shown now.
+        """
+        at = self.embeddings.source.plane_of(plane)
+        now = self.embeddings.input_of(self.embeddings.get(at))
+        if now is None:
+            return ()
+        answers = ((i, self._results.answer((i, at))) for i in self._state.book.planes.get(at, ()))
+        return tuple(
+            object_id
+            for object_id, answer in answers
+            if answer is not None and answer.given is not None and answer.given != now
+        )
+
     # What happened
 
     @property
@@ -183,6 +199,11 @@ class Readable:
     def shown(self) -> Plane | None:
         """The plane on screen."""
         return self._ahead.shown
+
+    @property
+    def focus(self) -> tuple[float, float] | None:
+        """(row, column) in the middle of the screen; None where it isn't known."""
+        return self._ahead.focus
 
     @property
     def is_view_ready(self) -> bool:

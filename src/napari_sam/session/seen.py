@@ -1,0 +1,93 @@
+"""What the model sees of a plane: the very picture, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_sam.engine import Report
+from napari_sam.plane_input import PlaneInput
+from napari_sam.planes import Plane, PlaneSource
+from napari_sam.segmentation.encoder_input import EncoderInput, encoder_input
+from napari_sam.segmentation.protocol import Embedding
+from napari_sam.session.embeddings import finite
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What the answer to a first click begins with.
+
+    Parameters
+    ----------
+    picture
+        What the encoder is given.
+    given
+        What that was made of.
+    """
+
+    picture: EncoderInput
+    given: PlaneInput
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Say in a few lines what is in the picture."""
+        return (*_told_colours(self.given), *_told_part(self.picture))
+
+
+def seen_of(
+    embedding: Embedding,
+    given: PlaneInput,
+    source: PlaneSource,
+    plane: Plane,
+    place: tuple[float, float],
+    report: Report,
+) -> Seen:
+    """Make the picture that an encoder is given; slow where the plane must be read for it.
+
+    Parameters
+    ----------
+    embedding, given
+        Of the plane, and what it was made of.
+    source, plane
+        Where the plane is read.
+    place
+        (row, column) in pixels of the plane: what a click there begins with.
+    report
+        Told that it begins.
+    """
+    report(0.0)
+    try:
+        return Seen(encoder_input(embedding, None, None, place), given)
+    except ValueError:  # an embedding in one piece keeps no pixels
+        pixels, limits = source.read(plane)
+        pixels, _ = finite(pixels, limits)
+        return Seen(encoder_input(embedding, pixels, limits, place), given)
+
+
+def _told_colours(given: PlaneInput) -> tuple[str, ...]:
+    lines = []
+    names = ("red", "green", "blue") if len(given.colours) == 3 else ("contrast",)
+    for name, colour in zip(names, given.colours, strict=True):
+        if colour is None:
+            continue
+        of = colour.layer or ("" if colour.index is None else f"channel {colour.index}")
+        limits = colour.limits
+        shown = "as it is" if limits is None else f"{limits[0]:.5g} to {limits[1]:.5g}"
+        shown += f", gamma {colour.gamma:.3g}" if colour.gamma != 1 else ""
+        shown += ", inverted" if colour.inverted else ""
+        lines.append(f"{name}: {of + ', ' if of else ''}{shown}")
+    if given.spans:
+        spans = " and ".join(f"{first} to {last}" for _, first, last in given.spans)
+        lines.append(f"{given.projection} of planes {spans}")
+    return tuple(lines)
+
+
+def _told_part(picture: EncoderInput) -> tuple[str, ...]:
+    frame = picture.frame
+    (r, c), (h, w) = frame.origin, frame.shape
+    whole = (
+        "the whole plane" if frame.is_whole else f"rows {r}–{r + h - 1}, columns {c}–{c + w - 1}"
+    )
+    tile = f"tile {picture.tile} of {picture.tiles}: " if picture.tile else ""
+    rows, columns = frame.scaled
+    scale = f"{picture.scale:.3g} model pixels a pixel"
+    return f"{tile}{whole}", f"{h} × {w} pixels as {rows} × {columns}: {scale}"
