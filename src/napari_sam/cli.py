@@ -251,6 +251,95 @@ def replay(
         out.print(f"{told}; labels in {task.labels}", highlight=False, soft_wrap=True)
 
 
+@app.command(epilog="Example: napari-sam export cells.napari-sam --to geojson -o cells.geojson")
+def export(
+    sessions: Annotated[list[Path], typer.Argument(metavar="SESSION...", help="Sessions.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="labels, coco, geojson (QuPath), ome-zarr, imagej, csv, crops or classes.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A file of the format, or a folder.")
+    ],
+    image: Annotated[
+        Path | None, typer.Option("--image", help="By default the one beside SESSION.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Labels that the session wrote on disk.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="accepted: leave proposed objects out.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+    masks: Annotated[str, typer.Option("--masks", help="Of COCO: rle or polygons.")] = "rle",
+    ome_version: Annotated[
+        str | None, typer.Option("--ome-version", help="Of OME-Zarr: 0.4 or 0.5.")
+    ] = None,
+    margin: Annotated[
+        int, typer.Option("--margin", min=0, help="Pixels around an object that is cut out.")
+    ] = 8,
+) -> None:
+    """Write the objects of sessions in a format that other programs read."""
+    with _clear_errors():
+        if only not in (None, "accepted"):
+            raise ValueError(f"expected --only accepted, or no --only, got {only!r}")
+        from napari_sam.batch import export_sessions
+        from napari_sam.io.exports import ExportOptions
+
+        options = ExportOptions(masks, ome_version, margin)  # type: ignore[arg-type]  # checked
+        with _bar("writing") as report:
+            written = export_sessions(
+                sessions,
+                to,
+                output,
+                image,
+                labels,
+                only == "accepted",
+                overwrite,
+                options,
+                partial(report, output),
+                _show_warning,
+            )
+        for path in written:
+            out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(
+    "import", epilog="Example: napari-sam import cells.geojson cells.tif -o cells.napari-sam"
+)
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="COCO, GeoJSON, ImageJ regions or a label image."),
+    ],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image that they are of.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .napari-sam.")],
+    axes: Axes = None,
+    channel: ChannelNumber = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a session that is there.")] = False,
+) -> None:
+    """Make a session of the objects that another program has written."""
+    with _clear_errors():
+        from napari_sam.batch import import_session
+
+        with _bar("reading") as report:
+            count = import_session(
+                file,
+                image,
+                output,
+                axes,
+                channel,
+                overwrite,
+                partial(report, file),
+                _show_warning,
+            )
+        what = "1 object" if count == 1 else f"{count:,} objects"
+        out.print(f"{what} in {output}", highlight=False, soft_wrap=True)
+
+
 @app.command(epilog="Example: napari-sam embed stack.tif --model vit_b")
 def embed(
     images: Images,

@@ -10,6 +10,8 @@ import numpy as np
 from core.fake_segmenter import FakeSegmenter, disk
 
 from napari_sam.engine import Executor
+from napari_sam.io.exports import ClassRecord, ObjectRecord
+from napari_sam.io.imports import ImportedObjects
 from napari_sam.session import (
     ArrayCanvas,
     ArraySource,
@@ -47,7 +49,7 @@ class Player:
             self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
             self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
             self.elsewhere, self.untold, self.current, self.find_all, self.find_one,
-            self.accept, self.classify, self.classes, self.processing,
+            self.accept, self.classify, self.classes, self.processing, self.bring,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -127,6 +129,17 @@ class Player:
             self.session.rename_class(self.session.classes[0].name, f"class {b % 4}")
         else:
             self.session.set_classes(ObjectClass(f"class {i}") for i in range(a % 4))
+
+    def bring(self, a: int, b: int) -> None:
+        """Objects come from a file: of two disks, as far as there are free pixels."""
+        labels = np.where(disk(SHAPE, self._point(b), 2), 1, 0)
+        labels[disk(SHAPE, self._point(a), 1)] = 2
+        states = ("proposed", "accepted", "locked")
+        records = {1: ObjectRecord(1, "class 1", states[a % 3], score=0.5)}
+        known = (ClassRecord("class 1", "#102030"),)
+        planes = [((a % PLANES,), labels)]
+        found = ImportedObjects(lambda report: iter(planes), records, known)
+        self.session.import_objects(lambda report: found, "a file")
 
     def many(self, a: int, b: int) -> None:
         book = self.session.prompts

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_sam.batch.exporting import export_sessions, import_session, objects_of_session
     from napari_sam.batch.files import embed_files, segment_all_files, segment_files
     from napari_sam.batch.image import label_everything, label_objects
     from napari_sam.batch.inputs import PromptCount, check_request, count_prompts, find_images
@@ -28,10 +29,13 @@ __all__ = [
     "check_request",
     "count_prompts",
     "embed_files",
+    "export_sessions",
     "find_images",
+    "import_session",
     "label_everything",
     "label_objects",
     "measure_labels",
+    "objects_of_session",
     "replay_session",
     "segment_all_files",
     "segment_files",
@@ -49,10 +53,13 @@ _HOMES = {
     "check_request": "inputs",
     "count_prompts": "inputs",
     "embed_files": "files",
+    "export_sessions": "exporting",
     "find_images": "inputs",
+    "import_session": "exporting",
     "label_everything": "image",
     "label_objects": "image",
     "measure_labels": "files",
+    "objects_of_session": "exporting",
     "replay_session": "replay",
     "segment_all_files": "files",
     "segment_files": "files",

@@ -248,6 +248,23 @@ def is_image_of(saved: SavedSession, image: ImageFile) -> bool | None:
     return ImageContent(part.data, part.is_rgb).is_image_of(before)
 
 
+def source_of_file(saved: SavedSession, image: ImageFile) -> tuple[ImageFile, ArraySource]:
+    """Return the part of a file that a session is of, such as one channel, and as its source.
+
+    Raises
+    ------
+    ValueError
+        If the file has other axes.
+    """
+    told = _table(saved.about, "image")
+    part = image_of_prompts(image, _given_of(saved))
+    displayed = tuple(told.get("spanned") or ())
+    pixels: Any = PixelsOfFile(part)
+    return part, ArraySource(
+        pixels, part.is_rgb, displayed or None, channel_axis=told.get("channel_axis")
+    )
+
+
 def write_replayed(replayed: Replayed, path: str | Path) -> None:
     """Write labels of a session that was run again, with the axes and pixel sizes of its image.
 
@@ -409,14 +426,7 @@ class _PlanesOfSource(_Planes):
 
 class _PlanesOfFile(_Planes):
     def __init__(self, saved: SavedSession, image: ImageFile) -> None:
-        told = _table(saved.about, "image")
-        self.image = image_of_prompts(image, _given_of(saved))
-        channel_axis = told.get("channel_axis")
-        displayed = tuple(told.get("spanned") or ())
-        pixels: Any = PixelsOfFile(self.image)
-        self.source = ArraySource(
-            pixels, self.image.is_rgb, displayed or None, channel_axis=channel_axis
-        )
+        self.image, self.source = source_of_file(saved, image)
         self._reader = InputReader(self.image, None)
 
     def read(self, plane: Plane, given: PlaneInput | None) -> tuple[NDArray[Any], Limits | None]:

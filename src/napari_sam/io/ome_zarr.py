@@ -152,7 +152,7 @@ def zarr_library() -> ModuleType:
 def _read_array(array: Any) -> Stored:
     names = getattr(array.metadata, "dimension_names", None) or ()
     named = len(names) == array.ndim and all(isinstance(name, str) for name in names)
-    if named and {"Y", "X"} <= {_meaning(name) for name in names}:
+    if named and {"Y", "X"} <= {axis_letter(name) for name in names}:
         return Stored(array, _letters(list(names)))
     return Stored(array, guess_axes(array.shape))
 
@@ -212,7 +212,7 @@ def _letters(names: list[str], kinds: Sequence[str] = ()) -> str:
     The letter that the name means, else its first where that is free. Where none means rows or
     columns, the last two axes of space do.
     """
-    meant = [_meaning(name) for name in names]
+    meant = [axis_letter(name) for name in names]
     if not {"Y", "X"} <= set(meant):
         space = [i for i, kind in enumerate(kinds) if kind == "space"]
         rows, columns = (space if len(space) >= 2 else list(range(len(names))))[-2:]
@@ -226,7 +226,8 @@ def _letters(names: list[str], kinds: Sequence[str] = ()) -> str:
     return letters
 
 
-def _meaning(name: str) -> str | None:
+def axis_letter(name: str) -> str | None:
+    """Return the letter of an axis by its name, such as ``Z`` for depth; None for others."""
     word = name.strip().casefold()
     return word.upper() if word in ("t", "c", "z", "y", "x", "s") else _AXIS_NAMES.get(word)
 

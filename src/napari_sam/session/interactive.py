@@ -18,6 +18,7 @@ from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.choosing import Choosing
 from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.importing import Imports
 from napari_sam.session.keeping import save_session
 from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_commands import ObjectCommands
@@ -160,6 +161,14 @@ class Session(Choosing, ObjectCommands):
         self._queue.changed.connect(self.queue_changed.emit)
         self.objects_changed.connect(self._queue.follow)
         self.object_changed.connect(self._queue.follow_current)
+        self._imports = Imports(
+            self._state,
+            executor,
+            lambda: self.source,
+            lambda: self.highest_object,
+            self._take_imported,
+            self.failed.emit,
+        )
         self._runs = Runs(self._state, executor, lambda: self.highest_object, self._take_found)
         self._runs.changed.connect(self.run_changed.emit)
         self._runs.finished.connect(self.noticed.emit)
@@ -515,6 +524,10 @@ class Session(Choosing, ObjectCommands):
         self._reserved = max(self._reserved, highest)
         self._follow(touched)
 
+    def _take_imported(self, touched: Touched | None, highest: int) -> None:
+        self._follow(touched)
+        self.reserve(highest)
+
     # Running
 
     def show(
@@ -566,6 +579,7 @@ class Session(Choosing, ObjectCommands):
         self._runs.stop(reason)
         self._objects.close()
         self._queue.end()
+        self._imports.close()
         self._table.close()
         self._answering.close()
 

@@ -31,13 +31,15 @@ Kind = Literal[
     "accepted",
     "classified",
     "classes",
+    "imported",
     "elsewhere",
     "labels",
 ]
 """What happened.
 
 ``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
-``classified``: objects got a class. ``classes``: there are other classes.
+``imported``: objects came from a file. ``classified``: objects got a class. ``classes``: there are
+other classes.
 ``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that
 nothing before it can be taken back.
 """

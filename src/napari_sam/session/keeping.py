@@ -156,7 +156,12 @@ class Keeping:
         self.recorder.keep_planes(readers, self._last)
 
 
-def save_session(session: Session, path: str | Path, image: ImageFacts | None = None) -> None:
+def save_session(
+    session: Session,
+    path: str | Path,
+    image: ImageFacts | None = None,
+    further: Mapping[str, Json] | None = None,
+) -> None:
     """Save a session as one file, to be opened later or by others.
 
     It has prompts, chosen candidates, masks, objects, labels that are in memory alone, and what
@@ -171,6 +176,8 @@ def save_session(session: Session, path: str | Path, image: ImageFacts | None = 
         The file, by convention with the suffix ``.napari-sam``; one that is there is replaced.
     image
         What is told about the image.
+    further
+        What else the file tells, such as the image's ``identity``.
 
     Raises
     ------
@@ -181,7 +188,7 @@ def save_session(session: Session, path: str | Path, image: ImageFacts | None = 
     journal, spelling = session.journal, Spelling()
     aside = [entry for group in journal.undone for entry in group]
     entries = sorted((*journal.entries, *aside), key=lambda entry: entry.number)
-    about = _shared(about_session(session, image), image, target)
+    about = _shared(about_session(session, image) | dict(further or {}), image, target)
     with replaced(target) as temporary:
         file = SessionFile.create(temporary, about)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 
+from napari_sam.session.importing import Imports, ReadObjects
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.object_table import ObjectRow, ObjectTable
 from napari_sam.session.objects import Objects
@@ -18,6 +19,7 @@ class ObjectCommands(Prompting):
     _objects: Objects
     _table: ObjectTable
     _queue: Queue
+    _imports: Imports
 
     # What there is
 
@@ -148,6 +150,28 @@ class ObjectCommands(Prompting):
         self._objects.set_class(object_ids, name)
 
     # Changing them
+
+    def import_objects(self, read: ReadObjects, name: str) -> None:
+        """Write objects of a file where the labels are free, as one step.
+
+        The file is read in the background; :attr:`failed` tells what can't be done. In labels
+        that are empty the objects keep their numbers, else they get new ones. Those that the file
+        tells to be accepted or locked are.
+
+        Parameters
+        ----------
+        read
+            Reads the file, as :func:`napari_sam.io.imports.read_objects` does.
+        name
+            Of the file.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels to write into.
+        """
+        self._check_open()
+        self._imports.begin(read, name)
 
     def delete_object(self, object_id: int, plane: object = None) -> None:
         """Delete an object: its prompts and all pixels that have its number.

@@ -104,6 +104,11 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
         objects.renumber(details["object"], details["into"])
     elif entry.kind in ("locked", "accepted", "classified", "classes"):
         state.commit(entry.kind, entry.text, facts=entry.facts, classes=entry.classes)
+    elif entry.kind == "imported":
+        pixels = tuple(_as_they_are(state, entry.pixels))
+        state.commit(
+            entry.kind, entry.text, pixels=pixels, facts=entry.facts, classes=entry.classes
+        )
     else:
         state.begin_anew(entry.text)
     state.object_id = entry.objects[1]

@@ -167,10 +167,10 @@ def read_without_image(path: str | Path) -> SavedSession:
     finally:
         file.close()
     try:
-        stand_in = _stand_in(about)
+        source = stand_in(about)
     except SessionFileError as error:
         raise SessionFileError(f"{path}: {error}") from error
-    return read_session(path, stand_in)
+    return read_session(path, source)
 
 
 def check_image(about: Mapping[str, Json], source: PlaneSource) -> None:
@@ -253,8 +253,14 @@ def _settings(about: Mapping[str, Json]) -> Mapping[str, Json]:
     return told if isinstance(told, dict) else {}
 
 
-def _stand_in(about: Mapping[str, Json]) -> PlaneSource:
-    """Return an image as large as a session's, whose pixels take no memory."""
+def stand_in(about: Mapping[str, Json]) -> PlaneSource:
+    """Return an image as large as a session's, whose pixels take no memory.
+
+    Raises
+    ------
+    SessionFileError
+        If the session doesn't tell what its image is.
+    """
     image = about.get("image")
     image = image if isinstance(image, dict) else {}
     shape, spanned = _lengths(image.get("shape")), _lengths(image.get("spanned"))

@@ -10,7 +10,7 @@ import numpy as np
 from napari_sam.session.journal import Entry
 from napari_sam.session.summary import LONGEST_STEP
 
-_BY_MACHINES = ("found", "elsewhere", "labels", "classes")  # nobody's time on an object
+_BY_MACHINES = ("found", "imported", "elsewhere", "labels", "classes")  # nobody's time on an object
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class ObjectRecord:
 
     id: int
     class_name: str = ""
-    state: str = "accepted"
+    state: str = "proposed"
     origin: str = ""
     score: float | None = None
     prompts: int = 0

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from napari_sam.io.exports.objects import ClassRecord, ObjectRecord, Report
 
+_STATES = ("proposed", "accepted", "locked")
+
 Index = tuple[int, ...]
 Tell = Callable[[str], None]
 HIGHEST = 2**31 - 1
@@ -155,7 +157,7 @@ def imported(
             for number, one in objects:
                 (row, column), (height, width) = one.origin, one.mask.shape
                 part = labels[row : row + height, column : column + width]
-                lost = np.count_nonzero(part[one.mask] != 0)
+                lost = int(np.count_nonzero(part[one.mask]))
                 overlapping, pixels = overlapping + (lost > 0), pixels + lost
                 part[one.mask & (part == 0)] = number
             yield index, labels
@@ -172,8 +174,9 @@ def number_of(value: object) -> int | None:
     """Return a number that an object may keep; None for anything else."""
     if isinstance(value, str) and value.strip().isdigit():
         value = int(value)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_whole and 0 < value <= HIGHEST else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value <= HIGHEST else None
 
 
 def record_of(
@@ -183,7 +186,7 @@ def record_of(
     return ObjectRecord(
         0,
         " ".join(class_name.split()) if isinstance(class_name, str) else "",
-        state if state in ("proposed", "accepted", "locked") else "accepted",
+        state if isinstance(state, str) and state in _STATES else "proposed",
         origin if isinstance(origin, str) else "",
         float(score) if isinstance(score, int | float) else None,
     )

@@ -1,0 +1,219 @@
+"""Objects from a file, written where labels are free, as one step of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.io.exports import ClassRecord, ObjectRecord
+from napari_sam.io.imports import ImportedObjects
+from napari_sam.planes import PlaneSource
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.journal import Change, ObjectFacts
+from napari_sam.session.object_classes import ObjectClass
+from napari_sam.session.pixels import PixelChange
+from napari_sam.session.state import State, Touched
+
+ReadObjects = Callable[[Report], ImportedObjects]
+"""Reads a file; it may be slow, and is called on any thread."""
+
+_ATTEMPTS = 3
+_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+"""Of classes that come without one: those of Okabe and Ito, which all eyes tell apart."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decided:
+    """What is written.
+
+    Parameters
+    ----------
+    pixels
+        What changes.
+    facts
+        What is known of each object that gets pixels.
+    classes
+        All that the file tells.
+    lost
+        How many objects share pixels with labels that are there, and keep none, or not all.
+    highest
+        The highest number.
+    """
+
+    pixels: tuple[PixelChange, ...]
+    facts: Mapping[int, ObjectFacts]
+    classes: tuple[ClassRecord, ...]
+    lost: tuple[int, int]
+    highest: int
+
+
+class Imports:
+    """Brings objects of files into labels.
+
+    Files are read beside all other work, and compared with the labels there; then it is looked,
+    on the owner's thread, whether these are still the same.
+
+    Parameters
+    ----------
+    state
+        What is changed.
+    executor
+        Where files are read.
+    source
+        Returns the image.
+    highest
+        Returns the highest number that an object has, as far as is known.
+    written
+        Called with what was touched, and the highest number.
+    failed
+        Called with the error when it can't be done.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        executor: Executor,
+        source: Callable[[], PlaneSource],
+        highest: Callable[[], int],
+        written: Callable[[Touched | None, int], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._state = state
+        self._executor = executor
+        self._source = source
+        self._highest = highest
+        self._written = written
+        self._failed = failed
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self._is_closed = True
+
+    def begin(self, read: ReadObjects, name: str, attempt: int = 1) -> None:
+        """Begin; see :meth:`napari_sam.session.Session.import_objects`."""
+        canvas, source = self._state.canvas, self._source()
+        if canvas is None:
+            raise ValueError("expected labels to write into, got none; give the session a canvas")
+        canvas.settle()
+        entry = self._last_pixels()
+
+        def decided(outcome: Outcome) -> None:
+            if outcome.cancelled or self._is_closed:
+                return
+            try:
+                if outcome.error is not None:
+                    raise outcome.error
+                if canvas is self._state.canvas and entry == self._last_pixels():
+                    self._write(outcome.value, name)
+                elif attempt < _ATTEMPTS:
+                    self.begin(read, name, attempt + 1)
+                else:
+                    raise ValueError(
+                        f"expected labels that stay as they are while {name} is read, got changes; "
+                        "pause, and open it again"
+                    )
+            except (ValueError, OSError, MemoryError, ImportError) as error:
+                self._failed(error)
+
+        # A key of its own: one file takes no other one's place.
+        self._executor.chore(
+            ("import objects", self, object()),
+            partial(_decide, canvas, source, read, self._highest()),
+            decided,
+        )
+
+    def _last_pixels(self) -> tuple[int, int]:
+        """Return what tells whether labels have changed since."""
+        entries = self._state.journal.entries
+        return len(entries), entries[-1].number if entries else 0
+
+    def _write(self, decided: Decided, name: str) -> None:
+        state = self._state
+        if not decided.pixels:
+            raise ValueError(
+                f"expected objects on free pixels of the labels in {name}, got none; nothing has "
+                "changed"
+            )
+        canvas = state.canvas
+        assert canvas is not None, "pixels without labels"
+        for change in decided.pixels:
+            canvas.prepare(change.plane, decided.highest)
+        known = {one.name for one in state.classes}
+        new = [one for one in decided.classes if one.name not in known]
+        classes = (*state.classes, *_classes(new, len(known)))
+        count = len(decided.facts)
+        touched = state.commit(
+            "imported",
+            f"imported {count} object{'s' if count > 1 else ''} from {name}",
+            pixels=decided.pixels,
+            facts=tuple(Change(i, state.facts(i), known) for i, known in decided.facts.items()),
+            classes=Change("classes", state.classes, classes) if new else None,
+        )
+        self._written(touched, decided.highest)
+        if touched is not None and any(decided.lost):
+            gone, cut = decided.lost
+            state.noticed.emit(
+                f"Labels that were there kept their pixels: {gone} objects of {name} were left "
+                f"out, {cut} are smaller than in the file"
+            )
+
+
+def _decide(
+    canvas: LabelCanvas, source: PlaneSource, read: ReadObjects, highest: int, report: Report
+) -> Decided:
+    found = read(report)
+    above = max(highest, canvas.highest(report))
+    pixels: list[PixelChange] = []
+    wanted: dict[int, int] = {}  # pixels by number
+    got: dict[int, int] = {}
+    for index, labels in found.planes(report):
+        plane = source.plane_of(index)
+        region = slice(0, labels.shape[0]), slice(0, labels.shape[1])
+        now = canvas.read(plane, region)
+        where = (labels > 0) & (now == 0)
+        _count(wanted, labels[labels > 0])
+        if where.any():
+            after = labels[where].astype(np.int64) + above
+            _count(got, after - above)
+            before = np.zeros(len(after), now.dtype)
+            pixels.append(PixelChange.of(plane, region, where, before, _narrow(after, now.dtype)))
+    facts = {i + above: _facts(found.records.get(i)) for i in got}
+    lost = len(wanted) - len(got), sum(got[i] < wanted[i] for i in got)
+    return Decided(tuple(pixels), facts, found.classes, lost, max(facts, default=0))
+
+
+def _count(counts: dict[int, int], numbers: NDArray[Any]) -> None:
+    found, times = np.unique(numbers, return_counts=True)
+    for number, count in zip(found.tolist(), times.tolist(), strict=True):
+        counts[number] = counts.get(number, 0) + count
+
+
+def _narrow(numbers: NDArray[np.int64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers in the labels' type, if that holds them."""
+    return numbers.astype(dtype) if numbers.max() <= np.iinfo(dtype).max else numbers
+
+
+def _facts(record: ObjectRecord | None) -> ObjectFacts:
+    if record is None:
+        return ObjectFacts(origin="imported")
+    return ObjectFacts(
+        locked=record.state == "locked",
+        origin="imported",
+        class_name=record.class_name,
+        accepted=True if record.state in ("accepted", "locked") else None,
+        score=record.score,
+    )
+
+
+def _classes(new: Iterable[ClassRecord], count: int) -> list[ObjectClass]:
+    return [
+        ObjectClass(one.name, one.colour or _COLOURS[(count + i) % len(_COLOURS)])
+        for i, one in enumerate(new)
+    ]
