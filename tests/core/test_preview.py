@@ -195,10 +195,17 @@ def test_error_in_a_preview_is_left_to_the_click(segmenter):
 
 def test_how_long_a_preview_takes_is_known_for_each_model(segmenter):
     session, _ = make(segmenter)
-    assert session.preview_seconds is None
-    session.preview(0, (20, 25))
+    for column in range(5):
+        assert session.preview_seconds is None
+        session.preview(0, (20, column))
     assert session.preview_seconds > 0
     session.segmenter = FakeSegmenter(key="other")
-    session.segmenter.may_decode.set()
     session.preview(0, (20, 25))
-    assert session.preview_seconds > 0
+    assert session.preview_seconds is None
+
+
+def test_preview_at_the_same_place_is_decoded_once(segmenter):
+    session, seen = make(segmenter)
+    for _ in range(3):
+        session.preview(0, (20, 25))
+    assert (len(seen), segmenter.decodes) == (3, 1)

@@ -85,8 +85,8 @@ def test_w_takes_the_next_candidate(user, rng):
     me.click((30, 40))
     me.press(Qt.Key.Key_W)
     (click,) = me.session.prompts.clicks
-    np.testing.assert_array_equal(me.labels, disk(SHAPE, click.point, 8))
-    assert me.dock.object.candidates[1].isChecked()
+    np.testing.assert_array_equal(me.labels, disk(SHAPE, click.point, 12))
+    assert me.dock.object.candidates[2].isChecked()
 
 
 def test_control_z_takes_the_last_click_back(user, rng):

@@ -176,7 +176,7 @@ def test_dock_can_be_driven_from_the_command_palette(open_viewer, rng, monkeypat
     session.add_point((), (20, 30))
     assert session.wait(10)
     execute("next_candidate")
-    assert session.candidate(1, ()) == 1
+    assert session.candidate(1, ()) == 2  # the whole
     execute("new_object")
     assert session.object_id == 2
     execute("previous_object")
@@ -188,7 +188,7 @@ def test_dock_can_be_driven_from_the_command_palette(open_viewer, rng, monkeypat
     execute("undo")
     assert session.candidate(1, ()) == 0
     execute("redo")
-    assert session.candidate(1, ()) == 1
+    assert session.candidate(1, ()) == 2  # the whole
     execute("lock_object")
     assert session.facts(1).locked
     execute("lock_object")

@@ -115,12 +115,12 @@ def test_boxes_alone_and_the_mask_that_was_chosen(user, replay):
     data = discs(800, 400, 2000, 900)
     me = user(data, contrast_limits=(100, 700))
     me.click((42, 30))
-    me.annotation.session.next_candidate(())
+    me.annotation.session.choose_candidate("part", ())
     me.annotation.draw_box()
     me.drag((8, 8), (23, 23))
     me.drag((8, 40), (28, 60))
     assert [box.object_id for box in me.session.prompts.boxes] == [2, 3]
-    assert me.annotation.points.features["candidate"].tolist() == ["1"]
+    assert me.annotation.points.features["candidate"].tolist() == ["part"]
     labels, told = replay(me, data, "YX", boxes=True)
     assert set(np.unique(me.labels)) == {0, 1, 2, 3}
     np.testing.assert_array_equal(labels, me.labels)

@@ -62,6 +62,12 @@ def next_candidate(viewer: napari.Viewer) -> None:
     annotation.session.next_candidate(annotation.plane_to_prompt())
 
 
+def toggle_preview(viewer: napari.Viewer) -> None:
+    """Show what a click would take while the mouse moves, or don't any more."""
+    hover = _controller(viewer).hover
+    hover.is_on = not hover.is_on
+
+
 def swap_buttons(viewer: napari.Viewer) -> None:
     """Swap what the left and the right button mean: inside and outside."""
     annotation = _annotation(viewer)

@@ -16,6 +16,7 @@ from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.hidden_layers import HiddenLayers
+from napari_sam.gui.hover import Hover
 from napari_sam.gui.keeping import SessionFiles
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
@@ -104,6 +105,8 @@ class Controller:
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)
         self._hidden = HiddenLayers(viewer, lambda: self.annotation, self._notice)
+        self.hover = Hover(viewer, lambda: self.annotation)
+        self.image_changed.connect(self.hover.follow)
         _CONTROLLERS[id(viewer)] = self
         self._appearing = Delay(0, self._on_screen)
         self._beginning = Delay(_AFTER_LAYERS_MS, self.begin)
@@ -404,6 +407,7 @@ class Controller:
         self.keeping.close()
         self.engine.close()
         self._hidden.close()
+        self.hover.close()
         layers = self.viewer.layers
         layers.events.removed.disconnect(self._layer_removed)
         layers.selection.events.active.disconnect(self._follow)

@@ -11,8 +11,7 @@ from napari.utils.colormaps import label_colormap
 from vispy.scene import visuals
 from vispy.visuals.transforms import MatrixTransform
 
-from napari_sam.gui.planes import coordinates_of
-from napari_sam.gui.slicing import world_of_data
+from napari_sam.gui.scene import matrix_of, node_of
 from napari_sam.session import ObjectPlane, Patch, Plane, Session
 
 _MOST = 100  # pictures at a time: of thousands of prompts given at once the first show how it goes
@@ -70,8 +69,9 @@ class DraftPictures:
     def _changed(self, object_id: int, plane: Plane) -> None:
         key = object_id, plane
         self._remove(key)
-        patch, visual, labels = self._session.draft(*key), self._visual(), self._labels()
-        if patch is None or not patch.pixels.size or visual is None:
+        patch, labels = self._session.draft(*key), self._labels()
+        node = node_of(self._viewer, self._image)
+        if patch is None or not patch.pixels.size or node is None:
             return
         if len(self._pictures) >= _MOST:
             return
@@ -81,7 +81,7 @@ class DraftPictures:
         picture = visuals.Image(
             _coloured(patch.pixels[::step, ::step], object_id, labels),
             interpolation="nearest",
-            parent=visual.node.parent,
+            parent=node,
         )
         picture.set_gl_state("translucent", depth_test=False)
         picture.order = len(self._viewer.layers)
@@ -94,26 +94,8 @@ class DraftPictures:
         if picture is not None:
             picture.parent = None
 
-    def _visual(self) -> Any | None:
-        """Return what draws the image; None in a viewer without a canvas."""
-        window = getattr(self._viewer, "window", None)
-        canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
-        return canvas.layer_to_visual.get(self._image) if canvas is not None else None
-
     def _matrix(self, patch: Patch, plane: Plane) -> np.ndarray:
-        """Map a picture's (x, y), whose pixels begin at integers, to the scene."""
-        (row, column), dims, step = patch.origin, self._viewer.dims, _step(patch)
-        displayed = [axis - dims.ndim for axis in dims.displayed[::-1]]
-
-        def place(r: float, c: float) -> np.ndarray:
-            return world_of_data(dims, self._image, coordinates_of(plane, (r, c)))[displayed]
-
-        corner = place(row - 0.5, column - 0.5)
-        matrix = np.eye(4)
-        matrix[0, :2] = step * (place(row - 0.5, column + 0.5) - corner)
-        matrix[1, :2] = step * (place(row + 0.5, column - 0.5) - corner)
-        matrix[3, :2] = corner
-        return matrix
+        return matrix_of(self._viewer, self._image, plane, patch.origin, _step(patch))
 
 
 def _step(patch: Patch) -> int:

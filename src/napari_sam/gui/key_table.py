@@ -94,7 +94,8 @@ ACTIONS = (
     Action("next_object", "next object", OBJECTS, ("K",), anywhere=True),
     Action("delete_object", "delete the object", OBJECTS, ("Shift-D",)),
     Action("lock_object", "lock or unlock the object", OBJECTS, ("Shift-K",)),
-    Action("next_candidate", "next candidate mask", MASKS, ("W",)),
+    Action("next_candidate", "next candidate: whole, part, sub-part", MASKS, ("W",)),
+    Action("toggle_preview", "show what a click would take, or not", MASKS, ("Shift-H",)),
     Action("find_all", "find all in this plane", EVERYTHING, ("Shift-F",)),
     Action("cancel", "cancel what is being computed", EVERYTHING),
     Action("undo", "undo whatever happened last", SESSION, ("Control-Z",)),
@@ -113,6 +114,7 @@ GESTURES = (
     Gesture("Ctrl+click", "go to the object there, and add nothing", OBJECTS),
     Gesture("Ctrl+Shift+click", "this belongs to the nearest object: correct it", OBJECTS),
     Gesture("Ctrl+right click", "this doesn't belong to the object there: correct it", OBJECTS),
+    Gesture("Shift+wheel", "next candidate: whole, part, sub-part", MASKS),
     Gesture("drag, with the box drawn next", "a box around the object", PROMPTS),
     Gesture("hold Space and drag", "move the view, with any tool", PROMPTS),
 )

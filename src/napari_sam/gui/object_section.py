@@ -354,7 +354,7 @@ class ObjectSection(Section[ObjectState]):
         if annotation and plane is not None:
             session = annotation.session
             if len(session.scores(session.object_id, plane)) > 1:
-                session.choose_candidate(index, plane)
+                session.choose_candidate(index, plane, remember=True)
         self.redraw()
 
 

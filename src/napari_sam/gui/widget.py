@@ -22,6 +22,7 @@ from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
 from napari_sam.gui.placement import connect
+from napari_sam.gui.preview_section import PreviewSection
 from napari_sam.gui.prompts_section import PromptsSection
 from napari_sam.gui.question_section import QuestionSection
 from napari_sam.gui.seen_section import SeenSection
@@ -51,6 +52,7 @@ class SegmentAnything(QWidget):
         self.choice = ChoiceSection(self.controller)
         self.status = StatusSection(self.controller)
         self.object = ObjectSection(self.controller)
+        self.preview = PreviewSection(self.controller)
         self.prompts = PromptsSection(self.controller)
         self.masks = MaskSection(self.controller)
         self.everything = EverythingSection(self.controller)
@@ -60,8 +62,9 @@ class SegmentAnything(QWidget):
         self.foot = FootSection(self.controller)
         column = QVBoxLayout(self)
         sections: tuple[QWidget, ...] = (
-            self.question, self.choice, self.status, rule(), self.object, self.prompts, rule(),
-            self.masks, rule(), self.everything, self.seen, self.files, rule(), self.foot,
+            self.question, self.choice, self.status, rule(), self.object, self.preview,
+            self.prompts, rule(), self.masks, rule(), self.everything, self.seen, self.files,
+            rule(), self.foot,
         )  # fmt: skip
         for section in sections:
             column.addWidget(section)
@@ -91,16 +94,16 @@ class SegmentAnything(QWidget):
         """Show everything anew."""
         self._watch()
         for section in (
-            self.question, self.choice, self.status, self.object, self.prompts, self.masks,
-            self.everything, self.channels, self.seen, self.files, self.foot,
+            self.question, self.choice, self.status, self.object, self.preview, self.prompts,
+            self.masks, self.everything, self.channels, self.seen, self.files, self.foot,
         ):  # fmt: skip
             section.refresh()
 
     def _refresh_status(self) -> None:
         self.choice.refresh_plane()
         for section in (
-            self.question, self.status, self.object, self.everything, self.seen, self.files,
-            self.foot,
+            self.question, self.status, self.object, self.preview, self.everything, self.seen,
+            self.files, self.foot,
         ):  # fmt: skip
             section.refresh()
 
@@ -155,7 +158,7 @@ class SegmentAnything(QWidget):
         session = annotation.session
         for signal in (
             session.prompts_changed, session.object_changed, session.mask_changed,
-            session.facts_changed, session.journal_changed,
+            session.facts_changed, session.journal_changed, session.granularity_changed,
         ):  # fmt: skip
             getattr(signal, verb)(self._status_changed)
         getattr(annotation.layers_changed, verb)(self._changed)

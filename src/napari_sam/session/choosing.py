@@ -100,7 +100,10 @@ class Choosing(Pointing, ABC):
 
     @property
     def preview_seconds(self) -> float | None:
-        """How long a preview takes to decode; None before the first with this model."""
+        """How long a preview takes to decode; None before enough have been timed with this model.
+
+        Of the latest ones, and of the latest clicks, it is the fastest: a machine is busy at times.
+        """
         return self._previews.seconds
 
     def _on_another(self, plane: Plane, point: tuple[float, float], object_id: int) -> Preview:
@@ -141,7 +144,11 @@ class Choosing(Pointing, ABC):
             self.granularity_changed.emit(granularity)
 
     def choose_candidate(
-        self, candidate: Candidate, plane: object, object_id: int | None = None
+        self,
+        candidate: Candidate,
+        plane: object,
+        object_id: int | None = None,
+        remember: bool = False,
     ) -> None:
         """Take another candidate of the first click as the mask; later clicks build on it.
 
@@ -152,6 +159,8 @@ class Choosing(Pointing, ABC):
             what later objects begin with, too.
         plane, object_id
             As of :meth:`add_point`.
+        remember
+            Whether later objects begin with the same also where its place is given.
 
         Raises
         ------
@@ -170,37 +179,50 @@ class Choosing(Pointing, ABC):
                 f"expected a candidate from 0 to {count - 1}, {', '.join(GRANULARITIES)}; got "
                 f"{candidate!r}"
             )
+        if isinstance(candidate, int) and remember:
+            candidate = self._named(key, candidate) or candidate
         if isinstance(candidate, str):
             self.granularity = candidate
         self.prompts = self.prompts.with_candidate(key, candidate)
 
-    def next_candidate(self, plane: object, object_id: int | None = None) -> None:
+    def next_candidate(self, plane: object, object_id: int | None = None, step: int = 1) -> None:
         """Take the next smaller of the masks that a first click may mean, or the whole again.
 
         That is the click whose preview is shown, else the object's first one. Later objects begin
         with the same.
+
+        Parameters
+        ----------
+        plane, object_id
+            As of :meth:`add_point`.
+        step
+            1 for the next smaller one, -1 for the next larger one.
         """
         shown = self._previews.shown
         if object_id is None and shown is not None and shown.action == "new":
             if len(shown.candidates) > 1:
-                self.granularity = _following(shown.granularity)
+                self.granularity = _following(shown.granularity, step)
             return
         key = self._key(object_id, plane)
         if len(self.scores(*key)) > 1:
-            self.choose_candidate(_following(self._granularity_of(key)), key[1], key[0])
+            self.choose_candidate(_following(self._granularity_of(key), step), key[1], key[0])
 
     def _granularity_of(self, key: ObjectPlane) -> Granularity | None:
         """Say which of its candidates an object's mask is, by area; None where it isn't known."""
-        group, chain = self.prompts.group(key), self._results.chain(key)
-        if group.granularity:
-            return group.granularity
         answer = self._results.answer(key)
-        if chain is None or answer is None or len(chain.steps) != 1:
+        told = None if answer is None else self._named(key, answer.chosen)
+        return told or self.prompts.group(key).granularity or None
+
+    def _named(self, key: ObjectPlane, index: int) -> Granularity | None:
+        """Say what a candidate is, by its area; None where it isn't known any more."""
+        chain = self._results.chain(key)
+        if chain is None or len(chain.steps) != 1:
             return None
-        by_area = chain.steps[0].by_area
-        return GRANULARITIES[by_area.index(answer.chosen)] if answer.chosen in by_area else None
+        by_area = chain.steps[0].by_area[: len(GRANULARITIES)]
+        return GRANULARITIES[by_area.index(index)] if index in by_area else None
 
 
-def _following(granularity: Granularity | None) -> Granularity:
-    at = -1 if granularity is None else GRANULARITIES.index(granularity)
-    return GRANULARITIES[(at + 1) % len(GRANULARITIES)]
+def _following(granularity: Granularity | None, step: int) -> Granularity:
+    if granularity is None:
+        return GRANULARITIES[0 if step > 0 else -1]
+    return GRANULARITIES[(GRANULARITIES.index(granularity) + step) % len(GRANULARITIES)]

@@ -93,8 +93,8 @@ class Previews:
 
     @property
     def seconds(self) -> float | None:
-        """How long decoding one takes, of the latest few the fastest; None before the first."""
-        return min(self._seconds, default=None)
+        """How long decoding one takes, of the latest few the fastest; None before there are any."""
+        return min(self._seconds) if len(self._seconds) == _TIMED else None
 
     def clear(self) -> None:
         """Show none, also not those that are being decoded."""
@@ -130,6 +130,9 @@ class Previews:
         if drafting.steps_left > _MOST_STEPS:
             self.clear()
             return
+        told = preview.action, preview.object_id, preview.plane
+        if self.shown and told != (self.shown.action, self.shown.object_id, self.shown.plane):
+            self.clear()  # until it is decoded, it would say something else
         if segmenter is not self._timed:
             self._timed = segmenter
             self._seconds.clear()
@@ -152,7 +155,8 @@ class Previews:
             self._put(None)
             return
         seen: _Seen = outcome.value
-        self._seconds.append(seen.seconds)
+        if seen.seconds is not None:
+            self._seconds.append(seen.seconds)
         scores = tuple(float(min(max(x, 0.0), 1.0)) for x in seen.prediction.scores)
         preview = replace(preview, candidates=seen.masks, scores=scores, chosen=seen.chosen)
         if len(scores) > 1:
@@ -168,12 +172,12 @@ class Previews:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
-    """What was decoded: every candidate of the last step, and which is the answer's."""
+    """What was decoded: every candidate of the last step, which is the answer's, time per step."""
 
     prediction: MaskPrediction
     masks: tuple[Patch, ...]
     chosen: int
-    seconds: float
+    seconds: float | None
 
 
 def _decode(
@@ -186,13 +190,14 @@ def _decode(
     """Decode what a click would take; None where that would begin with a run of the encoder."""
     if not segmenter.is_ready(embedding, group.prompts):
         return None
-    start = time.perf_counter()
+    foreseen.give(segmenter, [drafting])  # the mouse may have moved back
+    start, decodes = time.perf_counter(), drafting.steps_left
     while drafting.steps_left:
         draft_steps(segmenter, embedding, [drafting])
     drafted = drafting.result
     if drafted is None:
         return None
-    seconds = time.perf_counter() - start
+    seconds = (time.perf_counter() - start) / decodes if decodes else None
     if drafted.is_final:
         foreseen.keep(segmenter, drafted.chain)
     last, answer = drafted.chain.steps[-1], drafted.answer

@@ -44,7 +44,7 @@ class ReadAhead:
     failed
         Something could not be encoded: the error.
     changed
-        :attr:`is_view_ready` or :attr:`fraction` changed.
+        :attr:`is_view_ready` or :attr:`fraction` changed, or more is encoded.
     shown, focus, view
         The plane on screen, the middle of the screen and the rectangle of the plane that it
         shows, as :meth:`show` was told.
@@ -162,6 +162,7 @@ class ReadAhead:
     def _prepared(self, outcome: Outcome) -> None:
         if outcome.error is None:
             self._embeddings.note_seconds(outcome.value)
+            self.changed.emit()
         elif not outcome.cancelled:
             self.failed.emit(outcome.error)
 

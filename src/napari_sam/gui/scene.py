@@ -1,0 +1,49 @@
+"""Where a plane's pixels lie in the canvas, for what is drawn there beside the layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+
+from napari_sam.gui.planes import coordinates_of
+from napari_sam.gui.slicing import world_of_data
+from napari_sam.session import Plane
+
+
+def node_of(viewer: Any, image: Image) -> Any | None:
+    """Return the node that an image's own is in; None in a viewer without a canvas."""
+    window = getattr(viewer, "window", None)
+    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+    visual = canvas.layer_to_visual.get(image) if canvas is not None else None
+    return None if visual is None else visual.node.parent
+
+
+def matrix_of(
+    viewer: Any, image: Image, plane: Plane, origin: tuple[int, int], step: int = 1
+) -> NDArray[np.float64]:
+    """Map the (x, y) of a picture, whose pixels begin at integers, to the scene.
+
+    Parameters
+    ----------
+    viewer, image, plane
+        Where the picture is shown.
+    origin
+        (row, column) of the plane's pixel that is the picture's first.
+    step
+        How many pixels of the plane one of the picture's stands for.
+    """
+    (row, column), dims = origin, viewer.dims
+    displayed = [axis - dims.ndim for axis in dims.displayed[::-1]]
+
+    def place(r: float, c: float) -> NDArray[np.float64]:
+        return world_of_data(dims, image, coordinates_of(plane, (r, c)))[displayed]
+
+    corner = place(row - 0.5, column - 0.5)
+    matrix = np.eye(4)
+    matrix[0, :2] = step * (place(row - 0.5, column + 0.5) - corner)
+    matrix[1, :2] = step * (place(row + 0.5, column - 0.5) - corner)
+    matrix[3, :2] = corner
+    return matrix
