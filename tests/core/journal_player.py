@@ -49,7 +49,7 @@ class Player:
             self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
             self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
             self.elsewhere, self.untold, self.current, self.find_all, self.find_one,
-            self.accept, self.classify, self.classes, self.processing, self.bring,
+            self.accept, self.classify, self.classes, self.processing, self.bring, self.split,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -107,6 +107,11 @@ class Player:
 
     def merge(self, a: int, b: int) -> None:
         self.session.merge_objects(self._object(a), self._object(b))
+
+    def split(self, a: int, b: int) -> None:
+        row, column = self._point(b)
+        path = [(row - 9, column - a % 3), (row + 9, column + a % 3)]
+        self.session.split_object(self._object(a), a % PLANES, path)
 
     def renumber(self, a: int, b: int) -> None:
         self.session.renumber(self._object(a), OBJECTS + 3 + b % 3)

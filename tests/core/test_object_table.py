@@ -7,6 +7,7 @@ import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 from core.stepping_executor import SteppingExecutor
 
+from napari_sam.batch import replay_session
 from napari_sam.session import (
     ArrayCanvas,
     ArraySource,
@@ -15,6 +16,7 @@ from napari_sam.session import (
     Session,
     pixel_changes,
 )
+from napari_sam.session.splitting import cut_off
 
 SHAPE, PLANE = (40, 50), (None, None)
 AREA = int(disk(SHAPE, (20, 20), 4).sum())
@@ -242,3 +244,65 @@ def test_any_type_of_labels_is_counted(rng, dtype):
         labels[5] = -3
     session = Session(None, ArraySource(rng.random(labels.shape)), canvas=ArrayCanvas(labels))
     assert [(row.id, row.area) for row in session.objects] == [(high, 6)]
+
+
+def test_a_stroke_across_cuts_an_object_in_two(session, labels):
+    session.set_classes([ObjectClass("T cell")])
+    session.set_class([7], "T cell")
+    new = session.split_object(7, (), [(29, 5), (35, 5)])
+    assert new > 7
+    assert [(row.id, row.area, row.class_name) for row in session.objects] == [
+        (7, 16, "T cell"),
+        (new, 8, "T cell"),
+    ]
+    assert (labels[30:34, 7] == new).all()
+    session.undo()
+    assert (labels[30:34, 2:8] == 7).all()
+    session.redo()
+    assert session.object_row(new).area == 8
+    assert session.new_object() > new
+
+
+def test_what_was_split_off_is_not_predicted_again(session, labels):
+    session.add_point((), (20, 20))
+    new = session.split_object(1, (), [(10, 21), (30, 21)])
+    session.add_point((), (20, 19), object_id=1)
+    assert (labels[:, 22:] != 1).all()
+    assert session.object_row(new).area == np.count_nonzero(disk(SHAPE, (20, 20), 4)[:, 22:])
+
+
+@pytest.mark.parametrize("path", [[(31, 2), (31, 4)], [(0, 0), (5, 5)], [(29, 5)]])
+def test_a_stroke_that_cuts_nothing_is_refused(session, labels, path):
+    before = labels.copy()
+    with pytest.raises(ValueError, match="stroke"):
+        session.split_object(7, (), path)
+    np.testing.assert_array_equal(labels, before)
+
+
+def test_a_diagonal_stroke_cuts_and_a_part_beside_stays():
+    mask = np.zeros((20, 30), bool)
+    mask[2:18, 2:18] = mask[5:9, 22:26] = True
+    off = cut_off(mask, [(20, -1), (-1, 20)])
+    assert off[2:18, 2:18].sum() == 120
+    assert not off[:, 20:].any()
+    assert cut_off(mask, [(20, 20), (19, 21)]) is None
+
+
+def test_a_split_is_saved_and_replayed(session, labels, tmp_path):
+    session.add_point((), (20, 20))
+    session.split_object(1, (), [(10, 21), (30, 21)])
+    session.add_point((), (20, 17))
+    session.save(path := tmp_path / "one.napari-sam")
+    assert Session.open(path, session.source).objects == session.objects
+    assert replay_session(path, session.source, FakeSegmenter()).different == 0
+
+
+def test_an_object_without_prompts_is_deleted_on_one_plane(rng):
+    labels = np.zeros((3, 12, 14), np.int32)
+    labels[:, 2:5, 2:5] = 4
+    session = Session(None, ArraySource(rng.random(labels.shape)), canvas=ArrayCanvas(labels))
+    session.delete_object(4, 1)
+    assert labels.any((1, 2)).tolist() == [True, False, True]
+    assert session.object_row(4).planes == ((0, None, None), (2, None, None))
+    session.undo()
+    assert session.object_row(4).area == 27

@@ -582,6 +582,8 @@ def _check_entry(entry: Entry, ndim: int) -> None:
         expected = {"object": int, "everywhere": bool}
     elif entry.kind in ("merged", "renumbered"):
         expected = {"object": int, "into": int}
+    elif entry.kind == "split":
+        expected = {"object": int, "into": int, "plane": list, "path": list}
     elif entry.kind == "found":
         expected = {"planes": list, "linked": bool, "settings": dict, "model": str, "given": list}
     for name, kind in expected.items():

@@ -20,10 +20,18 @@ from napari_sam.io.session_file import (
     PlaneRecord,
     SessionFileError,
 )
-from napari_sam.plane_input import ColourInput, PlaneInput
+from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
+from napari_sam.session.fact_records import (
+    read_classes_change,
+    read_facts,
+    read_given,
+    spell_classes,
+    spell_facts,
+    spell_given,
+)
 from napari_sam.session.groups import (
     NOTHING,
     BoxPrompt,
@@ -34,12 +42,20 @@ from napari_sam.session.groups import (
     ObjectPlane,
     Stroke,
 )
-from napari_sam.session.journal import Change, Entry, Kind, ObjectFacts, Origin
-from napari_sam.session.object_classes import ObjectClass, checked
+from napari_sam.session.journal import Change, Entry, Kind
 from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import Packed, PixelChange
 from napari_sam.session.post_processing import PostProcessing
+from napari_sam.session.record_values import (
+    as_finite,
+    as_flag,
+    as_index,
+    as_json_number,
+    as_object,
+    as_path,
+    as_text,
+)
 
 _T = TypeVar("_T")
 
@@ -48,7 +64,6 @@ PlaneShape = Callable[[Plane], tuple[int, int]]
 
 _LEVEL = 1  # of zlib, as pixels.py has it: a mask that is in both is kept once
 _REMEMBERED = 32  # values of one object on one plane that later entries may name
-_LARGEST_NUMBER = 2**64 - 1
 _INTEGER_TYPE = re.compile(r"[<>|][iu][1248]")
 _SAME = "same"  # of a prompt that was there before
 
@@ -79,12 +94,12 @@ class Spelling:
         data |= self._results(entry, masks)
         if entry.facts:
             data["facts"] = [
-                [int(c.key), _spell_facts(c.before), _spell_facts(c.after)] for c in entry.facts
+                [int(c.key), spell_facts(c.before), spell_facts(c.after)] for c in entry.facts
             ]
         if entry.classes is not None:
             data["classes"] = [
-                _spell_classes(entry.classes.before),
-                _spell_classes(entry.classes.after),
+                spell_classes(entry.classes.before),
+                spell_classes(entry.classes.after),
             ]
         patches = tuple(masks.records)
         return EntryRecord(entry.number, entry.kind, entry.text, entry.time, data, patches)
@@ -139,7 +154,7 @@ class Spelling:
             return known
         told: dict[str, Json] = {
             "mask": masks.of_patch(key[1], answer.patch),
-            "scores": [_as_float(score) for score in answer.scores],
+            "scores": [as_json_number(score) for score in answer.scores],
             "chosen": int(answer.chosen),
             "model": answer.model,
             "prompts": self._group(key, answer.prompts, masks),
@@ -150,7 +165,7 @@ class Spelling:
             told["given"] = self._given.get(answer.given)
             if told["given"] is None:
                 new = self._given[answer.given] = len(self._given)
-                told["given"] = [new, _spell_given(answer.given)]
+                told["given"] = [new, spell_given(answer.given)]
         return told
 
     def _known_marks(self, key: ObjectPlane, marks: Marks, masks: _Masks) -> Json:
@@ -226,7 +241,7 @@ class Reading:
         for other in marks:
             self._marks.setdefault(other.key, {})[number] = other.after
         facts = tuple(
-            Change(_number(object_id), _read_facts(before), _read_facts(after))
+            Change(as_object(object_id), read_facts(before), read_facts(after))
             for object_id, before, after in data.get("facts", ())
         )
         current, following = data["objects"]
@@ -242,10 +257,10 @@ class Reading:
             tuple(answers),
             tuple(marks),
             facts,
-            tuple(_change_of(patches[_index(part)]) for part in data.get("pixels", ())),
-            (_number(current), _number(following)),
+            tuple(_change_of(patches[as_index(part)]) for part in data.get("pixels", ())),
+            (as_object(current), as_object(following)),
             details,
-            _read_classes_change(data.get("classes")),
+            read_classes_change(data.get("classes")),
         )
 
     def _checked(self, patch: PatchRecord) -> PatchRecord:
@@ -265,7 +280,7 @@ class Reading:
         if any(i is not None and type(i) is not int for i in at):
             raise TypeError(f"the plane {at}")
         self._shape_of(at)
-        return _number(object_id), at
+        return as_object(object_id), at
 
     def _group(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Group:
         if isinstance(told, int):
@@ -278,14 +293,14 @@ class Reading:
         if isinstance(told, int):
             return self._answers[key][told]
         scores = tuple(math.nan if score is None else float(score) for score in told["scores"])
-        chosen = _index(told["chosen"])
+        chosen = as_index(told["chosen"])
         if chosen >= len(scores):
             raise ValueError(f"candidate {chosen} of {len(scores)}")
         return Answer(
             _mask_of(told["mask"], masks),
             scores,
             chosen,
-            _text(told["model"]),
+            as_text(told["model"]),
             self._given_of(told.get("given")),
             self._group(key, told["prompts"], masks),
             PostProcessing.of_words(told.get("post_processing", {})),
@@ -297,7 +312,7 @@ class Reading:
         if isinstance(told, int):
             return self._given[told]
         number, spelled = told
-        self._given[_index(number)] = _read_given(spelled)
+        self._given[as_index(number)] = read_given(spelled)
         return self._given[number]
 
     def _known_marks(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Marks:
@@ -408,21 +423,23 @@ def _read_group(key: ObjectPlane, told: Json, before: Group, masks: Sequence[Pat
     if told is None:
         return NOTHING
     clicks = tuple(
-        Click(_index(i), *key, (_finite(row), _finite(column)), _flag(label))
+        Click(as_index(i), *key, (as_finite(row), as_finite(column)), as_flag(label))
         for i, row, column, label in told["clicks"]
     )
     box = None
     if (spelled := told.get("box")) is not None:
         number, *ends = spelled
-        r0, c0, r1, c1 = (_finite(x) for x in ends)
-        box = BoxPrompt(_index(number), *key, (r0, c0, r1, c1))
+        r0, c0, r1, c1 = (as_finite(x) for x in ends)
+        box = BoxPrompt(as_index(number), *key, (r0, c0, r1, c1))
     candidate = told.get("candidate")
-    chosen = None if candidate is None else _index(candidate)
+    chosen = None if candidate is None else as_index(candidate)
     granularity = told.get("granularity", "")
     if granularity not in ("", *GRANULARITIES):
         raise ValueError(f"the granularity {str(granularity)[:40]!r}")
     same, *given = told.get("strokes", (0,))
-    strokes = tuple(Stroke(_index(i), *key, _path(path), _flag(label)) for i, label, path in given)
+    strokes = tuple(
+        Stroke(as_index(i), *key, as_path(path), as_flag(label)) for i, label, path in given
+    )
     return Group(
         (*_kept(before.clicks, told.get("kept", 0)), *clicks),
         box,
@@ -435,7 +452,7 @@ def _read_group(key: ObjectPlane, told: Json, before: Group, masks: Sequence[Pat
 
 
 def _kept(before: tuple[_T, ...], count: Json) -> tuple[_T, ...]:
-    if _index(count) > len(before):
+    if as_index(count) > len(before):
         raise ValueError(f"{count} prompts of {len(before)}")
     return before[:count]
 
@@ -444,10 +461,10 @@ def _read_lasso(key: ObjectPlane, told: Json, before: Group) -> Lasso | None:
     if told is None or told == _SAME:
         return _there(before.lasso) if told is not None else None
     number, corners = told
-    polygon = _path(corners)
+    polygon = as_path(corners)
     if len(polygon) < 3:
         raise ValueError(f"a lasso of {len(polygon)} corners")
-    return Lasso(_index(number), *key, polygon)
+    return Lasso(as_index(number), *key, polygon)
 
 
 def _read_mask(
@@ -458,107 +475,13 @@ def _read_mask(
     number, position, is_first = told
     if not isinstance(is_first, bool):
         raise TypeError(f"{str(is_first)[:40]} as the place of a mask")
-    return MaskPrompt(_index(number), *key, masks[_index(position)], is_first)
+    return MaskPrompt(as_index(number), *key, masks[as_index(position)], is_first)
 
 
 def _there(prompt: _T | None) -> _T:
     if prompt is None:
         raise ValueError("the same prompt as before, where there was none")
     return prompt
-
-
-def _spell_facts(facts: ObjectFacts) -> Json:
-    told: dict[str, Json] = {}
-    if facts.locked:
-        told["locked"] = True
-    if facts.origin:
-        told["origin"] = facts.origin
-    if facts.class_name:
-        told["class"] = facts.class_name
-    if facts.accepted is not None:
-        told["accepted"] = facts.accepted
-    for name in ("score", "stability"):
-        if (value := getattr(facts, name)) is not None:
-            told[name] = float(value)
-    return told
-
-
-def _read_facts(told: Json) -> ObjectFacts:
-    locked, origin = told.get("locked", False), told.get("origin", "")
-    accepted = told.get("accepted")
-    if not isinstance(locked, bool) or origin not in get_args(Origin):
-        raise ValueError(f"facts {str(told)[:100]}")
-    if not isinstance(accepted, bool | None):
-        raise TypeError(f"{type(accepted).__name__} as whether an object is accepted")
-    class_name = _text(told.get("class", ""))
-    score, stability = (
-        None if told.get(name) is None else _finite(told[name]) for name in ("score", "stability")
-    )
-    return ObjectFacts(locked, origin, class_name, accepted, score, stability)
-
-
-def _spell_classes(classes: Sequence[ObjectClass]) -> Json:
-    return [[one.name, one.colour, one.key] for one in classes]
-
-
-def _read_classes_change(told: Json) -> Change[str, tuple[ObjectClass, ...]] | None:
-    if told is None:
-        return None
-    before, after = (
-        checked(ObjectClass(_text(name), _text(colour), _text(key)) for name, colour, key in some)
-        for some in told
-    )
-    return Change("classes", before, after)
-
-
-def _spell_given(given: PlaneInput) -> Json:
-    return {
-        "displayed": list(given.displayed),
-        "colours": [one and _spell_colour(one) for one in given.colours],
-        "channel_axis": given.channel_axis,
-        "known": given.known,
-        "projection": given.projection,
-        "spans": [list(span) for span in given.spans],
-    }
-
-
-def _spell_colour(one: ColourInput) -> Json:
-    return {
-        "limits": None if one.limits is None else [float(x) for x in one.limits],
-        "index": one.index,
-        "layer": one.layer,
-        "checksum": one.checksum,
-        "gamma": float(one.gamma),
-        "inverted": one.inverted,
-    }
-
-
-def _read_given(told: Json) -> PlaneInput:
-    rows, columns = told["displayed"]
-    axis = told["channel_axis"]
-    return PlaneInput(
-        (_index(rows), _index(columns)),
-        tuple(None if one is None else _read_colour(one) for one in told["colours"]),
-        None if axis is None else _index(axis),
-        bool(told["known"]),
-        _text(told["projection"]),
-        tuple((_index(a), _index(b), _index(c)) for a, b, c in told["spans"]),
-    )
-
-
-def _read_colour(told: Json) -> ColourInput:
-    limits, index = told["limits"], told["index"]
-    if limits is not None:
-        low, high = limits
-        limits = float(low), float(high)
-    return ColourInput(
-        limits,
-        None if index is None else _index(index),
-        _text(told["layer"]),
-        _text(told["checksum"]),
-        float(told["gamma"]),
-        bool(told["inverted"]),
-    )
 
 
 def _numbers_of(packed: Packed) -> Numbers:
@@ -597,7 +520,7 @@ def _patch_of(patch: PatchRecord) -> Patch:
 
 
 def _mask_of(told: Json, masks: Sequence[Patch]) -> Patch:
-    return Patch() if told is None else masks[_index(told)]
+    return Patch() if told is None else masks[as_index(told)]
 
 
 def _expanded(data: bytes, size: int) -> bytes:
@@ -634,44 +557,3 @@ def _number_of(
         if is_it(value):
             return number
     return None
-
-
-def _number(value: Json) -> int:
-    if type(value) is not int or not 1 <= value <= _LARGEST_NUMBER:
-        raise ValueError(f"the object number {str(value)[:40]}")
-    return value
-
-
-def _index(value: Json) -> int:
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise ValueError(f"{str(value)[:40]} as a position")
-    return value
-
-
-def _flag(value: Json) -> int:
-    if type(value) is not int or value not in (0, 1):
-        raise ValueError(f"{str(value)[:40]} as the sign of a click")
-    return value
-
-
-def _text(value: Json) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{type(value).__name__} as a text")
-    return value
-
-
-def _path(value: Json) -> tuple[tuple[float, float], ...]:
-    if not value:
-        raise ValueError("a stroke without a vertex")
-    return tuple((_finite(row), _finite(column)) for row, column in value)
-
-
-def _finite(value: Json) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{number} as a coordinate")
-    return number
-
-
-def _as_float(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from napari_sam.session.importing import Imports, ReadObjects
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.object_table import ObjectRow, ObjectTable
 from napari_sam.session.objects import Objects
-from napari_sam.session.prompting import Prompting, check_number
+from napari_sam.session.prompting import Prompting, as_point, check_number
 from napari_sam.session.proofreading import Queue
 
 
@@ -220,6 +220,42 @@ class ObjectCommands(Prompting):
         """
         self._check_open()
         self._objects.merge(object_id, other)
+
+    def split_object(self, object_id: int, plane: object, path: Sequence[Sequence[float]]) -> int:
+        """Cut an object in two on a plane: the larger part keeps the number.
+
+        What is predicted of the object later stays on its side.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        plane
+            Index of the plane.
+        path
+            Vertices (row, column) of a stroke across, in pixels of the plane.
+
+        Returns
+        -------
+        new
+            The number of the rest, which is an object of its own, of the same class.
+
+        Raises
+        ------
+        ValueError
+            If the object is locked or not there, or the stroke leaves it in one piece.
+        """
+        self._check_open()
+        vertices = [as_point(vertex) for vertex in path]
+        if len(vertices) < 2:
+            raise ValueError(
+                f"expected a stroke of two vertices or more, got {len(vertices)}; draw it across "
+                "the object"
+            )
+        new = max(self.highest_object, self._table.highest, object_id) + 1
+        self._objects.split(object_id, self.embeddings.source.plane_of(plane), vertices, new)
+        self._reserved = max(self._reserved, new)
+        return new
 
     def renumber(self, object_id: int, new: int) -> None:
         """Give an object another number, which nothing has yet.

@@ -130,6 +130,15 @@ class ObjectTable:
         return self._rows.get(object_id)
 
     @property
+    def highest(self) -> int:
+        """The highest number that an object has; it may read all labels, if nobody has yet."""
+        rows, canvas = self.rows, self._state.canvas
+        known = max(self._state.all_facts, default=0)
+        if rows:
+            known = max(known, rows[-1].id)
+        return max(known, canvas.highest()) if self._counting and canvas is not None else known
+
+    @property
     def is_counting(self) -> bool:
         """Whether labels are being counted, so that rows may be missing."""
         return bool(self._counting)

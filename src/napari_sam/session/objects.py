@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.engine import Executor, Outcome, Report
-from napari_sam.geometry import Region
+from napari_sam.geometry import Region, region_of
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer
 from napari_sam.session.journal import Change, JournalChange, Kind, ObjectFacts
@@ -20,6 +20,7 @@ from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, join
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
+from napari_sam.session.splitting import cut_off
 from napari_sam.session.state import State, Touched
 
 _SEARCHED_AT_ONCE = 1 << 23  # pixels of labels: a few milliseconds
@@ -181,6 +182,46 @@ class Objects:
 
         self._with_planes_of([object_id, new], found)
 
+    def split(
+        self, object_id: int, plane: Plane, path: Sequence[tuple[float, float]], new: int
+    ) -> None:
+        """Cut an object in two; see :meth:`napari_sam.session.Session.split_object`."""
+        state, canvas = self._state, self._state.canvas
+        state.check_unlocked([object_id, new])
+        if canvas is None:
+            raise ValueError("expected labels to split an object in, got none; pick some")
+        region = self._whole(plane)
+        labels = canvas.read(plane, region)
+        where = region_of(labels == object_id)
+        if where is None:
+            raise ValueError(f"expected an object on this plane, got {object_id}, which isn't here")
+        origin = where[0].start, where[1].start
+        local = [(row - origin[0], column - origin[1]) for row, column in path]
+        off = cut_off(labels[where] == object_id, local)
+        if off is None:
+            raise ValueError(
+                f"expected a stroke across object {object_id}, got one that leaves it in one "
+                "piece; draw it from one side to the other"
+            )
+        canvas.prepare(plane, new)
+        before = labels[where][off]
+        pixels = PixelChange.of(plane, where, off, before, np.full_like(before, new))
+        known = replace(state.facts(object_id), accepted=None, score=None, stability=None)
+        details = {
+            "object": object_id,
+            "into": new,
+            "plane": list(plane),
+            "path": [list(vertex) for vertex in path],
+        }
+        self._commit(
+            "split",
+            f"split object {object_id}",
+            pixels=(pixels,),
+            marks=state.marks_changes(state.ownership.by_hand([pixels])),
+            facts=_facts_changes({new: (state.facts(new), known)}),
+            details=details,
+        )
+
     def _move(
         self, object_id: int, into: int, kind: Kind, text: str, planes: Sequence[Plane]
     ) -> None:
@@ -200,7 +241,7 @@ class Objects:
         )
 
     def _commit(self, kind: Kind, text: str, **values: Any) -> None:
-        if any(values[name] for name in ("pixels", "facts", "prompts", "answers", "marks")):
+        if any(values.get(name) for name in ("pixels", "facts", "prompts", "answers", "marks")):
             self._follow(self._state.commit(kind, text, **values))
 
     def _relabelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +101,14 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
             objects.delete(details.get("objects") or [details["object"]], plane)
     elif entry.kind == "merged":
         objects.merge(details["into"], details["object"])
+    elif entry.kind == "split":
+        with suppress(ValueError):  # of an object that another model made
+            objects.split(
+                details["object"],
+                tuple(details["plane"]),
+                [(row, column) for row, column in details["path"]],
+                details["into"],
+            )
     elif entry.kind == "renumbered":
         objects.renumber(details["object"], details["into"])
     elif entry.kind in ("locked", "accepted", "classified", "classes"):

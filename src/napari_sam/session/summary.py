@@ -189,6 +189,8 @@ def _retouch(entry: Entry, origins: dict[int, str], retouched: set[int]) -> None
     elif entry.kind == "merged":
         retouched.discard(entry.details["object"])
         retouched.add(entry.details["into"])
+    elif entry.kind == "split":
+        retouched |= {entry.details["object"], entry.details["into"]}
     elif entry.kind == "renumbered" and entry.details["object"] in retouched:
         retouched.remove(entry.details["object"])
         retouched.add(entry.details["into"])
