@@ -3,6 +3,13 @@
 from napari_sam.automask.generate import generate_masks
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.settings import AutomaskSettings
+from napari_sam.automask.similar import (
+    Examples,
+    SimilarSettings,
+    examples_of,
+    find_similar,
+    join_examples,
+)
 from napari_sam.automask.stack import (
     label_plane,
     link_planes,
@@ -14,8 +21,13 @@ from napari_sam.automask.stack import (
 
 __all__ = [
     "AutomaskSettings",
+    "Examples",
     "ObjectMask",
+    "SimilarSettings",
+    "examples_of",
+    "find_similar",
     "generate_masks",
+    "join_examples",
     "label_plane",
     "link_planes",
     "linked_planes",

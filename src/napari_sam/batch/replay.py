@@ -36,6 +36,7 @@ from napari_sam.session.saved import (
     read_without_image,
     write_labels,
 )
+from napari_sam.session.similar import Example
 from napari_sam.session.state import State
 
 _KEPT = 4  # embeddings: entries go back and forth between few planes
@@ -353,7 +354,7 @@ def _given_of(saved: SavedSession) -> SavedPrompts:
     prompts, inputs = dict(told.prompts), dict(told.inputs)
     for entry in saved.entries:
         if entry.kind == "found":
-            for at, words in zip(entry.details["planes"], entry.details["given"], strict=True):
+            for at, words in _given_by(entry.details):
                 key = _index_of(tuple(at)), min((change.key for change in entry.facts), default=1)
                 prompts.setdefault(key, Prompts())
                 inputs.setdefault(key, input_of_words(words, len(at)))
@@ -498,10 +499,7 @@ class _Player:
         details = entry.details
         planes = [tuple(plane) for plane in details["planes"]]
         ndim = len(planes[0])
-        given = {
-            plane: input_of_words(words, ndim)
-            for plane, words in zip(planes, details["given"], strict=True)
-        }
+        given = {tuple(plane): input_of_words(words, ndim) for plane, words in _given_by(details)}
         self._runs[details["model"]] += 1
         below = min((change.key for change in entry.facts), default=1) - 1
         errors: list[Exception] = []
@@ -511,7 +509,12 @@ class _Player:
         runs.finished.connect(ended.append)
         source = cast(PlaneSource, _AsGiven(self._planes, given, self._beat))
         state.rules = MaskRules.of_words(details)
-        runs.find_all(self._segmenter, source, planes, details["linked"], details["settings"])
+        linked, settings = details["linked"], details["settings"]
+        if "examples" in details:
+            examples = [Example.of_words(words) for words in details["examples"]]
+            runs.find_similar(self._segmenter, source, planes, examples, linked, settings)
+        else:
+            runs.find_all(self._segmenter, source, planes, linked, settings)
         if errors:
             raise errors[0]
         if not ended:
@@ -555,6 +558,12 @@ class _AsGiven:
         return *self._planes.read(plane, given), given
 
 
+def _given_by(details: Mapping[str, Any]) -> list[tuple[list[int | None], Any]]:
+    """Return the planes that a run looked at, and what the model was given of each, in words."""
+    searched = zip(details["planes"], details["given"], strict=True)
+    return [*((plane, words) for plane, words in details.get("looked_at", ())), *searched]
+
+
 def _check_details(saved: SavedSession) -> None:
     """Refuse entries that don't tell what it takes to make them again."""
     for entry in saved.entries:
@@ -592,9 +601,12 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     if entry.kind == "found":
         if not details["planes"] or len(details["planes"]) != len(details["given"]):
             raise ValueError(f"{len(details['planes'])} planes, {len(details['given'])} inputs")
-        for plane, words in zip(details["planes"], details["given"], strict=True):
+        examples = [Example.of_words(words) for words in details.get("examples", ())]
+        shown = _given_by(details)
+        for plane in [*(plane for plane, _ in shown), *(list(one.plane) for one in examples)]:
             if len(plane) != ndim or list(plane).count(None) != 2:
                 raise ValueError(f"the plane {plane}")
+        for _, words in shown:
             input_of_words(words, ndim)
 
 

@@ -137,9 +137,9 @@ def _around(
     parts: Sequence[Part], at: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first pixel of a rectangle around parts and a pixel, and the one past its end."""
-    filled = [(origin, pixels.shape) for origin, pixels in parts if pixels.size]
+    filled = [(np.array(origin), pixels.shape) for origin, pixels in parts if pixels.size]
     low = np.min([at, *(origin for origin, _ in filled)], 0)
-    high = np.max([at + 1, *(np.add(origin, shape) for origin, shape in filled)], 0)
+    high = np.max([at + 1, *(origin + shape for origin, shape in filled)], 0)
     return low, high
 
 

@@ -322,7 +322,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         means = []
         for mask in masks:
             parts = embedding.pyramid.parts_of(mask)
-            areas = [max(1, np.count_nonzero(part)) for _, part in parts]
+            areas = [max(1, int(np.count_nonzero(part))) for _, part in parts]
             here = [
                 self._inner.mean_features(self._embed_tile(embedding, tile), [part])[0]
                 for tile, part in parts

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.engine import Report
+from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.canvas import LabelCanvas
@@ -18,6 +19,9 @@ from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import Packed, PixelChange
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.prompt_book import ObjectPlane
+
+if TYPE_CHECKING:
+    from napari_sam.automask import ObjectMask
 
 _LEAST_LEFT = 0.5  # share of an object that must be free for it to be written
 
@@ -107,12 +111,21 @@ def find_plane(
     pixels, limits, given = source.read_described(plane)
     objects = generate_masks(segmenter, pixels, limits, report, **settings)
     height, width = pixels.shape[:2]
-    labels, placed = place_objects(objects, (height, width))
+    return found_of(*place_objects(objects, (height, width)), given, post_processing)
+
+
+def found_of(
+    labels: NDArray[Any],
+    placed: Sequence[ObjectMask],
+    given: PlaneInput,
+    post_processing: PostProcessing,
+) -> Found:
+    """Return what was found from labels that were placed, and the masks they come from."""
     if not post_processing.is_off:
         _process(labels, post_processing)
     quality = np.array([(one.score, one.stability) for one in placed]).reshape(-1, 2)
     return Found(
-        (height, width),
+        (labels.shape[0], labels.shape[1]),
         Packed.of(labels.ravel()),
         np.arange(len(placed) + 1),
         given.words(),

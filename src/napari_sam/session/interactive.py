@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.importing import Imports
 from napari_sam.session.keeping import save_session
 from napari_sam.session.mask_rules import MaskRules, Overlap
-from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.object_table import ObjectTable
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
@@ -32,11 +31,12 @@ from napari_sam.session.proofreading import Queue
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
+from napari_sam.session.searching import Searching
 from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 
-class Session(Choosing, ObjectCommands):
+class Session(Choosing, Searching):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -487,38 +487,7 @@ class Session(Choosing, ObjectCommands):
             self._told_object = self.object_id
             self.object_changed.emit(self.object_id)
 
-    # Every object
-
-    def find_all(
-        self, planes: Iterable[object] = ((),), linked: bool = True, **settings: Any
-    ) -> None:
-        """Find every object of some planes, in the background, as one step of the journal.
-
-        Objects are written where the labels are 0 and where nobody has erased anything; their
-        numbers are new. :attr:`run` says how far that is, :attr:`noticed` how it ended.
-
-        Parameters
-        ----------
-        planes
-            Indices of planes, as for :meth:`add_point`, in their order.
-        linked
-            Whether objects that overlap from one plane to the next are one.
-        **settings
-            Fields of :class:`~napari_sam.automask.AutomaskSettings`.
-
-        Raises
-        ------
-        ValueError
-            If a plane doesn't exist, a setting makes no sense, there is no model or are no labels
-            to write into, or a run is going on already.
-        """
-        self._check_open()
-        at = [self.source.plane_of(plane) for plane in planes]
-        self._runs.find_all(self.segmenter, self.source, at, linked, settings)
-
-    def cancel_run(self) -> None:
-        """Stop finding every object; what was found so far is dropped."""
-        self._runs.cancel()
+    # Running over planes
 
     def _take_found(self, touched: Touched | None, highest: int) -> None:
         self._reserved = max(self._reserved, highest)

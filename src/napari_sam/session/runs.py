@@ -19,7 +19,11 @@ from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.ownership import Marks
 from napari_sam.session.post_processing import OFF, PostProcessing
 from napari_sam.session.prompt_book import ObjectPlane
+from napari_sam.session.similar import Example, SimilarSearch, refused
 from napari_sam.session.state import State, Touched
+
+_NOTHING = "Nothing was found; a higher contrast or another model may help"
+_NONE_LIKE_THESE = "Nothing more like these was found; accept some that look different, or click it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class _Run:
     linked: bool
     settings: dict[str, Any]
     post_processing: PostProcessing = OFF
+    similar: SimilarSearch | None = None
     found: list[Found] = field(default_factory=list)
     within: float = 0.0
     decided: Decided = field(default_factory=lambda: Decided({}, {}, 0))
@@ -124,6 +129,47 @@ class Runs:
         settings: dict[str, Any],
     ) -> None:
         """Begin; see :meth:`napari_sam.session.Session.find_all`."""
+        run = self._new_run(segmenter, source, planes, linked, settings)
+        if settings:
+            from napari_sam.automask import AutomaskSettings
+
+            AutomaskSettings(**settings)  # refuses what makes no sense
+        self._begin(run)
+
+    def find_similar(
+        self,
+        segmenter: Segmenter | None,
+        source: PlaneSource,
+        planes: Sequence[Plane],
+        examples: Sequence[Example],
+        linked: bool,
+        settings: dict[str, Any],
+    ) -> None:
+        """Begin; see :meth:`napari_sam.session.Session.find_similar`."""
+        if not any(example.accepted for example in examples):
+            raise ValueError(
+                "expected an object to look for more of, got none that is accepted; click one, or "
+                "accept some"
+            )
+        run = self._new_run(segmenter, source, planes, linked, settings)
+        if settings:
+            from napari_sam.automask.similar import SimilarSettings
+
+            SimilarSettings(**settings)
+        shown = dict.fromkeys((*run.planes, *(example.plane for example in examples)))
+        canvas, away = self._state.canvas, refused(self._state, shown)
+        assert canvas is not None, "a run has labels"
+        run.similar = SimilarSearch(run.segmenter, source, canvas, examples, away, settings)
+        self._begin(run)
+
+    def _new_run(
+        self,
+        segmenter: Segmenter | None,
+        source: PlaneSource,
+        planes: Sequence[Plane],
+        linked: bool,
+        settings: dict[str, Any],
+    ) -> _Run:
         if self._run is not None:
             raise ValueError("expected one run at a time, got another; wait for it, or cancel it")
         if segmenter is None:
@@ -138,13 +184,12 @@ class Runs:
                 "expected planes that span the same two axes, got others, too; find all in "
                 "each kind by itself"
             )
-        if settings:
-            from napari_sam.automask import AutomaskSettings
-
-            AutomaskSettings(**settings)  # refuses what makes no sense
         how = self._state.rules.post_processing
-        self._run = _Run(segmenter, source, planes, linked and len(planes) > 1, settings, how)
-        self._search(self._run)
+        return _Run(segmenter, source, planes, linked and len(planes) > 1, settings, how)
+
+    def _begin(self, run: _Run) -> None:
+        self._run = run
+        self._search(run)
 
     def cancel(self) -> None:
         """Stop; what was found is dropped."""
@@ -169,11 +214,13 @@ class Runs:
     def _search(self, run: _Run) -> None:
         run.within = 0.0
         plane = run.planes[len(run.found)]
+        how = run.post_processing
+        find = partial(find_plane, run.segmenter, run.source, plane, run.settings, how)
+        if run.similar is not None:
+            find = partial(run.similar.find, plane, how)
         self._executor.embed(
             _searching(run),
-            partial(
-                find_plane, run.segmenter, run.source, plane, run.settings, run.post_processing
-            ),
+            find,
             partial(self._plane_found, run),
             SOON,
             partial(self._plane_progressed, run),
@@ -208,7 +255,7 @@ class Runs:
         if any(len(found.numbers) > 1 for found in run.found):
             self._decide(run, range(len(run.planes)))
         else:
-            self._end("Nothing was found; a higher contrast or another model may help")
+            self._end(_NOTHING if run.similar is None else _NONE_LIKE_THESE)
 
     # Deciding what is written, from what the labels are
 
@@ -290,7 +337,7 @@ class Runs:
         taken = current in labels and current not in self._state.book.object_ids
         touched = self._state.commit(
             "found",
-            f"found {_told(len(labels))}" + _on_planes(len(run.planes)),
+            f"found {_what(run, len(labels))}" + _on_planes(len(run.planes)),
             pixels=tuple(part.pixels for part in _parts(run) if part.pixels is not None),
             marks=self._state.marks_changes(marks),
             facts=tuple(
@@ -303,7 +350,7 @@ class Runs:
         self._run = None
         self._written(touched, highest)
         if touched is not None:
-            self.finished.emit(f"{_told(len(labels))} found")
+            self.finished.emit(f"{_what(run, len(labels))} found")
         self.changed.emit()
 
     # Ending
@@ -341,8 +388,8 @@ def _parts(run: _Run) -> Iterator[Part]:
     return (run.decided.parts[place] for place in range(len(run.planes)))
 
 
-def _told(count: int) -> str:
-    return f"{count} object{'s' if count > 1 else ''}"
+def _what(run: _Run, count: int) -> str:
+    return f"{count} {'' if run.similar is None else 'more '}object{'s' if count > 1 else ''}"
 
 
 def _on_planes(count: int) -> str:
@@ -353,7 +400,7 @@ def _details(run: _Run) -> dict[str, Any]:
     """Return what it takes to do the same again."""
     at = zip(*run.planes, strict=True)
     axes = [axis for axis, indices in enumerate(at) if len(set(indices)) > 1]
-    return {
+    details: dict[str, Any] = {
         "run": "find all",
         "planes": [list(plane) for plane in run.planes],
         "axis": axes[0] if len(axes) == 1 else None,
@@ -363,3 +410,8 @@ def _details(run: _Run) -> dict[str, Any]:
         "given": [found.given for found in run.found],
         **MaskRules(post_processing=run.post_processing).words(),
     }
+    if run.similar is not None:
+        looked_at = [[list(plane), words] for plane, words in run.similar.given.items()]
+        examples = [example.words() for example in run.similar.examples]
+        details |= {"run": "find similar", "examples": examples, "looked_at": looked_at}
+    return details

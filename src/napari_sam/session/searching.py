@@ -1,0 +1,105 @@
+"""Looking for objects on whole planes: for every one, or for more like those that are there."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from napari_sam.planes import PlaneSource
+from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.session.object_commands import ObjectCommands
+from napari_sam.session.similar import Example, chosen
+
+
+class Searching(ObjectCommands):
+    """The part of a session that looks for objects by itself."""
+
+    @property
+    @abstractmethod
+    def segmenter(self) -> Segmenter | None:
+        """The model."""
+
+    @property
+    @abstractmethod
+    def source(self) -> PlaneSource:
+        """The image."""
+
+    def find_all(
+        self, planes: Iterable[object] = ((),), linked: bool = True, **settings: Any
+    ) -> None:
+        """Find every object of some planes, in the background, as one step of the journal.
+
+        Objects are written where the labels are 0 and where nobody has erased anything; their
+        numbers are new. :attr:`run` says how far that is, :attr:`noticed` how it ended.
+
+        Parameters
+        ----------
+        planes
+            Indices of planes, as for :meth:`add_point`, in their order.
+        linked
+            Whether objects that overlap from one plane to the next are one.
+        **settings
+            Fields of :class:`~napari_sam.automask.AutomaskSettings`.
+
+        Raises
+        ------
+        ValueError
+            If a plane doesn't exist, a setting makes no sense, there is no model or are no labels
+            to write into, or a run is going on already.
+        """
+        self._check_open()
+        at = [self.source.plane_of(plane) for plane in planes]
+        self._runs.find_all(self.segmenter, self.source, at, linked, settings)
+
+    def find_similar(
+        self,
+        planes: Iterable[object] | None = None,
+        object_ids: Iterable[int] | None = None,
+        linked: bool = False,
+        **settings: Any,
+    ) -> None:
+        """Find more objects like those that are accepted, as one step of the journal.
+
+        Objects are written as by :meth:`find_all`. Those that were rejected, or deleted after
+        they had been found, count as what isn't looked for.
+
+        Parameters
+        ----------
+        planes
+            Indices of planes, in their order; by default those that have such objects.
+        object_ids
+            What to look for more of; by default every accepted object and, if it has prompts,
+            the current one.
+        linked
+            Whether objects that overlap from one plane to the next are one.
+        **settings
+            Fields of :class:`~napari_sam.automask.SimilarSettings`.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`find_all` does, and where there is nothing to look for more of.
+        """
+        self._check_open()
+        examples = chosen(self._examples(None if object_ids is None else set(object_ids)))
+        at = list(dict.fromkeys(one.plane for one in examples if one.accepted))
+        if planes is not None:
+            at = [self.source.plane_of(plane) for plane in planes]
+        self._runs.find_similar(self.segmenter, self.source, at, examples, linked, settings)
+
+    def _examples(self, wanted: AbstractSet[int] | None) -> Iterator[Example]:
+        """Return where accepted and rejected objects lie."""
+        for row in self._table.rows:
+            accepted = row.state != "proposed" or (row.id == self.object_id and row.prompts > 0)
+            if wanted is not None:
+                accepted = row.id in wanted
+            if not accepted and self.facts(row.id).accepted is not False:
+                continue
+            for plane, extent in self._table.extents(row.id).items():
+                yield Example(row.id, plane, extent.box, accepted)
+
+    def cancel_run(self) -> None:
+        """Stop finding objects; what was found so far is dropped."""
+        self._runs.cancel()

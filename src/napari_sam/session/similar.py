@@ -1,0 +1,189 @@
+"""Objects that others are to be like, and the search for more of them on a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.engine import Report
+from napari_sam.planes import Plane, PlaneSource
+from napari_sam.segmentation.protocol import Segmenter, part_of
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.found import Found, found_of
+from napari_sam.session.patches import Patch, cut
+from napari_sam.session.post_processing import PostProcessing
+from napari_sam.session.state import State
+
+if TYPE_CHECKING:
+    from napari_sam.automask.similar import Examples
+
+# Objects that are looked at: more say little new.
+_MOST = 64
+# What a user took away is no object that was refused where it has fewer pixels.
+_LEAST_REFUSED = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An object that others are to be like, or unlike.
+
+    Parameters
+    ----------
+    object_id, plane
+        Which one, and where.
+    box
+        (first row, first column, last row, last column) of a rectangle around its pixels.
+    accepted
+        Whether it is one of those that are looked for.
+    """
+
+    object_id: int
+    plane: Plane
+    box: tuple[int, int, int, int]
+    accepted: bool = True
+
+    def words(self) -> list[Any]:
+        """Spell it for a session's file."""
+        return [self.object_id, list(self.plane), list(self.box), self.accepted]
+
+    @classmethod
+    def of_words(cls, words: Sequence[Any]) -> Example:
+        """Read what :meth:`words` spelled.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is something else.
+        """
+        object_id, plane, box, accepted = words
+        numbers = [object_id, *box, *(i for i in plane if i is not None)]
+        if not all(type(number) is int for number in numbers) or type(accepted) is not bool:
+            raise TypeError(f"{words!r:.80} as an example")
+        if len(box) != 4 or min(box) < 0 or box[2] < box[0] or box[3] < box[1]:
+            raise ValueError(f"the rectangle {box!r:.40} of an example")
+        return cls(object_id, tuple(plane), (box[0], box[1], box[2], box[3]), accepted)
+
+    def mask(self, canvas: LabelCanvas, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return its pixels on its plane, `(H, W)`."""
+        r0, c0, r1, c1 = self.box
+        here = slice(r0, r1 + 1), slice(c0, c1 + 1)
+        mask = np.zeros(shape, bool)
+        mask[here] = canvas.read(self.plane, here) == self.object_id
+        return mask
+
+
+def chosen(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Choose evenly of many examples."""
+    every = list(examples)
+    places = np.linspace(0, len(every) - 1, min(len(every), _MOST)).round().astype(int)
+    return tuple(every[place] for place in places)
+
+
+def refused(state: State, planes: Iterable[Plane]) -> dict[Plane, tuple[Patch, ...]]:
+    """Return what users took away on some planes: by hand, or as objects that had been found."""
+    away = {plane: list(state.ownership.erased_on(plane)) for plane in planes}
+    for entry in state.journal.entries:
+        if entry.kind != "deleted":
+            continue
+        number = entry.details.get("object", 0)
+        facts = next((c.before for c in entry.facts if c.key == number), state.facts(number))
+        if facts.origin == "found":
+            for change in entry.pixels:
+                if change.plane in away:
+                    away[change.plane].append(cut(change.where, change.region[:2]))
+    return {plane: tuple(patches) for plane, patches in away.items()}
+
+
+class SimilarSearch:
+    """Looks for more objects like some examples, plane by plane.
+
+    Parameters
+    ----------
+    segmenter, source, canvas
+        The model, the image, and the labels.
+    examples
+        Accepted objects, and some that were rejected.
+    away
+        From :func:`refused`, of all planes: where that was an object, it was rejected.
+    settings
+        Fields of :class:`~napari_sam.automask.similar.SimilarSettings`.
+
+    Attributes
+    ----------
+    given
+        What the model was given of each plane with examples, in words, once it was looked at.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        source: PlaneSource,
+        canvas: LabelCanvas,
+        examples: Sequence[Example],
+        away: Mapping[Plane, Sequence[Patch]],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._segmenter, self._source, self._canvas = segmenter, source, canvas
+        self.examples = tuple(examples)
+        self._away = away
+        self._settings = settings
+        self._seen: Examples | None = None
+        self.given: dict[Plane, dict[str, str]] = {}
+
+    def find(self, plane: Plane, post_processing: PostProcessing, report: Report) -> Found:
+        """Find more of the kind on a plane; the first time the examples are looked at."""
+        from napari_sam.automask import place_objects
+        from napari_sam.automask.similar import SimilarSettings, find_similar
+
+        report(0.0)
+        looked = 0.5 if self._seen is None else 0.0
+        if self._seen is None:
+            self._seen = self._look(part_of(report, 0.0, looked))
+        pixels, limits, given = self._source.read_described(plane)
+        shape = (pixels.shape[0], pixels.shape[1])
+        taken = self._canvas.read(plane, (slice(0, shape[0]), slice(0, shape[1]))) != 0
+        for patch in self._away.get(plane, ()):
+            taken[patch.region] |= patch.pixels
+        halfway = looked + (1 - looked) / 2
+        embedding = self._segmenter.embed(pixels, limits, part_of(report, looked, halfway))
+        objects = find_similar(
+            self._segmenter,
+            embedding,
+            self._seen,
+            taken,
+            SimilarSettings(**self._settings),
+            part_of(report, halfway, 1.0),
+        )
+        return found_of(*place_objects(objects, shape, taken), given, post_processing)
+
+    def _look(self, report: Report | None) -> Examples:
+        from napari_sam.automask.similar import examples_of, join_examples
+
+        planes = dict.fromkeys(one.plane for one in self.examples)
+        parts = []
+        for i, plane in enumerate(planes):
+            progress = part_of(report, i / len(planes), (i + 1) / len(planes))
+            pixels, limits, given = self._source.read_described(plane)
+            self.given[plane] = given.words()
+            shape = (pixels.shape[0], pixels.shape[1])
+            embedding = self._segmenter.embed(pixels, limits, progress)
+            here = [one for one in self.examples if one.plane == plane]
+            accepted = [one.mask(self._canvas, shape) for one in here if one.accepted]
+            rejected = [one.mask(self._canvas, shape) for one in here if not one.accepted]
+            rejected += [
+                _laid(patch, shape)
+                for patch in self._away.get(plane, ())
+                if patch.area >= _LEAST_REFUSED
+            ]
+            parts.append(examples_of(self._segmenter, embedding, accepted, rejected))
+        return join_examples(parts)
+
+
+def _laid(patch: Patch, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, bool)
+    mask[patch.region] = patch.pixels
+    return mask
