@@ -257,6 +257,7 @@ class Player:
         shown = dict(zip(*np.unique(self.labels[self.labels > 0], return_counts=True), strict=True))
         rows = {row.id: row for row in self.session.objects}
         assert rows.keys() == {*shown, *self.session.prompts.object_ids}
+        assert list(self.session.object_ids) == sorted(rows) == list(rows)
         for number, row in rows.items():
             assert row.area == shown.get(number, 0)
             assert row.class_name in {"", *(one.name for one in self.session.classes)}

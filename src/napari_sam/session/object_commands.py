@@ -32,6 +32,11 @@ class ObjectCommands(Prompting):
         """
         return self._table.rows
 
+    @property
+    def object_ids(self) -> Sequence[int]:
+        """The numbers of all :attr:`objects`, ascending; for a table that shows a few at a time."""
+        return self._table.ids
+
     def object_row(self, object_id: int) -> ObjectRow | None:
         """Return what :attr:`objects` tells of one object; None if there is no such object."""
         return self._table.row(object_id)

@@ -102,6 +102,8 @@ class ObjectTable:
         self._order: list[int] = []  # of the rows: ascending
         self._listed: tuple[ObjectRow, ...] | None = None
         self._stale: set[int] = set()  # rows to be made anew
+        self._placed: set[int] = set()  # those that are in the order
+        self._unplaced: set[int] = set()  # those that may have come or gone
         self._untold: set[int] = set()
         state.applied.connect(self._follow)
         state.relabelled.connect(self._begin_anew)
@@ -115,27 +117,38 @@ class ObjectTable:
     # Rows
 
     @property
+    def ids(self) -> Sequence[int]:
+        """The numbers of all objects, ascending; rows are not made for it."""
+        self._start()
+        self._place()
+        return tuple(self._order)
+
+    @property
     def rows(self) -> tuple[ObjectRow, ...]:
         """All rows, by number. While labels are still being counted, those that are known."""
         self._start()
-        self._refresh()
-        if self._listed is None:
+        self._place()
+        if self._stale or self._listed is None:
+            for object_id in self._stale:
+                self._make(object_id)
+            self._stale.clear()
             self._listed = tuple(map(self._rows.__getitem__, self._order))
         return self._listed
 
     def row(self, object_id: int) -> ObjectRow | None:
         """Return the row of an object; None if there is no such object."""
         self._start()
-        self._refresh()
+        if object_id in self._stale:
+            self._make(object_id)
+            self._stale.discard(object_id)
+            self._listed = None
         return self._rows.get(object_id)
 
     @property
     def highest(self) -> int:
         """The highest number that an object has; it may read all labels, if nobody has yet."""
-        rows, canvas = self.rows, self._state.canvas
-        known = max(self._state.all_facts, default=0)
-        if rows:
-            known = max(known, rows[-1].id)
+        known = max((*self.ids[-1:], *self._state.all_facts), default=0)
+        canvas = self._state.canvas
         return max(known, canvas.highest()) if self._counting and canvas is not None else known
 
     @property
@@ -148,23 +161,28 @@ class ObjectTable:
         self._start()
         return self._index.of(object_id)
 
-    def _refresh(self) -> None:
-        """Make the rows anew that are not right any more."""
-        if not self._stale:
-            return
-        stale, self._stale, self._listed = self._stale, set(), None
+    def _make(self, object_id: int) -> None:
+        """Make a row anew, or have it go with its object."""
+        row = self._row(object_id)
+        if row is None:
+            self._rows.pop(object_id, None)
+        else:
+            self._rows[object_id] = row
+
+    def _place(self) -> None:
+        """Bring the order of all objects up to date."""
+        unplaced, self._unplaced = self._unplaced, set()
         new = []
-        for object_id in stale:
-            was = object_id in self._rows
-            if (row := self._row(object_id)) is not None:
-                self._rows[object_id] = row
-                if not was:
-                    new.append(object_id)
-            elif was:
-                del self._rows[object_id]
+        for object_id in unplaced:
+            exists = object_id in self._index.objects or object_id in self._prompted
+            if exists and object_id not in self._placed:
+                new.append(object_id)
+            elif not exists and object_id in self._placed:
+                self._placed.discard(object_id)
                 del self._order[bisect_left(self._order, object_id)]
+        self._placed.update(new)
         if len(new) > _FEW:
-            self._order = sorted(self._rows)
+            self._order = sorted(self._placed)
         else:
             for object_id in new:
                 insort(self._order, object_id)
@@ -174,8 +192,11 @@ class ObjectTable:
         if not extents and not prompted:
             return None
         facts = self._state.facts(object_id)
-        area = sum([extent.area for extent in extents.values()])
         planes, score = tuple(extents), facts.score
+        if len(planes) == 1:
+            area = extents[planes[0]].area
+        else:
+            area = sum([extent.area for extent in extents.values()])
         if prompted:
             found = [self._state.results.answer((object_id, plane)) for plane in prompted]
             answers = [answer for answer in found if answer is not None]
@@ -268,6 +289,7 @@ class ObjectTable:
     def _mark(self, object_ids: Iterable[int]) -> None:
         object_ids = set(object_ids)
         self._stale |= object_ids
+        self._unplaced |= object_ids
         self._untold |= object_ids
 
     def _settle(self, change: JournalChange) -> None:
@@ -291,7 +313,7 @@ class ObjectTable:
     def _look_anew(self) -> None:
         """Count all labels."""
         canvas = self._state.canvas
-        self._mark(self._rows)
+        self._mark(self._placed)
         self._mark(self._prompted)
         self._index.clear()
         self._uncounted = {} if canvas is None else dict.fromkeys(canvas.planes())

@@ -54,7 +54,7 @@ class WorkLog:
 
     def is_corrected(self, object_id: int) -> bool:
         """Whether a person painted into an object, cut it, or joined it with another."""
-        return self._by_hand[object_id] > 0
+        return self._by_hand.get(object_id, 0) > 0
 
     def add(self, entry: Entry) -> None:
         """Take in an entry."""
