@@ -37,7 +37,7 @@ from napari_sam.session.saved import SavedSession, check_image, read_without_ima
 def objects_of_session(
     session: str | Path | SavedSession,
     image: str | Path | ImageFile | None = None,
-    labels: str | Path | None = None,
+    labels: Any = None,
     tell: Tell | None = None,
 ) -> ExportedObjects:
     """Read what leaves of a session: its labels, and what is known of every object.
@@ -49,7 +49,8 @@ def objects_of_session(
     image
         Its image; None takes the file that lies beside the session, where there is one.
     labels
-        Where the session wrote into labels on disk, which it doesn't keep: their file.
+        Where the session wrote into labels on disk, which it doesn't keep: their file, or an
+        array of the image's shape.
     tell
         Called with each sentence about what could not be had.
 
@@ -71,10 +72,10 @@ def objects_of_session(
         check_image(saved.about, source)
     elif image is None:
         tell("the image isn't beside the session: nothing is measured or cut out of its pixels")
-    array = None
-    if labels is not None:
+    array = labels
+    if isinstance(labels, str | Path):
         array = read_image(labels).data
-    elif not saved.labels:
+    elif labels is None and not saved.labels:
         tell("the session keeps no labels: if they are in a file of their own, name it (--labels)")
     return exported_objects(saved, source, opened, array)
 

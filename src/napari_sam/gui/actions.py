@@ -12,7 +12,12 @@ import napari
 from napari_sam.gui import current_session, open_dock
 from napari_sam.gui.controller import bare
 from napari_sam.gui.help_overlay import toggle_help
-from napari_sam.gui.session_dialogs import ask_where_to_save, ask_which_to_open
+from napari_sam.gui.session_dialogs import (
+    ask_where_to_export,
+    ask_where_to_save,
+    ask_which_to_import,
+    ask_which_to_open,
+)
 
 if TYPE_CHECKING:
     from napari_sam.gui.annotation import Annotation
@@ -116,6 +121,21 @@ def save_session(viewer: napari.Viewer) -> None:
     path = ask_where_to_save(_window(viewer), keeping.proposed_name)
     if path is not None:
         keeping.save(path)
+
+
+def export_objects(viewer: napari.Viewer) -> None:
+    """Ask for a file, and write the objects of the image for another program."""
+    controller = _controller(viewer)
+    asked = ask_where_to_export(_window(viewer), controller.image.name if controller.image else "")
+    if asked is not None:
+        controller.keeping.export(*asked)
+
+
+def import_objects(viewer: napari.Viewer) -> None:
+    """Ask for a file of another program, and take its objects into the labels."""
+    path = ask_which_to_import(_window(viewer))
+    if path is not None:
+        _controller(viewer).keeping.bring(path)
 
 
 def open_session(viewer: napari.Viewer) -> None:

@@ -12,6 +12,7 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.gui.exchange import export_chore, import_file
 from napari_sam.gui.placement import finest
 from napari_sam.gui.planes import source_of
 from napari_sam.gui.told import told_objects, told_time
@@ -172,6 +173,39 @@ class SessionFiles:
             lambda report: keeping.save(target),
             partial(self._saved, target),
         )
+
+    def export(self, to: str, path: Path, only_accepted: bool = False) -> None:
+        """Write the objects of the chosen image in a format; what is there is replaced.
+
+        Parameters
+        ----------
+        to, path
+            The format, one of :data:`~napari_sam.io.exports.FORMATS`, and its file.
+        only_accepted
+            Whether objects that are only proposed are left out.
+        """
+        from napari_sam.io.exports import check_target, format_of
+
+        record = self._record
+        if record is None or record.keeping is None:
+            raise ValueError("expected an image with objects to export, got none; choose one")
+        form = format_of(to)
+        target = path if path.suffix or not form.suffixes else path.with_suffix(form.suffixes[0])
+        check_target(form, target, overwrite=True)
+        annotation = record.annotation
+        write = export_chore(
+            record.keeping.save, annotation.session, annotation.image, form, target, only_accepted
+        )
+        self._run(f"Exporting {target.name}…", write, partial(self._exported, target))
+
+    def bring(self, path: Path) -> None:
+        """Write objects of a file into the labels of the chosen image."""
+        record = self._record
+        if record is None:
+            raise ValueError(
+                f"expected the image that the objects in {path.name} are of, got none; open it"
+            )
+        import_file(record.annotation.session, record.annotation.image, path)
 
     def tell_methods(self) -> None:
         """Write a paragraph for a paper about the session of the chosen image."""
@@ -343,6 +377,9 @@ class SessionFiles:
 
     def _saved(self, target: Path, outcome: Outcome) -> None:
         self._controller.noticed.emit(f"Session saved to {target}")
+
+    def _exported(self, target: Path, outcome: Outcome) -> None:
+        self._controller.noticed.emit(f"Objects exported to {target}")
 
     def _refuse(self, error: Exception) -> None:
         self._controller.refused.emit(error)

@@ -101,6 +101,8 @@ ACTIONS = (
     Action("undo", "undo whatever happened last", SESSION, ("Control-Z",)),
     Action("redo", "redo it", SESSION, ("Control-Shift-Z",)),
     Action("save_session", "save session…", SESSION),
+    Action("export_objects", "export objects…", SESSION),
+    Action("import_objects", "import objects…", SESSION),
     Action("open_session", "open session…", SESSION),
     Action("show_help", "show or hide keys and mouse", HELP, ("H",), anywhere=True),
 )

@@ -52,3 +52,41 @@ def read_session(path: str | Sequence[str]) -> list[tuple[None]]:
 
 def _listed(path: str | Sequence[str]) -> list[str]:
     return [path] if isinstance(path, str) else list(path)
+
+
+def get_objects_reader(
+    path: str | Sequence[str],
+) -> Callable[[str | Sequence[str]], list[tuple[None]]] | None:
+    """Return what reads files of objects: COCO, GeoJSON, ImageJ's regions; None for others."""
+    from napari_sam.io.imports import holds_objects
+
+    return read_objects if all(holds_objects(Path(one)) for one in _listed(path)) else None
+
+
+def read_objects(path: str | Sequence[str]) -> list[tuple[None]]:
+    """Have the dock take objects of files into the labels of the image that is chosen there.
+
+    Returns
+    -------
+    nothing
+        What napari takes for "no layers".
+
+    Raises
+    ------
+    RuntimeError
+        Without a viewer.
+    """
+    import napari
+
+    from napari_sam.gui import open_dock
+
+    viewer = napari.current_viewer()
+    if viewer is None:
+        raise RuntimeError(
+            "expected a viewer with the image of these objects, got none; without one use "
+            "'napari-sam import'"
+        )
+    keeping = open_dock(viewer).keeping
+    for one in _listed(path):
+        keeping.bring(Path(one))
+    return [(None,)]

@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
+    QCheckBox,
     QFrame,
     QLabel,
     QPlainTextEdit,
@@ -24,7 +25,12 @@ from qtpy.QtWidgets import (
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import ElidedButton, Fold, button, line, rule, tool
 from napari_sam.gui.section import Section
-from napari_sam.gui.session_dialogs import ask_where_to_save, ask_which_to_open
+from napari_sam.gui.session_dialogs import (
+    ask_where_to_export,
+    ask_where_to_save,
+    ask_which_to_import,
+    ask_which_to_open,
+)
 from napari_sam.gui.told import told_objects, told_size, told_time
 
 if TYPE_CHECKING:
@@ -73,6 +79,8 @@ class SessionState:
         Sessions in the user's data folder, newest first.
     asked
         The one that is to be removed, if the user says so once more.
+    has_image
+        Whether there is an image that objects can be brought to.
     """
 
     can_save: bool = False
@@ -80,6 +88,7 @@ class SessionState:
     methods: str = ""
     kept: tuple[KeptLine, ...] = ()
     asked: Path | None = None
+    has_image: bool = False
 
 
 def session_state_of(controller: Controller, asked: Path | None = None) -> SessionState:
@@ -96,7 +105,8 @@ def session_state_of(controller: Controller, asked: Path | None = None) -> Sessi
     done = annotation is not None and bool(len(annotation.session.journal))
     kept = tuple(kept_line(one, one.path == keeping.path) for one in keeping.kept)
     still = asked if any(one.path == asked for one in kept) else None
-    return SessionState(done, keeping.busy, keeping.methods, kept, still)
+    has_image = annotation is not None
+    return SessionState(done, keeping.busy, keeping.methods, kept, still, has_image)
 
 
 def kept_line(kept: KeptSession, is_open: bool, now: float | None = None) -> KeptLine:
@@ -204,6 +214,18 @@ class SessionSection(Section[SessionState]):
         self._asked: Path | None = None
         self.save = button("Save session…", "write all that was done into one file")
         self.open = button("Open session…", "go on with a session that was saved")
+        self.export = button(
+            "Export…",
+            "write the objects for other programs: label image, COCO, GeoJSON for QuPath, "
+            "OME-Zarr, ImageJ regions, measurements, cut-outs, class image",
+        )
+        self.bring = button(
+            "Import…",
+            "take in objects that another program has written: label image, COCO, GeoJSON, "
+            "ImageJ regions",
+        )
+        self.only_accepted = QCheckBox("accepted objects only")
+        self.only_accepted.setToolTip("leave out of an export what is only proposed")
         self.methods = button(
             "Methods text", "a paragraph for a paper: copies it to the clipboard, and shows it here"
         )
@@ -222,6 +244,8 @@ class SessionSection(Section[SessionState]):
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(line(self.save, self.open))
+        column.addLayout(line(self.export, self.bring))
+        column.addWidget(self.only_accepted)
         column.addWidget(self.methods)
         for part in (self.busy, self.copied, self.told, self.title, self.list):
             column.addWidget(part)
@@ -232,6 +256,8 @@ class SessionSection(Section[SessionState]):
         outside.addWidget(self.fold)
         self.save.clicked.connect(self._save)
         self.open.clicked.connect(self._open)
+        self.export.clicked.connect(self._export)
+        self.bring.clicked.connect(self._bring)
         self.methods.clicked.connect(self._tell_methods)
         self.list.picked.connect(self._pick)
         self.list.asked.connect(self._ask)
@@ -245,6 +271,9 @@ class SessionSection(Section[SessionState]):
 
     def _draw(self, state: SessionState) -> None:
         self.save.setEnabled(state.can_save)
+        self.export.setEnabled(state.can_save)
+        self.only_accepted.setEnabled(state.can_save)
+        self.bring.setEnabled(state.has_image)
         self.methods.setEnabled(state.can_save)
         self.told.setPlainText(state.methods)
         self.told.setVisible(bool(state.methods))
@@ -265,6 +294,19 @@ class SessionSection(Section[SessionState]):
         path = ask_which_to_open(self)
         if path is not None:
             self._pick(path)
+
+    def _export(self) -> None:
+        image = self._controller.image
+        asked = ask_where_to_export(self, image.name if image is not None else "image")
+        if asked is not None:
+            to, path = asked
+            only = self.only_accepted.isChecked()
+            self._attempt(partial(self._controller.keeping.export, to, path, only))
+
+    def _bring(self) -> None:
+        path = ask_which_to_import(self)
+        if path is not None:
+            self._attempt(partial(self._controller.keeping.bring, path))
 
     def _pick(self, path: Path) -> None:
         self._attempt(partial(self._controller.keeping.open, path))

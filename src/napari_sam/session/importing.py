@@ -44,6 +44,8 @@ class Decided:
         How many objects share pixels with labels that are there, and keep none, or not all.
     highest
         The highest number.
+    notes
+        What isn't as in the file.
     """
 
     pixels: tuple[PixelChange, ...]
@@ -51,6 +53,7 @@ class Decided:
     classes: tuple[ClassRecord, ...]
     lost: tuple[int, int]
     highest: int
+    notes: tuple[str, ...]
 
 
 class Imports:
@@ -157,6 +160,8 @@ class Imports:
             classes=Change("classes", state.classes, classes) if new else None,
         )
         self._written(touched, decided.highest)
+        if decided.notes and touched is not None:
+            state.noticed.emit(f"{name}: {'; '.join(decided.notes)}")
         if touched is not None and any(decided.lost):
             gone, cut = decided.lost
             state.noticed.emit(
@@ -186,7 +191,8 @@ def _decide(
             pixels.append(PixelChange.of(plane, region, where, before, _narrow(after, now.dtype)))
     facts = {i + above: _facts(found.records.get(i)) for i in got}
     lost = len(wanted) - len(got), sum(got[i] < wanted[i] for i in got)
-    return Decided(tuple(pixels), facts, found.classes, lost, max(facts, default=0))
+    highest = max(facts, default=0)
+    return Decided(tuple(pixels), facts, found.classes, lost, highest, tuple(found.notes))
 
 
 def _count(counts: dict[int, int], numbers: NDArray[Any]) -> None:

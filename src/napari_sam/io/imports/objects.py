@@ -76,11 +76,14 @@ class ImportedObjects:
         What is known of objects, by label.
     classes
         Classes with their colours, in order.
+    notes
+        What isn't as in the file: complete when all planes have been read.
     """
 
     planes: Callable[[Report | None], Iterator[tuple[Index, NDArray[Any]]]]
     records: Mapping[int, ObjectRecord] = field(default_factory=dict)
     classes: tuple[ClassRecord, ...] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
