@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.measure import regionprops_table
 
 from napari_sam.image import as_pixels
 
@@ -53,6 +52,8 @@ def measure_objects(
         If labels are not whole numbers in two or three dimensions, or the image or the sizes
         don't fit them.
     """
+    from skimage.measure import regionprops_table  # slow to import, and needed here alone
+
     numbers, values = np.asarray(labels), None if image is None else as_pixels(image)
     if numbers.ndim not in (2, 3) or numbers.dtype.kind not in "iu":
         raise ValueError(
