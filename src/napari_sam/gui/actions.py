@@ -115,6 +115,51 @@ def find_all(viewer: napari.Viewer) -> None:
     controller.everything.start(annotation, annotation.plane_to_prompt())
 
 
+def proofread(viewer: napari.Viewer) -> None:
+    """Open the queue of objects that nobody has accepted yet, or close it."""
+    _controller(viewer).proofreading.toggle(_annotation(viewer))
+
+
+def queue_accept(viewer: napari.Viewer) -> None:
+    """Accept the object that the queue offers, and go on to the next."""
+    _session(viewer).queue.accept()
+
+
+def queue_fix(viewer: napari.Viewer) -> None:
+    """Correct the object that the queue offers by clicks before it is accepted."""
+    _session(viewer).queue.fix()
+
+
+def queue_delete(viewer: napari.Viewer) -> None:
+    """Delete the object that the queue offers, and go on to the next."""
+    _session(viewer).queue.delete()
+
+
+def queue_accept_rest(viewer: napari.Viewer) -> None:
+    """Accept the object that the queue offers and all that are likelier to be right."""
+    _session(viewer).queue.accept_rest()
+
+
+def queue_accept_sure(viewer: napari.Viewer) -> None:
+    """Accept all objects of the queue that are surely right."""
+    _session(viewer).queue.accept_sure()
+
+
+def queue_delete_hopeless(viewer: napari.Viewer) -> None:
+    """Delete all objects of the queue that are surely wrong."""
+    _session(viewer).queue.delete_hopeless()
+
+
+def queue_next(viewer: napari.Viewer) -> None:
+    """Leave the object that the queue offers for later."""
+    _session(viewer).queue.next()
+
+
+def queue_previous(viewer: napari.Viewer) -> None:
+    """Go back to the object that the queue offered before."""
+    _session(viewer).queue.previous()
+
+
 def save_session(viewer: napari.Viewer) -> None:
     """Ask for a file, and write all that was done on the image into it."""
     keeping = _controller(viewer).keeping

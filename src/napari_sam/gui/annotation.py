@@ -29,10 +29,12 @@ from napari_sam.gui.layers import (
 )
 from napari_sam.gui.live_source import LiveSource
 from napari_sam.gui.mask_writer import MaskWriter
+from napari_sam.gui.navigation import bring_into_view
 from napari_sam.gui.placement import Followers, told_shape
 from napari_sam.gui.planes import plane_and_point, plane_name, scrolled_axis, source_of
 from napari_sam.gui.slicing import data_of_world, geometry_on_screen
 from napari_sam.gui.view import View
+from napari_sam.prompts import Box
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import Plane, Session
 
@@ -127,6 +129,10 @@ class Annotation:
         """Every layer of this annotation, the image first."""
         masks = [] if self.masks.layer is None else [self.masks.layer]
         return [self.image, *masks, *self.prompt_layers]
+
+    def bring_into_view(self, plane: Plane, box: Box) -> None:
+        """Show a part of a plane, (row 0, column 0, row 1, column 1), at a sensible zoom."""
+        bring_into_view(self._viewer, self.image, plane, box)
 
     @property
     def is_restretched(self) -> bool:

@@ -21,6 +21,7 @@ from napari_sam.gui.keeping import SessionFiles
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
+from napari_sam.gui.proofreading import Proofreading
 from napari_sam.segmentation.protocol import Segmenter
 
 _LOADING = "model"  # the chore; of two that are asked for, the second begins when the first ends
@@ -100,6 +101,8 @@ class Controller:
         self.engine = Engine(self.mailbox.notify)
         self.everything = Everything()
         self.everything.refused.connect(self._refuse)
+        self.proofreading = Proofreading()
+        self.proofreading.refused.connect(self._refuse)
         self.keeping = SessionFiles(self, self.engine, self.mailbox.notify)
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
@@ -217,6 +220,7 @@ class Controller:
         )
         annotation.refused.connect(self._refuse)
         self.everything.watch(annotation)
+        self.proofreading.watch(annotation)
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         annotation.session.mask_changed.connect(self._hidden.mask_written)

@@ -76,8 +76,8 @@ class Gesture:
     section: str
 
 
-PROMPTS, OBJECTS, MASKS, EVERYTHING, SESSION, HELP = (
-    "Prompts", "Objects", "Masks", "Everything", "Session", "Help",
+PROMPTS, OBJECTS, MASKS, EVERYTHING, QUEUE, SESSION, HELP = (
+    "Prompts", "Objects", "Masks", "Everything", "Proofreading", "Session", "Help",
 )  # fmt: skip
 
 ACTIONS = (
@@ -98,6 +98,15 @@ ACTIONS = (
     Action("toggle_preview", "show what a click would take, or not", MASKS, ("Shift-H",)),
     Action("find_all", "find all in this plane", EVERYTHING, ("Shift-F",)),
     Action("cancel", "cancel what is being computed", EVERYTHING),
+    Action("proofread", "open or close the proofreading queue", QUEUE, ("Shift-Q",)),
+    Action("queue_accept", "accept the object offered", QUEUE, ("8",), "queue"),
+    Action("queue_fix", "correct it by clicks first", QUEUE, ("9",), "queue"),
+    Action("queue_delete", "delete it", QUEUE, ("0",), "queue"),
+    Action("queue_accept_rest", "accept it and all above it", QUEUE, ("Shift-R",), "queue"),
+    Action("queue_accept_sure", "accept all that are surely right", QUEUE),
+    Action("queue_delete_hopeless", "delete all that are surely wrong", QUEUE),
+    Action("queue_next", "leave it for later", QUEUE, ("K",), "queue"),
+    Action("queue_previous", "back to the one before", QUEUE, ("J",), "queue"),
     Action("undo", "undo whatever happened last", SESSION, ("Control-Z",)),
     Action("redo", "redo it", SESSION, ("Control-Shift-Z",)),
     Action("save_session", "save session…", SESSION),

@@ -25,6 +25,7 @@ from napari_sam.gui.placement import connect
 from napari_sam.gui.preview_section import PreviewSection
 from napari_sam.gui.prompts_section import PromptsSection
 from napari_sam.gui.question_section import QuestionSection
+from napari_sam.gui.queue_section import QueueSection
 from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
 from napari_sam.gui.settings import preferences
@@ -56,16 +57,30 @@ class SegmentAnything(QWidget):
         self.prompts = PromptsSection(self.controller)
         self.masks = MaskSection(self.controller)
         self.everything = EverythingSection(self.controller)
+        self.queue = QueueSection(self.controller)
         self.channels = ChannelSection(self.controller)
         self.seen = SeenSection(self.controller, self.channels)
         self.files = SessionSection(self.controller)
         self.foot = FootSection(self.controller)
         column = QVBoxLayout(self)
         sections: tuple[QWidget, ...] = (
-            self.question, self.choice, self.status, rule(), self.object, self.preview,
-            self.prompts, rule(), self.masks, rule(), self.everything, self.seen, self.files,
-            rule(), self.foot,
-        )  # fmt: skip
+            self.question,
+            self.choice,
+            self.status,
+            rule(),
+            self.object,
+            self.preview,
+            self.prompts,
+            rule(),
+            self.masks,
+            rule(),
+            self.everything,
+            self.queue,
+            self.seen,
+            self.files,
+            rule(),
+            self.foot,
+        )
         for section in sections:
             column.addWidget(section)
         column.addStretch(1)
@@ -80,6 +95,7 @@ class SegmentAnything(QWidget):
         controller.model_changed.connect(self._changed)
         controller.status_changed.connect(self._status_changed)
         controller.everything.changed.connect(self._status_changed)
+        controller.proofreading.changed.connect(self._status_changed)
         controller.keeping.changed.connect(self._status_changed)
         controller.refused.connect(_warn, unique=True)  # once, however many docks there are
         controller.noticed.connect(_inform, unique=True)
@@ -94,17 +110,35 @@ class SegmentAnything(QWidget):
         """Show everything anew."""
         self._watch()
         for section in (
-            self.question, self.choice, self.status, self.object, self.preview, self.prompts,
-            self.masks, self.everything, self.channels, self.seen, self.files, self.foot,
-        ):  # fmt: skip
+            self.question,
+            self.choice,
+            self.status,
+            self.object,
+            self.preview,
+            self.prompts,
+            self.masks,
+            self.everything,
+            self.queue,
+            self.channels,
+            self.seen,
+            self.files,
+            self.foot,
+        ):
             section.refresh()
 
     def _refresh_status(self) -> None:
         self.choice.refresh_plane()
         for section in (
-            self.question, self.status, self.object, self.preview, self.everything, self.seen,
-            self.files, self.foot,
-        ):  # fmt: skip
+            self.question,
+            self.status,
+            self.object,
+            self.preview,
+            self.everything,
+            self.queue,
+            self.seen,
+            self.files,
+            self.foot,
+        ):
             section.refresh()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:

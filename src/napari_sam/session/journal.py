@@ -47,6 +47,9 @@ nothing before it can be taken back.
 Origin = Literal["", "found", "painted", "adopted", "carried", "imported"]
 """Where an object's pixels came from first; empty where that was prompts, or isn't known."""
 
+BY_MACHINE: frozenset[Origin] = frozenset({"found", "adopted", "carried", "imported"})
+"""Origins of objects that a person has yet to look at."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change(Generic[K, V]):

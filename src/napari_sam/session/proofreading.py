@@ -15,12 +15,10 @@ from napari_sam.geometry import Region
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.doubt import HOPELESS, SURE, Appearance, appearances, judge
+from napari_sam.session.journal import BY_MACHINE
 from napari_sam.session.object_table import ObjectRow
 from napari_sam.session.state import State
 from napari_sam.session.summary import LONGEST_STEP
-
-OFFERED = ("found", "adopted", "carried", "imported")
-"""Origins of objects that a person has to look at; others a person made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +165,12 @@ class Queue:
         return self._is_ranking
 
     @property
+    def waiting(self) -> int:
+        """How many objects a machine made that nobody has accepted or corrected."""
+        proposed = self._state.proposed
+        return len(proposed) - sum(i in proposed for i in self._state.book.object_ids)
+
+    @property
     def items(self) -> tuple[QueueItem, ...]:
         """What is left to look at, the most doubtful first."""
         if self._listed is None:
@@ -308,12 +312,12 @@ class Queue:
         return "rank objects", self
 
     def _is_offered(self, object_id: int) -> bool:
-        return self._state.facts(object_id).origin in OFFERED
+        return self._state.facts(object_id).origin in BY_MACHINE
 
     def _is_left(self, object_id: int) -> bool:
         """Whether an object still has to be looked at."""
         facts = self._state.facts(object_id)
-        if facts.origin not in OFFERED or facts.accepted or object_id in self._deleting:
+        if facts.origin not in BY_MACHINE or facts.accepted or object_id in self._deleting:
             return False
         row = self._session.object_row(object_id)
         return row is None or row.state == "proposed"

@@ -21,6 +21,7 @@ from napari_sam.prompts import Granularity
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.journal import (
+    BY_MACHINE,
     Change,
     Entry,
     Journal,
@@ -99,6 +100,7 @@ class State:
         self._book = PromptBook()
         self._facts: dict[int, ObjectFacts] = {}
         self._locked: set[int] = set()  # of those: asked for with every mask
+        self._proposed: set[int] = set()  # of those: asked for whenever the dock is drawn
         self.classes: tuple[ObjectClass, ...] = ()
         self._canvas = canvas
         self._held_back: dict[ObjectPlane, _HeldBack] = {}  # masks that labels refused
@@ -132,6 +134,11 @@ class State:
     def locked(self) -> AbstractSet[int]:
         """The objects that nothing may change."""
         return self._locked
+
+    @property
+    def proposed(self) -> AbstractSet[int]:
+        """The objects that a machine made and nobody has accepted."""
+        return self._proposed
 
     def is_answered(self, key: ObjectPlane) -> bool:
         """Whether the mask of an object on a plane is that of its prompts."""
@@ -457,6 +464,8 @@ class State:
             self.ownership.put(marks.key, value(marks))
         for facts in entry.facts:
             (self._locked.add if value(facts).locked else self._locked.discard)(facts.key)
+            is_proposed = value(facts).origin in BY_MACHINE and not value(facts).accepted
+            (self._proposed.add if is_proposed else self._proposed.discard)(facts.key)
             if value(facts) == ObjectFacts():
                 self._facts.pop(facts.key, None)
             else:

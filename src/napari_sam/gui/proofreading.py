@@ -1,0 +1,66 @@
+"""The viewer's side of the proofreading queue: what it offers comes into view, and has keys."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from psygnal import Signal
+
+from napari_sam.gui.annotation import Annotation
+from napari_sam.planes import Plane
+from napari_sam.session.proofreading import Queue
+
+
+class Proofreading:
+    """Shows each object that the queue of an image offers.
+
+    Attributes
+    ----------
+    changed
+        What a queue says is another.
+    refused
+        Something can't be done: the error.
+    """
+
+    changed = Signal()
+    refused = Signal(object)
+
+    def __init__(self) -> None:
+        self._offered: tuple[Annotation, int, Plane] | None = None
+
+    def watch(self, annotation: Annotation) -> None:
+        """Follow the queue of an image."""
+        annotation.session.queue_changed.connect(partial(self._queue_changed, annotation))
+
+    def toggle(self, annotation: Annotation) -> None:
+        """Open the queue of an image, or close it."""
+        if annotation.session.queue.is_open:
+            annotation.session.queue.end()
+        else:
+            self.open(annotation)
+
+    def open(self, annotation: Annotation) -> None:
+        """Offer what is not accepted yet."""
+        try:
+            annotation.session.queue.begin()
+        except ValueError as error:
+            self.refused.emit(error)
+
+    def show_offered(self, annotation: Annotation) -> None:
+        """Bring the object offered into view, wherever the view is now."""
+        item = annotation.session.queue.current
+        if item is not None:
+            annotation.bring_into_view(item.plane, item.box)
+
+    def _queue_changed(self, annotation: Annotation) -> None:
+        queue: Queue = annotation.session.queue
+        if queue.is_open:
+            annotation.keys.open("queue")
+        else:
+            annotation.keys.shut("queue")
+        item = queue.current
+        offered = None if item is None else (annotation, item.object_id, item.plane)
+        if offered is not None and offered != self._offered:
+            self.show_offered(annotation)
+        self._offered = offered
+        self.changed.emit()

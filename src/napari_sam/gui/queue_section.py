@@ -1,0 +1,172 @@
+"""The proofreading queue in the dock: one object at a time, one key each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import button, line, tool
+from napari_sam.gui.key_table import with_key
+from napari_sam.gui.section import Section
+from napari_sam.session.proofreading import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What the queue's section shows.
+
+    Parameters
+    ----------
+    is_open
+        Whether objects are offered.
+    waiting
+        How many objects nobody has accepted yet, while it is closed.
+    offered
+        Which object is offered, and what speaks against it; empty for none.
+    note
+        What stands there while none is.
+    rest, sure, hopeless
+        How many objects one action accepts or deletes: from the one offered on, and of all.
+    done, total
+        How far the field is.
+    pace
+        How long an object takes; empty before the first.
+    """
+
+    is_open: bool = False
+    waiting: int = 0
+    offered: str = ""
+    note: str = ""
+    rest: int = 0
+    sure: int = 0
+    hopeless: int = 0
+    done: int = 0
+    total: int = 0
+    pace: str = ""
+
+
+def queue_state_of(queue: Queue) -> QueueState:
+    """Say what the queue's section shows.
+
+    Parameters
+    ----------
+    queue
+        Of the image.
+    """
+    if not queue.is_open:
+        return QueueState(waiting=queue.waiting)
+    item, progress = queue.current, queue.progress
+    offered = note = ""
+    if item is not None:
+        doubts = ", ".join(item.reasons) or "nothing unusual"
+        offered = f"Object {item.object_id}: {item.quality:.0%} · {doubts}"
+        if queue.is_fixing:
+            offered = f"Object {item.object_id}: correct it, then accept"
+    elif queue.is_ranking:
+        note = "Looking at the objects"
+    elif queue.items:
+        note = f"Another object is current; {len(queue.items)} are left"
+    else:
+        note = "Everything is accepted"
+    pace = "" if progress.seconds is None else f"{progress.seconds:.1f} s an object"
+    return QueueState(
+        True, queue.waiting, offered, note, queue.rest if item else 0, queue.sure, queue.hopeless,
+        progress.done, progress.total, pace,
+    )  # fmt: skip
+
+
+class QueueSection(Section[QueueState]):
+    """Offers the objects of the queue; absent where there is nothing to proofread."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self.begin = button("", with_key("look through them, the doubtful first", "proofread"))
+        self.offered = QLabel()
+        self.offered.setWordWrap(True)
+        self.offered.setAccessibleName("the object to look at")
+        self.accept = button("Accept  8", with_key("it is right; the next", "queue_accept"))
+        self.fix = button("Fix  9", with_key("correct it by clicks first", "queue_fix"))
+        self.delete = button("Delete  0", with_key("it is no object; the next", "queue_delete"))
+        self.back = tool("◀", with_key("the one before", "queue_previous"))
+        self.skip = tool("▶", with_key("leave it for later", "queue_next"))
+        self.rest = button("", with_key("all that are likelier right, too", "queue_accept_rest"))
+        self.sure = button("", "accept all that are surely right, unseen; undo takes that back")
+        self.hopeless = button("", "delete all that are surely wrong, unseen; undo takes that back")
+        self.bar = QProgressBar()
+        self.bar.setAccessibleName("how far the field is")
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.progress = QLabel()
+        self.end = button("Close", with_key("come back whenever you like", "proofread"))
+        self._inside = QWidget()
+        column = QVBoxLayout(self._inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.offered)
+        column.addLayout(line(self.back, self.accept, self.fix, self.delete, self.skip))
+        column.addWidget(self.rest)
+        column.addLayout(line(self.sure, self.hopeless))
+        column.addWidget(self.bar)
+        foot = line(self.progress, self.end)
+        foot.setStretch(0, 1)
+        column.addLayout(foot)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self.begin)
+        outer.addWidget(self._inside)
+        for control, command in (
+            (self.begin, "begin"), (self.end, "end"), (self.accept, "accept"), (self.fix, "fix"),
+            (self.delete, "delete"), (self.back, "previous"), (self.skip, "next"),
+            (self.rest, "accept_rest"), (self.sure, "accept_sure"),
+            (self.hopeless, "delete_hopeless"),
+        ):  # fmt: skip
+            control.clicked.connect(_Press(self._controller, command).press)
+
+    def _state(self) -> QueueState:
+        annotation = self._controller.annotation
+        if annotation is None:
+            return QueueState()
+        return queue_state_of(annotation.session.queue)
+
+    def _draw(self, state: QueueState) -> None:
+        self.setVisible(state.is_open or state.waiting > 0)
+        self.begin.setVisible(not state.is_open)
+        self.begin.setText(f"Proofread {_objects(state.waiting)}")
+        self._inside.setVisible(state.is_open)
+        self.offered.setText(state.offered or state.note)
+        for control in (self.accept, self.fix, self.delete):
+            control.setEnabled(bool(state.offered))
+        for control in (self.back, self.skip):
+            control.setEnabled(state.done < state.total)
+        self.rest.setVisible(state.rest > 1)
+        self.rest.setText(f"Accept this and {state.rest - 1} above it  ⇧R")
+        self.sure.setVisible(state.sure > 0)
+        self.sure.setText(f"Accept {state.sure} sure")
+        self.hopeless.setVisible(state.hopeless > 0)
+        self.hopeless.setText(f"Delete {state.hopeless} hopeless")
+        self.bar.setRange(0, max(1, state.total))
+        self.bar.setValue(state.done)
+        told = f"{state.done} of {state.total}"
+        self.progress.setText(" · ".join(part for part in (told, state.pace) if part))
+
+
+class _Press:
+    """What a button does to the queue of the image that is chosen then."""
+
+    def __init__(self, controller: Controller, command: str) -> None:
+        self._controller, self._command = controller, command
+
+    def press(self) -> None:
+        """Do it; what can't be done is told."""
+        annotation = self._controller.annotation
+        if annotation is None:
+            return
+        try:
+            getattr(annotation.session.queue, self._command)()
+        except ValueError as error:
+            self._controller.refused.emit(error)
+
+
+def _objects(count: int) -> str:
+    return f"{count} object{'' if count == 1 else 's'}"

@@ -1,0 +1,84 @@
+"""The proofreading queue in the dock: one key an object, and the view follows."""
+
+import numpy as np
+import pytest
+from component_segmenter import ComponentSegmenter, disks
+from qtpy.QtCore import Qt
+
+from napari_sam.gui.queue_section import queue_state_of
+
+K = Qt.Key
+
+
+SHAPE = (200, 600)
+
+
+@pytest.fixture
+def segmenter():
+    return ComponentSegmenter(dense=True)
+
+
+@pytest.fixture
+def field(user):
+    """Three discs far from each other, found by the model."""
+
+    def begin():
+        me = user(disks(SHAPE, (40, 50, 10), (150, 300, 10), (60, 550, 10)))
+        me.session.find_all([me.annotation.displayed()])
+        assert me.session.wait(20)
+        me.settle()
+        return me
+
+    return begin
+
+
+def test_keys_take_a_field_from_proposed_to_accepted(field):
+    me = field()
+    section = me.dock.queue
+    me.qtbot.waitUntil(lambda: section.begin.text() == "Proofread 3 objects")
+    me.press(K.Key_Q, Qt.KeyboardModifier.ShiftModifier)
+    me.qtbot.waitUntil(lambda: section.offered.text().startswith("Object "))
+    first = me.session.queue.current
+    camera = me.viewer.scene.camera
+    r0, c0, r1, c1 = first.box
+    np.testing.assert_allclose(camera.center[-2:], ((r0 + r1) / 2, (c0 + c1) / 2), atol=1)
+    me.press(K.Key_8)
+    second = me.session.queue.current
+    assert second.object_id != first.object_id
+    assert me.session.facts(first.object_id).accepted
+    me.press(K.Key_0)
+    assert second.object_id not in me.labels
+    third = me.session.queue.current
+    me.press(K.Key_9)
+    me.qtbot.waitUntil(lambda: "correct it" in section.offered.text())
+    me.press(K.Key_8)
+    me.qtbot.waitUntil(lambda: section.offered.text() == "Everything is accepted")
+    assert me.session.queue.progress.done == 3
+    assert me.session.facts(third.object_id).accepted
+    for _ in range(2):
+        me.press(K.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert second.object_id in me.labels
+    me.press(K.Key_Q, Qt.KeyboardModifier.ShiftModifier)
+    assert not me.session.queue.is_open
+    assert not me.annotation.keys.is_open("queue")
+
+
+def test_view_stays_where_an_object_is_seen_well(field):
+    me = field()
+    camera = me.viewer.scene.camera
+    camera.center, camera.zoom = (0.0, 45.0, 55.0), 4.0
+    before = tuple(camera.center), camera.zoom
+    me.annotation.bring_into_view(me.annotation.displayed(), (30, 40, 50, 60))
+    assert (tuple(camera.center), camera.zoom) == before
+    me.annotation.bring_into_view(me.annotation.displayed(), (50, 540, 70, 560))
+    assert camera.zoom == 4.0
+    assert camera.center[-2:] == (60.0, 550.0)
+    me.annotation.bring_into_view(me.annotation.displayed(), (60, 550, 61, 551))
+    assert camera.zoom > 4.0
+
+
+def test_closed_queue_tells_how_many_wait():
+    class Closed:
+        is_open, waiting = False, 4
+
+    assert queue_state_of(Closed()).waiting == 4
