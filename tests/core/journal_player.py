@@ -20,6 +20,7 @@ from napari_sam.session import (
     Session,
     pixel_changes,
 )
+from napari_sam.session.groups import BoxPrompt, Click, Prompt
 
 SHAPE, PLANES, OBJECTS = (24, 30), 3, 4
 FOREIGN = 90  # a label from before, which no command may touch but those that say so
@@ -48,8 +49,10 @@ class Player:
             *(self.click,) * 5, *(self.stroke,) * 3, self.box, self.move, self.remove, self.flip,
             self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
             self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
-            self.elsewhere, self.untold, self.current, self.find_all, self.find_one,
-            self.accept, self.classify, self.classes, self.processing, self.bring, self.split,
+            self.elsewhere, self.untold, self.current, self.scribble, self.scribble, self.lasso,
+            self.mask, self.adopt, self.adopt_all, self.move_any, self.remove_any, self.accept,
+            self.classify, self.classes, self.processing, self.bring, self.split, self.find_all,
+            self.find_one,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -71,6 +74,39 @@ class Player:
         row, column = self._point(b)
         corner = min(row + a % 9, SHAPE[0] - 1), min(column + b % 7, SHAPE[1] - 1)
         self.session.set_box(a % PLANES, (row, column, *corner), self._object(a))
+
+    def scribble(self, a: int, b: int) -> None:
+        path = [self._point(b + k * a) for k in range(1 + a % 4)]
+        self.session.add_scribble(a % PLANES, path, int(a % 4 > 0), self._object(b))
+
+    def lasso(self, a: int, b: int) -> None:
+        row, column = self._point(b)
+        corners = [(row, column), (row - 5, column + a % 9), (row + 6, column + 7), (row + 4, 0)]
+        self.session.add_lasso(a % PLANES, corners, self._object(a))
+
+    def mask(self, a: int, b: int) -> None:
+        self.session.add_mask(a % PLANES, disk(SHAPE, self._point(b), 3), self._object(b))
+
+    def adopt(self, a: int, b: int) -> None:
+        self.session.adopt(a % PLANES, FOREIGN if a % 7 == 0 else self._object(b))
+
+    def adopt_all(self, a: int, b: int) -> None:
+        self.session.adopt_labels([a % PLANES] if b % 2 else None)
+
+    def move_any(self, a: int, b: int) -> None:
+        if (prompt := self._prompt(a)) is not None:
+            places = {Click: self._point(b), BoxPrompt: (1, 1, 1 + b % 9, 1 + a % 9)}
+            path = [self._point(b + k * a) for k in range(4)]
+            self.session.move_prompt(prompt.id, places.get(type(prompt), path))
+
+    def remove_any(self, a: int, b: int) -> None:
+        if (prompt := self._prompt(a)) is not None:
+            self.session.remove_prompt(prompt.id)
+
+    def _prompt(self, number: int) -> Prompt | None:
+        groups = self.session.prompts.by_key().values()
+        prompts = [prompt for group in groups for prompt in group.members]
+        return prompts[number % len(prompts)] if prompts else None
 
     def move(self, a: int, b: int) -> None:
         if clicks := self.session.prompts.clicks:

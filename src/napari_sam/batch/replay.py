@@ -21,7 +21,7 @@ from napari_sam.plane_input import PlaneInput, input_of_words
 from napari_sam.planes import ArraySource, Plane, PlaneSource, plane_axes
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Cancelled, Embedding, Progress, Segmenter
-from napari_sam.session.answers import Answer, Chain, answer
+from napari_sam.session.answers import Answer, Chain, answer, given_answer
 from napari_sam.session.canvas import ArrayCanvas
 from napari_sam.session.image_identity import ImageContent, read_identity
 from napari_sam.session.journal import Entry
@@ -483,8 +483,10 @@ class _Player:
 
     def decode(
         self, key: ObjectPlane, group: Group, entry: Entry, chain: Chain | None
-    ) -> tuple[Answer, Chain]:
+    ) -> tuple[Answer, Chain | None]:
         """Answer prompts; see :data:`~napari_sam.session.replaying.Decode`."""
+        if (given_mask := given_answer(group)) is not None:
+            return given_mask, None
         before = next(change.after for change in entry.answers if change.key == key)
         given = before.given if before is not None else None
         self._masks[before.model if before is not None else ""] += 1

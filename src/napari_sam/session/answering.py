@@ -14,7 +14,7 @@ from napari_sam.engine import CLICK, Executor, Outcome, Report
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box, Candidate
 from napari_sam.segmentation.protocol import Embedding, Segmenter
-from napari_sam.session.answers import Answer, Chain, Drafting, Foreseen, answer
+from napari_sam.session.answers import Answer, Chain, Drafting, Foreseen, answer, given_answer
 from napari_sam.session.decoding import Backlog, Decoding
 from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.prompt_book import Group, ObjectPlane
@@ -44,7 +44,7 @@ class Answering:
     group_of
         Returns what is said about an object on a plane at present.
     deliver
-        Takes the answer to an object's prompts, and the steps to it.
+        Takes the answer to an object's prompts, and the steps to it, if there were any.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Answering:
         read_ahead: ReadAhead,
         results: Results,
         group_of: Callable[[ObjectPlane], Group],
-        deliver: Callable[[ObjectPlane, Answer, Chain], object],
+        deliver: Callable[[ObjectPlane, Answer, Chain | None], object],
     ) -> None:
         self._executor = executor
         self._embeddings = embeddings
@@ -248,6 +248,11 @@ class Answering:
     def _advance(self, key: ObjectPlane) -> None:
         """Embed, encode or decode, whatever comes next for prompts that wait for it."""
         if self._unanswered.get(key) != "waiting":
+            return
+        if (given := given_answer(self._group_of(key))) is not None:
+            del self._unanswered[key]
+            self._deliver(key, given, None)
+            self._drop_draft(key)
             return
         segmenter, embedding = self._embeddings.segmenter, self._embeddings.get(key[1])
         if segmenter is None or embedding is None:

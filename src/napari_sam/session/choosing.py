@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES, Candidate, Granularity
+from napari_sam.session.adopting import with_adopted
 from napari_sam.session.answers import Drafting
 from napari_sam.session.patches import cut
 from napari_sam.session.pointing import Pointing
@@ -84,7 +85,8 @@ class Choosing(Pointing, ABC):
             return
         assert meaning is not None
         key = meaning.object_id, at
-        group = self.prompts.with_click(key, place, label, self.granularity).group(key)
+        book = self.prompts.with_click(key, place, label, self.granularity)
+        group = with_adopted(self._state, book, [key], self.embeddings.source).group(key)
         self._previews.ask(
             Preview(at, place, meaning.object_id, meaning.action),
             group,

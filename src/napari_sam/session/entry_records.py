@@ -294,7 +294,7 @@ class Reading:
             return self._answers[key][told]
         scores = tuple(math.nan if score is None else float(score) for score in told["scores"])
         chosen = as_index(told["chosen"])
-        if chosen >= len(scores):
+        if chosen >= max(1, len(scores)):  # a given mask has no score
             raise ValueError(f"candidate {chosen} of {len(scores)}")
         return Answer(
             _mask_of(told["mask"], masks),

@@ -13,6 +13,7 @@ from napari_sam.engine import Executor, SynchronousExecutor
 from napari_sam.planes import Plane, PlaneSource, extends
 from napari_sam.prompts import Box
 from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.session.adopting import Adoption
 from napari_sam.session.answering import Answering
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
@@ -157,6 +158,9 @@ class Session(Choosing, Searching):
         self._objects = Objects(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit
         )
+        self._adoption = Adoption(
+            self._state, executor, lambda: self.source, self._follow, self.failed.emit
+        )
         self._queue = Queue(self._state, self, executor, self.failed.emit)
         self._queue.changed.connect(self.queue_changed.emit)
         self.objects_changed.connect(self._queue.follow)
@@ -293,7 +297,7 @@ class Session(Choosing, Searching):
         for key in keys:
             self._answering.answer(key)
 
-    def _take_answer(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
+    def _take_answer(self, key: ObjectPlane, answer: Answer, chain: Chain | None) -> None:
         if not self._state.take_answer(key, answer, chain):
             self._table.note([key[0]])
         self.mask_changed.emit(*key)

@@ -28,6 +28,7 @@ Kind = Literal[
     "renumbered",
     "locked",
     "split",
+    "adopted",
     "accepted",
     "classified",
     "classes",
@@ -38,8 +39,8 @@ Kind = Literal[
 """What happened.
 
 ``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
-``imported``: objects came from a file. ``classified``: objects got a class. ``classes``: there are
-other classes.
+``imported``: objects came from a file. ``adopted``: labels that were there became objects.
+``classified``: objects got a class. ``classes``: there are other classes.
 ``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that
 nothing before it can be taken back.
 """

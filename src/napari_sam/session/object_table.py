@@ -200,7 +200,7 @@ class ObjectTable:
         if prompted:
             found = [self._state.results.answer((object_id, plane)) for plane in prompted]
             answers = [answer for answer in found if answer is not None]
-            score = min((one.scores[one.chosen] for one in answers), default=score)
+            score = min((one.scores[one.chosen] for one in answers if one.scores), default=score)
             planes = tuple({**dict.fromkeys(planes), **dict.fromkeys(prompted)})
             if self._state.canvas is None:
                 area = sum(answer.patch.area for answer in answers)

@@ -406,15 +406,22 @@ def _at(state: State, key: ObjectPlane) -> tuple[Group, Answer | None, Marks]:
 
 
 def _joined(kept: Group, gone: Group, object_id: int) -> Group:
-    """Return what is said about two objects as said about one; of two boxes the first stays."""
+    """Return what is said about two objects as said about one; the first of two boxes stays."""
     clicks: list[Click] = [replace(c, object_id=object_id) for c in (*kept.clicks, *gone.clicks)]
     box: BoxPrompt | None = kept.box or gone.box
     chosen = gone if kept.is_empty else kept
+    strokes = [replace(s, object_id=object_id) for s in (*kept.strokes, *gone.strokes)]
+    lasso, mask = kept.lasso or gone.lasso, kept.mask or gone.mask
+    if kept.mask is not None and gone.mask is not None:
+        mask = replace(kept.mask, patch=join(kept.mask.patch, gone.mask.patch))
     return Group(
         tuple(sorted(clicks, key=lambda click: click.id)),
         None if box is None else replace(box, object_id=object_id),
         chosen.candidate,
         chosen.granularity,
+        tuple(sorted(strokes, key=lambda stroke: stroke.id)),
+        None if lasso is None else replace(lasso, object_id=object_id),
+        None if mask is None else replace(mask, object_id=object_id),
     )
 
 

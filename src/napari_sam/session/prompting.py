@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from napari_sam.patches import cut, fill_polygon
 from napari_sam.prompts import Box, Candidate, Prompts
+from napari_sam.session.adopting import Adoption, with_adopted
 from napari_sam.session.groups import BoxPrompt, Click, Lasso, ObjectPlane, Prompt, Stroke
 from napari_sam.session.prompt_book import PromptBook, changed_keys, describe
 from napari_sam.session.readable import Readable
@@ -23,6 +24,8 @@ _LARGEST_NUMBER = 2**64 - 1
 class Prompting(Readable, ABC):
     """The part of a session that takes prompts."""
 
+    _adoption: Adoption
+
     @property
     def prompts(self) -> PromptBook:
         """All prompts. Assign another book to change many at once."""
@@ -33,6 +36,7 @@ class Prompting(Readable, ABC):
         before = self.prompts
         keys = self._check(book)
         if keys:
+            book = with_adopted(self._state, book, keys, self.embeddings.source)
             self._follow(self._state.edit(book, keys, describe(before, book, keys)))
 
     def add_point(
@@ -225,6 +229,54 @@ class Prompting(Readable, ABC):
         mask_id = self.prompts.next_id
         self.prompts = self.prompts.with_mask(key, cut(given))
         return mask_id
+
+    def adopt(self, plane: object, label_id: int) -> None:
+        """Make a label of the labels an object, whose next click corrects exactly that mask.
+
+        Its pixels on the plane become a mask prompt of the object with its number, which becomes
+        the current one; nothing is decoded, and no pixel changes. It is one step of the journal.
+        The first prompt on an object that was found, adopted by :meth:`adopt_labels` or there
+        before does the same by itself.
+
+        Parameters
+        ----------
+        plane
+            As of :meth:`add_point`.
+        label_id
+            The label.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels, the label has no pixels there, or is locked.
+        OSError
+            If the labels can't be read.
+        """
+        self._check_open()
+        check_number(label_id)
+        self._adoption.adopt((int(label_id), self.embeddings.source.plane_of(plane)))
+
+    def adopt_labels(self, planes: Iterable[object] | None = None) -> None:
+        """Make every label an object, without prompts, in the background where labels are large.
+
+        An object without prompts, strokes or a run behind it is *adopted* then: it is told and
+        counted as such, and the first prompt on it corrects its mask. It is one step.
+
+        Parameters
+        ----------
+        planes
+            Indices of planes, as for :meth:`add_point`; all of them by default.
+
+        Raises
+        ------
+        ValueError
+            If a plane doesn't exist, or there are no labels.
+        """
+        self._check_open()
+        canvas, source = self._state.canvas, self.embeddings.source
+        if planes is None:
+            planes = () if canvas is None else canvas.planes()
+        self._adoption.adopt_labels([source.plane_of(plane) for plane in planes])
 
     def move_prompt(self, prompt_id: int, path: ArrayLike) -> None:
         """Change where a prompt is; its object is predicted again.

@@ -19,7 +19,7 @@ from napari_sam.session.pixels import PixelChange, part_of
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.state import State
 
-Decode = Callable[[ObjectPlane, Group, Entry, Chain | None], tuple[Answer, Chain]]
+Decode = Callable[[ObjectPlane, Group, Entry, Chain | None], tuple[Answer, Chain | None]]
 """Returns the answer to prompts, and the steps to it: of (key, prompts, the entry that has the
 answer of before, the steps of the object's earlier answer)."""
 
@@ -75,7 +75,7 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
     state.object_id = entry.objects[0]
     if entry.kind == "prompts":
         book = state.book.with_groups({c.key: c.after for c in entry.prompts})
-        state.edit(book, [c.key for c in entry.prompts], entry.text)
+        state.edit(book, [c.key for c in entry.prompts], entry.text, entry.facts)
     elif entry.kind == "mask":
         for change in entry.answers:
             group, chain = state.group(change.key), state.results.chain(change.key)
@@ -111,7 +111,7 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
             )
     elif entry.kind == "renumbered":
         objects.renumber(details["object"], details["into"])
-    elif entry.kind in ("locked", "accepted", "classified", "classes"):
+    elif entry.kind in ("locked", "adopted", "accepted", "classified", "classes"):
         state.commit(entry.kind, entry.text, facts=entry.facts, classes=entry.classes)
     elif entry.kind == "imported":
         pixels = tuple(_as_they_are(state, entry.pixels))

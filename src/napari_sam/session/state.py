@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from napari_sam.planes import Plane
 from napari_sam.prompts import Granularity
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.groups import NOTHING, Group, MaskPrompt, ObjectPlane
 from napari_sam.session.journal import (
     BY_MACHINE,
     Change,
@@ -31,9 +32,9 @@ from napari_sam.session.journal import (
 from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Decision, Marks, Ownership
-from napari_sam.session.patches import Patch, union
+from napari_sam.session.patches import Patch, cut, join, union
 from napari_sam.session.pixels import PixelChange, part_of, total_area
-from napari_sam.session.prompt_book import NOTHING, Group, ObjectPlane, PromptBook
+from napari_sam.session.prompt_book import PromptBook
 from napari_sam.session.results import Results
 from napari_sam.session.saved import SavedSession
 
@@ -160,7 +161,14 @@ class State:
 
     # Changing it
 
-    def edit(self, book: PromptBook, keys: Iterable[ObjectPlane], text: str) -> Touched | None:
+    def edit(
+        self,
+        book: PromptBook,
+        keys: Iterable[ObjectPlane],
+        text: str,
+        facts: tuple[Change[int, ObjectFacts], ...] = (),
+        object_id: int | None = None,
+    ) -> Touched | None:
         """Take over other prompts; what an object without any had written goes with them.
 
         Parameters
@@ -171,6 +179,10 @@ class State:
             Where they differ from those before.
         text
             What that is, in a few words.
+        facts
+            What becomes of objects with it.
+        object_id
+            The object that is current afterwards; the same by default.
 
         Returns
         -------
@@ -183,7 +195,8 @@ class State:
         except OSError as error:
             self.refused.emit(error)
             return None
-        touched = self._commit(entry)
+        objects = self.object_id, self.object_id if object_id is None else object_id
+        touched = self._commit(replace(entry, facts=facts, objects=objects))
         if touched is not None:  # identifiers are never given twice, also not after an undo
             self._book = self._book.reserving(book.next_id)
         return touched
@@ -348,7 +361,9 @@ class State:
         pixels: list[PixelChange] = []
         marks: dict[ObjectPlane, Marks] = {}
         answers: list[Change[ObjectPlane, Answer | None]] = []
-        for key, (_, group) in groups.items():
+        for key, (before, group) in groups.items():
+            if group.mask is not None and group.mask != before.mask:
+                marks[key] = self._adopted(key, group.mask)
             if not group.is_empty:
                 continue
             pixels += self._decide(key, Patch()).pixels  # other objects lose nothing by that
@@ -377,6 +392,20 @@ class State:
             pixels=decision.pixels,
             details=rules.words(),
         )
+
+    def _adopted(self, key: ObjectPlane, mask: MaskPrompt) -> Marks:
+        """Return what holds when labels show an object that a given mask speaks of already.
+
+        What they show of it counts as written, so that later masks may change it. Of an object
+        that a run found only what that wrote does: the rest was painted.
+        """
+        known = self.ownership.of(key)
+        if self._canvas is None or (mask.is_first and known.written.pixels.size):
+            return known
+        region = mask.patch.region
+        shown = mask.patch.pixels & (self.read(key[1])(region) == key[0])
+        written = cut(shown, mask.patch.origin)
+        return replace(known, written=join(known.written, written))
 
     def _decide(self, key: ObjectPlane, patch: Patch, overlap: Overlap = "keep") -> Decision:
         """Decide what a mask changes; what others have changed meanwhile is recorded first."""

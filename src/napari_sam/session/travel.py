@@ -113,7 +113,7 @@ class Travel:
         if step.kind == "prompts":
             groups = {c.key: (self._state.group(c.key), c.after) for c in step.prompts}
             entry = self._state.prompts_entry(groups, step.text)
-            return replace(entry, objects=step.objects, details=step.details)
+            return replace(entry, objects=step.objects, details=step.details, facts=step.facts)
         pixels, foreign = self._rebased(step.pixels)
         if foreign:
             self._tell_elsewhere(foreign)
