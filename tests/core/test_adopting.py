@@ -5,7 +5,7 @@ import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 
 from napari_sam.planes import ArraySource
-from napari_sam.session import ArrayCanvas, Session, pixel_changes
+from napari_sam.session import ArrayCanvas, PostProcessing, Session, pixel_changes
 from napari_sam.session.adopting import grow
 
 SHAPE = (60, 80)
@@ -41,6 +41,13 @@ def test_adopted_label_is_an_object_with_exactly_its_mask(session, labels):
     assert session.facts(7).origin == "adopted"
     assert session.segmenter.decodes == 0
     assert session.next_undo == "adopted object 7"
+
+
+def test_adopted_mask_is_not_processed(session, labels):
+    session.post_processing = PostProcessing(smallest=1000)
+    session.adopt(1, 7)
+    assert np.array_equal(session.mask(7, 1), cell())
+    assert (labels[1][CELL] == 7).all()
 
 
 def test_adopting_needs_no_model(labels):

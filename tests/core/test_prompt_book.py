@@ -16,8 +16,8 @@ from napari_sam.session.prompt_book import (
     Group,
     PromptBook,
     changed_keys,
-    describe,
 )
+from napari_sam.session.prompt_words import describe
 
 PLANE, OTHER = (0, None, None), (1, None, None)
 KEYS = [(object_id, plane) for plane in (PLANE, OTHER) for object_id in (1, 2, 3)]

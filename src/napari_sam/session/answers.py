@@ -53,6 +53,8 @@ class Answer:
 
     def processed(self, how: PostProcessing) -> Answer:
         """Return it with what is done to masks before they are written, unless it was done."""
+        if self.prompts.exact_mask is not None:
+            return self  # as it was given
         if how == self.post_processing:
             return self
         patch = how.apply(self.patch, self.prompts.prompts)

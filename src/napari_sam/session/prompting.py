@@ -14,7 +14,8 @@ from napari_sam.patches import cut, fill_polygon
 from napari_sam.prompts import Box, Candidate, Prompts
 from napari_sam.session.adopting import Adoption, with_adopted
 from napari_sam.session.groups import BoxPrompt, Click, Lasso, ObjectPlane, Prompt, Stroke
-from napari_sam.session.prompt_book import PromptBook, changed_keys, describe
+from napari_sam.session.prompt_book import PromptBook, changed_keys
+from napari_sam.session.prompt_words import describe
 from napari_sam.session.readable import Readable
 from napari_sam.session.state import Touched
 
