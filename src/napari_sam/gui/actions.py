@@ -12,6 +12,7 @@ import napari
 from napari_sam.gui import current_session, open_dock
 from napari_sam.gui.controller import bare
 from napari_sam.gui.help_overlay import toggle_help
+from napari_sam.gui.looks import outline_masks
 from napari_sam.gui.session_dialogs import (
     ask_where_to_export,
     ask_where_to_save,
@@ -83,6 +84,17 @@ def delete_object(viewer: napari.Viewer) -> None:
     """Delete the current object: its prompts and its pixels, on all planes."""
     session = _session(viewer)
     session.delete_object(session.object_id)
+
+
+def cut_object(viewer: napari.Viewer) -> None:
+    """Let the next drag cut the current object in two, or don't any more."""
+    controller = _controller(viewer)
+    controller.cut.toggle(_annotation(viewer))
+
+
+def toggle_outlines(viewer: napari.Viewer) -> None:
+    """Show masks as outlines, or filled."""
+    outline_masks(_annotation(viewer))
 
 
 def lock_object(viewer: napari.Viewer) -> None:

@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_sam.engine import Engine, Outcome
 from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.cut_tool import CutTool
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.hidden_layers import HiddenLayers
@@ -110,6 +111,8 @@ class Controller:
         self._hidden = HiddenLayers(viewer, lambda: self.annotation, self._notice)
         self.hover = Hover(viewer, lambda: self.annotation)
         self.image_changed.connect(self.hover.follow)
+        self.cut = CutTool(viewer, self._refuse)
+        self.image_changed.connect(self.cut.end)
         _CONTROLLERS[id(viewer)] = self
         self._appearing = Delay(0, self._on_screen)
         self._beginning = Delay(_AFTER_LAYERS_MS, self.begin)
@@ -412,6 +415,7 @@ class Controller:
         self.engine.close()
         self._hidden.close()
         self.hover.close()
+        self.cut.end()
         layers = self.viewer.layers
         layers.events.removed.disconnect(self._layer_removed)
         layers.selection.events.active.disconnect(self._follow)

@@ -21,6 +21,7 @@ from napari_sam.gui.foot_section import FootSection
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
+from napari_sam.gui.objects_section import ObjectsSection
 from napari_sam.gui.placement import connect
 from napari_sam.gui.preview_section import PreviewSection
 from napari_sam.gui.prompts_section import PromptsSection
@@ -58,6 +59,7 @@ class SegmentAnything(QWidget):
         self.masks = MaskSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.queue = QueueSection(self.controller)
+        self.objects = ObjectsSection(self.controller)
         self.channels = ChannelSection(self.controller)
         self.seen = SeenSection(self.controller, self.channels)
         self.files = SessionSection(self.controller)
@@ -76,6 +78,7 @@ class SegmentAnything(QWidget):
             rule(),
             self.everything,
             self.queue,
+            self.objects,
             self.seen,
             self.files,
             rule(),
@@ -119,6 +122,7 @@ class SegmentAnything(QWidget):
             self.masks,
             self.everything,
             self.queue,
+            self.objects,
             self.channels,
             self.seen,
             self.files,
@@ -135,6 +139,7 @@ class SegmentAnything(QWidget):
             self.preview,
             self.everything,
             self.queue,
+            self.objects,
             self.seen,
             self.files,
             self.foot,

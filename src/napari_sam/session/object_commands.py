@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 
+from napari_sam.planes import Plane
+from napari_sam.prompts import Box
 from napari_sam.session.importing import Imports, ReadObjects
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.object_table import ObjectRow, ObjectTable
@@ -45,6 +47,26 @@ class ObjectCommands(Prompting):
     def queue(self) -> Queue:
         """Offers objects that a machine made, the most doubtful first, until each is accepted."""
         return self._queue
+
+    def object_place(self, object_id: int, near: object = None) -> tuple[Plane, Box] | None:
+        """Return where an object can be seen.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        near
+            Index of a plane: that one, if the object is on it; otherwise the one where it is
+            largest.
+
+        Returns
+        -------
+        plane, box
+            A plane and a rectangle around its pixels there (row 0, column 0, row 1, column 1),
+            ends inclusive; it may be larger than it had to be. None if it has no pixels.
+        """
+        plane = None if near is None else self.embeddings.source.plane_of(near)
+        return self._table.place(object_id, plane)
 
     @property
     def is_counting(self) -> bool:
@@ -197,8 +219,8 @@ class ObjectCommands(Prompting):
         at = None if plane is None else self.embeddings.source.plane_of(plane)
         self._objects.delete([object_id], at)
 
-    def delete_objects(self, object_ids: Iterable[int]) -> None:
-        """Delete objects on all planes, as one step; see :meth:`delete_object`.
+    def delete_objects(self, object_ids: Iterable[int], plane: object = None) -> None:
+        """Delete objects on all planes or on one, as one step; see :meth:`delete_object`.
 
         Raises
         ------
@@ -206,7 +228,8 @@ class ObjectCommands(Prompting):
             If one of them is locked.
         """
         self._check_open()
-        self._objects.delete(object_ids)
+        at = None if plane is None else self.embeddings.source.plane_of(plane)
+        self._objects.delete(object_ids, at)
 
     def merge_objects(self, object_id: int, other: int) -> None:
         """Make another object a part of an object: its prompts and pixels become the latter's.

@@ -10,6 +10,7 @@ from typing import Literal
 
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.planes import Plane, PlaneSource
+from napari_sam.prompts import Box
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.journal import Entry, JournalChange, ObjectFacts, Origin
 from napari_sam.session.object_index import Extent, ObjectIndex, count_plane
@@ -160,6 +161,22 @@ class ObjectTable:
         """Return where an object has pixels, by plane."""
         self._start()
         return self._index.of(object_id)
+
+    def place(self, object_id: int, near: Plane | None = None) -> tuple[Plane, Box] | None:
+        """Return where an object can be seen: a plane, and a rectangle around its pixels there."""
+        extents: dict[Plane, Extent] = dict(self.extents(object_id))
+        if not extents:
+            for plane in self._prompted.get(object_id, {}):
+                answer = self._state.results.answer((object_id, plane))
+                if answer is not None and answer.patch.area:
+                    rows, columns = answer.patch.region
+                    box = rows.start, columns.start, rows.stop - 1, columns.stop - 1
+                    extents[plane] = Extent(answer.patch.area, box)
+        if not extents:
+            return None
+        largest = max(extents, key=lambda plane: extents[plane].area)
+        plane = largest if near is None or near not in extents else near
+        return plane, extents[plane].box
 
     def _make(self, object_id: int) -> None:
         """Make a row anew, or have it go with its object."""

@@ -1,0 +1,361 @@
+"""Every object in a table, to go to and to change; collapsed at first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import QItemSelectionModel, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+
+from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import Fold, button, check, line, quietly, rule
+from napari_sam.gui.delay import Delay
+from napari_sam.gui.key_table import with_key
+from napari_sam.gui.looks import outline_masks
+from napari_sam.gui.object_model import ObjectModel
+from napari_sam.gui.section import Section
+from napari_sam.planes import plane_axes
+from napari_sam.prompts import Box
+from napari_sam.session import Plane, Session
+
+_ROWS, _ROW = 9, 20  # on screen, and pixels of each
+_WIDTHS = (46, 60, 78, 56, 50, 52, 56, 48, 52)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsState:
+    """What is told above and below the table.
+
+    Parameters
+    ----------
+    visible
+        Whether there is an image.
+    count
+        How many objects there are; None while the table is folded.
+    counting
+        Whether labels are being counted, so that there may be more.
+    chosen
+        How many rows are selected.
+    unlock
+        Whether all of them are locked.
+    hides_others, outlined
+        How masks are shown.
+    has_masks
+        Whether there are any.
+    cutting
+        Whether the next drag cuts.
+    """
+
+    visible: bool = False
+    count: int | None = None
+    counting: bool = False
+    chosen: int = 0
+    unlock: bool = False
+    hides_others: bool = False
+    outlined: bool = False
+    has_masks: bool = False
+    cutting: bool = False
+
+
+class ObjectTableView(QTableView):
+    """The table.
+
+    Attributes
+    ----------
+    went
+        A user chose a row with mouse or keys: the row.
+    deleted
+        A user pressed Delete.
+    chose
+        Other rows are selected.
+    """
+
+    went = Signal(int)
+    deleted = Signal()
+    chose = Signal()
+
+    def __init__(self, model: ObjectModel) -> None:
+        super().__init__()
+        self.setModel(model)
+        self.setAccessibleName("objects")
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
+        self.setWordWrap(False)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setFixedHeight((_ROWS + 1) * _ROW + 8)
+        rows, columns = self.verticalHeader(), self.horizontalHeader()
+        assert rows is not None
+        assert columns is not None
+        rows.setVisible(False)
+        rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        rows.setDefaultSectionSize(_ROW)
+        for column, width in enumerate(_WIDTHS):
+            self.setColumnWidth(column, width)
+        columns.setStretchLastSection(True)
+        columns.setHighlightSections(False)
+        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        self.setSortingEnabled(True)
+        self.clicked.connect(lambda index: self.went.emit(index.row()))
+        selection = self.selectionModel()
+        assert selection is not None
+        selection.selectionChanged.connect(lambda *_: self.chose.emit())
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows that are selected, from the top."""
+        selection = self.selectionModel()
+        assert selection is not None
+        return sorted(index.row() for index in selection.selectedRows())
+
+    def select(self, row: int | None) -> None:
+        """Select a row alone and bring it into view, or none."""
+        selection = self.selectionModel()
+        model = self.model()
+        assert selection is not None
+        assert model is not None
+        if row is None:
+            selection.clear()
+            return
+        if row in self.rows:
+            return
+        flags = QItemSelectionModel.SelectionFlag
+        index = model.index(row, 0)
+        selection.setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+        self.scrollTo(index)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Delete with Delete; tell which row the other keys lead to."""
+        before = self.currentIndex().row()
+        editing = self.state() == QAbstractItemView.State.EditingState
+        if event is not None and event.key() == Qt.Key.Key_Delete and not editing:
+            self.deleted.emit()
+            return
+        super().keyPressEvent(event)
+        after = self.currentIndex().row()
+        if after not in (before, -1):
+            self.went.emit(after)
+
+
+class ObjectsSection(Section[ObjectsState]):
+    """The table of objects, and what is done with those that are selected.
+
+    Labels are counted when it is opened first.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self._followed: Session | None = None
+        self.model = ObjectModel(self._renumber)
+        self.table = ObjectTableView(self.model)
+        self.cut = controller.cut
+        self._soon = Delay(0, self.refresh, self)
+        self.accept = button("Accept", "these objects are right")
+        self.delete = button("Delete", "delete these objects, on all planes (Delete in the table)")
+        self.delete_here = button("Delete here", "delete them on the plane on screen alone")
+        self.merge = button("Merge", "make two selected objects one: the first of them stays")
+        self.split = button("Split", with_key("cut the current object by a stroke", "cut_object"))
+        self.split.setCheckable(True)
+        self.lock = button("Lock", "")
+        self.hide_others = check("hide others", "show the current object's mask alone")
+        self.outlines = check("outlines", with_key("masks as outlines", "toggle_outlines"))
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.table)
+        column.addLayout(line(self.accept, self.delete, self.delete_here))
+        column.addLayout(line(self.merge, self.split, self.lock))
+        column.addLayout(line(self.hide_others, self.outlines))
+        self.fold = Fold("Objects", inside)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(rule())
+        outer.addWidget(self.fold)
+        self.fold.toggled.connect(self._toggled)
+        self.table.went.connect(self._go)
+        self.table.deleted.connect(self._delete)
+        self.table.chose.connect(self.refresh)
+        self.accept.clicked.connect(self._accept)
+        self.delete.clicked.connect(self._delete)
+        self.delete_here.clicked.connect(self._delete_here)
+        self.merge.clicked.connect(self._merge)
+        self.lock.clicked.connect(self._lock)
+        self.split.clicked.connect(self._cut)
+        self.hide_others.toggled.connect(self._hide_others)
+        self.outlines.toggled.connect(self._outline)
+        self.cut.changed.connect(self.redraw)
+
+    # What is shown
+
+    def _state(self) -> ObjectsState:
+        annotation = self._controller.annotation
+        if annotation is None:
+            return ObjectsState()
+        session, masks = annotation.session, annotation.labels
+        is_open = self.fold.is_expanded
+        self._follow(annotation if is_open else None)
+        ids = self.selected if is_open else []
+        return ObjectsState(
+            True,
+            len(session.object_ids) if is_open else None,
+            is_open and session.is_counting,
+            len(ids),
+            bool(ids) and all(session.facts(i).locked for i in ids),
+            masks is not None and bool(masks.show_selected_label),
+            masks is not None and masks.contour > 0,
+            masks is not None,
+            self.cut.is_waiting,
+        )
+
+    def _draw(self, state: ObjectsState) -> None:
+        self.setVisible(state.visible)
+        told = "" if state.count is None else f" ({state.count}{'…' * state.counting})"
+        self.fold.set_title(f"Objects{told}")
+        for control in (self.accept, self.delete, self.delete_here, self.lock):
+            control.setEnabled(state.chosen > 0)
+        self.merge.setEnabled(state.chosen == 2)
+        self.lock.setText("Unlock" if state.unlock else "Lock")
+        self.lock.setToolTip(
+            "let these objects be changed again" if state.unlock else "let nothing change them"
+        )
+        with quietly(self.hide_others, self.outlines, self.split):
+            self.hide_others.setChecked(state.hides_others)
+            self.outlines.setChecked(state.outlined)
+            self.split.setChecked(state.cutting)
+        self.split.setText("draw across…" if state.cutting else "Split")
+        self.hide_others.setEnabled(state.has_masks)
+        self.outlines.setEnabled(state.has_masks)
+
+    @property
+    def selected(self) -> list[int]:
+        """The objects that are selected, from the top."""
+        return [self.model.object_at(row) for row in self.table.rows]
+
+    def _follow(self, annotation: Annotation | None) -> None:
+        """Show the objects of a session, or let go of it."""
+        session = None if annotation is None else annotation.session
+        if session is self._followed:
+            return
+        for verb, one in (("disconnect", self._followed), ("connect", session)):
+            if one is not None:
+                getattr(one.objects_changed, verb)(self._objects_changed)
+                getattr(one.object_changed, verb)(self._show_current)
+                getattr(one.classes_changed, verb)(self.model.list_anew)
+        self._followed = session
+        if annotation is None:
+            self.model.use(None)
+        else:
+            self.model.use(session, *_pixel_of(annotation))
+            self._show_current()
+
+    def _objects_changed(self, changed: tuple[int, ...] | None) -> None:
+        self.model.follow(changed)
+        if changed is None:
+            self._show_current()
+        self._soon.start()
+
+    def _show_current(self, *_: object) -> None:
+        """Select the current object's row, unless it is one of those selected."""
+        if self._followed is not None:
+            self.table.select(self.model.row_of(self._followed.object_id))
+
+    def _toggled(self, expanded: bool) -> None:
+        self.refresh()
+
+    # What a user does
+
+    def _go(self, row: int) -> None:
+        """Make a row's object current, and show it."""
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._attempt(partial(go_to, annotation, self.model.object_at(row)))
+
+    def _do(self, command: Callable[[Session, list[int]], Any]) -> None:
+        """Do something with the objects that are selected."""
+        annotation, ids = self._controller.annotation, self.selected
+        if annotation is not None and ids:
+            self._attempt(lambda: command(annotation.session, ids))
+
+    def _accept(self) -> None:
+        self._do(lambda session, ids: session.accept(ids))
+
+    def _delete(self) -> None:
+        self._do(lambda session, ids: session.delete_objects(ids))
+
+    def _delete_here(self) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._do(lambda s, ids: s.delete_objects(ids, annotation.plane_to_prompt()))
+
+    def _merge(self) -> None:
+        self._do(lambda session, ids: session.merge_objects(*ids[:2]))
+
+    def _lock(self) -> None:
+        unlock = self.shown.unlock
+        self._do(lambda session, ids: session.lock(ids, not unlock))
+
+    def _renumber(self, object_id: int, new: int) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._attempt(partial(annotation.session.renumber, object_id, new))
+
+    def _cut(self) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self.cut.toggle(annotation)
+
+    def _hide_others(self, on: bool) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None and annotation.labels is not None:
+            annotation.labels.show_selected_label = on
+        self.redraw()
+
+    def _outline(self, on: bool) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None and annotation.labels is not None:
+            outline_masks(annotation, on)
+        self.redraw()
+
+
+def go_to(annotation: Annotation, object_id: int) -> None:
+    """Make an object current, and bring it into view."""
+    session, shown = annotation.session, annotation.displayed()
+    session.object_id = object_id
+    place = session.object_place(object_id, shown)
+    if place is not None:
+        plane, box = place
+        annotation.bring_into_view(*_along(plane, box, shown))
+
+
+def _along(plane: Plane, box: Box, shown: Plane | None) -> tuple[Plane, Box]:
+    """Return a place as one of a plane that spans the axes on screen."""
+    if shown is None or plane_axes(plane) == plane_axes(shown):
+        return plane, box
+    middle = {
+        axis: round((low + high) / 2)
+        for axis, low, high in zip(plane_axes(plane), box[:2], box[2:], strict=True)
+    }
+    at = [middle.get(axis, 0 if i is None else i) for axis, i in enumerate(plane)]
+    other = tuple(None if i is None else at[axis] for axis, i in enumerate(shown))
+    row, column = (at[axis] for axis in plane_axes(shown))
+    return other, (row, column, row, column)
+
+
+def _pixel_of(annotation: Annotation) -> tuple[float, str]:
+    """Return the area of a pixel, and its unit."""
+    plane = annotation.displayed()
+    if plane is None:
+        return 1.0, "px"
+    image = annotation.image
+    sizes = [abs(float(image.scale[axis])) for axis in plane_axes(plane)]
+    units = {str(image.units[axis]) for axis in plane_axes(plane)}
+    if units == {"pixel"} or len(units) > 1:
+        return 1.0, "px"
+    unit = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm"}.get(*units, *units)
+    return sizes[0] * sizes[1], f"{unit}²"

@@ -1,0 +1,179 @@
+"""The table of objects: sorted, followed, and what is done with its rows."""
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_sam.gui.object_model import COLUMNS, ObjectModel
+from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, Session
+
+SHAPE = (60, 80)
+
+
+@pytest.fixture
+def labels():
+    labels = np.zeros(SHAPE, np.int32)
+    for number, side in ((3, 4), (5, 9), (8, 6)):
+        labels[number : number + side, 10 * number - 20 : 10 * number - 20 + side] = number
+    return labels
+
+
+@pytest.fixture
+def session(labels):
+    return Session(FakeSegmenter(), ArraySource(np.zeros(SHAPE)), canvas=ArrayCanvas(labels))
+
+
+@pytest.fixture
+def renumbered():
+    return []
+
+
+@pytest.fixture
+def model(qapp, session, renumbered):
+    model = ObjectModel(lambda *numbers: renumbered.append(numbers))
+    model.use(session)
+    session.objects_changed.connect(model.follow)
+    return model
+
+
+def column(model, name):
+    at = COLUMNS.index(name)
+    return [model.data(model.index(row, at)) for row in range(model.rowCount())]
+
+
+def test_rows_are_sorted_by_any_column(model):
+    assert column(model, "id") == ["3", "5", "8"]
+    model.sort(COLUMNS.index("area"), Qt.SortOrder.DescendingOrder)
+    assert column(model, "area") == ["81", "36", "16"]
+    for name in COLUMNS:
+        model.sort(COLUMNS.index(name))
+        assert sorted(column(model, "id")) == ["3", "5", "8"]
+
+
+def test_a_table_makes_only_the_rows_that_are_asked_for(model, session):
+    assert model.rowCount() == 3
+    assert not session._table._rows
+    model.data(model.index(1, 0))
+    assert [*session._table._rows] == [5]
+
+
+def test_the_table_follows_and_stays_in_its_order(model, session):
+    model.sort(COLUMNS.index("area"))
+    session.add_point((), (50, 60))
+    session.delete_object(8)
+    assert column(model, "id") == ["3", "5", "1"]
+    session.undo()
+    assert column(model, "id") == ["3", "5", "1", "8"]
+    assert model.row_of(8) == 3
+
+
+def test_selected_rows_stay_with_their_objects_when_sorted(model):
+    from qtpy.QtCore import QPersistentModelIndex
+
+    kept = QPersistentModelIndex(model.index(1, 0))
+    model.sort(0, Qt.SortOrder.DescendingOrder)
+    model.sort(COLUMNS.index("area"), Qt.SortOrder.DescendingOrder)
+    assert kept.row() == 0
+
+
+def test_area_is_told_in_units_and_classes_in_their_colours(model, session):
+    session.set_classes([ObjectClass("T cell", "#ff0000")])
+    session.set_class([3], "T cell")
+    model.use(session, 0.25, "µm²")
+    assert column(model, "area")[0] == "4"
+    at = model.index(0, COLUMNS.index("class"))
+    assert model.data(at) == "T cell"
+    assert model.data(at, Qt.ItemDataRole.DecorationRole).name() == "#ff0000"
+
+
+def test_a_number_typed_renumbers(model, renumbered):
+    assert model.setData(model.index(0, 0), "12")
+    assert not model.setData(model.index(0, 0), "x")
+    assert renumbered == [(3, 12)]
+
+
+@pytest.fixture
+def me(told, labels):
+    """A user who has opened the table over labels of three objects."""
+    user, errors = told(np.zeros(SHAPE, np.float32))
+    user.annotation.click_here()
+    user.qtbot.waitUntil(lambda: user.annotation.labels is not None)
+    user.annotation.labels = user.viewer.add_labels(labels)
+    user.settle()
+    section = user.dock.objects
+    section.fold.expand()
+    user.settle(background=True)
+    return user, section, errors
+
+
+def select(section, *numbers):
+    section.table.clearSelection()
+    mode = section.table.selectionMode()
+    section.table.setSelectionMode(section.table.SelectionMode.MultiSelection)
+    for number in numbers:
+        section.table.selectRow(section.model.row_of(number))
+    section.table.setSelectionMode(mode)
+    section.refresh()
+
+
+def test_a_row_and_the_image_lead_to_each_other(me):
+    user, section, errors = me
+    assert section.fold.head.text().endswith("(3)")
+    view = section.table.viewport()
+    middle = section.table.visualRect(section.model.index(1, 0)).center()
+    QTest.mouseClick(view, Qt.MouseButton.LeftButton, pos=middle)
+    assert user.session.object_id == 5
+    center = user.viewer.scene.camera.center
+    assert abs(center[-2] - 9) < 30
+    QTest.keyClick(section.table, Qt.Key.Key_Down)
+    assert user.session.object_id == 8
+    user.session.go_to((), (4, 11))
+    assert section.selected == [3]
+    assert not errors
+
+
+def test_rows_are_deleted_merged_locked_and_accepted(me):
+    user, section, errors = me
+    select(section, 3, 5)
+    assert section.merge.isEnabled()
+    section.accept.click()
+    assert [row.state for row in user.session.objects] == ["accepted", "accepted", "proposed"]
+    section.merge.click()
+    assert list(user.session.object_ids) == [3, 8]
+    select(section, 8)
+    section.lock.click()
+    QTest.keyClick(section.table, Qt.Key.Key_Delete)
+    assert "locked" in errors[-1]
+    section.lock.click()
+    QTest.keyClick(section.table, Qt.Key.Key_Delete)
+    assert list(user.session.object_ids) == [3]
+    user.press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert list(user.session.object_ids) == [3, 8]
+
+
+def test_a_stroke_on_the_canvas_cuts_the_current_object(me):
+    user, section, errors = me
+    user.annotation.click_here()
+    user.session.object_id = 5
+    user.press(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    assert section.split.isChecked()
+    center = user.viewer.scene.camera.center
+    user.drag((2, 34), (18, 34))
+    assert not errors
+    assert user.viewer.scene.camera.center == center
+    assert len(user.session.objects) == 4
+    assert not user.session.prompts.click_count
+    assert user.annotation.tool == "inside"
+    assert not section.split.isChecked()
+
+
+def test_masks_are_outlined_and_others_hidden(me):
+    user, section, _ = me
+    user.annotation.click_here()
+    user.press(Qt.Key.Key_O, Qt.KeyboardModifier.ShiftModifier)
+    assert user.annotation.labels.contour
+    assert section.outlines.isChecked()
+    section.hide_others.click()
+    assert user.annotation.labels.show_selected_label
