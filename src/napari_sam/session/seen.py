@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from napari_sam.engine import Report
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane, PlaneSource
-from napari_sam.segmentation.encoder_input import EncoderInput, encoder_input
 from napari_sam.segmentation.protocol import Embedding
 from napari_sam.session.embeddings import finite
+
+if TYPE_CHECKING:
+    from napari_sam.segmentation.encoder_input import EncoderInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +57,8 @@ def seen_of(
     report
         Told that it begins.
     """
+    from napari_sam.segmentation.encoder_input import encoder_input  # and torch
+
     report(0.0)
     try:
         return Seen(encoder_input(embedding, None, None, place), given)
