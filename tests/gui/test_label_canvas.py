@@ -74,6 +74,7 @@ def test_what_is_written_is_read_and_leaves_nothing_to_undo_for_napari(
     canvas_on, monkeypatch, kind, large
 ):
     monkeypatch.setattr("napari_sam.gui.label_canvas._LARGE", large)
+    monkeypatch.setattr("napari_sam.gui.label_canvas._SHARE", 0.0)
     data = np.zeros(SHAPE, np.int32)
     if kind == "zarr":
         zarr = pytest.importorskip("zarr")
@@ -363,3 +364,18 @@ def test_plane_that_labels_do_not_reach_yet_is_empty(canvas_on):
     canvas, _, _ = canvas_on(np.ones(SHAPE, np.int32))
     assert canvas.read((2, None, None), WHOLE).all()
     assert not canvas.read((3, None, None), WHOLE).any()
+
+
+@pytest.mark.parametrize(("share", "refreshed"), [(0.5, 400), (0.01, 3 * 20 * 24)])
+def test_only_the_rectangle_that_changed_is_shown_anew(canvas_on, monkeypatch, share, refreshed):
+    monkeypatch.setattr("napari_sam.gui.label_canvas._LARGE", 10)
+    monkeypatch.setattr("napari_sam.gui.label_canvas._SHARE", share)
+    canvas, layer, _ = canvas_on(np.zeros(SHAPE, np.int32))
+    areas = []
+    layer.events.labels_update.connect(lambda event: areas.append(event.data.size))
+    layer.events.set_data.connect(lambda event: areas.append(layer.data.size))
+    where = square(0, 0, 20)
+    where[2:18, 2:18] = False
+    canvas.write([fill((0, None, None), where, 7)])
+    assert areas == [refreshed]
+    np.testing.assert_array_equal(layer.data[0] == 7, where)
