@@ -1,6 +1,7 @@
 """A real viewer with the dock in it, and a hand that clicks on its canvas."""
 
 import gc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -63,13 +64,13 @@ class User:
     def move(self, point) -> None:
         self._move_to(self.at(point))
 
-    def _move_to(self, where: QPoint) -> None:
+    def _move_to(self, where: QPoint, held=Qt.MouseButton.NoButton) -> None:
         """Move the mouse: the canvas knows at once, where a moved cursor's event may come late."""
         native = self.viewer.window._qt_viewer.canvas.native
         none = Qt.MouseButton.NoButton
         event = QMouseEvent(
             *(QEvent.Type.MouseMove, QPointF(where), QPointF(native.mapToGlobal(where))),
-            *(none, none, Qt.KeyboardModifier.NoModifier),
+            *(none, held, Qt.KeyboardModifier.NoModifier),
         )
         QApplication.sendEvent(native, event)
 
@@ -91,17 +92,19 @@ class User:
     def right_click(self, point) -> None:
         self.click(point, Qt.MouseButton.RightButton)
 
-    def drag(self, start, end) -> None:
+    def drag(self, start, *path, button=Qt.MouseButton.LeftButton) -> None:
+        """Drag with a button held down, through one place or several."""
         native = self.viewer.window._qt_viewer.canvas.native
-        a, b = self.at(start), self.at(end)
-        none, left = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
-        self._move_to(a)
+        none = Qt.KeyboardModifier.NoModifier
+        places = [self.at(point) for point in (start, *path)]
+        self._move_to(places[0])
         self.qtbot.wait(10)
-        QTest.mousePress(native, left, none, a)
-        for share in (0.3, 0.6, 1.0):
-            self._move_to(a + (b - a) * share)
-            self.qtbot.wait(20)
-        QTest.mouseRelease(native, left, none, b)
+        QTest.mousePress(native, button, none, places[0])
+        for a, b in pairwise(places):
+            for share in (0.3, 0.6, 1.0):
+                self._move_to(a + (b - a) * share, button)
+                self.qtbot.wait(10)
+        QTest.mouseRelease(native, button, none, places[-1])
         self.settle()
 
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:

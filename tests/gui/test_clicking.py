@@ -184,7 +184,7 @@ def test_click_while_drawing_boxes_makes_none_and_says_why(user, rng):
     me.press(Qt.Key.Key_U)
     me.click((20, 30))
     assert not me.session.prompts.boxes
-    assert not len(me.annotation.boxes.layer.data)
+    assert not len(me.annotation.shapes.layer.data)
     assert me.annotation.labels is None or not me.labels.any()
     (error,) = errors
     assert "held down, got a click" in str(error)

@@ -184,7 +184,7 @@ def test_dock_can_be_driven_from_the_command_palette(open_viewer, rng, monkeypat
     execute("swap_buttons")
     assert annotation.sign == 0
     execute("draw_box")
-    assert viewer.layers.selection.active is annotation.boxes.layer
+    assert viewer.layers.selection.active is annotation.shapes.layer
     execute("undo")
     assert session.candidate(1, ()) == 0
     execute("redo")

@@ -54,7 +54,7 @@ def test_buttons_mirror_the_keys(user, rng):
     assert not me.labels.any()
     assert [c.object_id for c in me.session.prompts.clicks] == [2]
     push(me, dock.box)
-    assert me.viewer.layers.selection.active is me.annotation.boxes.layer
+    assert me.viewer.layers.selection.active is me.annotation.shapes.layer
     assert dock.box.isChecked()
     push(me, dock.add)
     assert me.viewer.layers.selection.active is me.annotation.points

@@ -94,10 +94,10 @@ def test_prompts_layer_deleted_leaves_the_masks(user, rng):
 def test_shapes_layer_deleted_is_made_anew(user, rng):
     me = user(grey(rng, *SHAPE))
     me.annotation.draw_box()
-    me.viewer.layers.remove(me.annotation.boxes.layer)
+    me.viewer.layers.remove(me.annotation.shapes.layer)
     me.settle()
     me.annotation.draw_box()
-    assert me.annotation.boxes.layer in me.viewer.layers
+    assert me.annotation.shapes.layer in me.viewer.layers
 
 
 def test_two_docks_of_one_viewer_share_everything(user, rng, segmenter):
@@ -352,7 +352,7 @@ def test_layers_of_an_image_that_became_another_can_be_moved(user, rng):
     me.annotation.image.data = grey(rng, 7, 7)
     me.settle()
     me.annotation.draw_box()
-    me.annotation.boxes.layer.translate = (1, 1)
+    me.annotation.shapes.layer.translate = (1, 1)
     me.annotation.image.units = ("um", "um")
     me.annotation.labels.translate = (2, 2)
     me.settle()

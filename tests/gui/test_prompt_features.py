@@ -8,10 +8,10 @@ import pytest
 from core.fake_segmenter import FakeSegmenter
 from napari.layers import Image
 
-from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.layers import new_points, new_shapes
 from napari_sam.gui.planes import source_of
+from napari_sam.gui.shapes import ShapeEditor
 from napari_sam.session import Session
 
 SHAPE = (60, 80)
@@ -143,7 +143,7 @@ def test_pasted_points_belong_to_the_current_object(clicked, qtbot):
 def test_boxes_without_identifiers_are_known_by_their_place(qapp):
     image = Image(np.zeros(SHAPE, np.uint8))
     session, shapes, told = Session(FakeSegmenter(), source_of(image)), new_shapes(image), []
-    editor = BoxEditor(session, shapes, lambda: (None, None), told.append)
+    editor = ShapeEditor(session, shapes, lambda: (None, None), lambda: 1, told.append)
     session.set_box((), (5, 5, 15, 15))
     before = session.prompts.boxes
     shapes.features = pd.DataFrame({"note": ["a"]})

@@ -28,7 +28,7 @@ def replay(tmp_path, monkeypatch, segmenter):
         me.annotation.points.save(str(tmp_path / "prompts.csv"))
         arguments = ["segment", image, "-p", tmp_path / "prompts.csv", "-o", labels, *options]
         if boxes:
-            me.annotation.boxes.layer.save(str(tmp_path / "boxes.csv"))
+            me.annotation.shapes.layer.save(str(tmp_path / "boxes.csv"))
             arguments += ["--boxes", tmp_path / "boxes.csv"]
         monkeypatch.setattr(cli, "_load", lambda *_, **__: segmenter)
         result = CliRunner().invoke(cli.app, [str(a) for a in arguments])

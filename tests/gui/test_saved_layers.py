@@ -113,7 +113,7 @@ def test_prompts_saved_by_napari_are_opened_and_continued(user, tmp_path, rng):
     assert len(me.session.prompts.boxes) == 1
     before, labels = me.session.prompts.by_key(), me.labels.copy()
     me.annotation.points.save(str(tmp_path / "clicks.csv"))
-    me.annotation.boxes.layer.save(str(tmp_path / "boxes.csv"))
+    me.annotation.shapes.layer.save(str(tmp_path / "boxes.csv"))
     me.controller.choose_image(me.viewer.add_image(data, scale=(2, 0.5, 0.5), name="again"))
     me.settle(100)
     opened = me.viewer.open([tmp_path / "clicks.csv", tmp_path / "boxes.csv"])

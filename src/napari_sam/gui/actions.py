@@ -36,6 +36,16 @@ def draw_box(viewer: napari.Viewer) -> None:
     _annotation(viewer).draw_box()
 
 
+def draw_stroke(viewer: napari.Viewer) -> None:
+    """Let the next drag draw a stroke along the object, or along what isn't."""
+    _annotation(viewer).draw("stroke")
+
+
+def draw_lasso(viewer: napari.Viewer) -> None:
+    """Let the next drag draw a lasso around an object."""
+    _annotation(viewer).draw("lasso")
+
+
 def new_object(viewer: napari.Viewer) -> None:
     """Start another object."""
     _annotation(viewer).new_object()

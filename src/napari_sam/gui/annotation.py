@@ -10,7 +10,6 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from psygnal import Signal
 
 from napari_sam.engine import Executor
-from napari_sam.gui.boxes import BoxEditor
 from napari_sam.gui.channels import Chosen
 from napari_sam.gui.clicks import ClickEditor
 from napari_sam.gui.delay import Delay
@@ -32,6 +31,8 @@ from napari_sam.gui.mask_writer import MaskWriter
 from napari_sam.gui.navigation import bring_into_view
 from napari_sam.gui.placement import Followers, told_shape
 from napari_sam.gui.planes import plane_and_point, plane_name, scrolled_axis, source_of
+from napari_sam.gui.shape_rows import Kind
+from napari_sam.gui.shapes import ShapeEditor
 from napari_sam.gui.slicing import data_of_world, geometry_on_screen
 from napari_sam.gui.view import View
 from napari_sam.prompts import Box
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 L = TypeVar("L", bound=Layer)
 
-Tool = Literal["", "inside", "outside", "box"]
+Tool = Literal["", "inside", "outside", "box", "stroke", "lasso"]
 """What a click or drag in the canvas says."""
 
 _LABELS_MS = 50  # the dock has appeared
@@ -93,7 +94,7 @@ class Annotation:
         viewer.dims.events.units.connect(self._followers.follow)
         self.masks = MaskWriter(self.session, image, executor, self._make_labels, self._refuse)
         self.clicks: ClickEditor | None = None
-        self.boxes: BoxEditor | None = None
+        self.shapes: ShapeEditor | None = None
         self._sign = 1
         self._wants_new_labels = False
         self._labelling = Delay(_LABELS_MS, self._make_first_labels)
@@ -120,8 +121,8 @@ class Annotation:
 
     @property
     def prompt_layers(self) -> list[Points | Shapes]:
-        """The layers that take clicks and boxes, as far as there are any."""
-        own = (self.points, self.boxes.layer if self.boxes else None)
+        """The layers that take clicks and shapes, as far as there are any."""
+        own = (self.points, self.shapes.layer if self.shapes else None)
         return [layer for layer in own if layer is not None]
 
     @property
@@ -174,8 +175,8 @@ class Annotation:
         active = self._viewer.layers.selection.active
         if self.clicks is not None and active is self.clicks.layer and active.mode == "add":
             return "inside" if self._sign else "outside"
-        if self.boxes is not None and active is self.boxes.layer:
-            return self.boxes.tool
+        if self.shapes is not None and active is self.shapes.layer:
+            return self.shapes.tool or ""
         return ""
 
     @property
@@ -239,11 +240,15 @@ class Annotation:
         self._viewer.layers.selection.active = points
         points.mode = "add"
 
+    def draw(self, kind: Kind) -> None:
+        """Make the shapes layer active and ready for a box, a stroke or a lasso."""
+        editor = self._shape_editor()
+        self._viewer.layers.selection.active = editor.layer
+        editor.draw(kind)
+
     def draw_box(self) -> None:
         """Make the shapes layer active and ready for a box."""
-        shapes = self._shapes_layer()
-        self._viewer.layers.selection.active = shapes
-        shapes.mode = "add_rectangle"
+        self.draw("box")
 
     def new_object(self) -> None:
         """Make a new object current, and the next click, box or stroke of the brush speak of it."""
@@ -295,9 +300,9 @@ class Annotation:
         self._followers.forget(layer)
         if layer is self.masks.layer:
             self._losing.start()  # not if all layers go: then the session ends, and keeps its undo
-        elif self.boxes is not None and layer is self.boxes.layer:
-            self.boxes.close()
-            self.boxes = None
+        elif self.shapes is not None and layer is self.shapes.layer:
+            self.shapes.close()
+            self.shapes = None
         return layer is not self.image and layer is not self.points
 
     def set_aside(self) -> list[Layer]:
@@ -352,8 +357,8 @@ class Annotation:
         self.masks.close()
         if self.clicks is not None:
             self.clicks.close()
-        if self.boxes is not None:
-            self.boxes.close()
+        if self.shapes is not None:
+            self.shapes.close()
         self.session.cancel()
         self.session.embeddings.clear()
 
@@ -366,12 +371,14 @@ class Annotation:
             )
         return self.clicks.layer
 
-    def _shapes_layer(self) -> Shapes:
-        if self.boxes is None:
+    def _shape_editor(self) -> ShapeEditor:
+        if self.shapes is None:
             layer = self._insert(new_shapes(self.image), len(self._viewer.layers))
             self._followers.add(layer, held=True)
-            self.boxes = BoxEditor(self.session, layer, self.plane_to_prompt, self._refuse)
-        return self.boxes.layer
+            self.shapes = ShapeEditor(
+                self.session, layer, self.plane_to_prompt, lambda: self._sign, self._refuse
+            )
+        return self.shapes
 
     def _find_labels(self) -> None:
         """Go on with the image's masks of before; without labels that could be meant make a layer.
@@ -423,8 +430,8 @@ class Annotation:
         book = self.session.prompts
         if book.click_count:
             self._points_layer()
-        if book.box_count:
-            self._shapes_layer()
+        if book.box_count or book.strokes or book.lassos:
+            self._shape_editor()
 
     def _moved(self, put_back: list[Layer]) -> None:
         """Take up that the image, or one of the layers that should lie on it, was moved."""

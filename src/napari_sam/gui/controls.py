@@ -45,6 +45,9 @@ C = TypeVar("C", bound=QWidget)
 
 _KEY_TOLD = re.compile(r" \([A-Z?](\+?\w)*\)$")
 
+_WAVE = ((4, 23), (9, 13), (15, 19), (20, 10), (28, 7))
+_LOOP = ((7, 9), (18, 4), (28, 11), (25, 22), (13, 28), (4, 20))
+
 Items = tuple[tuple[str, object], ...]
 """Lines of a menu: what each says and what it stands for."""
 
@@ -149,6 +152,17 @@ def tool(text: str, tip: str) -> QToolButton:
     return made
 
 
+def choice(text: str, tip: str, icon: QIcon) -> QToolButton:
+    """Make a button for one of several tools: its name stands beneath its sign."""
+    made = tool(text, tip)
+    made.setIcon(icon)
+    made.setAccessibleName(text)
+    made.setCheckable(True)
+    made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return made
+
+
 def line(*widgets: QWidget) -> QHBoxLayout:
     """Put widgets side by side."""
     row = QHBoxLayout()
@@ -248,7 +262,7 @@ def rule() -> QFrame:
 
 
 def mark(shape: str, colour: str) -> QIcon:
-    """Draw a ``disc``, a ``cross`` or a ``box``, as prompts look in the canvas, or a ``lock``."""
+    """Draw a ``lock``, or a prompt: ``disc``, ``cross``, ``box``, ``stroke``, ``lasso``."""
     pixmap = QPixmap(32, 32)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
@@ -269,6 +283,11 @@ def mark(shape: str, colour: str) -> QIcon:
     else:
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(QColor(colour), 4))
-        painter.drawRect(QRectF(5, 7, 22, 18))
+        if shape == "stroke":
+            painter.drawPolyline(QPolygonF([QPointF(x, y) for x, y in _WAVE]))
+        elif shape == "lasso":
+            painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in _LOOP]))
+        else:
+            painter.drawRect(QRectF(5, 7, 22, 18))
     painter.end()
     return QIcon(pixmap)

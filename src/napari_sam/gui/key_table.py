@@ -83,6 +83,8 @@ PROMPTS, OBJECTS, MASKS, EVERYTHING, QUEUE, SESSION, HELP = (
 ACTIONS = (
     Action("click", "click in the image", PROMPTS, ("G",), anywhere=True),
     Action("draw_box", "draw a box", PROMPTS, ("U",), anywhere=True),
+    Action("draw_stroke", "draw a stroke", PROMPTS, ("Shift-G",), anywhere=True),
+    Action("draw_lasso", "draw a lasso", PROMPTS, ("Shift-U",), anywhere=True),
     Action("swap_buttons", "swap what left and right click say", PROMPTS, ("Q",)),
     Action("start_over", "start the object over on this plane", PROMPTS),
     Action("new_object", "new object", OBJECTS, ("N",)),
@@ -129,6 +131,9 @@ GESTURES = (
     Gesture("Ctrl+right click", "this doesn't belong to the object there: correct it", OBJECTS),
     Gesture("Shift+wheel", "next candidate: whole, part, sub-part", MASKS),
     Gesture("drag, with the box drawn next", "a box around the object", PROMPTS),
+    Gesture("drag, with the stroke drawn next", "this belongs to the object", PROMPTS),
+    Gesture("right drag, with the stroke drawn next", "this doesn't", PROMPTS),
+    Gesture("drag, with the lasso drawn next", "the object lies in here", PROMPTS),
     Gesture("hold Space and drag", "move the view, with any tool", PROMPTS),
 )
 """What is done with the mouse."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 from napari_sam.gui.palette import GREEN, RED, YELLOW
 from napari_sam.gui.placement import finest, geometry_of, lies_on, shape_of, told_geometry
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE, empty_columns, new_defaults
+from napari_sam.gui.shape_rows import SIGNS as SHAPE_SIGNS
 
 COLOURS = {POSITIVE: GREEN, NEGATIVE: RED}
 SYMBOLS = {POSITIVE: "disc", NEGATIVE: "cross"}
 BOX_COLOUR = YELLOW
+SHAPE_COLOURS = {"": BOX_COLOUR, SHAPE_SIGNS[1]: GREEN, SHAPE_SIGNS[0]: RED}
+"""Of boxes and lassos, and of strokes by the sign in their row."""
 
 _LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which only what is written is kept
 _LARGE_PLANE = 2048 * 2048  # pixels that napari takes long to show labels of
@@ -47,12 +51,13 @@ def new_points(image: Image) -> Points:
 
 
 def new_shapes(image: Image) -> Shapes:
-    """Make the layer that takes boxes."""
+    """Make the layer that takes boxes, strokes and lassos."""
     width = _point_size(image) / 6
+    columns = {"object": np.empty(0, np.uint64), "id": np.empty(0, int)}
     return Shapes(
         ndim=image.ndim,
-        features={"object": np.empty(0, np.uint64), "id": np.empty(0, int)},
-        feature_defaults={"object": 1, "id": 0},
+        features=pd.DataFrame({**columns, "sign": np.empty(0, object)}),
+        feature_defaults={"object": 1, "id": 0, "sign": ""},
         edge_color=BOX_COLOUR,
         edge_width=width,
         face_color="transparent",
@@ -209,6 +214,32 @@ def style_next_point(layer: Points, sign: str) -> None:
         layer.current_face_color = COLOURS[sign]
         layer.current_border_color = "white"
         layer.current_symbol = SYMBOLS[sign]
+
+
+def write_signs(layer: Shapes, signs: Sequence[str]) -> None:
+    """Write beside every stroke what it says, so that it isn't told by its colour alone."""
+    if any(signs):
+        colours = [SHAPE_COLOURS[sign] for sign in signs]
+        layer.text = {"string": list(signs), "color": colours, "size": 16}
+    elif np.any(layer.text.values != ""):
+        layer.text = {"string": {"constant": ""}}
+
+
+def has_looks(layer: Shapes, row: int, sign: str) -> bool:
+    """Whether a shape has the colour of its sign."""
+    return np.allclose(layer.edge_color[row], _rgba(SHAPE_COLOURS[sign]), atol=1e-2)
+
+
+def width_of_shape(sign: str, width: float) -> float:
+    """Return how wide a shape is drawn: a stroke is seen, and taken hold of, as one."""
+    return 3 * width if sign else width
+
+
+def style_next_shape(layer: Shapes, sign: str, width: float) -> None:
+    """Let the next shape have the looks of its sign from the start."""
+    with layer.block_update_properties():
+        layer.current_edge_width = width_of_shape(sign, width)
+        layer.current_edge_color = SHAPE_COLOURS[sign]
 
 
 def _point_size(image: Image) -> float:

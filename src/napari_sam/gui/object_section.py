@@ -19,13 +19,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.annotation import Annotation, Tool
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, check, line, mark, quietly, tool
+from napari_sam.gui.controls import button, check, choice, line, mark, quietly, tool
+from napari_sam.gui.key_table import with_key
 from napari_sam.gui.layers import BOX_COLOUR, COLOURS, is_painted
 from napari_sam.gui.number_row import NumberRow
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
 from napari_sam.gui.section import Section
+from napari_sam.gui.shape_rows import KINDS, Kind
 
 UNSURE = 0.7
 """A mask whose predicted IoU is lower is called probably wrong.
@@ -70,7 +72,7 @@ class ObjectState:
     object_id: int | None = None
     colour: tuple[int, int, int] | None = None
     several: bool = False
-    tool: Literal["", "inside", "outside", "box"] = ""
+    tool: Tool = ""
     elsewhere: str = ""
     new_each_click: bool = False
     can_clear: bool = False
@@ -152,20 +154,41 @@ class ObjectSection(Section[ObjectState]):
         self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.asking = NumberRow()
         self.asking.hide()
-        self.add = button(
-            "inside", "left click: this belongs to the object; right click: this doesn't (Q)"
+        self.add = choice(
+            "inside",
+            "left click: this belongs to the object; right click: this doesn't (Q)",
+            mark("disc", COLOURS[POSITIVE]),
         )
-        self.remove = button(
-            "outside", "left click: this doesn't belong to the object; right click: this does (Q)"
+        self.remove = choice(
+            "outside",
+            "left click: this doesn't belong to the object; right click: this does (Q)",
+            mark("cross", COLOURS[NEGATIVE]),
         )
-        self.box = button("box", "draw a box around an object (U); G goes back to clicking")
-        self.add.setIcon(mark("disc", COLOURS[POSITIVE]))
-        self.remove.setIcon(mark("cross", COLOURS[NEGATIVE]))
-        self.box.setIcon(mark("box", BOX_COLOUR))
+        self.box = choice(
+            "box",
+            with_key("drag from corner to corner of an object", "draw_box"),
+            mark("box", BOX_COLOUR),
+        )
+        self.stroke = choice(
+            "stroke",
+            with_key(
+                "drag along the object; with the right button, along what isn't", "draw_stroke"
+            ),
+            mark("stroke", COLOURS[POSITIVE]),
+        )
+        self.lasso = choice(
+            "lasso", with_key("drag around an object", "draw_lasso"), mark("lasso", BOX_COLOUR)
+        )
+        self.tools: dict[Tool, QToolButton] = {
+            "inside": self.add,
+            "outside": self.remove,
+            "box": self.box,
+            "stroke": self.stroke,
+            "lasso": self.lasso,
+        }
         self._tools = QButtonGroup(self)
-        for choice in (self.add, self.remove, self.box):
-            choice.setCheckable(True)
-            self._tools.addButton(choice)
+        for one in self.tools.values():
+            self._tools.addButton(one)
         self.elsewhere = QLabel()
         self.elsewhere.setWordWrap(True)
         self.elsewhere.setStyleSheet(f"color: {BOX_COLOUR}")
@@ -191,7 +214,9 @@ class ObjectSection(Section[ObjectState]):
         head.setSpacing(3)
         column.addLayout(head)
         column.addWidget(self.asking)
-        column.addLayout(line(self.add, self.remove, self.box))
+        row_of_tools = line(*self.tools.values())
+        row_of_tools.setSpacing(2)
+        column.addLayout(row_of_tools)
         column.addWidget(self.elsewhere)
         column.addWidget(self.each_click)
         self.choice = QWidget()
@@ -217,7 +242,8 @@ class ObjectSection(Section[ObjectState]):
         self.asking.left.connect(self._stop_asking)
         self.add.clicked.connect(partial(self._set_sign, 1))
         self.remove.clicked.connect(partial(self._set_sign, 0))
-        self.box.clicked.connect(self._box)
+        for kind in KINDS:
+            self.tools[kind].clicked.connect(partial(self._draw_shape, kind))
         self.each_click.toggled.connect(self._set_each_click)
         for i, candidate in enumerate(self.candidates):
             candidate.clicked.connect(partial(self._take, i))
@@ -263,10 +289,9 @@ class ObjectSection(Section[ObjectState]):
         self.doubt.setVisible(state.is_unsure)
 
     def _draw_tool(self, state: ObjectState) -> None:
-        tools = {"inside": self.add, "outside": self.remove, "box": self.box}
         self._tools.setExclusive(False)  # or none could be off
-        for name, choice in tools.items():
-            choice.setChecked(name == state.tool)
+        for name, one in self.tools.items():
+            one.setChecked(name == state.tool)
         self._tools.setExclusive(True)
         self.elsewhere.setText(state.elsewhere)
         self.elsewhere.setVisible(bool(state.elsewhere))
@@ -343,9 +368,9 @@ class ObjectSection(Section[ObjectState]):
             self._controller.annotation.new_each_click = on
         self.refresh()
 
-    def _box(self) -> None:
+    def _draw_shape(self, kind: Kind, *_: object) -> None:
         if self._controller.annotation:
-            self._controller.annotation.draw_box()
+            self._controller.annotation.draw(kind)
         self.redraw()
 
     def _take(self, index: int) -> None:

@@ -22,6 +22,7 @@ from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
 from napari_sam.gui.objects_section import ObjectsSection
+from napari_sam.gui.offer_section import OfferSection
 from napari_sam.gui.placement import connect
 from napari_sam.gui.preview_section import PreviewSection
 from napari_sam.gui.prompts_section import PromptsSection
@@ -57,6 +58,7 @@ class SegmentAnything(QWidget):
         self.preview = PreviewSection(self.controller)
         self.prompts = PromptsSection(self.controller)
         self.masks = MaskSection(self.controller)
+        self.offer = OfferSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.queue = QueueSection(self.controller)
         self.objects = ObjectsSection(self.controller)
@@ -75,6 +77,7 @@ class SegmentAnything(QWidget):
             self.prompts,
             rule(),
             self.masks,
+            self.offer,
             rule(),
             self.everything,
             self.queue,
@@ -120,6 +123,7 @@ class SegmentAnything(QWidget):
             self.preview,
             self.prompts,
             self.masks,
+            self.offer,
             self.everything,
             self.queue,
             self.objects,

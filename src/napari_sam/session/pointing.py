@@ -168,6 +168,33 @@ class Pointing(Prompting):
             return ClickMeaning("new", self.highest_object + 1)
         return ClickMeaning("refine", current)
 
+    def object_for_stroke(
+        self,
+        plane: object,
+        path: Sequence[Sequence[float]],
+        label: int = 1,
+        continues: bool = False,
+    ) -> int:
+        """Return the object that a stroke drawn on a plane belongs to.
+
+        That is the current one, also on the masks of others; but a new one where a click at the
+        middle of the stroke would begin one.
+
+        Parameters
+        ----------
+        plane, label, continues
+            As of :meth:`click`.
+        path
+            Vertices of the stroke, (row, column) in pixels of the plane.
+
+        Raises
+        ------
+        OSError
+            If the labels can't be read.
+        """
+        meaning = self.click_meaning(plane, path[len(path) // 2], label, continues)
+        return self.object_id if meaning.action == "go to" else meaning.object_id
+
     def click(
         self, plane: object, point: Sequence[float], label: int = 1, continues: bool = False
     ) -> ClickMeaning:

@@ -1,13 +1,15 @@
-"""The layer of boxes holds what the session says, though only rows that changed are written."""
+"""The layer of shapes holds what the session says, though only rows that changed are written."""
 
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
 from napari.layers import Image
+from napari.utils.colormaps.standardize_color import transform_color
 
-from napari_sam.gui.boxes import BoxEditor
-from napari_sam.gui.layers import new_shapes
+from napari_sam.gui.layers import SHAPE_COLOURS, new_shapes
 from napari_sam.gui.planes import coordinates_of, source_of
+from napari_sam.gui.shape_rows import is_drawn, sign_of
+from napari_sam.gui.shapes import ShapeEditor
 from napari_sam.prompts import Prompts
 from napari_sam.session import Session
 
@@ -21,7 +23,7 @@ def corners_of(plane, box):
 
 
 class Hand:
-    """Edits boxes at random: in the layer, and in the session behind it."""
+    """Edits shapes at random: in the layer, and in the session behind it."""
 
     def __init__(self, seed: int = 0) -> None:
         image = Image(np.zeros(SHAPE, np.uint8), contrast_limits=(0, 255))
@@ -29,7 +31,9 @@ class Hand:
         self.session = Session(FakeSegmenter(), source_of(image))
         self.layer = new_shapes(image)
         self.refused: list[Exception] = []
-        self.editor = BoxEditor(self.session, self.layer, lambda: PLANE, self.refused.append)
+        self.editor = ShapeEditor(
+            self.session, self.layer, lambda: PLANE, lambda: 1, self.refused.append
+        )
 
     def box(self) -> tuple[float, float, float, float]:
         row, column = self.rng.integers((0, 0), (40, 60)).tolist()
@@ -41,10 +45,17 @@ class Hand:
 
     def draw(self) -> None:
         corners = np.roll(corners_of(PLANE, self.box()), int(self.rng.integers(4)), axis=0)
-        self.layer.add(corners, shape_type=str(self.rng.choice(["rectangle", "polygon"])))
+        self.layer.add(corners, shape_type=str(self.rng.choice(["rectangle", "ellipse"])))
 
-    def draw_a_triangle(self) -> None:
-        self.layer.add(corners_of(PLANE, self.box())[:3], shape_type="polygon")
+    def draw_a_lasso(self) -> None:
+        corners = corners_of(PLANE, self.box())
+        self.layer.add(corners[: int(self.rng.integers(3, 5))], shape_type="polygon")
+
+    def draw_a_stroke(self) -> None:
+        sign, kind = str(self.rng.choice(["+", "−"])), str(self.rng.choice(["line", "path"]))
+        self.layer.feature_defaults = {**self.layer.feature_defaults.iloc[0], "sign": sign}
+        corners = corners_of(PLANE, self.box())
+        self.layer.add(corners[: 2 if kind == "line" else 4], shape_type=kind)
 
     def drag(self) -> None:
         if (row := self.row()) is not None:
@@ -71,6 +82,9 @@ class Hand:
     def say(self) -> None:
         plane, object_id = int(self.rng.integers(SHAPE[0])), int(self.rng.integers(1, 9))
         self.session.set_box(plane, self.box(), object_id)
+        r0, c0, r1, c1 = self.box()
+        self.session.add_scribble(plane, [(r0, c0), (r1, c0), (r1, c1)], 0, object_id)
+        self.session.add_lasso(plane, [(r0, c0), (r1, c0), (r1, c1)], object_id)
 
     def click(self) -> None:
         self.session.add_point(1, self.box()[:2], 1, int(self.rng.integers(1, 9)))
@@ -89,7 +103,7 @@ class Hand:
 
     def act(self) -> None:
         deeds = [
-            *(self.draw, self.draw, self.draw, self.draw_a_triangle, self.drag, self.drag),
+            *(self.draw, self.draw, self.draw_a_lasso, self.draw_a_stroke, self.drag, self.drag),
             *(self.delete, self.relabel, self.forget_columns, self.say, self.say, self.click),
             *(self.take_back, self.repeat, self.start_over, self.many),
         ]
@@ -97,20 +111,22 @@ class Hand:
 
     def check(self) -> None:
         """Compare the layer with what the session says; rows may come in any order."""
-        boxes, table = {b.id: b for b in self.session.prompts.boxes}, self.layer.features
-        assert sorted(table["id"].tolist()) == [*boxes]
-        for corners, number, box_id in zip(
-            self.layer.data, table["object"], table["id"], strict=True
-        ):
-            box = boxes[box_id]
-            assert number == box.object_id
-            wanted = corners_of(box.plane, box.box)
-            assert sorted(np.asarray(corners).tolist()) == sorted(wanted)
+        book, table = self.session.prompts, self.layer.features
+        shapes = {one.id: one for one in (*book.boxes, *book.strokes, *book.lassos)}
+        assert sorted(table["id"].tolist()) == sorted(shapes)
+        rows = zip(self.layer.data, self.layer.shape_type, table["object"], table["id"],
+                   table["sign"], self.layer.edge_color, strict=True)  # fmt: skip
+        for vertices, kind, number, shape_id, sign, colour in rows:
+            shape = shapes[shape_id]
+            assert number == shape.object_id
+            assert is_drawn(vertices, kind, shape)
+            assert sign == sign_of(shape)
+            assert np.allclose(colour, transform_color(SHAPE_COLOURS[sign])[0], atol=0.01)
         assert self.layer.feature_defaults["object"].iloc[0] == self.session.object_id
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_layer_holds_the_boxes_whatever_is_done(qapp, seed):
+def test_layer_holds_the_shapes_whatever_is_done(qapp, seed):
     hand = Hand(seed)
     for _ in range(50):
         hand.act()

@@ -1,0 +1,110 @@
+"""Labels that another program made, found among the layers: offered as masks to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+
+from napari_sam.gui.layers import fits, image_of_masks
+from napari_sam.gui.placement import geometry_of, lies_on, shape_of
+from napari_sam.session import Plane, plane_axes
+
+_PART = 512  # pixels to each side that are looked at
+_ALIKE = 0.8  # share of neighbours in objects that have one number, at least
+
+_LOOKED_AT: WeakKeyDictionary[Image, tuple[int, bool]] = WeakKeyDictionary()  # by the data
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A layer that can become the masks of an image.
+
+    Parameters
+    ----------
+    layer
+        A Labels layer, or an image of whole numbers that resembles labels.
+    """
+
+    layer: Labels | Image
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a Labels layer is to be made of it first."""
+        return isinstance(self.layer, Image)
+
+
+def find_offer(
+    layers: Iterable[Layer],
+    image: Image,
+    plane: Plane | None,
+    masks: Labels | None,
+    is_declined: Callable[[Layer], bool],
+) -> Offer | None:
+    """Find a layer to go on with as the masks of an image: the topmost.
+
+    Parameters
+    ----------
+    layers
+        Those of the viewer, the lowest first.
+    image, plane, masks
+        What is annotated, which plane of it is on screen, and where its masks are.
+    is_declined
+        Says of which layers nobody wants to hear any more.
+    """
+    for layer in reversed([*layers]):
+        if layer is image or layer is masks or is_declined(layer):
+            continue
+        if isinstance(layer, Labels):
+            if image_of_masks(layer) is None and fits(layer, image):
+                return Offer(layer)
+        elif isinstance(layer, Image) and _can_become_labels(layer, image, plane):
+            return Offer(layer)
+    return None
+
+
+def labels_of(image: Image) -> Labels:
+    """Make a Labels layer of an image of labels, with pixels of its own."""
+    return Labels(np.array(image.data), name=image.name, opacity=0.5, **geometry_of(image))
+
+
+def resembles_labels(pixels: NDArray[np.integer]) -> bool:
+    """Whether pixels `(H, W)` of whole numbers look like labels rather than like intensities.
+
+    Where they aren't 0, neighbours mostly have the same number, and there are several numbers.
+    """
+    if pixels.min(initial=0) < 0 or len(np.unique(pixels[pixels > 0])) < 2:
+        return False
+    alike = both = 0
+    for one, other in ((pixels[:-1], pixels[1:]), (pixels[:, :-1], pixels[:, 1:])):
+        inside = (one != 0) & (other != 0)
+        both += int(np.count_nonzero(inside))
+        alike += int(np.count_nonzero(inside & (one == other)))
+    return alike > _ALIKE * both
+
+
+def _can_become_labels(layer: Image, image: Image, plane: Plane | None) -> bool:
+    data = layer.data
+    is_plain = isinstance(data, np.ndarray) and not layer.rgb and not layer.multiscale
+    if not is_plain or data.dtype.kind not in "iu" or data.shape != shape_of(image):
+        return False
+    if plane is None or not lies_on(layer, image):
+        return False
+    known = _LOOKED_AT.get(layer)
+    if known is None or known[0] != id(data):
+        known = _LOOKED_AT[layer] = id(data), resembles_labels(_middle(data, plane))
+    return known[1]
+
+
+def _middle(data: NDArray[np.integer], plane: Plane) -> NDArray[np.integer]:
+    """Return the middle of a plane `(h, w)`."""
+    axes = plane_axes(plane)
+    at = tuple(
+        slice(max(0, (n - _PART) // 2), (n + _PART) // 2) if axis in axes else i
+        for axis, (n, i) in enumerate(zip(data.shape, plane, strict=True))
+    )
+    return np.asarray(data[at])

@@ -1,0 +1,99 @@
+"""Offers labels of another program as masks to go on with; away while there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakSet
+
+from napari.layers import Layer
+from qtpy.QtWidgets import QLabel, QVBoxLayout
+
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import button, line
+from napari_sam.gui.label_offers import Offer, find_offer, labels_of
+from napari_sam.gui.section import Section
+
+
+@dataclass(frozen=True, slots=True)
+class OfferState:
+    """What is offered.
+
+    Parameters
+    ----------
+    offer
+        The layer; None for nothing.
+    told
+        What is said about it.
+    """
+
+    offer: Offer | None = None
+    told: str = ""
+
+
+def offer_state_of(controller: Controller, is_declined: Callable[[Layer], bool]) -> OfferState:
+    """Sum up what can be offered.
+
+    Parameters
+    ----------
+    controller
+        Whose image.
+    is_declined
+        Says of which layers nobody wants to hear any more.
+    """
+    annotation = controller.annotation
+    if annotation is None:
+        return OfferState()
+    image, masks, plane = annotation.image, annotation.labels, annotation.displayed()
+    offer = find_offer(controller.viewer.layers, image, plane, masks, is_declined)
+    if offer is None:
+        return OfferState()
+    does = "looks like labels of" if offer.is_image else "has labels that fit"
+    return OfferState(offer, f"'{offer.layer.name}' {does} '{image.name}'")
+
+
+class OfferSection(Section[OfferState]):
+    """Offers labels of another program as masks."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self._declined: WeakSet[Layer] = WeakSet()
+        self.told = QLabel()
+        self.told.setWordWrap(True)
+        self.use = button(
+            "Correct these", "masks go there from now on, and a click on a label corrects it"
+        )
+        self.decline = button("No", "leave it as it is, and don't ask again")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.told)
+        row = line(self.use, self.decline)
+        row.setStretch(0, 1)
+        column.addLayout(row)
+        self.use.clicked.connect(self._use)
+        self.decline.clicked.connect(self._decline)
+
+    def _state(self) -> OfferState:
+        return offer_state_of(self._controller, self._declined.__contains__)
+
+    def _draw(self, state: OfferState) -> None:
+        self.setVisible(state.offer is not None)
+        self.told.setText(state.told)
+
+    def _use(self) -> None:
+        annotation, offer = self._controller.annotation, self.shown.offer
+        if annotation is None or offer is None:
+            return
+        labels = offer.layer
+        if offer.is_image:
+            labels = annotation.add_labels(labels_of(offer.layer))
+            self._declined.add(offer.layer)
+            offer.layer.visible = False  # the labels show the same
+        annotation.labels = labels
+        annotation.click_here()
+        self.refresh()
+
+    def _decline(self) -> None:
+        if self.shown.offer is not None:
+            self._declined.add(self.shown.offer.layer)
+        self.refresh()
