@@ -19,7 +19,7 @@ from napari_sam.gui.prompts_section import prompts_state_of
 from napari_sam.gui.section import Section
 from napari_sam.gui.seen_section import SeenState, seen_state_of
 from napari_sam.gui.status import strip_of
-from napari_sam.session import ArraySource, Session
+from napari_sam.session import ArrayCanvas, ArraySource, Session
 
 SHAPE = (40, 50)
 
@@ -100,6 +100,19 @@ def test_object_is_unsure_by_the_candidate_that_is_chosen(image, monkeypatch):
     assert not object_state_of(controller).is_unsure
     monkeypatch.setattr(session, "candidate", lambda *key: 1)
     assert object_state_of(controller).is_unsure
+
+
+def test_mask_without_prompts_can_be_adopted(image):
+    controller = FakeController(image)
+    session, labels = controller.annotation.session, np.zeros(SHAPE, np.int32)
+    labels[5:9, 5:9] = 4
+    session.canvas = ArrayCanvas(labels)
+    session.reserve(4)
+    assert not object_state_of(controller).can_adopt  # of a new object there is none
+    session.object_id = 4
+    assert object_state_of(controller).can_adopt
+    session.adopt((), 4)
+    assert not object_state_of(controller).can_adopt
 
 
 def test_lock_is_told_and_keeps_an_object_from_being_started_over(image):

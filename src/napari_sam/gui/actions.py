@@ -119,6 +119,12 @@ def start_over(viewer: napari.Viewer) -> None:
     annotation.session.clear(annotation.plane_to_prompt())
 
 
+def adopt_object(viewer: napari.Viewer) -> None:
+    """Take the current object's mask on the plane on screen as it is, to correct it by clicks."""
+    annotation = _annotation(viewer)
+    annotation.session.adopt(annotation.plane_to_prompt(), annotation.session.object_id)
+
+
 def undo(viewer: napari.Viewer) -> None:
     """Take back whatever happened last."""
     _session(viewer).undo()

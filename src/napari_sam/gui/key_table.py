@@ -87,6 +87,7 @@ ACTIONS = (
     Action("draw_lasso", "draw a lasso", PROMPTS, ("Shift-U",), anywhere=True),
     Action("swap_buttons", "swap what left and right click say", PROMPTS, ("Q",)),
     Action("start_over", "start the object over on this plane", PROMPTS),
+    Action("adopt_object", "adopt the object's mask on this plane", PROMPTS),
     Action("new_object", "new object", OBJECTS, ("N",)),
     Action("each_click", "each click a new object, or not", OBJECTS, ("Shift-N",)),
     Action(

@@ -28,6 +28,7 @@ from napari_sam.gui.number_row import NumberRow
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
 from napari_sam.gui.section import Section
 from napari_sam.gui.shape_rows import KINDS, Kind
+from napari_sam.session import Plane, Session
 
 UNSURE = 0.7
 """A mask whose predicted IoU is lower is called probably wrong.
@@ -61,6 +62,8 @@ class ObjectState:
         Whether a click on the background begins an object each time.
     can_clear
         Whether it can be started over: it has prompts on the plane on screen, and no lock.
+    can_adopt
+        Whether it has a mask on the plane on screen that no prompt stands for.
     locked
         Whether nothing may change it.
     scores, chosen
@@ -76,6 +79,7 @@ class ObjectState:
     elsewhere: str = ""
     new_each_click: bool = False
     can_clear: bool = False
+    can_adopt: bool = False
     locked: bool = False
     scores: tuple[float, ...] = ()
     chosen: int = 0
@@ -114,6 +118,7 @@ def object_state_of(
         elsewhere=_elsewhere(controller, annotation),
         new_each_click=annotation.new_each_click,
         can_clear=prompted and not locked,
+        can_adopt=not prompted and not locked and _has_mask(session, object_id, plane),
         locked=locked,
         scores=() if plane is None else session.scores(object_id, plane),
         chosen=0 if plane is None else session.candidate(object_id, plane),
@@ -189,6 +194,11 @@ class ObjectSection(Section[ObjectState]):
         self._tools = QButtonGroup(self)
         for one in self.tools.values():
             self._tools.addButton(one)
+        self.adopt = button(
+            "Adopt this mask",
+            "no prompt stands for it: take it as it is; the next click corrects exactly that. The "
+            "first click on it does the same",
+        )
         self.elsewhere = QLabel()
         self.elsewhere.setWordWrap(True)
         self.elsewhere.setStyleSheet(f"color: {BOX_COLOUR}")
@@ -217,6 +227,7 @@ class ObjectSection(Section[ObjectState]):
         row_of_tools = line(*self.tools.values())
         row_of_tools.setSpacing(2)
         column.addLayout(row_of_tools)
+        column.addWidget(self.adopt)
         column.addWidget(self.elsewhere)
         column.addWidget(self.each_click)
         self.choice = QWidget()
@@ -238,6 +249,7 @@ class ObjectSection(Section[ObjectState]):
         self.renumber.triggered.connect(partial(self._ask, "renumber"))
         self.lock.triggered.connect(self._lock)
         self.clear.triggered.connect(self._clear)
+        self.adopt.clicked.connect(self._adopt)
         self.asking.given.connect(self._answer)
         self.asking.left.connect(self._stop_asking)
         self.add.clicked.connect(partial(self._set_sign, 1))
@@ -277,6 +289,7 @@ class ObjectSection(Section[ObjectState]):
             else "delete this object: its prompts and its pixels, on all planes (Shift+D)"
         )
         self.clear.setEnabled(state.can_clear)
+        self.adopt.setVisible(state.can_adopt)
         self._draw_question(state)
         self.choice.setVisible(bool(state.scores))
         for i, candidate in enumerate(self.candidates):
@@ -323,6 +336,13 @@ class ObjectSection(Section[ObjectState]):
         plane = annotation.displayed() if annotation else None
         if annotation and plane is not None:
             self._attempt(partial(annotation.session.clear, plane))
+
+    def _adopt(self) -> None:
+        annotation = self._controller.annotation
+        plane = annotation.displayed() if annotation else None
+        if annotation and plane is not None:
+            session = annotation.session
+            self._attempt(partial(session.adopt, plane, session.object_id))
 
     def _delete(self) -> None:
         annotation = self._controller.annotation
@@ -381,6 +401,11 @@ class ObjectSection(Section[ObjectState]):
             if len(session.scores(session.object_id, plane)) > 1:
                 session.choose_candidate(index, plane, remember=True)
         self.redraw()
+
+
+def _has_mask(session: Session, object_id: int, plane: Plane | None) -> bool:
+    row = session.object_row(object_id)
+    return row is not None and plane in row.planes
 
 
 def _elsewhere(controller: Controller, annotation: Annotation) -> str:

@@ -91,6 +91,8 @@ class OfferSection(Section[OfferState]):
             offer.layer.visible = False  # the labels show the same
         annotation.labels = labels
         annotation.click_here()
+        if annotation.labels is labels:  # it may have been refused
+            self._attempt(annotation.session.adopt_labels)
         self.refresh()
 
     def _decline(self) -> None:
