@@ -113,3 +113,21 @@ def test_a_click_refines_what_a_segmenter_says_to_the_correction():
 def test_what_a_decoder_predicted_by_itself_is_refused_as_a_given_mask():
     with pytest.raises(ValueError, match="begin with given_mask"):
         refine(predicted(rectangle(1, 5, 1, 5)), predicted(rectangle(1, 5, 1, 5)), (2, 2), 0)
+
+
+@pytest.mark.parametrize(("label", "point"), [(0, (20, 26)), (1, (20, 33))])
+def test_a_click_counts_where_the_prediction_sees_no_error(label, point):
+    given = rectangle(10, 30, 10, 30)
+    refined = refine(given_mask(given, FRAME), predicted(given), point, label).best()
+    assert refined[point] == label
+    changed = np.argwhere(refined != given)
+    assert np.hypot(*(changed - point).T).max() <= 4  # as far as the outline
+    assert np.hypot(*(changed - point).T).max() > 3
+
+
+def test_a_click_far_away_that_nothing_is_seen_at_changes_little():
+    given = rectangle(10, 20, 5, 15)
+    refined = refine(given_mask(given, FRAME), predicted(given), (40, 58), 1).best()
+    changed = np.argwhere(refined != given)
+    assert refined[40, 58]
+    assert np.hypot(*(changed - (40, 58)).T).max() <= 3

@@ -61,7 +61,7 @@ class SimilarSettings:
     likeness: float = 0.4
     score_drop: float = 0.2
     least_score: float = 0.4
-    size_factor: float = 2.5
+    size_factor: float = 5.0
     overlap: float = 0.3
     spacing: float = 0.7
     most_clicks: int = 1000
@@ -228,7 +228,10 @@ def find_similar(
         found: list[Candidate] = []
         for start in range(0, len(prompts), _BATCH):
             batch = prompts[start : start + _BATCH]
-            for answer in segmenter.decode_many(embedding, batch):
+            # all masks of a click, and none of the further looks that an unsure one would take:
+            # places that show no object are the most unsure
+            single = batch[0].box is None
+            for answer in segmenter.decode_many(embedding, batch, single):
                 found += _candidate(answer, examples, likeness)
             if report is not None:
                 report((start + len(batch)) / len(prompts))

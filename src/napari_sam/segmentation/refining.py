@@ -80,7 +80,9 @@ def refine(
     """Change a given mask around the error that a click points at.
 
     That is the part of what the prediction adds to the mask, or takes away from it, which holds
-    the click or lies beside it. All else stays.
+    the click or lies beside it. All else stays. A click always counts: where the prediction sees
+    no error, it is the disk around the click that reaches the mask's outline, at most half as wide
+    as the mask.
 
     Parameters
     ----------
@@ -108,11 +110,14 @@ def refine(
     error = predicted & ~mask if label else mask & ~predicted
     changed = _part_at(error, at - low)
     mask = mask | changed if label else mask & ~changed
+    exact = _cut(mask, low)
+    if bool(mask[tuple(at - low)]) != bool(label):
+        exact = _with_disk(exact, at, bool(label), prediction.frame.plane_shape)
     return MaskPrediction(
         prediction.logits[index : index + 1],
         prediction.scores[index : index + 1],
         prediction.frame,
-        _cut(mask, low),
+        exact,
     )
 
 
@@ -160,6 +165,24 @@ def _part_at(mask: NDArray[np.bool_], at: NDArray[np.int64]) -> NDArray[np.bool_
     wanted[parts[r : at[0] + _REACH + 1, c : at[1] + _REACH + 1]] = True
     wanted[0] = False
     return np.asarray(wanted[parts])
+
+
+def _with_disk(
+    part: Part, at: NDArray[np.int64], label: bool, plane_shape: tuple[int, int]
+) -> Part:
+    """Add a disk around a pixel to a mask, or take it away."""
+    widest = max(1.0, float(np.count_nonzero(part[1]) / np.pi) ** 0.5 / 2)
+    low, high = _around([part], at)
+    room = int(widest) + 1
+    low, high = np.maximum(low - room, 0), np.minimum(high + room, plane_shape)
+    mask, inner = _laid(part, low, high), tuple(at - low)
+    radius = widest
+    if mask.any():  # beyond a plane's border nothing is known: it is no outline
+        to_outline = ndimage.distance_transform_edt(~mask if label else mask)
+        radius = min(max(1.0, float(to_outline[inner])), widest)
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    disk = (rows - inner[0]) ** 2 + (columns - inner[1]) ** 2 <= radius**2
+    return _cut(mask | disk if label else mask & ~disk, low)
 
 
 def _inner_point(
