@@ -141,8 +141,8 @@ class ClickEditor:
         if self._writing or event.action not in _DONE:
             return
         gesture, self._gesture = self._gesture, None
-        is_click = event.action == ActionType.ADDED and gesture is not None
-        if is_click and len(self.layer.data) == len(self._rows.ids) + 1:
+        is_one_more = len(self.layer.data) == len(self._rows.ids) + 1
+        if gesture is not None and event.action == ActionType.ADDED and is_one_more:
             self._clicked(gesture)
         else:
             self._read()

@@ -137,8 +137,8 @@ class QueueSection(Section[QueueState]):
         self.offered.setText(state.offered or state.note)
         for control in (self.accept, self.fix, self.delete):
             control.setEnabled(bool(state.offered))
-        for control in (self.back, self.skip):
-            control.setEnabled(state.done < state.total)
+        for arrow in (self.back, self.skip):
+            arrow.setEnabled(state.done < state.total)
         self.rest.setVisible(state.rest > 1)
         self.rest.setText(f"Accept this and {state.rest - 1} above it  ⇧R")
         self.sure.setVisible(state.sure > 0)

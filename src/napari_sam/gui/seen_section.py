@@ -187,8 +187,7 @@ class _Picture(QLabel):
         self._full = None
         if pixels is not None:
             h, w, _ = pixels.shape
-            data = np.ascontiguousarray(pixels)
-            image = QImage(data.data, w, h, 3 * w, QImage.Format.Format_RGB888)
+            image = QImage(pixels.tobytes(), w, h, 3 * w, QImage.Format.Format_RGB888)
             self._full = QPixmap.fromImage(image)  # copies
         self._fit()
 

@@ -54,12 +54,12 @@ class Pointing(Prompting):
         OSError
             If the labels can't be read.
         """
-        at = self.source.plane_of(plane)
+        at = self.embeddings.source.plane_of(plane)
         row, column = (round(x) for x in as_point(point))
-        height, width = self.source.plane_shape(at)
-        if self.canvas is None or not (0 <= row < height and 0 <= column < width):
+        height, width = self.embeddings.source.plane_shape(at)
+        if self._state.canvas is None or not (0 <= row < height and 0 <= column < width):
             return 0
-        pixel = self.canvas.read(at, (slice(row, row + 1), slice(column, column + 1)))
+        pixel = self._state.canvas.read(at, (slice(row, row + 1), slice(column, column + 1)))
         return max(int(pixel[0, 0]), 0)
 
     def object_near(self, plane: object, point: Sequence[float]) -> int:
@@ -72,17 +72,17 @@ class Pointing(Prompting):
         OSError
             If the labels can't be read.
         """
-        if (there := self.object_at(plane, point)) or self.canvas is None:
+        if (there := self.object_at(plane, point)) or self._state.canvas is None:
             return there
-        at = self.source.plane_of(plane)
+        at = self.embeddings.source.plane_of(plane)
         row, column = (round(x) for x in as_point(point))
-        height, width = self.source.plane_shape(at)
+        height, width = self.embeddings.source.plane_shape(at)
         for reach in _REACHES:
             rows = slice(max(0, row - reach), min(height, row + reach + 1))
             columns = slice(max(0, column - reach), min(width, column + reach + 1))
             if rows.start >= rows.stop or columns.start >= columns.stop:
                 continue
-            labels = self.canvas.read(at, (rows, columns))
+            labels = self._state.canvas.read(at, (rows, columns))
             r, c = np.nonzero(labels > 0)
             far = np.hypot(r + rows.start - row, c + columns.start - column)
             if len(far) and far.min() <= reach:

@@ -76,8 +76,9 @@ class PostProcessing:
         """
         if not isinstance(words, Mapping):
             raise TypeError(f"{type(words).__name__} as post-processing")
+        kinds: dict[str, type | tuple[type, ...]] = {"smallest": int, "smoothing": (int, float)}
         for name, value in words.items():
-            expected = {"smallest": int, "smoothing": (int, float)}.get(name, bool)
+            expected = kinds.get(name, bool)
             if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
                 raise TypeError(f"{str(value)[:40]} as {name[:40]}")
         return cls(**words)
