@@ -209,3 +209,30 @@ def test_preview_at_the_same_place_is_decoded_once(segmenter):
     for _ in range(3):
         session.preview(0, (20, 25))
     assert (len(seen), segmenter.decodes) == (3, 1)
+
+
+def test_labels_that_cannot_be_read_leave_no_preview(segmenter, monkeypatch):
+    session, seen = make(segmenter)
+    session.preview(0, (20, 25))
+
+    def fail(*about):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(session.canvas, "read", fail)
+    session.preview(0, (20, 26))
+    assert seen[-1] is None
+
+
+def test_preview_of_the_first_click_on_a_found_object_corrects_its_mask(segmenter):
+    labels = np.zeros((2, *SHAPE), np.int32)
+    labels[0, 30:38, 5:15] = FOREIGN
+    session, seen = make(segmenter, labels=labels)
+    session.object_id = FOREIGN
+    session.preview(0, (34, 9), label=0)
+    before, shown = labels[0] == FOREIGN, seen[-1].mask
+    decodes = segmenter.decodes
+    session.click(0, (34, 9), label=0)
+    assert segmenter.decodes == decodes
+    after = session.canvas.array[0] == FOREIGN
+    assert 0 < after.sum() < before.sum()
+    assert shown.area == after.sum()

@@ -70,23 +70,24 @@ class Choosing(Pointing, ABC):
             return
         at, place = self.embeddings.source.plane_of(plane), as_point(point)
         height, width = self.embeddings.source.plane_shape(at)
-        try:
-            is_inside = -0.5 <= place[0] <= height - 0.5 and -0.5 <= place[1] <= width - 0.5
-            meaning = self.click_meaning(at, place, label, continues) if is_inside else None
-            if meaning is not None and meaning.action == "go to":
-                self._previews.put(self._on_another(at, place, meaning.object_id))
-                return
-        except OSError:  # labels that can't be read: the click will say so
-            meaning = None
-        segmenter, embedding = self.embeddings.segmenter, self.embeddings.get(at)
-        is_possible = meaning is not None and not self.facts(meaning.object_id).locked
-        if not is_possible or segmenter is None or embedding is None:
+        if not (-0.5 <= place[0] <= height - 0.5 and -0.5 <= place[1] <= width - 0.5):
             self._previews.clear()
             return
-        assert meaning is not None
-        key = meaning.object_id, at
-        book = self.prompts.with_click(key, place, label, self.granularity)
-        group = with_adopted(self._state, book, [key], self.embeddings.source).group(key)
+        try:
+            meaning = self.click_meaning(at, place, label, continues)
+            key = meaning.object_id, at
+            if meaning.action == "go to":
+                self._previews.put(self._on_another(at, place, meaning.object_id))
+                return
+            book = self.prompts.with_click(key, place, label, self.granularity)
+            group = with_adopted(self._state, book, [key], self.embeddings.source).group(key)
+        except OSError:  # labels that can't be read: the click will say so
+            self._previews.clear()
+            return
+        segmenter, embedding = self.embeddings.segmenter, self.embeddings.get(at)
+        if self.facts(key[0]).locked or segmenter is None or embedding is None:
+            self._previews.clear()
+            return
         self._previews.ask(
             Preview(at, place, meaning.object_id, meaning.action),
             group,
