@@ -126,7 +126,8 @@ class ComponentSegmenter:
     def _touched(self, components, prompts) -> int:
         inside = np.zeros(components.shape, bool)
         if prompts.mask is not None:
-            inside |= prompts.mask > 0
+            patch, whole = prompts.mask_patch, (slice(0, len(inside)), slice(0, inside.shape[1]))
+            inside |= prompts.mask > 0 if patch is None else patch.within(whole)
         elif prompts.box is not None:
             r0, c0, r1, c1 = (round(v) for v in prompts.box)
             inside[max(r0, 0) : r1 + 1, max(c0, 0) : c1 + 1] = True

@@ -11,7 +11,7 @@ from core.journal_player import Player
 from typer.testing import CliRunner
 
 from napari_sam import cli, load_segmenter
-from napari_sam.batch import replay_session, segment_files
+from napari_sam.batch import label_objects, replay_session, segment_files
 from napari_sam.batch.replay import prompts_of_session
 from napari_sam.io import read_image
 from napari_sam.io.session_file import SessionFileError
@@ -114,13 +114,70 @@ def test_whatever_was_done_at_random_is_done_again(tmp_path, seed):
     one, other = player.models
     other.radius = one.radius  # which of them answers makes no difference then
     for _ in range(40):
-        action, a, b = rng.integers(0, (28, 1000, 10000))
+        action, a, b = rng.integers(0, (42, 1000, 10000))
         player.act(int(action), int(a), int(b))
     session = player.session
     file = save(session, tmp_path / "one.napari-sam")
     result = replay_session(file, session.source, one)
     np.testing.assert_array_equal(result.labels, player.labels)
     assert result.different == 0
+
+
+def say_it_in_every_way(session: Session) -> None:
+    """Give a stroke, a lasso, a mask, and clicks on what was there, some of them in one object."""
+    session.add_scribble(0, [(6, 6), (6, 12)], object_id=1)
+    session.add_point(0, (26, 8), object_id=1)
+    session.add_lasso(0, [(22, 22), (22, 36), (37, 36), (37, 22)], object_id=2)
+    session.add_scribble(0, [(30, 26), (32, 26)], 0, object_id=2)
+    mask = np.zeros(SHAPE[1:], bool)
+    mask[2:18, 40:56] = True
+    session.add_mask(0, mask, object_id=3)
+    session.add_point(0, (3, 41), 0, object_id=3)
+    session.adopt(1, 9)
+    session.add_point(1, (5, 12), object_id=9)
+    session.add_point(2, (4, 8), 0, object_id=9)  # its first one there
+    session.adopt_labels()
+
+
+def spoken_to() -> Session:
+    labels = np.zeros(SHAPE, np.int32)
+    labels[1:, 2:10, 3:12] = 9
+    session = session_of(squares(), ComponentSegmenter(), labels)
+    say_it_in_every_way(session)
+    assert (labels[1:] == 9).any()
+    return session
+
+
+def test_prompts_of_every_kind_are_replayed(tmp_path, stack):
+    session = spoken_to()
+    file = save(session, tmp_path / "one.napari-sam", stack)
+    result = replay_session(file, None, ComponentSegmenter())
+    np.testing.assert_array_equal(result.labels, session.canvas.array)
+    assert result.different == 0
+
+
+def test_prompts_of_every_kind_come_back_with_their_session(tmp_path):
+    session = spoken_to()
+    file = save(session, tmp_path / "one.napari-sam")
+    again = Session.open(file, session.source, ComponentSegmenter())
+    assert again.prompts.by_key() == session.prompts.by_key()
+    assert again.facts(9) == session.facts(9)
+    assert not again.segmenter.embedded, "what was answered is not answered again"
+    np.testing.assert_array_equal(again.canvas.array, session.canvas.array)
+    while again.can_undo:
+        again.undo()
+        session.undo()
+        np.testing.assert_array_equal(again.canvas.array, session.canvas.array)
+    assert not again.prompts.keys
+
+
+def test_prompts_of_every_kind_are_segmented_in_batch(tmp_path, stack):
+    session = spoken_to()
+    file = save(session, tmp_path / "one.napari-sam", stack)
+    labels = label_objects(ComponentSegmenter(), read_image(stack), prompts_of_session(file))
+    for number, plane in session.prompts.keys:
+        mask = session.mask(number, plane[0])
+        np.testing.assert_array_equal(labels[plane[0]] == number, mask)
 
 
 def test_a_session_without_labels_gets_some(tmp_path, stack):

@@ -89,7 +89,7 @@ def label_objects(
     for key in saved:
         planes.setdefault(key[0], []).append(key)
     embeds = sum(len({saved.inputs.get(key) for key in keys}) for keys in planes.values())
-    total = embeds * _EMBED_STEPS + sum(map(count_steps, saved.values()))
+    total = embeds * _EMBED_STEPS + sum(count_steps(saved.steps_of(key)) for key in saved)
     done = 0
 
     def part(steps: int) -> Progress | None:
@@ -106,7 +106,7 @@ def label_objects(
                 embedding = segmenter.embed(shown.pixels, shown.limits, part(_EMBED_STEPS))
                 seen[given] = embedding, shown
             embedding, shown = seen[given]
-            given_prompts = [saved[key] for key in alike]
+            given_prompts = [saved.steps_of(key) for key in alike]
             candidates = [saved.candidates.get(key) for key in alike]
             within = part(sum(map(count_steps, given_prompts)))
             found = replay_many(segmenter, embedding, given_prompts, within, candidates)
@@ -225,4 +225,5 @@ def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> N
 
 def _chosen(saved: SavedPrompts, key: PlaneObject, last: MaskPrediction) -> int:
     """Return which candidate of an object's last step is its mask, as in the viewer."""
-    return last.index_of(saved.candidates.get(key) if count_steps(saved[key]) == 1 else None)
+    is_first = count_steps(saved.steps_of(key)) == 1
+    return last.index_of(saved.candidates.get(key) if is_first else None)

@@ -340,7 +340,12 @@ def _prompts_of(saved: SavedSession) -> SavedPrompts:
         if group.choice is not None
     }
     boxed = tuple(number for (number, _), group in groups.items() if group.box is not None)
-    return SavedPrompts(prompts, inputs, candidates, boxed, has_boxes=True)
+    steps = {
+        (_index_of(plane), number): group.steps
+        for (number, plane), group in groups.items()
+        if group.strokes or group.lasso or group.mask
+    }
+    return SavedPrompts(prompts, inputs, candidates, boxed, has_boxes=True, steps=steps)
 
 
 def _index_of(plane: Plane) -> PlaneIndex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -17,6 +17,7 @@ from napari_sam.atomic import replaced
 from napari_sam.io.prompt_table import Line, axis_columns, read_table, told
 from napari_sam.plane_input import COLUMNS, PlaneInput, input_of_words, without_checksums
 from napari_sam.prompts import GRANULARITIES, Box, Candidate, Prompts
+from napari_sam.steps import Steps
 
 PlaneIndex: TypeAlias = tuple[int | None, ...]
 """A plane: its index along the leading axes; or, where it spans others than the last two, an
@@ -52,6 +53,9 @@ class SavedPrompts(Mapping[PlaneObject, Prompts]):
         Whether boxes were read, too.
     notes
         What a user should know about the reading.
+    steps
+        What each prompt of an object adds, where that is more than `prompts` tells: those of a
+        session with strokes, lassos or given masks.
     """
 
     prompts: Mapping[PlaneObject, Prompts]
@@ -60,6 +64,11 @@ class SavedPrompts(Mapping[PlaneObject, Prompts]):
     boxed: tuple[int, ...] = ()
     has_boxes: bool = False
     notes: tuple[str, ...] = ()
+    steps: Mapping[PlaneObject, Steps] = field(default_factory=dict)
+
+    def steps_of(self, key: PlaneObject) -> Steps:
+        """Return what each prompt of an object on a plane adds, in their order."""
+        return self.steps.get(key) or Steps.of(self.prompts[key])
 
     def __getitem__(self, key: PlaneObject) -> Prompts:
         return self.prompts[key]
@@ -191,7 +200,7 @@ def with_boxes(
         found = common.get(key[0], common.get(None))
         if key not in inputs and found is not None and found.displayed == spanned(key[0]):
             inputs[key] = found
-    return SavedPrompts(prompts, inputs, saved.candidates, saved.boxed, True, tuple(notes))
+    return replace(saved, prompts=prompts, inputs=inputs, has_boxes=True, notes=tuple(notes))
 
 
 def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> None:

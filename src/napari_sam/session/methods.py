@@ -7,7 +7,7 @@ from statistics import median
 
 from napari_sam.io.session_file import Json
 from napari_sam.session.journal import Entry
-from napari_sam.session.summary import LONGEST_STEP, Summary, summarize
+from napari_sam.session.summary import KINDS, LONGEST_STEP, Summary, summarize
 
 _SHOWN = 12  # digits of a digest: enough to tell models apart
 _SAM = "an implementation of the Segment Anything Model (Kirillov et al., 2023)"
@@ -74,11 +74,12 @@ def _model(about: Mapping[str, Json], summary: Summary) -> str:
 
 
 def _came_about(summary: Summary) -> str:
-    prompted = len(summary.prompts.keys() - summary.found - summary.painted)
+    prompted = len(summary.prompts.keys() - summary.found - summary.painted - summary.taken_over)
     kinds = (
         (len(summary.found), "found automatically"),
-        (prompted, "segmented from clicks and boxes"),
+        (prompted, f"segmented from {_listed(_told_kinds(summary))}"),
         (len(summary.painted), "painted by hand"),
+        (len(summary.taken_over), "taken over from labels that were there"),
     )
     count = len(summary.objects)
     parts = [(n, how) for n, how in kinds if n]
@@ -98,22 +99,40 @@ def _corrected(summary: Summary) -> str:
         told.append(f"{some if corrected else 'none'} {_were(corrected or 1)} corrected by hand")
     if rejected:
         told.append(f"{_count(rejected, 'more', 'more')} {_were(rejected)} deleted")
-    return f"Of those found automatically, {' and '.join(told)}." if told else ""
+    sentences = [f"Of those found automatically, {' and '.join(told)}."] if told else []
+    if summary.taken_over:
+        mended = len(summary.taken_over & (summary.retouched | summary.prompts.keys()))
+        some = f"{mended} ({share(mended, len(summary.taken_over))})" if mended else "none"
+        sentences.append(f"Of those taken over, {some} {_were(mended or 1)} corrected by hand.")
+    return " ".join(sentences)
+
+
+def _told_kinds(summary: Summary) -> list[str]:
+    """Return the kinds of prompts that are told: clicks and boxes, and others where there are."""
+    return [KINDS[one] for one in KINDS if one in ("click", "box") or summary.count(one)]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _prompted(summary: Summary) -> str:
-    totals = [clicks + boxes for clicks, boxes in summary.prompts.values()]
+    totals = [counted.total() for counted in summary.prompts.values()]
     count = len(totals)
     if count == 0:
         return ""
     if count == 1:
-        parts = [(summary.clicks, "click"), (summary.boxes, "box")]
-        told = " and ".join(_count(n, one, "boxes" * (one == "box")) for n, one in parts if n)
-        return f"One object had prompts: {told}."
+        counts = {one: summary.count(one) for one in KINDS}
+        told = [_count(n, one, KINDS[one]) for one, n in counts.items() if n]
+        return f"One object had prompts: {_listed(told)}."
+    each = [
+        f"{summary.count(one) / count:.1f} {many}"
+        for one, many in KINDS.items()
+        if many in _told_kinds(summary)
+    ]
     return (
-        f"{_count(count, 'object')} had prompts, on average {summary.clicks / count:.1f} clicks "
-        f"and {summary.boxes / count:.1f} boxes each (median {median(totals):g}, range "
-        f"{min(totals)} to {max(totals)})."
+        f"{_count(count, 'object')} had prompts, on average {_listed(each)} each (median "
+        f"{median(totals):g}, range {min(totals)} to {max(totals)})."
     )
 
 

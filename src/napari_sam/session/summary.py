@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,15 @@ from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.saved import SavedSession
 
+KINDS = {
+    "click": "clicks",
+    "box": "boxes",
+    "stroke": "strokes",
+    "lasso": "lassos",
+    "mask": "masks",
+}
+"""Kinds of prompts, one and many of each."""
+
 LONGEST_STEP = 60.0
 """Seconds between two entries from which on they count as a pause."""
 
@@ -25,11 +35,14 @@ class Summary:
     Parameters
     ----------
     prompts
-        Of each object that has any, on all planes: (clicks, boxes).
+        Of each object that has any, on all planes: how many of each of :data:`KINDS`. A mask
+        that labels had before counts for none.
     found
         Objects that were found automatically.
     painted
         Objects that were painted by hand from the start.
+    taken_over
+        Objects that came from labels that were there, or from a file.
     retouched
         Objects that were painted into, erased from, or joined with another by hand, afterwards.
     rejected
@@ -42,7 +55,7 @@ class Summary:
         Keys of the models that answered, in the order of their first answer.
     """
 
-    prompts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    prompts: dict[int, Counter[str]] = field(default_factory=dict)
     found: frozenset[int] = frozenset()
     painted: frozenset[int] = frozenset()
     retouched: frozenset[int] = frozenset()
@@ -50,11 +63,12 @@ class Summary:
     planes: int = 0
     active_seconds: float = 0.0
     models: tuple[str, ...] = ()
+    taken_over: frozenset[int] = frozenset()
 
     @property
     def objects(self) -> frozenset[int]:
-        """Every object that has prompts, was found, or was painted."""
-        return self.found | self.painted | self.prompts.keys()
+        """Every object that has prompts, was found, painted or taken over."""
+        return self.found | self.painted | self.taken_over | self.prompts.keys()
 
     @property
     def corrected(self) -> frozenset[int]:
@@ -64,12 +78,16 @@ class Summary:
     @property
     def clicks(self) -> int:
         """How many clicks there are."""
-        return sum(clicks for clicks, _ in self.prompts.values())
+        return self.count("click")
 
     @property
     def boxes(self) -> int:
         """How many boxes there are."""
-        return sum(boxes for _, boxes in self.prompts.values())
+        return self.count("box")
+
+    def count(self, kind: str) -> int:
+        """Return how many prompts of a kind there are."""
+        return sum(counted[kind] for counted in self.prompts.values())
 
 
 def summarize(entries: Sequence[Entry]) -> Summary:
@@ -100,16 +118,20 @@ def summarize(entries: Sequence[Entry]) -> Summary:
             models[key] = None
     groups = {key: group for key, group in groups.items() if not group.is_empty}
     prompts = _counted(groups)
-    of = {word: {i for i, one in origins.items() if one == word} for word in ("found", "painted")}
+    words = "found", "painted", "adopted", "imported"
+    of = {word: {i for i, one in origins.items() if one == word} for word in words}
+    taken_over = of["adopted"] | of["imported"]
+    known = of["found"] | of["painted"] | taken_over | prompts.keys()
     return Summary(
         prompts,
         frozenset(of["found"]),
         frozenset(of["painted"]),
-        frozenset(retouched & (of["found"] | of["painted"] | prompts.keys())),
+        frozenset(retouched & known),
         rejected,
         len(planes | {plane for _, plane in groups}),
         _active(entry.time for entry in entries),
         tuple(models),
+        frozenset(taken_over),
     )
 
 
@@ -124,6 +146,7 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         (len(summary.found), "found automatically"),
         (len(summary.corrected), "of these corrected"),
         (len(summary.painted), "painted by hand"),
+        (len(summary.taken_over), "taken over"),
     )
     told = [f"{count} {what}" for count, what in origins if count]
     facts: dict[str, Any] = {
@@ -142,7 +165,11 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         "current object": settings.get("object"),
         **_rules_in_words(saved.rules),
         "objects": ", ".join([str(len(summary.objects)), *told]),
-        "prompts": f"clicks: {summary.clicks}, boxes: {summary.boxes}",
+        "prompts": ", ".join(
+            f"{many}: {summary.count(one)}"
+            for one, many in KINDS.items()
+            if summary.count(one) or one in ("click", "box")
+        ),
         "entries": f"{len(saved.entries)}, {undone} undone",
         "active time": f"{summary.active_seconds:.0f} s",
     }
@@ -198,11 +225,17 @@ def _retouch(entry: Entry, origins: dict[int, str], retouched: set[int]) -> None
         retouched.difference_update(entry.details.get("objects") or [entry.details["object"]])
 
 
-def _counted(groups: dict[ObjectPlane, Group]) -> dict[int, tuple[int, int]]:
-    counted: dict[int, tuple[int, int]] = {}
+def _counted(groups: dict[ObjectPlane, Group]) -> dict[int, Counter[str]]:
+    counted: dict[int, Counter[str]] = {}
     for (object_id, _), group in groups.items():
-        clicks, boxes = counted.get(object_id, (0, 0))
-        counted[object_id] = clicks + len(group.clicks), boxes + (group.box is not None)
+        given = group.mask is not None and not group.mask.is_first
+        numbers = (
+            *(len(group.clicks), group.box is not None, len(group.strokes)),
+            *(group.lasso is not None, given),
+        )
+        here = +Counter(dict(zip(KINDS, map(int, numbers), strict=True)))
+        if here:
+            counted[object_id] = counted.get(object_id, Counter()) + here
     return counted
 
 
