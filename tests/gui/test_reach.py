@@ -28,7 +28,13 @@ CONTROLS = (
     QPlainTextEdit,
     PlaneStrip,
 )
-INNER = (QScrollBar, QComboBox, QLineEdit, QAbstractSpinBox)  # what is in these is theirs
+INNER = (
+    QScrollBar,
+    QComboBox,
+    QLineEdit,
+    QAbstractSpinBox,
+    QAbstractItemView,
+)  # what is in these is theirs
 
 
 def controls_of(dock):

@@ -12,6 +12,7 @@ import napari
 from napari_sam.gui import current_session, open_dock
 from napari_sam.gui.controller import bare
 from napari_sam.gui.help_overlay import toggle_help
+from napari_sam.gui.image_dialogs import ask_for_folder
 from napari_sam.gui.looks import outline_masks
 from napari_sam.gui.session_dialogs import (
     ask_where_to_export,
@@ -222,6 +223,29 @@ def cancel(viewer: napari.Viewer) -> None:
     """Stop embedding and finding; Resume in the dock starts again."""
     _controller(viewer).everything.cancel()
     _session(viewer).cancel()
+
+
+def next_image(viewer: napari.Viewer) -> None:
+    """Go to the next image of the list; what was done on this one is kept."""
+    open_dock(viewer).listed.step(1)
+
+
+def previous_image(viewer: napari.Viewer) -> None:
+    """Go to the image of the list before this one."""
+    open_dock(viewer).listed.step(-1)
+
+
+def mark_image_done(viewer: napari.Viewer) -> None:
+    """Say that all is done on the image, or take that back."""
+    controller = open_dock(viewer)
+    controller.listed.mark_done(not controller.keeping.is_done)
+
+
+def open_image_folder(viewer: napari.Viewer) -> None:
+    """Ask for a folder, and go through its images one by one."""
+    folder = ask_for_folder(_window(viewer))
+    if folder is not None:
+        open_dock(viewer).listed.open(folder)
 
 
 def show_help(viewer: napari.Viewer) -> None:

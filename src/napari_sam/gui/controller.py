@@ -18,6 +18,7 @@ from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.hidden_layers import HiddenLayers
 from napari_sam.gui.hover import Hover
+from napari_sam.gui.image_list import ListedImages
 from napari_sam.gui.keeping import SessionFiles
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
@@ -105,6 +106,7 @@ class Controller:
         self.proofreading = Proofreading()
         self.proofreading.refused.connect(self._refuse)
         self.keeping = SessionFiles(self, self.engine, self.mailbox.notify)
+        self.listed = ListedImages(self, self.engine)
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)

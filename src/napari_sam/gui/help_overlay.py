@@ -109,12 +109,10 @@ class HelpOverlay(QFrame):
         """Stay over the canvas when it changes its size; H in the list is no search there."""
         if watched is self._over and event is not None and event.type() == QEvent.Type.Resize:
             self._place()
-        if watched is not self.rows or not isinstance(event, QKeyEvent):
-            return False
-        if event.type() != QEvent.Type.KeyPress or event.key() != Qt.Key.Key_H:
-            return False
-        self.leave()
-        return True
+        if watched is self.rows and isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_H:
+            self.leave()
+            return True
+        return False
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Close with Escape, go to the list with Down."""

@@ -59,6 +59,7 @@ class _Record:
     keeping: Keeping | None = None
     is_busy: bool = False  # a file is being made or opened
     is_told: bool = False  # that none can be made
+    is_done: bool = False  # the user says
     goes_on: bool = False  # with an earlier session: there is nothing to offer any more
 
     @property
@@ -121,10 +122,26 @@ class SessionFiles:
         return record.keeping.recorder.path if record and record.keeping else None
 
     @property
+    def library(self) -> Library:
+        """Where sessions are kept."""
+        return self._library
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the user has marked the chosen image as done."""
+        record = self._record
+        return record is not None and record.is_done
+
+    @property
+    def found(self) -> KeptSession | None:
+        """A session of the chosen image that can be gone on with; None if there is none."""
+        record = self._record
+        return record.found if record else None
+
+    @property
     def question(self) -> Question | None:
         """What is to be decided about the chosen image; None if nothing."""
-        record = self._record
-        return question_of(record.found) if record and record.found else None
+        return question_of(self.found) if self.found else None
 
     @property
     def proposed_name(self) -> str:
@@ -207,6 +224,24 @@ class SessionFiles:
             )
         import_file(record.annotation.session, record.annotation.image, path)
 
+    def mark_done(self, done: bool) -> None:
+        """Keep with the session of the chosen image that it is done, or isn't.
+
+        Raises
+        ------
+        ValueError
+            If no image is chosen.
+        """
+        record = self._record
+        if record is None:
+            raise ValueError("expected an image to mark as done, got none; choose one")
+        record.is_done = done
+        if record.keeping is not None:
+            record.keeping.recorder.tell({"done": done})
+        elif done:  # there may be nothing in it to find, and it is done all the same
+            self._make_file(record)
+        self.changed.emit()
+
     def tell_methods(self) -> None:
         """Write a paragraph for a paper about the session of the chosen image."""
         record = self._record
@@ -255,6 +290,41 @@ class SessionFiles:
         annotation.session.journal_changed.disconnect(self._keep_all)
         if record.keeping is not None:
             record.keeping.close()
+
+    @property
+    def is_making_file(self) -> bool:
+        """Whether a file is being made or opened for the chosen image's session."""
+        record = self._record
+        return record is not None and record.is_busy
+
+    def flusher(self, timeout: float) -> Callable[[], None]:
+        """Return what waits, on any thread, until all that was done on the image is in its file.
+
+        That raises OSError if it can't be written in `timeout` seconds.
+
+        Raises
+        ------
+        OSError
+            If there is no file although something was done: none could be made.
+        """
+        record = self._record
+        keeping = record.keeping if record else None
+        if record is not None and keeping is None and not record.is_fresh:
+            raise OSError(
+                f"expected what was done on '{record.annotation.image.name}' to be kept in "
+                f"{self._library.folder}, which can't be written to; save the session elsewhere "
+                "and remove the image yourself"
+            )
+
+        def flush() -> None:
+            if keeping is not None and not keeping.recorder.flush(timeout):
+                raise OSError(
+                    f"expected to write {keeping.recorder.path} in {timeout:.0f} s, got "
+                    f"{keeping.recorder.error or 'a slow disk'}; the image stays open: save its "
+                    "session elsewhere"
+                )
+
+        return flush
 
     def drain(self) -> None:
         """Tell what went wrong while files were written."""
@@ -311,13 +381,19 @@ class SessionFiles:
     def _keep_all(self) -> None:
         """Make a file for every session in which something has happened."""
         for record in self._records.values():
-            if record.keeping is None and not record.is_busy and not record.is_fresh:
-                record.is_busy = True
-                self._executor.chore(
-                    ("new session", record),
-                    partial(_begin, self._library, content_of(record.annotation.image)),
-                    partial(self._made, record),
-                )
+            if not record.is_fresh:
+                self._make_file(record)
+
+    def _make_file(self, record: _Record) -> None:
+        """Make the file that a session is kept in, if it has none yet."""
+        if record.keeping is not None or record.is_busy:
+            return
+        record.is_busy = True
+        self._executor.chore(
+            ("new session", record),
+            partial(_begin, self._library, content_of(record.annotation.image)),
+            partial(self._made, record),
+        )
 
     def _made(self, record: _Record, outcome: Outcome) -> None:
         record.is_busy = False
@@ -331,6 +407,8 @@ class SessionFiles:
         session = record.annotation.session
         record.keeping = Keeping(session, file, record.facts, self._notify)
         record.keeping.recorder.failed.connect(self._refuse)
+        if record.is_done:
+            record.keeping.recorder.tell({"done": True})
         if not self._is_known(record):  # its image was closed meanwhile
             record.keeping.close()
         self.changed.emit()
@@ -348,6 +426,7 @@ class SessionFiles:
             file.close()
             raise
         record.found, record.goes_on = None, True
+        record.is_done = file.about.get("done") is True
         self._record_into(record, file)
         record.annotation.click_here()
         self._tell_other_model(saved)

@@ -76,8 +76,8 @@ class Gesture:
     section: str
 
 
-PROMPTS, OBJECTS, MASKS, EVERYTHING, QUEUE, SESSION, HELP = (
-    "Prompts", "Objects", "Masks", "Everything", "Proofreading", "Session", "Help",
+PROMPTS, OBJECTS, MASKS, EVERYTHING, QUEUE, SESSION, IMAGES, HELP = (
+    "Prompts", "Objects", "Masks", "Everything", "Proofreading", "Session", "Images", "Help",
 )  # fmt: skip
 
 ACTIONS = (
@@ -118,6 +118,10 @@ ACTIONS = (
     Action("export_objects", "export objects…", SESSION),
     Action("import_objects", "import objects…", SESSION),
     Action("open_session", "open session…", SESSION),
+    Action("next_image", "next image of the list", IMAGES, ("Shift-I",), anywhere=True),
+    Action("previous_image", "previous image of the list", IMAGES, ("Shift-Y",), anywhere=True),
+    Action("mark_image_done", "mark the image as done, or not", IMAGES, ("Shift-C",)),
+    Action("open_image_folder", "open a folder of images…", IMAGES),
     Action("show_help", "show or hide keys and mouse", HELP, ("H",), anywhere=True),
 )
 """Every action, under each heading in the order of the help."""

@@ -13,7 +13,6 @@ from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
-    QCheckBox,
     QFrame,
     QLabel,
     QPlainTextEdit,
@@ -23,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import ElidedButton, Fold, button, line, rule, tool
+from napari_sam.gui.controls import ElidedButton, Fold, button, check, line, rule, tool
 from napari_sam.gui.section import Section
 from napari_sam.gui.session_dialogs import (
     ask_where_to_export,
@@ -224,8 +223,9 @@ class SessionSection(Section[SessionState]):
             "take in objects that another program has written: label image, COCO, GeoJSON, "
             "ImageJ regions",
         )
-        self.only_accepted = QCheckBox("accepted objects only")
-        self.only_accepted.setToolTip("leave out of an export what is only proposed")
+        self.only_accepted = check(
+            "accepted objects only", "leave out of an export what is only proposed"
+        )
         self.methods = button(
             "Methods text", "a paragraph for a paper: copies it to the clipboard, and shows it here"
         )

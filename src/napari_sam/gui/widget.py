@@ -18,6 +18,7 @@ from napari_sam.gui.controls import FOCUS, rule
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything_section import EverythingSection
 from napari_sam.gui.foot_section import FootSection
+from napari_sam.gui.images_section import ImagesSection
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.models import Loader, load_for_viewer
 from napari_sam.gui.object_section import ObjectSection
@@ -64,6 +65,7 @@ class SegmentAnything(QWidget):
         self.objects = ObjectsSection(self.controller)
         self.channels = ChannelSection(self.controller)
         self.seen = SeenSection(self.controller, self.channels)
+        self.images = ImagesSection(self.controller)
         self.files = SessionSection(self.controller)
         self.foot = FootSection(self.controller)
         column = QVBoxLayout(self)
@@ -83,6 +85,7 @@ class SegmentAnything(QWidget):
             self.queue,
             self.objects,
             self.seen,
+            self.images,
             self.files,
             rule(),
             self.foot,
@@ -103,6 +106,7 @@ class SegmentAnything(QWidget):
         controller.everything.changed.connect(self._status_changed)
         controller.proofreading.changed.connect(self._status_changed)
         controller.keeping.changed.connect(self._status_changed)
+        controller.listed.changed.connect(self._status_changed)
         controller.refused.connect(_warn, unique=True)  # once, however many docks there are
         controller.noticed.connect(_inform, unique=True)
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
@@ -129,6 +133,7 @@ class SegmentAnything(QWidget):
             self.objects,
             self.channels,
             self.seen,
+            self.images,
             self.files,
             self.foot,
         ):
@@ -145,6 +150,7 @@ class SegmentAnything(QWidget):
             self.queue,
             self.objects,
             self.seen,
+            self.images,
             self.files,
             self.foot,
         ):

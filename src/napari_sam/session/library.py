@@ -40,6 +40,10 @@ class KeptSession:
         Why it can't be read; empty if it can.
     last
         What happened last, in a few words.
+    source
+        Where its image lay when it was last worked on; empty if it has no file.
+    is_done
+        Whether the user has marked the image as done.
     """
 
     path: Path
@@ -50,6 +54,8 @@ class KeptSession:
     size: int
     error: str = ""
     last: str = ""
+    source: str = ""
+    is_done: bool = False
 
 
 def sessions_folder() -> Path:
@@ -187,6 +193,16 @@ class Library:
                 found.append(KeptSession(path, *told))
         return sorted(found, key=lambda kept: kept.changed, reverse=True)
 
+    def look_at(self, path: str | Path) -> KeptSession:
+        """Return what is known of one session.
+
+        Raises
+        ------
+        SessionFileError, OSError
+            If it can't be read.
+        """
+        return _looked_at(Path(path))
+
     def is_open(self, path: str | Path) -> bool:
         """Whether a viewer has a session open."""
         return _is_taken(Path(path))
@@ -273,8 +289,11 @@ def _given_back(lock: BaseFileLock) -> Iterator[None]:
 def _looked_at(path: Path) -> KeptSession:
     file = SessionFile.open(path)
     try:
-        image = file.about.get("image")
+        about = file.about
+        image, place = about.get("image"), about.get("source")
         name = image.get("name") if isinstance(image, dict) else None
+        lay = place.get("path") if isinstance(place, dict) else None
+        is_done = about.get("done") is True
         objects, entries, last = _count_objects(file.steps()), file.count, file.last_text
     except (TypeError, ValueError, LookupError) as error:
         raise SessionFileError(f"{path}: expected a session, got {error}; it is damaged") from error
@@ -283,7 +302,8 @@ def _looked_at(path: Path) -> KeptSession:
     beside = [path.with_name(path.name + end) for end in ("", "-wal")]
     states = [one.stat() for one in beside if one.exists()]
     size, changed = sum(s.st_size for s in states), max(s.st_mtime for s in states)
-    return KeptSession(path, str(name or ""), changed, entries, objects, size, last=last)
+    told = path, str(name or ""), changed, entries, objects, size
+    return KeptSession(*told, last=last, source=str(lay or ""), is_done=is_done)
 
 
 def _count_objects(steps: Iterable[Mapping[str, Json]]) -> int:

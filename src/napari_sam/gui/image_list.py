@@ -1,0 +1,317 @@
+"""Images of a folder or list, opened in the viewer one after the other.
+
+Each has a session of its own, which is gone on with where it was left. To go to another image
+takes the open one's layers off the viewer when all that was done is in its file, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Layer
+from napari.layers._source import layer_source
+from psygnal import Signal
+
+from napari_sam.batch import find_images
+from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.gui.layers import image_of_masks
+from napari_sam.io import ImageFile, read_image
+from napari_sam.session.image_list import ImageList, ImageProgress, ListedImage, list_images
+from napari_sam.session.library import Library
+
+if TYPE_CHECKING:
+    from napari_sam.gui.annotation import Annotation
+    from napari_sam.gui.controller import Controller
+
+_IN_MEMORY = 1 << 30  # bytes; larger images are read plane by plane
+_FLUSH_SECONDS = 20.0
+_KEY = "image list"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedImage:
+    """An image that was read from its file, as a layer shows it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data
+        Its pixels.
+    about
+        What napari's ``add_image`` takes: name, colours, scale and names of axes.
+    """
+
+    path: Path
+    data: Any
+    about: dict[str, Any]
+
+
+class ListedImages:
+    """Opens the images of a list in a viewer, one at a time.
+
+    Parameters
+    ----------
+    controller
+        Of the viewer.
+    executor
+        Where files are read.
+
+    Attributes
+    ----------
+    list
+        The images, how far each is, and which is open.
+    busy
+        What is going on; empty if nothing.
+    changed
+        One of them did.
+    """
+
+    changed = Signal()
+
+    def __init__(self, controller: Controller, executor: Executor) -> None:
+        self._controller = controller
+        self._executor = executor
+        self.list = ImageList()
+        self.busy = ""
+        self._wanted: int | None = None  # as soon as the open image's file is made
+        self._resuming: Image | None = None  # whose session is found by its content
+        controller.keeping.changed.connect(self._keeping_changed)
+
+    def now(self) -> ImageList:
+        """Return the list, with the open image as far as it is at this moment."""
+        current, at, annotation = self.list.current, self.list.at, self._current_annotation()
+        if current is None or at is None or annotation is None or self.busy:
+            return self.list
+        progress: ImageProgress = "begun" if len(annotation.session.journal) else "untouched"
+        if self._controller.keeping.is_done:
+            progress = "done"
+        return self.list.with_image(at, replace(current, progress=progress))
+
+    def open(self, sources: Path | Sequence[Path]) -> None:
+        """List a folder's images, or some, and go on with the one that was worked on last."""
+        named = sources if isinstance(sources, Path) else f"{len(sources)} images"
+        library = self._controller.keeping.library
+        self._run(f"Looking through {named}…", partial(_listed, library, sources), self._listed)
+
+    def go(self, index: int) -> None:
+        """Go to an image of the list; the one that is open now is left as it is.
+
+        Raises
+        ------
+        OSError
+            If what was done on the open image is in no file: it would be lost.
+        """
+        self._choose_current()
+        if index == self.list.at and self._current_annotation() is not None:
+            return
+        keeping = self._controller.keeping
+        if keeping.is_making_file:
+            self._wanted = index
+            return
+        self._wanted = None
+        path = self.list.images[index].path
+        open_already = self._layer_of(path)
+        left = self.list.current
+        task = partial(
+            _change,
+            keeping.flusher(_FLUSH_SECONDS) if self._current_annotation() else _nothing,
+            partial(_look_at, keeping.library, left, keeping.path) if left else _nothing,
+            None if open_already is not None else path,
+        )
+        self._run(f"Opening {path.name}…", task, partial(self._read, index, open_already))
+
+    def step(self, step: int) -> None:
+        """Go to the next image (1) or to the one before (-1).
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        OSError
+            As of :meth:`go`.
+        """
+        self.go(self.list.stepped(step))
+
+    def mark_done(self, done: bool) -> None:
+        """Say that the open image is done, or that it isn't.
+
+        Raises
+        ------
+        ValueError
+            If no image of a list is open.
+        """
+        if self._current_annotation() is None:
+            raise ValueError(
+                "expected an image of a list, got none; open a folder under Images in the dock"
+            )
+        self._controller.keeping.mark_done(done)
+        self.changed.emit()
+
+    def leave(self) -> None:
+        """Forget the list; the open image stays in the viewer."""
+        self._executor.cancel(_KEY)
+        self.list, self._wanted, self._resuming = ImageList(), None, None
+        self.changed.emit()
+
+    # What comes of it
+
+    def _run(
+        self, told: str, task: Callable[[Report], object], done: Callable[[Outcome], None]
+    ) -> None:
+        self.busy = told
+
+        def ended(outcome: Outcome) -> None:
+            if self.busy == told:
+                self.busy = ""
+            if outcome.error is not None and not outcome.cancelled:
+                self._controller.refused.emit(outcome.error)
+            elif outcome.error is None:
+                try:
+                    done(outcome)
+                except (ValueError, OSError, MemoryError) as error:
+                    self._controller.refused.emit(error)
+            self.changed.emit()
+
+        self._executor.chore(_KEY, task, ended)
+        self.changed.emit()
+
+    def _listed(self, outcome: Outcome) -> None:
+        self.list = outcome.value
+        at = self.list.resumed
+        self.go(0 if at is None else at)
+
+    def _read(self, index: int, layer: Image | None, outcome: Outcome) -> None:
+        opened, left = outcome.value
+        if left is not None and self.list.at is not None:
+            self.list = self.list.with_image(self.list.at, left)
+        before = self._current_annotation()
+        self.list = self.list.going_to(index)
+        if layer is None or layer not in self._controller.viewer.layers:
+            layer = self._add(opened)
+        if before is not None and before.image is not layer:
+            self._take_away(before)
+        self._resume(layer)
+
+    def _add(self, opened: OpenedImage) -> Image:
+        viewer = self._controller.viewer
+        with layer_source(path=str(opened.path)):  # by which its session is found again
+            return viewer.add_image(opened.data, **opened.about)
+
+    def _take_away(self, annotation: Annotation) -> None:
+        """Take an image and what was made for it off the viewer; a user's own labels are hidden."""
+        layers = self._controller.viewer.layers
+        image, masks = annotation.image, annotation.labels
+        mine: list[Layer] = [image, *annotation.prompt_layers]
+        if masks is not None and image_of_masks(masks) is image:
+            mine.append(masks)
+        elif masks is not None:
+            masks.visible = False
+            self._controller.noticed.emit(f"'{masks.name}' is your own, and stays: hidden")
+        for layer in mine:  # the image first: with it its session ends, and keeps its masks
+            if layer in layers:
+                layers.remove(layer)
+
+    def _resume(self, image: Image) -> None:
+        """Choose an image and go on with its session, if it has one."""
+        controller, current = self._controller, self.list.current
+        assert current is not None
+        controller.viewer.layers.selection.active = image
+        controller.choose_image(image, click=False)
+        controller.viewer.reset_view()
+        is_open = controller.keeping.path is not None  # since before the list was
+        if current.session is not None and not is_open:
+            controller.keeping.open(current.session)  # then clicks are meant for the image
+            return
+        self._resuming = None if is_open else image
+        if controller.annotation is not None:
+            controller.annotation.click_here()
+
+    def _keeping_changed(self) -> None:
+        keeping, annotation = self._controller.keeping, self._controller.annotation
+        if self._wanted is not None and not keeping.is_making_file:
+            try:
+                self.go(self._wanted)
+            except OSError as error:
+                self._wanted = None
+                self._controller.refused.emit(error)
+        found = keeping.found
+        if annotation is None or annotation.image is not self._resuming or found is None:
+            return
+        self._resuming = None
+        is_moved = not found.source or not Path(found.source).exists()
+        if is_moved and not len(annotation.session.journal):  # of a copy, the dock asks
+            keeping.answer(True)
+
+    def _choose_current(self) -> None:
+        """Choose the list's open image, if it is in the viewer."""
+        current = self.list.current
+        layer = None if current is None else self._layer_of(current.path)
+        if layer is not None and layer is not self._controller.image:
+            self._controller.choose_image(layer, click=False)
+
+    def _current_annotation(self) -> Annotation | None:
+        """Return what is being done on the open image of the list; None if another is chosen."""
+        current, annotation = self.list.current, self._controller.annotation
+        if current is None or annotation is None or not _is_of(annotation.image, current.path):
+            return None
+        return annotation
+
+    def _layer_of(self, path: Path) -> Image | None:
+        return next((x for x in self._controller.images() if _is_of(x, path)), None)
+
+
+def layer_data(image: ImageFile, path: Path) -> OpenedImage:
+    """Return an image as a layer shows it: in memory, or plane by plane where it is large."""
+    data: Any = image.data
+    size = int(np.prod(data.shape)) * np.dtype(data.dtype).itemsize
+    if size <= _IN_MEMORY:
+        data = np.asarray(data)
+    elif not isinstance(data, np.ndarray):
+        import dask.array
+
+        chunks = (*(1 for _ in image.plane_axes), *data.shape[len(image.plane_axes) :])
+        data = dask.array.from_array(data, chunks=chunks)
+    axes = image.axes[:-1] if image.is_rgb else image.axes
+    sizes = image.pixel_size or {}
+    about = {
+        "name": path.name.removesuffix(path.suffix).removesuffix(".ome"),
+        "rgb": image.is_rgb,
+        "scale": [sizes.get(axis, 1.0) for axis in axes],
+        "axis_labels": tuple(axis.lower() for axis in axes),
+    }
+    return OpenedImage(path, data, about)
+
+
+def _is_of(image: Image, path: Path) -> bool:
+    return image.source.path is not None and Path(image.source.path).absolute() == path.absolute()
+
+
+def _listed(library: Library, sources: Path | Sequence[Path], report: Report) -> ImageList:
+    found = find_images(sources)
+    return list_images([path.absolute() for path in found], library.sessions())
+
+
+def _change(
+    flush: Callable[[], object],
+    look: Callable[[], ListedImage | None],
+    path: Path | None,
+    report: Report,
+) -> tuple[OpenedImage | None, ListedImage | None]:
+    """Write what was done, see how far it is, and read another image."""
+    opened = None if path is None else layer_data(read_image(path), path)
+    flush()
+    return opened, look()
+
+
+def _look_at(library: Library, left: ListedImage, session: Path | None) -> ListedImage:
+    return left if session is None else left.after(library.look_at(session))
+
+
+def _nothing() -> None:
+    return None
