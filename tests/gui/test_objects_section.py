@@ -5,7 +5,10 @@ import pytest
 from core.fake_segmenter import FakeSegmenter
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLineEdit
 
+from napari_sam.gui.classes_section import new_class
+from napari_sam.gui.looks import colours_apart_from
 from napari_sam.gui.object_model import COLUMNS, ObjectModel
 from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, Session
 
@@ -177,3 +180,53 @@ def test_masks_are_outlined_and_others_hidden(me):
     assert section.outlines.isChecked()
     section.hide_others.click()
     assert user.annotation.labels.show_selected_label
+
+
+def test_colours_apart_from_tissue_are_no_purple():
+    purple = np.array([[0.5, 0.3, 0.6], [0.8, 0.6, 0.85], [0.4, 0.2, 0.5]])
+    colours = colours_apart_from(np.repeat(purple, 50, 0), 12)
+    assert len({tuple(one) for one in colours.round(3).tolist()}) == 12
+    from skimage.color import rgb2lab
+
+    between = rgb2lab(colours[:, None])[:, 0, None] - rgb2lab(purple[None])[0][None]
+    assert np.linalg.norm(between, axis=2).min() > 50
+
+
+def test_new_classes_have_names_colours_and_keys_of_their_own():
+    classes = []
+    for _ in range(10):
+        classes.append(new_class(classes))
+    for what in ("name", "colour", "key"):
+        assert len({getattr(one, what) for one in classes}) == 10
+    assert new_class([*classes[:3], *classes[4:]]).name == "class 4"
+
+
+def test_classes_are_made_named_given_by_key_and_shown(me):
+    user, section, errors = me
+    classes = section.classes
+    classes.fold.expand()
+    classes.add.click()
+    classes.add.click()
+    name = classes.rows[0].findChild(QLineEdit)
+    name.setText("T cell")
+    name.editingFinished.emit()
+    first, second = user.session.classes
+    assert (first.name, second.name) == ("T cell", "class 2")
+    user.annotation.click_here()
+    select(section, 3, 8)
+    letter = getattr(Qt.Key, f"Key_{first.key[-1]}")
+    user.press(letter, Qt.KeyboardModifier.ShiftModifier)
+    assert [row.class_name for row in user.session.objects] == ["T cell", "", "T cell"]
+    section.colours.setCurrentText("by class")
+    section.colours.activated.emit(section.colours.currentIndex())
+    expected = [int(first.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    np.testing.assert_allclose(user.annotation.labels.get_color(3)[:3], expected, atol=0.01)
+    user.session.set_class([5], "class 2")
+    other = [int(second.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    user.qtbot.waitUntil(
+        lambda: np.allclose(user.annotation.labels.get_color(5)[:3], other, atol=0.01)
+    )
+    classes.fold.head.click()
+    user.press(letter, Qt.KeyboardModifier.ShiftModifier)
+    assert user.session.next_undo.startswith("gave class 'class 2'")
+    assert not errors

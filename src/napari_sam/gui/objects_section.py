@@ -9,20 +9,29 @@ from typing import Any
 
 from qtpy.QtCore import QItemSelectionModel, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.classes_section import ClassesSection
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Fold, button, check, line, quietly, rule
+from napari_sam.gui.controls import Fold, button, check, combo, fill, line, quietly, rule
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.key_table import with_key
-from napari_sam.gui.looks import outline_masks
+from napari_sam.gui.looks import COLOURS, Colours, colour_masks, colours_of, outline_masks
 from napari_sam.gui.object_model import ObjectModel
 from napari_sam.gui.section import Section
 from napari_sam.planes import plane_axes
 from napari_sam.prompts import Box
 from napari_sam.session import Plane, Session
 
+_COLOURS_MS = 150  # classes are given one after the other
 _ROWS, _ROW = 9, 20  # on screen, and pixels of each
 _WIDTHS = (46, 60, 78, 56, 50, 52, 56, 48, 52)
 
@@ -49,6 +58,8 @@ class ObjectsState:
         Whether there are any.
     cutting
         Whether the next drag cuts.
+    colours
+        What gives masks their colours.
     """
 
     visible: bool = False
@@ -60,6 +71,7 @@ class ObjectsState:
     outlined: bool = False
     has_masks: bool = False
     cutting: bool = False
+    colours: Colours = "by number"
 
 
 class ObjectTableView(QTableView):
@@ -165,6 +177,9 @@ class ObjectsSection(Section[ObjectsState]):
         self.lock = button("Lock", "")
         self.hide_others = check("hide others", "show the current object's mask alone")
         self.outlines = check("outlines", with_key("masks as outlines", "toggle_outlines"))
+        self.colours = combo("what gives masks their colours")
+        self.classes = ClassesSection(controller, lambda: self.selected)
+        self._recolouring = Delay(_COLOURS_MS, self._colour_by_class, self)
         inside = QWidget()
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
@@ -172,6 +187,8 @@ class ObjectsSection(Section[ObjectsState]):
         column.addLayout(line(self.accept, self.delete, self.delete_here))
         column.addLayout(line(self.merge, self.split, self.lock))
         column.addLayout(line(self.hide_others, self.outlines))
+        column.addLayout(line(QLabel("Colours"), self.colours))
+        column.addWidget(self.classes)
         self.fold = Fold("Objects", inside)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -189,6 +206,7 @@ class ObjectsSection(Section[ObjectsState]):
         self.split.clicked.connect(self._cut)
         self.hide_others.toggled.connect(self._hide_others)
         self.outlines.toggled.connect(self._outline)
+        self.colours.activated.connect(self._colour)
         self.cut.changed.connect(self.redraw)
 
     # What is shown
@@ -211,7 +229,13 @@ class ObjectsSection(Section[ObjectsState]):
             masks is not None and masks.contour > 0,
             masks is not None,
             self.cut.is_waiting,
+            "by number" if masks is None else colours_of(masks),
         )
+
+    def refresh(self) -> None:
+        """Show how things are, of the classes, too."""
+        super().refresh()
+        self.classes.refresh()
 
     def _draw(self, state: ObjectsState) -> None:
         self.setVisible(state.visible)
@@ -229,6 +253,8 @@ class ObjectsSection(Section[ObjectsState]):
             self.outlines.setChecked(state.outlined)
             self.split.setChecked(state.cutting)
         self.split.setText("draw across…" if state.cutting else "Split")
+        fill(self.colours, [(one, one) for one in COLOURS], state.colours)
+        self.colours.setEnabled(state.has_masks)
         self.hide_others.setEnabled(state.has_masks)
         self.outlines.setEnabled(state.has_masks)
 
@@ -246,7 +272,8 @@ class ObjectsSection(Section[ObjectsState]):
             if one is not None:
                 getattr(one.objects_changed, verb)(self._objects_changed)
                 getattr(one.object_changed, verb)(self._show_current)
-                getattr(one.classes_changed, verb)(self.model.list_anew)
+                getattr(one.classes_changed, verb)(self._classes_changed)
+                getattr(one.facts_changed, verb)(self._recolouring.start)
         self._followed = session
         if annotation is None:
             self.model.use(None)
@@ -258,6 +285,12 @@ class ObjectsSection(Section[ObjectsState]):
         self.model.follow(changed)
         if changed is None:
             self._show_current()
+        self._soon.start()
+
+    def _classes_changed(self) -> None:
+        self.model.list_anew()
+        self._show_current()
+        self._recolouring.start()
         self._soon.start()
 
     def _show_current(self, *_: object) -> None:
@@ -309,6 +342,19 @@ class ObjectsSection(Section[ObjectsState]):
         annotation = self._controller.annotation
         if annotation is not None:
             self.cut.toggle(annotation)
+
+    def _colour(self, *_: object) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            colour_masks(annotation, self.colours.currentData())
+        self.redraw()
+
+    def _colour_by_class(self) -> None:
+        """Show the classes that objects have by now, where that is wanted."""
+        annotation = self._controller.annotation
+        masks = None if annotation is None else annotation.labels
+        if annotation is not None and masks is not None and colours_of(masks) == "by class":
+            colour_masks(annotation, "by class")
 
     def _hide_others(self, on: bool) -> None:
         annotation = self._controller.annotation
