@@ -116,3 +116,25 @@ def test_new_object_leaves_the_brush_and_the_box_in_hand(two):
     me.press(Qt.Key.Key_N)
     assert me.annotation.tool == "box"
     assert me.dock.object.box.isChecked()
+
+
+def test_labels_opened_as_an_image_are_corrected_after_one_button(told, rng):
+    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
+    theirs = np.zeros(SHAPE, np.uint16)
+    theirs[10:20, 10:20], theirs[10:20, 40:50] = 1, 2
+    opened = me.viewer.add_image(theirs.copy(), name="cells_masks")
+    me.settle()
+    assert me.dock.offer.told.text() == "'cells_masks' looks like labels of 'cells'"
+    me.dock.offer.use.click()
+    me.settle()
+    assert me.annotation.image.name == "cells"
+    assert {row.origin for row in me.session.objects} == {"adopted"}
+    assert not me.dock.offer.isVisible()
+    me.click(FIRST)
+    me.right_click((11, 11))
+    assert me.session.object_id == 1
+    assert me.labels[15, 15] == 1
+    assert me.labels[11, 11] == 0
+    np.testing.assert_array_equal(me.labels == 2, theirs == 2)
+    np.testing.assert_array_equal(opened.data, theirs)
+    assert not errors

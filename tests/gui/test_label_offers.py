@@ -49,6 +49,13 @@ def test_image_of_labels_is_offered_until_it_is_declined(nuclei, image):
     assert offered([image, Image(nuclei.astype(float))], image) is None
 
 
+def test_image_of_labels_that_was_opened_last_is_offered_for_the_one_below(nuclei, image):
+    masks = Image(nuclei, name="cells_masks")
+    offer = find_offer([image, masks], masks, PLANE, None, lambda layer: False)
+    assert (offer.layer, offer.image) == (masks, image)
+    assert find_offer([masks], masks, PLANE, None, lambda layer: False) is None
+
+
 def test_labels_that_fit_are_offered_but_not_our_own(nuclei, image):
     theirs, small, ours = Labels(nuclei), Labels(nuclei[:5]), Labels(nuclei.copy())
     note_masks(ours, image)

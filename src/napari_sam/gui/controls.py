@@ -45,6 +45,11 @@ C = TypeVar("C", bound=QWidget)
 
 _KEY_TOLD = re.compile(r" \([A-Z?](\+?\w)*\)$")
 
+_CHOSEN = """
+QToolButton { background: rgba(128, 128, 128, 60); border-radius: 2px; padding: 2px; }
+QToolButton:hover { background: rgba(128, 128, 128, 110); }
+QToolButton:checked { background: rgba(74, 110, 230, 200); color: white; }
+"""
 _WAVE = ((4, 23), (9, 13), (15, 19), (20, 10), (28, 7))
 _LOOP = ((7, 9), (18, 4), (28, 11), (25, 22), (13, 28), (4, 20))
 
@@ -159,6 +164,7 @@ def choice(text: str, tip: str, icon: QIcon) -> QToolButton:
     made.setAccessibleName(text)
     made.setCheckable(True)
     made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+    made.setStyleSheet(_CHOSEN)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return made
 

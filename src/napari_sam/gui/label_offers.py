@@ -28,9 +28,12 @@ class Offer:
     ----------
     layer
         A Labels layer, or an image of whole numbers that resembles labels.
+    image
+        Whose masks it can become.
     """
 
     layer: Labels | Image
+    image: Image
 
     @property
     def is_image(self) -> bool:
@@ -47,6 +50,9 @@ def find_offer(
 ) -> Offer | None:
     """Find a layer to go on with as the masks of an image: the topmost.
 
+    It may be the very image that is annotated: napari chooses what was opened last. Then it is
+    offered as the masks of the topmost image that it fits.
+
     Parameters
     ----------
     layers
@@ -56,14 +62,18 @@ def find_offer(
     is_declined
         Says of which layers nobody wants to hear any more.
     """
-    for layer in reversed([*layers]):
-        if layer is image or layer is masks or is_declined(layer):
+    from_above = [*layers][::-1]
+    for layer in from_above:
+        if layer is masks or is_declined(layer):
             continue
         if isinstance(layer, Labels):
             if image_of_masks(layer) is None and fits(layer, image):
-                return Offer(layer)
-        elif isinstance(layer, Image) and _can_become_labels(layer, image, plane):
-            return Offer(layer)
+                return Offer(layer, image)
+        elif isinstance(layer, Image):
+            others = [image] if layer is not image else [x for x in from_above if x is not image]
+            for other in others:
+                if isinstance(other, Image) and _can_become_labels(layer, other, plane):
+                    return Offer(layer, other)
     return None
 
 

@@ -49,7 +49,7 @@ def offer_state_of(controller: Controller, is_declined: Callable[[Layer], bool])
     if offer is None:
         return OfferState()
     does = "looks like labels of" if offer.is_image else "has labels that fit"
-    return OfferState(offer, f"'{offer.layer.name}' {does} '{image.name}'")
+    return OfferState(offer, f"'{offer.layer.name}' {does} '{offer.image.name}'")
 
 
 class OfferSection(Section[OfferState]):
@@ -81,8 +81,12 @@ class OfferSection(Section[OfferState]):
         self.told.setText(state.told)
 
     def _use(self) -> None:
-        annotation, offer = self._controller.annotation, self.shown.offer
-        if annotation is None or offer is None:
+        offer = self.shown.offer
+        if offer is None:
+            return
+        self._controller.choose_image(offer.image)
+        annotation = self._controller.annotation
+        if annotation is None:
             return
         labels = offer.layer
         if offer.is_image:
