@@ -145,7 +145,10 @@ def test_foot_undoes_and_redoes_what_it_says(user, rng):
     assert foot.hint.text().startswith("left click")
     assert foot.undo.isHidden()
     me.click((20, 30))
+    assert "N: next object" in foot.hint.text()
+    push(me, foot.enough)
     assert foot.hint.isHidden()
+    assert foot.enough.isHidden()
     assert foot.undo.told == "↶ Ctrl+Z  undo: “added a point to object 1”"
     assert foot.redo.isHidden()
     before = me.labels.copy()

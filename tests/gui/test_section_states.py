@@ -12,6 +12,7 @@ from napari_sam.gui.channel_section import channel_state_of
 from napari_sam.gui.channels import ChannelOption
 from napari_sam.gui.choice_section import choice_state_of
 from napari_sam.gui.everything_section import everything_state_of
+from napari_sam.gui.first_steps import FirstSteps
 from napari_sam.gui.hint import foot_state_of
 from napari_sam.gui.mask_section import mask_state_of
 from napari_sam.gui.object_section import object_state_of
@@ -33,6 +34,7 @@ class FakeController:
         self.seconds, self.extra_model = {}, None
         self.model, self.device = "nano", "auto"
         self.everything = SimpleNamespace(fraction=None)
+        self.first_steps = SimpleNamespace(are_shown=False)
         self.annotation = fake_annotation(layers[0], self.segmenter) if annotated else None
 
     @property
@@ -138,9 +140,27 @@ def test_foot_says_what_undo_and_redo_would_do(image):
     session.add_point((), (20, 30))
     state = foot_state_of(controller)
     assert (state.hint, state.undo, state.redo) == ("", "added a point to object 1", "")
+    assert state.first_steps is False
     session.undo()
     state = foot_state_of(controller)
     assert (state.hint, state.undo, state.redo) == ("", "", "added a point to object 1")
+
+
+def test_hints_follow_a_first_time_and_end(image, tmp_path):
+    controller = FakeController(image)
+    controller.first_steps = FirstSteps(tmp_path)
+    session = controller.annotation.session
+    for object_id, hint in ((1, "W: other mask · N: next object"), (2, "finds the rest · H: all")):
+        session.add_point((), (20, 30), object_id=object_id)
+        state = foot_state_of(controller)
+        assert hint in state.hint
+        assert state.first_steps
+    session.add_point((), (20, 30), object_id=3)
+    assert foot_state_of(controller).first_steps is None  # whoever comes so far knows
+    controller.first_steps.end()
+    assert foot_state_of(controller).first_steps is False
+    assert not FirstSteps(tmp_path).are_shown
+    assert FirstSteps(tmp_path / "of another user").are_shown
 
 
 def test_hidden_layers_come_before_what_undo_does(image):

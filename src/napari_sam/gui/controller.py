@@ -16,6 +16,7 @@ from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.cut_tool import CutTool
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything import Everything
+from napari_sam.gui.first_steps import FirstSteps
 from napari_sam.gui.hidden_layers import HiddenLayers
 from napari_sam.gui.hover import Hover
 from napari_sam.gui.image_list import ListedImages
@@ -107,6 +108,7 @@ class Controller:
         self.proofreading.refused.connect(self._refuse)
         self.keeping = SessionFiles(self, self.engine, self.mailbox.notify)
         self.listed = ListedImages(self, self.engine)
+        self.first_steps = FirstSteps()
         layers = viewer.layers
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)

@@ -29,13 +29,16 @@ class FootSection(Section[FootState]):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(0, 1)
+        self.enough = tool("✕", "no more hints, also next time")
         grid.addWidget(self.hint, 0, 0)
+        grid.addWidget(self.enough, 0, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.undo, 1, 0)
         grid.addWidget(self.redo, 2, 0)
-        grid.addWidget(self.keys, 0, 1, 3, 1, Qt.AlignmentFlag.AlignBottom)
+        grid.addWidget(self.keys, 1, 1, 2, 1, Qt.AlignmentFlag.AlignBottom)
         self.undo.clicked.connect(self._undo)
         self.redo.clicked.connect(self._redo)
         self.keys.clicked.connect(self._help)
+        self.enough.clicked.connect(self._end_hints)
 
     def _state(self) -> FootState:
         return foot_state_of(self._controller)
@@ -43,6 +46,9 @@ class FootSection(Section[FootState]):
     def _draw(self, state: FootState) -> None:
         self.hint.setText(state.hint)
         self.hint.setVisible(bool(state.hint))
+        self.enough.setVisible(bool(state.first_steps))
+        if state.first_steps is None:
+            self._controller.first_steps.end()
         self.undo.set_text(f"“{state.undo}”", "↶ Ctrl+Z  undo: ")
         self.undo.setVisible(bool(state.undo))
         self.redo.set_text(f"“{state.redo}”", "↷ Ctrl+Shift+Z  redo: ")
@@ -58,3 +64,7 @@ class FootSection(Section[FootState]):
 
     def _help(self) -> None:
         toggle_help(self._controller.viewer, self._controller.refused.emit)
+
+    def _end_hints(self) -> None:
+        self._controller.first_steps.end()
+        self.refresh()

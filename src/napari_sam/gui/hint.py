@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_sam.gui.controller import Controller
+from napari_sam.gui.first_steps import next_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,15 @@ class FootState:
         What a user should know before the next click; empty if nothing.
     undo, redo
         What would be taken back, and made again; empty if nothing.
+    first_steps
+        Whether the hint is one for a first time, which a user can have done with; None when they
+        have just been followed to the end.
     """
 
     hint: str = ""
     undo: str = ""
     redo: str = ""
+    first_steps: bool | None = False
 
 
 def foot_state_of(controller: Controller) -> FootState:
@@ -31,11 +36,16 @@ def foot_state_of(controller: Controller) -> FootState:
         return FootState()
     session = annotation.session
     undo, redo = session.next_undo, session.next_redo
-    return FootState(
-        _in_the_way(controller) or ("" if undo or redo else _first(controller)),
-        undo,
-        redo,
-    )
+    if warning := _in_the_way(controller):
+        return FootState(warning, undo, redo)
+    if not undo and not redo:
+        return FootState(_first(controller), undo, redo)
+    if not controller.first_steps.are_shown:
+        return FootState("", undo, redo)
+    prompts = session.prompts
+    found = session.highest_object > prompts.highest_object  # or adopted, or imported
+    step = next_step(len(prompts.object_ids), found)
+    return FootState(step or "", undo, redo, None if step is None else bool(step))
 
 
 def _in_the_way(controller: Controller) -> str:

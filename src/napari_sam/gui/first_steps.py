@@ -1,0 +1,58 @@
+"""Hints for whoever uses the dock for the first time; they go away once followed, or when told."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from napari_sam.gui.key_table import action_of, told_keys
+from napari_sam.session.library import sessions_folder
+
+_MARK = "first-steps-done"
+
+
+class FirstSteps:
+    """Whether hints are shown to this user.
+
+    Parameters
+    ----------
+    folder
+        Where it is noted that they aren't any more; beside the kept sessions by default.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._mark = (folder or sessions_folder().parent) / _MARK
+        self.are_shown = not self._mark.exists()
+
+    def end(self) -> None:
+        """Show no more hints, from now on and after the next start."""
+        self.are_shown = False
+        with suppress(OSError):  # then they are shown again next time
+            self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._mark.touch()
+
+
+def next_step(prompted: int, found: bool) -> str | None:
+    """Say what a user may do next; None for one who knows by now.
+
+    Parameters
+    ----------
+    prompted
+        How many objects have prompts.
+    found
+        Whether there are others, found or made before.
+    """
+    if prompted > 2:
+        return None
+    if prompted == 2 and not found:
+        return f"{_key('find_all')} finds the rest · {_key('show_help')}: all keys"
+    if prompted == 1:
+        return (
+            "click what is missing, right-click what doesn't belong · "
+            f"{_key('next_candidate')}: other mask · {_key('new_object')}: next object"
+        )
+    return ""
+
+
+def _key(action_id: str) -> str:
+    return told_keys(action_of(action_id))
