@@ -12,7 +12,8 @@ offers, and to go to one that it doesn't.
 By clicks alone, each object is begun by *new object* and a click at its deepest point, then
 corrected by clicks into the larger error, ten at most. The product's way finds all, lets the queue
 accept what is surely right and delete what hardly is, looks through the rest in its order, then
-mends what is wrong and clicks what is missing (each click a new object).
+mends what is wrong, by clicks on the very object, and clicks what is missing, each click a new
+object.
 """
 
 from __future__ import annotations
@@ -138,8 +139,8 @@ class Annotator:
     def by_clicks(self) -> Outcome:
         """Click every object."""
         for number in self.truth.objects:
-            self._pay("new object")
-            self._click_anew(number)
+            self._begin(number)
+            self._correct(number, self.session.object_id)
         return self.outcome
 
     def with_queue(self, similar: bool = True) -> Outcome:
@@ -202,9 +203,8 @@ class Annotator:
                 continue
             if number in self.outcome.given_up and not self._is_wrong(object_id):
                 continue
-            self._pay("go to")
-            self.session.object_id = object_id
             if self._is_wrong(object_id):
+                self._go_to(object_id)
                 self._pay("delete")
                 self.session.delete_object(object_id)
             else:
@@ -226,9 +226,20 @@ class Annotator:
         ]
 
     def _click_anew(self, number: int) -> None:
+        """Click an object that is missing; each click on the background begins one."""
+        point = deepest_point(self.truth.mask(number))
+        self.session.new_each_click = True
+        if self.session.click_meaning((), point).action == "new":
+            self._pay("click")
+            self.session.click((), point)
+        else:  # another mask lies there
+            self._begin(number)
+        self._correct(number, self.session.object_id)
+
+    def _begin(self, number: int) -> None:
+        self._pay("new object")
         object_id = self.session.new_object()
         self._click(deepest_point(self.truth.mask(number)), 1, object_id)
-        self._correct(number, object_id)
 
     def _correct(self, number: int, object_id: int) -> None:
         """Correct a label by clicks until it shows an object, or give that up."""
@@ -257,8 +268,21 @@ class Annotator:
         return float(iou(self.truth.mask(number), self.labels == object_id))
 
     def _click(self, point: tuple[int, int], label: int, object_id: int) -> None:
+        """Click for an object: for the current one, or the one that is pointed at."""
+        if object_id != self.session.object_id:
+            find = self.session.object_near if label else self.session.object_at
+            if find((), point) == object_id:
+                self._pay("click")
+                self.session.correct((), point, label)
+                return
+            self._go_to(object_id)
         self._pay("click")
-        self.session.add_point((), point, label, object_id)
+        self.session.add_point((), point, label)
+
+    def _go_to(self, object_id: int) -> None:
+        if object_id != self.session.object_id:
+            self._pay("go to")
+            self.session.object_id = object_id
 
     def _pay(self, action: str) -> None:
         self.outcome.actions[action] += 1

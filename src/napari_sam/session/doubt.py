@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.planes import Plane
+from napari_sam.session.journal import ObjectFacts
 
 SURE = 0.5
 """Quality from which on masks are accepted unseen: more of those below are wrong than right."""
 
-HOPELESS = 0.2
+HOPELESS = 0.3
 """Quality below which masks may be deleted unseen: a click makes a better one sooner."""
 
-# A logistic regression of whether a found mask has an IoU of at least 0.8, fitted to what `nano`
-# finds in the training planes of nuclei, tissue, phase contrast and electron microscopy. Of masks
-# without a predicted IoU that leaves what can be seen of them.
-_OFFSET, _EXPECTED, _SMALL, _AT_BORDER = 0.5, 17.0, 1.0, 3.0
-_UNSCORED = 0.85  # the IoU that is expected of them
+# Logistic regressions of whether a found mask has an IoU of at least 0.8, fitted to what `nano`
+# finds in planes that it was trained on; of masks without a predicted IoU that leaves their looks.
+_WITH_SCORE = 1.2, {"score": 12.2, "stability": 5.0, "smaller": -0.2, "larger": -0.9,
+                    "ragged": -2.2, "contact": -1.0, "border": -2.6}  # fmt: skip
+_LOOKS_ALONE = 2.3, {"smaller": -1.8, "larger": -1.0, "ragged": -6.7, "contact": -3.4,
+                     "border": -3.4}  # fmt: skip
+_MIDDLE = 0.8  # of score and stability
 
 _FEW = 5  # objects: too few to say what is usual among them
 _EXPECTS_LITTLE = 0.75
@@ -114,8 +117,7 @@ def appearances(labels: NDArray[np.integer]) -> dict[int, Appearance]:
 
 
 def judge(
-    seen: Mapping[tuple[Plane, int], Appearance],
-    scores: Mapping[int, float | None],
+    seen: Mapping[tuple[Plane, int], Appearance], known: Mapping[int, ObjectFacts]
 ) -> dict[tuple[Plane, int], Judgement]:
     """Say how likely masks are right.
 
@@ -123,22 +125,34 @@ def judge(
     ----------
     seen
         What objects look like, by plane and number.
-    scores
-        The IoU that a model expects of an object, where one does.
+    known
+        What is known of an object; where a model found it, what it expects.
     """
     if not seen:
         return {}
     area = float(np.median([one.area for one in seen.values()]))
     ragged = float(np.median([one.raggedness for one in seen.values()]))
     usual = (area, ragged) if len(seen) >= _FEW else None
-    return {key: _judged(one, scores.get(key[1]), usual) for key, one in seen.items()}
+    return {key: _judged(one, known.get(key[1], ObjectFacts()), usual) for key, one in seen.items()}
 
 
-def _judged(one: Appearance, score: float | None, usual: tuple[float, float] | None) -> Judgement:
-    smaller = 0.0 if usual is None else max(0.0, math.log(usual[0] / one.area))
-    value = _OFFSET + _EXPECTED * ((_UNSCORED if score is None else score) - 0.8)
-    value -= _SMALL * min(smaller, 2.0) + _AT_BORDER * one.border / one.outline
-    return Judgement(1 / (1 + math.exp(-value)), tuple(_reasons(one, score, usual)))
+def _judged(one: Appearance, known: ObjectFacts, usual: tuple[float, float] | None) -> Judgement:
+    larger = 0.0 if usual is None else math.log(one.area / usual[0])
+    features = {
+        "smaller": min(max(-larger, 0.0), 2.0),
+        "larger": min(max(larger, 0.0), 2.0),
+        "ragged": min(one.raggedness - 1, 1.5),
+        "contact": one.contact / one.outline,
+        "border": one.border / one.outline,
+    }
+    value, weights = _LOOKS_ALONE
+    if known.score is not None:
+        stability = _MIDDLE if known.stability is None else known.stability
+        features |= {"score": known.score - _MIDDLE, "stability": stability - _MIDDLE}
+        value, weights = _WITH_SCORE
+    value += sum(weight * features[name] for name, weight in weights.items())
+    quality = 1 / (1 + math.exp(-value))
+    return Judgement(quality, tuple(_reasons(one, known.score, usual)))
 
 
 def _reasons(

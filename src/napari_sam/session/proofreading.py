@@ -411,9 +411,8 @@ class Queue:
                 self._failed(outcome.error)
             self.changed.emit()
             return
-        scores = {i: self._state.facts(i).score for _, i in outcome.value}
         worst: dict[int, QueueItem] = {}
-        for (plane, i), one in judge(outcome.value, scores).items():
+        for (plane, i), one in judge(outcome.value, self._state.all_facts).items():
             item = QueueItem(i, plane, outcome.value[plane, i].box, one.quality, one.reasons)
             if i not in worst or item.quality < worst[i].quality:
                 worst[i] = item
