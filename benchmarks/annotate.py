@@ -133,6 +133,7 @@ class Annotator:
         self.session = Session(segmenter, source, canvas=ArrayCanvas(self.labels))
         self.session.failed.connect(_raise)
         self.outcome = Outcome(len(self.truth.objects))
+        self._clicked = 0  # objects that were missing
 
     # Ways to finish a plane
 
@@ -151,13 +152,12 @@ class Annotator:
         self._mend_all()
         missing = self._missing()
         while missing:
-            learned = self.outcome.actions["objects clicked"]
-            if similar and learned == LEARNED_FROM and len(missing) > 1:
+            if similar and self._clicked >= LEARNED_FROM and len(missing) > 1:
                 self._find_similar()
                 similar = False
                 missing = self._missing()
                 continue
-            self.outcome.actions["objects clicked"] += 1
+            self._clicked += 1
             self._click_anew(missing[0])
             missing = [n for n in self._missing() if n != missing[0]]
         return self.outcome
