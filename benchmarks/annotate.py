@@ -232,9 +232,13 @@ class Annotator:
         if self.session.click_meaning((), point).action == "new":
             self._pay("click")
             self.session.click((), point)
-        else:  # another mask lies there
-            self._begin(number)
+            self._correct(number, self.session.object_id)
+            return
+        self._pay("overlap rule", 2)  # another mask lies there and must give way, for once
+        self.session.overlap = "overwrite"
+        self._begin(number)
         self._correct(number, self.session.object_id)
+        self.session.overlap = "keep"
 
     def _begin(self, number: int) -> None:
         self._pay("new object")
@@ -284,8 +288,8 @@ class Annotator:
             self._pay("go to")
             self.session.object_id = object_id
 
-    def _pay(self, action: str) -> None:
-        self.outcome.actions[action] += 1
+    def _pay(self, action: str, times: int = 1) -> None:
+        self.outcome.actions[action] += times
 
 
 def _raise(error: Exception) -> None:

@@ -15,7 +15,7 @@ from napari_sam.session.journal import ObjectFacts
 SURE = 0.5
 """Quality from which on masks are accepted unseen: more of those below are wrong than right."""
 
-HOPELESS = 0.3
+HOPELESS = 0.2
 """Quality below which masks may be deleted unseen: a click makes a better one sooner."""
 
 # Logistic regressions of whether a found mask has an IoU of at least 0.8, fitted to what `nano`
