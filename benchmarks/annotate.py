@@ -7,13 +7,15 @@ DATA is the folder of the packed data set. A plane is finished when every true o
 label is left. A simulated annotator sees the truth, acts by fixed rules, and does everything
 through the public methods of a session. One action each is: a click, a new object, find all, find
 similar, to accept or delete (one object, or many at once), to look at an object that the queue
-offers, and to go to one that it doesn't.
+offers, to go to one that it doesn't, to change a setting, and to move outlines by a pixel.
 
 By clicks alone, each object is begun by *new object* and a click at its deepest point, then
-corrected by clicks into the larger error, ten at most. The product's way finds all, lets the queue
-accept what is surely right and delete what hardly is, looks through the rest in its order, then
-mends what is wrong, by clicks on the very object, and clicks what is missing, each click a new
-object.
+corrected by clicks into the larger error, ten at most. The product's way finds all, has deleted
+what is hardly worth correcting and accepted the rest, corrects what is wrong by clicks on the very
+object, and clicks what is missing, each click a new object. After the first five corrections it
+moves all outlines if these were too tight or too wide, and after the first five objects that were
+missing it looks for more like what is accepted. A found object that three clicks don't finish is
+deleted and clicked anew.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from napari_sam.masks import iou
 from napari_sam.prompts import corrective_click, deepest_point, tight_box
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session.growing import grown
 from napari_sam.training.data import Plane, read_planes
 from napari_sam.training.protocol import GROUPS, MIN_OBJECT_PIXELS, thin_out
 
@@ -46,6 +49,14 @@ FINISHED = 0.8
 CORRECTIONS = 10
 # A label with less of every object is deleted; one with more is corrected.
 NOTHING = 0.4
+# Corrections of a found mask after which it is deleted and clicked anew.
+PATIENCE = 3
+# An object whose pixels others take is clicked anew so often at most.
+ATTEMPTS = 2
+# Outlines are moved so far at most, as seen on the first objects of a plane.
+FURTHEST = 4
+# IoU by which these must be better for it.
+LEAST_GAIN = 0.03
 # Objects that were corrected or clicked before more like them are looked for.
 LEARNED_FROM = 5
 
@@ -124,9 +135,12 @@ class Annotator:
         The model.
     plane
         The plane.
+    looks
+        Whether doubtful objects are looked at one by one, where they are offered.
     """
 
-    def __init__(self, segmenter: Segmenter, plane: Plane) -> None:
+    def __init__(self, segmenter: Segmenter, plane: Plane, looks: bool = False) -> None:
+        self._looks = looks
         self.truth = Truth(plane.labels)
         self.labels = np.zeros(plane.labels.shape, np.uint32)
         source = ArraySource(plane.image, plane.image.ndim == 3)
@@ -134,6 +148,9 @@ class Annotator:
         self.session.failed.connect(_raise)
         self.outcome = Outcome(len(self.truth.objects))
         self._clicked = 0  # objects that were missing
+        self._begun: Counter[int] = Counter()  # how often an object was clicked anew
+        self._corrected: list[tuple[int, NDArray[np.bool_]]] = []  # found ones, as they were
+        self._has_moved = False
 
     # Ways to finish a plane
 
@@ -158,22 +175,32 @@ class Annotator:
                 missing = self._missing()
                 continue
             self._clicked += 1
-            self._click_anew(missing[0])
+            if self._begun[missing[0]] == ATTEMPTS:  # others have taken it again and again
+                self.outcome.given_up.add(missing[0])
+            else:
+                self._click_anew(missing[0])
             missing = [n for n in self._missing() if n != missing[0]]
         return self.outcome
 
     # Rules
 
     def _proofread(self) -> None:
-        """Have accepted what is surely right, deleted what hardly is, and look at the rest."""
+        """Delete what is hardly worth correcting, and accept the rest at once.
+
+        All of a plane is in sight, so what is wrong is corrected where it is seen. To look at each
+        doubtful one by itself costs an action more for each.
+        """
         queue = self.session.queue
         queue.begin()
-        if queue.sure:
-            self._pay("accept")
-            queue.accept_sure()
         if queue.hopeless:
             self._pay("delete")
             queue.delete_hopeless()
+        if queue.current is not None and not self._looks:
+            self._pay("accept")
+            queue.accept_rest()
+        elif queue.sure:
+            self._pay("accept")
+            queue.accept_sure()
         while (item := queue.current) is not None:
             self._pay("look")
             number, overlap = self.truth.best(self.labels == item.object_id)
@@ -186,8 +213,28 @@ class Annotator:
             else:
                 queue.fix()
                 self._correct(number, item.object_id)
+                self._move_outlines()
                 queue.next()
         queue.end()
+
+    def _move_outlines(self) -> None:
+        """Move the outlines of what was found, if the first few show that all are off.
+
+        These are the first found objects that had to be corrected, as they were before.
+        """
+        if self._has_moved or len(self._corrected) < LEARNED_FROM:
+            return
+        self._has_moved = True
+        gains = {
+            step: np.mean(
+                [iou(_moved(mask, step), self.truth.mask(n)) for n, mask in self._corrected]
+            )
+            for step in range(-FURTHEST, FURTHEST + 1)
+        }
+        step = max(gains, key=lambda step: (gains[step], -abs(step)))
+        if gains[step] >= gains[0] + LEAST_GAIN:
+            self._pay("move outlines", abs(step))
+            self.session.grow_objects(step)
 
     def _find_similar(self) -> None:
         self._pay("find similar")
@@ -209,6 +256,7 @@ class Annotator:
                 self.session.delete_object(object_id)
             else:
                 self._correct(number, object_id)
+                self._move_outlines()
 
     def _is_wrong(self, object_id: int) -> bool:
         """Whether a label shows no object that no other label shows better."""
@@ -227,6 +275,7 @@ class Annotator:
 
     def _click_anew(self, number: int) -> None:
         """Click an object that is missing; each click on the background begins one."""
+        self._begun[number] += 1
         point = deepest_point(self.truth.mask(number))
         self.session.new_each_click = True
         if self.session.click_meaning((), point).action == "new":
@@ -246,17 +295,31 @@ class Annotator:
         self._click(deepest_point(self.truth.mask(number)), 1, object_id)
 
     def _correct(self, number: int, object_id: int) -> None:
-        """Correct a label by clicks until it shows an object, or give that up."""
-        target = self.truth.mask(number)
-        for _ in range(CORRECTIONS):
+        """Correct a label by clicks until it shows an object, or give that up.
+
+        A found one is deleted and clicked anew where a few corrections don't help.
+        """
+        target, first = self.truth.mask(number), self.labels == object_id
+        is_found = object_id not in self.session.prompts.object_ids
+        for _ in range(PATIENCE if is_found else CORRECTIONS):
             mask = self.labels == object_id
             if iou(mask, target) >= FINISHED:
-                return
+                break
             correction = corrective_click(target, mask)
             assert correction is not None, "equal masks are finished"
             self._click(*correction, object_id)
-        if self._overlap(number, object_id) < FINISHED:
+        if is_found:
+            self._corrected.append((number, first))
+            del self._corrected[LEARNED_FROM:]
+        if self._overlap(number, object_id) >= FINISHED:
+            return
+        if not is_found:
             self.outcome.given_up.add(number)
+            return
+        self._go_to(object_id)
+        self._pay("delete")
+        self.session.delete_object(object_id)
+        self._click_anew(number)
 
     # What is there, and what is done
 
@@ -294,6 +357,10 @@ class Annotator:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def _moved(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    return grown(mask.astype(np.uint8), [1], pixels) > 0
 
 
 def finish(segmenter: Segmenter, plane: Plane, way: Callable[[Annotator], Outcome]) -> Outcome:

@@ -51,8 +51,8 @@ class Player:
             self.renumber, self.lock, self.unlock, self.many, self.model, self.overwriting,
             self.elsewhere, self.untold, self.current, self.scribble, self.scribble, self.lasso,
             self.mask, self.adopt, self.adopt_all, self.move_any, self.remove_any, self.accept,
-            self.classify, self.classes, self.processing, self.bring, self.split, self.find_all,
-            self.find_one,
+            self.classify, self.classes, self.processing, self.bring, self.split, self.grow,
+            self.find_all, self.find_one,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -148,6 +148,10 @@ class Player:
         row, column = self._point(b)
         path = [(row - 9, column - a % 3), (row + 9, column + a % 3)]
         self.session.split_object(self._object(a), a % PLANES, path)
+
+    def grow(self, a: int, b: int) -> None:
+        ids = [self._object(a), self._object(b)]
+        self.session.grow_objects(a % 5 - 2, b % PLANES, ids)
 
     def renumber(self, a: int, b: int) -> None:
         self.session.renumber(self._object(a), OBJECTS + 3 + b % 3)

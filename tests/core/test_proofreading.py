@@ -8,7 +8,7 @@ from napari_sam.session import ArrayCanvas, ArraySource, Change, ObjectFacts, Se
 
 SHAPE = (40, 60)
 PLACES = {1: (10, 10, 4), 2: (10, 30, 4), 3: (30, 10, 4), 4: (30, 30, 4), 5: (20, 50, 4)}
-SCORES = {1: 0.9, 2: 0.6, 3: 0.95, 4: 0.7, 5: 0.8}
+SCORES = {1: 0.9, 2: 0.5, 3: 0.95, 4: 0.7, 5: 0.8}
 WORST_FIRST = [2, 4, 5, 1, 3]
 
 
@@ -52,7 +52,7 @@ def test_a_queue_offers_the_most_doubtful_object_first(session, queue):
     assert queue.current.object_id == session.object_id == 2
     assert queue.current.box == (6, 26, 14, 34)
     assert queue.current.plane == (None, None)
-    assert queue.current.reasons == ("the model expects an IoU of 0.60",)
+    assert queue.current.reasons == ("the model expects an IoU of 0.50",)
 
 
 def test_accepting_offers_the_next_and_is_undone_like_anything_else(session, queue):

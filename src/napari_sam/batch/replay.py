@@ -590,14 +590,16 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     if entry.kind in ("mask", "found"):
         MaskRules.of_words(details)
     expected: dict[str, type] = {}
+    if not all(type(i) is int for i in details.get("objects", ())):
+        raise TypeError(f"{str(details['objects'])[:100]} as objects")
     if entry.kind == "deleted" and "objects" in details:
         expected = {"objects": list, "everywhere": bool}
-        if not all(type(i) is int for i in details["objects"]):
-            raise TypeError(f"{str(details['objects'])[:100]} as objects")
     elif entry.kind == "deleted":
         expected = {"object": int, "everywhere": bool}
     elif entry.kind in ("merged", "renumbered"):
         expected = {"object": int, "into": int}
+    elif entry.kind == "grown":
+        expected = {"objects": list, "plane": list, "pixels": int}
     elif entry.kind == "split":
         expected = {"object": int, "into": int, "plane": list, "path": list}
     elif entry.kind == "found":

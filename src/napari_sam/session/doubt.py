@@ -15,15 +15,20 @@ from napari_sam.session.journal import ObjectFacts
 SURE = 0.5
 """Quality from which on masks are accepted unseen: more of those below are wrong than right."""
 
-HOPELESS = 0.2
-"""Quality below which masks may be deleted unseen: a click makes a better one sooner."""
+HOPELESS = 0.35
+"""How likely masks are worth correcting, below which they are deleted unseen."""
 
-# Logistic regressions of whether a found mask has an IoU of at least 0.8, fitted to what `nano`
-# finds in planes that it was trained on; of masks without a predicted IoU that leaves their looks.
-_WITH_SCORE = 1.2, {"score": 12.2, "stability": 5.0, "smaller": -0.2, "larger": -0.9,
-                    "ragged": -2.2, "contact": -1.0, "border": -2.6}  # fmt: skip
-_LOOKS_ALONE = 2.3, {"smaller": -1.8, "larger": -1.0, "ragged": -6.7, "contact": -3.4,
-                     "border": -3.4}  # fmt: skip
+# Logistic regressions of whether a found mask has an IoU of at least 0.8, and of at least 0.5,
+# fitted to what `nano` finds in planes that it was trained on; with the IoU that the model expects,
+# and by looks alone.
+_RIGHT = {"": 1.2, "score": 12.2, "stability": 5.0, "smaller": -0.2, "larger": -0.9,
+          "ragged": -2.2, "contact": -1.0, "border": -2.6}  # fmt: skip
+_RIGHT_BY_LOOKS = {"": 2.3, "smaller": -1.8, "larger": -1.0, "ragged": -6.7, "contact": -3.4,
+                   "border": -3.4}  # fmt: skip
+_NEARLY = {"": 2.7, "score": 11.8, "stability": 0.7, "smaller": -0.1, "larger": -1.3,
+           "ragged": -1.0, "contact": 2.0, "border": -4.9}  # fmt: skip
+_NEARLY_BY_LOOKS = {"": 3.4, "smaller": -1.2, "larger": -1.6, "ragged": -4.7, "contact": 0.4,
+                    "border": -4.9}  # fmt: skip
 _MIDDLE = 0.8  # of score and stability
 
 _FEW = 5  # objects: too few to say what is usual among them
@@ -71,12 +76,15 @@ class Judgement:
     Parameters
     ----------
     quality
-        How likely its mask is right, 0-1.
+        How likely its mask is right: has an IoU of at least 0.8.
+    worth
+        How likely it is worth correcting: has an IoU of at least 0.5.
     reasons
         What speaks against it, in a few words each.
     """
 
     quality: float
+    worth: float
     reasons: tuple[str, ...]
 
 
@@ -139,20 +147,24 @@ def judge(
 def _judged(one: Appearance, known: ObjectFacts, usual: tuple[float, float] | None) -> Judgement:
     larger = 0.0 if usual is None else math.log(one.area / usual[0])
     features = {
+        "": 1.0,
         "smaller": min(max(-larger, 0.0), 2.0),
         "larger": min(max(larger, 0.0), 2.0),
         "ragged": min(one.raggedness - 1, 1.5),
         "contact": one.contact / one.outline,
         "border": one.border / one.outline,
     }
-    value, weights = _LOOKS_ALONE
+    right, nearly = _RIGHT_BY_LOOKS, _NEARLY_BY_LOOKS
     if known.score is not None:
         stability = _MIDDLE if known.stability is None else known.stability
         features |= {"score": known.score - _MIDDLE, "stability": stability - _MIDDLE}
-        value, weights = _WITH_SCORE
-    value += sum(weight * features[name] for name, weight in weights.items())
-    quality = 1 / (1 + math.exp(-value))
-    return Judgement(quality, tuple(_reasons(one, known.score, usual)))
+        right, nearly = _RIGHT, _NEARLY
+    reasons = tuple(_reasons(one, known.score, usual))
+    return Judgement(_likelihood(right, features), _likelihood(nearly, features), reasons)
+
+
+def _likelihood(weights: Mapping[str, float], features: Mapping[str, float]) -> float:
+    return 1 / (1 + math.exp(-sum(weight * features[name] for name, weight in weights.items())))
 
 
 def _reasons(

@@ -29,6 +29,7 @@ Kind = Literal[
     "locked",
     "split",
     "adopted",
+    "grown",
     "accepted",
     "classified",
     "classes",
@@ -40,6 +41,7 @@ Kind = Literal[
 
 ``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
 ``imported``: objects came from a file. ``adopted``: labels that were there became objects.
+``grown``: outlines were moved by some pixels.
 ``classified``: objects got a class. ``classes``: there are other classes.
 ``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that
 nothing before it can be taken back.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from napari_sam.planes import Plane
 from napari_sam.prompts import Box
 from napari_sam.session.importing import Imports, ReadObjects
+from napari_sam.session.journal import BY_MACHINE
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.object_table import ObjectRow, ObjectTable
 from napari_sam.session.objects import Objects
@@ -248,6 +249,35 @@ class ObjectCommands(Prompting):
         """
         self._check_open()
         self._objects.merge(object_id, other)
+
+    def grow_objects(
+        self, pixels: int, plane: object = (), object_ids: Iterable[int] | None = None
+    ) -> None:
+        """Move the outlines of objects on a plane outwards, or inwards, as one step.
+
+        They grow into the background alone, and one that would vanish stays as it is. What is
+        predicted later is not moved.
+
+        Parameters
+        ----------
+        pixels
+            How far; below 0 inwards.
+        plane
+            Index of the plane.
+        object_ids
+            The objects; by default all that a machine made and nobody has clicked or locked.
+
+        Raises
+        ------
+        ValueError
+            If one of them is locked, or there are no labels.
+        """
+        self._check_open()
+        at = self.embeddings.source.plane_of(plane)
+        if object_ids is None:
+            rows = (row for row in self._table.rows if at in row.planes and not row.prompts)
+            object_ids = [r.id for r in rows if r.origin in BY_MACHINE and r.state != "locked"]
+        self._objects.grow(object_ids, at, int(pixels))
 
     def split_object(self, object_id: int, plane: object, path: Sequence[Sequence[float]]) -> int:
         """Cut an object in two on a plane: the larger part keeps the number.

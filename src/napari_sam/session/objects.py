@@ -14,6 +14,8 @@ from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region, region_of
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.growing import grown
 from napari_sam.session.journal import Change, JournalChange, Kind, ObjectFacts
 from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.ownership import Marks
@@ -222,6 +224,51 @@ class Objects:
             details=details,
         )
 
+    def grow(self, object_ids: Iterable[int], plane: Plane, pixels: int) -> None:
+        """Move outlines; see :meth:`napari_sam.session.Session.grow_objects`."""
+        state, canvas, ids = self._state, self._state.canvas, tuple(dict.fromkeys(object_ids))
+        state.check_unlocked(ids)
+        if canvas is None:
+            raise ValueError("expected labels to move outlines in, got none; pick some")
+        erased = state.ownership.erased_on(plane)
+        region = self._whole(plane)
+
+        def done(outcome: Outcome) -> None:
+            if outcome.cancelled or self._is_closed:
+                return
+            try:
+                if outcome.error is not None:
+                    raise outcome.error
+                self._grown(ids, canvas, outcome.value, pixels)
+            except (ValueError, OSError) as error:
+                self._failed(error)
+
+        task = partial(_changed_by_growing, canvas, plane, region, ids, pixels, erased)
+        self._executor.chore(("grow", self, object()), task, done)
+
+    def _grown(
+        self, ids: Sequence[int], canvas: LabelCanvas, change: PixelChange | None, pixels: int
+    ) -> None:
+        state = self._state
+        if change is None:
+            return
+        state.check_unlocked(ids)
+        now = canvas.read(change.plane, change.slices)[change.where]
+        if canvas is not state.canvas or (now != change.before).any():
+            raise ValueError(
+                "expected labels to stay what they are while outlines are moved, got others; "
+                "nothing was changed, do it again"
+            )
+        details = {"objects": list(ids), "plane": list(change.plane), "pixels": pixels}
+        told = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
+        self._commit(
+            "grown",
+            f"{'widened' if pixels > 0 else 'narrowed'} {told} by {abs(pixels)} pixels",
+            pixels=(change,),
+            marks=state.marks_changes(state.ownership.given(change)),
+            details=details,
+        )
+
     def _move(
         self, object_id: int, into: int, kind: Kind, text: str, planes: Sequence[Plane]
     ) -> None:
@@ -362,6 +409,27 @@ def _planes_with(
             if (labels == object_id).any():
                 on.append(plane)
     return found
+
+
+def _changed_by_growing(
+    canvas: LabelCanvas,
+    plane: Plane,
+    region: Region,
+    object_ids: Sequence[int],
+    pixels: int,
+    erased: Sequence[Patch],
+    report: Report,
+) -> PixelChange | None:
+    """Return what changes when outlines move; nobody is given what people took away."""
+    report(0.0)
+    before = canvas.read(plane, region)
+    after = grown(before, object_ids, pixels)
+    where = before != after
+    for patch in erased if pixels > 0 else ():
+        where[patch.region] &= ~patch.pixels
+    if not where.any():
+        return None
+    return PixelChange.of(plane, region, where, before[where], after[where])
 
 
 def _facts_changes(

@@ -202,6 +202,15 @@ class Ownership:
                 after[key] = replace(marks, written=minus(marks.written, gone))
         return after
 
+    def given(self, change: PixelChange) -> dict[ObjectPlane, Marks]:
+        """Return what holds after objects got pixels, or lost them, as from a prediction."""
+        after = self.taken([change])
+        for _, object_id, gained in _parts([change], "after"):
+            key = object_id, change.plane
+            marks = after.get(key) or self.of(key)
+            after[key] = replace(marks, written=join(marks.written, gained))
+        return after
+
     def by_hand(self, changes: Sequence[PixelChange]) -> dict[ObjectPlane, Marks]:
         """Return what holds after somebody painted: what they took away stays away."""
         after: dict[ObjectPlane, Marks] = {}

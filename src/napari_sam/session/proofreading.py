@@ -34,7 +34,9 @@ class QueueItem:
     box
         (row 0, column 0, row 1, column 1) around it there: its outermost pixels.
     quality
-        How likely its mask is right, 0-1.
+        How likely its mask is right: has an IoU of at least 0.8.
+    worth
+        How likely it is worth correcting: has an IoU of at least 0.5.
     reasons
         What speaks against it, in a few words each; empty if nothing does.
     """
@@ -43,6 +45,7 @@ class QueueItem:
     plane: Plane
     box: tuple[int, int, int, int]
     quality: float
+    worth: float
     reasons: tuple[str, ...] = ()
 
     @property
@@ -52,8 +55,8 @@ class QueueItem:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it is so unlikely to be right that a click makes a better one sooner."""
-        return self.quality < HOPELESS
+        """Whether it is so unlikely to be worth correcting that a click makes one sooner."""
+        return self.worth < HOPELESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ class Queue:
 
     @property
     def hopeless(self) -> int:
-        """How many objects are so unlikely to be right that they may be deleted unseen."""
+        """How many objects are so unlikely to be worth correcting that they may be deleted."""
         return sum(item.is_hopeless for item in self.items)
 
     @property
@@ -264,7 +267,7 @@ class Queue:
         self._accept_all([item.object_id for item in self.items if item.is_sure])
 
     def delete_hopeless(self) -> None:
-        """Delete all objects that are so unlikely to be right, as one step."""
+        """Delete all objects that are unlikely to be worth correcting, as one step."""
         self._delete_all([item.object_id for item in self.items if item.is_hopeless])
 
     def next(self) -> None:
@@ -413,7 +416,8 @@ class Queue:
             return
         worst: dict[int, QueueItem] = {}
         for (plane, i), one in judge(outcome.value, self._state.all_facts).items():
-            item = QueueItem(i, plane, outcome.value[plane, i].box, one.quality, one.reasons)
+            box = outcome.value[plane, i].box
+            item = QueueItem(i, plane, box, one.quality, one.worth, one.reasons)
             if i not in worst or item.quality < worst[i].quality:
                 worst[i] = item
         ranked = sorted(worst.values(), key=lambda item: item.quality)

@@ -109,6 +109,8 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
                 [(row, column) for row, column in details["path"]],
                 details["into"],
             )
+    elif entry.kind == "grown":
+        objects.grow(details["objects"], tuple(details["plane"]), details["pixels"])
     elif entry.kind == "renumbered":
         objects.renumber(details["object"], details["into"])
     elif entry.kind in ("locked", "adopted", "accepted", "classified", "classes"):
