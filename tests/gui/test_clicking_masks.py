@@ -74,7 +74,7 @@ def test_each_click_is_an_object_once_that_is_chosen(two):
     assert np.unique(me.labels).tolist() == [0, 1, 2, 3, 4, 5]
     me.click((45, 50), modifier=SHIFT)
     assert me.session.prompts.clicks[-1].object_id == 5
-    assert "object 5" in me.dock.object.each_click.text()
+    assert me.dock.object.each_click.text().endswith("Shift: this one")
     first = me.annotation.image
     me.controller.choose_image(me.viewer.add_image(np.zeros(SHAPE)))
     assert me.annotation.new_each_click

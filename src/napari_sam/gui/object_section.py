@@ -310,7 +310,7 @@ class ObjectSection(Section[ObjectState]):
         self.elsewhere.setVisible(bool(state.elsewhere))
         told = "each click a new object"
         if state.new_each_click:
-            told += f" · Shift+click: object {state.object_id}"
+            told += " · Shift: this one"
         self.each_click.setText(told)
         with quietly(self.each_click):
             self.each_click.setChecked(state.new_each_click)
