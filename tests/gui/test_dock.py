@@ -130,7 +130,7 @@ def test_image_and_masks_are_chosen_in_menus(user, rng):
     pick(me, me.dock.masks.layer, "nuclei by hand")
     assert me.annotation.labels is other
     assert me.session.object_id == 4
-    push(me, me.dock.masks.overwrite)
+    pick(me, me.dock.masks.overlap, "overwrite other labels")
     me.annotation.click_here()
     me.click((20, 30), modifier=Qt.KeyboardModifier.ShiftModifier)
     (click,) = me.session.prompts.clicks

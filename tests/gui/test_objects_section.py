@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLineEdit
 from napari_sam.gui.classes_section import new_class
 from napari_sam.gui.looks import colours_apart_from
 from napari_sam.gui.object_model import COLUMNS, ObjectModel
-from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, Session
+from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, PostProcessing, Session
 
 SHAPE = (60, 80)
 
@@ -230,3 +230,16 @@ def test_classes_are_made_named_given_by_key_and_shown(me):
     user.press(letter, Qt.KeyboardModifier.ShiftModifier)
     assert user.session.next_undo.startswith("gave class 'class 2'")
     assert not errors
+
+
+def test_how_masks_are_written_is_set_in_the_dock(me):
+    user, _, _ = me
+    masks = user.dock.masks
+    masks.fold.expand()
+    masks.fill_holes.click()
+    masks.smallest.setValue(20)
+    assert user.session.post_processing == PostProcessing(fill_holes=True, smallest=20)
+    assert masks.fold.head.text().endswith("●")
+    masks.overlap.setCurrentIndex(2)
+    masks.overlap.activated.emit(2)
+    assert user.session.overlap == "fill gaps"

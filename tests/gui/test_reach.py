@@ -84,13 +84,13 @@ def test_dock_is_used_by_keyboard(user, rng, qtbot):
 
     assert me.dock.minimumSizeHint().width() <= 320
 
-    overwrite = me.dock.masks.overwrite
-    overwrite.setFocus(Qt.FocusReason.TabFocusReason)
-    QTest.keyClick(overwrite, Qt.Key.Key_Space)
-    assert me.session.overwrite
-    QTest.keyClick(overwrite, Qt.Key.Key_N)
+    each_click = me.dock.object.each_click
+    each_click.setFocus(Qt.FocusReason.TabFocusReason)
+    QTest.keyClick(each_click, Qt.Key.Key_Space)
+    assert me.annotation.new_each_click
+    QTest.keyClick(each_click, Qt.Key.Key_N)
     qtbot.waitUntil(lambda: me.session.object_id == 2)
-    QTest.keyClick(overwrite, Qt.Key.Key_Escape)
+    QTest.keyClick(each_click, Qt.Key.Key_Escape)
     canvas = me.viewer.window._qt_viewer.canvas.native
     assert canvas.window().focusWidget() is canvas
 

@@ -20,7 +20,7 @@ from napari_sam.gui.prompts_section import prompts_state_of
 from napari_sam.gui.section import Section
 from napari_sam.gui.seen_section import SeenState, seen_state_of
 from napari_sam.gui.status import strip_of
-from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session import ArrayCanvas, ArraySource, PostProcessing, Session
 
 SHAPE = (40, 50)
 
@@ -231,7 +231,9 @@ def test_masks_go_into_labels_that_fit(image):
     assert state.layers[-1] == ("other (doesn't fit the image)", other)
     assert state.chosen is other
     controller.annotation.session.overwrite = True
-    assert mask_state_of(controller).overwrite
+    assert mask_state_of(controller).overlap == "overwrite"
+    controller.annotation.session.post_processing = PostProcessing(fill_holes=True)
+    assert mask_state_of(controller).post_processing.fill_holes
 
 
 def test_everything_is_searched_in_a_plane_or_along_the_scrolled_axis(image, stack):

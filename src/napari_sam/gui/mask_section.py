@@ -1,18 +1,26 @@
-"""Where masks are written, and whether they may take pixels of other labels."""
+"""Where masks are written, what they do to other labels, and what is done to them before."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from napari.layers import Labels
-from qtpy.QtWidgets import QLabel, QVBoxLayout
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Items, check, combo, fill, line, quietly
+from napari_sam.gui.controls import Fold, Items, check, combo, fill, line, quietly
 from napari_sam.gui.layers import fits
 from napari_sam.gui.section import Section
+from napari_sam.session import Overlap, PostProcessing
 
 _NEW = ("a new layer", None)
+_OVERLAPS: tuple[tuple[str, Overlap], ...] = (
+    ("keep other labels", "keep"),
+    ("overwrite other labels", "overwrite"),
+    ("keep them, fill narrow gaps", "fill gaps"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +33,17 @@ class MaskState:
         Whether there is an image.
     layers, chosen
         Lines of the menu, and the layer that is written to; None for a new one.
-    overwrite
-        Whether a mask may take pixels of other labels.
+    overlap
+        What a mask does where other labels are.
+    post_processing
+        What is done to a mask before.
     """
 
     enabled: bool = False
     layers: Items = (_NEW,)
     chosen: Labels | None = None
-    overwrite: bool = False
+    overlap: Overlap = "keep"
+    post_processing: PostProcessing = field(default_factory=PostProcessing)
 
 
 def mask_state_of(controller: Controller) -> MaskState:
@@ -45,26 +56,55 @@ def mask_state_of(controller: Controller) -> MaskState:
         does_fit = fits(layer, annotation.image)
         if does_fit or layer is annotation.labels:
             items.append((layer.name + ("" if does_fit else " (doesn't fit the image)"), layer))
-    return MaskState(True, tuple(items), annotation.labels, annotation.session.overwrite)
+    session = annotation.session
+    return MaskState(
+        True, tuple(items), annotation.labels, session.overlap, session.post_processing
+    )
 
 
 class MaskSection(Section[MaskState]):
-    """Where masks are written, and whether they may take pixels of other labels."""
+    """Where masks are written, what they do to other labels, and what is done to them before."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self.layer = combo("the Labels layer that masks are written to")
-        self.overwrite = check(
-            "may overwrite other labels", "masks may take pixels of other labels from now on"
-        )
+        self.overlap = combo("what masks do from now on where other labels are")
+        self.fill_holes = check("fill holes", "but those with a negative click")
+        self.clicked = check("clicked part only", "drop the parts without a positive click")
+        self.smallest = QSpinBox()
+        self.smallest.setAccessibleName("smallest part in pixels")
+        self.smallest.setToolTip("smallest part in pixels; 0 keeps all")
+        self.smallest.setRange(0, 1_000_000)
+        self.smallest.setSuffix(" px")
+        self.smoothing = QDoubleSpinBox()
+        self.smoothing.setAccessibleName("smoothing of outlines in pixels")
+        self.smoothing.setToolTip("standard deviation of the smoothing of outlines; 0 is off")
+        self.smoothing.setRange(0, 100)
+        self.smoothing.setSingleStep(0.5)
+        self.smoothing.setDecimals(1)
+        self.smoothing.setSuffix(" px")
+        inside = QWidget()
+        tidying = QVBoxLayout(inside)
+        tidying.setContentsMargins(0, 0, 0, 0)
+        tidying.addLayout(line(self.fill_holes, self.clicked))
+        tidying.addLayout(line(QLabel("smallest part"), self.smallest))
+        tidying.addLayout(line(QLabel("smoothing"), self.smoothing))
+        self.fold = Fold("Clean up masks", inside)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         row = line(QLabel("Masks in"), self.layer)
         row.setStretch(1, 1)
         column.addLayout(row)
-        column.addWidget(self.overwrite)
+        row = line(QLabel("Masks"), self.overlap)
+        row.setStretch(1, 1)
+        column.addLayout(row)
+        column.addWidget(self.fold)
         self.layer.activated.connect(self._choose)
-        self.overwrite.toggled.connect(self._set_overwrite)
+        self.overlap.activated.connect(self._set_overlap)
+        self.fill_holes.toggled.connect(partial(self._process, "fill_holes"))
+        self.clicked.toggled.connect(partial(self._process, "clicked_component"))
+        self.smallest.valueChanged.connect(partial(self._process, "smallest"))
+        self.smoothing.valueChanged.connect(partial(self._process, "smoothing"))
 
     def _state(self) -> MaskState:
         return mask_state_of(self._controller)
@@ -72,15 +112,28 @@ class MaskSection(Section[MaskState]):
     def _draw(self, state: MaskState) -> None:
         self.setEnabled(state.enabled)
         fill(self.layer, state.layers, state.chosen)
-        with quietly(self.overwrite):
-            self.overwrite.setChecked(state.overwrite)
+        fill(self.overlap, _OVERLAPS, state.overlap)
+        how = state.post_processing
+        self.fold.set_title("Clean up masks" + ("" if how.is_off else "  ●"))
+        with quietly(self.fill_holes, self.clicked, self.smallest, self.smoothing):
+            self.fill_holes.setChecked(how.fill_holes)
+            self.clicked.setChecked(how.clicked_component)
+            self.smallest.setValue(how.smallest)
+            self.smoothing.setValue(how.smoothing)
 
     def _choose(self, row: int) -> None:
         if self._controller.annotation:
             self._controller.annotation.labels = self.layer.itemData(row)
         self.redraw()
 
-    def _set_overwrite(self, on: bool) -> None:
+    def _set_overlap(self, row: int) -> None:
         if self._controller.annotation:
-            self._controller.annotation.session.overwrite = on
+            self._controller.annotation.session.overlap = self.overlap.itemData(row)
+        self.redraw()
+
+    def _process(self, name: str, value: Any) -> None:
+        """Have something else done to later masks."""
+        if self._controller.annotation:
+            session = self._controller.annotation.session
+            session.post_processing = replace(session.post_processing, **{name: value})
         self.refresh()

@@ -210,6 +210,7 @@ class SegmentAnything(QWidget):
             session.facts_changed, session.journal_changed, session.granularity_changed,
         ):  # fmt: skip
             getattr(signal, verb)(self._status_changed)
+        getattr(session.rules_changed, verb)(self._changed)
         getattr(annotation.layers_changed, verb)(self._changed)
 
     def _changed(self, *_: object) -> None:
