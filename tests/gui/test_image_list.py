@@ -71,6 +71,16 @@ def test_images_of_a_folder_are_left_and_gone_on_with(user, folder, qtbot):
     press(Qt.Key.Key_Y)
     assert "got the first of 3" in said.pop()
 
+    out = folder.parent / "out"
+    out.mkdir()
+    for _ in range(2):  # the second time all is there, and stays
+        listed.export("labels", out)
+        qtbot.waitUntil(lambda: not listed.busy, timeout=10_000)
+    np.testing.assert_array_equal(read_image(out / "a_labels.tif").data, before)
+    assert not read_image(out / "b_labels.tif").data[:].any()
+    assert sorted(path.name for path in out.iterdir()) == ["a_labels.tif", "b_labels.tif"]
+    assert "a_labels.tif" in said.pop()
+
     listed.leave()
     assert me.controller.image.name == "a"
     listed.open(folder)

@@ -84,7 +84,7 @@ def export_sessions(
     sessions: Sequence[str | Path],
     to: str,
     output: str | Path,
-    image: str | Path | None = None,
+    image: str | Path | Sequence[str | Path] | None = None,
     labels: str | Path | None = None,
     only_accepted: bool = False,
     overwrite: bool = False,
@@ -105,7 +105,8 @@ def export_sessions(
         into one file only as COCO or CSV. Cut-outs make a folder, or one in a folder that is
         there.
     image, labels
-        As of :func:`objects_of_session`, for a single session.
+        As of :func:`objects_of_session`, for a single session; or the image of each, in their
+        order.
     only_accepted
         Whether objects that are only proposed are left out.
     overwrite
@@ -130,8 +131,13 @@ def export_sessions(
         If something can't be read or written.
     """
     format_, target, tell = format_of(to), Path(output), tell or _ignore
-    if len(sessions) > 1 and (image is not None or labels is not None):
-        raise ValueError("expected one session with an image or labels by name, got several")
+    images: Sequence[str | Path | None]
+    if image is None or isinstance(image, str | Path):
+        if len(sessions) > 1 and (image is not None or labels is not None):
+            raise ValueError("expected one session with an image or labels by name, got several")
+        images = [image] * len(sessions)
+    else:
+        images = image
     is_file = _is_file(format_, target)
     if is_file and len(sessions) > 1 and not format_.joins:
         raise ValueError(
@@ -141,8 +147,8 @@ def export_sessions(
     if is_file:
         check_target(format_, target, overwrite)
     several: list[ExportedObjects] = []
-    for session in sessions:
-        objects = objects_of_session(session, image, labels, tell)
+    for session, its_image in zip(sessions, images, strict=True):
+        objects = objects_of_session(session, its_image, labels, tell)
         if format_.needs_image and objects.image is None:
             raise FileNotFoundError(
                 f"expected the image of {session} for the format {to}, found none; put it beside "

@@ -21,6 +21,18 @@ def ask_for_folder(parent: QWidget | None) -> Path | None:
     return Path(path) if path else None
 
 
+def ask_where_to_export_all(parent: QWidget | None) -> Path | None:
+    """Ask for the folder that objects of many images are exported to; None if it was left.
+
+    Parameters
+    ----------
+    parent
+        The window it belongs to.
+    """
+    path = QFileDialog.getExistingDirectory(parent, "Export the objects of all images to")
+    return Path(path) if path else None
+
+
 def ask_for_images(parent: QWidget | None) -> list[Path]:
     """Ask for images; none if the dialog was left.
 

@@ -20,6 +20,7 @@ from psygnal import Signal
 from napari_sam.batch import find_images
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.gui.layers import image_of_masks
+from napari_sam.gui.told import told_images
 from napari_sam.io import ImageFile, read_image
 from napari_sam.session.image_list import ImageList, ImageProgress, ListedImage, list_images
 from napari_sam.session.library import Library
@@ -153,6 +154,36 @@ class ListedImages:
         self._controller.keeping.mark_done(done)
         self.changed.emit()
 
+    def export(self, to: str, folder: Path) -> None:
+        """Write the objects of all images that were begun, in a format, into a folder.
+
+        Parameters
+        ----------
+        to
+            One of :data:`~napari_sam.io.exports.FORMATS`. Data sets and tables are one file for all
+            images, others a file for each; what is there already is refused, never replaced.
+        folder
+            Where.
+
+        Raises
+        ------
+        ValueError
+            If nothing was done on any image.
+        OSError
+            If what was done on the open image is in no file.
+        """
+        self._choose_current()
+        keeping, images = self._controller.keeping, self.list
+        current, at = images.current, images.at
+        if current is not None and at is not None and keeping.path is not None:
+            images = images.with_image(at, replace(current, session=keeping.path))
+        pairs = [(x.session, x.path) for x in images.images if x.session is not None]
+        if not pairs:
+            raise ValueError("expected an image with objects to export, got none begun")
+        flush = keeping.flusher(_FLUSH_SECONDS) if self._current_annotation() else _nothing
+        task = partial(_export, flush, pairs, to, folder)
+        self._run(f"Exporting {told_images(len(pairs))}…", task, self._exported)
+
     def leave(self) -> None:
         """Forget the list; the open image stays in the viewer."""
         self._executor.cancel(_KEY)
@@ -185,6 +216,11 @@ class ListedImages:
         self.list = outcome.value
         at = self.list.resumed
         self.go(0 if at is None else at)
+
+    def _exported(self, outcome: Outcome) -> None:
+        files = outcome.value
+        told = files[0].name if len(files) == 1 else f"{len(files)} files"
+        self._controller.noticed.emit(f"Exported {told} into {files[0].parent}")
 
     def _read(self, index: int, layer: Image | None, outcome: Outcome) -> None:
         opened, left = outcome.value
@@ -307,6 +343,25 @@ def _change(
     opened = None if path is None else layer_data(read_image(path), path)
     flush()
     return opened, look()
+
+
+def _export(
+    flush: Callable[[], object],
+    pairs: Sequence[tuple[Path, Path]],
+    to: str,
+    folder: Path,
+    report: Report,
+) -> list[Path]:
+    """Write the objects of sessions and their images."""
+    from napari_sam.batch.exporting import export_sessions
+    from napari_sam.io.exports import format_of, proposed_name
+
+    flush()
+    form, target = format_of(to), folder
+    if form.joins:
+        target = folder / proposed_name(form, pairs[0][1].parent.name)
+    sessions, images = zip(*pairs, strict=True)
+    return export_sessions(sessions, to, target, images, report=report)
 
 
 def _look_at(library: Library, left: ListedImage, session: Path | None) -> ListedImage:

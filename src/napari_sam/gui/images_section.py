@@ -10,11 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Fold, button, check, line, quietly, reachable, rule, tool
-from napari_sam.gui.image_dialogs import ask_for_folder, ask_for_images
+from napari_sam.gui.controls import Fold, button, check, combo, line, quietly, reachable, rule, tool
+from napari_sam.gui.image_dialogs import ask_for_folder, ask_for_images, ask_where_to_export_all
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.section import Section
 from napari_sam.gui.told import told_objects
+from napari_sam.io.exports import FORMATS
 from napari_sam.session.image_list import ImageList, ListedImage
 
 _SIGNS = {"untouched": "○", "begun": "◐", "done": "✓"}
@@ -103,6 +104,13 @@ class ImagesSection(Section[ImagesState]):
         self.busy = QLabel()
         self.busy.setEnabled(False)
         self.busy.setWordWrap(True)
+        self.format = combo("the format that the objects of all images leave in")
+        for form in FORMATS.values():
+            self.format.addItem(form.title, form.key)
+        self.export = button(
+            "Export all…",
+            "write the objects of every image that was begun into a folder; nothing is replaced",
+        )
         self.list = QWidget()
         inside = QWidget()
         column = QVBoxLayout(self.list)
@@ -112,6 +120,9 @@ class ImagesSection(Section[ImagesState]):
         column.addLayout(head)
         column.addWidget(self.rows)
         column.addWidget(self.told)
+        row = line(self.format, self.export)
+        row.setStretch(0, 1)
+        column.addLayout(row)
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.list)
@@ -126,6 +137,7 @@ class ImagesSection(Section[ImagesState]):
         self.files.clicked.connect(self._open_files)
         self.previous.clicked.connect(partial(self._step, -1))
         self.next.clicked.connect(partial(self._step, 1))
+        self.export.clicked.connect(self._export)
         self.leave.clicked.connect(controller.listed.leave)
         self.done.clicked.connect(self._mark)
         self.rows.itemClicked.connect(self._go)
@@ -177,6 +189,13 @@ class ImagesSection(Section[ImagesState]):
 
     def _open(self, sources: Path | list[Path]) -> None:
         self._attempt(partial(self._controller.listed.open, sources))
+
+    def _export(self) -> None:
+        folder = ask_where_to_export_all(self)
+        if folder is not None:
+            self._attempt(
+                partial(self._controller.listed.export, self.format.currentData(), folder)
+            )
 
     def _step(self, step: int, *_: object) -> None:
         self._attempt(partial(self._controller.listed.step, step))

@@ -24,6 +24,11 @@ def told_objects(count: int) -> str:
     return "1 object" if count == 1 else f"{count} objects"
 
 
+def told_images(count: int) -> str:
+    """Spell a number of images."""
+    return "1 image" if count == 1 else f"{count} images"
+
+
 def told_size(size: int) -> str:
     """Spell a size in bytes: ``12 kB``, ``3.4 MB``."""
     return f"{max(1, size // 1000)} kB" if size < 1_000_000 else f"{size / 1e6:.1f} MB"
