@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region
-from napari_sam.patches import Patch, cut, union
+from napari_sam.patches import Patch, cut
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.groups import Group, MaskPrompt, ObjectPlane
 from napari_sam.session.journal import Change, ObjectFacts
@@ -63,19 +63,30 @@ def _own_pixels(state: State, key: ObjectPlane, group: Group, source: PlaneSourc
     if state.canvas is None or state.facts(key[0]).origin == "painted":
         return Patch()
     shape, written = source.plane_shape(key[1]), state.ownership.of(key).written
-    places = np.concatenate([group.prompts.places, np.reshape(_extent(group), (-1, 2))])
-    low = np.maximum(np.floor(places.min(0)).astype(int) - _AROUND, 0)
-    high = np.minimum(np.ceil(places.max(0)).astype(int) + _AROUND + 1, shape)
-    if not (high > low).all():
-        return Patch()
-    around = Patch((int(low[0]), int(low[1])), np.ones(high - low, bool))
-    region = union([around, written])
-    assert region is not None, "prompts on the plane"
+    region = _around(group, shape)
+    if written.pixels.size:
+        (rows, columns), (r, c) = region, written.region
+        region = (
+            slice(min(rows.start, r.start), max(rows.stop, r.stop)),
+            slice(min(columns.start, c.start), max(columns.stop, c.stop)),
+        )
     return grow(state.read(key[1]), shape, key[0], region)
 
 
-def _extent(group: Group) -> list[float]:
-    return [] if group.lasso is None else [*group.lasso.patch.box]
+def _around(group: Group, shape: tuple[int, int]) -> Region:
+    """Return the part of a plane around prompts, each of which lies on it or touches it."""
+    places = group.prompts.places
+    if group.lasso is not None:
+        places = np.concatenate([places, np.reshape(group.lasso.patch.box, (-1, 2))])
+    low, high = places.min(0).tolist(), places.max(0).tolist()
+    rows, columns = (
+        slice(
+            min(max(int(a) - _AROUND, 0), length - 1),
+            max(min(int(b) + _AROUND + 1, length), 1),
+        )
+        for a, b, length in zip(low, high, shape, strict=True)
+    )
+    return rows, columns
 
 
 def grow(read: Read, shape: tuple[int, int], number: int, region: Region) -> Patch:
@@ -94,6 +105,8 @@ def grow(read: Read, shape: tuple[int, int], number: int, region: Region) -> Pat
     """
     while True:
         mask = read(region) == number
+        if not mask.any():
+            return Patch()
         touched = (mask[0].any(), mask[-1].any(), mask[:, 0].any(), mask[:, -1].any())
         (top, bottom), (left, right) = ((s.start, s.stop) for s in region)
         ends = top > 0, bottom < shape[0], left > 0, right < shape[1]
