@@ -320,6 +320,17 @@ def test_boxes_that_nothing_is_known_of_are_objects_of_their_own(table, shapes):
     assert "lowest free number" in saved.notes[0]
 
 
+def test_strokes_and_lassos_of_a_shapes_layer_are_no_boxes(tmp_path):
+    write_shapes = pytest.importorskip("napari_builtins.io").napari_write_shapes
+    data = [rectangle(4, 10, 12, 20, 30), [(4, 1, 1), (4, 9, 5)], [(4, 1, 1), (4, 9, 5), (4, 2, 7)]]
+    path = tmp_path / "shapes.csv"
+    types = {"shape_type": ["rectangle", "path", "polygon"]}
+    write_shapes(str(path), [np.array(one, float) for one in data], types)
+    boxes = read_boxes(path)
+    assert boxes == (((4,), (10, 12, 20, 30)),)
+    assert "2 strokes and lassos are left out" in with_boxes({}, boxes).notes[0]
+
+
 def test_points_and_boxes_files_are_not_confused(table, shapes):
     with pytest.raises(ValueError, match="give it as boxes"):
         read_prompts(shapes(rectangle(4, 1, 2, 3, 4)))

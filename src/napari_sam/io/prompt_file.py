@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam.atomic import replaced
 from napari_sam.io.prompt_table import Line, axis_columns, read_table, told
@@ -138,11 +139,25 @@ def read_prompts(path: str | Path) -> SavedPrompts:
     return SavedPrompts(prompts, told_of, candidates, boxed)
 
 
-def read_boxes(path: str | Path) -> tuple[tuple[PlaneIndex, Box], ...]:
+class SavedBoxes(tuple[tuple[PlaneIndex, Box], ...]):
+    """Boxes of a file, each with its plane.
+
+    Attributes
+    ----------
+    others
+        How many strokes and lassos the file has beside them.
+    """
+
+    others: int = 0
+
+
+def read_boxes(path: str | Path) -> SavedBoxes:
     """Read the boxes of a file that napari saves for a Shapes layer.
 
-    Its heading is ``index,shape-type,vertex-index,axis-0,...``; every shape counts as its
-    bounding box. The two axes along which a shape extends are those of its plane.
+    Its heading is ``index,shape-type,vertex-index,axis-0,...``. A shape counts as its bounding
+    box, but for paths and lines, which are strokes, and polygons, which are lassos: the file
+    doesn't say of which objects they speak. The two axes along which a shape extends are those
+    of its plane.
 
     Raises
     ------
@@ -162,10 +177,23 @@ def read_boxes(path: str | Path) -> tuple[tuple[PlaneIndex, Box], ...]:
             f"{told(heading) or 'an empty file'}"
         )
     corners: dict[float, list[list[float]]] = {}
+    types: dict[float, str] = {}
     for line in lines:
         position = [line.number(name) for name in axes]
         corners.setdefault(line.number("index"), []).append(position)
-    return tuple(_box(np.array(shape)) for shape in corners.values())
+        types[line.number("index")] = line.text("shape-type").casefold()
+    shapes = {index: np.array(shape) for index, shape in corners.items()}
+    boxes = [_box(one) for index, one in shapes.items() if _is_box(types[index], one)]
+    saved = SavedBoxes(boxes)
+    saved.others = len(shapes) - len(boxes)
+    return saved
+
+
+def _is_box(shape_type: str, corners: NDArray[np.float64]) -> bool:
+    """Whether a shape is a box: napari also calls one a polygon whose corner was moved."""
+    if shape_type != "polygon":
+        return shape_type not in ("path", "line")
+    return bool(((corners == corners.min(0)) | (corners == corners.max(0))).all())
 
 
 def with_boxes(
@@ -181,6 +209,12 @@ def with_boxes(
     if not isinstance(saved, SavedPrompts):
         saved = SavedPrompts(dict(saved))
     objects, notes = list(saved.boxed), list(saved.notes)
+    if others := getattr(boxes, "others", 0):
+        what = "stroke or lasso is" if others == 1 else "strokes and lassos are"
+        notes.append(
+            f"{others} {what} left out: the boxes file doesn't tell of which object; save a "
+            "session to have such prompts"
+        )
     if len(objects) != len(boxes):
         taken = {number for _, number in saved}
         free = (number for number in count(1) if number not in taken)
