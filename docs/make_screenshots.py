@@ -1,6 +1,6 @@
-"""Make the pictures of docs/viewer.md: sample images segmented by clicks of a mouse in napari.
+"""Make the pictures of the docs: sample images segmented with mouse and keys in a real viewer.
 
-xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" python docs/make_screenshots.py
+xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" python docs/make_screenshots.py [SCENE ...]
 """
 
 from __future__ import annotations
@@ -9,34 +9,52 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import napari
 import numpy as np
-from PIL import Image
-from qtpy.QtCore import QPoint, QRect, Qt
+from PIL import Image, ImageDraw
+from qtpy.QtCore import QEvent, QPoint, QPointF, QRect, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_sam import samples
 from napari_sam.gui import current_session, sample_data
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.everything_section import EverythingSection
+from napari_sam.gui.objects_section import ObjectsSection
+from napari_sam.gui.queue_section import QueueSection
+from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
 
 HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
+NONE, SHIFT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
+_MARGIN = 8  # pixels between the parts of a picture
 
 
 class Scene:
-    """A viewer with a sample and the dock, and a hand on the mouse."""
+    """A viewer with a sample and the dock, and a hand on mouse and keys."""
 
-    def __init__(self, sample: str, plane: tuple[int, ...] = (), zoom: float = 1.0) -> None:
+    def __init__(
+        self,
+        sample: str,
+        plane: tuple[int, ...] = (),
+        zoom: float = 1.0,
+        size: tuple[int, int] = (1400, 900),
+        narrow: bool = False,
+    ) -> None:
         self.viewer = napari.Viewer(show=True)
-        self.viewer.window.resize(1400, 900)
+        self.viewer.window.resize(*size)
         ((data, about, _),) = sample_data.open_sample(sample)
         self.viewer.add_image(data, **about)
         self.viewer.window.add_plugin_dock_widget("napari-sam-live", "Segment Anything")
+        if narrow:  # the canvas and the dock alone
+            self._view.dockLayerList.hide()
+            self._view.dockLayerControls.hide()
+        self.mouse = QPoint(0, 0)
         self.settle()
         self.viewer.reset_view()
         self.viewer.scene.camera.zoom *= zoom
@@ -48,39 +66,84 @@ class Scene:
     def annotation(self):
         return controller_of(self.viewer).annotation
 
+    @property
+    def session(self):
+        return self.annotation.session
+
+    @property
+    def dock(self):
+        return self.viewer.window.dock_widgets["Segment Anything (napari-sam-live)"]
+
+    @property
+    def canvas(self) -> QWidget:
+        return self._view.canvas.native
+
+    @property
+    def _view(self):
+        return self.viewer.window._qt_viewer
+
+    def part(self, kind: type) -> QWidget:
+        """Return a section of the dock."""
+        return self.dock.findChild(kind)
+
+    # What a hand does
+
     def settle(self, seconds: float = 0.2) -> None:
         """Let the window catch up, and wait until nothing is computed."""
         for _ in range(2):
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                QApplication.processEvents()
-                time.sleep(0.005)
-            session = current_session(self.viewer)
-            if not session.wait(300):
+            self.look(seconds)
+            if not current_session(self.viewer).wait(300):
                 raise RuntimeError("nothing computed within five minutes")
+
+    def look(self, seconds: float = 0.2) -> None:
+        """Let the window catch up."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.005)
 
     def where(self, plane, point) -> QPoint:
         world = self.annotation.image.data_to_world([*plane, *point])[-2:]
-        canvas = self.viewer.window._qt_viewer.canvas
-        x, y = canvas.view.scene.transform.map([world[1], world[0], 0, 1])[:2]
+        x, y = self._view.canvas.view.scene.transform.map([world[1], world[0], 0, 1])[:2]
         return QPoint(round(float(x)), round(float(y)))
 
-    def click(self, plane, point, button=LEFT) -> None:
-        native, at = self.viewer.window._qt_viewer.canvas.native, self.where(plane, point)
-        QTest.mouseMove(native, at)
-        QTest.mouseClick(native, button, Qt.KeyboardModifier.NoModifier, at)
+    def move_to(self, at: QPoint) -> None:
+        self.mouse = at
+        none = Qt.MouseButton.NoButton
+        there = QPointF(self.canvas.mapToGlobal(at))
+        event = QMouseEvent(QEvent.Type.MouseMove, QPointF(at), there, none, none, NONE)
+        QApplication.sendEvent(self.canvas, event)
+
+    def hover(self, plane, point) -> None:
+        """Rest with the mouse over a place until what a click there would take is shown."""
+        self.viewer.mouse_over_canvas = True
+        hover, end = controller_of(self.viewer).hover, time.monotonic() + 60
+        self.move_to(self.where(plane, point))
+        while hover.preview is None:
+            if time.monotonic() > end:
+                raise RuntimeError("no preview within a minute")
+            self.look(0.05)
+        self.look(0.2)
+
+    def click(self, plane, point, button=LEFT, modifier=NONE) -> None:
+        at = self.where(plane, point)
+        self.move_to(at)
+        QTest.mouseClick(self.canvas, button, modifier, at)
         self.settle(0.1)
 
-    def drag(self, plane, start, end) -> None:
-        native = self.viewer.window._qt_viewer.canvas.native
-        a, b = self.where(plane, start), self.where(plane, end)
-        none = Qt.KeyboardModifier.NoModifier
-        QTest.mouseMove(native, a)
-        QTest.mousePress(native, LEFT, none, a)
-        for share in (0.3, 0.7, 1.0):
-            QTest.mouseMove(native, a + (b - a) * share)
-            QApplication.processEvents()
-        QTest.mouseRelease(native, LEFT, none, b)
+    def drag(self, plane, points, button=LEFT) -> None:
+        """Draw a line with the mouse."""
+        first, *others = [self.where(plane, point) for point in points]
+        self.move_to(first)
+        QTest.mousePress(self.canvas, button, NONE, first)
+        for at in others:
+            self.move_to(at)
+            self.look(0.02)
+        QTest.mouseRelease(self.canvas, button, NONE, others[-1])
+        self.settle(0.1)
+
+    def press(self, key, modifier=NONE) -> None:
+        QTest.keyClick(self.canvas, key, modifier)
         self.settle(0.1)
 
     def click_sample(self, sample: str, plane: tuple[int, ...], most: int) -> None:
@@ -88,54 +151,69 @@ class Scene:
         wanted = [p for (at, _), p in samples.load(sample).prompts.items() if at == plane]
         for i, prompts in enumerate(wanted[:most]):
             if i:
-                self.annotation.session.new_object()
+                self.session.new_object()
             for point, label in zip(prompts.points, prompts.point_labels, strict=True):
                 self.click(plane, point, LEFT if label else RIGHT)
 
     def find_all(self) -> None:
         """Press the button that finds everything in the plane shown."""
-        button = self.dock.findChild(EverythingSection).plane
-        QTest.mouseClick(button, LEFT)
+        QTest.mouseClick(self.part(EverythingSection).plane, LEFT)
+        self.wait_for_all()
+
+    def wait_for_all(self) -> None:
+        """Wait until nothing is computed, in the background either."""
         controller_of(self.viewer).engine.wait(300, background=True)
         self.settle()
+        controller_of(self.viewer).engine.wait(300, background=True)
+        self.look()
 
-    def save(self, name: str, folder: Path, canvas_only: bool = False) -> None:
+    # Pictures
+
+    def pixels(self, canvas_only: bool = False) -> np.ndarray:
+        self.look(0.3)
+        taken = self.viewer.window.screenshot(canvas_only=canvas_only, flash=False)
+        return np.asarray(taken)[..., :3]
+
+    def save(self, name: str, folder: Path) -> None:
         self.settle(0.3)
-        pixels = self.viewer.window.screenshot(canvas_only=canvas_only, flash=False)
-        write(np.asarray(pixels)[..., :3], folder / f"{name}.png")
+        write(self.pixels(), folder / f"{name}.png")
 
-    @property
-    def dock(self):
-        return self.viewer.window.dock_widgets["Segment Anything (napari-sam-live)"]
+    def around(self, plane, point, height: int, width: int) -> np.ndarray:
+        """Return the canvas around a place, so many pixels of the screen high and wide."""
+        pixels = self.pixels(canvas_only=True)
+        scale = pixels.shape[1] / self.canvas.width()
+        at = self.where(plane, point)
+        top = round(min(max(at.y() * scale - height / 2, 0), pixels.shape[0] - height))
+        left = round(min(max(at.x() * scale - width / 2, 0), pixels.shape[1] - width))
+        return pixels[top : top + height, left : left + width]
+
+    def grab(self, widget: QWidget, height: int | None = None) -> np.ndarray:
+        """Return a part of the window."""
+        self.look(0.3)
+        size = QRect(0, 0, widget.width(), height or widget.height())
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "part.png"
+            widget.grab(size).save(str(path))
+            return np.asarray(Image.open(path).convert("RGB"))
 
     def save_dock(self, name: str, folder: Path) -> None:
         self.settle(0.3)
-        dock, path = self.dock, folder / f"{name}.png"
-        height = dock.sizeHint().height()
-        dock.grab(QRect(0, 0, dock.width(), height)).save(str(path))
-        write(np.asarray(Image.open(path).convert("RGB")), path)
+        write(self.grab(self.dock, self.dock.sizeHint().height()), folder / f"{name}.png")
 
     def close(self) -> None:
         self.viewer.close()
         QApplication.processEvents()
 
 
-def save_session(folder: Path) -> None:
-    """Show an object with a step back, and the offer to continue when the image is opened again."""
-    scene = Scene("nuclei")
-    session = scene.annotation.session
-    scene.click_sample("nuclei", (), 5)
-    session.next_candidate(())
-    session.lock([2])
-    session.undo()
-    scene.save_dock("viewer-undo", folder)
-    scene.settle(1)  # until it is on disk
-    scene.close()
-    scene = Scene("nuclei")
-    scene.settle(1)
-    scene.dock.findChild(SessionSection).fold.expand()
-    scene.save_dock("viewer-continue", folder)
-    scene.close()
+def side_by_side(*parts: np.ndarray) -> np.ndarray:
+    """Return pictures in a row, on white."""
+    height = max(len(part) for part in parts)
+    gap = np.full((height, _MARGIN, 3), 255, np.uint8)
+    row: list[np.ndarray] = []
+    for part in parts:
+        below = np.full((height - len(part), part.shape[1], 3), 255, np.uint8)
+        row += [gap, np.concatenate([part, below])]
+    return np.concatenate(row[1:], axis=1)
 
 
 def write(pixels: np.ndarray, path: Path) -> None:
@@ -143,40 +221,260 @@ def write(pixels: np.ndarray, path: Path) -> None:
     print(path, path.stat().st_size // 1024, "kB")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=HERE / "images")
-    folder = parser.parse_args().output
-    os.environ["NAPARI_SAM_HOME"] = tempfile.mkdtemp()  # no embeddings of earlier runs
-    folder.mkdir(parents=True, exist_ok=True)
+# The scenes
 
+
+def clicks(folder: Path) -> None:
+    """Nuclei clicked one by one, and the dock."""
     scene = Scene("nuclei")
     scene.click_sample("nuclei", (), 12)
+    scene.hover((), (240, 654))
     scene.save("viewer", folder)
     scene.save_dock("viewer-dock", folder)
     scene.close()
 
-    save_session(folder)
 
+def preview(folder: Path) -> None:
+    """What a click would take, and the candidates that a key goes through."""
+    scene = Scene("histology", zoom=2.2)
+    parts = []
+    scene.viewer.scene.camera.center = (0, 117, 66)
+    scene.settle()
+    for _ in range(3):
+        scene.hover((), (102, 66))
+        scene.press(Qt.Key.Key_W)
+        parts.append(scene.around((), (102, 66), 330, 330))
+    write(side_by_side(*parts), folder / "viewer-candidates.png")
+    scene.close()
+
+
+def strokes(folder: Path) -> None:
+    """A stroke along an object, a lasso around another, a click and a box."""
+    scene = Scene("nuclei", zoom=2.4)
+    scene.viewer.scene.camera.center = (0, 240, 350)
+    scene.settle()
+    scene.press(Qt.Key.Key_G, SHIFT)
+    scene.drag((), [(222 + 0.6 * i, 326 + 2 * i) for i in range(13)])
+    scene.press(Qt.Key.Key_N)
+    scene.press(Qt.Key.Key_U, SHIFT)
+    turn = np.linspace(0, 2 * np.pi, 30)
+    scene.drag((), [(291 + 19 * np.sin(t), 494 + 19 * np.cos(t)) for t in turn])
+    write(scene.pixels(), folder / "viewer-strokes.png")
+    scene.close()
+
+
+def queue(folder: Path) -> None:
+    """The proofreading queue over what was found."""
+    scene = Scene("nuclei")
+    scene.find_all()
+    scene.press(Qt.Key.Key_Q, SHIFT)
+    scene.wait_for_all()
+    scene.part(QueueSection).hopeless.click()
+    scene.wait_for_all()
+    scene.press(Qt.Key.Key_8)
+    scene.wait_for_all()
+    scene.save("viewer-queue", folder)
+    scene.close()
+
+
+def objects(folder: Path) -> None:
+    """The table of objects, with classes."""
+    scene = Scene("nuclei", size=(1400, 1080))
+    scene.find_all()
+    section = scene.part(ObjectsSection)
+    section.fold.expand()
+    section.classes.fold.expand()
+    section.classes.add.click()
+    section.classes.add.click()
+    scene.wait_for_all()
+    session = scene.session
+    session.rename_class("class 1", "resting")
+    session.rename_class("class 2", "dividing")
+    rows = session.objects
+    typical = sorted(row.area for row in rows)[len(rows) // 2]
+    session.set_class([row.id for row in rows], "resting")
+    session.set_class([row.id for row in rows if row.area < 0.6 * typical], "dividing")
+    session.accept(row.id for row in rows[:6])
+    session.lock([rows[0].id])
+    colours = section.colours
+    colours.setCurrentIndex(colours.findText("by class"))
+    colours.activated.emit(colours.currentIndex())
+    section.outlines.click()
+    scene.wait_for_all()
+    scene.save("viewer-objects", folder)
+    scene.close()
+
+
+def seen(folder: Path) -> None:
+    """The model's input."""
+    scene = Scene("ovule_3d", (16,))
+    section = scene.part(SeenSection)
+    section.fold.expand()
+    scene.wait_for_all()
+    write(scene.grab(section), folder / "viewer-seen.png")
+    scene.close()
+
+
+def help_overlay(folder: Path) -> None:
+    """Keys and mouse over the canvas."""
+    scene = Scene("nuclei")
+    scene.press(Qt.Key.Key_H)
+    scene.save("viewer-help", folder)
+    scene.close()
+
+
+def session(folder: Path) -> None:
+    """An object with a step back, and the offer to continue when the image is opened again."""
+    scene = Scene("nuclei")
+    scene.click_sample("nuclei", (), 5)
+    scene.session.next_candidate(())
+    scene.session.lock([2])
+    scene.session.undo()
+    scene.save_dock("viewer-undo", folder)
+    scene.settle(1)  # until it is on disk
+    scene.close()
+    scene = Scene("nuclei")
+    scene.settle(1)
+    scene.part(SessionSection).fold.expand()
+    scene.save_dock("viewer-continue", folder)
+    scene.close()
+
+
+def everything(folder: Path) -> None:
+    """Everything found in stained tissue, and ten clicks."""
     scene = Scene("histology")
     scene.click_sample("histology", (), 10)
     scene.save("viewer-histology", folder)
     scene.close()
-
     scene = Scene("histology")
     scene.find_all()
     scene.save("viewer-everything", folder)
     scene.close()
 
+
+def phase_contrast(folder: Path) -> None:
+    """Clicks on cells in phase contrast."""
     scene = Scene("phase_contrast")
     scene.click_sample("phase_contrast", (), 8)
     scene.save("viewer-phase-contrast", folder)
     scene.close()
 
+
+def stack(folder: Path) -> None:
+    """A slice of a stack, and the strip."""
     scene = Scene("ovule_3d", (16,))
     scene.click_sample("ovule_3d", (16,), 6)
     scene.save("viewer-stack", folder)
     scene.close()
+
+
+# The animation
+
+
+class Film:
+    """Pictures of a viewer, one after the other, with the mouse drawn into them.
+
+    Parameters
+    ----------
+    scene
+        What is filmed.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.frames: list[Image.Image] = []
+        self.milliseconds: list[int] = []
+
+    def take(self, milliseconds: int, mouse: bool = True, caption: str = "") -> None:
+        """Take a picture that is shown for so long."""
+        pixels = Image.fromarray(self.scene.pixels())
+        draw = ImageDraw.Draw(pixels)
+        if mouse:
+            window = self.scene.viewer.window._qt_window
+            at = self.scene.canvas.mapTo(window, self.scene.mouse)
+            x, y = at.x(), at.y()
+            arrow = [(0, 0), (0, 17), (4, 13), (7, 20), (10, 19), (7, 12), (12, 12)]
+            draw.polygon([(x + i, y + j) for i, j in arrow], fill="white", outline="black")
+        if caption:
+            corner = self.scene.canvas.mapTo(self.scene.viewer.window._qt_window, QPoint(12, 10))
+            box = draw.textbbox((corner.x(), corner.y()), caption, font_size=20)
+            draw.rectangle((box[0] - 6, box[1] - 5, box[2] + 6, box[3] + 5), fill="#101418")
+            draw.text((corner.x(), corner.y()), caption, fill="white", font_size=20)
+        self.frames.append(pixels)
+        self.milliseconds.append(milliseconds)
+
+    def save(self, path: Path) -> None:
+        """Write it as a GIF of 256 colours that all pictures share."""
+        small = [frame.resize((frame.width // 4, frame.height // 4)) for frame in self.frames]
+        every = Image.new("RGB", (small[0].width, sum(each.height for each in small)))
+        for i, each in enumerate(small):
+            every.paste(each, (0, i * each.height))
+        palette = every.quantize(255, Image.Quantize.MEDIANCUT)
+        first, *others = [
+            frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames
+        ]
+        first.save(
+            path,
+            save_all=True,
+            append_images=others,
+            duration=self.milliseconds,
+            loop=0,
+            optimize=False,
+            disposal=1,
+        )
+        print(path, path.stat().st_size // 1024, "kB")
+
+
+def animation(folder: Path) -> None:
+    """Hover, three clicks, find all, proofread."""
+    scene = Scene("nuclei", size=(980, 700), narrow=True)
+    film = Film(scene)
+    scene.press(Qt.Key.Key_N, SHIFT)  # each click a new object
+    places = ((222, 338), (338, 445), (158, 258))
+    told = "Move the mouse: what a click would take"
+    for i, place in enumerate(places):
+        scene.hover((), place)
+        film.take(1300 if i == 0 else 700, caption=told)
+        told = "Each click a new object"
+        scene.click((), place)
+        film.take(900 if i == 0 else 600, caption=told)
+    scene.press(Qt.Key.Key_F, SHIFT)
+    scene.wait_for_all()
+    film.take(1600, mouse=False, caption="Shift+F: find all the others")
+    scene.press(Qt.Key.Key_Q, SHIFT)
+    scene.wait_for_all()
+    film.take(1800, mouse=False, caption="Shift+Q: proofread, the doubtful first")
+    for key, caption in ((Qt.Key.Key_0, "0: delete"), (Qt.Key.Key_8, "8: accept")):
+        scene.press(key)
+        scene.wait_for_all()
+        film.take(1000, mouse=False, caption=caption)
+    scene.press(Qt.Key.Key_R, SHIFT)
+    scene.wait_for_all()
+    film.take(2500, mouse=False, caption="Shift+R: accept all above it. Done")
+    film.save(folder / "viewer.gif")
+    scene.close()
+
+
+SCENES: dict[str, Callable[[Path], None]] = {
+    made.__name__: made
+    for made in (
+        clicks, preview, strokes, queue, objects, seen, help_overlay, session, everything, phase_contrast,
+        stack, animation,
+    )
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scenes", nargs="*", metavar="SCENE", help=f"of {', '.join(SCENES)}")
+    parser.add_argument("--output", type=Path, default=HERE / "images")
+    options = parser.parse_args()
+    if unknown := [name for name in options.scenes if name not in SCENES]:
+        parser.error(f"expected scenes of {', '.join(SCENES)}, got {', '.join(unknown)}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in options.scenes or SCENES:
+        os.environ["NAPARI_SAM_HOME"] = tempfile.mkdtemp()  # nothing of earlier runs
+        SCENES[name](options.output)
 
 
 if __name__ == "__main__":
