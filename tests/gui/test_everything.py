@@ -215,3 +215,12 @@ def test_labels_that_were_picked_meanwhile_get_what_was_found(user, monkeypatch)
     assert (me.labels[0] == 5).all()
     assert np.array_equal(me.labels[1] > 0, TWO > 0)
     assert not np.asarray(before.data).any()
+
+
+def test_more_like_the_clicked_object_are_found_by_key(user):
+    me = user(TWO)
+    me.click((12, 12))
+    me.press(Qt.Key.Key_M, Qt.KeyboardModifier.ShiftModifier)
+    me.qtbot.waitUntil(lambda: numbers(me.labels) == [1, 2], timeout=20_000)
+    assert me.session.next_undo.startswith("found")
+    assert me.session.facts(2).origin == "found"

@@ -241,6 +241,9 @@ def test_everything_is_searched_in_a_plane_or_along_the_scrolled_axis(image, sta
     assert (flat.ready, flat.stack, flat.fraction) == (True, "", None)
     controller = FakeController(stack)
     assert everything_state_of(controller).stack == "all 6 planes"
+    assert not everything_state_of(controller).more
+    controller.annotation.session.add_point(2, (10, 10))
+    assert everything_state_of(controller).more
     controller.everything.fraction = 0.25
     assert everything_state_of(controller).fraction == 0.25
     controller.segmenter = None

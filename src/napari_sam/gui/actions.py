@@ -189,6 +189,12 @@ def queue_previous(viewer: napari.Viewer) -> None:
     _session(viewer).queue.previous()
 
 
+def find_similar(viewer: napari.Viewer) -> None:
+    """Find more objects like those that are accepted, on the plane on screen."""
+    annotation = _annotation(viewer)
+    _controller(viewer).everything.start_similar(annotation, annotation.plane_to_prompt())
+
+
 def save_session(viewer: napari.Viewer) -> None:
     """Ask for a file, and write all that was done on the image into it."""
     keeping = _controller(viewer).keeping

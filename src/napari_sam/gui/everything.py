@@ -66,6 +66,14 @@ class Everything:
         except ValueError as error:
             self.refused.emit(error)
 
+    def start_similar(self, annotation: Annotation, plane: Plane) -> None:
+        """Find more objects like the accepted ones on a plane; one that is refused is told."""
+        self.cancel()
+        try:
+            annotation.session.find_similar([plane])
+        except ValueError as error:
+            self.refused.emit(error)
+
     def cancel(self) -> None:
         """Stop; what was found so far is dropped."""
         if self._annotation is not None:

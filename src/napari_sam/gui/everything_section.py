@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QStackedWidget, QVBoxLayout, QW
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line
+from napari_sam.gui.key_table import with_key
 from napari_sam.gui.planes import axis_name, channel_axis
 from napari_sam.gui.section import Section
 
@@ -22,12 +23,15 @@ class EverythingState:
         Share that is searched; None while nothing is.
     ready
         Whether there are a plane on screen and a model.
+    more
+        Whether there are objects to find more of.
     stack, tip
         What the button for the whole stack says; empty where there is one plane.
     """
 
     fraction: float | None = None
     ready: bool = False
+    more: bool = False
     stack: str = ""
     tip: str = ""
 
@@ -45,7 +49,8 @@ def everything_state_of(controller: Controller) -> EverythingState:
             channels = axis == channel_axis(annotation.image)
             stack = f"all {length} {'channels' if channels else 'planes'}"
             tip = _tip(length, axis_name(annotation.image, axis), channels)
-    return EverythingState(controller.everything.fraction, ready, stack, tip)
+    more = annotation is not None and annotation.session.has_examples
+    return EverythingState(controller.everything.fraction, ready, more, stack, tip)
 
 
 def _tip(length: int, name: str, channels: bool) -> str:
@@ -68,6 +73,10 @@ class EverythingSection(Section[EverythingState]):
         super().__init__(controller)
         self.plane = button("this plane", "find every object of the plane shown")
         self.stack = button("", "")
+        self.similar = button(
+            "More like these",
+            with_key("find more objects like those that are accepted, here", "find_similar"),
+        )
         self.bar = QProgressBar()
         self.bar.setAccessibleName("how far finding all is")
         self.bar.setRange(0, 1000)
@@ -79,7 +88,10 @@ class EverythingSection(Section[EverythingState]):
         row = line(QLabel("Find all in"), self.plane, self.stack)
         row.setStretch(1, 1)
         row.setStretch(2, 1)
-        asking.setLayout(row)
+        asked = QVBoxLayout(asking)
+        asked.setContentsMargins(0, 0, 0, 0)
+        asked.addLayout(row)
+        asked.addWidget(self.similar)
         row = line(QLabel("Finding all"), self.bar, self.cancel)
         row.setStretch(1, 1)
         running.setLayout(row)
@@ -90,6 +102,7 @@ class EverythingSection(Section[EverythingState]):
         column.addWidget(self.pages)
         self.plane.clicked.connect(self._find_plane)
         self.stack.clicked.connect(self._find_stack)
+        self.similar.clicked.connect(self._find_similar)
         self.cancel.clicked.connect(controller.everything.cancel)
 
     def _state(self) -> EverythingState:
@@ -100,6 +113,7 @@ class EverythingSection(Section[EverythingState]):
         self.pages.setCurrentIndex(1 if running else 0)
         self.bar.setValue(round(1000 * (state.fraction or 0)))
         self.setEnabled(running or state.ready)
+        self.similar.setVisible(state.more)
         self.stack.setVisible(bool(state.stack))
         self.stack.setText(state.stack)
         self.stack.setToolTip(state.tip)
@@ -109,6 +123,12 @@ class EverythingSection(Section[EverythingState]):
 
     def _find_stack(self) -> None:
         self._start(stack=True)
+
+    def _find_similar(self) -> None:
+        annotation = self._controller.annotation
+        plane = annotation.displayed() if annotation else None
+        if annotation is not None and plane is not None:
+            self._controller.everything.start_similar(annotation, plane)
 
     def _start(self, stack: bool) -> None:
         annotation = self._controller.annotation

@@ -102,6 +102,7 @@ ACTIONS = (
     Action("toggle_outlines", "masks as outlines, or filled", MASKS, ("Shift-O",)),
     Action("toggle_preview", "show what a click would take, or not", MASKS, ("Shift-H",)),
     Action("find_all", "find all in this plane", EVERYTHING, ("Shift-F",)),
+    Action("find_similar", "find more like the accepted objects", EVERYTHING, ("Shift-M",)),
     Action("cancel", "cancel what is being computed", EVERYTHING),
     Action("proofread", "open or close the proofreading queue", QUEUE, ("Shift-Q",)),
     Action("queue_accept", "accept the object offered", QUEUE, ("8",), "queue"),

@@ -89,6 +89,12 @@ class Searching(ObjectCommands):
             at = [self.source.plane_of(plane) for plane in planes]
         self._runs.find_similar(self.segmenter, self.source, at, examples, linked, settings)
 
+    @property
+    def has_examples(self) -> bool:
+        """Whether a person made or accepted anything that there may be more of."""
+        facts, proposed = self._state.all_facts, self._state.proposed
+        return bool(self._state.book.object_ids) or len(facts) > len(proposed)
+
     def _examples(self, wanted: AbstractSet[int] | None) -> Iterator[Example]:
         """Return where accepted and rejected objects lie."""
         for row in self._table.rows:
