@@ -20,6 +20,8 @@ _TIPS = {
 }
 _SIGNS = {"proposed": "○ proposed", "accepted": "● accepted", "locked": "▣ locked"}
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_CELL = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemNeverHasChildren
+_NUMBER = _CELL | Qt.ItemFlag.ItemIsEditable
 _TOP = QModelIndex()
 
 
@@ -124,8 +126,9 @@ class ObjectModel(QAbstractTableModel):
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         """Let numbers be changed."""
-        flags = super().flags(index)
-        return flags | Qt.ItemFlag.ItemIsEditable if index.column() == 0 else flags
+        return (
+            _NUMBER if index.column() == 0 else _CELL
+        )  # asked of every cell when all are selected
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return what a cell shows."""
