@@ -61,7 +61,8 @@ class ShapeRows:
     @classmethod
     def of(cls, book: PromptBook) -> ShapeRows:
         """Put down all shapes of a book, in the order they were given."""
-        shapes = sorted((*book.boxes, *book.strokes, *book.lassos), key=lambda one: one.id)
+        drawn: tuple[Shape, ...] = (*book.boxes, *book.strokes, *book.lassos)
+        shapes = sorted(drawn, key=lambda one: one.id)
         return cls(
             book,
             np.array([one.id for one in shapes], np.int64),

@@ -353,7 +353,7 @@ class ShapeEditor:
                 table.iat[row, table.columns.get_loc(name)] = values[row]
         self.layer.events.properties()
         self.layer.events.features()
-        write_signs(self.layer, shown.signs)
+        write_signs(self.layer, shown.signs.tolist())
 
     def _is_told(self) -> bool:
         """Whether the layer's table says what its rows are."""
@@ -366,7 +366,8 @@ class ShapeEditor:
     def _show_all(self) -> None:
         """Put everything in the layer that should be there."""
         rows = ShapeRows.of(self._session.prompts)
-        shapes = [self._session.prompts.find(number) for number in rows.ids.tolist()]
+        found = [self._session.prompts.find(number) for number in rows.ids.tolist()]
+        shapes = [one for one in found if isinstance(one, Shape)]
         layer = self.layer
         there = zip(layer.data, layer.shape_type, shapes, strict=False)
         same = layer.nshapes == len(shapes) and all(is_drawn(*row) for row in there)
@@ -380,7 +381,7 @@ class ShapeEditor:
             table = layer.features
             if any(not np.array_equal(table.get(k), v) for k, v in rows.columns.items()):
                 layer.features = features
-            write_signs(layer, rows.signs)
+            write_signs(layer, rows.signs.tolist())
         finally:
             self._writing = False
         self._shown = replace(rows, vertices=[np.asarray(one, float) for one in layer.data])
