@@ -14,6 +14,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
+from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image, ImageDraw
 from qtpy.QtCore import QEvent, QPoint, QPointF, QRect, Qt
 from qtpy.QtGui import QMouseEvent
@@ -28,6 +29,7 @@ from napari_sam.gui.objects_section import ObjectsSection
 from napari_sam.gui.queue_section import QueueSection
 from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
+from napari_sam.session import Preview
 
 HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
@@ -54,6 +56,7 @@ class Scene:
         if narrow:  # the canvas and the dock alone
             self._view.dockLayerList.hide()
             self._view.dockLayerControls.hide()
+        controller_of(self.viewer).hover.is_on = True  # however slow this machine is
         self.mouse = QPoint(0, 0)
         self.settle()
         self.viewer.reset_view()
@@ -114,16 +117,17 @@ class Scene:
         event = QMouseEvent(QEvent.Type.MouseMove, QPointF(at), there, none, none, NONE)
         QApplication.sendEvent(self.canvas, event)
 
-    def hover(self, plane, point) -> None:
+    def hover(self, plane, point) -> Preview:
         """Rest with the mouse over a place until what a click there would take is shown."""
         self.viewer.mouse_over_canvas = True
         hover, end = controller_of(self.viewer).hover, time.monotonic() + 60
         self.move_to(self.where(plane, point))
-        while hover.preview is None:
+        while (shown := hover.preview) is None:
             if time.monotonic() > end:
                 raise RuntimeError("no preview within a minute")
             self.look(0.05)
         self.look(0.2)
+        return shown
 
     def click(self, plane, point, button=LEFT, modifier=NONE) -> None:
         at = self.where(plane, point)
@@ -161,10 +165,13 @@ class Scene:
         self.wait_for_all()
 
     def wait_for_all(self) -> None:
-        """Wait until nothing is computed, in the background either."""
+        """Wait until nothing is computed, in the background either; what was told has been read."""
         controller_of(self.viewer).engine.wait(300, background=True)
         self.settle()
         controller_of(self.viewer).engine.wait(300, background=True)
+        self.look()
+        for told in self.viewer.window._qt_window.findChildren(NapariQtNotification):
+            told.close()
         self.look()
 
     # Pictures
@@ -236,30 +243,39 @@ def clicks(folder: Path) -> None:
 
 def preview(folder: Path) -> None:
     """What a click would take, and the candidates that a key goes through."""
-    scene = Scene("histology", zoom=2.2)
+    scene = Scene("phase_contrast", zoom=3)
+    wanted = [p.points[0] for (at, _), p in samples.load("phase_contrast").prompts.items()]
+
+    def spread(place) -> float:
+        """Return how much the candidates differ at least."""
+        scene.viewer.scene.camera.center = (0, *place)
+        scene.settle()
+        shown = scene.hover((), place)
+        small, middle, large = sorted(max(1, patch.area) for patch in shown.candidates)
+        return min(middle / small, large / middle)
+
+    place = max(wanted, key=spread)
+    spread(place)
     parts = []
-    scene.viewer.scene.camera.center = (0, 117, 66)
-    scene.settle()
     for _ in range(3):
-        scene.hover((), (102, 66))
         scene.press(Qt.Key.Key_W)
-        parts.append(scene.around((), (102, 66), 330, 330))
+        parts.append(scene.around((), place, 330, 330))
     write(side_by_side(*parts), folder / "viewer-candidates.png")
     scene.close()
 
 
 def strokes(folder: Path) -> None:
     """A stroke along an object, a lasso around another, a click and a box."""
-    scene = Scene("nuclei", zoom=2.4)
-    scene.viewer.scene.camera.center = (0, 240, 350)
+    scene = Scene("nuclei", zoom=3)
+    scene.viewer.scene.camera.center = (0, 270, 320)
     scene.settle()
     scene.press(Qt.Key.Key_G, SHIFT)
-    scene.drag((), [(222 + 0.6 * i, 326 + 2 * i) for i in range(13)])
+    scene.drag((), [(213 + 1.4 * i, 320 + 2.5 * i) for i in range(14)])
     scene.press(Qt.Key.Key_N)
     scene.press(Qt.Key.Key_U, SHIFT)
     turn = np.linspace(0, 2 * np.pi, 30)
-    scene.drag((), [(291 + 19 * np.sin(t), 494 + 19 * np.cos(t)) for t in turn])
-    write(scene.pixels(), folder / "viewer-strokes.png")
+    scene.drag((), [(320 + 22 * np.sin(t), 296 + 26 * np.cos(t)) for t in turn])
+    write(scene.around((), (270, 318), 500, 690), folder / "viewer-strokes.png")
     scene.close()
 
 
@@ -279,7 +295,7 @@ def queue(folder: Path) -> None:
 
 def objects(folder: Path) -> None:
     """The table of objects, with classes."""
-    scene = Scene("nuclei", size=(1400, 1080))
+    scene = Scene("nuclei", zoom=1.3, size=(1400, 1080))
     scene.find_all()
     section = scene.part(ObjectsSection)
     section.fold.expand()
@@ -307,10 +323,11 @@ def objects(folder: Path) -> None:
 
 def seen(folder: Path) -> None:
     """The model's input."""
-    scene = Scene("ovule_3d", (16,))
+    scene = Scene("phase_contrast", zoom=3, size=(1400, 1080))
     section = scene.part(SeenSection)
     section.fold.expand()
     scene.wait_for_all()
+    scene.look(1)
     write(scene.grab(section), folder / "viewer-seen.png")
     scene.close()
 
@@ -427,30 +444,33 @@ class Film:
 
 def animation(folder: Path) -> None:
     """Hover, three clicks, find all, proofread."""
-    scene = Scene("nuclei", size=(980, 700), narrow=True)
+    scene = Scene("nuclei", zoom=1.5, size=(1000, 860), narrow=True)
+    scene.viewer.scene.camera.center = (0, 240, 340)
     film = Film(scene)
     scene.press(Qt.Key.Key_N, SHIFT)  # each click a new object
-    places = ((222, 338), (338, 445), (158, 258))
     told = "Move the mouse: what a click would take"
-    for i, place in enumerate(places):
+    for i, place in enumerate(((222, 338), (338, 445), (158, 258))):
         scene.hover((), place)
-        film.take(1300 if i == 0 else 700, caption=told)
+        film.take(1400 if i == 0 else 700, caption=told)
         told = "Each click a new object"
         scene.click((), place)
-        film.take(900 if i == 0 else 600, caption=told)
+        film.take(1000 if i == 0 else 700, caption=told)
     scene.press(Qt.Key.Key_F, SHIFT)
     scene.wait_for_all()
     film.take(1600, mouse=False, caption="Shift+F: find all the others")
     scene.press(Qt.Key.Key_Q, SHIFT)
     scene.wait_for_all()
-    film.take(1800, mouse=False, caption="Shift+Q: proofread, the doubtful first")
-    for key, caption in ((Qt.Key.Key_0, "0: delete"), (Qt.Key.Key_8, "8: accept")):
+    scene.part(QueueSection).hopeless.click()  # what is no object, at once
+    scene.wait_for_all()
+    film.take(1900, mouse=False, caption="Shift+Q: proofread, the doubtful first")
+    for key, caption in ((Qt.Key.Key_0, "0: delete it"), (Qt.Key.Key_8, "8: accept it")):
         scene.press(key)
         scene.wait_for_all()
-        film.take(1000, mouse=False, caption=caption)
+        film.take(1200, mouse=False, caption=caption)
     scene.press(Qt.Key.Key_R, SHIFT)
     scene.wait_for_all()
-    film.take(2500, mouse=False, caption="Shift+R: accept all above it. Done")
+    scene.viewer.reset_view()
+    film.take(3000, mouse=False, caption="Shift+R: accept all above it. Done")
     film.save(folder / "viewer.gif")
     scene.close()
 
@@ -458,8 +478,8 @@ def animation(folder: Path) -> None:
 SCENES: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
-        clicks, preview, strokes, queue, objects, seen, help_overlay, session, everything, phase_contrast,
-        stack, animation,
+        clicks, preview, strokes, queue, objects, seen, help_overlay, session, everything,
+        phase_contrast, stack, animation,
     )
 }  # fmt: skip
 
