@@ -160,10 +160,20 @@ class Frame:
         -------
         share
             `(h, w)`: share of foreground, 0-1.
+
+        Raises
+        ------
+        ValueError
+            If the mask is of another shape, such as the whole plane's.
         """
         import torch
         from torch.nn import functional as F
 
+        if mask.shape != self.shape:
+            raise ValueError(
+                f"expected a mask of the frame's rectangle, {self.shape}, got {mask.shape}; cut it "
+                "to frame.region"
+            )
         x = torch.from_numpy(mask.astype(np.float32))[None, None]
         x = F.interpolate(x, self.scaled, mode="bilinear", antialias=True)
         pad = self.canvas[1] - self.scaled[1], self.canvas[0] - self.scaled[0]

@@ -92,6 +92,17 @@ def test_a_place_of_one_tile_is_told_as_its_tile_tells_it(rng):
     assert np.allclose(whole[:, :width], alone[:, :width], atol=1e-5)
 
 
+def test_a_mask_in_any_tile_is_most_like_its_own_place(rng):
+    tiled = TiledSegmenter(segmenter(HYBRID), 64, 16, rescale=False)
+    embedding = tiled.embed(rng.integers(0, 255, (96, 128)).astype(np.uint8))
+    for row, column in ((1, 1), (1, 13), (10, 2), (10, 14), (5, 7)):
+        cell = mask((96, 128), 8 * row, 8 * row + 8, 8 * column, 8 * column + 8)
+        means = tiled.mean_features(embedding, [cell])
+        (like,) = tiled.similarity(embedding, means)
+        assert np.unravel_index(like.argmax(), like.shape) == (row, column)
+        assert abs(like.max() - 1) < 1e-4
+
+
 def test_a_cache_changes_neither(tmp_path, rng):
     plain = segmenter(HYBRID)
     plane, where = halves(rng), mask(SHAPE, 8, 52, 4, 24)

@@ -62,7 +62,7 @@ def mean_of(
     c, h, w = features.shape
     means = [np.zeros((0, c), np.float32)]
     for mask in masks:
-        share = torch.from_numpy(frame.reduce(mask, (h, w)))
+        share = torch.from_numpy(frame.reduce(mask[frame.region], (h, w)))
         share = torch.where(share >= _LEAST_SHARE * share.max(), share, 0)
         mean = (features.cpu() * share).sum((1, 2)) / share.sum().clamp_min(1e-12)
         means.append(mean.numpy()[None])
