@@ -40,7 +40,7 @@ from napari_sam import load_segmenter
 from napari_sam.masks import iou
 from napari_sam.prompts import corrective_click, deepest_point, tight_box
 from napari_sam.segmentation.protocol import Segmenter
-from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session import ArrayCanvas, ArraySource, Overlap, Session
 from napari_sam.session.growing import grown
 from napari_sam.training.data import Plane, read_planes
 from napari_sam.training.protocol import GROUPS, MIN_OBJECT_PIXELS, thin_out
@@ -49,14 +49,17 @@ FINISHED = 0.8
 CORRECTIONS = 10
 # A label with less of every object is deleted; one with more is corrected.
 NOTHING = 0.4
+# Objects that are still missing then, so that it pays.
+MANY = 10
 # Corrections of a found mask after which it is deleted and clicked anew.
 PATIENCE = 3
 # An object whose pixels others take is clicked anew so often at most.
 ATTEMPTS = 2
-# Outlines are moved so far at most, as seen on the first objects of a plane.
+# Outlines are moved so far at most, as seen on the first found objects of a plane.
 FURTHEST = 4
-# IoU by which these must be better for it.
-LEAST_GAIN = 0.03
+FIRST = 10
+# So many more of them must be right then.
+LEAST_GAIN = 2
 # Objects that were corrected or clicked before more like them are looked for.
 LEARNED_FROM = 5
 
@@ -141,6 +144,7 @@ class Annotator:
 
     def __init__(self, segmenter: Segmenter, plane: Plane, looks: bool = False) -> None:
         self._looks = looks
+        self._has_rules = False  # whether the rule for overlaps is changed where it's in the way
         self.truth = Truth(plane.labels)
         self.labels = np.zeros(plane.labels.shape, np.uint32)
         source = ArraySource(plane.image, plane.image.ndim == 3)
@@ -149,7 +153,8 @@ class Annotator:
         self.outcome = Outcome(len(self.truth.objects))
         self._clicked = 0  # objects that were missing
         self._begun: Counter[int] = Counter()  # how often an object was clicked anew
-        self._corrected: list[tuple[int, NDArray[np.bool_]]] = []  # found ones, as they were
+        self._corrected = 0  # found objects that were
+        self._first: list[tuple[int, NDArray[np.bool_]]] = []  # found objects, as they were
         self._has_moved = False
 
     # Ways to finish a plane
@@ -163,13 +168,16 @@ class Annotator:
 
     def with_queue(self, similar: bool = True) -> Outcome:
         """Find all, proofread, mend and click what is missing."""
+        self._has_rules = True
         self._pay("find all")
         self.session.find_all()
+        seen = ((self.truth.best(self.labels == i)[0], self.labels == i) for i in self._ids())
+        self._first = [(number, mask) for number, mask in seen if number][:FIRST]
         self._proofread()
         self._mend_all()
         missing = self._missing()
         while missing:
-            if similar and self._clicked >= LEARNED_FROM and len(missing) > 1:
+            if similar and self._clicked >= LEARNED_FROM and len(missing) >= MANY:
                 self._find_similar()
                 similar = False
                 missing = self._missing()
@@ -218,21 +226,19 @@ class Annotator:
         queue.end()
 
     def _move_outlines(self) -> None:
-        """Move the outlines of what was found, if the first few show that all are off.
-
-        These are the first found objects that had to be corrected, as they were before.
-        """
-        if self._has_moved or len(self._corrected) < LEARNED_FROM:
+        """Move the outlines of what was found, if that mends more of the first than it spoils."""
+        if self._has_moved or self._corrected < LEARNED_FROM:
             return
         self._has_moved = True
-        gains = {
-            step: np.mean(
-                [iou(_moved(mask, step), self.truth.mask(n)) for n, mask in self._corrected]
+        right = {
+            step: sum(
+                iou(_moved(mask, step), self.truth.mask(number)) >= FINISHED
+                for number, mask in self._first
             )
             for step in range(-FURTHEST, FURTHEST + 1)
         }
-        step = max(gains, key=lambda step: (gains[step], -abs(step)))
-        if gains[step] >= gains[0] + LEAST_GAIN:
+        step = max(right, key=lambda step: (right[step], -abs(step)))
+        if right[step] >= right[0] + LEAST_GAIN:
             self._pay("move outlines", abs(step))
             self.session.grow_objects(step)
 
@@ -283,11 +289,9 @@ class Annotator:
             self.session.click((), point)
             self._correct(number, self.session.object_id)
             return
-        self._pay("overlap rule", 2)  # another mask lies there and must give way, for once
-        self.session.overlap = "overwrite"
+        self._overlap_rule("overwrite")
         self._begin(number)
         self._correct(number, self.session.object_id)
-        self.session.overlap = "keep"
 
     def _begin(self, number: int) -> None:
         self._pay("new object")
@@ -299,7 +303,7 @@ class Annotator:
 
         A found one is deleted and clicked anew where a few corrections don't help.
         """
-        target, first = self.truth.mask(number), self.labels == object_id
+        target = self.truth.mask(number)
         is_found = object_id not in self.session.prompts.object_ids
         for _ in range(PATIENCE if is_found else CORRECTIONS):
             mask = self.labels == object_id
@@ -307,10 +311,13 @@ class Annotator:
                 break
             correction = corrective_click(target, mask)
             assert correction is not None, "equal masks are finished"
-            self._click(*correction, object_id)
+            (row, column), label = correction
+            if label and self.labels[row, column] not in (0, object_id):
+                self._overlap_rule("overwrite")  # another mask must give way, for once
+            self._click((row, column), label, object_id)
+        self._overlap_rule("keep")
         if is_found:
-            self._corrected.append((number, first))
-            del self._corrected[LEARNED_FROM:]
+            self._corrected += 1
         if self._overlap(number, object_id) >= FINISHED:
             return
         if not is_found:
@@ -345,6 +352,11 @@ class Annotator:
             self._go_to(object_id)
         self._pay("click")
         self.session.add_point((), point, label)
+
+    def _overlap_rule(self, rule: Overlap) -> None:
+        if self._has_rules and self.session.overlap != rule:
+            self._pay("overlap rule")
+            self.session.overlap = rule
 
     def _go_to(self, object_id: int) -> None:
         if object_id != self.session.object_id:
