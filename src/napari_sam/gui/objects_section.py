@@ -125,8 +125,8 @@ class ObjectTableView(QTableView):
         selection = self.selectionModel()
         assert selection is not None
         rows: set[int] = set()
-        parts = selection.selection()  # few, where rows may be fifty thousand
-        for part in (parts.at(i) for i in range(parts.count())):
+        parts: Any = selection.selection()  # few, where rows may be fifty thousand
+        for part in parts:
             rows.update(range(part.top(), part.bottom() + 1))
         return sorted(rows)
 
