@@ -101,6 +101,7 @@ class Player:
 
     def remove_any(self, a: int, b: int) -> None:
         if (prompt := self._prompt(a)) is not None:
+            self.by_hand = prompt.object_id == FOREIGN  # its pixels go with what was adopted
             self.session.remove_prompt(prompt.id)
 
     def _prompt(self, number: int) -> Prompt | None:

@@ -50,6 +50,14 @@ def test_adopted_mask_is_not_processed(session, labels):
     assert (labels[1][CELL] == 7).all()
 
 
+def test_gaps_beside_an_adopted_mask_stay(session, labels):
+    labels[1, CELL[0], CELL[1].stop + 2 :] = 8
+    before = labels.copy()
+    session.overlap = "fill gaps"
+    session.adopt(1, 7)
+    assert np.array_equal(labels, before)
+
+
 def test_adopting_needs_no_model(labels):
     canvas = ArrayCanvas(labels)
     session = Session(None, ArraySource(np.zeros(labels.shape)), canvas=canvas)

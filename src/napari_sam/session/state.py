@@ -383,7 +383,9 @@ class State:
     def mask_entry(self, key: ObjectPlane, answer: Answer, rules: MaskRules) -> Entry:
         """Return what the answer to an object's prompts changes; see :meth:`take_answer`."""
         answer = answer.processed(rules.post_processing)
-        decision = self._decide(key, answer.patch, rules.overlap)
+        is_given = answer.prompts.exact_mask is not None  # then it has no gaps to be filled
+        overlap = "keep" if is_given and rules.overlap == "fill gaps" else rules.overlap
+        decision = self._decide(key, answer.patch, overlap)
         return self._entry(
             "mask",
             f"the mask of object {key[0]}",
