@@ -175,6 +175,16 @@ def test_a_deleted_proposal_does_not_come_back(session):
     assert np.array_equal(session.canvas.array, before)
 
 
+def test_proposals_deleted_together_do_not_come_back(session):
+    session.add_point(0, (12, 12))
+    session.find_similar()
+    session.delete_objects([2, 3])
+    before = session.canvas.array.copy()
+    assert np.unique(before).tolist() == [0, 1]
+    session.find_similar()
+    assert np.array_equal(session.canvas.array, before)
+
+
 def test_a_session_without_an_accepted_object_says_what_to_do(session):
     with pytest.raises(ValueError, match="click one, or accept some"):
         session.find_similar([0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from napari_sam.planes import Plane, PlaneSource
 from napari_sam.segmentation.protocol import Segmenter, part_of
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.found import Found, found_of
+from napari_sam.session.object_index import extents
 from napari_sam.session.patches import Patch, cut
+from napari_sam.session.pixels import PixelChange
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.state import State
 
@@ -89,13 +92,26 @@ def refused(state: State, planes: Iterable[Plane]) -> dict[Plane, tuple[Patch, .
     for entry in state.journal.entries:
         if entry.kind != "deleted":
             continue
-        number = entry.details.get("object", 0)
-        facts = next((c.before for c in entry.facts if c.key == number), state.facts(number))
-        if facts.origin == "found":
-            for change in entry.pixels:
-                if change.plane in away:
-                    away[change.plane].append(cut(change.where, change.region[:2]))
+        known = {change.key: change.before for change in entry.facts}
+        ids: list[int] = entry.details.get("objects") or [entry.details.get("object", 0)]
+        found = {i for i in ids if known.get(i, state.facts(i)).origin == "found"}
+        for change in entry.pixels if found else ():
+            if change.plane in away:
+                away[change.plane] += _taken_by(change, found)
     return {plane: tuple(patches) for plane, patches in away.items()}
+
+
+def _taken_by(change: PixelChange, object_ids: AbstractSet[int]) -> Iterator[Patch]:
+    """Yield what a change takes from each of some objects."""
+    where, before = change.where, change.before
+    r, c = change.region[:2]
+    labels = np.zeros(where.shape, before.dtype)
+    labels[where] = before
+    for number, extent in extents(labels).items():
+        if number in object_ids:
+            r0, c0, r1, c1 = extent.box
+            part = labels[r0 : r1 + 1, c0 : c1 + 1] == number
+            yield cut(part, (r + r0, c + c0))
 
 
 class SimilarSearch:
