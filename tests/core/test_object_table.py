@@ -205,6 +205,17 @@ def test_labels_that_change_while_they_are_counted_are_counted_right(rng, labels
     assert [(row.id, row.area) for row in session.objects] == [(1, 5), (7, 19)]
 
 
+def test_what_was_counted_before_it_was_told_is_not_counted_twice(session, labels):
+    pixels = np.nonzero(disk(SHAPE, (10, 10), 3))
+    before = labels[pixels]
+    labels[pixels] = 9
+    assert session.object_row(9).area == len(before)
+    session.note_elsewhere(pixel_changes(PLANE, pixels, before, labels[pixels]))
+    assert session.object_row(9).area == len(before)
+    session.undo()
+    assert session.object_row(9) is None
+
+
 def test_other_labels_are_counted_anew(session):
     assert [row.id for row in session.objects] == [7]
     others = np.zeros(SHAPE, np.int32)

@@ -116,6 +116,15 @@ class ObjectIndex:
                 objects.add(number)
         return objects, uncounted
 
+    def planes_of(self, change: PixelChange) -> set[Plane]:
+        """Return the planes that a change has pixels on, to be counted."""
+        axes = self._axes
+        if axes is None or plane_axes(change.plane) == axes:
+            return {change.plane}
+        return {
+            plane for plane, _ in _across(change, axes, change.old.unpack(), change.new.unpack())
+        }
+
     @property
     def _axes(self) -> tuple[int, int] | None:
         plane = next(iter(self._on), None)

@@ -275,8 +275,11 @@ class ObjectTable:
         if not self._is_followed:
             return
         for pixels in reversed(entry.pixels) if backwards else entry.pixels:
-            objects, uncounted = self._index.apply(pixels, backwards)
-            self._mark(objects)
+            if entry.kind == "elsewhere":  # labels showed it before: it may be counted already
+                uncounted = self._index.planes_of(pixels)
+            else:
+                objects, uncounted = self._index.apply(pixels, backwards)
+                self._mark(objects)
             self._uncounted |= dict.fromkeys(uncounted)
             if pixels.plane in self._counting:  # it may have been read before
                 self._uncounted[pixels.plane] = None
