@@ -172,6 +172,21 @@ def test_a_stroke_on_the_canvas_cuts_the_current_object(me):
     assert not section.split.isChecked()
 
 
+def test_another_tool_is_taken_up_instead_of_cutting(me):
+    user, section, errors = me
+    before = user.labels.copy()
+    user.press(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    assert section.split.isChecked()
+    user.press(Qt.Key.Key_U)
+    assert not section.split.isChecked()
+    assert user.annotation.tool == "box"
+    user.drag((35, 45), (50, 60))
+    assert user.session.prompts.box_count == 1
+    assert user.annotation.tool == "box"
+    assert set(np.unique(before)) <= set(np.unique(user.labels))
+    assert not errors
+
+
 def test_masks_are_outlined_and_others_hidden(me):
     user, section, _ = me
     user.annotation.click_here()

@@ -383,6 +383,7 @@ class Controller:
         self._open_docks.discard(dock)
         if self._open_docks or self._closed or self.annotation is None:
             return
+        self.cut.end()
         stopped = [one.stop_prompting() for one in self._annotations.values()]
         if any(stopped):
             self._went_on = False

@@ -23,6 +23,8 @@ _ABOVE = 10_100  # of all layers, and of the preview
 class CutTool:
     """Waits for one stroke; the view doesn't move meanwhile, and no layer takes it.
 
+    Whoever turns to another layer or tool meanwhile has changed their mind.
+
     Parameters
     ----------
     viewer
@@ -60,6 +62,7 @@ class CutTool:
         self._before = active, "" if active is None else str(active.mode), camera.mouse_pan
         annotation.image.mode = "pan_zoom"
         layers.selection.active = annotation.image  # which takes no clicks
+        layers.selection.events.active.connect(self._active_changed)
         camera.mouse_pan = False
         self._viewer.mouse_drag_callbacks.append(self._drawn)
         self.changed.emit()
@@ -72,15 +75,10 @@ class CutTool:
             self.begin(annotation)
 
     def end(self) -> None:
-        """Wait no more."""
+        """Wait no more, and go on with the layer and tool of before."""
         if self._annotation is None:
             return
-        self._annotation = None
-        if self._drawn in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._drawn)
-        if self._line is not None:
-            self._line.parent = None
-            self._line = None
+        self._stop()
         assert self._before is not None
         active, mode, pans = self._before
         self._viewer.scene.camera.mouse_pan = pans
@@ -88,6 +86,21 @@ class CutTool:
             self._viewer.layers.selection.active = active
             active.mode = mode
         self.changed.emit()
+
+    def _active_changed(self, event: Any) -> None:
+        """Leave what a user has turned to as it is; napari moves the view as that layer says."""
+        if self._annotation is not None and event.value is not self._annotation.image:
+            self._stop()
+            self.changed.emit()
+
+    def _stop(self) -> None:
+        self._annotation = None
+        self._viewer.layers.selection.events.active.disconnect(self._active_changed)
+        if self._drawn in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._drawn)
+        if self._line is not None:
+            self._line.parent = None
+            self._line = None
 
     def _drawn(self, viewer: Any, event: Any) -> Iterator[None]:
         annotation = self._annotation
