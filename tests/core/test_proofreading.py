@@ -224,3 +224,14 @@ def test_in_a_stack_an_object_is_offered_where_it_is_worst():
     assert session.queue.current.plane == (1, None, None)
     session.queue.begin([0])
     assert {item.plane for item in session.queue.items} == {(0, None, None)}
+
+
+def test_objects_that_other_labels_do_not_have_are_not_offered(session, queue, labels):
+    fewer = np.where(labels > 3, labels, 0)
+    session.canvas = ArrayCanvas(fewer)
+    assert offered(queue) == [4, 5]
+    assert queue.current.object_id == session.object_id == 4
+    session.canvas = None
+    assert (queue.current, offered(queue), queue.progress.total) == (None, [], 0)
+    session.canvas = ArrayCanvas(labels)
+    assert offered(queue) == WORST_FIRST

@@ -26,7 +26,7 @@ class Proofreading:
     refused = Signal(object)
 
     def __init__(self) -> None:
-        self._offered: tuple[Annotation, int, Plane] | None = None
+        self._offered: tuple[int, int, Plane] | None = None  # of which annotation, by its id
 
     def watch(self, annotation: Annotation) -> None:
         """Follow the queue of an image."""
@@ -59,7 +59,7 @@ class Proofreading:
         else:
             annotation.keys.shut("queue")
         item = queue.current
-        offered = None if item is None else (annotation, item.object_id, item.plane)
+        offered = None if item is None else (id(annotation), item.object_id, item.plane)
         if offered is not None and offered != self._offered:
             self.show_offered(annotation)
         self._offered = offered

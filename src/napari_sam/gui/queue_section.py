@@ -68,8 +68,10 @@ def queue_state_of(queue: Queue) -> QueueState:
         note = "Looking at the objects"
     elif queue.items:
         note = f"Another object is current; {len(queue.items)} are left"
-    else:
+    elif progress.total:
         note = "Everything is accepted"
+    else:
+        note = "No object of a machine is in the labels"
     pace = "" if progress.seconds is None else f"{progress.seconds:.1f} s an object"
     return QueueState(
         True, queue.waiting, offered, note, queue.rest if item else 0, queue.sure, queue.hopeless,

@@ -165,6 +165,7 @@ class Session(Choosing, Searching):
         self._queue.changed.connect(self.queue_changed.emit)
         self.objects_changed.connect(self._queue.follow)
         self.object_changed.connect(self._queue.follow_current)
+        self._state.relabelled.connect(self._queue.follow_labels)
         self._imports = Imports(
             self._state,
             executor,

@@ -308,6 +308,15 @@ class Queue:
             self._rank()
         self._refresh([*self._ranked] if object_ids is None else object_ids)
 
+    def follow_labels(self) -> None:
+        """Take note that the labels are others: what they don't have isn't offered any more."""
+        if not self._is_open:
+            return
+        self._executor.cancel(self._ranking)
+        self._forget()
+        self._rank()
+        self.changed.emit()
+
     # How
 
     @property
