@@ -63,6 +63,29 @@ def test_keys_take_a_field_from_proposed_to_accepted(field):
     assert not me.annotation.keys.is_open("queue")
 
 
+def test_buttons_take_a_field_to_its_end_too(field):
+    me = field()
+    section, queue = me.dock.queue, me.session.queue
+    section.begin.click()
+    me.qtbot.waitUntil(lambda: section.offered.text().startswith("Object "))
+    first = queue.current.object_id
+    section.skip.click()
+    assert queue.current.object_id != first
+    section.back.click()
+    assert queue.current.object_id == first
+    section.fix.click()
+    assert queue.is_fixing
+    section.accept.click()
+    assert me.session.facts(first).accepted
+    second = queue.current.object_id
+    section.delete.click()
+    assert second not in me.labels
+    section.accept.click()
+    assert not queue.items
+    section.end.click()
+    assert not queue.is_open
+
+
 def test_view_stays_where_an_object_is_seen_well(field):
     me = field()
     camera = me.viewer.scene.camera

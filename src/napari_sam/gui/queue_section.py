@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
@@ -123,7 +124,7 @@ class QueueSection(Section[QueueState]):
             (self.rest, "accept_rest"), (self.sure, "accept_sure"),
             (self.hopeless, "delete_hopeless"),
         ):  # fmt: skip
-            control.clicked.connect(_Press(self._controller, command).press)
+            control.clicked.connect(partial(self._press, command))
 
     def _state(self) -> QueueState:
         annotation = self._controller.annotation
@@ -152,22 +153,11 @@ class QueueSection(Section[QueueState]):
         told = f"{state.done} of {state.total}"
         self.progress.setText(" · ".join(part for part in (told, state.pace) if part))
 
-
-class _Press:
-    """What a button does to the queue of the image that is chosen then."""
-
-    def __init__(self, controller: Controller, command: str) -> None:
-        self._controller, self._command = controller, command
-
-    def press(self) -> None:
-        """Do it; what can't be done is told."""
+    def _press(self, command: str, *_: object) -> None:
+        """Do something with the queue of the image that is chosen now."""
         annotation = self._controller.annotation
-        if annotation is None:
-            return
-        try:
-            getattr(annotation.session.queue, self._command)()
-        except ValueError as error:
-            self._controller.refused.emit(error)
+        if annotation is not None:
+            self._attempt(getattr(annotation.session.queue, command))
 
 
 def _objects(count: int) -> str:
