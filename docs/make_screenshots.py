@@ -243,24 +243,16 @@ def clicks(folder: Path) -> None:
 
 def preview(folder: Path) -> None:
     """What a click would take, and the candidates that a key goes through."""
-    scene = Scene("phase_contrast", zoom=3)
-    wanted = [p.points[0] for (at, _), p in samples.load("phase_contrast").prompts.items()]
-
-    def spread(place) -> float:
-        """Return how much the candidates differ at least."""
-        scene.viewer.scene.camera.center = (0, *place)
-        scene.settle()
-        shown = scene.hover((), place)
-        small, middle, large = sorted(max(1, patch.area) for patch in shown.candidates)
-        return min(middle / small, large / middle)
-
-    place = max(wanted, key=spread)
-    spread(place)
-    parts = []
+    scene, place = Scene("phase_contrast", zoom=7), (195, 190)
+    scene.viewer.scene.camera.center = (0, *place)
+    scene.settle()
+    parts = {}
     for _ in range(3):
         scene.press(Qt.Key.Key_W)
-        parts.append(scene.around((), place, 330, 330))
-    write(side_by_side(*parts), folder / "viewer-candidates.png")
+        shown = scene.hover((), place)
+        parts[shown.mask.area] = scene.around((), place, 330, 330)
+    largest_first = sorted(parts, reverse=True)
+    write(side_by_side(*map(parts.get, largest_first)), folder / "viewer-candidates.png")
     scene.close()
 
 
@@ -281,7 +273,7 @@ def strokes(folder: Path) -> None:
 
 def queue(folder: Path) -> None:
     """The proofreading queue over what was found."""
-    scene = Scene("nuclei")
+    scene = Scene("nuclei", size=(1400, 980))
     scene.find_all()
     scene.press(Qt.Key.Key_Q, SHIFT)
     scene.wait_for_all()
@@ -444,7 +436,7 @@ class Film:
 
 def animation(folder: Path) -> None:
     """Hover, three clicks, find all, proofread."""
-    scene = Scene("nuclei", zoom=1.5, size=(1000, 860), narrow=True)
+    scene = Scene("nuclei", zoom=1.5, size=(1000, 960), narrow=True)
     scene.viewer.scene.camera.center = (0, 240, 340)
     film = Film(scene)
     scene.press(Qt.Key.Key_N, SHIFT)  # each click a new object
