@@ -183,18 +183,21 @@ def test_erased_by_hand_stays_erased(session, labels):
     assert numbers(labels[1]) == [1]
 
 
-def test_click_on_a_found_object_replaces_its_pixels(session, labels):
+def test_click_on_a_found_object_corrects_its_mask(session, labels):
     session.find_all([1])
     found = labels.copy()
-    session.object_id = int(labels[1][SECOND[:2]])
-    session.add_point(1, SECOND[:2])
+    row, column = SECOND[:2]
+    session.object_id = int(labels[1][row, column])
+    session.add_point(1, (row, column))
     np.testing.assert_array_equal(labels, found)
-    session.choose_candidate(1, 1)  # grown by a pixel
-    assert (labels[1] == session.object_id).sum() > (found[1] == session.object_id).sum()
+    inside = found[1] == session.object_id
+    edge = int(np.flatnonzero(inside[row]).max())
+    session.add_point(1, (row, edge), label=0)
+    mine = labels[1] == session.object_id
+    assert not mine[row, edge]
+    assert mine[row, column]
+    assert mine.sum() < inside.sum()
     session.undo()
-    session.undo()
-    session.add_point(1, (39, 49))  # nothing is there
-    assert numbers(labels[1]) == [int(found[1][FIRST[:2]])]
     session.undo()
     np.testing.assert_array_equal(labels, found)
 

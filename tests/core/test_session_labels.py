@@ -42,12 +42,18 @@ def test_only_changed_pixels_are_written(session):
     assert change.area == disk(SHAPE, (20, 30), 4).sum()
 
 
-def test_only_the_bounding_box_is_read(session):
+def test_only_what_is_around_a_click_is_read():
     regions = []
+    shape = (400, 500)
+    labels = np.zeros(shape, np.int32)
+    session = Session(FakeSegmenter(), ArraySource(np.zeros(shape)), canvas=ArrayCanvas(labels))
     read = session.canvas.read
     session.canvas.read = lambda plane, region: regions.append(region) or read(plane, region)
-    session.add_point((), (20, 20))
-    assert {*map(str, regions)} == {str((slice(16, 25), slice(16, 25)))}
+    session.add_point((), (200, 200))
+    first, *others = regions
+    assert all(s.stop - s.start <= 129 for s in first)  # an object of its own to go on with?
+    radius = int(np.flatnonzero(labels[200]).max()) - 200
+    assert {*map(str, others)} == {str((slice(200 - radius, 201 + radius),) * 2)}
 
 
 def test_occupied_pixels_are_kept(session, labels):

@@ -184,9 +184,8 @@ class Player:
         return [key for key in book.keys if not any(self._is_of(m, key) for m in self.models)]
 
     def _is_of(self, model: TilesSegmenter, key) -> bool:
-        prompts, candidate = self.session.prompts.group(key).steps, None
-        if len(prompts.points):
-            candidate = self.session.prompts.group(key).candidate
+        group = self.session.prompts.group(key)
+        prompts, candidate = group.steps, group.choice if group.clicks else None
         plain = FakeSegmenter(model.radius)
         steps = replay(plain, plain.embed(np.zeros(SHAPE)), prompts, candidate)
         last, chosen = steps[-1], steps[-1].best_index
