@@ -210,13 +210,13 @@ def test_image_that_changes_its_shape_is_not_mixed_with_the_old(told, rng):
 
 
 class Unreadable(np.ndarray):
-    """Labels in a store that fails once."""
+    """Labels in a store that fails: when they are looked at, and when a mask is to be written."""
 
-    failing = False
+    failing = 0
 
     def __getitem__(self, at):
         if Unreadable.failing:
-            Unreadable.failing = False
+            Unreadable.failing -= 1
             raise RuntimeError("chunk 7 is damaged")
         return super().__getitem__(at)
 
@@ -225,7 +225,7 @@ def test_labels_that_cannot_be_read_are_told_and_the_mask_goes_to_the_next(told,
     me, errors = told(grey(rng, *SHAPE))
     me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.int32).view(Unreadable))
     me.annotation.click_here()
-    monkeypatch.setattr(Unreadable, "failing", True)
+    monkeypatch.setattr(Unreadable, "failing", 2)
     me.session.add_point((), (20, 30))
     assert me.session.wait(10)
     assert "RuntimeError: chunk 7 is damaged; pick other labels under 'Masks in'" in errors[-1]

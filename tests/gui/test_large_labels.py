@@ -82,8 +82,8 @@ def test_labels_are_never_made_narrower(user):
     labels.data = np.full(PLANE.shape, 2**32 - 1, np.uint32)
     errors = []
     me.controller.refused.connect(lambda error: errors.append(str(error)))
-    me.session.object_id = 2**32
-    me.click((60, 80))
+    me.session.add_point((), (60, 80), object_id=2**32)
+    me.settle()
     assert "which ends at 4294967295" in errors[-1]
     assert labels.dtype == np.uint32
     assert (me.labels == 2**32 - 1).all()

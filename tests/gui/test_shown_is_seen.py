@@ -67,7 +67,7 @@ def test_colours_in_a_stack_and_a_pyramid(nano):
 def test_colours_follow_the_limits_of_the_layer(user):
     me = user((rgb() * 4095).astype(np.uint16), rgb=True)
     assert is_disc(click_in(me))
-    me.session.new_object()
+    me.session.undo()
     me.annotation.image.contrast_limits = (5000, 9000)
     me.settle(700)
     assert not is_disc(click_in(me))

@@ -11,16 +11,27 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
     QObject,
     QPointF,
     QRectF,
+    QSize,
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap, QPolygonF, QResizeEvent
+from qtpy.QtGui import (
+    QColor,
+    QIcon,
+    QPainter,
+    QPen,
+    QPixmap,
+    QPolygonF,
+    QResizeEvent,
+    QWheelEvent,
+)
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFrame,
     QHBoxLayout,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -80,7 +91,7 @@ def reachable(control: C, name: str = "") -> C:
 
 def combo(tip: str) -> QComboBox:
     """Make a menu that shares the width with its neighbours."""
-    menu = reachable(QComboBox(), tip)
+    menu = reachable(_Menu(), tip)
     menu.setToolTip(tip)
     menu.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     menu.setMinimumContentsLength(4)
@@ -100,6 +111,46 @@ def check(text: str, tip: str) -> QCheckBox:
     made = reachable(QCheckBox(text))
     made.setToolTip(tip)
     return made
+
+
+class _Menu(QComboBox):
+    """A menu that the wheel turns only while it has the keyboard: otherwise the dock scrolls."""
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        if event is not None and not self.hasFocus():
+            event.ignore()
+        else:
+            super().wheelEvent(event)
+
+
+class Scrolled(QScrollArea):
+    """A column that scrolls up and down where there is no room for all of it.
+
+    Parameters
+    ----------
+    inside
+        The column.
+    """
+
+    def __init__(self, inside: QWidget) -> None:
+        super().__init__()
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWidgetResizable(True)
+        self.setWidget(inside)
+
+    def sizeHint(self) -> QSize:
+        """Return the room that all of it takes."""
+        inside = self.widget()
+        assert inside is not None
+        return inside.sizeHint()
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the least room: all of its width, and some of its height."""
+        inside = self.widget()
+        assert inside is not None
+        return QSize(inside.minimumSizeHint().width(), 120)
 
 
 class ElidedButton(QPushButton):

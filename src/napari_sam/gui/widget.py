@@ -14,7 +14,7 @@ from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.channels import LOOK_EVENTS
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
-from napari_sam.gui.controls import FOCUS, rule
+from napari_sam.gui.controls import FOCUS, Scrolled, rule
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything_section import EverythingSection
 from napari_sam.gui.foot_section import FootSection
@@ -68,7 +68,8 @@ class SegmentAnything(QWidget):
         self.images = ImagesSection(self.controller)
         self.files = SessionSection(self.controller)
         self.foot = FootSection(self.controller)
-        column = QVBoxLayout(self)
+        inside = QWidget()
+        column = QVBoxLayout(inside)
         sections: tuple[QWidget, ...] = (
             self.question,
             self.choice,
@@ -93,6 +94,9 @@ class SegmentAnything(QWidget):
         for section in sections:
             column.addWidget(section)
         column.addStretch(1)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(Scrolled(inside))
         self.setMinimumWidth(300)
         self.setStyleSheet(FOCUS)
         self._refreshing = Delay(0, self.refresh, self)

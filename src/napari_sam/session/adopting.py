@@ -70,7 +70,11 @@ def _own_pixels(state: State, key: ObjectPlane, group: Group, source: PlaneSourc
             slice(min(rows.start, r.start), max(rows.stop, r.stop)),
             slice(min(columns.start, c.start), max(columns.stop, c.stop)),
         )
-    return grow(state.read(key[1]), shape, key[0], region)
+    try:
+        return grow(state.read(key[1]), shape, key[0], region)
+    except OSError as error:  # the prompt is kept, and its mask until labels take it
+        state.refused.emit(error)
+        return Patch()
 
 
 def _around(group: Group, shape: tuple[int, int]) -> Region:
