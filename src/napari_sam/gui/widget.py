@@ -29,6 +29,7 @@ from napari_sam.gui.preview_section import PreviewSection
 from napari_sam.gui.prompts_section import PromptsSection
 from napari_sam.gui.question_section import QuestionSection
 from napari_sam.gui.queue_section import QueueSection
+from napari_sam.gui.section import Section
 from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
 from napari_sam.gui.settings import preferences
@@ -70,29 +71,32 @@ class SegmentAnything(QWidget):
         self.foot = FootSection(self.controller)
         inside = QWidget()
         column = QVBoxLayout(inside)
-        sections: tuple[QWidget, ...] = (
+        parts: tuple[Section[Any] | None, ...] = (
             self.question,
             self.choice,
             self.status,
-            rule(),
+            None,
             self.object,
             self.preview,
             self.prompts,
-            rule(),
+            None,
             self.masks,
             self.offer,
-            rule(),
+            None,
             self.everything,
             self.queue,
             self.objects,
             self.seen,
             self.images,
             self.files,
-            rule(),
+            None,
             self.foot,
         )
-        for section in sections:
-            column.addWidget(section)
+        for part in parts:
+            column.addWidget(rule() if part is None else part)
+        self._sections = (*(part for part in parts if part is not None), self.channels)
+        # These tell of layers; all others also of what is done and computed.
+        self._of_layers = (self.choice, self.prompts, self.masks, self.offer, self.channels)
         column.addStretch(1)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -123,42 +127,14 @@ class SegmentAnything(QWidget):
     def refresh(self) -> None:
         """Show everything anew."""
         self._watch()
-        for section in (
-            self.question,
-            self.choice,
-            self.status,
-            self.object,
-            self.preview,
-            self.prompts,
-            self.masks,
-            self.offer,
-            self.everything,
-            self.queue,
-            self.objects,
-            self.channels,
-            self.seen,
-            self.images,
-            self.files,
-            self.foot,
-        ):
+        for section in self._sections:
             section.refresh()
 
     def _refresh_status(self) -> None:
         self.choice.refresh_plane()
-        for section in (
-            self.question,
-            self.status,
-            self.object,
-            self.preview,
-            self.everything,
-            self.queue,
-            self.objects,
-            self.seen,
-            self.images,
-            self.files,
-            self.foot,
-        ):
-            section.refresh()
+        for section in self._sections:
+            if section not in self._of_layers:
+                section.refresh()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Give the keyboard back to the canvas with Escape; napari sends it other keys itself."""
