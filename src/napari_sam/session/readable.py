@@ -146,7 +146,9 @@ class Readable:
         return tuple(
             object_id
             for object_id, answer in answers
-            if answer is not None and answer.given is not None and answer.given != now
+            if answer is not None
+            and answer.given is not now  # told for each of thousands, after every click
+            and answer.given not in (None, now)
         )
 
     # What happened
