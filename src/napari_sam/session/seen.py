@@ -58,14 +58,14 @@ def seen_of(
         Told that it begins.
     """
     from napari_sam.segmentation.encoder_input import encoder_input  # and torch
+    from napari_sam.segmentation.tiled import TiledEmbedding
 
     report(0.0)
-    try:
+    if isinstance(embedding, TiledEmbedding):
         return Seen(encoder_input(embedding, None, None, place), given)
-    except ValueError:  # an embedding in one piece keeps no pixels
-        pixels, limits = source.read(plane)
-        pixels, _ = finite(pixels, limits)
-        return Seen(encoder_input(embedding, pixels, limits, place), given)
+    pixels, limits = source.read(plane)
+    pixels, _ = finite(pixels, limits)
+    return Seen(encoder_input(embedding, pixels, limits, place), given)
 
 
 def _told_colours(given: PlaneInput) -> tuple[str, ...]:
