@@ -11,6 +11,7 @@ from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line, tool
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.section import Section
+from napari_sam.gui.told import told_objects
 from napari_sam.session.proofreading import Queue
 
 
@@ -135,7 +136,7 @@ class QueueSection(Section[QueueState]):
     def _draw(self, state: QueueState) -> None:
         self.setVisible(state.is_open or state.waiting > 0)
         self.begin.setVisible(not state.is_open)
-        self.begin.setText(f"Proofread {_objects(state.waiting)}")
+        self.begin.setText(f"Proofread {told_objects(state.waiting)}")
         self._inside.setVisible(state.is_open)
         self.offered.setText(state.offered or state.note)
         for control in (self.accept, self.fix, self.delete):
@@ -158,7 +159,3 @@ class QueueSection(Section[QueueState]):
         annotation = self._controller.annotation
         if annotation is not None:
             self._attempt(getattr(annotation.session.queue, command))
-
-
-def _objects(count: int) -> str:
-    return f"{count} object{'' if count == 1 else 's'}"

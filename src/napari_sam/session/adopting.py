@@ -17,6 +17,7 @@ from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.groups import Group, MaskPrompt, ObjectPlane
 from napari_sam.session.journal import Change, ObjectFacts
 from napari_sam.session.prompt_book import PromptBook
+from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.state import State, Touched
 
 _AROUND = 64  # pixels around prompts in which an object's own pixels are looked for
@@ -197,15 +198,14 @@ class Adoption:
         self._executor.chore(("labels to adopt", self), search, found)
 
     def _take(self, numbers: Iterable[int]) -> None:
-        known, prompted = self._state.all_facts, {*self._state.book.object_ids}
+        prompted = {*self._state.book.object_ids}
         changes = []
         for number in numbers:
             facts = self._state.facts(number)
-            if number not in prompted and not (number in known and facts.origin):
+            if number not in prompted and not facts.origin:
                 changes.append(Change(number, facts, replace(facts, origin="adopted")))
         if changes:
-            count = len(changes)
-            text = f"adopted object {changes[0].key}" if count == 1 else f"adopted {count} objects"
+            text = f"adopted {told_ids([change.key for change in changes])}"
             self._follow(self._state.commit("adopted", text, facts=tuple(changes)))
 
 

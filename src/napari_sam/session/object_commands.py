@@ -216,9 +216,7 @@ class ObjectCommands(Prompting):
         ValueError
             If it is locked.
         """
-        self._check_open()
-        at = None if plane is None else self.embeddings.source.plane_of(plane)
-        self._objects.delete([object_id], at)
+        self.delete_objects([object_id], plane)
 
     def delete_objects(self, object_ids: Iterable[int], plane: object = None) -> None:
         """Delete objects on all planes or on one, as one step; see :meth:`delete_object`.

@@ -22,6 +22,7 @@ from napari_sam.session.ownership import Marks
 from napari_sam.session.patches import Patch, join
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
+from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.splitting import cut_off
 from napari_sam.session.state import State, Touched
 
@@ -89,8 +90,7 @@ class Objects:
         after = {i: replace(facts, **known) for i, facts in before.items()}
         if changes := _facts_changes({i: (before[i], after[i]) for i in before}):
             ids = [change.key for change in changes]
-            told = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
-            self._follow(self._state.commit(kind, f"{done} {told}", facts=changes))
+            self._follow(self._state.commit(kind, f"{done} {told_ids(ids)}", facts=changes))
 
     def set_classes(self, classes: Iterable[ObjectClass]) -> None:
         """Have other classes; see :meth:`napari_sam.session.Session.set_classes`."""
@@ -138,10 +138,9 @@ class Objects:
         def done(found: Mapping[int, Sequence[Plane]]) -> None:
             known = {i: self._state.facts(i) for i in ids} if plane is None else {}
             everywhere = plane is None
-            told = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
             self._commit(
                 "deleted",
-                f"deleted {told}",
+                f"deleted {told_ids(ids)}",
                 pixels=self._without(found),
                 facts=_facts_changes({i: (facts, ObjectFacts()) for i, facts in known.items()}),
                 details={"object": ids[0], "everywhere": everywhere}
@@ -260,10 +259,9 @@ class Objects:
                 "nothing was changed, do it again"
             )
         details = {"objects": list(ids), "plane": list(change.plane), "pixels": pixels}
-        told = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
         self._commit(
             "grown",
-            f"{'widened' if pixels > 0 else 'narrowed'} {told} by {abs(pixels)} pixels",
+            f"{'widened' if pixels > 0 else 'narrowed'} {told_ids(ids)} by {abs(pixels)} pixels",
             pixels=(change,),
             marks=state.marks_changes(state.ownership.given(change)),
             details=details,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from napari_sam.session.groups import (
     BoxPrompt,
@@ -48,7 +48,7 @@ def _told_choice(before: PromptBook, after: PromptBook, keys: Sequence[ObjectPla
     chosen = [key for key in keys if before.group(key).choice != after.group(key).choice]
     if not chosen:
         return ""
-    of = _told_objects({object_id for object_id, _ in chosen})
+    of = told_ids({object_id for object_id, _ in chosen})
     candidate = after.group(chosen[0]).choice
     if len(chosen) > 1:
         return f"chose masks of {of}"
@@ -84,8 +84,9 @@ def _count(prompts: Sequence[Prompt]) -> str:
 
 
 def _objects(prompts: Sequence[Prompt]) -> str:
-    return _told_objects({prompt.object_id for prompt in prompts})
+    return told_ids({prompt.object_id for prompt in prompts})
 
 
-def _told_objects(ids: set[int]) -> str:
+def told_ids(ids: Collection[int]) -> str:
+    """Say which object it is, as in ``object 7``, or how many there are."""
     return f"object {min(ids)}" if len(ids) == 1 else f"{len(ids)} objects"

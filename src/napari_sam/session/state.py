@@ -35,6 +35,7 @@ from napari_sam.session.ownership import Decision, Marks, Ownership
 from napari_sam.session.patches import Patch, cut, join, union
 from napari_sam.session.pixels import PixelChange, part_of, total_area
 from napari_sam.session.prompt_book import PromptBook
+from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.results import Results
 from napari_sam.session.saved import SavedSession
 
@@ -552,6 +553,4 @@ def _numbers(changes: Iterable[PixelChange], before: bool = True) -> set[int]:
 
 
 def _on_objects(numbers: set[int]) -> str:
-    if not numbers:
-        return ""
-    return f" on object {min(numbers)}" if len(numbers) == 1 else f" on {len(numbers)} objects"
+    return f" on {told_ids(numbers)}" if numbers else ""
