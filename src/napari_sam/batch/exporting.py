@@ -26,6 +26,7 @@ from napari_sam.io.imports import ImportTarget, read_objects
 from napari_sam.io.imports.objects import Tell
 from napari_sam.io.session_file import SUFFIX
 from napari_sam.planes import ArraySource, PlaneSource
+from napari_sam.segmentation.protocol import part_of
 from napari_sam.session.canvas import ArrayCanvas
 from napari_sam.session.exporting import exported_objects
 from napari_sam.session.image_identity import ImageContent
@@ -165,8 +166,9 @@ def export_sessions(
             path = path.with_name(f"{Path(session).stem}_{path.name}")
         check_target(format_, path, overwrite)
         paths.append(path)
+    count = len(several)
     for i, (objects, path) in enumerate(zip(several, paths, strict=True)):
-        write_export(format_, [objects], path, options, _part(report, i, len(several)))
+        write_export(format_, [objects], path, options, part_of(report, i / count, (i + 1) / count))
     return paths
 
 
@@ -291,12 +293,6 @@ def _open_image(
         tell(f"{path.name} beside the session can't be used: {error}")
         return None
     return opened
-
-
-def _part(report: Report | None, position: int, count: int) -> Report | None:
-    if report is None:
-        return None
-    return lambda fraction: report((position + fraction) / count)
 
 
 def _ignore(text: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
+from napari_sam.patches import Patch
 from napari_sam.prompts import GRANULARITIES, Candidate
 
 SURE = 8.0
@@ -27,14 +28,14 @@ class MaskPrediction:
     frame
         Frame of the embedding that was decoded.
     exact
-        (row, column) of the first pixel and `(h', w')` mask at the plane's resolution, of the
-        only candidate, where it is a given mask that clicks corrected: logits would blur it.
+        The only candidate at the plane's resolution, where it is a given mask that clicks
+        corrected: logits would blur it.
     """
 
     logits: NDArray[np.float32]
     scores: NDArray[np.float32]
     frame: Frame
-    exact: tuple[tuple[int, int], NDArray[np.bool_]] | None = None
+    exact: Patch | None = None
 
     @property
     def best_index(self) -> int:
@@ -86,8 +87,7 @@ class MaskPrediction:
             See :meth:`~napari_sam.geometry.Frame.enlarge_part`.
         """
         if self.exact is not None:
-            origin, pixels = self.exact
-            return origin, np.where(pixels, SURE, -SURE).astype(np.float32)
+            return self.exact.origin, np.where(self.exact.pixels, SURE, -SURE).astype(np.float32)
         return self.frame.enlarge_part(self.logits[index], threshold)
 
     def region_mask(self, index: int) -> NDArray[np.bool_]:
@@ -99,6 +99,6 @@ class MaskPrediction:
         import torch
 
         if self.exact is not None:
-            return np.where(self.mask(index)[self.frame.region], SURE, -SURE).astype(np.float32)
+            return np.where(self.exact.within(self.frame.region), SURE, -SURE).astype(np.float32)
         low = torch.from_numpy(self.logits[index : index + 1])
         return self.frame.enlarge(low)[0].numpy()

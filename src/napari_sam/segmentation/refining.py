@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_sam.geometry import Frame, region_of
-from napari_sam.patches import Patch, cut
+from napari_sam.geometry import Frame, Region
+from napari_sam.patches import Patch, cut, union
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.prediction import SURE, MaskPrediction
-
-Part = tuple[tuple[int, int], NDArray[np.bool_]]
-"""(row, column) of the first pixel in the plane, and a mask at the plane's resolution."""
 
 # A click so many pixels beside an error still points at it.
 _REACH = 1
@@ -48,8 +45,7 @@ def given_mask(mask: NDArray[np.bool_] | Patch, frame: Frame, stride: int = 4) -
     inside: NDArray[np.bool_] = np.all((places >= 0) & (places < mask.pixels.shape), axis=-1)
     inside[inside] = mask.pixels[tuple(places[inside].T)]
     logits = np.where(inside, SURE, -SURE).astype(np.float32)
-    exact = mask.origin, mask.pixels
-    return MaskPrediction(logits[None], np.ones(1, np.float32), frame, exact)
+    return MaskPrediction(logits[None], np.ones(1, np.float32), frame, mask)
 
 
 def correction(before: MaskPrediction, clicks: Prompts) -> Prompts:
@@ -71,7 +67,7 @@ def correction(before: MaskPrediction, clicks: Prompts) -> Prompts:
     inner = _inner_point(before, points[labels == 0])
     if inner is not None:
         points, labels = np.concatenate([[inner], points]), np.append(1, labels)
-    return Prompts(points, labels, clicks.box, Patch(*_exact(before)))
+    return Prompts(points, labels, clicks.box, _exact(before))
 
 
 def refine(
@@ -103,16 +99,18 @@ def refine(
     """
     index = prediction.best_index
     origin, logits = prediction.part_logits(index)
-    seen, given = (origin, logits > 0), _exact(before)
-    at = np.rint(point).astype(int)
-    low, high = _around([seen, given], at)
-    predicted, mask = _laid(seen, low, high), _laid(given, low, high)
+    seen, given = Patch(origin, logits > 0), _exact(before)
+    row, column = np.rint(point).astype(int).tolist()
+    region = _around(row, column, given, seen)
+    predicted, mask = seen.within(region), given.within(region)
     error = predicted & ~mask if label else mask & ~predicted
-    changed = _part_at(error, at - low)
+    low = region[0].start, region[1].start
+    inner = row - low[0], column - low[1]
+    changed = _part_at(error, *inner)
     mask = mask | changed if label else mask & ~changed
-    exact = _cut(mask, low)
-    if bool(mask[tuple(at - low)]) != bool(label):
-        exact = _with_disk(exact, at, bool(label), prediction.frame.plane_shape)
+    exact = cut(mask, low)
+    if bool(mask[inner]) != bool(label):
+        exact = _with_disk(exact, row, column, bool(label), prediction.frame.plane_shape)
     return MaskPrediction(
         prediction.logits[index : index + 1],
         prediction.scores[index : index + 1],
@@ -121,7 +119,7 @@ def refine(
     )
 
 
-def _exact(prediction: MaskPrediction) -> Part:
+def _exact(prediction: MaskPrediction) -> Patch:
     if prediction.exact is None:
         raise ValueError(
             "expected a mask that was given, got a prediction of a decoder; begin with given_mask"
@@ -129,60 +127,41 @@ def _exact(prediction: MaskPrediction) -> Part:
     return prediction.exact
 
 
-def _cut(mask: NDArray[np.bool_], low: Sequence[int] | NDArray[np.integer]) -> Part:
-    """Cut a mask, whose first pixel is at `low` of the plane, to its bounding box."""
-    region = region_of(mask)
-    if region is None:
-        return (0, 0), np.zeros((0, 0), bool)
-    rows, columns = region
-    return (int(low[0]) + rows.start, int(low[1]) + columns.start), mask[region].copy()
+def _around(row: int, column: int, *masks: Patch) -> Region:
+    """Return the smallest region around masks and a pixel."""
+    region = union([*masks, Patch((row, column), np.ones((1, 1), bool))])
+    assert region is not None, "a pixel"
+    return region
 
 
-def _around(
-    parts: Sequence[Part], at: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first pixel of a rectangle around parts and a pixel, and the one past its end."""
-    filled = [(np.array(origin), pixels.shape) for origin, pixels in parts if pixels.size]
-    low = np.min([at, *(origin for origin, _ in filled)], 0)
-    high = np.max([at + 1, *(origin + shape for origin, shape in filled)], 0)
-    return low, high
-
-
-def _laid(part: Part, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Lay a part of a plane into a rectangle that holds it."""
-    out = np.zeros(high - low, bool)
-    (r, c), pixels = np.subtract(part[0], low), part[1]
-    if pixels.size:
-        out[r : r + pixels.shape[0], c : c + pixels.shape[1]] = pixels
-    return out
-
-
-def _part_at(mask: NDArray[np.bool_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _part_at(mask: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]:
     """Return the connected parts of a mask within reach of a pixel."""
     parts, count = ndimage.label(mask)
-    r, c = np.maximum(at - _REACH, 0)
+    r, c = max(row - _REACH, 0), max(column - _REACH, 0)
     wanted = np.zeros(count + 1, bool)
-    wanted[parts[r : at[0] + _REACH + 1, c : at[1] + _REACH + 1]] = True
+    wanted[parts[r : row + _REACH + 1, c : column + _REACH + 1]] = True
     wanted[0] = False
     return np.asarray(wanted[parts])
 
 
 def _with_disk(
-    part: Part, at: NDArray[np.int64], label: bool, plane_shape: tuple[int, int]
-) -> Part:
+    given: Patch, row: int, column: int, label: bool, plane_shape: tuple[int, int]
+) -> Patch:
     """Add a disk around a pixel to a mask, or take it away."""
-    widest = max(1.0, float(np.count_nonzero(part[1]) / np.pi) ** 0.5 / 2)
-    low, high = _around([part], at)
+    widest = max(1.0, float(given.area / np.pi) ** 0.5 / 2)
     room = int(widest) + 1
-    low, high = np.maximum(low - room, 0), np.minimum(high + room, plane_shape)
-    mask, inner = _laid(part, low, high), tuple(at - low)
+    rows, columns = (
+        slice(max(s.start - room, 0), min(s.stop + room, size))
+        for s, size in zip(_around(row, column, given), plane_shape, strict=True)
+    )
+    mask, inner = given.within((rows, columns)), (row - rows.start, column - columns.start)
     radius = widest
     if mask.any():  # beyond a plane's border nothing is known: it is no outline
         to_outline = ndimage.distance_transform_edt(~mask if label else mask)
         radius = min(max(1.0, float(to_outline[inner])), widest)
-    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
-    disk = (rows - inner[0]) ** 2 + (columns - inner[1]) ** 2 <= radius**2
-    return _cut(mask | disk if label else mask & ~disk, low)
+    down, across = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    disk = (down - inner[0]) ** 2 + (across - inner[1]) ** 2 <= radius**2
+    return cut(mask | disk if label else mask & ~disk, (rows.start, columns.start))
 
 
 def _inner_point(
@@ -192,7 +171,8 @@ def _inner_point(
 
     Of two joined objects, one of which is clicked away, it is in the other.
     """
-    (row, column), pixels = _exact(prediction)
+    given = _exact(prediction)
+    (row, column), pixels = given.origin, given.pixels
     if not pixels.size:
         return None
     depth = ndimage.distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]

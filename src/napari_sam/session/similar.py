@@ -191,15 +191,9 @@ class SimilarSearch:
             accepted = [one.mask(self._canvas, shape) for one in here if one.accepted]
             rejected = [one.mask(self._canvas, shape) for one in here if not one.accepted]
             rejected += [
-                _laid(patch, shape)
+                patch.within((slice(0, shape[0]), slice(0, shape[1])))
                 for patch in self._away.get(plane, ())
                 if patch.area >= _LEAST_REFUSED
             ]
             parts.append(examples_of(self._segmenter, embedding, accepted, rejected))
         return join_examples(parts)
-
-
-def _laid(patch: Patch, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    mask = np.zeros(shape, bool)
-    mask[patch.region] = patch.pixels
-    return mask
