@@ -224,3 +224,24 @@ def test_more_like_the_clicked_object_are_found_by_key(user):
     me.qtbot.waitUntil(lambda: numbers(me.labels) == [1, 2], timeout=20_000)
     assert me.session.next_undo.startswith("found")
     assert me.session.facts(2).origin == "found"
+
+
+def test_outlines_of_what_was_found_and_of_one_object_are_moved(told):
+    me, errors = told(TWO)
+    section, shift = me.dock.everything, Qt.KeyboardModifier.ShiftModifier
+    me.press(Qt.Key.Key_E, shift)
+    assert "an object with a mask on this plane" in errors.pop()
+    find(me, section.plane)
+    me.qtbot.waitUntil(section.widen.isVisible)
+    before = me.labels.copy()
+    section.widen.click()
+    me.settle(background=True)
+    assert all((me.labels == i).sum() > (before == i).sum() for i in (1, 2))
+    section.narrow.click()
+    me.settle(background=True)
+    me.session.object_id = 2
+    me.press(Qt.Key.Key_T, shift)
+    me.settle(background=True)
+    assert (me.labels == 2).sum() < (before == 2).sum()
+    assert (me.labels == 1).sum() == (before == 1).sum()
+    assert not errors

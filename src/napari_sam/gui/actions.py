@@ -14,6 +14,7 @@ from napari_sam.gui.controller import bare
 from napari_sam.gui.help_overlay import toggle_help
 from napari_sam.gui.image_dialogs import ask_for_folder
 from napari_sam.gui.looks import outline_masks
+from napari_sam.gui.outlines import move_found_outlines, move_outlines
 from napari_sam.gui.session_dialogs import (
     ask_where_to_export,
     ask_where_to_save,
@@ -112,6 +113,26 @@ def lock_object(viewer: napari.Viewer) -> None:
     """Let nothing change the current object, or anything again."""
     session = _session(viewer)
     session.lock([session.object_id], not session.facts(session.object_id).locked)
+
+
+def widen_object(viewer: napari.Viewer) -> None:
+    """Move the current object's outline outwards by a pixel, on the plane on screen."""
+    move_outlines(_annotation(viewer), 1)
+
+
+def narrow_object(viewer: napari.Viewer) -> None:
+    """Move the current object's outline inwards by a pixel, on the plane on screen."""
+    move_outlines(_annotation(viewer), -1)
+
+
+def widen_found(viewer: napari.Viewer) -> None:
+    """Move the outlines of all found objects outwards by a pixel, on the plane on screen."""
+    move_found_outlines(_annotation(viewer), 1)
+
+
+def narrow_found(viewer: napari.Viewer) -> None:
+    """Move the outlines of all found objects inwards by a pixel, on the plane on screen."""
+    move_found_outlines(_annotation(viewer), -1)
 
 
 def start_over(viewer: napari.Viewer) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from qtpy.QtWidgets import QLabel, QProgressBar, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, line
 from napari_sam.gui.key_table import with_key
+from napari_sam.gui.outlines import move_found_outlines
 from napari_sam.gui.planes import axis_name, channel_axis
 from napari_sam.gui.section import Section
 
@@ -25,6 +27,8 @@ class EverythingState:
         Whether there are a plane on screen and a model.
     more
         Whether there are objects to find more of.
+    found
+        Whether there are objects of a machine that nobody has accepted yet.
     stack, tip
         What the button for the whole stack says; empty where there is one plane.
     """
@@ -32,6 +36,7 @@ class EverythingState:
     fraction: float | None = None
     ready: bool = False
     more: bool = False
+    found: bool = False
     stack: str = ""
     tip: str = ""
 
@@ -50,7 +55,8 @@ def everything_state_of(controller: Controller) -> EverythingState:
             stack = f"all {length} {'channels' if channels else 'planes'}"
             tip = _tip(length, axis_name(annotation.image, axis), channels)
     more = annotation is not None and annotation.session.has_examples
-    return EverythingState(controller.everything.fraction, ready, more, stack, tip)
+    found = annotation is not None and annotation.session.queue.waiting > 0
+    return EverythingState(controller.everything.fraction, ready, more, found, stack, tip)
 
 
 def _tip(length: int, name: str, channels: bool) -> str:
@@ -77,6 +83,14 @@ class EverythingSection(Section[EverythingState]):
             "More like these",
             with_key("find more objects like those that are accepted, here", "find_similar"),
         )
+        self.narrow = button(
+            "Narrow all", "move the outlines of all found objects of this plane inwards by a pixel"
+        )
+        self.widen = button(
+            "Widen all",
+            "move the outlines of all found objects of this plane outwards by a pixel, into the "
+            "background",
+        )
         self.bar = QProgressBar()
         self.bar.setAccessibleName("how far finding all is")
         self.bar.setRange(0, 1000)
@@ -92,6 +106,7 @@ class EverythingSection(Section[EverythingState]):
         asked.setContentsMargins(0, 0, 0, 0)
         asked.addLayout(row)
         asked.addWidget(self.similar)
+        asked.addLayout(line(self.narrow, self.widen))
         row = line(QLabel("Finding all"), self.bar, self.cancel)
         row.setStretch(1, 1)
         running.setLayout(row)
@@ -103,6 +118,8 @@ class EverythingSection(Section[EverythingState]):
         self.plane.clicked.connect(self._find_plane)
         self.stack.clicked.connect(self._find_stack)
         self.similar.clicked.connect(self._find_similar)
+        self.narrow.clicked.connect(partial(self._move_outlines, -1))
+        self.widen.clicked.connect(partial(self._move_outlines, 1))
         self.cancel.clicked.connect(controller.everything.cancel)
 
     def _state(self) -> EverythingState:
@@ -114,6 +131,8 @@ class EverythingSection(Section[EverythingState]):
         self.bar.setValue(round(1000 * (state.fraction or 0)))
         self.setEnabled(running or state.ready)
         self.similar.setVisible(state.more)
+        for moving in (self.narrow, self.widen):
+            moving.setVisible(state.found)
         self.stack.setVisible(bool(state.stack))
         self.stack.setText(state.stack)
         self.stack.setToolTip(state.tip)
@@ -129,6 +148,11 @@ class EverythingSection(Section[EverythingState]):
         plane = annotation.displayed() if annotation else None
         if annotation is not None and plane is not None:
             self._controller.everything.start_similar(annotation, plane)
+
+    def _move_outlines(self, pixels: int, *_: object) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._attempt(partial(move_found_outlines, annotation, pixels))
 
     def _start(self, stack: bool) -> None:
         annotation = self._controller.annotation

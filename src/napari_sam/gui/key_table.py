@@ -98,11 +98,15 @@ ACTIONS = (
     Action("delete_object", "delete the object", OBJECTS, ("Shift-D",)),
     Action("cut_object", "cut the object in two by a stroke", OBJECTS, ("Shift-S",)),
     Action("lock_object", "lock or unlock the object", OBJECTS, ("Shift-K",)),
+    Action("widen_object", "widen the object by a pixel on this plane", OBJECTS, ("Shift-E",)),
+    Action("narrow_object", "narrow the object by a pixel on this plane", OBJECTS, ("Shift-T",)),
     Action("next_candidate", "next candidate: whole, part, sub-part", MASKS, ("W",)),
     Action("toggle_outlines", "masks as outlines, or filled", MASKS, ("Shift-O",)),
     Action("toggle_preview", "show what a click would take, or not", MASKS, ("Shift-H",)),
     Action("find_all", "find all in this plane", EVERYTHING, ("Shift-F",)),
     Action("find_similar", "find more like the accepted objects", EVERYTHING, ("Shift-M",)),
+    Action("widen_found", "widen all found masks of this plane by a pixel", EVERYTHING),
+    Action("narrow_found", "narrow all found masks of this plane by a pixel", EVERYTHING),
     Action("cancel", "cancel what is being computed", EVERYTHING),
     Action("proofread", "open or close the proofreading queue", QUEUE, ("Shift-Q",)),
     Action("queue_accept", "accept the object offered", QUEUE, ("8",), "queue"),
@@ -149,7 +153,7 @@ SECTIONS = tuple(dict.fromkeys(row.section for row in (*ACTIONS, *GESTURES)))
 
 _BY_ID = {action.id: action for action in ACTIONS}
 
-_FOR_CLASSES = (*(f"Shift-{x}" for x in "BCTWXZ"), *(f"Control-{x}" for x in "123456789"))
+_FOR_CLASSES = (*(f"Shift-{x}" for x in "BWXZ"), *(f"Control-{x}" for x in "123456789"))
 
 
 def action_of(action_id: str) -> Action:

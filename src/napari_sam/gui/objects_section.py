@@ -26,6 +26,7 @@ from napari_sam.gui.delay import Delay
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.looks import COLOURS, Colours, colour_masks, colours_of, outline_masks
 from napari_sam.gui.object_model import ObjectModel
+from napari_sam.gui.outlines import move_outlines
 from napari_sam.gui.section import Section
 from napari_sam.planes import plane_axes
 from napari_sam.prompts import Box
@@ -179,6 +180,15 @@ class ObjectsSection(Section[ObjectsState]):
         self.split = button("Split", with_key("cut the current object by a stroke", "cut_object"))
         self.split.setCheckable(True)
         self.lock = button("Lock", "")
+        self.narrow = button(
+            "Narrow", with_key("move their outlines inwards by a pixel, here", "narrow_object")
+        )
+        self.widen = button(
+            "Widen",
+            with_key(
+                "move their outlines outwards by a pixel, here, into the background", "widen_object"
+            ),
+        )
         self.hide_others = check("hide others", "show the current object's mask alone")
         self.outlines = check("outlines", with_key("masks as outlines", "toggle_outlines"))
         self.colours = combo("what gives masks their colours")
@@ -190,6 +200,7 @@ class ObjectsSection(Section[ObjectsState]):
         column.addWidget(self.table)
         column.addLayout(line(self.accept, self.delete, self.delete_here))
         column.addLayout(line(self.merge, self.split, self.lock))
+        column.addLayout(line(self.narrow, self.widen))
         column.addLayout(line(self.hide_others, self.outlines))
         column.addLayout(line(QLabel("Colours"), self.colours))
         column.addWidget(self.classes)
@@ -208,6 +219,8 @@ class ObjectsSection(Section[ObjectsState]):
         self.merge.clicked.connect(self._merge)
         self.lock.clicked.connect(self._lock)
         self.split.clicked.connect(self._cut)
+        self.narrow.clicked.connect(partial(self._move_outlines, -1))
+        self.widen.clicked.connect(partial(self._move_outlines, 1))
         self.hide_others.toggled.connect(self._hide_others)
         self.outlines.toggled.connect(self._outline)
         self.colours.activated.connect(self._colour)
@@ -245,7 +258,9 @@ class ObjectsSection(Section[ObjectsState]):
         self.setVisible(state.visible)
         told = "" if state.count is None else f" ({state.count}{'…' * state.counting})"
         self.fold.set_title(f"Objects{told}")
-        for control in (self.accept, self.delete, self.delete_here, self.lock):
+        for control in (
+            self.accept, self.delete, self.delete_here, self.lock, self.narrow, self.widen,
+        ):  # fmt: skip
             control.setEnabled(state.chosen > 0)
         self.merge.setEnabled(state.chosen == 2)
         self.lock.setText("Unlock" if state.unlock else "Lock")
@@ -336,6 +351,11 @@ class ObjectsSection(Section[ObjectsState]):
     def _lock(self) -> None:
         unlock = self.shown.unlock
         self._do(lambda session, ids: session.lock(ids, not unlock))
+
+    def _move_outlines(self, pixels: int, *_: object) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._do(lambda _, ids: move_outlines(annotation, pixels, ids))
 
     def _renumber(self, object_id: int, new: int) -> None:
         annotation = self._controller.annotation

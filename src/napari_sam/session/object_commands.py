@@ -248,6 +248,13 @@ class ObjectCommands(Prompting):
         self._check_open()
         self._objects.merge(object_id, other)
 
+    def found_objects(self, plane: object = ()) -> list[int]:
+        """Return the objects of a plane that a machine made and nobody has clicked or locked."""
+        self._check_open()
+        at = self.embeddings.source.plane_of(plane)
+        rows = (row for row in self._table.rows if at in row.planes and not row.prompts)
+        return [row.id for row in rows if row.origin in BY_MACHINE and row.state != "locked"]
+
     def grow_objects(
         self, pixels: int, plane: object = (), object_ids: Iterable[int] | None = None
     ) -> None:
@@ -263,7 +270,7 @@ class ObjectCommands(Prompting):
         plane
             Index of the plane.
         object_ids
-            The objects; by default all that a machine made and nobody has clicked or locked.
+            The objects; by default the :meth:`found_objects`.
 
         Raises
         ------
@@ -272,10 +279,8 @@ class ObjectCommands(Prompting):
         """
         self._check_open()
         at = self.embeddings.source.plane_of(plane)
-        if object_ids is None:
-            rows = (row for row in self._table.rows if at in row.planes and not row.prompts)
-            object_ids = [r.id for r in rows if r.origin in BY_MACHINE and r.state != "locked"]
-        self._objects.grow(object_ids, at, int(pixels))
+        ids = self.found_objects(at) if object_ids is None else object_ids
+        self._objects.grow(ids, at, int(pixels))
 
     def split_object(self, object_id: int, plane: object, path: Sequence[Sequence[float]]) -> int:
         """Cut an object in two on a plane: the larger part keeps the number.
