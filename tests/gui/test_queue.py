@@ -5,6 +5,7 @@ import pytest
 from component_segmenter import ComponentSegmenter, disks
 from qtpy.QtCore import Qt
 
+from napari_sam.gui.offered_outline import frame
 from napari_sam.gui.queue_section import queue_state_of
 
 K = Qt.Key
@@ -41,7 +42,8 @@ def test_keys_take_a_field_from_proposed_to_accepted(field):
     first = me.session.queue.current
     camera = me.viewer.scene.camera
     r0, c0, r1, c1 = first.box
-    np.testing.assert_allclose(camera.center[-2:], ((r0 + r1) / 2, (c0 + c1) / 2), atol=1)
+    from_middle = np.subtract(camera.center[-2:], ((r0 + r1) / 2, (c0 + c1) / 2))
+    assert (np.abs(from_middle) < 0.4 * np.array(me.viewer.canvas.size) / camera.zoom).all()
     me.press(K.Key_8)
     second = me.session.queue.current
     assert second.object_id != first.object_id
@@ -95,9 +97,46 @@ def test_view_stays_where_an_object_is_seen_well(field):
     assert (tuple(camera.center), camera.zoom) == before
     me.annotation.bring_into_view(me.annotation.displayed(), (50, 540, 70, 560))
     assert camera.zoom == 4.0
-    assert camera.center[-2:] == (60.0, 550.0)
+    row, column = camera.center[-2:]
+    half = np.array(me.viewer.canvas.size) / 4.0 / 2
+    assert row == pytest.approx(max(60.0, -0.5 + 0.8 * half[0]))  # hardly beyond the image
+    assert column == pytest.approx(min(550.0, 599.5 - 0.8 * half[1]))
+    camera.zoom = 0.9
     me.annotation.bring_into_view(me.annotation.displayed(), (60, 550, 61, 551))
-    assert camera.zoom > 4.0
+    assert camera.zoom == pytest.approx(min(me.viewer.canvas.size) / 150)  # with what is around it
+    camera.zoom = 40.0
+    me.annotation.bring_into_view(me.annotation.displayed(), (60, 550, 69, 559))
+    assert camera.zoom == 8.0
+
+
+def test_view_stays_while_all_of_the_plane_is_seen(field):
+    me = field()
+    camera = me.viewer.scene.camera
+    before = tuple(camera.center), camera.zoom
+    for place in ((0, 0, 80, 80), (120, 520, 199, 599)):
+        me.annotation.bring_into_view(me.annotation.displayed(), place)
+        assert (tuple(camera.center), camera.zoom) == before
+
+
+def test_object_offered_is_marked_as_it_is_now(field):
+    me = field()
+    marked = me.annotation.offered
+    me.press(K.Key_Q, Qt.KeyboardModifier.ShiftModifier)
+    me.qtbot.waitUntil(lambda: marked.object_id is not None)
+    first = me.session.queue.current.object_id
+    assert marked.object_id == first
+    me.press(K.Key_8)
+    me.qtbot.waitUntil(lambda: marked.object_id not in (first, None))
+    me.press(K.Key_0)
+    me.qtbot.waitUntil(lambda: marked.object_id == me.session.queue.current.object_id)
+    me.press(K.Key_Q, Qt.KeyboardModifier.ShiftModifier)
+    me.qtbot.waitUntil(lambda: marked.object_id is None)
+
+
+def test_frame_lies_apart_from_the_object():
+    x, y = frame((10, 20, 29, 49)).T
+    assert (x.min(), x.max(), y.min(), y.max()) == (15.5, 54.5, 5.5, 34.5)
+    assert len(x) == 16
 
 
 def test_closed_queue_tells_how_many_wait():

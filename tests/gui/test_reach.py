@@ -10,12 +10,15 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
+    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QScrollBar,
+    QVBoxLayout,
+    QWidget,
 )
 
-from napari_sam.gui.controls import ElidedButton, Fold, button, combo, tool
+from napari_sam.gui.controls import ElidedButton, Fold, Scrolled, button, combo, tool
 from napari_sam.gui.strip import PlaneStrip
 
 CONTROLS = (
@@ -125,3 +128,24 @@ def test_strip_is_walked_along_with_arrows(qtbot):
     strip.set_planes(["none"] * 5, frozenset(), 4)
     QTest.keyClick(strip, Qt.Key.Key_Right)
     assert picked == [0, 2, 4, 0, 4]
+
+
+def test_what_is_unfolded_in_a_low_dock_comes_into_view(qtbot):
+    inside = QWidget()
+    column = QVBoxLayout(inside)
+    long = QLabel("\n" * 12)
+    folds = [Fold(f"part {i}", QLabel("\n" * 6)) for i in range(3)]
+    for part in (long, *folds):
+        column.addWidget(part)
+    dock = Scrolled(inside)
+    qtbot.addWidget(dock)
+    dock.resize(300, 200)
+    dock.show()
+    for fold in folds:
+        fold.expand()
+        qtbot.waitUntil(lambda fold=fold: _is_in_view(dock, fold))
+
+
+def _is_in_view(dock, part) -> bool:
+    top = part.mapTo(dock.viewport(), QPoint(0, 0)).y()
+    return top >= 0 and top + part.height() <= dock.viewport().height()

@@ -29,6 +29,7 @@ from napari_sam.gui.layers import (
 from napari_sam.gui.live_source import LiveSource
 from napari_sam.gui.mask_writer import MaskWriter
 from napari_sam.gui.navigation import bring_into_view
+from napari_sam.gui.offered_outline import OfferedOutline
 from napari_sam.gui.placement import Followers, told_shape
 from napari_sam.gui.planes import plane_and_point, plane_name, scrolled_axis, source_of
 from napari_sam.gui.shape_rows import Kind
@@ -103,8 +104,9 @@ class Annotation:
         self.drafts = DraftPictures(
             viewer, image, self.session, self.displayed, lambda: self.masks.layer
         )
+        self.offered = OfferedOutline(viewer, image, self.session, self.displayed)
         self._source = LiveSource(viewer, image, source, self.session, executor)
-        self._view = View(viewer, image, self._source, self.session, self.drafts.refresh)
+        self._view = View(viewer, image, self._source, self.session, self._show_marks)
         self._source.changed.connect(self._view.show)
         self._source.channels_changed.connect(self._layers_changed)
         self._source.grown.connect(self.masks.check)
@@ -327,6 +329,7 @@ class Annotation:
     def rest(self) -> None:
         """Stop working while another image is chosen."""
         self._view.rest()
+        self.offered.hide()
         self._labelling.stop()
         self.masks.rest()
         if self.masks.layer is not None:
@@ -353,6 +356,7 @@ class Annotation:
         self._viewer.dims.events.units.disconnect(self._followers.follow)
         with suppress(RuntimeError):  # of a canvas that is gone
             self.drafts.close()
+            self.offered.close()
         self._followers.close()
         self.masks.close()
         if self.clicks is not None:
@@ -361,6 +365,11 @@ class Annotation:
             self.shapes.close()
         self.session.cancel()
         self.session.embeddings.clear()
+
+    def _show_marks(self) -> None:
+        """Show what belongs to the plane on screen and is in no layer."""
+        self.drafts.refresh()
+        self.offered.refresh()
 
     def _points_layer(self) -> Points:
         if self.clicks is None:

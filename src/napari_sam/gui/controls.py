@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from qtpy.QtCore import (  # type: ignore[attr-defined]
     QObject,
+    QPoint,
     QPointF,
     QRectF,
     QSize,
@@ -38,6 +39,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.gui.delay import Delay
 from napari_sam.gui.palette import FOCUSED
 
 FOCUS = f"""
@@ -139,6 +141,8 @@ class Scrolled(QScrollArea):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setWidgetResizable(True)
         self.setWidget(inside)
+        self._wanted: QWidget | None = None
+        self._laid_out = Delay(0, self._scroll, self)
 
     def sizeHint(self) -> QSize:
         """Return the room that all of it takes."""
@@ -151,6 +155,32 @@ class Scrolled(QScrollArea):
         inside = self.widget()
         assert inside is not None
         return QSize(inside.minimumSizeHint().width(), 120)
+
+    def bring_up(self, part: QWidget) -> None:
+        """Scroll, when it is laid out, until a part is in view, its top rather than its foot."""
+        self._wanted = part
+        self._laid_out.start()
+
+    def _scroll(self) -> None:
+        part, self._wanted = self._wanted, None
+        inside, bar, port = self.widget(), self.verticalScrollBar(), self.viewport()
+        if part is None:
+            return
+        assert inside is not None
+        assert bar is not None
+        assert port is not None
+        top = part.mapTo(inside, QPoint(0, 0)).y()
+        foot = top + part.height() - port.height()
+        bar.setValue(min(top, max(bar.value(), foot)))
+
+
+def bring_up(part: QWidget) -> None:
+    """Scroll the dock until a part of it is in view."""
+    around: QObject | None = part
+    while around is not None and not isinstance(around, Scrolled):
+        around = around.parent()
+    if around is not None:
+        around.bring_up(part)
 
 
 class ElidedButton(QPushButton):
@@ -302,6 +332,8 @@ class Fold(QWidget):
 
     def _show(self, expanded: bool) -> None:
         self._draw(expanded)
+        if expanded:
+            bring_up(self)
         self.toggled.emit(expanded)
 
     def _draw(self, expanded: bool) -> None:

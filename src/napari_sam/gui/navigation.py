@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image
+from numpy.typing import NDArray
 
+from napari_sam.gui.placement import shape_of
 from napari_sam.gui.planes import coordinates_of
 from napari_sam.gui.slicing import world_of_data
-from napari_sam.planes import Plane
+from napari_sam.planes import Plane, plane_axes
 from napari_sam.prompts import Box
 
 if TYPE_CHECKING:
@@ -18,11 +20,16 @@ if TYPE_CHECKING:
 # The longer side of an object, as a share of the shorter side of the canvas: where it is in
 # between, the zoom stays; otherwise it becomes the last.
 _SMALLEST, _LARGEST, _BEST = 0.06, 0.7, 0.25
+_CONTEXT = 150  # pixels of the image that are seen across at least, where the view goes closer
+_CLOSEST = 8.0  # pixels of the screen for one of the image, at most
 _SEEN = 0.8  # share of the canvas, around its middle, in which an object needs no other view
 
 
 def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -> None:
     """Show a part of a plane at a sensible zoom; the view stays where that is so already.
+
+    However small it is, there is context around it. The view doesn't leave the plane further than
+    it must, nor does it move while all of the plane is seen.
 
     Parameters
     ----------
@@ -33,28 +40,78 @@ def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -
     box
         (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive.
     """
+    corners = _corners(viewer, image, plane, box)
+    shown = list(viewer.dims.displayed)
+    for axis in viewer.dims.not_displayed:
+        if viewer.dims.point[axis] != corners[0, axis]:
+            viewer.dims.set_point(axis, float(corners[0, axis]))
+    low, high = _bounds(corners[:, shown])
+    h, w = (shape_of(image)[axis] for axis in plane_axes(plane))
+    start, stop = _bounds(_corners(viewer, image, plane, (0, 0, h - 1, w - 1))[:, shown])
+    camera = viewer.scene.camera
+    canvas = np.array(viewer.canvas.size, float)  # (height, width) in pixels of the screen
+    pixel = float((stop - start).max()) / max(h, w)
+    zoom = _zoom(camera.zoom, float((high - low).max()), canvas, pixel, stop - start)
+    middle = np.array(camera.center[-2:], float)
+    half = canvas / (2 * zoom)
+    if zoom == camera.zoom and (
+        _is_within(low, high, middle, _SEEN * half) or _is_within(start, stop, middle, half)
+    ):
+        return
+    camera.zoom = zoom
+    ends = np.sort([start + _SEEN * half, stop - _SEEN * half], axis=0)
+    row, column = np.clip((low + high) / 2, *ends).tolist()
+    camera.center = (*camera.center[:-2], row, column)
+
+
+def _zoom(
+    zoom: float, side: float, canvas: NDArray[np.float64], pixel: float, plane: NDArray[np.float64]
+) -> float:
+    """Return the zoom for something of a size: the one that is there, if it serves.
+
+    Parameters
+    ----------
+    zoom
+        Pixels of the screen for a unit of the world, now.
+    side
+        Its longer side, in the world.
+    canvas
+        (height, width) in pixels of the screen.
+    pixel
+        Side of a pixel of the image, in the world.
+    plane
+        (height, width) of all of the plane, in the world.
+    """
+    across = float(canvas.min())
+    best, all_of_it = _BEST * across / side, float((canvas / plane).min())
+    closest = max(_CLOSEST / pixel, all_of_it)
+    if side * zoom < _SMALLEST * across:
+        context = max(across / (_CONTEXT * pixel), all_of_it)
+        return max(zoom, min(best, closest, context))
+    if side * zoom > _LARGEST * across:
+        zoom = best
+    return min(zoom, closest)
+
+
+def _corners(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -> NDArray[np.float64]:
+    """Return where three corners of a box are in the world."""
     r0, c0, r1, c1 = box
-    corners = np.array(
+    return np.array(
         [
             world_of_data(viewer.dims, image, coordinates_of(plane, corner))
             for corner in ((r0 - 0.5, c0 - 0.5), (r0 - 0.5, c1 + 0.5), (r1 + 0.5, c1 + 0.5))
         ]
     )
-    shown = list(viewer.dims.displayed)
-    for axis in viewer.dims.not_displayed:
-        if viewer.dims.point[axis] != corners[0, axis]:
-            viewer.dims.set_point(axis, float(corners[0, axis]))
-    low, high = corners[:, shown].min(0)[-2:], corners[:, shown].max(0)[-2:]
-    camera = viewer.scene.camera
-    canvas = np.array(viewer.canvas.size, float)  # (height, width) in pixels of the screen
-    side = float((high - low).max())
-    share = side * camera.zoom / canvas.min()
-    fits = _SMALLEST <= share <= _LARGEST
-    middle = np.array(camera.center[-2:], float)
-    half = _SEEN * canvas / (2 * camera.zoom)
-    if fits and (low >= middle - half).all() and (high <= middle + half).all():
-        return
-    if not fits:
-        camera.zoom = _BEST * float(canvas.min()) / side
-    row, column = ((low + high) / 2).tolist()
-    camera.center = (*camera.center[:-2], row, column)
+
+
+def _bounds(corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return corners.min(0)[-2:], corners.max(0)[-2:]
+
+
+def _is_within(
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    middle: NDArray[np.float64],
+    half: NDArray[np.float64],
+) -> bool:
+    return bool((low >= middle - half).all() and (high <= middle + half).all())

@@ -8,7 +8,7 @@ from functools import partial
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, line, tool
+from napari_sam.gui.controls import bring_up, button, line, tool
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.section import Section
 from napari_sam.gui.told import told_objects
@@ -103,6 +103,7 @@ class QueueSection(Section[QueueState]):
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
         self.progress = QLabel()
+        self._offers = False
         self.end = button("Close", with_key("come back whenever you like", "proofread"))
         self._inside = QWidget()
         column = QVBoxLayout(self._inside)
@@ -136,6 +137,9 @@ class QueueSection(Section[QueueState]):
     def _draw(self, state: QueueState) -> None:
         self.setVisible(state.is_open or state.waiting > 0)
         self.begin.setVisible(not state.is_open)
+        if state.offered and not self._offers:
+            bring_up(self)
+        self._offers = bool(state.offered)
         self.begin.setText(f"Proofread {told_objects(state.waiting)}")
         self._inside.setVisible(state.is_open)
         self.offered.setText(state.offered or state.note)

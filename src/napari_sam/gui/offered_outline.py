@@ -1,0 +1,145 @@
+"""What shows which object the proofreading queue offers: its outline and a frame, in no layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+from vispy.scene import visuals
+from vispy.visuals.transforms import MatrixTransform
+
+from napari_sam.gui.delay import Delay
+from napari_sam.gui.palette import YELLOW
+from napari_sam.gui.preview_overlay import outline
+from napari_sam.gui.scene import matrix_of, node_of
+from napari_sam.prompts import Box
+from napari_sam.session import Plane, Session
+
+_LONGEST = 1024  # pixels of an outline; a larger object's is that of every second pixel, or fewer
+_APART, _CORNER = 0.15, 0.25  # of the longer side: how far the frame is, how long its corners are
+_ABOVE = 9_000  # of all layers, below previews
+
+
+class OfferedOutline:
+    """Marks the object that a session's queue offers, while it is on screen.
+
+    A thin outline, and the corners of a frame that lies apart from it: what the object's edge
+    looks like is to be judged, and a small object to be found.
+
+    Parameters
+    ----------
+    viewer, image
+        Where it is shown.
+    session
+        Whose queue.
+    plane
+        Returns the plane on screen.
+    """
+
+    def __init__(
+        self, viewer: Any, image: Image, session: Session, plane: Callable[[], Plane | None]
+    ) -> None:
+        self._viewer, self._image, self._session, self._plane = viewer, image, session, plane
+        self._parts: tuple[Any, Any] | None = None
+        self._soon = Delay(0, self.refresh)
+        self._signals = session.queue_changed, session.journal_changed
+        for signal in self._signals:
+            signal.connect(self._changed)
+        self.object_id: int | None = None  # that is marked
+
+    def close(self) -> None:
+        """Take it away, and follow the queue no more."""
+        self._soon.close()
+        for signal in self._signals:
+            signal.disconnect(self._changed)
+        for part in self._parts or ():
+            part.parent = None
+        self._parts = None
+
+    def hide(self) -> None:
+        """Show nothing, until :meth:`refresh`."""
+        self.object_id = None
+        for part in self._parts or ():
+            part.visible = False
+
+    def refresh(self) -> None:
+        """Mark the object that is offered, if it is on the plane on screen."""
+        self._soon.stop()
+        self.hide()
+        plane, item = self._plane(), self._session.queue.current
+        place = None if item is None else self._session.object_place(item.object_id, plane)
+        canvas = self._session.canvas
+        if item is None or place is None or canvas is None or place[0] != plane:
+            return
+        r0, c0, r1, c1 = (int(x) for x in place[1])
+        try:
+            labels = canvas.read(place[0], (slice(r0, r1 + 1), slice(c0, c1 + 1)))
+        except OSError:  # whoever changes the labels is told
+            return
+        step = -(-max(labels.shape) // _LONGEST)
+        mask = labels[::step, ::step] == item.object_id
+        parts = self._parts_on_canvas()
+        if parts is None or not mask.any():
+            return
+        matrix = matrix_of(self._viewer, self._image, place[0], (r0, c0), step)
+        vertices = np.concatenate([outline(mask), frame(_box_of(mask))])
+        for part in parts:
+            part.set_data(pos=vertices)
+            part.transform.matrix = matrix
+            part.visible = True
+        self.object_id = item.object_id
+
+    def _changed(self, *_: object) -> None:
+        if self._session.queue.is_open or self.object_id is not None:
+            self._soon.start()
+
+    def _parts_on_canvas(self) -> tuple[Any, Any] | None:
+        """Return the dark line and the bright one above it; None without a canvas."""
+        node = node_of(self._viewer, self._image)
+        if node is None:
+            return None
+        if self._parts is None:
+            nowhere = np.zeros((2, 2), np.float32)
+            below = visuals.Line(nowhere, (0, 0, 0, 0.8), connect="segments", width=3)
+            line = visuals.Line(nowhere, YELLOW, connect="segments", width=1.5)
+            self._parts = below, line
+            for i, part in enumerate(self._parts):
+                part.set_gl_state("translucent", depth_test=False)
+                part.order = _ABOVE + i
+                part.transform = MatrixTransform()
+        for part in self._parts:
+            if part.parent is not node:  # in a grid of layers it moves
+                part.parent = node
+        return self._parts
+
+
+def frame(box: Box) -> NDArray[np.float32]:
+    """Return the corners of a frame around a box.
+
+    Parameters
+    ----------
+    box
+        (row 0, column 0, row 1, column 1), ends inclusive.
+
+    Returns
+    -------
+    vertices
+        `(16, 2)` as (x, y), two for each of eight lines; pixels begin at integers.
+    """
+    r0, c0, r1, c1 = box
+    side = max(r1 - r0, c1 - c0) + 1
+    far, long = max(2.0, _APART * side), max(2.0, _CORNER * side)
+    left, top, right, bottom = c0 - far, r0 - far, c1 + 1 + far, r1 + 1 + far
+    lines = []
+    for x, inwards in ((left, 1), (right, -1)):
+        for y, down in ((top, 1), (bottom, -1)):
+            lines += [(x, y), (x + inwards * long, y), (x, y), (x, y + down * long)]
+    return np.array(lines, np.float32)
+
+
+def _box_of(mask: NDArray[np.bool_]) -> Box:
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])
