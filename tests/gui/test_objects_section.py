@@ -8,7 +8,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
 
 from napari_sam.gui.classes_section import new_class
-from napari_sam.gui.looks import colours_apart_from
+from napari_sam.gui.looks import class_colormap, colours_apart_from
 from napari_sam.gui.object_model import COLUMNS, ObjectModel
 from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, PostProcessing, Session
 
@@ -187,6 +187,19 @@ def test_another_tool_is_taken_up_instead_of_cutting(me):
     assert not errors
 
 
+def test_an_image_that_goes_during_the_stroke_ends_the_cut(me):
+    user, _, errors = me
+    user.press(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    start, end = user.at((2, 34)), user.at((18, 34))
+    canvas = user.viewer.window._qt_viewer.canvas.native
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+    user._move_to((start + end) / 2, Qt.MouseButton.LeftButton)
+    user.viewer.layers.remove(user.annotation.image)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=end)
+    assert not user.controller.cut.is_waiting
+    assert not errors
+
+
 def test_masks_are_outlined_and_others_hidden(me):
     user, section, _ = me
     user.annotation.click_here()
@@ -205,6 +218,15 @@ def test_colours_apart_from_tissue_are_no_purple():
 
     between = rgb2lab(colours[:, None])[:, 0, None] - rgb2lab(purple[None])[0][None]
     assert np.linalg.norm(between, axis=2).min() > 50
+
+
+def test_classes_have_their_colours_and_objects_without_one_are_grey():
+    members = {object_id: ("round", "long")[object_id % 2] for object_id in range(1, 2000)}
+    made = class_colormap({**members, 7: "gone"}, {"round": "#ff0000", "long": "#0000ff"})
+    shown = made.map(np.array([0, 1, 2, 1998, 7, 5000]))
+    assert shown[0, 3] == 0
+    np.testing.assert_array_equal(shown[1:4, :3], [(0, 0, 1), (1, 0, 0), (1, 0, 0)])
+    assert len({*map(tuple, shown[4:].tolist())}) == 1
 
 
 def test_new_classes_have_names_colours_and_keys_of_their_own():
@@ -235,7 +257,9 @@ def test_classes_are_made_named_given_by_key_and_shown(me):
     section.colours.setCurrentText("by class")
     section.colours.activated.emit(section.colours.currentIndex())
     expected = [int(first.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    np.testing.assert_allclose(user.annotation.labels.get_color(3)[:3], expected, atol=0.01)
+    user.qtbot.waitUntil(
+        lambda: np.allclose(user.annotation.labels.get_color(3)[:3], expected, atol=0.01)
+    )
     user.session.set_class([5], "class 2")
     other = [int(second.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     user.qtbot.waitUntil(

@@ -72,3 +72,32 @@ def test_short_drag_draws_no_stroke_and_leaves_the_next_one_alone(told, rng):
     me.drag((40, 15), (40, 50))
     assert len(me.session.prompts.strokes) == 2
     assert not errors
+
+
+def test_q_lets_a_selected_stroke_or_click_say_the_opposite(told, rng):
+    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+    me.session.add_point((), (40, 30))
+    me.press(Qt.Key.Key_G, SHIFT)
+    me.drag((20, 15), (20, 50))
+    layer = me.annotation.shapes.layer
+    layer.mode = "select"
+    layer.selected_data = {0}
+    green = layer.edge_color[0].copy()
+    me.press(Qt.Key.Key_Q)
+    assert [one.label for one in me.session.prompts.strokes] == [0]
+    assert (layer.features["sign"].tolist(), layer.selected_data) == (["−"], {0})
+    assert not np.allclose(layer.edge_color[0], green)
+    me.press(Qt.Key.Key_Q)
+    assert [one.label for one in me.session.prompts.strokes] == [1]
+    np.testing.assert_allclose(layer.edge_color[0], green)
+    points = me.annotation.points
+    me.viewer.layers.selection.active = points
+    points.mode = "select"
+    points.selected_data = {0}
+    me.press(Qt.Key.Key_Q)
+    assert [one.label for one in me.session.prompts.clicks] == [0]
+    assert me.annotation.sign == 1
+    points.mode = "add"
+    me.press(Qt.Key.Key_Q)
+    assert me.annotation.sign == 0
+    assert not errors

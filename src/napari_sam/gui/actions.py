@@ -87,9 +87,10 @@ def toggle_preview(viewer: napari.Viewer) -> None:
 
 
 def swap_buttons(viewer: napari.Viewer) -> None:
-    """Swap what the left and the right button mean: inside and outside."""
+    """Swap what the left and the right button mean, or what selected clicks and strokes say."""
     annotation = _annotation(viewer)
-    annotation.sign = 1 - annotation.sign
+    if not annotation.flip_selected():
+        annotation.sign = 1 - annotation.sign
 
 
 def delete_object(viewer: napari.Viewer) -> None:

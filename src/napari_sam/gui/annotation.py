@@ -260,6 +260,23 @@ class Annotation:
         if not (self.tool or (active is self.masks.layer and is_painted(active))):
             self.click_here()
 
+    def flip_selected(self) -> bool:
+        """Let the prompts that are selected in the active layer say the opposite.
+
+        Returns
+        -------
+        flipped
+            Whether there are any: clicks or strokes, while prompts are selected, not added.
+
+        Raises
+        ------
+        ValueError
+            If one is of a locked object.
+        """
+        active = self._viewer.layers.selection.active
+        editors = (self.clicks, self.shapes)
+        return any(e is not None and e.layer is active and e.flip_selected() for e in editors)
+
     def go_to_object_under_cursor(self) -> None:
         """Make the object under the mouse current; the view stays where it is."""
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,19 @@ class ClickEditor:
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
             self._telling.stop()
             self._pasted.stop()
+
+    def flip_selected(self) -> bool:
+        """Let the clicks that are selected say the opposite; return whether there are any."""
+        layer, rows = self.layer, sorted(self.layer.selected_data)
+        if layer.mode != Mode.SELECT or not rows or len(layer.data) != len(self._rows.ids):
+            return False
+        book = self._session.prompts
+        clicks = [book.click(int(self._rows.ids[row])) for row in rows]
+        self._session.prompts = book.with_changed(
+            *(replace(click, label=1 - click.label) for click in clicks)
+        )
+        layer.selected_data = set(rows)
+        return True
 
     def _watch_click(self, layer: Points, event: Any) -> Iterator[None]:
         """Left adds what the dock says, right the opposite; napari itself ignores the button."""

@@ -113,6 +113,8 @@ class CutTool:
         while event.type == "mouse_move":
             self._take(event, path)
             yield
+        if self._annotation is not annotation:
+            return  # the image went meanwhile, or its user turned to something else
         self.end()
         try:
             if plane is None:

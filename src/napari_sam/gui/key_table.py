@@ -85,7 +85,9 @@ ACTIONS = (
     Action("draw_box", "draw a box", PROMPTS, ("U",), anywhere=True),
     Action("draw_stroke", "draw a stroke", PROMPTS, ("Shift-G",), anywhere=True),
     Action("draw_lasso", "draw a lasso", PROMPTS, ("Shift-U",), anywhere=True),
-    Action("swap_buttons", "swap what left and right click say", PROMPTS, ("Q",)),
+    Action(
+        "swap_buttons", "swap what left and right click say, or selected prompts", PROMPTS, ("Q",)
+    ),
     Action("start_over", "start the object over on this plane", PROMPTS),
     Action("adopt_object", "adopt the object's mask on this plane", PROMPTS),
     Action("new_object", "new object", OBJECTS, ("N",)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
@@ -10,9 +12,10 @@ from napari.layers import Labels
 from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap, label_colormap
 from numpy.typing import ArrayLike, NDArray
 
+from napari_sam.engine import Executor, Outcome, Report
+
 if TYPE_CHECKING:
     from napari_sam.gui.annotation import Annotation
-    from napari_sam.session import Session
 
 Colours = Literal["by number", "apart from the image", "by class"]
 """What gives a mask its colour."""
@@ -23,8 +26,12 @@ _WIDTH = 2  # pixels of an outline
 _COUNT = 12  # colours that stand out
 _OTHERS = (0.6, 0.6, 0.6, 1.0)  # of objects without a class
 _LIKE_NAPARI = 49, 0.5
+_INT32 = np.dtype(np.int32)
 
 _CHOSEN: WeakKeyDictionary[Labels, Colours] = WeakKeyDictionary()
+
+_Members = tuple[dict[int, str], dict[str, str]]
+_MEMBERS: WeakKeyDictionary[Labels, _Members] = WeakKeyDictionary()  # as they are coloured
 
 
 def outline_masks(annotation: Annotation, on: bool | None = None) -> None:
@@ -54,19 +61,35 @@ def colours_of(masks: Labels) -> Colours:
     return _CHOSEN.get(masks, "by number")
 
 
-def colour_masks(annotation: Annotation, colours: Colours) -> None:
+def colour_masks(annotation: Annotation, colours: Colours, executor: Executor) -> None:
     """Give masks other colours; those that a user chose in napari's own controls go.
 
-    ``by class`` shows the classes that objects have now.
+    Parameters
+    ----------
+    annotation
+        Whose masks.
+    colours
+        What gives a mask its colour; ``by class`` shows the classes that objects have now, and
+        does nothing if it shows them already.
+    executor
+        Where the colours of classes are put together: there may be fifty thousand objects.
     """
     masks = annotation.labels
     if masks is None:
         return
+    if _CHOSEN.get(masks) != colours:
+        _MEMBERS.pop(masks, None)
     _CHOSEN[masks] = colours
     if colours == "by number":
         masks.colormap = label_colormap(*_LIKE_NAPARI)
     elif colours == "by class":
-        masks.colormap = _by_class(annotation.session)
+        session = annotation.session
+        members = session.class_names, {one.name: one.colour for one in session.classes}
+        if _MEMBERS.get(masks) != members:
+            _MEMBERS[masks] = members
+            task = partial(_colormap_task, *members, np.dtype(masks.data.dtype))
+            done = partial(_show_classes, masks)
+            executor.chore(("colours of classes", id(masks)), task, done, awaited=False)
     else:
         shown = np.asarray(annotation.image.thumbnail, float)[..., :3] / 255
         apart = np.ones((_COUNT + 1, 4), np.float32)
@@ -111,16 +134,44 @@ def colours_apart_from(shown: ArrayLike, count: int) -> NDArray[np.float32]:
     return rgb[chosen].astype(np.float32)
 
 
-def _by_class(session: Session) -> DirectLabelColormap:
-    colours = {one.name: _rgba(one.colour) for one in session.classes}
-    table: dict[int | None, NDArray[np.float32]] = {
+def class_colormap(
+    members: Mapping[int, str], colours: Mapping[str, str], dtype: np.dtype = _INT32
+) -> DirectLabelColormap:
+    """Return the colours of classes; grey for objects without one.
+
+    Parameters
+    ----------
+    members
+        The class of every object that has one.
+    colours
+        The colour of each class, as ``#rrggbb``.
+    dtype
+        Of the labels that will be shown: what napari needs for them is made here.
+    """
+    others: dict[int | None, NDArray[np.float32]] = {
         None: np.array(_OTHERS, np.float32),
         0: np.zeros(4, np.float32),
     }
-    for object_id in session.object_ids:
-        if (name := session.facts(object_id).class_name) in colours:
-            table[object_id] = colours[name]
-    return DirectLabelColormap(color_dict=table)
+    made = DirectLabelColormap(color_dict=others)
+    rgba = {name: _rgba(colour) for name, colour in colours.items()}
+    # not as an argument: napari looks at each object's colour as if it were a word
+    made.color_dict.update({i: rgba[name] for i, name in members.items() if name in rgba})
+    made.map(np.zeros(1, dtype))  # which it remembers the table for
+    return made
+
+
+def _colormap_task(
+    members: Mapping[int, str], colours: Mapping[str, str], dtype: np.dtype, report: Report
+) -> DirectLabelColormap:
+    return class_colormap(members, colours, dtype)
+
+
+def _show_classes(masks: Labels, outcome: Outcome) -> None:
+    if outcome.cancelled or _CHOSEN.get(masks) != "by class":
+        return
+    if outcome.error is not None:
+        raise outcome.error
+    masks.colormap = outcome.value
 
 
 def _rgba(colour: str) -> NDArray[np.float32]:

@@ -370,7 +370,7 @@ class ObjectsSection(Section[ObjectsState]):
     def _colour(self, *_: object) -> None:
         annotation = self._controller.annotation
         if annotation is not None:
-            colour_masks(annotation, self.colours.currentData())
+            colour_masks(annotation, self.colours.currentData(), self._controller.engine)
         self.redraw()
 
     def _colour_by_class(self) -> None:
@@ -378,7 +378,7 @@ class ObjectsSection(Section[ObjectsState]):
         annotation = self._controller.annotation
         masks = None if annotation is None else annotation.labels
         if annotation is not None and masks is not None and colours_of(masks) == "by class":
-            colour_masks(annotation, "by class")
+            colour_masks(annotation, "by class", self._controller.engine)
 
     def _hide_others(self, on: bool) -> None:
         annotation = self._controller.annotation

@@ -37,6 +37,7 @@ from napari_sam.gui.shape_rows import (
     vertices_of,
 )
 from napari_sam.session import Plane, PromptBook, Session
+from napari_sam.session.prompt_book import Stroke
 
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
 _TOOLS: dict[str, Kind] = {
@@ -123,6 +124,21 @@ class ShapeEditor:
     def draw(self, kind: Kind) -> None:
         """Let the next drag in the layer draw a box, a stroke or a lasso."""
         self.layer.mode = _MODES[kind]
+
+    def flip_selected(self) -> bool:
+        """Let the strokes that are selected say the opposite; return whether there are any."""
+        layer, ids = self.layer, self._layer_ids()
+        if str(layer.mode) not in ("select", "direct") or ids is None:
+            return False
+        book, chosen = self._session.prompts, ids[sorted(layer.selected_data)]
+        found = [book.find(int(number)) for number in chosen.tolist()]
+        strokes = [one for one in found if isinstance(one, Stroke)]
+        if not strokes:
+            return False
+        flipped = [replace(stroke, label=1 - stroke.label) for stroke in strokes]
+        self._session.prompts = book.with_changed(*flipped)
+        layer.selected_data = set(np.flatnonzero(np.isin(self._shown.ids, chosen)).tolist())
+        return True
 
     def _watch_drag(self, layer: Shapes, event: Any) -> Iterator[None]:
         """Know a click from a drag, and its sign: napari draws with either button alike."""
@@ -317,7 +333,9 @@ class ShapeEditor:
         drawn, added = iter(range(count, len(data))), []
         for number, shape in sorted(changes.changed.items()):
             row, is_there = places.get(number), True
-            if row is None:
+            if row is not None:
+                is_there = rows.signs[row] == sign_of(shape)
+            else:
                 row = next(drawn, None)
                 is_there = row is not None and has_looks(layer, row, sign_of(shape))
             is_there = is_there and is_drawn(data[row], types[row], shape)

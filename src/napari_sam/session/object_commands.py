@@ -40,6 +40,12 @@ class ObjectCommands(Prompting):
         """The numbers of all :attr:`objects`, ascending; for a table that shows a few at a time."""
         return self._table.ids
 
+    @property
+    def class_names(self) -> dict[int, str]:
+        """The class of every object that has one."""
+        known = self._state.all_facts.items()
+        return {object_id: facts.class_name for object_id, facts in known if facts.class_name}
+
     def object_row(self, object_id: int) -> ObjectRow | None:
         """Return what :attr:`objects` tells of one object; None if there is no such object."""
         return self._table.row(object_id)
