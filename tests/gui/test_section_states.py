@@ -267,7 +267,7 @@ def test_prompts_are_taken_as_their_layer_tells_them(image):
     assert (state.each, state.one) == ("4 points, each an object", True)
     state = prompts_state_of(controller, told)
     assert (state.each, state.one) == ("4 points by object", False)
-    assert prompts_state_of(controller, frames).each == "1 shapes as boxes"
+    assert prompts_state_of(controller, frames).each == "1 shape as prompts"
     controller.viewer.layers.remove(seeds)
     assert prompts_state_of(controller, seeds).picked is None
 

@@ -1,10 +1,12 @@
-"""Points and rectangles of the user's own layers become prompts; the layers stay as they are."""
+"""Points and shapes of the user's own layers become prompts; the layers stay as they are."""
 
 import numpy as np
 import pytest
+from core.fake_segmenter import FakeSegmenter
 from napari.layers import Image, Points, Shapes
 
 from napari_sam.gui.users_prompts import offered, read_layer, tells_objects
+from napari_sam.session import ArraySource, Session
 
 SHAPE = (60, 80)
 IMAGE = Image(np.zeros(SHAPE, np.uint8), name="cells")
@@ -73,10 +75,29 @@ def test_what_is_hidden_or_outside_is_left_out_and_told():
 def test_rectangles_are_boxes():
     rectangle = [(10, 20), (10, 40), (30, 40), (30, 20)]
     layer = Shapes([rectangle], shape_type="rectangle", name="rois")
-    layer.add([[(1, 1), (5, 5)]], shape_type="line")
     read = read_layer(layer, IMAGE, PLANE, "each", 2)
     assert {key: one.box for key, one in read.prompts.items()} == {(3, PLANE): (10, 20, 30, 40)}
-    assert read.told == "1 box of 'rois': object 3; left out: 1 no rectangle"
+    assert read.told == "1 box of 'rois': object 3"
+
+
+def test_polygons_are_lassos_and_paths_strokes():
+    layer = Shapes([[(10, 20), (10, 40), (30, 30)]], shape_type="polygon", name="cells")
+    layer.add([[(1, 1), (5, 5)], [(50, 70), (50, 99)]], shape_type="line")
+    layer.add([[(2, 2), (4, 9), (6, 2)]], shape_type="path")
+    layer.add([[(3.2, 3.2), (3.4, 3.3), (3.3, 3.4)]], shape_type="polygon")
+    layer.features["object"] = [1, 2, 3, 2, 4]
+    read = read_layer(layer, IMAGE, PLANE, "each", 5)
+    assert read.lassos == {(6, PLANE): [(10, 20), (10, 40), (30, 30)]}
+    assert read.strokes == {(7, PLANE): [[(1, 1), (5, 5)], [(2, 2), (4, 9), (6, 2)]]}
+    assert read.told.startswith("2 strokes, 1 lasso of 'cells': 2 objects, 6 to 7; left out: ")
+    assert "1 partly outside the image" in read.told
+    session = Session(FakeSegmenter(), ArraySource(np.zeros(SHAPE)))
+    session.add_point((), (5, 5))
+    session.prompts = read.added_to(session.prompts)
+    assert [one.object_id for one in session.prompts.strokes] == [7, 7]
+    assert [one.object_id for one in session.prompts.lassos] == [6]
+    session.undo()
+    assert (session.prompts.click_count, session.prompts.lassos) == (1, ())
 
 
 def test_a_layer_without_anything_to_use_is_refused():

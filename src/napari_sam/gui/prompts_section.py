@@ -75,18 +75,28 @@ def prompts_state_of(
     if picked is None or not any(layer is picked for layer in layers):
         return PromptsState(items, told=told, saved=saved)
     if isinstance(picked, Shapes):
-        each = f"{len(picked.data)} shapes as boxes", "each rectangle is the box of an object"
+        each = (
+            f"{_counted(picked, 'shape')} as prompts",
+            "each shape is an object: rectangles and ellipses are boxes around it, polygons "
+            "regions it lies in, lines and paths strokes along it; those with the same feature "
+            "'object' belong together",
+        )
     elif tells_objects(picked):
         each = (
-            f"{len(picked.data)} points by object",
+            f"{_counted(picked, 'point')} by object",
             "points with the same feature 'object' belong together",
         )
     else:
         each = (
-            f"{len(picked.data)} points, each an object",
+            f"{_counted(picked, 'point')}, each an object",
             "every point is an object of its own",
         )
     return PromptsState(items, picked, *each, one=not tells_objects(picked), told=told, saved=saved)
+
+
+def _counted(layer: Points | Shapes, thing: str) -> str:
+    count = len(layer.data)
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 class PromptsSection(Section[PromptsState]):
@@ -181,7 +191,7 @@ class PromptsSection(Section[PromptsState]):
         try:
             plane = annotation.plane_to_prompt()
             read = read_layer(layer, annotation.image, plane, grouping, session.highest_object)
-            session.add_prompts(read.prompts)
+            session.prompts = read.added_to(session.prompts)
         except ValueError as error:
             annotation.refused.emit(error)
             return

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from napari_sam.gui.placement import shape_of, unit_factors
 from napari_sam.gui.prompt_columns import SIGNS, object_of
+from napari_sam.gui.shape_rows import Kind, bounds, kind_of
+from napari_sam.patches import fill_polygon
 from napari_sam.prompts import Candidate, Prompts
-from napari_sam.session import ObjectPlane, Plane, plane_axes
+from napari_sam.session import ObjectPlane, Plane, PromptBook, plane_axes
+
+Path = list[tuple[float, float]]
 
 Grouping = Literal["each", "one"]
 """Whether each point is an object of its own, or all of them are one."""
@@ -26,16 +30,27 @@ class UsersPrompts:
     Parameters
     ----------
     prompts
-        (object, plane) to its prompts there.
+        (object, plane) to its clicks and its box there.
     told
         A sentence about what they became and what was left out.
     candidates
         Which masks had been chosen.
+    strokes, lassos
+        (object, plane) to the paths of its strokes there, and to the corners of its lasso, as
+        (row, column).
     """
 
     prompts: dict[ObjectPlane, Prompts]
     told: str
     candidates: dict[ObjectPlane, Candidate] = field(default_factory=dict)
+    strokes: dict[ObjectPlane, list[Path]] = field(default_factory=dict)
+    lassos: dict[ObjectPlane, Path] = field(default_factory=dict)
+
+    def added_to(self, book: PromptBook) -> PromptBook:
+        """Return a session's prompts with these."""
+        return book.with_prompts(self.prompts, self.candidates).with_drawn(
+            self.strokes, self.lassos
+        )
 
 
 def offered(layers: Iterable[Layer], image: Image, own: Sequence[Layer]) -> list[Points | Shapes]:
@@ -59,8 +74,9 @@ def read_layer(
 ) -> UsersPrompts:
     """Read the prompts of a user's layer.
 
-    Every point is a click and every rectangle a box where they are shown in the image, on the
-    plane they lie in. The features ``label`` and ``object`` are used where they are there.
+    Every point is a click where it is shown in the image, on the plane it lies in; rectangles and
+    ellipses are boxes, lines and paths strokes, polygons lassos. The features ``label``
+    and ``object`` are used where they are there.
 
     Parameters
     ----------
@@ -95,6 +111,8 @@ class _Reader:
         self._spanned = plane_axes(plane)
         self._clicks: dict[ObjectPlane, list[tuple[tuple[float, float], int]]] = {}
         self._boxes: dict[ObjectPlane, tuple[float, float, float, float]] = {}
+        self._strokes: dict[ObjectPlane, list[Path]] = {}
+        self._lassos: dict[ObjectPlane, Path] = {}
         self._left: dict[str, int] = {}
         self._to_image = _mapping(layer, image, plane)
 
@@ -120,26 +138,39 @@ class _Reader:
 
     def read_shapes(self, layer: Shapes) -> None:
         numbers = self._numbers(len(layer.data), False)
-        rows, columns = self._spanned
-        for corners, kind, number in zip(layer.data, layer.shape_type, numbers, strict=True):
+        for corners, shape_type, number in zip(layer.data, layer.shape_type, numbers, strict=True):
             places = self._to_image(np.asarray(corners, float))
             low, high = places.min(0), places.max(0)
             middle = np.clip(places.mean(0), 0, self._shape - 1)
             middle_of_others = np.where(np.isin(range(len(low)), self._spanned), middle, low)
             key = (number or 0), self._plane(middle_of_others)
             beside = (high < -0.5) | (low > self._shape - 0.5)
-            if kind != "rectangle":
-                self._leave("no rectangle")
-            elif number is None:
+            if number is None:
                 self._leave("without a whole number from 1 on as object")
             elif beside.any():
                 self._leave("outside the image")
-            elif key in self._boxes:
-                self._leave("a second box of an object on its plane")
             else:
-                self._boxes[key] = (
-                    float(low[rows]), float(low[columns]), float(high[rows]), float(high[columns])
-                )  # fmt: skip
+                self._take_shape(key, kind_of(shape_type), places)
+
+    def _take_shape(self, key: ObjectPlane, kind: Kind, places: NDArray[np.float64]) -> None:
+        rows, columns = self._spanned
+        path = [(float(place[rows]), float(place[columns])) for place in places]
+        if kind == "stroke":
+            if all(map(self._is_inside, places)):
+                self._strokes.setdefault(key, []).append(path)
+            else:
+                self._leave("partly outside the image")
+            return
+        others: dict[ObjectPlane, Any] = self._boxes if kind == "box" else self._lassos
+        h, w = (int(self._shape[axis]) for axis in self._spanned)
+        if key in others:
+            self._leave(f"a second {kind} of an object on its plane")
+        elif kind == "box":
+            self._boxes[key] = bounds(path)
+        elif fill_polygon(path, (h, w)).is_empty:
+            self._leave("without a pixel inside")
+        else:
+            self._lassos[key] = path
 
     def result(self) -> UsersPrompts:
         prompts = {
@@ -149,20 +180,29 @@ class _Reader:
         for key, box in self._boxes.items():
             prompts[key] = Prompts(box=box)
         left = ", ".join(f"{count} {why}" for why, count in self._left.items())
-        if not prompts:
+        numbers = {number for number, _ in (*prompts, *self._strokes, *self._lassos)}
+        if not numbers:
             raise ValueError(
-                f"expected points or rectangles on '{self._image.name}' in '{self._layer.name}', "
+                f"expected points or shapes on '{self._image.name}' in '{self._layer.name}', "
                 f"got none{f': {left}' if left else ''}"
             )
-        numbers = {number for number, _ in prompts}
-        count = len(self._boxes) + sum(map(len, self._clicks.values()))
-        thing = "box" if self._boxes else "point"
-        things = thing if count == 1 else "boxes" if self._boxes else "points"
+        counts = {
+            ("point", "points"): sum(map(len, self._clicks.values())),
+            ("box", "boxes"): len(self._boxes),
+            ("stroke", "strokes"): sum(map(len, self._strokes.values())),
+            ("lasso", "lassos"): len(self._lassos),
+        }
+        things = ", ".join(f"{n} {names[n != 1]}" for names, n in counts.items() if n)
         ends = f"object {min(numbers)}"
         if len(numbers) > 1:
             ends = f"{len(numbers)} objects, {min(numbers)} to {max(numbers)}"
-        told = f"{count} {things} of '{self._layer.name}': {ends}"
-        return UsersPrompts(prompts, told + (f"; left out: {left}" if left else ""))
+        told = f"{things} of '{self._layer.name}': {ends}"
+        return UsersPrompts(
+            prompts,
+            told + (f"; left out: {left}" if left else ""),
+            strokes=self._strokes,
+            lassos=self._lassos,
+        )
 
     def _signs(self, layer: Points) -> list[int]:
         """Return what each point says; a column that holds other words says nothing."""

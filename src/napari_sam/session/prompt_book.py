@@ -321,6 +321,33 @@ class PromptBook:
         lasso = Lasso(self.next_id, *key, tuple(polygon))
         return self.with_groups({key: replace(self.group(key), lasso=lasso)})
 
+    def with_drawn(
+        self,
+        strokes: Mapping[ObjectPlane, Sequence[Sequence[tuple[float, float]]]],
+        lassos: Mapping[ObjectPlane, Sequence[tuple[float, float]]],
+    ) -> PromptBook:
+        """Add positive strokes and lassos of many objects at once.
+
+        Parameters
+        ----------
+        strokes, lassos
+            (object, plane) to the paths of its strokes there, and to the corners of its lasso.
+        """
+        number = self.next_id
+        groups: dict[ObjectPlane, Group] = {}
+        for key in dict.fromkeys((*strokes, *lassos)):
+            group = self.group(key)
+            told = list(group.strokes)
+            for path in strokes.get(key, ()):
+                told.append(Stroke(number, *key, tuple(path), 1))
+                number += 1
+            lasso = group.lasso
+            if key in lassos:
+                lasso = Lasso(number, *key, tuple(lassos[key]))
+                number += 1
+            groups[key] = replace(group, strokes=tuple(told), lasso=lasso)
+        return self.with_groups(groups)
+
     def with_mask(self, key: ObjectPlane, patch: Patch, is_first: bool = False) -> PromptBook:
         """Give an object a mask at the end, or before all else, in the place of one there is."""
         mask = MaskPrompt(self.next_id, *key, patch, is_first)
