@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_sam.gui import image_list
 from napari_sam.gui.image_list import layer_data
@@ -90,6 +92,29 @@ def test_images_of_a_folder_are_left_and_gone_on_with(user, folder, qtbot):
     assert mine.data.all()
     assert not said
     assert sorted(path.name for path in folder.iterdir()) == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_folder_dropped_on_the_dock_is_listed(user, folder, qtbot):
+    me = user()
+    listed = me.controller.listed
+
+    def drop(*paths):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+        held = data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        enter = QDragEnterEvent(QPoint(20, 20), Qt.DropAction.CopyAction, *held)
+        enter.ignore()
+        QApplication.sendEvent(me.dock, enter)
+        if enter.isAccepted():
+            QApplication.sendEvent(me.dock, QDropEvent(QPointF(20, 20), enter.dropAction(), *held))
+        return enter.isAccepted()
+
+    assert not drop(folder / "a.tif")  # napari opens it
+    assert drop(folder)
+    qtbot.waitUntil(lambda: len(listed.list.images) == 3 and not listed.busy, timeout=10_000)
+    assert me.dock.images.fold.is_expanded
+    assert drop(folder / "a.tif", folder / "c.tif")
+    qtbot.waitUntil(lambda: len(listed.list.images) == 2 and not listed.busy, timeout=10_000)
 
 
 def test_image_stays_open_when_the_next_cannot_be_read(user, folder, qtbot):

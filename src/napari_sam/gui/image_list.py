@@ -154,7 +154,7 @@ class ListedImages:
         self._controller.keeping.mark_done(done)
         self.changed.emit()
 
-    def export(self, to: str, folder: Path) -> None:
+    def export(self, to: str, folder: Path, only_accepted: bool = False) -> None:
         """Write the objects of all images that were begun, in a format, into a folder.
 
         Parameters
@@ -164,6 +164,8 @@ class ListedImages:
             images, others a file for each; what is there already is refused, never replaced.
         folder
             Where.
+        only_accepted
+            Whether objects that are only proposed are left out.
 
         Raises
         ------
@@ -181,7 +183,7 @@ class ListedImages:
         if not pairs:
             raise ValueError("expected an image with objects to export, got none begun")
         flush = keeping.flusher(_FLUSH_SECONDS) if self._current_annotation() else _nothing
-        task = partial(_export, flush, pairs, to, folder)
+        task = partial(_export, flush, pairs, to, folder, only_accepted)
         self._run(f"Exporting {told_images(len(pairs))}…", task, self._exported)
 
     def leave(self) -> None:
@@ -350,6 +352,7 @@ def _export(
     pairs: Sequence[tuple[Path, Path]],
     to: str,
     folder: Path,
+    only_accepted: bool,
     report: Report,
 ) -> list[Path]:
     """Write the objects of sessions and their images."""
@@ -361,7 +364,7 @@ def _export(
     if form.joins:
         target = folder / proposed_name(form, pairs[0][1].parent.name)
     sessions, images = zip(*pairs, strict=True)
-    return export_sessions(sessions, to, target, images, report=report)
+    return export_sessions(sessions, to, target, images, only_accepted=only_accepted, report=report)
 
 
 def _look_at(library: Library, left: ListedImage, session: Path | None) -> ListedImage:

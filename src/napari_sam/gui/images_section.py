@@ -111,6 +111,9 @@ class ImagesSection(Section[ImagesState]):
             "Export all…",
             "write the objects of every image that was begun into a folder; nothing is replaced",
         )
+        self.only_accepted = check(
+            "accepted objects only", "leave out of an export what is only proposed"
+        )
         self.list = QWidget()
         inside = QWidget()
         column = QVBoxLayout(self.list)
@@ -123,6 +126,7 @@ class ImagesSection(Section[ImagesState]):
         row = line(self.format, self.export)
         row.setStretch(0, 1)
         column.addLayout(row)
+        column.addWidget(self.only_accepted)
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.list)
@@ -193,9 +197,9 @@ class ImagesSection(Section[ImagesState]):
     def _export(self) -> None:
         folder = ask_where_to_export_all(self)
         if folder is not None:
-            self._attempt(
-                partial(self._controller.listed.export, self.format.currentData(), folder)
-            )
+            only = self.only_accepted.isChecked()
+            export = self._controller.listed.export
+            self._attempt(partial(export, self.format.currentData(), folder, only))
 
     def _step(self, step: int, *_: object) -> None:
         self._attempt(partial(self._controller.listed.step, step))

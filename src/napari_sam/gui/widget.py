@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QHideEvent, QKeyEvent, QShowEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QKeyEvent, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.channel_section import ChannelSection
@@ -102,6 +103,7 @@ class SegmentAnything(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(Scrolled(inside))
         self.setMinimumWidth(300)
+        self.setAcceptDrops(True)
         self.setStyleSheet(FOCUS)
         self._refreshing = Delay(0, self.refresh, self)
         self._refreshing_status = Delay(0, self._refresh_status, self)
@@ -142,6 +144,19 @@ class SegmentAnything(QWidget):
             self.controller.viewer.window._qt_viewer.canvas.native.setFocus()
         else:
             super().keyPressEvent(event)
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Take a folder, or several files: images to work through."""
+        if event is not None and _images_of(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """List the images of a folder that was dropped on the dock, or several files."""
+        dropped = None if event is None else _images_of(event)
+        if event is None or not dropped:
+            return
+        event.acceptProposedAction()
+        self.controller.listed.open(dropped[0] if len(dropped) == 1 else dropped)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Take note that the dock is open."""
@@ -213,6 +228,13 @@ def _controller(viewer: Any, load: Loader | None) -> Controller:
         wishes.memory_bytes,
         wishes.prefetch,
     )
+
+
+def _images_of(event: QDropEvent) -> list[Path]:
+    """Return what is dropped: a folder, or several files; nothing for what napari opens itself."""
+    data = event.mimeData()
+    paths = [Path(url.toLocalFile()) for url in data.urls()] if data is not None else []
+    return paths if len(paths) > 1 or any(path.is_dir() for path in paths) else []
 
 
 def _warn(error: Exception) -> None:

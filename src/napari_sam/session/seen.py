@@ -94,5 +94,6 @@ def _told_part(picture: EncoderInput) -> tuple[str, ...]:
     )
     tile = f"tile {picture.tile} of {picture.tiles}: " if picture.tile else ""
     rows, columns = frame.scaled
-    scale = f"{picture.scale:.3g} model pixels a pixel"
-    return f"{tile}{whole}", f"{h} × {w} pixels as {rows} × {columns}: {scale}"
+    scale = f"{picture.scale:.3g}"
+    told = "their own size" if scale == "1" else f"{scale} times their size"
+    return f"{tile}{whole}", f"{h} × {w} pixels as {rows} × {columns}: {told}"
