@@ -285,6 +285,9 @@ class Player:
                 at = (change.plane[0], *change.slices)
                 told[at][change.where] = change.after
         np.testing.assert_array_equal(told, self.labels)
+        for (number, plane), marks in self.session._state.ownership.items():
+            written = marks.written
+            assert not (written.pixels & (told[(plane[0], *written.region)] != number)).any()
         self.check_objects()
         for number, where in held.items():
             is_foreign = number == FOREIGN

@@ -280,6 +280,52 @@ def test_mask_that_came_after_a_stroke_stays_when_the_stroke_is_undone(rng, labe
     np.testing.assert_array_equal(labels, painted)
 
 
+def test_stroke_made_again_leaves_the_mask_that_was_written_anew_meanwhile_to_its_prompts(
+    session, labels
+):
+    session.add_point((), (20, 20))
+    model, session.segmenter = session.segmenter, None
+    second = session.add_point((), (20, 28))  # it waits
+    stroke = disk(SHAPE, (20, 18), 2)
+    paint(session, labels, stroke, 9)
+    session.segmenter = model
+    session.undo()  # of the stroke: the mask of both clicks is written over it
+    session.redo()
+    assert labels[20, 30] == 1
+    session.remove_point(second)
+    expected = np.where(disk(SHAPE, (20, 20), 4), 1, 0)
+    np.testing.assert_array_equal(labels, np.where(stroke, 9, expected))
+
+
+def test_stroke_is_made_again_where_a_mask_that_moved_away_has_left_nothing(session, labels):
+    first = session.add_point((), (20, 20))
+    model, session.segmenter = session.segmenter, None
+    session.move_point(first, (20, 30))  # it waits
+    paint(session, labels, disk(SHAPE, (20, 18), 2), 9)
+    session.segmenter = model
+    painted, told = labels.copy(), []
+    session.noticed.connect(told.append)
+    session.undo()
+    assert not (labels == 9).any()
+    session.redo()
+    np.testing.assert_array_equal(labels, painted)
+    assert not told
+    assert session.next_undo == "a brush stroke on object 9"
+
+
+def test_changes_on_planes_that_cross_touch_where_they_share_a_pixel():
+    def change(plane, rows, columns):
+        pixels = np.nonzero(np.ones((rows, columns)))
+        return pixel_changes(plane, pixels, np.zeros(rows * columns, int), np.ones(rows * columns))
+
+    (here,) = change((2, None, None), 5, 6)  # axis 1 to row 4, axis 2 to column 5
+    (across,) = change((None, 3, None), 3, 2)  # axis 0 to row 2
+    (beside,) = change((None, 3, None), 2, 2)
+    assert here.touches(across)
+    assert across.touches(here)
+    assert not here.touches(beside)
+
+
 def test_deleted_object_is_gone_from_every_plane_and_comes_back(rng):
     labels = np.zeros((3, *SHAPE), np.int32)
     labels[2, 1:4, 1:4] = 1  # from before

@@ -147,9 +147,7 @@ class PixelChange:
             (r, c, h, w), (r2, c2, h2, w2) = self.region, other.region
             return r < r2 + h2 and r2 < r + h and c < c2 + w2 and c2 < c + w
         spans = zip(self._spans(), other._spans(), strict=True)
-        return all(
-            low < other_high and other_low < high for (low, high), (other_low, other_high) in spans
-        )
+        return all(a.start < b.stop and b.start < a.stop for a, b in spans)
 
     def _spans(self) -> list[range]:
         """Return its positions on every axis."""

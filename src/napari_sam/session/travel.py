@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from napari_sam.planes import Plane
 from napari_sam.session.journal import Entry, JournalChange
 from napari_sam.session.mask_rules import MaskRules
+from napari_sam.session.ownership import Marks
+from napari_sam.session.patches import Patch, join, minus
 from napari_sam.session.pixels import PixelChange, part_of, total_area
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.state import State, Touched
@@ -118,36 +120,82 @@ class Travel:
         if foreign:
             self._tell_elsewhere(foreign)
             return None
-        marks = {c.key: c.after for c in step.marks}
-        if pixels != step.pixels:
-            by_hand = step.kind in ("painted", "elsewhere")
-            now = (self._state.ownership.by_hand if by_hand else self._state.ownership.taken)(
-                pixels
-            )
-            marks = now if by_hand else now | marks
         number = self._state.journal.new(step.kind, step.text).number
-        return replace(step, number=number, pixels=pixels, marks=self._state.marks_changes(marks))
+        recorded = self._state.recorded
+        return replace(
+            step,
+            number=number,
+            pixels=pixels,
+            marks=self._state.marks_changes(self._rebased_marks(step, pixels)),
+            answers=tuple(replace(c, before=recorded(c.key)) for c in step.answers),
+        )
+
+    def _rebased_marks(
+        self, step: Entry, pixels: tuple[PixelChange, ...]
+    ) -> dict[ObjectPlane, Marks]:
+        """Return what holds of pixels after a step is made again.
+
+        Masks may have been written anew since it was taken back: what it changed is changed, and
+        the rest stays as it is now.
+        """
+        ownership = self._state.ownership
+        marks = ownership.taken(pixels)
+        told = {change.key for change in step.marks}
+        if marks.keys() <= told and all(ownership.of(c.key) is c.before for c in step.marks):
+            return {change.key: change.after for change in step.marks}
+        if step.kind in ("painted", "elsewhere"):
+            return ownership.by_hand(pixels)
+        for change in step.marks:
+            now, before, after = ownership.of(change.key), change.before, change.after
+            now = marks.get(change.key, now)
+            marks[change.key] = Marks(
+                _moved(now.written, before.written, after.written),
+                _moved(now.erased, before.erased, after.erased),
+            )
+        return marks
 
     def _rebased(
         self, pixels: tuple[PixelChange, ...]
     ) -> tuple[tuple[PixelChange, ...], list[PixelChange]]:
         """Return changes from what the labels show now, and what there nobody here has written."""
-        rebased, foreign = [], []
+        rebased: list[PixelChange] = []
+        foreign: list[PixelChange] = []
         for change in pixels:
             now, where, before, after = self._now(change)
             if np.array_equal(now, before):
                 rebased.append(change)
                 continue
-            known = (now == before) | (now == after)
-            for number in np.unique(now[~known]):
-                written = self._state.ownership.of((int(number), change.plane)).written
-                known |= (now == number) & written.within(change.slices)[where]
+            told, is_told = self._told(change)
+            known = (now == before) | (now == after) | (is_told & (now == told))
             if not known.all():
-                part = part_of(change, where, ~known, before, now)
-                foreign.append(part)
+                was = np.where(is_told, told, before)
+                foreign.append(part_of(change, where, ~known, was, now))
             if (now != after).any():
                 rebased.append(part_of(change, where, now != after, now, after))
         return tuple(rebased), foreign
+
+    def _told(self, change: PixelChange) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return what the journal says of a change's pixels `(n,)`, and of which it says it."""
+        row, column, height, width = change.region
+        told = np.zeros((height, width), change.before.dtype)
+        is_told = np.zeros((height, width), bool)
+        where = change.where
+        for entry in reversed(self._state.journal.entries):
+            for other in reversed(entry.pixels):
+                if not (other.meets(change.plane) and other.touches(change)):
+                    continue
+                if other.plane != change.plane:  # it crosses: what it left is not told
+                    return told[where], is_told[where]
+                at = np.nonzero(other.where)
+                r, c = at[0] + other.region[0] - row, at[1] + other.region[1] - column
+                inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+                new = inside.copy()
+                new[inside] = ~is_told[r[inside], c[inside]]
+                told[r[new], c[new]] = other.after[new]
+                is_told[r[new], c[new]] = True
+            if is_told[where].all():
+                break
+        return told[where], is_told[where]
 
     def _now(
         self, change: PixelChange
@@ -190,6 +238,13 @@ class Travel:
             "they are; undo once more takes that back, too"
         )
         return touched
+
+
+def _moved(now: Patch, before: Patch, after: Patch) -> Patch:
+    """Return a mask with what another lost and got from `before` to `after`."""
+    if now is before:
+        return after
+    return join(minus(now, minus(before, after)), minus(after, before))
 
 
 def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
