@@ -1,10 +1,13 @@
 """How masks meet other labels, and what is done to them before they are written."""
 
+from threading import Event, get_ident
+
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 
 from napari_sam.batch import replay_session
+from napari_sam.engine import Engine
 from napari_sam.prompts import Prompts
 from napari_sam.session import ArrayCanvas, ArraySource, PostProcessing, Session
 from napari_sam.session.patches import cut
@@ -147,3 +150,34 @@ def test_what_is_found_is_processed_too(session, labels):
         assert np.ptp(c) <= 24  # without the speck beside it
         assert labels[int(r.mean()) + 1, int(c.mean())] == row.id
     assert session.objects
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_masks_are_processed_off_the_owners_thread_as_is_set_when_they_come(
+    labels, monkeypatch, changes
+):
+    how, threads, apply = PostProcessing(True, smoothing=2.0), [], PostProcessing.apply
+    monkeypatch.setattr(
+        PostProcessing, "apply", lambda *given: threads.append(get_ident()) or apply(*given)
+    )
+    engine, model, begun = Engine(), RaggedSegmenter(), Event()
+    draft_many = model.draft_many
+    model.draft_many = lambda *given: begun.set() or draft_many(*given)
+    session = Session(model, ArraySource(np.zeros(SHAPE)), engine, canvas=ArrayCanvas(labels))
+    session.post_processing = PostProcessing(smallest=9) if changes else how
+    model.may_decode.clear()
+    session.add_point((), (20, 20))
+    while not begun.wait(0.01):
+        engine.drain()
+    session.post_processing = how
+    model.may_decode.set()
+    assert session.wait(10)
+    assert len(threads) == 1 + changes
+    assert get_ident() not in threads
+    assert session.journal.entries[-1].details == {"post_processing": how.words()}
+    prompts = Prompts([(20, 20)], [1])
+    raw = model.decode(model.embed(np.zeros(SHAPE)), prompts)
+    expected = apply(how, cut(raw.mask(raw.best_index)), prompts)
+    np.testing.assert_array_equal(labels[expected.region] == 1, expected.pixels)
+    assert (labels == 1).sum() == expected.area
+    engine.close(5)

@@ -14,16 +14,27 @@ from napari_sam.engine import CLICK, Executor, Outcome, Report
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box, Candidate
 from napari_sam.segmentation.protocol import Embedding, Segmenter
-from napari_sam.session.answers import Answer, Chain, Drafting, Foreseen, answer, given_answer
+from napari_sam.session.answers import (
+    Answer,
+    Chain,
+    Drafting,
+    Foreseen,
+    answer,
+    finished,
+    given_answer,
+)
 from napari_sam.session.decoding import Backlog, Decoding
 from napari_sam.session.embeddings import Embeddings, prepare
+from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results
 from napari_sam.steps import Steps
 
 _Stage = Literal["waiting", "decoding", "encoding", "failed"]
-_Work = tuple[Segmenter, Embedding, Steps, Candidate | None, Chain | None]  # what an answer takes
+_Finish = Callable[[Answer], Answer]
+# What an answer takes.
+_Work = tuple[Segmenter, Embedding, Steps, Candidate | None, Chain | None, _Finish]
 
 
 class Answering:
@@ -43,6 +54,8 @@ class Answering:
         Where masks and drafts are kept.
     group_of
         Returns what is said about an object on a plane at present.
+    post_processing
+        Returns what is done to masks before they are written, at present.
     deliver
         Takes the answer to an object's prompts, and the steps to it, if there were any.
 
@@ -67,6 +80,7 @@ class Answering:
         read_ahead: ReadAhead,
         results: Results,
         group_of: Callable[[ObjectPlane], Group],
+        post_processing: Callable[[], PostProcessing],
         deliver: Callable[[ObjectPlane, Answer, Chain | None], object],
     ) -> None:
         self._executor = executor
@@ -74,6 +88,7 @@ class Answering:
         self._ahead = read_ahead
         self._results = results
         self._group_of = group_of
+        self._post_processing = post_processing
         self._deliver = deliver
         self._decoding = Decoding(executor, self.changed.emit)
         # What has no answer yet, in the order it was asked for. It waits for a model or its plane,
@@ -271,14 +286,20 @@ class Answering:
             )
             self.changed.emit()
 
-    def _decode(self, key: ObjectPlane, segmenter: Segmenter, embedding: Embedding) -> _Work:
-        """Have an object's prompts decoded with what is encoded."""
-        group, chain = self._group_of(key), self._results.chain(key)
-        steps, candidate = group.steps, group.choice
-        work = segmenter, embedding, steps, candidate, chain
-        drafting = Drafting(embedding, steps, candidate, chain)
+    def _decode(
+        self,
+        key: ObjectPlane,
+        segmenter: Segmenter,
+        embedding: Embedding,
+        chain: Chain | None = None,
+    ) -> _Work:
+        """Have an object's prompts decoded with what is encoded, from a chain of its steps."""
+        group, chain = self._group_of(key), chain or self._results.chain(key)
+        finish = partial(finished, group, self._post_processing())
+        about = group.steps, group.choice, chain, finish
+        work = segmenter, embedding, *about
         done = partial(self._drafted, key, self._revisions[key], work)
-        self._decoding.ask(key, segmenter, embedding, drafting, done)
+        self._decoding.ask(key, segmenter, embedding, Drafting(embedding, *about), done)
         return work
 
     def _encoding(self, key: ObjectPlane) -> tuple[object, ...]:
@@ -327,6 +348,9 @@ class Answering:
             return
         drafted = outcome.value
         if drafted is not None and drafted.is_final:
+            if self._is_outdated(key, drafted.answer):
+                self._decode(key, *work[:2], drafted.chain)
+                return
             self._settle(key, drafted.answer, drafted.chain)
             return
         if drafted is not None:
@@ -338,7 +362,7 @@ class Answering:
             self._executor.embed(
                 self._encoding(key),
                 partial(_answer, *work),
-                partial(self._answered, key, revision),
+                partial(self._answered, key, revision, work),
                 CLICK,
             )
         if drafted is not None:  # what a listener raises loses no answer
@@ -346,13 +370,25 @@ class Answering:
         if was_decoding:
             self.changed.emit()
 
-    def _answered(self, key: ObjectPlane, revision: int, outcome: Outcome) -> None:
+    def _answered(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
         if not self._awaits(key, revision, outcome):
             return
         if outcome.error is not None:
             self._fail(key, outcome.error)
-        else:
-            self._settle(key, *outcome.value)
+            return
+        found, chain = outcome.value
+        embedding = chain.embedding()
+        if embedding is None or not self._is_outdated(key, found):
+            self._settle(key, found, chain)
+            return
+        self._unanswered[key] = "decoding"
+        self._decode(key, work[0], embedding, chain)
+        self.changed.emit()
+
+    def _is_outdated(self, key: ObjectPlane, answer: Answer) -> bool:
+        """Whether other things are done to masks since it was asked for."""
+        how = self._post_processing()
+        return how != answer.post_processing and self._group_of(key).exact_mask is None
 
     def _awaits(self, key: ObjectPlane, revision: int, outcome: Outcome) -> bool:
         """Whether what was encoded for prompts is still of use."""
@@ -373,7 +409,6 @@ class Answering:
             answer,
             model="" if segmenter is None else segmenter.model_key,
             given=self._embeddings.input_of(chain.embedding()),
-            prompts=group,
         )
         if encoded:
             self.changed.emit()
@@ -394,8 +429,10 @@ def _answer(
     prompts: Steps,
     candidate: Candidate | None,
     before: Chain | None,
+    finish: _Finish,
     report: Report,
 ) -> tuple[Answer, Chain]:
     """Answer prompts, encoding what that takes."""
     report(0.0)
-    return answer(segmenter, embedding, prompts, candidate, before, report)
+    found, chain = answer(segmenter, embedding, prompts, candidate, before, report)
+    return finish(found), chain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,6 +93,11 @@ class Drafted:
     is_final: bool
 
 
+def finished(group: Group, how: PostProcessing, answer: Answer) -> Answer:
+    """Return an answer to the prompts of a group, with what is done before it is written."""
+    return replace(answer, prompts=group).processed(how)
+
+
 def given_answer(group: Group) -> Answer | None:
     """Return the answer to prompts that end with the very mask; None where something is decoded.
 
@@ -133,6 +138,8 @@ class Drafting:
     ----------
     embedding, prompts, candidate, before
         As of :func:`answer`.
+    finish
+        What is done to the final answer; by default nothing.
 
     Attributes
     ----------
@@ -146,8 +153,10 @@ class Drafting:
         prompts: Steps,
         candidate: Candidate | None = None,
         before: Chain | None = None,
+        finish: Callable[[Answer], Answer] | None = None,
     ) -> None:
         self.is_possible = True
+        self._finish = finish
         self._embedding, self._candidate = embedding, candidate
         earlier = _unchanged(before, embedding, prompts, candidate) if before else ()
         # memory that is bounded, however many clicks there are
@@ -172,8 +181,10 @@ class Drafting:
         if not self.is_possible:
             return None
         steps, predictions = self._replay.steps, self._replay.predictions
-        found = _answer_of(self._embedding, steps, self._candidate, predictions)
-        return Drafted(*found, self._is_final)
+        found, chain = _answer_of(self._embedding, steps, self._candidate, predictions)
+        if self._is_final and self._finish is not None:
+            found = self._finish(found)
+        return Drafted(found, chain, self._is_final)
 
     def next_prompts(self) -> Prompts:
         """Return what the next step decodes."""

@@ -150,6 +150,7 @@ class Session(Choosing, Searching):
             self._ahead,
             self._results,
             self._state.group,
+            lambda: self.post_processing,
             self._take_answer,
         )
         self._previews = Previews(executor, self._answering.foreseen, self.preview_changed.emit)

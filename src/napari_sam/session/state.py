@@ -251,8 +251,13 @@ class State:
 
     def take_held_back(self) -> list[ObjectPlane]:
         """Write the masks that labels had refused; return whose they are."""
-        held_back = dict(self._held_back)
-        return [key for key, held in held_back.items() if self.take_answer(key, held.answer)]
+        taken = []
+        for key, held in dict(self._held_back).items():
+            how = held.answer.post_processing  # as was set when it was asked for
+            rules = replace(self.rules, post_processing=how)
+            if self.take_answer(key, held.answer, None, rules):
+                taken.append(key)
+        return taken
 
     def recorded(self, key: ObjectPlane) -> Answer | None:
         """Return the latest answer that the journal has."""
