@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
-from core.journal_player import Player, assert_same
+from core.journal_player import UNSHRUNK, Player, assert_same
 from core.stepping_executor import SteppingExecutor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ from napari_sam.session import ArraySource, Session
 ACTION = st.tuples(st.integers(0, 43), st.integers(0, 999), st.integers(0, 9999))
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck), phases=UNSHRUNK)
 @given(st.lists(ACTION, min_size=50, max_size=50))
 def test_undo_of_an_action_is_exact_and_so_is_redo(actions):
     player = Player()
@@ -37,7 +37,7 @@ def test_undo_of_an_action_is_exact_and_so_is_redo(actions):
         assert_same(player.snapshot(), after)
 
 
-@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck), phases=UNSHRUNK)
 @given(st.lists(ACTION, min_size=40, max_size=40))
 def test_everything_is_taken_back_and_made_again(actions):
     player = Player()

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 from core.fake_segmenter import FakeSegmenter
-from core.journal_player import SHAPE, Player
+from core.journal_player import SHAPE, UNSHRUNK, Player
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def replayed(player: Player, models: dict[str, FakeSegmenter]) -> np.ndarray:
     return labels
 
 
-@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck), phases=UNSHRUNK)
 @given(st.lists(ACTION, min_size=30, max_size=30))
 def test_journal_made_again_gives_the_same_labels(actions):
     player = Player()
