@@ -12,19 +12,17 @@ lock, and nothing here knows what a window is.
 from __future__ import annotations
 
 import atexit
-import os
-import sys
 import threading
 import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
+from napari_sam.segmentation.gentle import be_gentle
 from napari_sam.segmentation.protocol import Cancelled
 
 CLICK, DISPLAYED, SOON, BACKGROUND = range(4)
@@ -36,7 +34,6 @@ Task = Callable[[Report], Any]
 
 
 _LONGEST_GOODBYE = 20.0  # seconds
-_EMBED_NICENESS = 5
 _LONGEST_PAUSE = 0.1  # seconds that an embed leaves the cores to decodes, at each report
 
 
@@ -371,7 +368,7 @@ class Engine:
             self._state.notify_all()
 
     def _run_embeds(self) -> None:
-        _give_way_to_the_window()
+        be_gentle()
         while True:
             with self._state:
                 while not self._embeds and not self._closed:
@@ -451,7 +448,7 @@ class Engine:
 
     def _run_chores(self, chore: _Chore | None) -> None:
         """Run a chore, then the one that has taken its place meanwhile."""
-        _give_way_to_the_window()
+        be_gentle()
         while chore is not None:
             outcome = _attempt(partial(chore.task, partial(self._post, chore)))
             with self._state:
@@ -553,13 +550,6 @@ class SynchronousExecutor:
         if name in self._work:
             _, done = self._work.pop(name)
             self._work["cancelled", (name, object())] = (_stop, done)
-
-
-def _give_way_to_the_window() -> None:
-    """Lower this thread's priority, and that of the threads torch starts in it, where one can."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _EMBED_NICENESS)
 
 
 def _thread_name(lane: str) -> str:

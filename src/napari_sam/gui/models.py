@@ -86,7 +86,9 @@ def load_for_viewer(disk_bytes: int) -> Loader:
     def load(model: str, device: str, progress: Callable[[float], None]) -> Segmenter:
         from napari_sam.segmentation.loading import load_segmenter
 
-        return load_segmenter(model, device, progress=progress, disk_bytes=disk_bytes)
+        return load_segmenter(
+            model, device, progress=progress, disk_bytes=disk_bytes, own_process=True
+        )
 
     return load
 

@@ -12,7 +12,8 @@ from napari_sam.model import weights
 from napari_sam.segmentation.cached import DISK_BYTES, CachedSegmenter
 from napari_sam.segmentation.devices import choose_device, choose_precision
 from napari_sam.segmentation.network import SamSegmenter
-from napari_sam.segmentation.protocol import Progress, Segmenter
+from napari_sam.segmentation.own_process import ProcessSegmenter
+from napari_sam.segmentation.protocol import PixelSegmenter, Progress, Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 
 
@@ -25,6 +26,7 @@ def load_segmenter(
     tiles: bool = True,
     cache: bool | str | Path = True,
     disk_bytes: int = DISK_BYTES,
+    own_process: bool = False,
 ) -> Segmenter:
     """Load a model; one that is known by name but not on this disk is downloaded first.
 
@@ -50,6 +52,9 @@ def load_segmenter(
         masks without a cache may differ in pixels where the model is undecided.
     disk_bytes
         Largest size of the cache on disk; 0 keeps embeddings in memory alone, with the same masks.
+    own_process
+        Whether the network runs in a process of its own, as the viewer has it: the same masks, at
+        the same speed beside a busy window.
 
     Returns
     -------
@@ -67,8 +72,12 @@ def load_segmenter(
     OSError
         If a download fails (:class:`~napari_sam.model.weights.DownloadError`).
     """
-    choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
-    plain = SamSegmenter(weights.load(model, progress), device, precision)
+    plain: PixelSegmenter
+    if own_process:
+        plain = ProcessSegmenter(model, device, precision, progress)
+    else:
+        choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
+        plain = SamSegmenter(weights.load(model, progress), device, precision)
     segmenter: Segmenter = TiledSegmenter(plain) if tiles else plain
     if cache is False:
         return segmenter

@@ -11,20 +11,21 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam.geometry import Frame, fit_frame
-from napari_sam.image import Limits, resize_pixels
+from napari_sam.image import resize_pixels
 from napari_sam.model.cuda_graphs import CudaRecorder, Replays
 from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.keys import encoder_key, model_key
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way import FirstLayer, Positions
-from napari_sam.prompts import Box, Prompts
+from napari_sam.prompts import Prompts
 from napari_sam.segmentation.box_choice import choose_boxes, find_boxes
 from napari_sam.segmentation.box_fit import fit_to_box
+from napari_sam.segmentation.complete import CompleteSegmenter
 from napari_sam.segmentation.devices import (
     DTYPES,
     DeviceWarning,
@@ -33,17 +34,14 @@ from napari_sam.segmentation.devices import (
     choose_precision,
     warn_if_emulated,
 )
-from napari_sam.segmentation.features import mean_of, similarity_of, unit_features
 from napari_sam.segmentation.prediction import SURE
 from napari_sam.segmentation.protocol import (
-    Draft,
     Embedding,
     MaskPrediction,
     Multimask,
     Progress,
     Proposals,
     check_embedding,
-    embed_whole,
 )
 from napari_sam.segmentation.tidying import tidy_logits
 from napari_sam.segmentation.window_choice import window_side
@@ -88,7 +86,7 @@ class _Decoder:
         )
 
 
-class SamSegmenter:
+class SamSegmenter(CompleteSegmenter):
     """A network on a device. Safe to use from several threads at once.
 
     Parameters
@@ -112,7 +110,7 @@ class SamSegmenter:
         self.config = sam.config
         self.encoder_key, self.model_key = encoder_key(sam), model_key(sam)
         self._device = choose_device(device)
-        self.precision: Precision = choose_precision(
+        self._precision: Precision = choose_precision(
             precision, self._device, faster_in_half=sam.config.resize == "sam"
         )
         warn_if_emulated(self.precision, self._device)
@@ -129,15 +127,10 @@ class SamSegmenter:
         """Device the network is on; becomes ``"cpu"`` after the GPU's memory ran out."""
         return str(self._device)
 
-    def embed(
-        self,
-        plane: ArrayLike,
-        contrast_limits: Limits | None = None,
-        progress: Progress | None = None,
-        scale: float | None = None,
-    ) -> Embedding:
-        """Encode a plane; see :meth:`Segmenter.embed` and :func:`~napari_sam.image.normalise`."""
-        return embed_whole(self, plane, contrast_limits, progress, scale)
+    @property
+    def precision(self) -> Precision:
+        """Precision of the image encoder."""
+        return self._precision
 
     def embed_pixels(
         self,
@@ -172,33 +165,6 @@ class SamSegmenter:
             self._fall_back_to_cpu(full)
             features = self._encode(pixels, frame, progress)
         return Embedding(features, frame, self.encoder_key, self.precision)
-
-    def decode(
-        self,
-        embedding: Embedding,
-        prompts: Prompts,
-        multimask: Multimask = "auto",
-        progress: Progress | None = None,
-    ) -> MaskPrediction:
-        """Predict one object; see :meth:`Segmenter.decode`.
-
-        Raises
-        ------
-        ValueError
-            For another encoder's embedding, logits of another frame, empty prompts, or prompts
-            outside the plane.
-        """
-        return self.decode_many(embedding, [prompts], multimask)[0]
-
-    def draft(self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto") -> Draft:
-        """Predict one object, finally: an embedding of this segmenter is complete."""
-        return Draft(self.decode(embedding, prompts, multimask), True)
-
-    def draft_many(
-        self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
-    ) -> list[Draft | None]:
-        """Predict many objects, finally; see :meth:`Segmenter.draft_many`."""
-        return [Draft(one, True) for one in self.decode_many(embedding, prompts, multimask)]
 
     def decode_many(
         self,
@@ -293,47 +259,6 @@ class SamSegmenter:
         if progress is not None:
             progress(1.0)
         return Proposals(boxes, scores)
-
-    @torch.inference_mode()
-    def mean_features(
-        self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]
-    ) -> NDArray[np.float32]:
-        """Average the features of masks; see :meth:`Segmenter.mean_features`."""
-        check_embedding(embedding, self)
-        return mean_of(unit_features(embedding.features), embedding.frame, masks)
-
-    @torch.inference_mode()
-    def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Multiply the plane's features by vectors; see :meth:`Segmenter.similarity`."""
-        check_embedding(embedding, self)
-        features = unit_features(embedding.features)
-        return similarity_of(features, embedding.frame, self.config.stride, vectors)
-
-    def prepare(
-        self,
-        embedding: Embedding,
-        prompts: Prompts | None = None,
-        progress: Progress | None = None,
-        further: bool = False,
-    ) -> None:
-        """Do nothing: an embedding of this segmenter is complete."""
-
-    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
-        """Return True: an embedding of this segmenter is complete."""
-        return True
-
-    def prepare_view(
-        self,
-        embedding: Embedding,
-        view: Box,
-        progress: Progress | None = None,
-        finest: bool = False,
-    ) -> None:
-        """Do nothing: an embedding of this segmenter is complete."""
-
-    def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
-        """Return True: an embedding of this segmenter is complete."""
-        return True
 
     @torch.inference_mode()
     def _encode(
@@ -492,7 +417,7 @@ class SamSegmenter:
         if self._replays is not None:
             self._replays.close()
         self._device = torch.device("cpu")
-        self.precision = "float32"
+        self._precision = "float32"
         self._sam.image_encoder.float()
         self._place()
         self._derived.clear()

@@ -1,0 +1,131 @@
+"""Messages through a pipe: JSON and arrays in one safetensors blob, no code."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+Arrays = dict[str, NDArray[Any]]
+
+_LENGTH = struct.Struct("<Q")
+_HEADER = "message"
+_READ_BYTES = 2**20
+_LONGEST = 2**34  # bytes of a message; a longer one is none of ours
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """What one end tells the other.
+
+    Parameters
+    ----------
+    kind
+        A call's name, or what is told of one: ``"progress"``, ``"result"``, ``"error"``.
+    call
+        Which call it is about.
+    values
+        What JSON can say.
+    arrays
+        By name.
+    """
+
+    kind: str
+    call: int = 0
+    values: dict[str, Any] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+
+
+def pack(message: Message) -> bytes:
+    """Return a message as bytes, its length first."""
+    header = json.dumps([message.kind, message.call, message.values])
+    arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
+    blob = safetensors.numpy.save(arrays, {_HEADER: header})
+    return _LENGTH.pack(len(blob)) + blob
+
+
+class Reader:
+    """Takes messages from a pipe, as few reads as can be: each gives up Python's lock.
+
+    Parameters
+    ----------
+    descriptor
+        Of the pipe.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = bytearray()
+
+    def next(self) -> Message | None:
+        """Wait for the next message; None at the end, also where that is amid a message.
+
+        Raises
+        ------
+        ValueError
+            For bytes that are no message.
+        """
+        if not self._fill(_LENGTH.size):
+            return None
+        (length,) = _LENGTH.unpack_from(self._buffer)
+        if length > _LONGEST:
+            raise ValueError(f"expected a message, got bytes that would make one of {length} bytes")
+        end = _LENGTH.size + length
+        if not self._fill(end):
+            return None
+        blob = bytes(self._buffer[_LENGTH.size : end])
+        del self._buffer[:end]
+        return _unpacked(blob)
+
+    def _fill(self, count: int) -> bool:
+        while len(self._buffer) < count:
+            received = os.read(self._descriptor, max(_READ_BYTES, count - len(self._buffer)))
+            if not received:
+                return False
+            self._buffer += received
+        return True
+
+
+class Writer:
+    """Puts messages into a pipe, from any thread.
+
+    Parameters
+    ----------
+    descriptor
+        Of the pipe.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = Lock()
+
+    def put(self, message: Message) -> None:
+        """Write a message.
+
+        Raises
+        ------
+        OSError
+            If nobody reads any more.
+        """
+        rest = memoryview(pack(message))
+        with self._lock:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+
+def _unpacked(blob: bytes) -> Message:
+    try:
+        (size,) = _LENGTH.unpack_from(blob)
+        about = json.loads(blob[_LENGTH.size : _LENGTH.size + size])["__metadata__"][_HEADER]
+        kind, call, values = json.loads(about)
+        return Message(kind, call, values, safetensors.numpy.load(blob))
+    except (SafetensorError, struct.error, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"expected a message, got other bytes ({error})") from error

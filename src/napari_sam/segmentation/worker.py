@@ -1,0 +1,226 @@
+"""A network in a process of its own: the end that computes.
+
+    python -m napari_sam.segmentation.worker
+
+It reads calls from its standard input, answers on its standard output, and ends with the input.
+Calls that a caller's low priority makes gentle have threads of a low priority, and leave the
+processor to the others.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from napari_sam.model import weights
+from napari_sam.segmentation.devices import choose_device, choose_precision
+from napari_sam.segmentation.gentle import be_gentle
+from napari_sam.segmentation.messages import (
+    error_values,
+    frame_of,
+    pack_features,
+    unpack_features,
+    unpack_prompts,
+)
+from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer
+from napari_sam.segmentation.protocol import Cancelled, Embedding
+
+_THREADS = 8  # of each kind
+_KEPT_BYTES = 2**29  # of features
+_LONGEST_PAUSE = 0.1  # seconds that a gentle call leaves the processor to others, at each report
+_TOLD_SECONDS = 0.05  # between two reports
+
+UNKNOWN = "unknown embedding"
+"""Kind of the answer to a call whose embedding has to be sent again."""
+
+
+class Server:
+    """Answers calls.
+
+    Parameters
+    ----------
+    source, target
+        Where calls come from, and answers go.
+    """
+
+    def __init__(self, source: Reader, target: Writer) -> None:
+        self._source, self._target = source, target
+        self._segmenter: SamSegmenter | None = None
+        self._kept: OrderedDict[int, Embedding] = OrderedDict()
+        self._kept_bytes = 0
+        self._cancelled: set[int] = set()
+        self._lock = threading.Lock()
+        self._here = threading.local()
+        self._quick = threading.Condition()
+        self._quick_calls = 0
+        self._answers: dict[str, Callable[[Message], Message]] = {
+            "load": self._load,
+            "encode": self._encode,
+            "decode": self._decode,
+            "propose": self._propose,
+        }
+
+    def serve(self) -> None:
+        """Answer calls until no more come."""
+        quick = ThreadPoolExecutor(_THREADS)
+        gentle = ThreadPoolExecutor(_THREADS, initializer=be_gentle)
+        while (message := self._source.next()) is not None:
+            for number in message.values.pop("forgotten", ()):
+                self._forget(number)
+            if message.kind == "cancel":
+                self._cancelled.add(message.call)
+            elif message.values.get("gentle"):
+                gentle.submit(self._answer, message, True)
+            else:
+                with self._quick:
+                    self._quick_calls += 1
+                quick.submit(self._answer, message, False)
+
+    def _answer(self, message: Message, is_gentle: bool) -> None:
+        self._here.call = message.call
+        try:
+            answer = self._answers[message.kind](message)
+        except Exception as error:  # noqa: BLE001 - it travels to the caller
+            answer = Message("error", message.call, error_values(error))
+        if not is_gentle:
+            with self._quick:
+                self._quick_calls -= 1
+                self._quick.notify_all()
+        self._cancelled.discard(message.call)
+        if self._segmenter is not None:
+            answer.values["device"] = self._segmenter.device
+            answer.values["precision"] = self._segmenter.precision
+        self._tell(answer)
+
+    def warn(self, message: Warning | str, category: type[Warning], *about: Any) -> None:
+        """Tell the caller of a warning; as :func:`warnings.showwarning` is called."""
+        call = getattr(self._here, "call", 0)
+        values = {"category": category.__name__, "text": str(message)}
+        self._tell(Message("warning", call, values))
+
+    def _tell(self, message: Message) -> None:
+        self._target.put(message)
+
+    def _report_of(self, message: Message) -> Callable[[float], None]:
+        told = 0.0
+
+        def report(fraction: float) -> None:
+            nonlocal told
+            if message.values.get("gentle"):
+                with self._quick:
+                    self._quick.wait_for(lambda: not self._quick_calls, _LONGEST_PAUSE)
+            if message.call in self._cancelled:
+                raise Cancelled("cancelled")
+            now = time.monotonic()
+            if now - told > _TOLD_SECONDS:
+                told = now
+                self._tell(Message("progress", message.call, {"fraction": fraction}))
+
+        return report
+
+    def _load(self, message: Message) -> Message:
+        values = message.values
+        if values["threads"] is not None:
+            torch.set_num_threads(values["threads"])
+        device, precision = values["device"], values["precision"]
+        choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
+        sam = weights.load(values["model"], self._report_of(message))
+        segmenter = self._segmenter = SamSegmenter(sam, device, precision)
+        return Message(
+            "result",
+            message.call,
+            {
+                "config": segmenter.config.to_json(),
+                "encoder_key": segmenter.encoder_key,
+                "model_key": segmenter.model_key,
+            },
+        )
+
+    def _encode(self, message: Message) -> Message:
+        pixels, frame = message.arrays["pixels"], frame_of(message.values["frame"])
+        embedding = self._loaded.embed_pixels(pixels, frame, self._report_of(message))
+        self._keep(message.values["embedding"], embedding)
+        values = {"precision_of": embedding.precision}
+        return Message("result", message.call, values, pack_features(embedding.features))
+
+    def _decode(self, message: Message) -> Message:
+        embedding, values = self._embedding_of(message), message.values
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        prompts = unpack_prompts(values["prompts"], message.arrays)
+        found = self._loaded.decode_many(embedding, prompts, values["multimask"], values["window"])
+        arrays = {}
+        for i, one in enumerate(found):
+            arrays[f"logits.{i}"], arrays[f"scores.{i}"] = one.logits, one.scores
+        return Message("result", message.call, {}, arrays)
+
+    def _propose(self, message: Message) -> Message:
+        embedding = self._embedding_of(message)
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        report = self._report_of(message)
+        found = self._loaded.propose(embedding, message.values["quick"], report)
+        arrays: Arrays = {} if found is None else {"boxes": found.boxes, "scores": found.scores}
+        return Message("result", message.call, {}, arrays)
+
+    @property
+    def _loaded(self) -> SamSegmenter:
+        if self._segmenter is None:
+            raise RuntimeError("expected a call of 'load' first, got another")
+        return self._segmenter
+
+    def _embedding_of(self, message: Message) -> Embedding | None:
+        """Return the embedding that a call is about, which may come with it."""
+        values, features = message.values, unpack_features(message.arrays)
+        key = values["embedding"]
+        if not features:
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                return self._kept.get(key)
+        frame, about = frame_of(values["frame"]), (values["encoder_key"], values["precision_of"])
+        embedding = Embedding(features, frame, *about)
+        self._keep(key, embedding)
+        return embedding
+
+    def _keep(self, key: int, embedding: Embedding) -> None:
+        with self._lock:
+            self._kept[key] = embedding
+            self._kept_bytes += embedding.nbytes
+            while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def _forget(self, key: int) -> None:
+        with self._lock:
+            embedding = self._kept.pop(key, None)
+            if embedding is not None:
+                self._kept_bytes -= embedding.nbytes
+
+
+def main() -> None:
+    """Answer calls on the standard streams."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
+    source, target = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
+    printed = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
+    os.dup2(printed, sys.stdout.fileno())  # whatever is printed is no answer
+    server = Server(Reader(source), Writer(target))
+    warnings.showwarning = server.warn  # type: ignore[assignment]
+    with suppress(BrokenPipeError):
+        server.serve()
+    os._exit(0)  # nobody waits for what is still being computed
+
+
+if __name__ == "__main__":
+    main()
