@@ -52,7 +52,7 @@ def test_help_lies_over_the_canvas_whatever_its_size(window, overlay, qtbot):
 
 def test_what_is_left_of_a_search_is_done_with_enter(window, overlay, done):
     QTest.keyClicks(overlay.search, "swap what")
-    assert overlay.shown() == ["swap what left and right click say, or selected prompts: Q"]
+    assert overlay.shown() == ["swap what left and right click say: Q"]
     QTest.keyClick(overlay.search, Qt.Key.Key_Return)
     assert done == ["swap_buttons"]
     assert overlay.isHidden()

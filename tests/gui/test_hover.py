@@ -83,6 +83,11 @@ def test_preview_can_be_switched_off_and_shows_no_other_plane(user, rng):
     assert not me.dock.preview.preview.isChecked()
     me.dock.preview.preview.setChecked(True)
     assert hover_over(me, (0, 20, 30)).mask.area
+    me.viewer.scene.camera.zoom *= 8
+    me.annotation.bring_into_view((0, None, None), (40, 60, 45, 65))
+    assert hover.preview is None  # the mouse is somewhere else by that
+    me.viewer.reset_view()
+    assert hover_over(me, (0, 20, 31)).mask.area
     me.annotation.draw_box()  # a click is no prompt then
     me.move((0, 20, 35))
     assert hover.preview is None
@@ -121,7 +126,12 @@ def test_previews_that_take_long_are_shown_only_if_asked_for(monkeypatch, second
     viewer = ViewerModel()
     session = Session(FakeSegmenter(), ArraySource(np.zeros(SHAPE)))
     annotation = SimpleNamespace(
-        image=Image(np.zeros(SHAPE)), session=session, points=None, displayed=lambda: None, tool=""
+        image=Image(np.zeros(SHAPE)),
+        session=session,
+        points=None,
+        displayed=lambda: None,
+        tool="",
+        view_moved=SimpleNamespace(connect=hash, disconnect=hash),
     )
     hover = Hover(viewer, lambda: annotation)
     hover.follow()

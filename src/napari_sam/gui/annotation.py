@@ -69,10 +69,13 @@ class Annotation:
         Something a user did could not be done: the error.
     layers_changed
         The labels layer was picked, made or deleted, or the model is given other channels.
+    view_moved
+        Something was brought into view, so that the mouse is over another place.
     """
 
     refused = Signal(object)
     layers_changed = Signal()
+    view_moved = Signal()
 
     def __init__(
         self,
@@ -135,7 +138,8 @@ class Annotation:
 
     def bring_into_view(self, plane: Plane, box: Box) -> None:
         """Show a part of a plane, (row 0, column 0, row 1, column 1), at a sensible zoom."""
-        bring_into_view(self._viewer, self.image, plane, box)
+        if bring_into_view(self._viewer, self.image, plane, box):
+            self.view_moved.emit()
 
     @property
     def is_restretched(self) -> bool:

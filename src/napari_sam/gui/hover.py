@@ -90,6 +90,7 @@ class Hover:
         if annotation is not None:
             self._overlay = PreviewOverlay(self._viewer, annotation.image)
             self._listen(annotation.session, "connect")
+            annotation.view_moved.connect(self._forget)
         self.changed.emit()
 
     def close(self) -> None:
@@ -120,6 +121,7 @@ class Hover:
     def _let_go(self) -> None:
         if self._followed is not None:
             self._listen(self._followed.session, "disconnect")
+            self._followed.view_moved.disconnect(self._forget)
             self._followed.session.preview(None, None)
         if self._overlay is not None:
             self._overlay.close()
@@ -135,10 +137,14 @@ class Hover:
         """Show nothing of what a click has just done, until the mouse moves on."""
         self._at = None
 
+    def _forget(self) -> None:
+        """Show nothing until the mouse moves: it is over another place than it was."""
+        self._at = None
+        self._ask()
+
     def _over_canvas(self, event: Any = None) -> None:
         if not self._viewer.mouse_over_canvas:
-            self._at = None
-            self._ask()
+            self._forget()
 
     def _turned(self, viewer: Any, event: Any) -> None:
         """Take the next of the masks that the click may mean, with Shift and the wheel."""

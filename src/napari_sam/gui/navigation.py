@@ -25,7 +25,7 @@ _CLOSEST = 8.0  # pixels of the screen for one of the image, at most
 _SEEN = 0.8  # share of the canvas, around its middle, in which an object needs no other view
 
 
-def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -> None:
+def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -> bool:
     """Show a part of a plane at a sensible zoom; the view stays where that is so already.
 
     However small it is, there is context around it. The view doesn't leave the plane further than
@@ -39,6 +39,11 @@ def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -
         A plane of the image that spans the axes on screen.
     box
         (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive.
+
+    Returns
+    -------
+    moved
+        Whether another part of the image is seen than before.
     """
     corners = _corners(viewer, image, plane, box)
     shown = list(viewer.dims.displayed)
@@ -57,11 +62,12 @@ def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -
     if zoom == camera.zoom and (
         _is_within(low, high, middle, _SEEN * half) or _is_within(start, stop, middle, half)
     ):
-        return
+        return False
     camera.zoom = zoom
     ends = np.sort([start + _SEEN * half, stop - _SEEN * half], axis=0)
     row, column = np.clip((low + high) / 2, *ends).tolist()
     camera.center = (*camera.center[:-2], row, column)
+    return True
 
 
 def _zoom(

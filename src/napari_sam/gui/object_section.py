@@ -25,6 +25,7 @@ from napari_sam.gui.controls import button, check, choice, line, mark, quietly, 
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.layers import BOX_COLOUR, COLOURS, is_painted
 from napari_sam.gui.number_row import NumberRow
+from napari_sam.gui.palette import YELLOW
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE
 from napari_sam.gui.section import Section
 from napari_sam.gui.shape_rows import KINDS, Kind
@@ -201,7 +202,7 @@ class ObjectSection(Section[ObjectState]):
         )
         self.elsewhere = QLabel()
         self.elsewhere.setWordWrap(True)
-        self.elsewhere.setStyleSheet(f"color: {BOX_COLOUR}")
+        self.elsewhere.setStyleSheet(f"border-left: 4px solid {YELLOW}; padding-left: 5px")
         self.each_click = check(
             "",
             "a left click on the background begins an object each time (Shift+N); Shift+click and "
