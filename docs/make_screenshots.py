@@ -14,18 +14,23 @@ from pathlib import Path
 
 import napari
 import numpy as np
+import tifffile
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from PIL import Image, ImageDraw
 from qtpy.QtCore import QEvent, QPoint, QPointF, QRect, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
+from scipy import ndimage
 
 from napari_sam import samples
 from napari_sam.gui import current_session, sample_data
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.everything_section import EverythingSection
+from napari_sam.gui.images_section import ImagesSection
+from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.objects_section import ObjectsSection
+from napari_sam.gui.question_section import QuestionSection
 from napari_sam.gui.queue_section import QueueSection
 from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
@@ -174,6 +179,15 @@ class Scene:
             told.close()
         self.look()
 
+    def wait_for_list(self) -> None:
+        """Wait until an image of the list is open."""
+        listed, end = controller_of(self.viewer).listed, time.monotonic() + 60
+        while listed.busy or self.annotation is None or listed.list.at is None:
+            if time.monotonic() > end:
+                raise RuntimeError("no image of the list opened within a minute")
+            self.look(0.05)
+        self.wait_for_all()
+
     # Pictures
 
     def pixels(self, canvas_only: bool = False) -> np.ndarray:
@@ -221,6 +235,15 @@ def side_by_side(*parts: np.ndarray) -> np.ndarray:
         below = np.full((height - len(part), part.shape[1], 3), 255, np.uint8)
         row += [gap, np.concatenate([part, below])]
     return np.concatenate(row[1:], axis=1)
+
+
+def one_below_another(*parts: np.ndarray) -> np.ndarray:
+    """Return pictures of one width in a column, on white."""
+    gap = np.full((_MARGIN, parts[0].shape[1], 3), 255, np.uint8)
+    column: list[np.ndarray] = []
+    for part in parts:
+        column += [gap, part]
+    return np.concatenate(column[1:])
 
 
 def write(pixels: np.ndarray, path: Path) -> None:
@@ -324,6 +347,74 @@ def seen(folder: Path) -> None:
     scene.close()
 
 
+def seen_badge(folder: Path) -> None:
+    """Masks that were made from another input than the layer shows now."""
+    scene = Scene("nuclei", size=(1400, 1080))
+    scene.click_sample("nuclei", (), 4)
+    low, high = scene.annotation.image.contrast_limits
+    scene.annotation.image.contrast_limits = (low, low + (high - low) / 3)
+    scene.look(1)
+    section = scene.part(SeenSection)
+    section.fold.expand()
+    scene.wait_for_all()
+    scene.look(1)
+    write(scene.grab(section), folder / "viewer-seen-badge.png")
+    scene.close()
+
+
+def correct(folder: Path) -> None:
+    """Labels of another program, offered to be corrected."""
+    scene = Scene("nuclei")
+    pixels = np.asarray(scene.annotation.image.data)
+    labels, _ = ndimage.label(ndimage.gaussian_filter(pixels.astype(float), 2) > pixels.mean())
+    scene.viewer.add_labels(labels, name="other program")
+    scene.annotation.click_here()
+    scene.settle(0.5)
+    scene.save("viewer-correct", folder)
+    scene.close()
+
+
+def clean_up(folder: Path) -> None:
+    """What is done to masks before they are written."""
+    scene = Scene("nuclei")
+    section = scene.part(MaskSection)
+    section.fold.expand()
+    section.fill_holes.click()
+    section.smallest.setValue(20)
+    scene.settle(1)
+    write(scene.grab(section), folder / "viewer-clean-up.png")
+    scene.close()
+
+
+def images(folder: Path) -> None:
+    """The images of a folder, each as far as it is."""
+    scene = Scene("nuclei", size=(1400, 1080))
+    pixels = np.asarray(scene.annotation.image.data)
+    with tempfile.TemporaryDirectory() as fields:
+        for i in range(4):
+            tifffile.imwrite(Path(fields) / f"field_{i + 1}.tif", np.roll(pixels, 60 * i, i % 2))
+        listed = controller_of(scene.viewer).listed
+        listed.open(Path(fields))
+        scene.wait_for_list()
+        for do in (lambda: listed.mark_done(True), scene.find_all):
+            do()
+            scene.look(1)
+            listed.step(1)
+            scene.wait_for_list()
+        scene.settle(0.5)
+        write(scene.grab(scene.part(ImagesSection)), folder / "viewer-images.png")
+        scene.close()
+
+
+def light(folder: Path) -> None:
+    """The light theme."""
+    scene = Scene("nuclei")
+    scene.viewer.theme = "light"
+    scene.click_sample("nuclei", (), 12)
+    scene.save("viewer-light", folder)
+    scene.close()
+
+
 def help_overlay(folder: Path) -> None:
     """Keys and mouse over the canvas."""
     scene = Scene("nuclei")
@@ -345,7 +436,9 @@ def session(folder: Path) -> None:
     scene = Scene("nuclei")
     scene.settle(1)
     scene.part(SessionSection).fold.expand()
-    scene.save_dock("viewer-continue", folder)
+    scene.settle(1)
+    parts = [scene.grab(scene.part(kind)) for kind in (QuestionSection, SessionSection)]
+    write(one_below_another(*parts), folder / "viewer-continue.png")
     scene.close()
 
 
@@ -355,6 +448,7 @@ def everything(folder: Path) -> None:
     scene.click_sample("histology", (), 10)
     scene.save("viewer-histology", folder)
     scene.close()
+    os.environ["NAPARI_SAM_HOME"] = tempfile.mkdtemp()  # or the dock would offer to go on
     scene = Scene("histology")
     scene.find_all()
     scene.save("viewer-everything", folder)
@@ -470,8 +564,8 @@ def animation(folder: Path) -> None:
 SCENES: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
-        clicks, preview, strokes, queue, objects, seen, help_overlay, session, everything,
-        phase_contrast, stack, animation,
+        clicks, preview, strokes, queue, objects, seen, seen_badge, correct, clean_up, images,
+        light, help_overlay, session, everything, phase_contrast, stack, animation,
     )
 }  # fmt: skip
 
