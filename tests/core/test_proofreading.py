@@ -235,3 +235,15 @@ def test_objects_that_other_labels_do_not_have_are_not_offered(session, queue, l
     assert (queue.current, offered(queue), queue.progress.total) == (None, [], 0)
     session.canvas = ArrayCanvas(labels)
     assert offered(queue) == WORST_FIRST
+
+
+def test_objects_of_labels_that_were_removed_do_not_wait(session, labels):
+    assert session.queue.waiting == 5
+    fewer = labels.copy()
+    fewer[fewer > 2] = 0
+    session.canvas = ArrayCanvas(fewer)
+    assert session.queue.waiting == 2
+    session.canvas = None
+    assert session.queue.waiting == 0
+    session.canvas = ArrayCanvas(labels)
+    assert session.queue.waiting == 5

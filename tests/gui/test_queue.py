@@ -1,11 +1,15 @@
 """The proofreading queue in the dock: one key an object, and the view follows."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from component_segmenter import ComponentSegmenter, disks
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 from napari_sam.gui.offered_outline import frame
+from napari_sam.gui.proofreading import act_on_queue
 from napari_sam.gui.queue_section import queue_state_of
 
 K = Qt.Key
@@ -144,3 +148,15 @@ def test_closed_queue_tells_how_many_wait():
         is_open, waiting = False, 4
 
     assert queue_state_of(Closed()).waiting == 4
+
+
+@pytest.mark.parametrize("command", ["accept", "accept_rest", "fix", "delete"])
+def test_nothing_is_said_in_3d_of_an_object_that_nobody_sees_there(command):
+    viewer, done = ViewerModel(ndisplay=3), []
+    queue = SimpleNamespace(**{command: lambda: done.append(command)})
+    with pytest.raises(ValueError, match="go back to 2-D first"):
+        act_on_queue(viewer, queue, command)
+    assert not done
+    viewer.dims.ndisplay = 2
+    act_on_queue(viewer, queue, command)
+    assert done == [command]

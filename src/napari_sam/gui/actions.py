@@ -15,6 +15,7 @@ from napari_sam.gui.help_overlay import toggle_help
 from napari_sam.gui.image_dialogs import ask_for_folder
 from napari_sam.gui.looks import outline_masks
 from napari_sam.gui.outlines import move_found_outlines, move_outlines
+from napari_sam.gui.proofreading import act_on_queue
 from napari_sam.gui.session_dialogs import (
     ask_where_to_export,
     ask_where_to_save,
@@ -173,22 +174,22 @@ def proofread(viewer: napari.Viewer) -> None:
 
 def queue_accept(viewer: napari.Viewer) -> None:
     """Accept the object that the queue offers, and go on to the next."""
-    _session(viewer).queue.accept()
+    act_on_queue(viewer, _session(viewer).queue, "accept")
 
 
 def queue_fix(viewer: napari.Viewer) -> None:
     """Correct the object that the queue offers by clicks before it is accepted."""
-    _session(viewer).queue.fix()
+    act_on_queue(viewer, _session(viewer).queue, "fix")
 
 
 def queue_delete(viewer: napari.Viewer) -> None:
     """Delete the object that the queue offers, and go on to the next."""
-    _session(viewer).queue.delete()
+    act_on_queue(viewer, _session(viewer).queue, "delete")
 
 
 def queue_accept_rest(viewer: napari.Viewer) -> None:
     """Accept the object that the queue offers and all that are likelier to be right."""
-    _session(viewer).queue.accept_rest()
+    act_on_queue(viewer, _session(viewer).queue, "accept_rest")
 
 
 def queue_accept_sure(viewer: napari.Viewer) -> None:

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from functools import partial
 
+from napari.components import ViewerModel
 from psygnal import Signal
 
 from napari_sam.gui.annotation import Annotation
 from napari_sam.planes import Plane
 from napari_sam.session.proofreading import Queue
+
+# What is said of an object that is on screen.
+_LOOKED_AT = frozenset({"accept", "accept_rest", "fix", "delete"})
+
+
+def act_on_queue(viewer: ViewerModel, queue: Queue, command: str) -> None:
+    """Do something with a queue.
+
+    Raises
+    ------
+    ValueError
+        In the 3-D view, for what is said of the object on screen: nobody sees it there as it is.
+    """
+    if command in _LOOKED_AT and viewer.dims.ndisplay != 2:
+        raise ValueError(
+            "expected the object to be seen on its plane, got the 3-D view, where others hide it; "
+            "go back to 2-D first"
+        )
+    getattr(queue, command)()
 
 
 class Proofreading:

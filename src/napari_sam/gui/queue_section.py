@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import bring_up, button, line, tool
 from napari_sam.gui.key_table import with_key
+from napari_sam.gui.proofreading import act_on_queue
 from napari_sam.gui.section import Section
 from napari_sam.gui.told import told_objects
 from napari_sam.session.proofreading import Queue
@@ -162,4 +163,5 @@ class QueueSection(Section[QueueState]):
         """Do something with the queue of the image that is chosen now."""
         annotation = self._controller.annotation
         if annotation is not None:
-            self._attempt(getattr(annotation.session.queue, command))
+            queue = annotation.session.queue
+            self._attempt(partial(act_on_queue, self._controller.viewer, queue, command))

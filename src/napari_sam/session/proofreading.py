@@ -87,6 +87,16 @@ class Proofread(Protocol):
 
     object_id: int
 
+    @property
+    def object_ids(self) -> Sequence[int]:
+        """All objects that are known."""
+        ...
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether labels are being counted, so that some may be missing."""
+        ...
+
     def accept(self, object_ids: Iterable[int], accepted: bool = True) -> None:
         """Say that objects are right."""
         ...
@@ -169,8 +179,16 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """How many objects a machine made that nobody has accepted or corrected."""
+        """How many objects a machine made that nobody has accepted or corrected.
+
+        Those that labels don't have any more don't count, as soon as labels are counted.
+        """
         proposed = self._state.proposed
+        if not proposed:
+            return 0
+        shown = self._session.object_ids
+        if not self._session.is_counting:
+            proposed = proposed.intersection(shown)
         return len(proposed) - sum(i in proposed for i in self._state.book.object_ids)
 
     @property

@@ -138,8 +138,8 @@ class State:
         return self._locked
 
     @property
-    def proposed(self) -> AbstractSet[int]:
-        """The objects that a machine made and nobody has accepted."""
+    def proposed(self) -> set[int]:
+        """The objects that a machine made and nobody has accepted; not to be changed."""
         return self._proposed
 
     def is_answered(self, key: ObjectPlane) -> bool:
