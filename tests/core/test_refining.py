@@ -131,3 +131,31 @@ def test_a_click_far_away_that_nothing_is_seen_at_changes_little():
     changed = np.argwhere(refined != given)
     assert refined[40, 58]
     assert np.hypot(*(changed - (40, 58)).T).max() <= 3
+
+
+def test_a_mask_that_is_too_tight_all_around_is_widened_by_one_click():
+    given, outer = rectangle(12, 28, 12, 48), rectangle(10, 30, 10, 50)
+    seen = outer & ~rectangle(11, 29, 20, 22) | given  # in two parts, left and right
+    refined = refine(given_mask(given, FRAME, 1), predicted(seen), (20, 49), 1)
+    assert np.array_equal(refined.best(), seen)
+
+
+def test_a_mask_that_is_too_wide_all_around_is_narrowed_by_one_click():
+    given, seen = rectangle(10, 30, 10, 50), rectangle(10, 30, 12, 48)  # too wide at both ends
+    refined = refine(given_mask(given, FRAME, 1), predicted(seen), (20, 49), 0)
+    assert np.array_equal(refined.best(), seen)
+
+
+def test_a_thin_error_takes_no_thicker_part_with_it_nor_one_away_from_the_outline():
+    given = rectangle(12, 28, 12, 48)
+    thin, thick = rectangle(12, 28, 48, 50), rectangle(12, 28, 2, 12)
+    seen = given | thin | thick | rectangle(40, 42, 12, 48)
+    refined = refine(given_mask(given, FRAME, 1), predicted(seen), (20, 49), 1)
+    assert np.array_equal(refined.best(), given | thin)
+
+
+def test_a_part_that_holds_a_click_of_the_other_kind_is_not_changed_along():
+    given, seen = rectangle(12, 28, 12, 48), rectangle(12, 28, 10, 50)
+    clicks = Prompts([(20, 10), (20, 49)], [0, 1])
+    refined = refine(given_mask(given, FRAME, 1), predicted(seen), (20, 49), 1, clicks)
+    assert np.array_equal(refined.best(), rectangle(12, 28, 12, 50))

@@ -20,6 +20,9 @@ from napari_sam.segmentation.prediction import SURE, MaskPrediction
 
 # A click so many pixels beside an error still points at it.
 _REACH = 1
+# An error no deeper than this share of the mask's depth is one of the outline, mostly all around.
+# With a quarter, found masks took more clicks, on planes that `nano` was trained on.
+_SHALLOW = 0.4
 
 
 def given_mask(mask: NDArray[np.bool_] | Patch, frame: Frame, stride: int = 4) -> MaskPrediction:
@@ -71,14 +74,19 @@ def correction(before: MaskPrediction, clicks: Prompts) -> Prompts:
 
 
 def refine(
-    before: MaskPrediction, prediction: MaskPrediction, point: Sequence[float], label: int
+    before: MaskPrediction,
+    prediction: MaskPrediction,
+    point: Sequence[float],
+    label: int,
+    others: Prompts | None = None,
 ) -> MaskPrediction:
     """Change a given mask around the error that a click points at.
 
     That is the part of what the prediction adds to the mask, or takes away from it, which holds
-    the click or lies beside it. All else stays. A click always counts: where the prediction sees
-    no error, it is the disk around the click that reaches the mask's outline, at most half as wide
-    as the mask.
+    the click or lies beside it. Where that part is thin, the mask is too tight or too wide there:
+    then all parts along its outline that are no thicker are changed with it. All else stays. A
+    click always counts: where the prediction sees no error, it is the disk around the click that
+    reaches the mask's outline, at most half as wide as the mask.
 
     Parameters
     ----------
@@ -90,6 +98,8 @@ def refine(
         The latest click, as (row, column).
     label
         1 where it says that pixels are missing, 0 where they are too many.
+    others
+        The object's other clicks: what they say of their pixels isn't changed along with it.
 
     Returns
     -------
@@ -106,7 +116,10 @@ def refine(
     error = predicted & ~mask if label else mask & ~predicted
     low = region[0].start, region[1].start
     inner = row - low[0], column - low[1]
-    changed = _part_at(error, *inner)
+    others = others or Prompts()
+    contrary = np.rint(others.points[others.point_labels != label]).astype(np.int64) - low
+    along = ndimage.binary_dilation(mask if label else ~mask, border_value=int(not label))
+    changed = _part_at(error, inner, along, float(_depth(mask).max()), contrary)
     mask = mask | changed if label else mask & ~changed
     exact = cut(mask, low)
     if bool(mask[inner]) != bool(label):
@@ -134,14 +147,50 @@ def _around(row: int, column: int, *masks: Patch) -> Region:
     return region
 
 
-def _part_at(mask: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]:
-    """Return the connected parts of a mask within reach of a pixel."""
-    parts, count = ndimage.label(mask)
+def _part_at(
+    error: NDArray[np.bool_],
+    inner: tuple[int, int],
+    along: NDArray[np.bool_],
+    depth: float,
+    contrary: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Return the connected parts of an error within reach of a pixel; of a thin one, all like it.
+
+    Parameters
+    ----------
+    error
+        `(H, W)`.
+    inner
+        The pixel.
+    along
+        Pixels on the error's side of the mask's outline, among others.
+    depth
+        How deep the mask is.
+    contrary
+        `(N, 2)` pixels that another part must not hold.
+    """
+    parts, count = ndimage.label(error)
+    (row, column), numbers = inner, np.arange(count + 1)
     r, c = max(row - _REACH, 0), max(column - _REACH, 0)
     wanted = np.zeros(count + 1, bool)
     wanted[parts[r : row + _REACH + 1, c : column + _REACH + 1]] = True
     wanted[0] = False
+    if wanted.any():
+        deepest = np.asarray(ndimage.maximum(_depth(error), parts, numbers))
+        thickness = deepest[wanted].max()
+        if thickness <= _SHALLOW * depth:
+            alike = (deepest <= thickness) & np.asarray(ndimage.maximum(along, parts, numbers) > 0)
+            known = ((contrary >= 0) & (contrary < parts.shape)).all(1)
+            alike[parts[tuple(contrary[known].T)]] = False
+            wanted |= alike
+            wanted[0] = False
     return np.asarray(wanted[parts])
+
+
+def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the distance of each pixel of a mask to what is outside; beyond the array all is."""
+    depth: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    return depth
 
 
 def _with_disk(
@@ -175,7 +224,7 @@ def _inner_point(
     (row, column), pixels = given.origin, given.pixels
     if not pixels.size:
         return None
-    depth = ndimage.distance_transform_edt(np.pad(pixels, 1))[1:-1, 1:-1]
+    depth = _depth(pixels)
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
     for r, c in outside - (row, column):
         depth = np.minimum(depth, np.where(pixels, np.hypot(rows - r, columns - c) / 2, 0))

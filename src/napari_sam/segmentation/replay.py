@@ -97,11 +97,12 @@ class Replay:
     def take(self, prediction: MaskPrediction) -> None:
         """Take in what a segmenter says to :meth:`next_prompts`."""
         step = len(self.predictions)
-        if self.steps.exact_before(step) is not None:
+        if (given := self.steps.exact_before(step)) is not None:
             clicks, seen = self.steps[step], prediction
+            every = self.steps.clicks_since(given, step, _MOST_CLICKS)
             prediction = self.predictions[-1]
             for point, label in zip(clicks.points, clicks.point_labels, strict=True):
-                prediction = refine(prediction, seen, point, int(label))
+                prediction = refine(prediction, seen, point, int(label), every)
         self._append(prediction)
         self._take_given()
 
