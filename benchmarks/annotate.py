@@ -7,15 +7,15 @@ DATA is the folder of the packed data set. A plane is finished when every true o
 label is left. A simulated annotator sees the truth, acts by fixed rules, and does everything
 through the public methods of a session. One action each is: a click, a new object, find all, find
 similar, to accept or delete (one object, or many at once), to look at an object that the queue
-offers, to go to one that it doesn't, to change a setting, and to move outlines by a pixel.
+offers, to go to one that it doesn't, to change a setting, to undo, and to move outlines by a pixel.
 
 By clicks alone, each object is begun by *new object* and a click at its deepest point, then
 corrected by clicks into the larger error, ten at most. The product's way finds all, has deleted
 what is hardly worth correcting and accepted the rest, corrects what is wrong by clicks on the very
 object, and clicks what is missing, each click a new object. After the first five corrections it
 moves all outlines if these were too tight or too wide, and after the first five objects that were
-missing it looks for more like what is accepted. A found object that three clicks don't finish is
-deleted and clicked anew.
+missing it looks for more like what is accepted, and undoes that where what is found is more work
+to delete than it saves. A found object that ten clicks don't finish is deleted and clicked anew.
 """
 
 from __future__ import annotations
@@ -51,8 +51,6 @@ CORRECTIONS = 10
 NOTHING = 0.4
 # Objects that are still missing then, so that it pays.
 MANY = 10
-# Corrections of a found mask after which it is deleted and clicked anew.
-PATIENCE = 3
 # An object whose pixels others take is clicked anew so often at most.
 ATTEMPTS = 2
 # Outlines are moved so far at most, as seen on the first found objects of a plane.
@@ -60,6 +58,8 @@ FURTHEST = 4
 FIRST = 10
 # So many more of them must be right then.
 LEAST_GAIN = 2
+# What deleting one costs that the queue doesn't offer: going there, too.
+DELETING = 2
 # Objects that were corrected or clicked before more like them are looked for.
 LEARNED_FROM = 5
 
@@ -244,7 +244,16 @@ class Annotator:
 
     def _find_similar(self) -> None:
         self._pay("find similar")
+        before = {*self._ids()}
         self.session.find_similar()
+        found = [i for i in self._ids() if i not in before]
+        wrong = sum(self._is_wrong(i) for i in found)
+        right = sum(self.truth.best(self.labels == i)[1] >= FINISHED for i in found)
+        if right <= DELETING * wrong:
+            if found:
+                self._pay("undo")
+                self.session.undo()
+            return
         self._proofread()
         self._mend_all()
 
@@ -301,11 +310,11 @@ class Annotator:
     def _correct(self, number: int, object_id: int) -> None:
         """Correct a label by clicks until it shows an object, or give that up.
 
-        A found one is deleted and clicked anew where a few corrections don't help.
+        A found one is deleted and clicked anew then.
         """
         target = self.truth.mask(number)
         is_found = object_id not in self.session.prompts.object_ids
-        for _ in range(PATIENCE if is_found else CORRECTIONS):
+        for _ in range(CORRECTIONS):
             mask = self.labels == object_id
             if iou(mask, target) >= FINISHED:
                 break
