@@ -134,12 +134,27 @@ def test_removing_the_click_brings_the_adopted_mask_back(session, labels):
     assert (labels[1][CELL] == 7).all()
 
 
-def test_clearing_an_adopted_object_takes_its_pixels_and_undo_brings_them(session, labels):
-    session.adopt(1, 7)
+def test_starting_over_brings_the_mask_back_that_was_there_before(session, labels):
+    before = labels.copy()
+    session.add_point(1, (22, 22), 0, object_id=7)
+    session.add_point(1, (28, 28), object_id=7)
+    changed = labels.copy()
+    assert (changed != before).any()
     session.clear(1, 7)
-    assert not (labels[1] == 7).any()
+    np.testing.assert_array_equal(labels, before)
+    assert not session.prompts.clicks
     session.undo()
-    assert (labels[1][CELL] == 7).all()
+    np.testing.assert_array_equal(labels, changed)
+
+
+def test_starting_over_never_takes_a_mask_that_was_there_before(session, labels):
+    session.adopt(1, 7)
+    before, told = labels.copy(), []
+    session.noticed.connect(told.append)
+    session.clear(1, 7)
+    np.testing.assert_array_equal(labels, before)
+    assert session.next_undo == "adopted object 7"
+    assert "delete it to take it away" in told[0]
 
 
 def test_label_that_isnt_there_is_refused(session):

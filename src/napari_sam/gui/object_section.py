@@ -153,7 +153,10 @@ class ObjectSection(Section[ObjectState]):
         for action in (self.merge, self.renumber, self.lock, self.clear):
             menu.addAction(action)
         self.merge.setToolTip("make this object a part of another one")
-        self.clear.setToolTip("take back this object's prompts on this plane, and its mask")
+        self.clear.setToolTip(
+            "take back this object's prompts on this plane, and its mask; one that was there "
+            "before comes back"
+        )
         self.more = tool("⋯", "more that can be done with this object")
         self.more.setMenu(menu)
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)

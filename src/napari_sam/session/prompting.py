@@ -327,9 +327,23 @@ class Prompting(Readable, ABC):
         return corners
 
     def clear(self, plane: object, object_id: int | None = None) -> None:
-        """Remove every prompt of an object on a plane, and with them its predicted pixels."""
+        """Start an object over on a plane: its prompts go, and with them its predicted pixels.
+
+        A mask that labels had before anything was said, found, adopted or of another program, is
+        as it was then, but for pixels that a person has erased since; to take it away the object
+        is deleted.
+        """
         key = self._key(object_id, plane)
-        self.prompts = self.prompts.without(self.prompts.ids_of(key))
+        group = self.prompts.group(key)
+        kept = group.mask.id if group.mask is not None and group.mask.is_first else None
+        gone = [prompt.id for prompt in group.members if prompt.id != kept]
+        if kept is not None and not gone:
+            self._state.check_unlocked([key[0]])
+            self._state.noticed.emit(
+                f"Object {key[0]} is as it was before any prompt: delete it to take it away"
+            )
+            return
+        self.prompts = self.prompts.without(gone)
 
     def _check(self, book: PromptBook) -> list[ObjectPlane]:
         self._check_open()
