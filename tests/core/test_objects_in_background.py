@@ -119,3 +119,23 @@ def test_a_closed_session_deletes_nothing_any_more(session, labels, executor):
     session.close(ValueError("closed"))
     executor.tell()
     np.testing.assert_array_equal(labels[0] == 1, DISK)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["the first time", "again"])
+def test_a_stroke_in_another_view_counts_once_while_labels_are_counted(labels, executor, again):
+    session = Session(None, ArraySource(np.zeros(SHAPE)), executor, canvas=ArrayCanvas(labels))
+    assert session.objects == ()
+    if again:
+        executor.tell()
+        labels[1, 30:32, 30:32] = 5  # by a script, which is counted anew
+        before = np.zeros(4, np.int32)
+        at = tuple(axis.ravel() for axis in np.mgrid[30:32, 30:32])
+        session.note_elsewhere(pixel_changes((1, None, None), at, before, before + 5))
+    labels[1:3, 6, 2:5] = 3
+    before = np.zeros(6, np.int32)
+    at = tuple(axis.ravel() for axis in np.mgrid[1:3, 2:5])
+    session.paint(pixel_changes((None, 6, None), at, before, before + 3))
+    executor.tell()
+    assert not session.is_counting
+    row = session.object_row(3)
+    assert (row.area, row.planes) == (6, ((1, None, None), (2, None, None)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,12 @@ Counted = Mapping[int, Extent]
 class ObjectIndex:
     """Areas and rectangles of all labels, by object and plane.
 
-    Planes span the two axes of the first that was counted. A change of a plane that crosses
+    Planes span the two axes of the first that is to be counted. A change of a plane that crosses
     these is taken apart.
     """
 
     def __init__(self) -> None:
+        self._spanned: tuple[int, int] | None = None
         self._of: dict[int, dict[Plane, Extent]] = {}
         self._on: dict[Plane, set[int]] = {}  # planes that were counted, and the objects there
 
@@ -59,10 +60,11 @@ class ObjectIndex:
         """Return the extents of an object, by plane; empty if it has no pixels."""
         return self._of.get(object_id, {})
 
-    def clear(self) -> None:
-        """Forget everything: the labels are others."""
+    def begin(self, planes: Iterable[Plane]) -> None:
+        """Forget everything: the labels are others. These are the planes that will be counted."""
         self._of.clear()
         self._on.clear()
+        self._spanned = next((plane_axes(plane) for plane in planes), None)
 
     def put(self, plane: Plane, counted: Counted) -> set[int]:
         """Take in what a plane shows; return the objects of which that changes anything."""
@@ -89,7 +91,7 @@ class ObjectIndex:
             would wait for.
         """
         old, new = (change.new, change.old) if backwards else (change.old, change.new)
-        axes = self._axes
+        axes = self._spanned
         same = axes is None or plane_axes(change.plane) == axes
         height, width = change.region[2:]
         if same and (change.plane not in self._on or height * width > _LARGE):
@@ -118,17 +120,12 @@ class ObjectIndex:
 
     def planes_of(self, change: PixelChange) -> set[Plane]:
         """Return the planes that a change has pixels on, to be counted."""
-        axes = self._axes
+        axes = self._spanned
         if axes is None or plane_axes(change.plane) == axes:
             return {change.plane}
         return {
             plane for plane, _ in _across(change, axes, change.old.unpack(), change.new.unpack())
         }
-
-    @property
-    def _axes(self) -> tuple[int, int] | None:
-        plane = next(iter(self._on), None)
-        return None if plane is None else plane_axes(plane)
 
     def _take(self, number: int, plane: Plane, area: int) -> None:
         before = self._of.get(number, {}).get(plane)

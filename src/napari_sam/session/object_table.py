@@ -281,8 +281,9 @@ class ObjectTable:
                 objects, uncounted = self._index.apply(pixels, backwards)
                 self._mark(objects)
             self._uncounted |= dict.fromkeys(uncounted)
-            if pixels.plane in self._counting:  # it may have been read before
-                self._uncounted[pixels.plane] = None
+            if self._counting:  # it may have been read before
+                again = self._index.planes_of(pixels).intersection(self._counting)
+                self._uncounted |= dict.fromkeys(again)
         for change in entry.prompts:
             self._note_prompts(change.key, change.before if backwards else change.after)
         (self._log.remove if backwards else self._log.add)(entry)
@@ -335,8 +336,8 @@ class ObjectTable:
         canvas = self._state.canvas
         self._mark(self._placed)
         self._mark(self._prompted)
-        self._index.clear()
         self._uncounted = {} if canvas is None else dict.fromkeys(canvas.planes())
+        self._index.begin(self._uncounted)
         if self._counting:
             self._counting = ()
             self._executor.cancel(self._counting_key)
