@@ -317,3 +317,25 @@ def test_an_object_without_prompts_is_deleted_on_one_plane(rng):
     assert session.object_row(4).planes == ((0, None, None), (2, None, None))
     session.undo()
     assert session.object_row(4).area == 27
+
+
+def test_commands_read_the_rectangles_of_objects_once_these_are_counted(session, labels):
+    assert session.objects
+    canvas, regions = session.canvas, []
+    read = canvas.read
+    canvas.read = lambda plane, region: regions.append(region) or read(plane, region)
+    expected = np.where(labels == 7, 0, labels)
+    session.delete_object(7)
+    np.testing.assert_array_equal(labels, expected)
+    session.undo()
+    session.renumber(7, 70)
+    session.split_object(70, (), [(29, 4.5), (35, 4.5)])
+    assert sorted(np.unique(labels, return_counts=True)[1].tolist()) == [
+        12,
+        12,
+        SHAPE[0] * SHAPE[1] - 24,
+    ]
+    session.delete_objects([row.id for row in session.objects])
+    assert not labels.any()
+    assert regions
+    assert all(r.stop - r.start <= 4 and c.stop - c.start <= 6 for r, c in regions)

@@ -157,7 +157,8 @@ class Session(Choosing, Searching):
         self.journal_changed.connect(self._previews.clear)
         self.object_changed.connect(self._previews.clear)
         self._objects = Objects(
-            self._state, executor, lambda: self.source, self._follow, self.failed.emit
+            *(self._state, executor, lambda: self.source, self._follow, self.failed.emit),
+            self._table,
         )
         self._adoption = Adoption(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit

@@ -60,6 +60,10 @@ class ObjectIndex:
         """Return the extents of an object, by plane; empty if it has no pixels."""
         return self._of.get(object_id, {})
 
+    def is_counted(self, plane: Plane) -> bool:
+        """Whether what a plane shows is known."""
+        return plane in self._on
+
     def begin(self, planes: Iterable[Plane]) -> None:
         """Forget everything: the labels are others. These are the planes that will be counted."""
         self._of.clear()

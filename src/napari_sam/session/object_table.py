@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal
 
 from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.geometry import Region
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box
 from napari_sam.session.canvas import LabelCanvas
@@ -161,6 +162,23 @@ class ObjectTable:
         """Return where an object has pixels, by plane."""
         self._start()
         return self._index.of(object_id)
+
+    def region(self, object_id: int, plane: Plane) -> Region | None:
+        """Return a rectangle around an object's pixels on a plane; None where that isn't known."""
+        if not (self._is_settled and self._index.is_counted(plane)):
+            return None
+        extent = self._index.of(object_id).get(plane)
+        r0, c0, r1, c1 = (0, 0, -1, -1) if extent is None else extent.box
+        return slice(r0, r1 + 1), slice(c0, c1 + 1)
+
+    def planes(self, object_id: int) -> Sequence[Plane] | None:
+        """Return the planes where an object has pixels; None where that isn't known."""
+        return tuple(self._index.of(object_id)) if self._is_settled else None
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether all labels are counted; nothing is begun for it."""
+        return self._is_followed and not self._counting and not self._uncounted
 
     def place(self, object_id: int, near: Plane | None = None) -> tuple[Plane, Box] | None:
         """Return where an object can be seen: a plane, and a rectangle around its pixels there."""

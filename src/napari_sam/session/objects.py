@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,18 @@ from napari_sam.session.state import State, Touched
 _SEARCHED_AT_ONCE = 1 << 23  # pixels of labels: a few milliseconds
 
 
+class Places(Protocol):
+    """Tells where objects are; None where that isn't known yet."""
+
+    def region(self, object_id: int, plane: Plane) -> Region | None:
+        """Return a rectangle around an object's pixels on a plane, empty if it has none."""
+        ...
+
+    def planes(self, object_id: int) -> Sequence[Plane] | None:
+        """Return the planes where an object has pixels."""
+        ...
+
+
 class Objects:
     """Commands about whole objects, each one step of the journal.
 
@@ -47,6 +59,8 @@ class Objects:
         Called with what was touched.
     failed
         Called with the error when something that runs in the background can't be done.
+    places
+        Where objects are, as far as that is known without a search; None if it never is.
     """
 
     def __init__(
@@ -56,10 +70,12 @@ class Objects:
         source: Callable[[], PlaneSource],
         follow: Callable[[Touched | None], None],
         failed: Callable[[Exception], None],
+        places: Places | None = None,
     ) -> None:
         self._state = state
         self._executor = executor
         self._source = source
+        self._places = places
         self._follow = follow
         self._failed = failed
         self._is_closed = False
@@ -191,21 +207,22 @@ class Objects:
         state.check_unlocked([object_id, new])
         if canvas is None:
             raise ValueError("expected labels to split an object in, got none; pick some")
-        region = self._whole(plane)
+        region = self._around([object_id], plane)
         labels = canvas.read(plane, region)
-        where = region_of(labels == object_id)
-        if where is None:
+        shown = region_of(labels == object_id)
+        if shown is None:
             raise ValueError(f"expected an object on this plane, got {object_id}, which isn't here")
-        origin = where[0].start, where[1].start
-        local = [(row - origin[0], column - origin[1]) for row, column in path]
-        off = cut_off(labels[where] == object_id, local)
+        labels = labels[shown]
+        row, column = (a.start + b.start for a, b in zip(region, shown, strict=True))
+        where = slice(row, row + labels.shape[0]), slice(column, column + labels.shape[1])
+        off = cut_off(labels == object_id, [(r - row, c - column) for r, c in path])
         if off is None:
             raise ValueError(
                 f"expected a stroke across object {object_id}, got one that leaves it in one "
                 "piece; draw it from one side to the other"
             )
         canvas.prepare(plane, new)
-        before = labels[where][off]
+        before = labels[off]
         pixels = PixelChange.of(plane, where, off, before, np.full_like(before, new))
         known = replace(state.facts(object_id), accepted=None, score=None, stability=None)
         details = {
@@ -298,7 +315,7 @@ class Objects:
         for plane in planes:
             if number:
                 canvas.prepare(plane, number)
-            region = self._whole(plane)
+            region = self._around([object_id], plane)
             labels = canvas.read(plane, region)
             where = labels == object_id
             if where.any():
@@ -317,13 +334,30 @@ class Objects:
             return ()
         ids = np.array([*found])
         for plane in dict.fromkeys(plane for planes in found.values() for plane in planes):
-            region = self._whole(plane)
+            region = self._around(found, plane)
             labels = canvas.read(plane, region)
             where = np.isin(labels, ids)
             if where.any():
                 before = labels[where]
                 changes.append(PixelChange.of(plane, region, where, before, np.zeros_like(before)))
         return tuple(changes)
+
+    def _around(self, object_ids: Iterable[int], plane: Plane) -> Region:
+        """Return the part of a plane that has all pixels of some objects."""
+        known: list[Region] = []
+        for object_id in object_ids:
+            region = None if self._places is None else self._places.region(object_id, plane)
+            if region is None:
+                return self._whole(plane)
+            if region[0].stop > region[0].start:
+                known.append(region)
+        if not known:
+            return slice(0, 0), slice(0, 0)
+        (top, left), (bottom, right) = (
+            [pick(getattr(region[axis], end) for region in known) for axis in (0, 1)]
+            for pick, end in ((min, "start"), (max, "stop"))
+        )
+        return slice(top, bottom), slice(left, right)
 
     def _whole(self, plane: Plane) -> Region:
         height, width = self._source().plane_shape(plane)
@@ -337,6 +371,11 @@ class Objects:
         planes = [] if canvas is None else list(canvas.planes())
         if canvas is None or not planes:
             then(self._known(object_ids, {}))
+            return
+        counted = {i: self._places.planes(i) for i in object_ids} if self._places else {}
+        shown_on = {i: on for i, on in counted.items() if on is not None}
+        if len(shown_on) == len({*object_ids}):
+            then(self._known(object_ids, shown_on))
             return
         region = self._whole(planes[0])
         search = partial(_planes_with, object_ids, planes, region, canvas.read)
