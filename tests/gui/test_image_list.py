@@ -8,7 +8,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_sam.gui import image_list
+from napari_sam.gui import image_list, images_section
 from napari_sam.gui.image_list import layer_data
 from napari_sam.gui.images_section import ImagesState
 from napari_sam.io import read_image
@@ -94,7 +94,7 @@ def test_images_of_a_folder_are_left_and_gone_on_with(user, folder, qtbot):
     assert sorted(path.name for path in folder.iterdir()) == ["a.tif", "b.tif", "c.tif"]
 
 
-def test_folder_dropped_on_the_dock_is_listed(user, folder, qtbot):
+def test_folder_dropped_on_the_dock_is_listed_and_exported(user, folder, qtbot, monkeypatch):
     me = user()
     listed = me.controller.listed
 
@@ -115,6 +115,14 @@ def test_folder_dropped_on_the_dock_is_listed(user, folder, qtbot):
     assert me.dock.images.fold.is_expanded
     assert drop(folder / "a.tif", folder / "c.tif")
     qtbot.waitUntil(lambda: len(listed.list.images) == 2 and not listed.busy, timeout=10_000)
+    asked = []
+    monkeypatch.setattr(images_section, "ask_where_to_export_all", lambda parent: folder)
+    monkeypatch.setattr(listed, "export", lambda *given: asked.append(given))
+    section = me.dock.images
+    section.export.click()
+    section.only_accepted.click()
+    section.export.click()
+    assert asked == [("labels", folder, False), ("labels", folder, True)]
 
 
 def test_image_stays_open_when_the_next_cannot_be_read(user, folder, qtbot):
