@@ -29,6 +29,15 @@ UNSHRUNK = Phase.explicit, Phase.generate
 FOREIGN = 90  # a label from before, which no command may touch but those that say so
 
 
+class Likening(FakeSegmenter):
+    """Sees what resembles an object at some places of every plane."""
+
+    def similarity(self, embedding, vectors) -> np.ndarray:
+        shape = embedding.frame.plane_shape
+        alike = disk(shape, (6, 22), 3) | disk(shape, (18, 8), 3) | disk(shape, (15, 24), 3)
+        return np.broadcast_to(alike.astype(np.float32), (len(vectors), *shape))
+
+
 class Player:
     """Acts on a session by numbers that are drawn at random, and checks what follows.
 
@@ -39,7 +48,7 @@ class Player:
     """
 
     def __init__(self, executor: Executor | None = None) -> None:
-        self.models = [FakeSegmenter(radius, key=f"r{radius}") for radius in (3.0, 4.0)]
+        self.models = [Likening(radius, key=f"r{radius}") for radius in (3.0, 4.0)]
         self.labels = np.zeros((PLANES, *SHAPE), np.int32)
         self.labels[1, 2:6, 2:9] = FOREIGN
         self.start = self.labels.copy()
@@ -55,7 +64,7 @@ class Player:
             self.elsewhere, self.untold, self.current, self.scribble, self.scribble, self.lasso,
             self.mask, self.adopt, self.adopt_all, self.move_any, self.remove_any, self.accept,
             self.classify, self.classes, self.processing, self.bring, self.split, self.grow,
-            self.find_all, self.find_one,
+            self.find_all, self.find_one, self.find_similar, self.correct, self.next_candidate,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -204,6 +213,20 @@ class Player:
     def find_one(self, a: int, b: int) -> None:
         self.session.find_all([a % PLANES], points_per_side=1 + b % 3)
 
+    def find_similar(self, a: int, b: int) -> None:
+        self.session.cancel_run()
+        ids = [self._object(b)] if a % 3 else None
+        self.session.find_similar([a % PLANES, b % PLANES] if a % 2 else None, ids, bool(b % 2))
+
+    def correct(self, a: int, b: int) -> None:
+        plane, point = a % PLANES, self._point(b)
+        pointed_at = self.session.object_near if a % 2 else self.session.object_at
+        if pointed_at(plane, point) != FOREIGN:
+            self.session.correct(plane, point, a % 2)
+
+    def next_candidate(self, a: int, b: int) -> None:
+        self.session.next_candidate(a % PLANES, self._object(b), 1 - 2 * (a % 2))
+
     def model(self, a: int, b: int) -> None:
         self.session.segmenter = self.models[a % 2]
 
@@ -288,6 +311,8 @@ class Player:
                 at = (change.plane[0], *change.slices)
                 told[at][change.where] = change.after
         np.testing.assert_array_equal(told, self.labels)
+        journal = self.session.journal
+        assert [e for e in journal.entries if e.kind == "deleted"] == [*journal.deleted]
         for (number, plane), marks in self.session._state.ownership.items():
             written = marks.written
             assert not (written.pixels & (told[(plane[0], *written.region)] != number)).any()

@@ -181,6 +181,7 @@ class Journal:
         self._entries: dict[int, Entry] = {}
         self._undone: list[tuple[Entry, ...]] = []
         self._steps: list[int] = []  # numbers of the entries that are steps
+        self._deleted: dict[int, None] = {}  # of those that deleted objects
         self._next = 1
 
     def restore(
@@ -189,6 +190,7 @@ class Journal:
         """Begin with what an earlier session had, whose last number was `last`; nobody is told."""
         self._entries = {entry.number: entry for entry in entries}
         self._steps = [entry.number for entry in entries if entry.is_step]
+        self._deleted = dict.fromkeys(e.number for e in entries if e.kind == "deleted")
         self._undone = [tuple(group) for group in undone]
         self._next = last + 1
 
@@ -199,6 +201,11 @@ class Journal:
     def entries(self) -> Sequence[Entry]:
         """What is in force, in order."""
         return tuple(self._entries.values())
+
+    @property
+    def deleted(self) -> Sequence[Entry]:
+        """Those in force that deleted objects, in order; others are not looked through."""
+        return tuple(self._entries[number] for number in self._deleted)
 
     @property
     def undone(self) -> Sequence[tuple[Entry, ...]]:
@@ -251,6 +258,7 @@ class Journal:
         """Take a step and its masks out, to be made again, and others out for good."""
         for entry in (*group, *dropped):
             del self._entries[entry.number]
+            self._deleted.pop(entry.number, None)
         self._steps.pop()
         self._undone.append(tuple(group))
 
@@ -266,4 +274,6 @@ class Journal:
         self._entries[entry.number] = entry
         if entry.is_step:
             self._steps.append(entry.number)
+        if entry.kind == "deleted":
+            self._deleted[entry.number] = None
         self._next = max(self._next, entry.number + 1)

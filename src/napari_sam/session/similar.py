@@ -89,9 +89,7 @@ def chosen(examples: Iterable[Example]) -> tuple[Example, ...]:
 def refused(state: State, planes: Iterable[Plane]) -> dict[Plane, tuple[Patch, ...]]:
     """Return what users took away on some planes: by hand, or as objects that had been found."""
     away = {plane: list(state.ownership.erased_on(plane)) for plane in planes}
-    for entry in state.journal.entries:
-        if entry.kind != "deleted":
-            continue
+    for entry in state.journal.deleted:
         known = {change.key: change.before for change in entry.facts}
         ids: list[int] = entry.details.get("objects") or [entry.details.get("object", 0)]
         found = {i for i in ids if known.get(i, state.facts(i)).origin == "found"}
