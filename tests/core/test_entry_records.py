@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_sam.io.session_file import Numbers, PatchRecord, SessionFile, SessionFileError
+from napari_sam.patches import Patch, cut
 from napari_sam.plane_input import ColourInput, PlaneInput
 from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
@@ -25,7 +26,6 @@ from napari_sam.session.groups import (
 from napari_sam.session.journal import Change, Entry, ObjectFacts
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Marks
-from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.post_processing import PostProcessing
 

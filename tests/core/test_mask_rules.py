@@ -8,9 +8,9 @@ from core.fake_segmenter import FakeSegmenter, disk
 
 from napari_sam.batch import replay_session
 from napari_sam.engine import Engine
+from napari_sam.patches import cut
 from napari_sam.prompts import Prompts
 from napari_sam.session import ArrayCanvas, ArraySource, PostProcessing, Session
-from napari_sam.session.patches import cut
 
 SHAPE = (40, 50)
 

@@ -5,6 +5,7 @@ import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 from core.stepping_executor import SteppingExecutor
 
+from napari_sam.model.config import SamConfig
 from napari_sam.session import ArrayCanvas, ArraySource, Session
 
 SHAPE = 40, 50
@@ -78,6 +79,42 @@ def test_latest_place_wins(segmenter):
     assert executor.wait(background=True)
     assert segmenter.decodes == 1
     assert [preview.point for preview in seen] == [(20.0, 19.0)]
+
+
+@pytest.fixture
+def looks(segmenter, monkeypatch):
+    """Return what the decodes of a model that looks twice were asked for."""
+    monkeypatch.setattr(SamConfig, "looks_twice", True)
+    asked, decode = [], segmenter.decode
+
+    def noting(embedding, prompts, multimask="auto", progress=None):
+        asked.append(multimask)
+        return decode(embedding, prompts, multimask, progress)
+
+    monkeypatch.setattr(segmenter, "decode", noting)
+    return asked
+
+
+def test_first_look_is_shown_until_the_model_has_looked_twice(segmenter, looks):
+    session, seen = make(segmenter)
+    session.preview(0, (20, 25))
+    assert looks == [True, "auto"]
+    assert [preview.mask.area for preview in seen] == 2 * [disk(SHAPE, (20, 25), 4).sum()]
+    decodes = segmenter.decodes
+    session.click(0, (20, 25))
+    assert segmenter.decodes == decodes
+
+
+def test_second_look_is_for_the_place_where_the_mouse_rests(segmenter, looks):
+    executor = SteppingExecutor(np.random.default_rng(0))
+    session, seen = make(segmenter, executor)
+    session.preview(0, (20, 10))
+    while executor._decoding is None:
+        executor.step()
+    session.preview(0, (20, 30))
+    assert executor.wait(background=True)
+    assert looks == [True, True, "auto"]
+    assert [preview.point[1] for preview in seen] == [10, 30, 30]
 
 
 def test_click_goes_before_any_preview(segmenter):

@@ -86,6 +86,15 @@ def test_embeddings_and_masks_are_equal_to_the_last_bit(here, there, plane, embe
     assert np.array_equal(found.scores, looked_for.scores)
 
 
+def test_the_masks_of_one_object_come_cut_out(here, there, plane, embedding):
+    click = Prompts([(60, 80)], [1])
+    theirs, ours = there.decode(embedding, click), here.decode(here.embed(plane), click)
+    assert len(theirs.patches) == len(theirs.scores) == 3
+    for i in range(3):
+        assert theirs.patch(i).origin == ours.patch(i).origin
+        assert np.array_equal(theirs.patch(i).pixels, ours.patch(i).pixels)
+
+
 def test_an_embedding_made_elsewhere_is_sent_once(here, there, plane, monkeypatch):
     elsewhere, click = here.embed(plane[:128]), Prompts([(60, 80)], [1])
     sent = []

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.model.config import SamConfig
+from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.complete import CompleteSegmenter
 from napari_sam.segmentation.messages import (
@@ -132,9 +133,16 @@ class ProcessSegmenter(CompleteSegmenter):
         """Predict many objects of one plane; see :meth:`Segmenter.decode_many`."""
         values, arrays = pack_prompts(prompts)
         about = {"prompts": values, "multimask": multimask, "window": window}
-        found = self._call_about(embedding, "decode", about, arrays).arrays
+        answer = self._call_about(embedding, "decode", about, arrays)
+        found = answer.arrays
+        patches = tuple(
+            Patch((row, column), found[f"patch.{i}"])
+            for i, (row, column) in enumerate(answer.values["origins"])
+        )
         return [
-            MaskPrediction(found[f"logits.{i}"], found[f"scores.{i}"], embedding.frame)
+            MaskPrediction(
+                found[f"logits.{i}"], found[f"scores.{i}"], embedding.frame, patches=patches
+            )
             for i in range(len(prompts))
         ]
 

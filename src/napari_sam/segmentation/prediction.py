@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
-from napari_sam.patches import Patch
+from napari_sam.patches import Patch, cut
 from napari_sam.prompts import GRANULARITIES, Candidate
 
 SURE = 8.0
@@ -30,12 +30,15 @@ class MaskPrediction:
     exact
         The only candidate at the plane's resolution, where it is a given mask that clicks
         corrected: logits would blur it.
+    patches
+        What :meth:`patch` gives of each candidate, where it has been worked out already.
     """
 
     logits: NDArray[np.float32]
     scores: NDArray[np.float32]
     frame: Frame
     exact: Patch | None = None
+    patches: tuple[Patch, ...] = ()
 
     @property
     def best_index(self) -> int:
@@ -75,6 +78,13 @@ class MaskPrediction:
         plane = np.zeros(self.frame.plane_shape, bool)
         plane[r : r + part.shape[0], c : c + part.shape[1]] = part > 0
         return plane
+
+    def patch(self, index: int) -> Patch:
+        """Return one candidate at the plane's resolution, cut to its bounding box."""
+        if self.patches:
+            return self.patches[index]
+        origin, logits = self.part_logits(index)
+        return cut(logits > 0, origin)
 
     def part_logits(
         self, index: int, threshold: float = 0.0

@@ -58,6 +58,7 @@ class Server:
     def __init__(self, source: Reader, target: Writer) -> None:
         self._source, self._target = source, target
         self._segmenter: SamSegmenter | None = None
+        self._threads: int | None = None
         self._kept: OrderedDict[int, Embedding] = OrderedDict()
         self._kept_bytes = 0
         self._cancelled: set[int] = set()
@@ -90,6 +91,9 @@ class Server:
 
     def _answer(self, message: Message, is_gentle: bool) -> None:
         self._here.call = message.call
+        if self._threads is not None:
+            # a window draws while somebody waits, and many small steps wait for each thread
+            torch.set_num_threads(self._threads if is_gentle else max(1, self._threads // 2))
         try:
             answer = self._answers[message.kind](message)
         except Exception as error:  # noqa: BLE001 - it travels to the caller
@@ -132,8 +136,8 @@ class Server:
 
     def _load(self, message: Message) -> Message:
         values = message.values
-        if values["threads"] is not None:
-            torch.set_num_threads(values["threads"])
+        self._threads = values["threads"] or torch.get_num_threads()
+        torch.set_num_threads(self._threads)
         device, precision = values["device"], values["precision"]
         choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
         sam = weights.load(values["model"], self._report_of(message))
@@ -161,10 +165,16 @@ class Server:
             return Message(UNKNOWN, message.call)
         prompts = unpack_prompts(values["prompts"], message.arrays)
         found = self._loaded.decode_many(embedding, prompts, values["multimask"], values["window"])
-        arrays = {}
+        arrays: Arrays = {}
+        origins = []
         for i, one in enumerate(found):
             arrays[f"logits.{i}"], arrays[f"scores.{i}"] = one.logits, one.scores
-        return Message("result", message.call, {}, arrays)
+        if len(found) == 1:  # somebody waits to see it
+            for i in range(len(found[0].scores)):
+                patch = found[0].patch(i)
+                origins.append(patch.origin)
+                arrays[f"patch.{i}"] = patch.pixels
+        return Message("result", message.call, {"origins": origins}, arrays)
 
     def _propose(self, message: Message) -> Message:
         embedding = self._embedding_of(message)

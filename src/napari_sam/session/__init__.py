@@ -3,6 +3,7 @@
 Everything that can change is here; windows only show it and turn a user's edits into commands.
 """
 
+from napari_sam.patches import Patch
 from napari_sam.planes import (
     ArraySource,
     Channel,
@@ -25,7 +26,6 @@ from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.object_table import ObjectRow, ObjectState
 from napari_sam.session.ownership import Marks
-from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import PixelChange, pixel_changes
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.preview import Preview

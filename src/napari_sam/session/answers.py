@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from napari_sam.patches import Patch
 from napari_sam.plane_input import PlaneInput
 from napari_sam.prompts import Candidate, Prompts
 from napari_sam.segmentation.protocol import Draft, Embedding, MaskPrediction, Progress, Segmenter
 from napari_sam.segmentation.replay import Replay, replay
-from napari_sam.session.patches import Patch, cut_prediction
 from napari_sam.session.post_processing import OFF, PostProcessing
 from napari_sam.session.prompt_book import NOTHING, Group
 from napari_sam.steps import Steps
@@ -240,7 +240,7 @@ def _answer_of(
     last = steps[-1]
     chosen = last.index_of(candidate if len(steps) == 1 else None)
     scores = tuple(np.clip(last.scores, 0, 1).tolist())
-    result = Answer(cut_prediction(last, chosen), scores, chosen)
+    result = Answer(last.patch(chosen), scores, chosen)
     kept_from = max(0, len(steps) - _KEPT)
     kept = (*[steps[0]] * kept_from, *steps[kept_from:])
     return result, Chain(weakref.ref(embedding), prompts, candidate, kept, kept_from)

@@ -9,11 +9,11 @@ from typing import Literal
 
 from psygnal import Signal
 
+from napari_sam.patches import cut
 from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES, Candidate, Granularity
 from napari_sam.session.adopting import with_adopted
 from napari_sam.session.answers import Drafting
-from napari_sam.session.patches import cut
 from napari_sam.session.pointing import Pointing
 from napari_sam.session.preview import Preview, Previews
 from napari_sam.session.prompt_book import ObjectPlane

@@ -20,6 +20,7 @@ from napari_sam.io.session_file import (
     PlaneRecord,
     SessionFileError,
 )
+from napari_sam.patches import Patch
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES
@@ -44,7 +45,6 @@ from napari_sam.session.groups import (
 )
 from napari_sam.session.journal import Change, Entry, Kind
 from napari_sam.session.ownership import Marks
-from napari_sam.session.patches import Patch
 from napari_sam.session.pixels import Packed, PixelChange
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.record_values import (

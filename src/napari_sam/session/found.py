@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.engine import Report
+from napari_sam.patches import Patch, cut
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.ownership import Marks
-from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import Packed, PixelChange
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.prompt_book import ObjectPlane

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region, region_of
+from napari_sam.patches import Patch, join
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer
 from napari_sam.session.canvas import LabelCanvas
@@ -19,7 +20,6 @@ from napari_sam.session.growing import grown
 from napari_sam.session.journal import Change, JournalChange, Kind, ObjectFacts
 from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.ownership import Marks
-from napari_sam.session.patches import Patch, join
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
 from napari_sam.session.prompt_words import told_ids

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from napari_sam.geometry import Region
 from napari_sam.masks import merge_mask
+from napari_sam.patches import Patch, cut, join, minus, union
 from napari_sam.planes import Plane
 from napari_sam.session.mask_rules import Overlap
-from napari_sam.session.patches import Patch, cut, join, minus, union
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_book import ObjectPlane
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.patches import Patch, cut
 from napari_sam.prompts import Prompts
-from napari_sam.session.patches import Patch, cut
 
 _NEAR = 1  # pixels: a click so far beside a part still belongs to it
 _LARGEST = {"smallest": 10**9, "smoothing": 100.0}

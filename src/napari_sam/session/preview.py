@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from napari_sam.engine import Executor, Outcome
+from napari_sam.patches import Patch
 from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES, Candidate, Granularity
 from napari_sam.segmentation.prediction import MaskPrediction
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.answers import Drafting, Foreseen, draft_steps
-from napari_sam.session.patches import Patch, cut_prediction
 from napari_sam.session.pointing import ClickAction
 from napari_sam.session.prompt_book import Group
 
@@ -86,6 +86,7 @@ class Previews:
         self._foreseen = foreseen
         self._show = show
         self._asked = 0  # what was asked before the last `clear` comes too late
+        self._latest: object = None  # that was asked for
         self._seconds: deque[float] = deque(maxlen=_TIMED)
         self._timed: Segmenter | None = None
         self._prediction: MaskPrediction | None = None  # of the one that is shown
@@ -136,10 +137,15 @@ class Previews:
         if segmenter is not self._timed:
             self._timed = segmenter
             self._seconds.clear()
+        work = _Decode(segmenter, embedding, group, drafting, self._foreseen)
+        self._latest = work
+        self._start(preview, work, work.has_first_look)
+
+    def _start(self, preview: Preview, work: _Decode, at_first_look: bool) -> None:
         self._executor.decode(
             ("preview", self),
-            partial(_decode, segmenter, embedding, group, drafting, self._foreseen),
-            partial(self._decoded, preview, group, self._asked),
+            partial(work, at_first_look),
+            partial(self._decoded, preview, work, at_first_look, self._asked),
             background=True,
         )
 
@@ -148,9 +154,13 @@ class Previews:
         if self.shown is not None and self.shown.action == "new" and self._prediction is not None:
             self._put(_choosing(self.shown, self._prediction, granularity), self._prediction)
 
-    def _decoded(self, preview: Preview, group: Group, asked: int, outcome: Outcome) -> None:
+    def _decoded(
+        self, preview: Preview, work: _Decode, at_first_look: bool, asked: int, outcome: Outcome
+    ) -> None:
         if asked != self._asked:
             return
+        if at_first_look and work is self._latest:  # else the mouse has moved on
+            self._start(preview, work, at_first_look=False)
         if outcome.error is not None or outcome.value is None:  # the click itself will tell
             self._put(None)
             return
@@ -160,7 +170,7 @@ class Previews:
         scores = tuple(float(min(max(x, 0.0), 1.0)) for x in seen.prediction.scores)
         preview = replace(preview, candidates=seen.masks, scores=scores, chosen=seen.chosen)
         if len(scores) > 1:
-            preview = _choosing(preview, seen.prediction, group.choice)
+            preview = _choosing(preview, seen.prediction, work.group.choice)
         self._put(preview, seen.prediction)
 
     def _put(self, preview: Preview | None, prediction: MaskPrediction | None = None) -> None:
@@ -180,32 +190,49 @@ class _Seen:
     seconds: float | None
 
 
-def _decode(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    group: Group,
-    drafting: Drafting,
-    foreseen: Foreseen,
-) -> _Seen | None:
-    """Decode what a click would take; None where that would begin with a run of the encoder."""
-    if not segmenter.is_ready(embedding, group.prompts):
-        return None
-    foreseen.give(segmenter, [drafting])  # the mouse may have moved back
-    start, decodes = time.perf_counter(), drafting.steps_left
-    while drafting.steps_left:
-        draft_steps(segmenter, embedding, [drafting])
-    drafted = drafting.result
-    if drafted is None:
-        return None
-    seconds = (time.perf_counter() - start) / decodes if decodes else None
-    if drafted.is_final:
-        foreseen.keep(segmenter, drafted.chain)
-    last, answer = drafted.chain.steps[-1], drafted.answer
-    masks = [
-        answer.patch if i == answer.chosen else cut_prediction(last, i)
-        for i in range(len(last.scores))
-    ]
-    return _Seen(last, tuple(masks), answer.chosen, seconds)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decode:
+    """Decodes what a click would take; None where that would begin with a run of the encoder."""
+
+    segmenter: Segmenter
+    embedding: Embedding
+    group: Group
+    drafting: Drafting
+    foreseen: Foreseen
+
+    @property
+    def has_first_look(self) -> bool:
+        """Whether what a model sees at a first look is shown before it has looked twice."""
+        return self.segmenter.config.looks_twice and self.group.prompts.is_single_click
+
+    def __call__(self, at_first_look: bool) -> _Seen | None:
+        if not self.segmenter.is_ready(self.embedding, self.group.prompts):
+            return None
+        start, drafting = time.perf_counter(), self.drafting
+        self.foreseen.give(self.segmenter, [drafting])  # the mouse may have moved back
+        if at_first_look and drafting.steps_left:
+            draft = self.segmenter.draft(self.embedding, self.group.prompts, True)
+            return None if draft is None else _seen_of(draft.prediction, self.group, start)
+        decodes = drafting.steps_left
+        while drafting.steps_left:
+            draft_steps(self.segmenter, self.embedding, [drafting])
+        drafted = drafting.result
+        if drafted is None:
+            return None
+        seconds = (time.perf_counter() - start) / decodes if decodes else None
+        if drafted.is_final:
+            self.foreseen.keep(self.segmenter, drafted.chain)
+        last, answer = drafted.chain.steps[-1], drafted.answer
+        masks = [
+            answer.patch if i == answer.chosen else last.patch(i) for i in range(len(last.scores))
+        ]
+        return _Seen(last, tuple(masks), answer.chosen, seconds)
+
+
+def _seen_of(prediction: MaskPrediction, group: Group, start: float) -> _Seen:
+    masks = tuple(prediction.patch(i) for i in range(len(prediction.scores)))
+    seconds = time.perf_counter() - start
+    return _Seen(prediction, masks, prediction.index_of(group.choice), seconds)
 
 
 def _choosing(preview: Preview, prediction: MaskPrediction, choice: Candidate | None) -> Preview:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.patches import Patch
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane
 from napari_sam.prompts import Box, Candidate, Prompts
@@ -14,7 +15,6 @@ from napari_sam.session.answering import Answering
 from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.journal import Journal, ObjectFacts
-from napari_sam.session.patches import Patch
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.results import Results

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from napari_sam.patches import Patch
 from napari_sam.session.answers import Answer, Chain
-from napari_sam.session.patches import Patch
 from napari_sam.session.prompt_book import ObjectPlane
 
 _CHAINS = 64  # objects whose steps are kept, so that one more click is one decode

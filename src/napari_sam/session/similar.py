@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.engine import Report
+from napari_sam.patches import Patch, cut
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.segmentation.protocol import Segmenter, part_of
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.found import Found, found_of
 from napari_sam.session.object_index import extents
-from napari_sam.session.patches import Patch, cut
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.state import State

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.geometry import Region
+from napari_sam.patches import Patch, cut, join, union
 from napari_sam.planes import Plane
 from napari_sam.prompts import Granularity
 from napari_sam.session.answers import Answer, Chain
@@ -32,7 +33,6 @@ from napari_sam.session.journal import (
 from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Decision, Marks, Ownership
-from napari_sam.session.patches import Patch, cut, join, union
 from napari_sam.session.pixels import PixelChange, part_of, total_area
 from napari_sam.session.prompt_book import PromptBook
 from napari_sam.session.prompt_words import told_ids

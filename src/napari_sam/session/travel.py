@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.patches import Patch, join, minus
 from napari_sam.planes import Plane
 from napari_sam.session.journal import Entry, JournalChange
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.ownership import Marks
-from napari_sam.session.patches import Patch, join, minus
 from napari_sam.session.pixels import PixelChange, part_of, total_area
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.state import State, Touched
