@@ -31,6 +31,7 @@ from napari_sam.gui.prompt_columns import (
 from napari_sam.session import Click, ObjectPlane, Plane, PromptBook, Session
 
 _TELLING_MS = 50, 500  # after the last mask: of a few clicks, and of many
+_STYLED_MS = 40  # after a click
 _MANY = 200
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
 _DRAG = 5  # pixels of the screen from which napari takes a click for a drag, and adds nothing
@@ -85,6 +86,10 @@ class ClickEditor:
         self._answered: set[ObjectPlane] = set()
         self._telling = _timer(_TELLING_MS[0], self._tell)
         self._pasted = _timer(0, self._read_pasted)
+        # napari sends all points to the screen for each colour that changes: the mask goes first
+        self._is_clicking = False
+        self._unstyled = np.empty(0, np.intp)
+        self._styled = _timer(_STYLED_MS, self._style)
         self._gesture: _Gesture | None = None
         layer.mouse_drag_callbacks.insert(0, self._watch_click)
         layer.events.data.connect(self._data_edited)
@@ -108,6 +113,7 @@ class ClickEditor:
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
             self._telling.stop()
             self._pasted.stop()
+            self._styled.stop()
 
     def flip_selected(self) -> bool:
         """Let the clicks that are selected say the opposite; return whether there are any."""
@@ -162,6 +168,13 @@ class ClickEditor:
 
     def _clicked(self, gesture: _Gesture) -> None:
         """Do what a click means whose point napari has added; take the point away if it is none."""
+        self._is_clicking = True
+        try:
+            self._do(gesture)
+        finally:
+            self._is_clicking = False
+
+    def _do(self, gesture: _Gesture) -> None:
         before, session = self._session.prompts, self._session
         at, label = np.asarray(self.layer.data[-1], float), self.layer.features["label"].iloc[-1]
         try:
@@ -321,16 +334,20 @@ class ClickEditor:
                 layer.remove(change.gone.tolist())
             self._put_data()
             self._put_features(change.touched)
-            style_points(layer, self._session.object_id, change.touched)
         finally:
             self._writing = False
+        self._unstyled = np.union1d(self._unstyled, change.touched)
         if not np.array_equal(layer.features["id"], self._rows.ids):
             self._show_all()
-        self._set_defaults(self._sign())
+        elif self._is_clicking:  # the new point has the looks of its sign already
+            self._styled.start()
+        else:
+            self._style()
 
     def _show_all(self) -> None:
         """Put everything in the layer that should be there."""
         self._rows = ClickRows.of(self._session.prompts, self._session, self.layer.ndim)
+        self._unstyled = np.empty(0, np.intp)
         features = with_users_columns(self._rows.columns, self.layer.features)
         self._writing = True
         try:
@@ -345,7 +362,20 @@ class ClickEditor:
 
     def _show_current(self, *_: object) -> None:
         """Show which object is the current one."""
-        style_points(self.layer, self._session.object_id, np.empty(0, np.intp))
+        if self._is_clicking:
+            self._styled.start()
+        else:
+            self._style()
+
+    def _style(self) -> None:
+        """Give points the looks of what they say, and the next one those of what it will say."""
+        rows = self._unstyled[self._unstyled < len(self.layer.features)]
+        self._unstyled = np.empty(0, np.intp)
+        self._writing = True
+        try:
+            style_points(self.layer, self._session.object_id, rows)
+        finally:
+            self._writing = False
         self._set_defaults(self._sign())
 
     def _put_data(self) -> None:
