@@ -65,15 +65,15 @@ def measure(name: str, early: bool) -> dict[str, float]:
     def load(model, device, progress):
         """Load as the dock does, and count the runs of the encoder."""
         from napari_sam.gui.models import load_for_viewer
-        from napari_sam.segmentation.network import SamSegmenter
+        from napari_sam.segmentation.own_process import ProcessSegmenter
 
-        embed_pixels = SamSegmenter.embed_pixels
+        embed_pixels = ProcessSegmenter.embed_pixels
 
         def counted(self, *arguments, **options):
             encodes.append(time.perf_counter())
             return embed_pixels(self, *arguments, **options)
 
-        SamSegmenter.embed_pixels = counted
+        ProcessSegmenter.embed_pixels = counted
         return load_for_viewer(0)(model, device, progress)
 
     folder = tempfile.TemporaryDirectory()
