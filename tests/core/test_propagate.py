@@ -7,7 +7,7 @@ import pytest
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam import Prompts, propagate
-from napari_sam.propagate import March
+from napari_sam.propagate import Judge, NotHere
 from napari_sam.segmentation.protocol import Cancelled
 
 SHAPE = (40, 50)
@@ -46,6 +46,7 @@ def test_object_is_followed_to_both_ends_and_no_farther(segmenter):
     for step in steps:
         assert np.array_equal(step.mask, truth(stack, step.index))
         assert 0 < step.score <= 1
+        assert 0 < step.quality <= 1
 
 
 def test_each_plane_is_given_once_prompted_planes_first(segmenter):
@@ -84,14 +85,17 @@ def test_gap_between_prompted_planes_is_filled_from_where_the_object_is_found(se
     assert indexes == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
-def test_jump_of_the_area_ends_the_march(segmenter):
-    radii = [6, 6, 6, 6, 6, 6, 14, 14, 14]
-    stack = drifting(first=0, last=8, radii=radii)
-    indexes = sorted(s.index for s in propagate(segmenter, stack, {2: truth(stack, 2)}))
-    assert indexes == [0, 1, 2, 3, 4, 5]
-    tolerant = March(least_agreement=0.05, largest_growth=20)
-    steps = propagate(segmenter, stack, {2: truth(stack, 2)}, march=tolerant)
-    assert sorted(s.index for s in steps) == list(range(9))
+def test_judge_tells_where_the_object_ends(segmenter):
+    stack = drifting()
+    strict = Judge(threshold=2)
+    steps = list(propagate(segmenter, stack, {4: CLICK}, judge=strict))
+    assert [s.index for s in steps] == [4]
+
+
+@pytest.mark.parametrize("no", [NotHere(), Prompts([(25, 20)], [0])])
+def test_object_ends_before_a_plane_where_it_is_said_not_to_be(segmenter, no):
+    steps = propagate(segmenter, drifting(), {4: CLICK, 6: no})
+    assert sorted(s.index for s in steps) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

@@ -1,0 +1,316 @@
+"""Many objects followed through a stack together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.patches import Patch, cut, minus
+from napari_sam.prompts import Prompts
+from napari_sam.propagate.anchors import Anchors, Ends, simplified
+from napari_sam.propagate.judge import Causes, Judge, Vector
+from napari_sam.propagate.march import Carried, Followed, appearances, join, step
+from napari_sam.propagate.planes import FollowPlanes
+from napari_sam.segmentation.protocol import Embedding, Progress, part_of
+from napari_sam.segmentation.replay import replay_many
+
+Taken = Callable[[int], NDArray[Any] | None]
+"""Labels `(H, W)` of a plane whose pixels followed objects may not take, except their own."""
+
+# A mask of which others have more than this share follows an object that is not its own.
+_MOST_TAKEN = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FollowedPlane:
+    """A plane on which nothing is left to do.
+
+    Parameters
+    ----------
+    index
+        Of the plane.
+    objects
+        Those that are on it.
+    failed
+        Why the plane could not be read; empty where it could. Objects go on behind it.
+    """
+
+    index: int
+    objects: Mapping[int, Followed]
+    failed: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Track:
+    """An object on its way from an anchor in one direction."""
+
+    object_id: int
+    start: int
+    stop: int  # the first plane that it doesn't reach
+    is_between: bool
+    last: Followed
+    look: Vector | None
+    is_on: bool = True
+    found: dict[int, Carried] = field(default_factory=dict)
+
+    def covers(self, z: int) -> bool:
+        """Whether the track may still come to a plane, or came there."""
+        return self.start < z < self.stop or self.stop < z < self.start
+
+
+def follow(
+    planes: FollowPlanes,
+    anchors: Anchors,
+    taken: Taken | None = None,
+    ends: Ends = Ends(),  # noqa: B008  frozen
+    progress: Progress | None = None,
+    judge: Judge = Judge(),  # noqa: B008  frozen
+) -> Iterator[FollowedPlane]:
+    """Follow objects through a stack from where they are known, all of them together.
+
+    Upwards first, then downwards: on every plane all objects are decoded in one batch, each from
+    the box and the mask it had on the plane before. Where two of them overlap, the better one
+    keeps the pixels; one that loses most of its pixels ends, and so does one that the judge finds
+    no longer there. Between two anchors an object is followed from both, and the results are
+    averaged, each weighted by its nearness. A blank plane, or one that can't be read, is passed.
+
+    Parameters
+    ----------
+    planes
+        The stack.
+    anchors
+        What is known of each object. A mask stays as it is.
+    taken
+        Pixels of other objects.
+    ends
+        How far objects are followed.
+    progress
+        Called with the finished fraction after each plane; it may raise
+        :class:`~napari_sam.Cancelled`.
+    judge
+        Tells where an object ends.
+
+    Yields
+    ------
+    plane
+        Each plane that has an object, or failed, once it is done: those with nothing but
+        anchors first.
+
+    Raises
+    ------
+    ValueError
+        If an object has no anchor, or one that lies outside the stack or is no mask of a plane;
+        or what reading raises, where no plane with an anchor can be read.
+    """
+    yield from _Following(planes, taken, ends, progress, judge).run(anchors)
+
+
+class _Following:
+    def __init__(
+        self,
+        planes: FollowPlanes,
+        taken: Taken | None,
+        ends: Ends,
+        progress: Progress | None,
+        judge: Judge,
+    ) -> None:
+        self._planes, self._taken, self._judge = planes, taken, judge
+        self._progress, self._open = progress, ends.open
+        self._first = max(0, ends.first or 0)
+        last = planes.count - 1 if ends.last is None else ends.last
+        self._last = min(planes.count - 1, last)
+        self._failed: dict[int, Exception] = {}
+        self._known: dict[int, dict[int, Followed]] = {}  # plane to object
+        self._given: set[tuple[int, int]] = set()  # (plane, object) of masks that stay
+        self._tracks: list[_Track] = []
+        self._done: set[int] = set()
+
+    def run(self, anchors: Anchors) -> Iterator[FollowedPlane]:
+        looks = self._read_anchors(anchors)
+        for object_id, of_object in anchors.items():
+            self._start_tracks(object_id, sorted(of_object), looks)
+        tracks = self._tracks
+        for z in sorted({*self._known, *self._failed}):
+            if not any(t.covers(z) for t in tracks):
+                yield from self._finish(z)
+        up = [t for t in tracks if t.stop > t.start]
+        down = [t for t in tracks if t.stop < t.start]
+        sweeps = (
+            (up, range(min((t.start for t in up), default=0), self._last + 1)),
+            (down, range(max((t.start for t in down), default=-1), self._first - 1, -1)),
+        )
+        total, passed = sum(len(indexes) for _, indexes in sweeps), 0
+        for going, indexes in sweeps:
+            for z in indexes:
+                passed += 1
+                active = [t for t in going if t.is_on and t.covers(z)]
+                self._step(z, active)
+                if self._progress is not None:
+                    self._progress(passed / total)
+                if going is down or not any(t.is_on and t.covers(z) for t in down):
+                    yield from self._finish(z)
+
+    def _embedding(self, z: int, blank: bool = False) -> Embedding | None:
+        """Return a plane's embedding; None, and why is kept, where it can't be read.
+
+        None for a blank plane, too, unless that is asked for.
+        """
+        if z in self._failed:
+            return None
+        try:
+            if not blank and self._planes.is_blank(z):
+                return None
+            return self._planes.embedding(z)
+        except (OSError, ValueError, RuntimeError) as error:
+            self._failed[z] = error
+            return None
+
+    def _read_anchors(self, anchors: Anchors) -> dict[tuple[int, int], Vector]:
+        """Find the masks of all anchors; return what they look like, by (plane, object)."""
+        at: dict[int, dict[int, Any]] = {}
+        for object_id, of_object in anchors.items():
+            for z, anchor in of_object.items():
+                if not 0 <= z < self._planes.count:
+                    raise ValueError(
+                        f"expected anchors on planes 0 to {self._planes.count - 1}, got one of "
+                        f"object {object_id} on plane {z}"
+                    )
+                at.setdefault(z, {})[object_id] = anchor
+        looks: dict[tuple[int, int], Vector] = {}
+        for z in sorted(at):
+            embedding = self._embedding(z, blank=True)
+            if embedding is None:
+                continue
+            shape = embedding.frame.plane_shape
+            given = {i: simplified(anchor, z, shape) for i, anchor in at[z].items()}
+            prompts = {i: one for i, one in given.items() if isinstance(one, Prompts)}
+            found = {
+                i: Followed(one, 1.0, 1.0) for i, one in given.items() if isinstance(one, Patch)
+            }
+            self._given |= {(z, i) for i in found}
+            within = part_of(self._progress, 0, 0)
+            predictions = replay_many(
+                self._planes.segmenter, embedding, list(prompts.values()), within
+            )
+            for i, prediction in zip(prompts, predictions, strict=True):
+                best = prediction.best_index
+                score = float(np.clip(prediction.scores[best], 0, 1))
+                causes = Causes(expected_iou=score)
+                found[i] = Followed(prediction.patch(best), score, score, causes)
+            self._known[z] = self._apart(z, found, found)
+            seen = appearances(
+                self._planes.segmenter, embedding, [one.patch for one in found.values()]
+            )
+            looks |= {(z, i): look for i, look in zip(found, seen, strict=True)}
+        if self._failed and not any(self._known.values()):
+            raise next(iter(self._failed.values()))
+        return looks
+
+    def _start_tracks(
+        self, object_id: int, anchored: list[int], looks: Mapping[tuple[int, int], Vector]
+    ) -> None:
+        """Go from each plane where an object is known to the next anchors, or the ends."""
+        if not anchored:
+            raise ValueError(
+                f"expected prompts on at least one plane, got none for object {object_id}"
+            )
+        for i, z in enumerate(anchored):
+            one = self._known.get(z, {}).get(object_id)
+            is_inside = self._first <= z <= self._last
+            if one is None or one.patch.is_empty or not is_inside:
+                continue
+            for to, bound in ((i - 1, self._first - 1), (i + 1, self._last + 1)):
+                inside = 0 <= to < len(anchored)
+                stop = anchored[to] if inside else bound
+                stop = min(max(stop, self._first - 1), self._last + 1)
+                if abs(stop - z) <= 1 or (stop < z) != (to < i):
+                    continue
+                there = self._known.get(anchored[to], {}).get(object_id) if inside else None
+                look = looks.get((z, object_id))
+                # What is predicted from prompts is as good as a user left it.
+                start = replace(one, quality=1.0)
+                self._tracks.append(_Track(object_id, z, stop, there is not None, start, look))
+
+    def _step(self, z: int, tracks: list[_Track]) -> None:
+        """Carry tracks to a plane, and end those that have lost their object."""
+        if not tracks:
+            return
+        embedding = self._embedding(z)
+        if embedding is None:
+            return  # they wait for the plane behind
+        found = step(
+            self._planes.segmenter,
+            embedding,
+            [t.last for t in tracks],
+            [t.look for t in tracks],
+            self._judge,
+        )
+        kept = {}
+        for track, carried in zip(tracks, found, strict=True):
+            one = carried.found
+            must = (track.object_id, z) in self._open
+            ended = self._judge.ends(one.score, one.causes.appearance, track.is_between)
+            track.is_on = not one.patch.is_empty and (must or not ended)
+            if track.is_on:
+                kept[track.object_id] = one
+        others = {t.object_id: t.found[z].found for t in self._tracks if z in t.found}
+        known = self._known.get(z, {})
+        apart = self._apart(z, {**others, **kept, **known}, known)
+        for track, carried in zip(tracks, found, strict=True):
+            if track.is_on and (one := apart.get(track.object_id)) is not None:
+                track.last = one
+                track.found[z] = replace(carried, found=one)
+            else:
+                track.is_on = False
+
+    def _apart(
+        self, z: int, objects: Mapping[int, Followed], anchored: Collection[int]
+    ) -> dict[int, Followed]:
+        """Give pixels that several objects claim to the best of them; masks that were given stay.
+
+        Objects that others have most of are left out, unless they are anchors.
+        """
+        labels = self._taken(z) if self._taken is not None else None
+        apart = {i: one for i, one in objects.items() if (z, i) in self._given}
+        held = [one.patch for one in apart.values()]
+        rest = [(i, one) for i, one in objects.items() if i not in apart]
+        for i, one in sorted(rest, key=lambda item: (-item[1].quality, item[0])):
+            patch = one.patch
+            if labels is not None and not patch.is_empty:
+                under = labels[patch.region]
+                patch = cut(patch.pixels & ((under == 0) | (under == i)), patch.origin)
+            for other in held:
+                patch = minus(patch, other)
+            if i not in anchored and patch.area < (1 - _MOST_TAKEN) * one.patch.area:
+                continue
+            held.append(patch)
+            apart[i] = replace(one, patch=patch)
+        return apart
+
+    def _finish(self, z: int) -> Iterator[FollowedPlane]:
+        """Join what came to a plane, once no track is still to come."""
+        if z in self._done:
+            return
+        self._done.add(z)
+        objects = dict(self._known.get(z, {}))
+        came: dict[int, list[_Track]] = {}
+        for track in self._tracks:
+            if z in track.found:
+                came.setdefault(track.object_id, []).append(track)
+        for i, tracks in came.items():
+            a = tracks[0]
+            objects[i] = a.found[z].found
+            if len(tracks) == 2:
+                b = tracks[1]
+                weight = abs(b.start - z) / abs(b.start - a.start)
+                objects[i] = join(a.found[z], b.found[z], weight)
+        apart = self._apart(z, objects, self._known.get(z, {}))
+        for tracks in came.values():
+            for track in tracks:
+                del track.found[z]
+        if apart or z in self._failed:
+            yield FollowedPlane(z, apart, str(self._failed[z]) if z in self._failed else "")

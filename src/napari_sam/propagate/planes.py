@@ -1,0 +1,113 @@
+"""Planes along one axis of a stack, and their embeddings."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.image import Limits
+from napari_sam.planes import ArraySource
+from napari_sam.segmentation.protocol import Embedding, Progress, Segmenter
+
+# Embeddings kept while both directions pass through the same planes.
+_KEPT_EMBEDDINGS = 16
+
+
+class FollowPlanes(Protocol):
+    """What objects are followed through: planes of one shape, in order."""
+
+    @property
+    def count(self) -> int:
+        """Number of planes."""
+        ...
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The model."""
+        ...
+
+    def embedding(self, z: int) -> Embedding:
+        """Return the embedding of a plane; may be slow, and may raise what reading it raises."""
+        ...
+
+    def is_blank(self, z: int) -> bool:
+        """Whether all pixels of a plane are alike or not finite, so that it shows nothing."""
+        ...
+
+
+class StackPlanes:
+    """Planes of an array, read one at a time when they are needed.
+
+    Parameters
+    ----------
+    segmenter, stack, axis, contrast_limits, progress
+        As :func:`~napari_sam.propagate` takes them.
+
+    Raises
+    ------
+    ValueError
+        If the array is no stack, or has no such axis.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        stack: Any,
+        axis: int = 0,
+        contrast_limits: Limits | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        stack = stack if hasattr(stack, "shape") else np.asarray(stack)
+        dimensions = len(stack.shape)
+        if not (dimensions == 3 or (dimensions == 4 and stack.shape[-1] in (3, 4))):
+            raise ValueError(
+                "expected a stack with one axis besides those of a plane, got shape "
+                f"{stack.shape}; pick a channel or a time point first"
+            )
+        spatial = 3  # colours stay with their plane
+        if not -spatial <= axis < spatial:
+            raise ValueError(f"expected an axis from 0 to {spatial - 1}, got {axis}")
+        self._axis = axis % spatial
+        rows, columns = (one for one in range(spatial) if one != self._axis)
+        self._source = ArraySource(stack, dimensions == 4, (rows, columns), contrast_limits)
+        self.count = self._source.shape[self._axis]
+        self.shape = self._source.shape[rows], self._source.shape[columns]
+        self.segmenter = segmenter
+        self._progress = progress
+        self._read: tuple[int, NDArray[Any], Limits | None] | None = None
+        self._embeddings: OrderedDict[int, Embedding] = OrderedDict()
+        self._blank: dict[int, bool] = {}
+
+    def check(self, z: int) -> None:
+        """Refuse a plane that the stack lacks."""
+        if not 0 <= z < self.count:
+            raise ValueError(
+                f"expected prompts on planes 0 to {self.count - 1} along axis {self._axis}, "
+                f"got some on plane {z}"
+            )
+
+    def embedding(self, z: int) -> Embedding:
+        """Return the embedding of a plane; the latest ones are kept."""
+        if z not in self._embeddings:
+            pixels, limits = self._pixels(z)
+            self._embeddings[z] = self.segmenter.embed(pixels, limits, self._progress)
+            while len(self._embeddings) > _KEPT_EMBEDDINGS:
+                self._embeddings.popitem(last=False)
+        self._embeddings.move_to_end(z)
+        return self._embeddings[z]
+
+    def is_blank(self, z: int) -> bool:
+        """Whether a plane shows nothing."""
+        if z not in self._blank:
+            pixels, _ = self._pixels(z)
+            seen = pixels[np.isfinite(pixels)]
+            self._blank[z] = not seen.size or bool(seen.min() == seen.max())
+        return self._blank[z]
+
+    def _pixels(self, z: int) -> tuple[NDArray[Any], Limits | None]:
+        if self._read is None or self._read[0] != z:
+            self._read = (z, *self._source.read(self._source.plane_of(z)))
+        return self._read[1:]
