@@ -258,7 +258,8 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="labels, coco, geojson (QuPath), ome-zarr, imagej, csv, crops or classes.",
+            help="labels, coco, geojson (QuPath), ome-zarr, imagej, csv, crops, classes or ctc "
+            "(Cell Tracking Challenge).",
         ),
     ],
     output: Annotated[

@@ -94,8 +94,8 @@ def test_every_format_leaves_into_a_folder(saved, tmp_path):
         export_sessions([path], to, tmp_path / "out")
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == [
         "cells.geojson", "cells_RoiSet.zip", "cells_classes.csv", "cells_classes.tif",
-        "cells_coco.json", "cells_crops", "cells_labels.ome.zarr", "cells_labels.tif",
-        "cells_objects.csv",
+        "cells_coco.json", "cells_crops", "cells_ctc", "cells_labels.ome.zarr",
+        "cells_labels.tif", "cells_objects.csv",
     ]  # fmt: skip
     table = pandas.read_csv(tmp_path / "out" / "cells_objects.csv")
     assert table["label"].tolist() == [1, 2, 9]

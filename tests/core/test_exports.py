@@ -287,6 +287,8 @@ def test_only_accepted_objects_leave(tmp_path, to, caplog):
         assert [one.name for one in roifile.roiread(path)] == ["00001", "00004", "70000"]
     elif to == "csv":
         assert set(pandas.read_csv(path)["label"]) == {1, 4, 70000}
+    elif to == "ctc":
+        assert len((path / "res_track.txt").read_text().splitlines()) == 3
     else:
         assert len([*(path / "images").iterdir()]) == 3
 

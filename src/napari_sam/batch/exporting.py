@@ -103,8 +103,8 @@ def export_sessions(
         The format, one of :data:`~napari_sam.io.exports.FORMATS`.
     output
         The file; or a folder, in which files are called after the images. Several sessions come
-        into one file only as COCO or CSV. Cut-outs make a folder, or one in a folder that is
-        there.
+        into one file only as COCO or CSV. Cut-outs and tracks make a folder, or one in a folder
+        that is there.
     image, labels
         As of :func:`objects_of_session`, for a single session; or the image of each, in their
         order.

@@ -9,6 +9,7 @@ from typing import get_args
 
 from napari_sam.io.exports.coco import Segmentation, write_coco
 from napari_sam.io.exports.crops import write_crops
+from napari_sam.io.exports.ctc import TRACK_FILE, write_ctc
 from napari_sam.io.exports.geojson import write_geojson
 from napari_sam.io.exports.imagej import load_roifile, write_imagej
 from napari_sam.io.exports.label_images import write_class_image, write_label_image
@@ -70,6 +71,7 @@ _ALL = (
     ExportFormat("csv", "Measurements", (".csv",), "_objects", joins=True),
     ExportFormat("crops", "Cut-outs with masks", (), "_crops", needs_image=True),
     ExportFormat("classes", "Class image", LABEL_FORMATS, "_classes"),
+    ExportFormat("ctc", "Cell Tracking Challenge", (), "_ctc"),
 )
 FORMATS: Mapping[str, ExportFormat] = {one.key: one for one in _ALL}
 """Every format, by its name on the command line."""
@@ -165,7 +167,8 @@ def check_target(to: ExportFormat, path: Path, overwrite: bool = False) -> None:
             f"{there[0]} is there already and was left as it is; choose another name, or allow "
             "it to be overwritten"
         )
-    if there and there[0].is_dir() and not (to.suffixes or (there[0] / "objects.csv").is_file()):
+    its_own = TRACK_FILE if to.key == "ctc" else "objects.csv"
+    if there and there[0].is_dir() and not (to.suffixes or (there[0] / its_own).is_file()):
         raise FileExistsError(
             f"{there[0]} is a folder with other things in it and was left as it is; choose "
             "another name"
@@ -224,5 +227,7 @@ def write_export(
         write_ome_zarr(objects, path, options.ome_version, report)
     elif to.key == "imagej":
         write_imagej(objects, path, report)
+    elif to.key == "ctc":
+        write_ctc(objects, path, report)
     else:
         write_crops(objects, path, options.margin, report)
