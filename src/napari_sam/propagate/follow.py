@@ -261,9 +261,10 @@ class _Following:
         known = self._known.get(z, {})
         apart = self._apart(z, {**others, **kept, **known}, known)
         for track, carried in zip(tracks, found, strict=True):
-            if track.is_on and (one := apart.get(track.object_id)) is not None:
-                track.last = one
-                track.found[z] = replace(carried, found=one)
+            mine = apart.get(track.object_id) if track.is_on else None
+            if mine is not None:
+                track.last = mine
+                track.found[z] = replace(carried, found=mine)
             else:
                 track.is_on = False
 
