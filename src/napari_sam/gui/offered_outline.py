@@ -9,12 +9,11 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 from vispy.scene import visuals
-from vispy.visuals.transforms import MatrixTransform
 
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.palette import YELLOW
 from napari_sam.gui.preview_overlay import outline
-from napari_sam.gui.scene import matrix_of, node_of
+from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in
 from napari_sam.prompts import Box
 from napari_sam.session import Plane, Session
 
@@ -106,13 +105,8 @@ class OfferedOutline:
             below = visuals.Line(nowhere, (0, 0, 0, 0.8), connect="segments", width=3)
             line = visuals.Line(nowhere, YELLOW, connect="segments", width=1.5)
             self._parts = below, line
-            for i, part in enumerate(self._parts):
-                part.set_gl_state("translucent", depth_test=False)
-                part.order = _ABOVE + i
-                part.transform = MatrixTransform()
-        for part in self._parts:
-            if part.parent is not node:  # in a grid of layers it moves
-                part.parent = node
+            lay_above(self._parts, _ABOVE)
+        put_in(self._parts, node)
         return self._parts
 
 

@@ -12,9 +12,8 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 from vispy.scene import visuals
-from vispy.visuals.transforms import MatrixTransform
 
-from napari_sam.gui.scene import matrix_of, node_of
+from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in
 from napari_sam.session import Patch, Preview
 
 _FILL = 0.25  # opacity
@@ -95,13 +94,8 @@ class PreviewOverlay:
             below = visuals.Line(nowhere, (0, 0, 0, 0.8), connect="segments", width=4)
             line = visuals.Line(nowhere, (1, 1, 1, 1), connect="segments", width=2)
             self._parts = fill, below, line
-            for i, part in enumerate(self._parts):
-                part.set_gl_state("translucent", depth_test=False)
-                part.order = _ABOVE + i
-                part.transform = MatrixTransform()
-        for part in self._parts:
-            if part.parent is not node:  # in a grid of layers it moves
-                part.parent = node
+            lay_above(self._parts, _ABOVE)
+        put_in(self._parts, node)
         return self._parts
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
+from vispy.visuals.transforms import MatrixTransform
 
 from napari_sam.gui.planes import coordinates_of
 from napari_sam.gui.slicing import world_of_data
@@ -19,6 +21,21 @@ def node_of(viewer: Any, image: Image) -> Any | None:
     canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
     visual = canvas.layer_to_visual.get(image) if canvas is not None else None
     return None if visual is None else visual.node.parent
+
+
+def lay_above(parts: Iterable[Any], order: int) -> None:
+    """Let visuals be drawn over what lies below them, in their order, wherever they are put."""
+    for i, part in enumerate(parts):
+        part.set_gl_state("translucent", depth_test=False)
+        part.order = order + i
+        part.transform = MatrixTransform()
+
+
+def put_in(parts: Iterable[Any], node: Any) -> None:
+    """Put visuals into a node: in a grid of layers the one of an image is another."""
+    for part in parts:
+        if part.parent is not node:
+            part.parent = node
 
 
 def matrix_of(

@@ -145,7 +145,7 @@ class Previews:
         self._executor.decode(
             ("preview", self),
             partial(work, at_first_look),
-            partial(self._decoded, preview, work, at_first_look, self._asked),
+            partial(self._decoded, preview, work, self._asked),
             background=True,
         )
 
@@ -154,17 +154,15 @@ class Previews:
         if self.shown is not None and self.shown.action == "new" and self._prediction is not None:
             self._put(_choosing(self.shown, self._prediction, granularity), self._prediction)
 
-    def _decoded(
-        self, preview: Preview, work: _Decode, at_first_look: bool, asked: int, outcome: Outcome
-    ) -> None:
+    def _decoded(self, preview: Preview, work: _Decode, asked: int, outcome: Outcome) -> None:
         if asked != self._asked:
             return
-        if at_first_look and work is self._latest:  # else the mouse has moved on
-            self._start(preview, work, at_first_look=False)
         if outcome.error is not None or outcome.value is None:  # the click itself will tell
             self._put(None)
             return
         seen: _Seen = outcome.value
+        if seen.is_first_look and work is self._latest:  # else the mouse has moved on
+            self._start(preview, work, at_first_look=False)
         if seen.seconds is not None:
             self._seconds.append(seen.seconds)
         scores = tuple(float(min(max(x, 0.0), 1.0)) for x in seen.prediction.scores)
@@ -188,6 +186,7 @@ class _Seen:
     masks: tuple[Patch, ...]
     chosen: int
     seconds: float | None
+    is_first_look: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,7 +211,7 @@ class _Decode:
         self.foreseen.give(self.segmenter, [drafting])  # the mouse may have moved back
         if at_first_look and drafting.steps_left:
             draft = self.segmenter.draft(self.embedding, self.group.prompts, True)
-            return None if draft is None else _seen_of(draft.prediction, self.group, start)
+            return None if draft is None else _first_look(draft.prediction, self.group, start)
         decodes = drafting.steps_left
         while drafting.steps_left:
             draft_steps(self.segmenter, self.embedding, [drafting])
@@ -229,10 +228,10 @@ class _Decode:
         return _Seen(last, tuple(masks), answer.chosen, seconds)
 
 
-def _seen_of(prediction: MaskPrediction, group: Group, start: float) -> _Seen:
+def _first_look(prediction: MaskPrediction, group: Group, start: float) -> _Seen:
     masks = tuple(prediction.patch(i) for i in range(len(prediction.scores)))
     seconds = time.perf_counter() - start
-    return _Seen(prediction, masks, prediction.index_of(group.choice), seconds)
+    return _Seen(prediction, masks, prediction.index_of(group.choice), seconds, is_first_look=True)
 
 
 def _choosing(preview: Preview, prediction: MaskPrediction, choice: Candidate | None) -> Preview:
