@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam.geometry import Frame
+from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
@@ -104,6 +104,14 @@ class CompleteSegmenter(ABC):
     ) -> list[Draft | None]:
         """Predict many objects, finally; see :meth:`Segmenter.draft_many`."""
         return [Draft(one, True) for one in self.decode_many(embedding, prompts, multimask)]
+
+    def _frame_of(self, pixels: NDArray[np.uint8], frame: Frame | None) -> Frame:
+        """Return the frame of some pixels, that of a whole plane by default; refuse another's."""
+        shape = (pixels.shape[0], pixels.shape[1])
+        frame = frame or fit_frame(shape, self.config)
+        if shape != frame.shape:
+            raise ValueError(f"expected pixels of the frame's shape {frame.shape}, got {shape}")
+        return frame
 
     @torch.inference_mode()
     def mean_features(

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam.geometry import Frame, fit_frame
+from napari_sam.geometry import Frame
 from napari_sam.image import resize_pixels
 from napari_sam.model.cuda_graphs import CudaRecorder, Replays
 from napari_sam.model.decode_windows import PromptTensors, Windows
@@ -150,10 +150,7 @@ class SamSegmenter(CompleteSegmenter):
             Called with the finished fraction between blocks, or once at the end where a GPU does
             them all at once; it may raise :class:`Cancelled`.
         """
-        shape = (pixels.shape[0], pixels.shape[1])
-        frame = frame or fit_frame(shape, self.config)
-        if shape != frame.shape:
-            raise ValueError(f"expected pixels of the frame's shape {frame.shape}, got {shape}")
+        frame = self._frame_of(pixels, frame)
         full: str | None = None
         try:
             features = self._encode(pixels, frame, progress)

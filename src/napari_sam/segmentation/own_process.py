@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.geometry import Frame, fit_frame
+from napari_sam.geometry import Frame
 from napari_sam.model.config import SamConfig
 from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
@@ -107,10 +107,7 @@ class ProcessSegmenter(CompleteSegmenter):
         progress: Progress | None = None,
     ) -> Embedding:
         """Encode normalised grey values; see :meth:`PixelSegmenter.embed_pixels`."""
-        shape = (pixels.shape[0], pixels.shape[1])
-        frame = frame or fit_frame(shape, self.config)
-        if shape != frame.shape:
-            raise ValueError(f"expected pixels of the frame's shape {frame.shape}, got {shape}")
+        frame = self._frame_of(pixels, frame)
         number = next(self._next_number)
         values = {"embedding": number, "frame": frame_values(frame)}
         answer = self._call("encode", values, {"pixels": pixels}, progress)

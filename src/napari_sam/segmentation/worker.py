@@ -83,13 +83,14 @@ class Server:
             if message.kind == "cancel":
                 self._cancelled.add(message.call)
             elif message.values.get("gentle"):
-                gentle.submit(self._answer, message, True)
+                gentle.submit(self._answer, message)
             else:
                 with self._quick:
                     self._quick_calls += 1
-                quick.submit(self._answer, message, False)
+                quick.submit(self._answer, message)
 
-    def _answer(self, message: Message, is_gentle: bool) -> None:
+    def _answer(self, message: Message) -> None:
+        is_gentle = message.values.get("gentle")
         self._here.call = message.call
         if self._threads is not None:
             # a window draws while somebody waits, and many small steps wait for each thread
