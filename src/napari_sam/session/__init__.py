@@ -19,7 +19,14 @@ from napari_sam.session.decoding import Backlog
 from napari_sam.session.embeddings import PlaneState
 from napari_sam.session.image_identity import ImageContent
 from napari_sam.session.interactive import Session
-from napari_sam.session.journal import Change, Entry, Journal, JournalChange, ObjectFacts
+from napari_sam.session.journal import (
+    Change,
+    Entry,
+    Journal,
+    JournalChange,
+    ObjectFacts,
+    PlaneFacts,
+)
 from napari_sam.session.keeping import ImageFacts, Keeping
 from napari_sam.session.library import KeptSession, Library
 from napari_sam.session.mask_rules import MaskRules, Overlap
@@ -40,6 +47,7 @@ from napari_sam.session.prompt_book import (
 from napari_sam.session.proofreading import Queue, QueueItem, QueueProgress
 from napari_sam.session.runs import RunProgress
 from napari_sam.session.saved import SavedSession, read_session
+from napari_sam.session.spans import FollowProgress, Span
 
 __all__ = [
     "NOTHING",
@@ -51,6 +59,7 @@ __all__ = [
     "Channel",
     "Click",
     "Entry",
+    "FollowProgress",
     "Group",
     "ImageContent",
     "ImageFacts",
@@ -71,6 +80,7 @@ __all__ = [
     "Patch",
     "PixelChange",
     "Plane",
+    "PlaneFacts",
     "PlaneSource",
     "PlaneState",
     "PostProcessing",
@@ -83,6 +93,7 @@ __all__ = [
     "SavedSession",
     "Session",
     "Slab",
+    "Span",
     "Write",
     "extends",
     "pixel_changes",

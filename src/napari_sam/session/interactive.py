@@ -19,6 +19,7 @@ from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.choosing import Choosing
 from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.following import Following
 from napari_sam.session.importing import Imports
 from napari_sam.session.keeping import save_session
 from napari_sam.session.mask_rules import MaskRules, Overlap
@@ -32,12 +33,11 @@ from napari_sam.session.proofreading import Queue
 from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
-from napari_sam.session.searching import Searching
 from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 
-class Session(Choosing, Searching):
+class Session(Choosing, Following):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -85,6 +85,11 @@ class Session(Choosing, Searching):
         :attr:`overlap` or :attr:`post_processing` is another one.
     run_changed
         A run over planes began, went on, or ended.
+    follow_changed
+        :attr:`follow_progress` is another.
+    spans_changed
+        What :meth:`spans` and :meth:`quality` say of objects has changed: the objects, as a
+        tuple.
     activity_changed
         Embeddings were started, finished or dropped.
     failed
@@ -115,6 +120,8 @@ class Session(Choosing, Searching):
     journal_changed = Signal()
     rules_changed = Signal()
     run_changed = Signal()
+    follow_changed = Signal()
+    spans_changed = Signal(object)
     activity_changed = Signal()
     failed = Signal(object)
     noticed = Signal(str)

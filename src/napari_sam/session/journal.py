@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from psygnal import Signal
 
+from napari_sam.propagate.judge import Causes
 from napari_sam.session.answers import Answer
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Marks
@@ -34,12 +35,17 @@ Kind = Literal[
     "classified",
     "classes",
     "imported",
+    "carried",
+    "reviewed",
     "elsewhere",
     "labels",
 ]
 """What happened.
 
 ``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
+``carried``: objects were followed from planes where they are known; what is carried anew since a
+plane was corrected is no step of its own, and goes with that. ``reviewed``: a person said of an
+object on a plane that its mask is right, or that it ends or goes on there.
 ``imported``: objects came from a file. ``adopted``: labels that were there became objects.
 ``grown``: outlines were moved by some pixels.
 ``classified``: objects got a class. ``classes``: there are other classes.
@@ -49,6 +55,9 @@ nothing before it can be taken back.
 
 Origin = Literal["", "found", "painted", "adopted", "carried", "imported"]
 """Where an object's pixels came from first; empty where that was prompts, or isn't known."""
+
+Said = Literal["", "here", "not here", "right"]
+"""What a person said of an object on a plane."""
 
 BY_MACHINE: frozenset[Origin] = frozenset({"found", "adopted", "carried", "imported"})
 """Origins of objects that a person has yet to look at."""
@@ -92,6 +101,41 @@ class ObjectFacts:
     stability: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PlaneFacts:
+    """What is known of an object on a plane beside its prompts and pixels.
+
+    Parameters
+    ----------
+    quality
+        How far a mask that was carried here can be trusted, 0-1; None where nothing was carried.
+    score
+        IoU that the model expects of that mask, 0-1.
+    axis
+        The axis along which it was carried.
+    causes
+        What the quality comes from.
+    said
+        What a person said: the object is ``"here"``, whatever a judge says, or ``"not here"``, or
+        its mask is ``"right"``. Empty if nothing was said.
+    """
+
+    quality: float | None = None
+    score: float | None = None
+    axis: int | None = None
+    causes: Causes | None = None
+    said: Said = ""
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether the mask came from other planes, and nobody said that it is right."""
+        return self.quality is not None and self.said != "right"
+
+
+UNKNOWN = PlaneFacts()
+"""Nothing is known."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """One thing that happened.
@@ -116,6 +160,8 @@ class Entry:
         Further values that JSON holds: the settings that a run or a mask had.
     classes
         What classes there were, and what they became; None where they stayed.
+    planes
+        What is known of objects on single planes.
     """
 
     number: int
@@ -130,11 +176,17 @@ class Entry:
     objects: tuple[int, int] = (1, 1)
     details: Mapping[str, Any] = field(default_factory=dict)
     classes: Change[str, tuple[ObjectClass, ...]] | None = None
+    planes: tuple[Change[ObjectPlane, PlaneFacts], ...] = ()
 
     @property
     def is_step(self) -> bool:
         """Whether it is taken back by itself."""
-        return self.kind != "mask"
+        return self.kind != "mask" and self.part_of is None
+
+    @property
+    def part_of(self) -> int | None:
+        """Number of the step that it goes with; None for a step, and for masks."""
+        return self.details.get("of") if self.kind == "carried" else None
 
     @property
     def ends_undo(self) -> bool:
