@@ -294,7 +294,7 @@ def test_axes_and_channel_are_taken_as_in_python(command, tmp_path, rng, model):
     if output:
         assert read_image(tmp_path / "out/cells_labels.tif").axes == "YX"
     result = run(*arguments, "--axes", "ZYX", "--channel", 1)
-    assert result.exit_code == cli.FAILURE
+    assert result.exit_code == cli.console.FAILURE
     assert "expected an image with channels" in result.stderr
 
 

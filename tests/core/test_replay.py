@@ -368,7 +368,7 @@ def test_image_of_other_pixels_is_taken_only_when_it_is_named(tmp_path, nano_ses
 def test_another_model_is_only_taken_when_asked_for(tmp_path, nano_session, monkeypatch):
     file, _ = nano_session
     other = FakeSegmenter(3.0, key="another")
-    monkeypatch.setattr(cli, "_load", lambda *_, **__: other)
+    monkeypatch.setattr(cli.sessions, "load_model", lambda *_, **__: other)
     result = run("replay", file, "-o", tmp_path / "labels.tif")
     assert result.exit_code == 2
     assert "expected the model of the session, nano" in result.stderr

@@ -1,0 +1,126 @@
+"""Commands that show and tell: the demo, training, versions and what a session holds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from napari_sam.cli.application import app
+from napari_sam.cli.console import clear_errors, err, load_model, out
+from napari_sam.cli.options import Device, Model, Precision
+
+
+@app.command(epilog="Example: napari-sam demo --output demo-output")
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
+        "demo-output"
+    ),
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Segment the packaged sample images from clicks, and show how long it takes."""
+    with clear_errors():
+        start = time.perf_counter()
+        from napari_sam.batch.demo import run_demo
+        from napari_sam.samples import NAMES
+
+        segmenter = load_model(model, device, precision, cache=False)
+        loaded = time.perf_counter() - start
+        table = Table("sample", "shape", "objects", "embed", "click")
+        steps = track(run_demo(segmenter, output), "segmenting", len(NAMES), console=err)
+        for result in steps:
+            table.add_row(
+                result.name,
+                " × ".join(map(str, result.shape)),
+                str(result.objects),
+                f"{result.embed_seconds * 1e3:.0f} ms",
+                f"{result.click_seconds * 1e3:.0f} ms",
+            )
+        out.print(table)
+        out.print(
+            f"model {model} on {segmenter.device} in {segmenter.precision}, "
+            f"ready after {loaded:.1f} s; labels and overlay pictures in {output}",
+            soft_wrap=True,
+        )
+
+
+@app.command(epilog="Example: napari-sam train configs/nano.toml")
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file; see configs/.")],
+) -> None:
+    """Train a model, or resume a training, as a configuration file says."""
+    logging.getLogger("napari_sam").setLevel(logging.INFO)
+    with clear_errors():
+        from napari_sam.training.config import read_config
+        from napari_sam.training.loop import train as run
+
+        out.print(f"weights in {run(read_config(config))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: napari-sam info cells.napari-sam --methods")
+def info(
+    session: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A session to tell about.")
+    ] = None,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="A paragraph for a paper about the session.")
+    ] = False,
+) -> None:
+    """Show versions, devices and where files are kept; or what a session holds."""
+    with clear_errors():
+        if session is not None:
+            _tell_session(session, methods)
+        elif methods:
+            raise ValueError("expected a session to write about, got none; name its file")
+        else:
+            _tell_installation()
+
+
+def _tell_session(path: Path, methods: bool) -> None:
+    from napari_sam.session.methods import methods_text
+    from napari_sam.session.saved import read_without_image
+    from napari_sam.session.summary import facts_of
+
+    saved = read_without_image(path)
+    if methods:
+        text = methods_text(saved.about, saved.entries)
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts_of(saved).items():
+        table.add_row(name, escape(value))
+    out.print(table, highlight=False)
+
+
+def _tell_installation() -> None:
+    import platform
+
+    import torch
+
+    import napari_sam
+    from napari_sam.model.weights import home, megabytes
+    from napari_sam.segmentation.cached import embeddings_home
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    mps = torch.backends.mps.is_available()
+    cache = embeddings_home()
+    used = sum(p.stat().st_size for p in cache.glob("??/*.safetensors"))
+    table = Table(show_header=False, box=None)
+    for row in (
+        ("napari-sam-live", napari_sam.__version__),
+        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+        ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+        ("GPU", ", ".join(gpus) or ("Apple MPS" if mps else "none")),
+        ("models", str(home() / "models")),
+        ("embeddings", f"{cache} ({megabytes(used)})"),
+    ):
+        table.add_row(*row)
+    out.print(table)

@@ -1,0 +1,26 @@
+"""The command line's program, to which its commands are added."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="napari-sam",
+    help="Segment microscopy with Segment Anything, without a viewer.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
+) -> None:
+    """Segment microscopy with Segment Anything, without a viewer."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s")
+    if not verbose:  # what it finds odd in a file and we read or refuse is told in our words
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)

@@ -1,0 +1,146 @@
+"""What all commands have in common: a model, a bar, one line for what went wrong."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from napari_sam.batch import BatchSummary, PromptCount
+    from napari_sam.segmentation.protocol import Segmenter
+
+BAD_INPUT = 2
+FAILURE = 1
+# Prompts to decode of which a run tells before it starts: from about a minute on.
+_MANY_CLICKS = 1000
+
+# Suffixes of paths given as a model; known without torch, which takes seconds to import.
+_CHECKPOINTS = (".pth", ".pt", ".safetensors")
+
+_log = logging.getLogger(__name__)
+out, err = Console(), Console(stderr=True)
+
+
+def load_model(
+    model: str, device: str, precision: str, cache: bool = True, on_disk: bool = True
+) -> Segmenter:
+    """Return a model by its name or path, downloading it if it isn't here."""
+    if Path(model).suffix.lower() in _CHECKPOINTS and not Path(model).expanduser().exists():
+        raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
+    from napari_sam.model.weights import REGISTRY, is_downloaded
+    from napari_sam.segmentation.cached import DISK_BYTES
+    from napari_sam.segmentation.loading import load_segmenter
+
+    load = partial(
+        load_segmenter,
+        model,
+        device,
+        precision,
+        cache=cache,
+        disk_bytes=DISK_BYTES if on_disk else 0,
+    )
+    if model in REGISTRY and not is_downloaded(model) and REGISTRY[model].url:
+        with bar("downloading") as report:
+            return load(progress=partial(report, Path(model)))
+    return load()
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn expected errors into one line and an exit code, and warnings into notes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = show_warning
+            yield
+    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        _fail(error, BAD_INPUT)
+    except (OSError, ImportError, MemoryError) as error:
+        _fail(error, FAILURE)
+    except (ValueError, TypeError, IndexError) as error:
+        _fail(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        err.print("stopped; what is finished stays")
+        raise typer.Exit(130) from None
+
+
+def _fail(error: BaseException, code: int) -> None:
+    _log.info("where it happened:", exc_info=error)  # with --verbose
+    message = str(error) or type(error).__name__
+    err.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code) from error
+
+
+def announce(count: PromptCount) -> None:
+    """Say before it starts how much a long run has to decode."""
+    if count.clicks < _MANY_CLICKS:
+        return
+    show_warning(
+        f"{count.clicks:,} clicks to decode (objects: {count.objects:,}, planes: {count.planes:,});"
+        " time grows in proportion to the clicks, and the bar tells how much of it is left"
+    )
+
+
+def conclude(summary: BatchSummary, where: str) -> None:
+    """Say what was done; exit with 1 if anything failed."""
+    parts = [f"{len(summary.done)} done"]
+    if summary.skipped:
+        parts.append(f"{len(summary.skipped)} unchanged since last time")
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} failed")
+    if not (summary.done or summary.skipped):
+        where = "nothing was written"
+    out.print(f"{', '.join(parts)}; {where}", highlight=False, soft_wrap=True)
+    by_text: dict[str, list[str]] = {}
+    for note in summary.notes:
+        by_text.setdefault(note.text, []).append(str(note.image))
+    for text, images in by_text.items():
+        more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+        show_warning(f"{images[0]}{more}: {text}")
+    for failure in summary.failed:
+        line = f"failed: {failure.image}: {failure.reason}"
+        err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    if summary.failed:
+        raise typer.Exit(FAILURE)
+
+
+@contextmanager
+def bar(verb: str) -> Iterator[Callable[[Path, float], None]]:
+    """Show a bar; yield what takes the file that is worked on and the finished fraction."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as shown:
+        task = shown.add_task(verb, total=1.0)
+
+        def report(path: Path, fraction: float) -> None:
+            shown.update(task, completed=fraction, description=f"{verb} {path.name}")
+
+        yield report
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Write a note that nothing failed of."""
+    err.print(f"note: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

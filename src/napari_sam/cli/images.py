@@ -1,0 +1,159 @@
+"""Commands that take images: from clicks, everything, or ahead of clicks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_sam.cli.application import app
+from napari_sam.cli.console import announce, bar, clear_errors, conclude, load_model
+from napari_sam.cli.options import (
+    Axes,
+    Cache,
+    ChannelNumber,
+    Contrast,
+    Device,
+    Format,
+    Images,
+    Measurements,
+    Model,
+    Output,
+    Overlay,
+    Precision,
+)
+
+
+@app.command(epilog="Example: napari-sam segment cells.tif --prompts clicks.csv -o labels.tif")
+def segment(
+    images: Images,
+    output: Output,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            "-p",
+            help="CSV of a Points layer, or a session; a folder of NAME.csv; or beside.",
+        ),
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", help="CSV of a Shapes layer, or a folder of NAME.csv."),
+    ] = None,
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    contrast: Contrast = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Later objects take pixels of earlier ones.")
+    ] = False,
+    overlay: Overlay = False,
+    measurements: Measurements = False,
+    suffix: Format = ".tif",
+    axes: Axes = None,
+    channel: ChannelNumber = None,
+    cache: Cache = True,
+) -> None:
+    """Segment images from clicks and boxes, or sessions, saved in the viewer."""
+    with clear_errors():
+        from napari_sam.batch import check_request, count_prompts
+
+        found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
+        announce(count_prompts(found, prompts, boxes))
+        segmenter = load_model(model, device, precision, on_disk=cache)
+        from napari_sam.batch import segment_files
+
+        with bar("segmenting") as report:
+            summary = segment_files(
+                segmenter,
+                found,
+                output,
+                prompts,
+                contrast,
+                overwrite=overwrite,
+                overlay=overlay,
+                measurements=measurements,
+                suffix=suffix,
+                progress=report,
+                axes=axes,
+                channel=channel,
+                boxes=boxes,
+            )
+        conclude(summary, f"labels in {output}")
+
+
+@app.command(epilog="Example: napari-sam auto day1/ -o labels/ --overlay")
+def auto(
+    images: Images,
+    output: Output,
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    contrast: Contrast = None,
+    overlay: Overlay = False,
+    measurements: Measurements = True,
+    suffix: Format = ".tif",
+    axes: Axes = None,
+    channel: ChannelNumber = None,
+    cache: Cache = True,
+    points_per_side: Annotated[
+        int | None,
+        typer.Option(help="Prompt with a grid of so many points a side, as SAM does."),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Drop masks whose predicted IoU is smaller.")
+    ] = None,
+) -> None:
+    """Segment everything in images; along z, overlapping objects are one."""
+    settings: dict[str, Any] = {}
+    if points_per_side is not None:
+        settings |= {"proposals": False, "points_per_side": points_per_side}
+    if min_score is not None:
+        settings |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
+    with clear_errors():
+        from napari_sam.batch import check_request
+
+        found = check_request(images, output, suffix=suffix)
+        segmenter = load_model(model, device, precision, on_disk=cache)
+        from napari_sam.batch import segment_all_files
+
+        with bar("segmenting") as report:
+            summary = segment_all_files(
+                segmenter,
+                found,
+                output,
+                contrast,
+                overlay=overlay,
+                measurements=measurements,
+                suffix=suffix,
+                progress=report,
+                axes=axes,
+                channel=channel,
+                **settings,
+            )
+        conclude(summary, f"labels in {output}")
+
+
+@app.command(epilog="Example: napari-sam embed stack.tif --model vit_b")
+def embed(
+    images: Images,
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    contrast: Contrast = None,
+    axes: Axes = None,
+    channel: ChannelNumber = None,
+) -> None:
+    """Encode images ahead, so that every plane answers clicks at once."""
+    with clear_errors():
+        from napari_sam.batch import check_request
+
+        found = check_request(images)
+        segmenter = load_model(model, device, precision)
+        from napari_sam.batch import embed_files
+        from napari_sam.segmentation.cached import embeddings_home
+
+        with bar("embedding") as report:
+            summary = embed_files(segmenter, found, contrast, report, axes=axes, channel=channel)
+        conclude(summary, f"embeddings in {embeddings_home()}")
