@@ -1,5 +1,7 @@
 """What is encoded ahead, whatever the planes that are shown one after the other."""
 
+from types import SimpleNamespace
+
 import numpy as np
 from core.fake_segmenter import FakeSegmenter
 from hypothesis import given, settings
@@ -93,6 +95,7 @@ def test_plane_that_was_embedded_anew_has_its_own_tiles_encoded():
 
     class Planes:
         segmenter, source = Segmenter(), None
+        arrived = failed = SimpleNamespace(connect=lambda call: None)
 
         def get(self, plane):
             return self.embedding

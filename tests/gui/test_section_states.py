@@ -8,6 +8,7 @@ from core.fake_segmenter import FakeSegmenter
 from napari.components import LayerList
 from napari.layers import Image, Labels, Points, Shapes
 
+from napari_sam.gui.ahead_section import AheadState, ahead_state_of
 from napari_sam.gui.channel_section import channel_state_of
 from napari_sam.gui.channels import ChannelOption
 from napari_sam.gui.choice_section import choice_state_of
@@ -21,6 +22,7 @@ from napari_sam.gui.section import Section
 from napari_sam.gui.seen_section import SeenState, seen_state_of
 from napari_sam.gui.status import strip_of
 from napari_sam.session import ArrayCanvas, ArraySource, PostProcessing, Session
+from napari_sam.session.read_all import ReadProgress
 
 SHAPE = (40, 50)
 
@@ -291,6 +293,18 @@ def test_strip_marks_planes_with_prompts(stack, image):
     assert (strip.prompted, strip.current) == (frozenset({4}), 2)
     assert strip.name_of(4) == "plane 4"
     assert strip_of(FakeController(image)) is None
+
+
+def test_reading_all_planes_is_offered_and_says_how_long_it_takes(stack):
+    controller = FakeController(stack)
+    assert ahead_state_of(strip_of(controller), None).offer == "Read all 6 planes ahead"
+    assert ahead_state_of(None, None) == AheadState()
+    state = ahead_state_of(strip_of(controller), ReadProgress(2, 6, None))
+    assert (state.offer, state.progress) == ("", "Reading ahead: 2 of 6")
+    assert ahead_state_of(None, ReadProgress(2, 6, 40.2)).progress.endswith("2 of 6 · 40 s left")
+    assert ahead_state_of(None, ReadProgress(2, 600, 400)).progress.endswith(" · 7 min left")
+    controller.annotation.session.read_all(range(6))
+    assert ahead_state_of(strip_of(controller), None) == AheadState()
 
 
 def test_section_is_drawn_again_only_if_something_differs(qtbot):

@@ -248,6 +248,11 @@ def open_session(viewer: napari.Viewer) -> None:
         open_dock(viewer).keeping.open(path)
 
 
+def read_all_planes(viewer: napari.Viewer) -> None:
+    """Embed all planes of the stack ahead, while nothing else is to do."""
+    _annotation(viewer).read_all_planes()
+
+
 def cancel(viewer: napari.Viewer) -> None:
     """Stop embedding and finding; Resume in the dock starts again."""
     _controller(viewer).everything.cancel()

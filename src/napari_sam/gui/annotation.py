@@ -233,6 +233,31 @@ class Annotation:
         """Return the axis that planes are scrolled along: the innermost, channels last."""
         return None if plane is None else scrolled_axis(self.image, self._source.now, plane)
 
+    def planes_along(self, axis: int) -> list[Plane]:
+        """Return all planes along an axis, from the one on screen.
+
+        Raises
+        ------
+        ValueError
+            If no plane of the image is on screen.
+        """
+        plane = self.plane_to_prompt()
+        length = self.session.source.shape[axis]
+        return [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
+
+    def read_all_planes(self) -> None:
+        """Have all planes along the axis that is scrolled embedded when nothing else is to do.
+
+        Raises
+        ------
+        ValueError
+            If no plane of a stack is on screen.
+        """
+        axis = self.scrolled_axis(self.plane_to_prompt())
+        if axis is None:
+            raise ValueError("expected a stack, whose planes are read ahead, got a single plane")
+        self.session.read_all(self.planes_along(axis))
+
     def show(self) -> None:
         """Tell the session which plane is on screen."""
         self._view.show()

@@ -76,8 +76,9 @@ class Gesture:
     section: str
 
 
-PROMPTS, OBJECTS, MASKS, EVERYTHING, QUEUE, SESSION, IMAGES, HELP = (
-    "Prompts", "Objects", "Masks", "Everything", "Proofreading", "Session", "Images", "Help",
+PROMPTS, OBJECTS, MASKS, STACKS, EVERYTHING, QUEUE, SESSION, IMAGES, HELP = (
+    "Prompts", "Objects", "Masks", "Stacks", "Everything", "Proofreading", "Session", "Images",
+    "Help",
 )  # fmt: skip
 
 ACTIONS = (
@@ -103,6 +104,7 @@ ACTIONS = (
     Action("next_candidate", "next candidate: whole, part, sub-part", MASKS, ("W",)),
     Action("toggle_outlines", "masks as outlines, or filled", MASKS, ("Shift-O",)),
     Action("toggle_preview", "show what a click would take, or not", MASKS, ("Shift-H",)),
+    Action("read_all_planes", "read all planes ahead", STACKS),
     Action("find_all", "find all in this plane", EVERYTHING, ("Shift-F",)),
     Action("find_similar", "find more like the accepted objects", EVERYTHING, ("Shift-M",)),
     Action("widen_found", "widen all found masks by a pixel", EVERYTHING),

@@ -32,3 +32,10 @@ def told_images(count: int) -> str:
 def told_size(size: int) -> str:
     """Spell a size in bytes: ``12 kB``, ``3.4 MB``."""
     return f"{max(1, size // 1000)} kB" if size < 1_000_000 else f"{size / 1e6:.1f} MB"
+
+
+def told_left(seconds: float) -> str:
+    """Spell how long something still takes: ``40 s left``, ``3 min left``."""
+    if seconds < 1:
+        return "less than 1 s left"
+    return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"

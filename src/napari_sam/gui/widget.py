@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QKeyEvent, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 
+from napari_sam.gui.ahead_section import AheadSection
 from napari_sam.gui.channel_section import ChannelSection
 from napari_sam.gui.channels import LOOK_EVENTS
 from napari_sam.gui.choice_section import ChoiceSection
@@ -57,6 +58,7 @@ class SegmentAnything(QWidget):
         self.question = QuestionSection(self.controller)
         self.choice = ChoiceSection(self.controller)
         self.status = StatusSection(self.controller)
+        self.ahead = AheadSection(self.controller, self.status)
         self.object = ObjectSection(self.controller)
         self.preview = PreviewSection(self.controller)
         self.prompts = PromptsSection(self.controller)
@@ -76,6 +78,7 @@ class SegmentAnything(QWidget):
             self.question,
             self.choice,
             self.status,
+            self.ahead,
             None,
             self.object,
             self.preview,

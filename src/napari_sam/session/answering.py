@@ -193,6 +193,7 @@ class Answering:
     def cancel(self) -> None:
         """Stop embedding and decoding; what has no answer waits until it is asked for again."""
         self._stopped = True
+        self._ahead.all.stop()
         self._ahead.cancel()
         self._embeddings.cancel()
         for key, stage in self._unanswered.items():

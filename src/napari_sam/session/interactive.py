@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -539,6 +539,19 @@ class Session(Choosing, Following):
         What was cancelled stays so.
         """
         self._answering.look(focus, view)
+
+    def read_all(self, planes: Iterable[object]) -> None:
+        """Have planes embedded when nothing else is to do, those near the plane shown first.
+
+        A click anywhere goes first. :attr:`read_progress` says how far that is.
+
+        Parameters
+        ----------
+        planes
+            Indices of planes, in the place of those that were asked for before; with none,
+            nothing more is read, and what was read stays.
+        """
+        self._ahead.all.begin([self.source.plane_of(plane) for plane in planes])
 
     def cancel(self) -> None:
         """Stop embedding and decoding; what runs stops in a moment.

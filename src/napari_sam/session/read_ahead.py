@@ -12,6 +12,7 @@ from napari_sam.planes import Plane
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.embeddings import Embeddings, prepare
+from napari_sam.session.read_all import ReadAll
 
 _WARM = "first decode"
 _VIEW, _FIRST, _FURTHER, _CLICKED, _SEEN, _REST = _KEYS = (
@@ -52,6 +53,8 @@ class ReadAhead:
         Whether any click on screen has a draft at once.
     fraction
         How far that is (0-1) while it is being encoded; None if nothing is.
+    all
+        Further planes that are to be read when nothing else is to do.
     """
 
     failed = Signal(object)
@@ -69,6 +72,9 @@ class ReadAhead:
         self._warm: tuple[str, str] | None = None
         self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.shown: Plane | None = None
+        self.all = ReadAll(executor, embeddings, self._distance)
+        self.all.failed.connect(self.failed.emit)
+        self.all.changed.connect(self.changed.emit)
 
     def show(
         self,
@@ -91,11 +97,12 @@ class ReadAhead:
         self.cancel()
         self._scroll = _step(self.shown, plane) or self._scroll
         self.shown, self.focus, self.view = plane, focus, view
-        self._embeddings.only([plane, *keep, *self._neighbours(plane)])
+        self._embeddings.only([plane, *keep, *self._neighbours(plane), *self.all.current])
         if self._embeddings.state(plane) == "ready":
             self.go_on(plane)
         else:
             self._embeddings.request(plane, DISPLAYED)
+        self.all.go_on()
 
     def look(self, focus: tuple[float, float] | None, view: Box | None) -> None:
         """Take note that the screen shows another part of the plane."""
@@ -205,6 +212,14 @@ class ReadAhead:
         self._warm = warm
         if view == self._views:
             self._see(True)
+
+    def _distance(self, plane: Plane) -> float:
+        """Count the planes from what is on screen; those behind are twice as far as those ahead."""
+        shown = plane if self.shown is None else self.shown
+        pairs = enumerate(zip(shown, plane, strict=True))
+        steps = {axis: b - a for axis, (a, b) in pairs if a is not None and b is not None}
+        axis, forward = self._scroll or (-1, 1)
+        return sum(abs(n) * (2 if i == axis and n * forward < 0 else 1) for i, n in steps.items())
 
     def _neighbours(self, plane: Plane) -> list[Plane]:
         """Planes to embed ahead: along the axis that was scrolled last, forward first.

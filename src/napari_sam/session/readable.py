@@ -17,6 +17,7 @@ from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.journal import Journal, ObjectFacts
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.read_ahead import ReadAhead
+from napari_sam.session.read_all import ReadProgress
 from napari_sam.session.results import Results
 from napari_sam.session.runs import RunProgress, Runs
 from napari_sam.session.state import State
@@ -216,6 +217,11 @@ class Readable:
     def view_fraction(self) -> float | None:
         """How far that is (0-1) while it is being encoded; None if nothing is."""
         return self._ahead.fraction
+
+    @property
+    def read_progress(self) -> ReadProgress | None:
+        """How far :meth:`read_all` is; None while it reads nothing."""
+        return self._ahead.all.progress
 
     @property
     def run(self) -> RunProgress | None:

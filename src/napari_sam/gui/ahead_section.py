@@ -1,0 +1,108 @@
+"""Reading all planes of a stack ahead: a button, and while that goes on how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout
+
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import button, line
+from napari_sam.gui.section import Section
+from napari_sam.gui.status import StripState
+from napari_sam.gui.status_section import StatusSection
+from napari_sam.gui.told import told_left
+from napari_sam.session.read_all import ReadProgress
+
+
+@dataclass(frozen=True, slots=True)
+class AheadState:
+    """What is told of reading all planes.
+
+    Parameters
+    ----------
+    offer
+        What the button says that begins it; empty where all planes are read.
+    progress
+        How far it is; empty while nothing is read.
+    """
+
+    offer: str = ""
+    progress: str = ""
+
+
+def ahead_state_of(strip: StripState | None, progress: ReadProgress | None) -> AheadState:
+    """Say whether there are planes to be read, or how far that is.
+
+    Parameters
+    ----------
+    strip
+        The planes along the axis that is scrolled; None where there is one.
+    progress
+        Of reading all of them.
+    """
+    if progress is not None:
+        parts = [f"Reading ahead: {progress.done} of {progress.count}"]
+        parts += [] if progress.seconds_left is None else [told_left(progress.seconds_left)]
+        return AheadState("", " · ".join(parts))
+    if strip is None or all(state == "ready" for state in strip.states):
+        return AheadState()
+    return AheadState(f"Read all {len(strip.states)} planes ahead")
+
+
+class AheadSection(Section[AheadState]):
+    """Reads all planes of a stack ahead; absent where there is nothing to read.
+
+    Parameters
+    ----------
+    controller
+        Whose image.
+    status
+        Knows which planes are read; is refreshed before.
+    """
+
+    def __init__(self, controller: Controller, status: StatusSection) -> None:
+        super().__init__(controller)
+        self._status = status
+        self.begin = button(
+            "",
+            "embed them while you look and click, those near the plane on screen first; then a "
+            "click on any of them is answered at once",
+        )
+        self.progress = QLabel()
+        self.progress.setAccessibleName("how far reading ahead is")
+        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.stop = button("Stop", "read no more; what is read stays")
+        row = line(self.progress, self.stop)
+        row.setStretch(0, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.begin)
+        column.addLayout(row)
+        self.begin.clicked.connect(self._begin)
+        self.stop.clicked.connect(self._stop)
+
+    def _state(self) -> AheadState:
+        annotation = self._controller.annotation
+        if annotation is None or self._controller.segmenter is None:
+            return AheadState()
+        return ahead_state_of(self._status.shown[1], annotation.session.read_progress)
+
+    def _draw(self, state: AheadState) -> None:
+        self.setVisible(bool(state.offer or state.progress))
+        self.begin.setVisible(bool(state.offer))
+        self.begin.setText(state.offer)
+        for part in (self.progress, self.stop):
+            part.setVisible(bool(state.progress))
+        self.progress.setText(state.progress)
+        self.progress.setToolTip(state.progress)
+
+    def _begin(self) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._attempt(annotation.read_all_planes)
+
+    def _stop(self) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            annotation.session.read_all(())
