@@ -7,7 +7,15 @@ import pytest
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam import Cancelled, Prompts, propagate
-from napari_sam.propagate import Ends, Judge, NotHere, StackPlanes, follow
+from napari_sam.propagate import (
+    Ends,
+    Judge,
+    NotHere,
+    StackPlanes,
+    Upcoming,
+    follow,
+    follow_steps,
+)
 
 SHAPE = (40, 50)
 A, B = (12, 12, 6), (26, 36, 7)
@@ -136,3 +144,15 @@ def test_following_is_cancelled_between_planes():
 def test_object_without_anchors_is_refused():
     with pytest.raises(ValueError, match="at least one plane"):
         run(two_disks(), {1: {}})
+
+
+def test_every_plane_is_told_before_its_embedding_is_asked_for():
+    planes, told = StackPlanes(ComponentSegmenter(), two_disks(5), contrast_limits=(0, 255)), []
+    asked, embedding = [], planes.embedding
+    planes.embedding = lambda z: asked.append(z) or embedding(z)
+    for one in follow_steps(planes, {1: {2: mask_of(A)}}):
+        assert set(asked) <= set(told)
+        if isinstance(one, Upcoming):
+            told.append(one.index)
+    assert told == [2, 3, 4, 1, 0]
+    assert asked == told

@@ -1,7 +1,7 @@
 """Objects through a stack: one with :func:`propagate`, many together with :func:`follow`."""
 
 from napari_sam.propagate.anchors import Anchor, Anchors, Ends, NotHere
-from napari_sam.propagate.follow import FollowedPlane, follow
+from napari_sam.propagate.follow import FollowedPlane, Upcoming, follow, follow_steps
 from napari_sam.propagate.judge import Causes, Judge
 from napari_sam.propagate.march import Followed
 from napari_sam.propagate.planes import FollowPlanes, StackPlanes
@@ -19,6 +19,8 @@ __all__ = [
     "NotHere",
     "PropagationStep",
     "StackPlanes",
+    "Upcoming",
     "follow",
+    "follow_steps",
     "propagate",
 ]

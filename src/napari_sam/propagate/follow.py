@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,6 +42,22 @@ class FollowedPlane:
     index: int
     objects: Mapping[int, Followed]
     failed: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upcoming:
+    """A plane whose embedding is asked for next.
+
+    Parameters
+    ----------
+    index
+        Of the plane.
+    prompts
+        What is decoded there, as far as it isn't given as masks: its tiles may be prepared.
+    """
+
+    index: int
+    prompts: Sequence[Prompts]
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +122,23 @@ def follow(
         If an object has no anchor, or one that lies outside the stack or is no mask of a plane;
         or what reading raises, where no plane with an anchor can be read.
     """
+    for one in follow_steps(planes, anchors, taken, ends, progress, judge):
+        if isinstance(one, FollowedPlane):
+            yield one
+
+
+def follow_steps(
+    planes: FollowPlanes,
+    anchors: Anchors,
+    taken: Taken | None = None,
+    ends: Ends = Ends(),  # noqa: B008  frozen
+    progress: Progress | None = None,
+    judge: Judge = Judge(),  # noqa: B008  frozen
+) -> Iterator[FollowedPlane | Upcoming]:
+    """Follow objects as :func:`follow` does, and stop before each plane that is asked for.
+
+    So whoever has planes embedded elsewhere may do that between two steps.
+    """
     yield from _Following(planes, taken, ends, progress, judge).run(anchors)
 
 
@@ -129,8 +162,8 @@ class _Following:
         self._tracks: list[_Track] = []
         self._done: set[int] = set()
 
-    def run(self, anchors: Anchors) -> Iterator[FollowedPlane]:
-        looks = self._read_anchors(anchors)
+    def run(self, anchors: Anchors) -> Iterator[FollowedPlane | Upcoming]:
+        looks = yield from self._read_anchors(anchors)
         for object_id, of_object in anchors.items():
             self._start_tracks(object_id, sorted(of_object), looks)
         tracks = self._tracks
@@ -148,6 +181,9 @@ class _Following:
             for z in indexes:
                 passed += 1
                 active = [t for t in going if t.is_on and t.covers(z)]
+                if active:
+                    boxes = [Prompts(box=t.last.patch.box, mask=t.last.patch) for t in active]
+                    yield Upcoming(z, boxes)
                 self._step(z, active)
                 if self._progress is not None:
                     self._progress(passed / total)
@@ -169,7 +205,9 @@ class _Following:
             self._failed[z] = error
             return None
 
-    def _read_anchors(self, anchors: Anchors) -> dict[tuple[int, int], Vector]:
+    def _read_anchors(
+        self, anchors: Anchors
+    ) -> Generator[Upcoming, None, dict[tuple[int, int], Vector]]:
         """Find the masks of all anchors; return what they look like, by (plane, object)."""
         at: dict[int, dict[int, Any]] = {}
         for object_id, of_object in anchors.items():
@@ -182,6 +220,7 @@ class _Following:
                 at.setdefault(z, {})[object_id] = anchor
         looks: dict[tuple[int, int], Vector] = {}
         for z in sorted(at):
+            yield Upcoming(z, [one for one in at[z].values() if isinstance(one, Prompts)])
             embedding = self._embedding(z, blank=True)
             if embedding is None:
                 continue
