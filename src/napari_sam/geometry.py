@@ -166,19 +166,36 @@ class Frame:
         ValueError
             If the mask is of another shape, such as the whole plane's.
         """
-        import torch
-        from torch.nn import functional as F
-
         if mask.shape != self.shape:
             raise ValueError(
                 f"expected a mask of the frame's rectangle, {self.shape}, got {mask.shape}; cut it "
                 "to frame.region"
             )
-        x = torch.from_numpy(mask.astype(np.float32))[None, None]
-        x = F.interpolate(x, self.scaled, mode="bilinear", antialias=True)
-        pad = self.canvas[1] - self.scaled[1], self.canvas[0] - self.scaled[0]
-        x = F.pad(x, (0, pad[0], 0, pad[1]))
-        return F.adaptive_avg_pool2d(x, low_res)[0, 0].numpy()
+        region = region_of(mask)
+        if region is None:
+            return np.zeros(low_res, np.float32)
+        sides = zip(self.shape, self.scaled, self.canvas, low_res, strict=True)
+        rows, columns = (_cell_weights(*side) for side in sides)
+        share: NDArray[np.float32] = (
+            rows[:, region[0]] @ mask[region].astype(np.float32) @ columns[:, region[1]].T
+        )
+        return share
+
+
+@lru_cache(maxsize=32)
+def _cell_weights(length: int, scaled: int, canvas: int, cells: int) -> NDArray[np.float32]:
+    """Return `(cells, length)`: what each pixel of an axis adds to the mean of each cell."""
+    import torch
+    from torch.nn import functional as F
+
+    # A triangle as wide as the pixels of the coarser grid: bilinear, antialiased.
+    step = length / scaled
+    centres = (np.arange(scaled) + 0.5) * step
+    away = np.abs(np.arange(length) + 0.5 - centres[:, None]) / max(step, 1)
+    weights = np.maximum(1 - away, 0).astype(np.float32)
+    weights /= weights.sum(1, keepdims=True)
+    padded = F.pad(torch.from_numpy(weights.T.copy()), (0, canvas - scaled))
+    return F.adaptive_avg_pool1d(padded[None], cells)[0].T.numpy()
 
 
 @dataclass(frozen=True, slots=True)

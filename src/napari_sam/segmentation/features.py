@@ -60,11 +60,11 @@ def mean_of(
         `(N, C)`; zeros for a mask without a pixel in the frame.
     """
     c, h, w = features.shape
-    means = [np.zeros((0, c), np.float32)]
+    means, flat = [np.zeros((0, c), np.float32)], features.cpu().flatten(1)
     for mask in masks:
         share = torch.from_numpy(frame.reduce(mask[frame.region], (h, w)))
         share = torch.where(share >= _LEAST_SHARE * share.max(), share, 0)
-        mean = (features.cpu() * share).sum((1, 2)) / share.sum().clamp_min(1e-12)
+        mean = flat @ share.flatten() / share.sum().clamp_min(1e-12)
         means.append(mean.numpy()[None])
     return np.concatenate(means)
 

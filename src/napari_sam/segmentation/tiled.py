@@ -319,19 +319,21 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.mean_features(embedding, masks)
         embedding = self._own(embedding)
-        means = []
-        for mask in masks:
-            parts = embedding.pyramid.parts_of(mask)
-            areas = [max(1, int(np.count_nonzero(part))) for _, part in parts]
-            here = [
-                self._inner.mean_features(self._embed_tile(embedding, tile), [part])[0]
-                for tile, part in parts
-            ]
-            means.append(np.average(here, axis=0, weights=areas).astype(np.float32))
-        if not means:
+        parts = [(i, *one) for i, m in enumerate(masks) for one in embedding.pyramid.parts_of(m)]
+        if not parts:
             overview = self._embed_tile(embedding, embedding.pyramid.overview)
             return self._inner.mean_features(overview, [])
-        return np.stack(means)
+        weighted, areas = 0.0, np.zeros(parts[-1][0] + 1)
+        for tile, here in _by_tile({k: tile for k, (_, tile, _) in enumerate(parts)}).items():
+            which = [parts[k][0] for k in here]
+            inner = self._embed_tile(embedding, tile)
+            means = self._inner.mean_features(inner, [parts[k][2] for k in here])
+            area = np.array([max(1, int(np.count_nonzero(parts[k][2]))) for k in here])
+            sums = np.zeros((len(areas), means.shape[1]))
+            sums[which] = means * area[:, None]
+            weighted = weighted + sums
+            areas[which] += area
+        return (weighted / areas[:, None]).astype(np.float32)
 
     def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
         """Multiply the plane's features by vectors; see :meth:`Segmenter.similarity`.
