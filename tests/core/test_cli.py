@@ -54,11 +54,21 @@ def assert_refused(result, code, *words):
 def test_help_names_every_command():
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("segment", "auto", "replay", "embed", "models", "demo", "train", "info"):
+    for command in (
+        "segment",
+        "auto",
+        "track",
+        "replay",
+        "embed",
+        "models",
+        "demo",
+        "train",
+        "info",
+    ):
         assert command in result.output
 
 
-@pytest.mark.parametrize("command", ["segment", "auto", "embed", "demo", "train"])
+@pytest.mark.parametrize("command", ["segment", "auto", "track", "embed", "demo", "train"])
 def test_every_command_has_an_example(command):
     result = run(command, "--help")
     assert result.exit_code == 0

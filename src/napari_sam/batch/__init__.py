@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_sam.batch.manifest import ManifestWarning
     from napari_sam.batch.replay import Replayed, replay_session, write_replayed
     from napari_sam.batch.run import BatchProgress, BatchSummary, Failure, Note
+    from napari_sam.batch.tracking import track_files
     from napari_sam.io.measured import measure_labels
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "replay_session",
     "segment_all_files",
     "segment_files",
+    "track_files",
     "write_replayed",
 ]
 
@@ -63,6 +65,7 @@ _HOMES = {
     "replay_session": "replay",
     "segment_all_files": "files",
     "segment_files": "files",
+    "track_files": "tracking",
     "write_replayed": "replay",
 }
 

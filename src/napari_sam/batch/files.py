@@ -152,7 +152,7 @@ def segment_files(
         "contrast": contrast_limits,
         "overwrite": overwrite,
     }
-    opening = _Opening(axes, channel)
+    opening = Opening(axes, channel)
     parameters |= opening.given()
 
     def job(task: Task, manifest: Manifest | None) -> Job:
@@ -175,7 +175,7 @@ def segment_files(
         extras = _Extras(clicks if overlay else None, measurements, contrast_limits)
         return _labelling(task, read, label, about, extras, manifest)
 
-    with _manifest_of(output) as manifest:
+    with manifest_of(output) as manifest:
         return run([job(task, manifest) for task in tasks], progress)
 
 
@@ -220,14 +220,14 @@ def segment_all_files(
         "contrast": contrast_limits,
         "settings": sorted(settings.items()),
     }
-    opening = _Opening(axes, channel)
+    opening = Opening(axes, channel)
     parameters |= opening.given()
 
     def label(image: ImageFile, report: Progress, tell: Callable[[str], None]) -> Labels:
         return label_everything(segmenter, image, contrast_limits, report, **settings)
 
     extras = _Extras(_no_prompts if overlay else None, measurements, contrast_limits)
-    with _manifest_of(output) as manifest:
+    with manifest_of(output) as manifest:
         jobs = [
             _labelling(task, opening.read, label, lambda: parameters, extras, manifest)
             for task in tasks
@@ -236,7 +236,7 @@ def segment_all_files(
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
+class Opening:
     """How images are opened, where they don't say it themselves."""
 
     axes: str | None
@@ -248,6 +248,7 @@ class _Opening:
         return {name: value for name, value in asked.items() if value is not None}
 
     def read(self, path: Path) -> ImageFile:
+        """Open an image."""
         return read_image(path, self.axes, self.channel)
 
 
@@ -300,7 +301,7 @@ def _labelling(
     def work(report: Progress) -> None:
         image, mark = read(task.image), fingerprint(task.image, about())
         if is_labelled():  # perhaps edited since: only what goes beside them is missing
-            extras.write(task, image, _read_labels(task.labels, image))
+            extras.write(task, image, read_labels(task.labels, image))
             return
         labels = label(image, report, notes.append)
         if manifest is not None:
@@ -314,12 +315,12 @@ def _labelling(
     return Job(task.image, is_done, work, notes)
 
 
-def _manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
+def manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
     """Return what is known about a folder of results; nothing about a single file."""
     return nullcontext() if is_label_file(output) else Manifest(Path(output).expanduser())
 
 
-def _read_labels(path: Path, image: ImageFile) -> Labels:
+def read_labels(path: Path, image: ImageFile) -> Labels:
     """Read the labels of an image, with its axes of length 1, for which TIFF has no place."""
     labels = np.asarray(read_image(path).data[...])
     shape = image.stack_shape + image.plane_shape

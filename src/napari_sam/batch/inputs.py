@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_sam.batch.manifest import ENDINGS
 from napari_sam.io import (
     IMAGE_FORMATS,
     LABEL_FORMATS,
@@ -30,14 +31,16 @@ class Task:
     ----------
     image
         The file, or the folder of a Zarr image.
-    labels, overlay, measurements
-        Where its results go.
+    labels, overlay, measurements, tracks, ctc
+        Where its results go; not all of them are made by every batch.
     """
 
     image: Path
     labels: Path
     overlay: Path
     measurements: Path
+    tracks: Path
+    ctc: Path
 
 
 def check_request(
@@ -183,13 +186,13 @@ def plan(images: Sequence[Path], output: Source, suffix: str) -> list[Task]:
             raise ValueError(
                 f"expected a folder for the results of {len(images)} images, got the file {output}"
             )
-        tasks = [_task(images[0], output, output.parent / _stem(output))]
+        tasks = [_task(images[0], output, output.parent / stem_of(output))]
     else:
         if suffix not in LABEL_FORMATS:
             raise ValueError(
                 f"expected a label format among {', '.join(LABEL_FORMATS)}, got {suffix!r}"
             )
-        names = [output / _stem(image) for image in images]
+        names = [output / stem_of(image) for image in images]
         tasks = [
             _task(image, name.with_name(f"{name.name}_labels{suffix}"), name)
             for image, name in zip(images, names, strict=True)
@@ -224,7 +227,7 @@ def prompts_of(image: Path, prompts: Source | None) -> Path:
         advice = "give the file that napari saves for a Points layer, or a session"
     else:
         folder = image.parent if prompts is None else Path(prompts)
-        path = folder / f"{_stem(image)}.csv"
+        path = folder / f"{stem_of(image)}.csv"
         if not path.is_file() and (session := path.with_suffix(SESSION)).is_file():
             path = session
         advice = "name prompts files after their images, or give one with --prompts"
@@ -254,7 +257,7 @@ def boxes_of(image: Path, boxes: Source | None) -> Path | None:
         return None
     path = Path(boxes)
     if path.is_dir():
-        path = path / f"{_stem(image)}.csv"
+        path = path / f"{stem_of(image)}.csv"
         return path if path.is_file() else None
     if not path.is_file():
         raise FileNotFoundError(
@@ -353,15 +356,13 @@ def _is_image(path: Path) -> bool:
     return path.is_file() or path.suffix.lower() == ".zarr"
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """Return an image's name as its results have it: without its suffix, and without ``.ome``."""
     return path.stem.removesuffix(".ome")
 
 
 def _task(image: Path, labels: Path, name: Path) -> Task:
-    overlay, measurements = (
-        name.with_name(name.name + ending) for ending in ("_overlay.png", "_measurements.csv")
-    )
-    return Task(image, labels, overlay, measurements)
+    return Task(image, labels, *(name.with_name(name.name + ending) for ending in ENDINGS))
 
 
 def _refuse_collisions(tasks: Sequence[Task]) -> None:
@@ -375,7 +376,7 @@ def _refuse_collisions(tasks: Sequence[Task]) -> None:
             )
     images = {task.image.resolve() for task in tasks}
     for task in tasks:
-        for result in (task.labels, task.overlay, task.measurements):
+        for result in (task.labels, task.overlay, task.measurements, task.tracks, task.ctc):
             if result.resolve() in images:
                 raise ValueError(
                     f"the result {result} would replace an image; choose another output folder"

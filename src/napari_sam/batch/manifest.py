@@ -14,6 +14,8 @@ from napari_sam.atomic import locked, sweep
 from napari_sam.special_files import refuse_special
 
 NAME = "napari-sam-batch.jsonl"
+ENDINGS = ("_overlay.png", "_measurements.csv", "_tracks.csv", "_ctc")
+"""Of what is written beside labels."""
 
 # Raised when results change for the same input and parameters.
 _VERSION = 2
@@ -143,7 +145,7 @@ class Manifest:
 def results_beside(labels: str) -> tuple[str, ...]:
     """Return the names of everything that is written for one label file, that one first."""
     stem, _, suffix = labels.rpartition("_labels.")
-    return (labels, f"{stem}_overlay.png", f"{stem}_measurements.csv") if suffix else (labels,)
+    return (labels, *(f"{stem}{ending}" for ending in ENDINGS)) if suffix else (labels,)
 
 
 def fingerprint(image: Path, parameters: Mapping[str, object]) -> str:

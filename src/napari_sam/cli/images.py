@@ -135,6 +135,73 @@ def auto(
         conclude(summary, f"labels in {output}")
 
 
+@app.command(epilog="Example: napari-sam track movie.tif -o tracks/ --ctc")
+def track(
+    images: Images,
+    output: Output,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Link the objects of these labels; a folder of NAME_labels.tif."),
+    ] = None,
+    model: Model = "nano",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    contrast: Contrast = None,
+    reach: Annotated[
+        float | None,
+        typer.Option(
+            help="Farthest that an object moves from frame to frame, in the image's unit; by "
+            "default the objects' median diameter."
+        ),
+    ] = None,
+    gap: Annotated[
+        int, typer.Option(min=0, help="Most frames in a row on which an object may be missing.")
+    ] = 2,
+    divisions: Annotated[bool, typer.Option(help="Objects may become two.")] = True,
+    ctc: Annotated[
+        bool, typer.Option("--ctc", help="Write a folder for the Cell Tracking Challenge, too.")
+    ] = False,
+    suffix: Format = ".tif",
+    axes: Axes = None,
+    channel: ChannelNumber = None,
+    cache: Cache = True,
+    min_score: Annotated[
+        float | None, typer.Option(help="Drop masks whose predicted IoU is smaller.")
+    ] = None,
+) -> None:
+    """Find the objects of movies, and number them by track; tells which divide."""
+    chosen: dict[str, Any] = {}
+    if min_score is not None:
+        chosen |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
+    with clear_errors():
+        from napari_sam.batch import check_request
+        from napari_sam.tracking import LinkSettings
+
+        found = check_request(images, output, suffix=suffix)
+        settings = LinkSettings(reach, gap, divisions)
+        segmenter = None
+        if labels is None:
+            segmenter = load_model(model, device, precision, on_disk=cache)
+        from napari_sam.batch import track_files
+
+        with bar("tracking") as report:
+            summary = track_files(
+                segmenter,
+                found,
+                output,
+                labels,
+                settings,
+                contrast,
+                ctc,
+                suffix,
+                report,
+                axes,
+                channel,
+                **chosen,
+            )
+        conclude(summary, f"labels and tables of tracks in {output}")
+
+
 @app.command(epilog="Example: napari-sam embed stack.tif --model vit_b")
 def embed(
     images: Images,

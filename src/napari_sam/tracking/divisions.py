@@ -94,12 +94,12 @@ def suggest_divisions(
         ((mother, sister), start, gain)
         for mother, sister in going
         if sister[0] - mother[0] <= max_gap + 1
-        for start, gain in daughters(mother, sister, begins.get(sister[0], ()), seen.objects, reach)
+        for start, gain in daughters(mother, sister, begins.get(sister[0], []), seen.objects, reach)
     ]
     for label, frames in on.items():
-        for frame in range(frames[-1] + 1, frames[-1] + 2 + max_gap):
-            starts = begins.get(frame, ())
-            mother = (frames[-1], label)
+        mother = (frames[-1], label)
+        for after in range(frames[-1] + 1, frames[-1] + 2 + max_gap):
+            starts = begins.get(after, [])
             pairs += [
                 ((mother, sister), start, gain)
                 for sister in starts

@@ -140,7 +140,7 @@ def _places(
     sums = np.array(
         [
             np.bincount(flat, np.broadcast_to(axis, at.shape).ravel(), n)
-            for axis in np.indices(at.shape, sparse=True)
+            for axis in np.ix_(*map(np.arange, at.shape))
         ]
     )
     for i, label in enumerate(present.tolist()):
