@@ -34,6 +34,7 @@ class _Made:
     seconds: float | None
     not_finite: int
     given: PlaneInput
+    is_blank: bool
 
 
 class Embeddings:
@@ -52,6 +53,8 @@ class Embeddings:
     ----------
     segmenter, source
         As they are now: whoever needs them asks here.
+    held
+        A plane that is embedded whatever else is dropped, since something goes on with it.
     fraction
         How far the running embed is (0-1); None if nothing runs.
     seconds
@@ -86,13 +89,15 @@ class Embeddings:
         self._requested: dict[_Key, int] = {}  # and the number of the request
         self._serials = count()
         self._failed: set[_Key] = set()
+        self._blank: weakref.WeakSet[Embedding] = weakref.WeakSet()
+        self.held: Plane | None = None
         self.fraction: float | None = None
         self.seconds: float | None = None
 
     def use(self, segmenter: Segmenter | None, source: PlaneSource) -> None:
         """Embed with this segmenter from this source from now on; what is queued is dropped."""
         self.segmenter, self.source = segmenter, source
-        self.cancel()
+        self._drop(set(self._requested))
         self._failed.clear()
         self.changed.emit()
 
@@ -107,6 +112,10 @@ class Embeddings:
     def input_of(self, embedding: Embedding | None) -> PlaneInput | None:
         """Return what an embedding was made of; None for one that isn't from here."""
         return None if embedding is None else self._given.get(embedding)
+
+    def is_blank(self, embedding: Embedding) -> bool:
+        """Whether an embedding is of a plane that shows nothing: all its pixels are alike."""
+        return embedding in self._blank
 
     def state(self, plane: Plane) -> PlaneState:
         """Whether a plane is embedded, queued (or running), failed, or none of these."""
@@ -142,7 +151,7 @@ class Embeddings:
 
     def only(self, planes: Iterable[Plane]) -> None:
         """Drop what is queued or running for any other plane."""
-        keep = {self._key(plane) for plane in planes}
+        keep = {self._key(plane) for plane in planes} | self._held_keys
         self._drop(self._requested.keys() - keep)
 
     def prefetch(self, planes: Iterable[Plane]) -> None:
@@ -152,8 +161,8 @@ class Embeddings:
                 self.request(plane, BACKGROUND)
 
     def cancel(self) -> None:
-        """Drop everything that is queued or running."""
-        self._drop(set(self._requested))
+        """Drop everything that is queued or running, but for what is held."""
+        self._drop(self._requested.keys() - self._held_keys)
 
     def note_seconds(self, seconds: float | None) -> None:
         """Take note how long the encoder ran; None if it didn't have to."""
@@ -175,6 +184,10 @@ class Embeddings:
             del self._requested[key]
             self._executor.cancel(self._name(key))
         self.changed.emit()
+
+    @property
+    def _held_keys(self) -> set[_Key]:
+        return set() if self.held is None else {self._key(self.held)}
 
     def _key(self, plane: Plane) -> _Key:
         # a plane along an axis that has grown is another one
@@ -209,6 +222,8 @@ class Embeddings:
         # A GPU out of memory is replaced by the CPU, and with it the precision.
         key = (plane, key[1], made.embedding.encoder_key, made.embedding.precision)
         self._given[made.embedding] = made.given
+        if made.is_blank:
+            self._blank.add(made.embedding)
         self._keep(key, made.embedding)
         self.note_seconds(made.seconds)
         if made.not_finite:
@@ -231,7 +246,8 @@ def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Repo
     pixels, limits, given = source.read_described(plane)
     pixels, not_finite = finite(pixels, limits)
     embedding, seconds = _timed(lambda tell: segmenter.embed(pixels, limits, tell), report)
-    return _Made(embedding, seconds, not_finite, given)
+    is_blank = bool(pixels.size and pixels.min() == pixels.max())
+    return _Made(embedding, seconds, not_finite, given, is_blank)
 
 
 def prepare(

@@ -29,9 +29,11 @@ from napari_sam.session.fact_records import (
     read_classes_change,
     read_facts,
     read_given,
+    read_plane_facts,
     spell_classes,
     spell_facts,
     spell_given,
+    spell_plane_facts,
 )
 from napari_sam.session.groups import (
     NOTHING,
@@ -100,6 +102,11 @@ class Spelling:
             data["classes"] = [
                 spell_classes(entry.classes.before),
                 spell_classes(entry.classes.after),
+            ]
+        if entry.planes:
+            data["planes"] = [
+                [*_spell_key(c.key), spell_plane_facts(c.before), spell_plane_facts(c.after)]
+                for c in entry.planes
             ]
         patches = tuple(masks.records)
         return EntryRecord(entry.number, entry.kind, entry.text, entry.time, data, patches)
@@ -261,6 +268,12 @@ class Reading:
             (as_object(current), as_object(following)),
             details,
             read_classes_change(data.get("classes")),
+            tuple(
+                Change(
+                    self._key(object_id, plane), read_plane_facts(before), read_plane_facts(after)
+                )
+                for object_id, plane, before, after in data.get("planes", ())
+            ),
         )
 
     def _checked(self, patch: PatchRecord) -> PatchRecord:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import get_args
 
 from napari_sam.io.session_file import Json
 from napari_sam.plane_input import ColourInput, PlaneInput
-from napari_sam.session.journal import Change, ObjectFacts, Origin
+from napari_sam.propagate.judge import Causes
+from napari_sam.session.journal import Change, ObjectFacts, Origin, PlaneFacts, Said
 from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.record_values import as_finite, as_index, as_text
 
@@ -42,6 +44,44 @@ def read_facts(told: Json) -> ObjectFacts:
         None if told.get(name) is None else as_finite(told[name]) for name in ("score", "stability")
     )
     return ObjectFacts(locked, origin, class_name, accepted, score, stability)
+
+
+def spell_plane_facts(facts: PlaneFacts) -> Json:
+    """Spell what is known of an object on a plane."""
+    told: dict[str, Json] = {}
+    for name in ("quality", "score"):
+        if (value := getattr(facts, name)) is not None:
+            told[name] = float(value)
+    if facts.axis is not None:
+        told["axis"] = int(facts.axis)
+    if facts.causes is not None:
+        told["causes"] = {
+            one.name: float(getattr(facts.causes, one.name)) for one in fields(facts.causes)
+        }
+    if facts.said:
+        told["said"] = facts.said
+    return told
+
+
+def read_plane_facts(told: Json) -> PlaneFacts:
+    """Read what is known of an object on a plane; causes that are not known here are left out."""
+    said = told.get("said", "")
+    if said not in get_args(Said):
+        raise ValueError(f"facts of a plane {str(told)[:100]}")
+    quality, score = (
+        None if told.get(name) is None else as_finite(told[name]) for name in ("quality", "score")
+    )
+    axis, causes = told.get("axis"), told.get("causes")
+    known = {one.name for one in fields(Causes)}
+    return PlaneFacts(
+        quality,
+        score,
+        None if axis is None else as_index(axis),
+        None
+        if causes is None
+        else Causes(**{name: as_finite(one) for name, one in causes.items() if name in known}),
+        said,
+    )
 
 
 def spell_classes(classes: Sequence[ObjectClass]) -> Json:

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from psygnal import SignalInstance
 
 from napari_sam.planes import Plane
+from napari_sam.session.corrections import Corrections, plane_order
+from napari_sam.session.follow_anchors import Anchoring
+from napari_sam.session.follow_runs import FollowRuns, ids_of
+from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import PlaneFacts
+from napari_sam.session.known_planes import Line
+from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.searching import Searching
-from napari_sam.session.spans import FollowProgress, Span
+from napari_sam.session.spans import FollowProgress, Span, spans_of
+from napari_sam.session.state import Touched
+from napari_sam.session.travel import Travel
+
+DOUBTFUL = 0.7
+"""Quality below which a mask is worth a look."""
 
 
 class Following(Searching):
     """The part of a session that follows objects along an axis."""
+
+    spans_changed: SignalInstance
+    _travel: Travel
+    _anchoring: Anchoring
+    _follow_runs: FollowRuns
+    _corrections: Corrections
+    _reviewing: Reviewing
 
     def propagate(
         self,
@@ -44,7 +66,28 @@ class Following(Searching):
             the axis makes no sense, there is no model or are no labels to write into, or a run
             is going on already.
         """
-        raise NotImplementedError
+        self._check_open()
+        ids = ids_of(self.object_id if object_ids is None else object_ids)
+        if not ids:
+            raise ValueError("expected an object to follow, got none; click one on this plane")
+        self._state.check_unlocked(ids)
+        if self.run is not None or any(run.cause is None for run in self._follow_runs.runs):
+            raise ValueError("expected one run at a time, got another; wait for it, or cancel it")
+        line = self._line_of(ids, self._checked_axis(axis))
+        count = self.source.shape[line.axis]
+        for name, index in (("first", first), ("last", last)):
+            if index is not None and not 0 <= index < count:
+                raise ValueError(
+                    f"expected the {name} plane from 0 to {count - 1} along axis {line.axis}, got "
+                    f"{index}"
+                )
+        run = self._follow_runs.new_run(ids, line, first, last)
+        for object_id in ids:  # what is being made anew is a part of it
+            self._follow_runs.drop(object_id, line)
+            run.on_end(
+                partial(self._corrections.forget, object_id, line, run.walk.first, run.walk.last)
+            )
+        self._follow_runs.begin(run)
 
     @property
     def follow_axis(self) -> int | None:
@@ -53,16 +96,20 @@ class Following(Searching):
         That is the one that was scrolled last, else the last one with several planes that the
         planes don't span.
         """
-        raise NotImplementedError
+        axes = self._axes()
+        scrolled = self._ahead.scrolled_axis
+        return scrolled if scrolled in axes else (axes[-1] if axes else None)
 
     def followable(self, plane: object = None) -> list[int]:
         """Return the objects of a plane, by default the one shown, that can be followed."""
-        raise NotImplementedError
+        at = self._plane(plane)
+        rows = (row for row in self._table.rows if at in row.planes)
+        return [row.id for row in rows if row.state != "locked"]
 
     @property
     def follow_progress(self) -> FollowProgress | None:
         """How far objects are followed; None while none is."""
-        return None
+        return self._follow_runs.progress
 
     def cancel_following(self, keep: bool = True) -> None:
         """Follow no further.
@@ -72,22 +119,43 @@ class Following(Searching):
         keep
             Whether the planes that are done stay; otherwise they are as they were before.
         """
-        raise NotImplementedError
+        for run in [*self._follow_runs.runs][::-1]:
+            self._follow_runs.cancel(run)
+            if not keep:
+                self._follow(self._travel.drop(run.entries))
 
     def spans(self, object_id: int | None = None) -> tuple[Span, ...]:
         """Return the parts of the stack through which an object, or any, was carried."""
-        return ()
+        ids = self._state.known.objects if object_id is None else (object_id,)
+        found: list[Span] = []
+        for number in sorted(ids):
+            for line in sorted(self._state.known.lines(number), key=str):
+                running = any(
+                    number in run.object_ids and number not in run.dropped and run.walk.line == line
+                    for run in self._follow_runs.runs
+                )
+                stale = self._corrections.stale(number, line)
+                found += spans_of(self._state, self._anchoring, number, line, stale, running)
+        return tuple(found)
 
     def quality(self, object_id: int) -> dict[Plane, float]:
         """Return how far each mask that was carried can be trusted, 0-1, by plane in order.
 
         Planes of which somebody said that they are right have 1.
         """
-        return {}
+        known = self._state.known.planes(object_id)
+        told: dict[Plane, float] = {}
+        for plane in sorted(known, key=plane_order):
+            facts = known[plane]
+            if facts.said == "right":
+                told[plane] = 1.0
+            elif facts.quality is not None:
+                told[plane] = facts.quality
+        return told
 
     def plane_facts(self, object_id: int, plane: object) -> PlaneFacts:
         """Return what is known of an object on a plane: its quality, and what that comes from."""
-        raise NotImplementedError
+        return self._state.known.of(self._key(object_id, plane))
 
     def next_doubtful(self, step: int = 1, object_id: int | None = None) -> Plane | None:
         """Return the next plane on which an object's mask is doubtful, from the one shown.
@@ -99,11 +167,20 @@ class Following(Searching):
         object_id
             The object; the current one by default.
         """
-        return None
+        quality = self.quality(self.object_id if object_id is None else object_id)
+        doubtful = [plane for plane, one in quality.items() if one < DOUBTFUL]
+        if not doubtful:
+            return None
+        shown = () if self.shown is None else plane_order(self.shown)
+        if step > 0:
+            return next((at for at in doubtful if plane_order(at) > shown), doubtful[0])
+        return next((at for at in doubtful[::-1] if plane_order(at) < shown), doubtful[-1])
 
     def worst_plane(self, object_id: int | None = None) -> Plane | None:
         """Return the plane on which an object's mask is the most doubtful; None if none is."""
-        return None
+        quality = self.quality(self.object_id if object_id is None else object_id)
+        carried = {plane: one for plane, one in quality.items() if one < 1}
+        return min(carried, key=lambda plane: carried[plane], default=None)
 
     def accept_plane(self, object_id: int | None = None, plane: object = None) -> None:
         """Say that an object's mask is right on a plane: it stays, and others follow from it.
@@ -118,7 +195,8 @@ class Following(Searching):
         ValueError
             If it has no mask there, or is locked.
         """
-        raise NotImplementedError
+        self._check_open()
+        self._follow(self._reviewing.accept(self._here(object_id, plane)))
 
     def stop_here(self, object_id: int | None = None, plane: object = None) -> None:
         """Say that an object ends before a plane, seen from where it is known.
@@ -133,9 +211,11 @@ class Following(Searching):
         Raises
         ------
         ValueError
-            If the object is known to be there, or is locked.
+            If the object is known to be there, was never followed, or is locked.
         """
-        raise NotImplementedError
+        self._check_open()
+        key = self._here(object_id, plane)
+        self._follow(self._reviewing.stop(key, self._followed_line(key)))
 
     def go_on(self, object_id: int | None = None, plane: object = None) -> None:
         """Say that an object is on a plane, whatever the model says: it is followed on there.
@@ -150,6 +230,104 @@ class Following(Searching):
         Raises
         ------
         ValueError
-            If it was never followed, or is locked.
+            If it was never followed, ends there since the stack does, or is locked.
         """
-        raise NotImplementedError
+        self._check_open()
+        key = self._here(object_id, plane)
+        line = self._followed_line(key)
+        self._follow(self._reviewing.go_on(key, line, self.source.shape[line.axis]))
+
+    # Which objects, planes and axes
+
+    def _here(self, object_id: int | None, plane: object) -> ObjectPlane:
+        key = (self.object_id if object_id is None else int(object_id)), self._plane(plane)
+        self._state.check_unlocked([key[0]])
+        return key
+
+    def _plane(self, plane: object) -> Plane:
+        """Complete a plane; None is the one shown."""
+        if plane is None and self.shown is None:
+            raise ValueError("expected a plane, got none, and none is shown; name one")
+        return self.source.plane_of(self.shown if plane is None else plane)
+
+    def _axes(self) -> list[int]:
+        """Return the axes along which there are several planes."""
+        source = self.source
+        return [
+            axis
+            for axis, length in enumerate(source.shape)
+            if axis not in source.spanned and axis != source.channel_axis and length > 1
+        ]
+
+    def _checked_axis(self, axis: int | None) -> int:
+        axes, source = self._axes(), self.source
+        if not axes:
+            raise ValueError(
+                f"expected an image of several planes to follow an object through, got one of "
+                f"shape {source.shape}, which is one plane"
+            )
+        if axis is None:
+            axis = self.follow_axis
+            assert axis is not None, "there are axes"
+        elif -len(source.shape) <= axis < 0:
+            axis += len(source.shape)
+        if axis not in axes:
+            raise ValueError(
+                f"expected an axis with several planes ({', '.join(map(str, axes))}) to follow "
+                f"objects along, got {axis}"
+            )
+        return axis
+
+    def _line_of(self, object_ids: Sequence[int], axis: int) -> Line:
+        """Return the line through the plane shown, if objects are there, or one that has all."""
+        shown = [] if self.shown is None else [Line.through(self.shown, axis)]
+        mine = [
+            {Line.through(plane, axis) for plane in self._planes_of(object_id)}
+            for object_id in object_ids
+        ]
+        common = set.intersection(*mine)
+        for line in (*shown, *sorted(common, key=str)):
+            if line in common:
+                return line
+        nowhere = [i for i, lines in zip(object_ids, mine, strict=True) if not lines]
+        if nowhere:
+            raise ValueError(
+                f"expected objects that are somewhere, got {told_ids(nowhere)}, which has neither "
+                "prompts nor pixels; click it first"
+            )
+        raise ValueError(
+            f"expected objects that are in one stack along axis {axis}, got "
+            f"{told_ids(object_ids)}, which are in several; follow each by itself"
+        )
+
+    def _planes_of(self, object_id: int) -> set[Plane]:
+        """Return the planes that an object has pixels or prompts on."""
+        prompted = {plane for number, plane in self.prompts.keys if number == object_id}
+        spanned = self.source.spanned
+        planes = {*self._table.extents(object_id), *prompted}
+        return {p for p in planes if all(p[axis] is None for axis in spanned)}
+
+    def _followed_line(self, key: ObjectPlane) -> Line:
+        """Return the line along which an object was followed, that has a plane."""
+        lines = [line for line in self._state.known.lines(key[0]) if line.index(key[1]) is not None]
+        axis = self.follow_axis
+        lines.sort(key=lambda line: line.axis != axis)
+        if not lines:
+            raise ValueError(
+                f"expected an object that was followed through this plane's stack, got {key[0]}; "
+                "follow it first"
+            )
+        return lines[0]
+
+    # What follows from changes
+
+    def _go_on_following(self, *_: object) -> None:
+        """Follow on what waits for masks or for labels to be counted."""
+        if self._corrections.has_pending:
+            self._table.start()
+            self._corrections.advance()
+        self._follow_runs.go_on()
+
+    def _tell_spans(self, touched: Touched) -> None:
+        if touched.planes:
+            self.spans_changed.emit(tuple(sorted({object_id for object_id, _ in touched.planes})))

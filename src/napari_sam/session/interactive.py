@@ -18,7 +18,10 @@ from napari_sam.session.answering import Answering
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.choosing import Choosing
+from napari_sam.session.corrections import Corrections
 from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.follow_anchors import Anchoring
+from napari_sam.session.follow_runs import FollowRuns
 from napari_sam.session.following import Following
 from napari_sam.session.importing import Imports
 from napari_sam.session.keeping import save_session
@@ -31,6 +34,7 @@ from napari_sam.session.preview import Previews
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.proofreading import Queue
 from napari_sam.session.read_ahead import ReadAhead
+from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
 from napari_sam.session.state import State, Touched
@@ -187,6 +191,19 @@ class Session(Choosing, Following):
         self._runs.changed.connect(self.run_changed.emit)
         self._runs.finished.connect(self.noticed.emit)
         self._runs.failed.connect(self.failed.emit)
+        self._anchoring = Anchoring(self._state, self._table)
+        self._follow_runs = FollowRuns(
+            self._state, executor, self.embeddings, self._anchoring, self._take_carried
+        )
+        self._corrections = Corrections(
+            self._state, self._follow_runs, self._anchoring, lambda axis: self.source.shape[axis]
+        )
+        self._reviewing = Reviewing(self._state, self._anchoring)
+        self._follow_runs.changed.connect(self.follow_changed.emit)
+        self._follow_runs.spans_changed.connect(self.spans_changed.emit)
+        self._follow_runs.finished.connect(self.noticed.emit)
+        self._follow_runs.failed.connect(self.failed.emit)
+        self.objects_changed.connect(self._go_on_following)
         self._answering.draft_changed.connect(self.draft_changed.emit)
         self._answering.changed.connect(self.activity_changed.emit)
         self._answering.failed.connect(self.failed.emit)
@@ -200,6 +217,13 @@ class Session(Choosing, Following):
 
     @segmenter.setter
     def segmenter(self, segmenter: Segmenter | None) -> None:
+        if segmenter is not self.segmenter:
+            self._follow_runs.stop(
+                ValueError(
+                    "expected the model to stay while objects are followed, got another; what was "
+                    "written stays, follow again to go on with this one"
+                )
+            )
         self._answering.use(segmenter, self.source)
 
     @property
@@ -223,11 +247,19 @@ class Session(Choosing, Following):
                     "got other pixels; nothing was written, start again"
                 )
             )
+        if (source.content_stamp, source.spanned) != (before.content_stamp, before.spanned):
+            self._follow_runs.stop(
+                ValueError(
+                    "expected the image to stay what it is while objects are followed, got another "
+                    "or other axes; what was written stays, follow again"
+                )
+            )
         if (source.stamp, source.spanned) == (before.stamp, before.spanned):
             self.embeddings.source = source  # the same planes and perhaps more: work goes on
             return
         self._told_not_finite = False
         self._answering.use(self.segmenter, source)
+        self._go_on_following()
 
     @property
     def canvas(self) -> LabelCanvas | None:
@@ -243,6 +275,7 @@ class Session(Choosing, Following):
             return
         self._state.use_canvas(canvas, "masks go into other labels since")
         self.retry_masks()
+        self._go_on_following()
         self.journal_changed.emit()
 
     @property
@@ -306,12 +339,15 @@ class Session(Choosing, Following):
         self.journal_changed.emit()
         for key in keys:
             self._answering.answer(key)
+        self._tell_spans(touched)
+        self._go_on_following()
 
     def _take_answer(self, key: ObjectPlane, answer: Answer, chain: Chain | None) -> None:
         if not self._state.take_answer(key, answer, chain):
             self._table.note([key[0]])
         self.mask_changed.emit(*key)
         self.journal_changed.emit()
+        self._go_on_following()
 
     def retry_masks(self) -> None:
         """Write the masks that labels had refused."""
@@ -324,8 +360,11 @@ class Session(Choosing, Following):
         """Take back whatever happened last: prompts, a choice, painting, an object, a run.
 
         Labels are what they were before, pixel by pixel. Those that were changed elsewhere are
-        not touched: that is recorded first, as a step of its own.
+        not touched: that is recorded first, as a step of its own. Objects that are being followed
+        since are followed no further.
         """
+        if self._closed is None and self._follow_runs.cancel_unwritten():
+            return  # nothing was done yet
         self._go(self._travel.undo)
 
     def redo(self) -> None:
@@ -338,7 +377,9 @@ class Session(Choosing, Following):
             return
         if self.canvas is not None:
             self.canvas.settle()
-        self._follow(travel())
+        with self._follow_runs.paused(), self._corrections.travelling():
+            touched = travel()
+        self._follow(touched)
 
     def paint(self, changes: Sequence[PixelChange], text: str = "a brush stroke") -> None:
         """Record what a person has painted into the labels.
@@ -507,6 +548,10 @@ class Session(Choosing, Following):
         self._reserved = max(self._reserved, highest)
         self._follow(touched)
 
+    def _take_carried(self, touched: Touched) -> None:
+        self._tell_spans(touched)
+        self.journal_changed.emit()
+
     def _take_imported(self, touched: Touched | None, highest: int) -> None:
         self._follow(touched)
         self.reserve(highest)
@@ -573,6 +618,7 @@ class Session(Choosing, Following):
         """
         self._closed = reason
         self._runs.stop(reason)
+        self._follow_runs.close()
         self._objects.close()
         self._queue.end()
         self._imports.close()
@@ -580,7 +626,7 @@ class Session(Choosing, Following):
         self._answering.close()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until every prompt is answered, the plane shown is embedded and a run has ended.
+        """Wait until every prompt is answered, the plane shown is embedded and runs have ended.
 
         Returns
         -------
@@ -589,7 +635,9 @@ class Session(Choosing, Following):
             something has still no answer: it was cancelled, there is no model, or it failed, which
             :attr:`failed` has told.
         """
-        return self._answering.wait(timeout, self.run is not None) and self.run is None
+        running = self.run is not None or self.follow_progress is not None
+        done = self._answering.wait(timeout, running)
+        return done and self.run is None and self.follow_progress is None
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
         if not self._told_not_finite:

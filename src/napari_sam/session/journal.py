@@ -322,6 +322,28 @@ class Journal:
         """Put an entry at the end; whoever does it emits :attr:`changed`."""
         self._add(entry)
 
+    def ends_with(self, numbers: Sequence[int]) -> bool:
+        """Whether entries of some numbers, in their order, are the last ones."""
+        last = reversed(self._entries)
+        return all(number == next(last, None) for number in reversed(numbers))
+
+    def entry(self, number: int) -> Entry | None:
+        """Return the entry in force that has a number; None if there is none."""
+        return self._entries.get(number)
+
+    def fold(self, numbers: Sequence[int], entry: Entry) -> None:
+        """Put an entry in the place of the last ones, which say the same step by step."""
+        self.drop(numbers)
+        self._add(entry)
+        self.changed.emit(JournalChange((entry,), (), tuple(numbers)))
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Take the last entries out for good; whoever does it emits :attr:`changed`."""
+        for number in numbers:
+            gone = self._entries.pop(number)
+            if gone.is_step:
+                self._steps.remove(number)
+
     def _add(self, entry: Entry) -> None:
         self._entries[entry.number] = entry
         if entry.is_step:

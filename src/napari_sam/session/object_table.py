@@ -121,14 +121,14 @@ class ObjectTable:
     @property
     def ids(self) -> Sequence[int]:
         """The numbers of all objects, ascending; rows are not made for it."""
-        self._start()
+        self.start()
         self._place()
         return tuple(self._order)
 
     @property
     def rows(self) -> tuple[ObjectRow, ...]:
         """All rows, by number. While labels are still being counted, those that are known."""
-        self._start()
+        self.start()
         self._place()
         if self._stale or self._listed is None:
             for object_id in self._stale:
@@ -139,7 +139,7 @@ class ObjectTable:
 
     def row(self, object_id: int) -> ObjectRow | None:
         """Return the row of an object; None if there is no such object."""
-        self._start()
+        self.start()
         if object_id in self._stale:
             self._make(object_id)
             self._stale.discard(object_id)
@@ -160,7 +160,7 @@ class ObjectTable:
 
     def extents(self, object_id: int) -> Mapping[Plane, Extent]:
         """Return where an object has pixels, by plane."""
-        self._start()
+        self.start()
         return self._index.of(object_id)
 
     def region(self, object_id: int, plane: Plane) -> Region | None:
@@ -263,7 +263,7 @@ class ObjectTable:
 
     # Following what happens
 
-    def _start(self) -> None:
+    def start(self) -> None:
         """Look at everything that there is, when it is first asked for."""
         if self._is_followed:
             return
@@ -282,7 +282,7 @@ class ObjectTable:
         """Take note that labels are others than they were."""
         if self._is_followed:
             self._is_followed = False
-            self._start()
+            self.start()
         self._untold.clear()
         self._changed(None)
 

@@ -221,6 +221,11 @@ class ReadAhead:
         axis, forward = self._scroll or (-1, 1)
         return sum(abs(n) * (2 if i == axis and n * forward < 0 else 1) for i, n in steps.items())
 
+    @property
+    def scrolled_axis(self) -> int | None:
+        """The axis along which the plane shown moved last; None before that."""
+        return None if self._scroll is None else self._scroll[0]
+
     def _neighbours(self, plane: Plane) -> list[Plane]:
         """Planes to embed ahead: along the axis that was scrolled last, forward first.
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from napari_sam.planes import Plane
+from napari_sam.session.follow_anchors import Anchoring
+from napari_sam.session.known_planes import Line
+from napari_sam.session.state import State
 
 SpanState = Literal["fresh", "stale", "running", "failed"]
 """Whether masks are what follows from the planes around, or no longer, or are being made anew, or
@@ -74,3 +78,50 @@ class FollowProgress:
     fraction: float
     seconds_left: float | None = None
     is_correction: bool = False
+
+
+def spans_of(
+    state: State,
+    anchoring: Anchoring,
+    object_id: int,
+    line: Line,
+    stale: Collection[int],
+    is_running: bool,
+) -> list[Span]:
+    """Return the spans of an object along a line, in order.
+
+    Parameters
+    ----------
+    state, anchoring
+        What there is, and where objects are known.
+    object_id, line
+        Of which object, along which line.
+    stale
+        Indices of planes that changed since others were made from them.
+    is_running
+        Whether the object is being followed there.
+    """
+    carried = sorted(
+        index
+        for plane, facts in state.known.planes(object_id).items()
+        if facts.quality is not None
+        and anchoring.is_carried(object_id, plane, line.axis)
+        and (index := line.index(plane)) is not None
+    )
+    known = [z for z, where in anchoring.known(object_id, line).items() if where is not None]
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in carried:
+        below = max((z for z in known if z < index), default=None)
+        above = min((z for z in known if z > index), default=None)
+        anchors = tuple(z for z in (below, above) if z is not None)
+        groups.setdefault((*anchors, *([-1] if below is None else [])), []).append(index)
+    found = []
+    for between, indices in groups.items():
+        anchors = tuple(z for z in between if z >= 0)
+        first, last = indices[0], indices[-1]
+        reach = range(min([first, *anchors]), max([last, *anchors]) + 1)
+        is_stale = any(z in reach for z in stale)
+        how: SpanState = "running" if is_running else "stale" if is_stale else "fresh"
+        at = line.at(first)
+        found.append(Span(object_id, line.axis, first, last, anchors, how, at))
+    return found

@@ -24,12 +24,14 @@ from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.groups import NOTHING, Group, MaskPrompt, ObjectPlane
 from napari_sam.session.journal import (
     BY_MACHINE,
+    UNKNOWN,
     Change,
     Entry,
     Journal,
     Kind,
     ObjectFacts,
 )
+from napari_sam.session.known_planes import KnownPlanes
 from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Decision, Marks, Ownership
@@ -48,6 +50,7 @@ class Touched:
     masks: dict[ObjectPlane, None] = field(default_factory=dict)
     facts: bool = False
     classes: bool = False
+    planes: dict[ObjectPlane, None] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         """Count what an entry changes."""
@@ -55,6 +58,7 @@ class Touched:
         self.masks |= dict.fromkeys(c.key for c in entry.answers)
         self.facts |= bool(entry.facts)
         self.classes |= entry.classes is not None
+        self.planes |= dict.fromkeys(c.key for c in entry.planes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class State:
         Masks by object and plane; steps and drafts on the way to them.
     ownership
         Who made which pixels of the labels.
+    known
+        What is known of objects on single planes.
     refused
         The labels could not be read or written: the error. Nothing has changed then.
     noticed
@@ -96,6 +102,7 @@ class State:
         self.journal = Journal()
         self.results = Results()
         self.ownership = Ownership()
+        self.known = KnownPlanes()
         self.object_id = 1
         self.rules = MaskRules()
         self.granularity: Granularity | Literal[""] = ""
@@ -312,7 +319,10 @@ class State:
         if any(entry.pixels for entry in self.journal.entries):
             marks = tuple(Change(key, before, Marks()) for key, before in self.ownership.items())
             self.ownership.clear()
-            self.journal.record(self._entry("labels", reason, marks=marks))
+            entry = self._entry("labels", reason, marks=marks)
+            for change in entry.planes:
+                self.known.put(change.key, change.after)
+            self.journal.record(entry)
         self.ownership.clear()
         self.relabelled.emit()
 
@@ -337,6 +347,7 @@ class State:
         answers = {c.key: c.after for entry in saved.entries for c in entry.answers}
         marks = {c.key: c.after for entry in saved.entries for c in entry.marks}
         facts = {c.key: c.after for entry in saved.entries for c in entry.facts}
+        planes = {c.key: c.after for entry in saved.entries for c in entry.planes}
         classes = [entry.classes.after for entry in saved.entries if entry.classes is not None]
         everything = Entry(
             *(0, "prompts", "", 0.0),
@@ -345,6 +356,7 @@ class State:
             marks=tuple(Change(key, Marks(), mark) for key, mark in marks.items()),
             facts=tuple(Change(i, ObjectFacts(), known) for i, known in facts.items()),
             classes=Change("classes", (), classes[-1]) if classes else None,
+            planes=tuple(Change(key, UNKNOWN, known) for key, known in planes.items()),
         )
         self.take(everything)
         self._book = self._book.reserving(saved.next_prompt)
@@ -360,6 +372,7 @@ class State:
 
     def _entry(self, kind: Kind, text: str, **values: Any) -> Entry:
         values.setdefault("objects", (self.object_id, self.object_id))
+        values.setdefault("planes", self.known.after(kind, values))
         return self.journal.new(kind, text, **values)
 
     def prompts_entry(self, groups: Mapping[ObjectPlane, tuple[Group, Group]], text: str) -> Entry:
@@ -372,7 +385,7 @@ class State:
                 marks[key] = self._adopted(key, group.mask)
             if not group.is_empty:
                 continue
-            pixels += self._decide(key, Patch()).pixels  # other objects lose nothing by that
+            pixels += self.decide(key, Patch()).pixels  # other objects lose nothing by that
             marks[key] = Marks()
             if (answer := self.recorded(key)) is not None:
                 answers.append(Change(key, answer, None))
@@ -391,7 +404,7 @@ class State:
         answer = answer.processed(rules.post_processing)
         is_given = answer.prompts.exact_mask is not None  # then it has no gaps to be filled
         overlap = "keep" if is_given and rules.overlap == "fill gaps" else rules.overlap
-        decision = self._decide(key, answer.patch, overlap)
+        decision = self.decide(key, answer.patch, overlap)
         return self._entry(
             "mask",
             f"the mask of object {key[0]}",
@@ -415,7 +428,7 @@ class State:
         written = cut(shown, mask.patch.origin)
         return replace(known, written=join(known.written, written))
 
-    def _decide(self, key: ObjectPlane, patch: Patch, overlap: Overlap = "keep") -> Decision:
+    def decide(self, key: ObjectPlane, patch: Patch, overlap: Overlap = "keep") -> Decision:
         """Decide what a mask changes; what others have changed meanwhile is recorded first."""
         if self._canvas is None or union([patch, self.ownership.of(key).written]) is None:
             return Decision((), {})
@@ -507,6 +520,8 @@ class State:
                 self._facts.pop(facts.key, None)
             else:
                 self._facts[facts.key] = value(facts)
+        for planes in entry.planes:
+            self.known.put(planes.key, value(planes))
         if entry.classes is not None:
             self.classes = value(entry.classes)
 

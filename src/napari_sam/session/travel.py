@@ -66,6 +66,34 @@ class Travel:
         self._state.journal.changed.emit(JournalChange((), *numbers))
         # Of an object that is locked again the mask waits, as it did before.
         self._answer_again([*others, *mine[1:]] if step.kind == "locked" else others)
+        self._carry_again(others, {}, touched)
+        return touched
+
+    def drop(self, numbers: Sequence[int]) -> Touched | None:
+        """Take the last entries back for good; None where others came after them."""
+        journal = self._state.journal
+        entries = [entry for entry in map(journal.entry, numbers) if entry is not None]
+        if not entries:
+            return Touched()
+        if len(entries) < len(numbers) or not journal.ends_with(numbers):
+            self._state.noticed.emit(
+                "What was followed stays, since something else was done meanwhile; undo takes it "
+                "back"
+            )
+            return None
+        try:
+            if missing := self._mismatches(entries):
+                return self._tell_elsewhere(missing)
+            self._state.write([c for e in entries for c in e.pixels], backwards=True)
+        except OSError as error:
+            self._state.refused.emit(error)
+            return None
+        touched = Touched()
+        for entry in reversed(entries):
+            self._state.take_back(entry)
+            touched.add(entry)
+        journal.drop(numbers)
+        journal.changed.emit(JournalChange((), (), tuple(numbers)))
         return touched
 
     def redo(self) -> Touched | None:
@@ -95,7 +123,40 @@ class Travel:
         self._state.object_id = step.objects[1]
         self._state.journal.changed.emit(JournalChange((entry,), (), dropped))
         touched.masks |= dict.fromkeys(self._answer_again(masks))
+        self._carry_again(masks, {step.number: entry.number}, touched)
         return touched
+
+    def _carry_again(
+        self, masks: Sequence[Entry], numbers: dict[int, int], touched: Touched
+    ) -> None:
+        """Write what was carried anew, as parts of the same steps.
+
+        Parameters
+        ----------
+        masks
+            Entries in order, of which only those are looked at.
+        numbers
+            What entries that others name are called now.
+        touched
+            Gets what changes.
+        """
+        for part in masks:
+            if part.kind != "carried":
+                continue
+            named = {name: part.details[name] for name in ("of", "begin") if name in part.details}
+            now = {name: numbers.get(number, number) for name, number in named.items()}
+            try:
+                entry = self._again(replace(part, details={**part.details, **now}))
+                if entry is None:
+                    return
+                self._state.write(entry.pixels)
+            except (OSError, ValueError, MemoryError) as error:
+                self._state.refused.emit(error)
+                return
+            numbers[part.number] = entry.number
+            self._state.take(entry)
+            self._state.journal.record(entry)
+            touched.add(entry)
 
     def _answer_again(self, masks: Sequence[Entry]) -> list[ObjectPlane]:
         """Write the masks anew whose prompts hold, each an entry of its own; return whose.
@@ -121,13 +182,14 @@ class Travel:
             self._tell_elsewhere(foreign)
             return None
         number = self._state.journal.new(step.kind, step.text).number
-        recorded = self._state.recorded
+        recorded, known = self._state.recorded, self._state.known.of
         return replace(
             step,
             number=number,
             pixels=pixels,
             marks=self._state.marks_changes(self._rebased_marks(step, pixels)),
             answers=tuple(replace(c, before=recorded(c.key)) for c in step.answers),
+            planes=tuple(replace(c, before=known(c.key)) for c in step.planes),
         )
 
     def _rebased_marks(
@@ -262,7 +324,9 @@ def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     pixels: dict[Plane, list[PixelChange]] = {}
     _note(pixels, step)
     for mask in masks:
-        if mask.keys & own or any(object_id in freed for object_id, _ in mask.keys):
+        if mask.part_of == step.number:
+            mine.append(mask)
+        elif mask.keys & own or any(object_id in freed for object_id, _ in mask.keys):
             mine.append(mask)
         elif _marked(mask) & keys or _touches(pixels, mask):
             others.append(mask)
@@ -275,7 +339,8 @@ def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 def _marked(entry: Entry) -> set[ObjectPlane]:
     """Return of what an entry changes anything: to take it back sets that to what was before."""
-    return entry.keys | {change.key for change in entry.marks}
+    marks = {change.key for change in entry.marks}
+    return entry.keys | marks | {change.key for change in entry.planes}
 
 
 def _note(pixels: dict[Plane, list[PixelChange]], entry: Entry) -> None:

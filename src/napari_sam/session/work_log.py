@@ -10,7 +10,8 @@ import numpy as np
 from napari_sam.session.journal import Entry
 from napari_sam.session.summary import LONGEST_STEP
 
-_BY_MACHINES = ("found", "imported", "elsewhere", "labels", "classes")  # nobody's time on an object
+# nobody's time on an object
+_BY_MACHINES = ("found", "carried", "imported", "elsewhere", "labels", "classes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,593 @@
+"""Objects followed through planes in the background, and what depends on corrections made anew."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_sam.engine import SOON, Executor, Outcome
+from napari_sam.patches import Patch
+from napari_sam.planes import Plane
+from napari_sam.session.carrying import carry, folded
+from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.follow_anchors import Anchoring, around
+from napari_sam.session.follow_planes import HeldPlanes, Step, Walk, facts_of
+from napari_sam.session.groups import ObjectPlane
+from napari_sam.session.journal import PlaneFacts
+from napari_sam.session.known_planes import Line
+from napari_sam.session.mask_rules import MaskRules
+from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.spans import FollowProgress
+from napari_sam.session.state import State, Touched
+
+if TYPE_CHECKING:
+    from napari_sam.propagate import FollowedPlane, Upcoming
+
+_SECONDS = 0.003  # that masks are written at a time, so that the owner's thread is never held up
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One request, and how far it is.
+
+    Parameters
+    ----------
+    object_ids
+        The objects.
+    walk
+        Goes through the planes.
+    cause
+        Number of the step that it follows from; None if it was asked for by itself.
+    """
+
+    object_ids: tuple[int, ...]
+    walk: Walk
+    cause: int | None = None
+    upcoming: Upcoming | None = None
+    is_started: bool = False
+    is_over: bool = False
+    parts: deque[tuple[int, dict[int, Patch], dict[int, PlaneFacts]]] = field(default_factory=deque)
+    entries: list[int] = field(default_factory=list)
+    known: dict[int, set[int]] = field(default_factory=dict)  # object to planes that stay
+    left: set[ObjectPlane] = field(default_factory=set)  # carried before, not made anew yet
+    dropped: set[int] = field(default_factory=set)  # objects that changed meanwhile
+    failed: dict[int, str] = field(default_factory=dict)
+    written: dict[int, set[int]] = field(default_factory=dict)  # object to planes
+    done: set[int] = field(default_factory=set)
+    told: int = 0  # planes that were looked at, of which an entry tells what was given
+    made: int = 0  # parts that were written
+    most: int | None = None  # parts that are to be written for now; None for all
+    started: float = field(default_factory=time.monotonic)
+    then: list[Callable[[], None]] = field(default_factory=list)
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Have something called when all is done."""
+        self.then.append(call)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to be written for now."""
+        return self.most is not None and self.made >= self.most
+
+    @property
+    def progress(self) -> FollowProgress:
+        """How far it is."""
+        walk, fraction = self.walk, min(1.0, self.walk.fraction)
+        if self.is_over:
+            fraction = 1.0
+        plane = None if self.upcoming is None else walk.line.at(self.upcoming.index)
+        count = walk.last - walk.first + 1
+        spent = time.monotonic() - self.started
+        left = spent * (1 - fraction) / fraction if fraction > 0 else None
+        done, ids = min(count, len(self.done)), tuple(sorted(self.object_ids))
+        is_correction = self.cause is not None
+        return FollowProgress(
+            ids, walk.line.axis, plane, done, count, fraction, left, is_correction
+        )
+
+
+class FollowRuns:
+    """Follows objects, the latest request first; every run writes plane by plane.
+
+    A step goes through one plane, where planes are embedded. What it finds is written on the
+    owner's thread, a few milliseconds at a time, as parts of one step of the journal; when the
+    run is over they become one entry, unless something else has happened between them.
+
+    Parameters
+    ----------
+    state
+        What is changed.
+    executor
+        Where steps run.
+    embeddings
+        Those of the planes.
+    anchoring
+        Tells where objects are known.
+    written
+        Called with what was touched when masks were written.
+
+    Attributes
+    ----------
+    changed
+        A run began, went on or ended.
+    spans_changed
+        Objects are followed, or no longer: a tuple of them.
+    finished
+        A run ended: a sentence.
+    failed
+        A run could not be done: the error.
+    """
+
+    changed = Signal()
+    spans_changed = Signal(object)
+    finished = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        state: State,
+        executor: Executor,
+        embeddings: Embeddings,
+        anchoring: Anchoring,
+        written: Callable[[Touched], None],
+    ) -> None:
+        self._state = state
+        self._executor = executor
+        self._embeddings = embeddings
+        self._anchoring = anchoring
+        self._written = written
+        self._runs: list[Run] = []
+        self._busy: object | None = None  # what the executor does for a run
+        self._goes = False
+        self._pauses = False
+        embeddings.arrived.connect(self._embedded)
+        embeddings.failed.connect(self._not_embedded)
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """Those that are not over; the last goes first."""
+        return tuple(self._runs)
+
+    @property
+    def progress(self) -> FollowProgress | None:
+        """How far the run is that goes on; None while there is none."""
+        return self._runs[-1].progress if self._runs else None
+
+    def new_run(
+        self,
+        object_ids: Sequence[int],
+        line: Line,
+        first: int | None = None,
+        last: int | None = None,
+        cause: int | None = None,
+    ) -> Run:
+        """Return a run that has still to begin; see :meth:`begin`.
+
+        Raises
+        ------
+        ValueError
+            If there is no model or are no labels that take it.
+        """
+        segmenter, source, canvas = (
+            self._embeddings.segmenter,
+            self._embeddings.source,
+            self._state.canvas,
+        )
+        if segmenter is None:
+            raise ValueError("expected a model, got none yet; wait until it is loaded")
+        if canvas is None:
+            raise ValueError("expected labels to write into, got none; give the session a canvas")
+        canvas.prepare(line.at(0), max(object_ids))
+        count = source.shape[line.axis]
+        walk = Walk(
+            HeldPlanes(segmenter, count),
+            line,
+            canvas,
+            self._anchoring.is_carried,
+            tuple(object_ids),
+            0 if first is None else first,
+            count - 1 if last is None else last,
+            source.plane_shape(line.at(0)),
+            self._state.rules.post_processing,
+        )
+        return Run(tuple(object_ids), walk, cause)
+
+    def begin(self, run: Run) -> None:
+        """Begin a run: it goes before those that are there."""
+        self._runs.append(run)
+        self._tell(run)
+        self.go_on()
+
+    def cancel(self, run: Run) -> None:
+        """Go no further with a run; what it has written stays."""
+        if run in self._runs:
+            self._runs.remove(run)
+            self._executor.cancel(_name(run))
+            self._fold(run)
+            self._release()
+            self._tell(run)
+            self.go_on()
+
+    def cancel_unwritten(self) -> bool:
+        """Cancel what belongs to the last step, which is to be taken back.
+
+        Returns
+        -------
+        was_all
+            Whether that was asked for by itself, and has written nothing: then it is no step.
+        """
+        last = self._state.journal.last_step
+        for run in [*self._runs][::-1]:
+            if run.cause is None and not run.entries:
+                self.cancel(run)
+                return True
+            if last is not None and last.number in (run.cause, *run.entries[:1]):
+                self.cancel(run)
+        return False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Begin and write nothing for a while."""
+        self._pauses = True
+        try:
+            yield
+        finally:
+            self._pauses = False
+
+    def close(self) -> None:
+        """Stop for good."""
+        self._pauses = True
+        for run in list(self._runs):
+            self.cancel(run)
+
+    def stop(self, reason: Exception) -> None:
+        """Stop all runs, and say why."""
+        if self._runs:
+            for run in list(self._runs):
+                self.cancel(run)
+            self.failed.emit(reason)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing can be begun: there is no model, or there are no labels."""
+        return self._embeddings.segmenter is None or self._state.canvas is None
+
+    def drop(self, object_id: int, line: Line) -> bool:
+        """Follow an object no further in the runs that are there: it has changed.
+
+        Returns
+        -------
+        was_there
+            Whether one of them was following it.
+        """
+        was_there = False
+        for run in list(self._runs):
+            if object_id in run.object_ids and run.walk.line == line:
+                was_there = was_there or object_id not in run.dropped
+                run.dropped.add(object_id)
+                if run.dropped.issuperset(run.object_ids):
+                    self.cancel(run)
+        return was_there
+
+    # Going on
+
+    def go_on(self) -> None:
+        """Do whatever comes next, until something has to be waited for."""
+        if self._goes or self._pauses:
+            return
+        self._goes = True
+        try:
+            while self._runs and self._busy is None and self._advance(self._runs[-1]):
+                pass
+        finally:
+            self._goes = False
+
+    def _advance(self, run: Run) -> bool:
+        """Do one thing for a run; return whether something can be done at once after it."""
+        walk = run.walk
+        if walk.canvas is not self._state.canvas:
+            self._fail(
+                run,
+                ValueError(
+                    "expected the labels to stay while objects are followed, got others; what was "
+                    "written is in those of before, follow again"
+                ),
+            )
+            return True
+        if not run.is_started:
+            return self._start(run)
+        if run.parts or run.is_full:
+            return self._write(run)
+        if run.is_over:
+            self._end(run)
+            return True
+        assert run.upcoming is not None, "a run that goes on has a next plane"
+        index = run.upcoming.index
+        plane = walk.line.at(index)
+        if index not in run.failed:
+            embedding = self._embeddings.get(plane)
+            if embedding is None:
+                self._embeddings.held = plane
+                self._embeddings.request(plane, SOON)
+                return self._embeddings.get(plane) is not None or index in run.failed
+            is_blank = self._embeddings.is_blank(embedding)
+            walk.planes.hold(index, embedding, is_blank, self._embeddings.input_of(embedding))
+        self._embeddings.held = None
+        self._do(run, partial(walk.go, run.upcoming))
+        return self._busy is None
+
+    def _start(self, run: Run) -> bool:
+        walk, line = run.walk, run.walk.line
+        ids = [i for i in run.object_ids if i not in run.dropped]
+        waits = not self._anchoring.is_counted(ids)
+        if waits or not all(self._anchoring.is_answered(i, line) for i in ids):
+            return False
+        known = {i: self._anchoring.known(i, line) for i in ids}
+        if run.cause is not None:
+            known = {i: around(where, walk.first, walk.last) for i, where in known.items()}
+        nowhere = [
+            i for i, where in known.items() if not any(r is not None for r in where.values())
+        ]
+        if nowhere:
+            self._fail(
+                run,
+                ValueError(
+                    f"expected objects that are known on these planes, got {told_ids(nowhere)}, "
+                    "which has no pixels there; click it first"
+                ),
+            )
+            return True
+        run.known = {i: set(where) for i, where in known.items()}
+        said = self._state.known.planes
+        walk.open_ends = frozenset(
+            (i, z)
+            for i in ids
+            for plane, facts in said(i).items()
+            if facts.said == "here" and (z := line.index(plane)) is not None
+        )
+        run.left = {
+            (i, plane)
+            for i in ids
+            for plane in said(i)
+            if self._anchoring.is_carried(i, plane, line.axis)
+            and (z := line.index(plane)) is not None
+            and walk.first <= z <= walk.last
+        }
+        run.is_started, run.started = True, time.monotonic()
+        self._do(run, partial(walk.start, known))
+        return self._busy is None
+
+    def _do(self, run: Run, work: Callable[..., Step]) -> None:
+        self._busy = token = object()
+        self.changed.emit()
+        self._executor.embed(_name(run), work, partial(self._came, run, token), SOON)
+
+    def _came(self, run: Run, token: object, outcome: Outcome) -> None:
+        if self._busy is token:
+            self._busy = None
+        if run in self._runs:
+            if outcome.cancelled:
+                self.cancel(run)
+            elif outcome.error is not None:
+                self._fail(run, outcome.error)
+            else:
+                self._take(run, outcome.value)
+        self.go_on()
+
+    def _take(self, run: Run, step: Step) -> None:
+        """Take in what a step found."""
+        run.upcoming, run.is_over = step.upcoming, step.upcoming is None
+        for plane in step.planes:
+            if plane.failed:
+                run.failed.setdefault(plane.index, plane.failed)
+            else:
+                self._queue(run, plane)
+        if run.is_over:
+            line = run.walk.line
+            left = sorted((line.index(at) or 0, object_id) for object_id, at in run.left)
+            for index, object_id in left:
+                if index not in run.failed:
+                    run.parts.append((index, {object_id: Patch()}, {}))
+
+    def _queue(self, run: Run, plane: FollowedPlane) -> None:
+        """Have the masks of a plane written: those that were carried there, or before."""
+        walk, index = run.walk, plane.index
+        run.done.add(index)
+        at = walk.line.at(index)
+        masks: dict[int, Patch] = {}
+        facts: dict[int, PlaneFacts] = {}
+        for object_id in run.object_ids:
+            if index in run.known.get(object_id, ()):
+                continue
+            one = plane.objects.get(object_id)
+            if one is not None and not one.patch.is_empty:
+                masks[object_id] = walk.mask_of(one)
+                before = self._state.known.of((object_id, at))
+                facts[object_id] = facts_of(one, walk.line.axis, before)
+            elif (object_id, at) in run.left:
+                masks[object_id] = Patch()
+            run.left.discard((object_id, at))
+        if masks:
+            run.parts.append((index, masks, facts))
+
+    # Writing
+
+    def _write(self, run: Run) -> bool:
+        """Write masks for a while; return whether all are."""
+        end = time.monotonic() + _SECONDS
+        while run.parts and not run.is_full:
+            run.made += 1
+            self._write_part(run, *run.parts.popleft())
+            if run not in self._runs:
+                return True
+            if run.parts and time.monotonic() > end:
+                self._busy = token = object()
+                self._executor.decode(("carried", self), _nothing, partial(self._later, token))
+                return False
+        return not run.is_full
+
+    def _later(self, token: object, outcome: Outcome) -> None:
+        if self._busy is token:
+            self._busy = None
+        self.go_on()
+
+    def _write_part(
+        self, run: Run, index: int, masks: Mapping[int, Patch], facts: Mapping[int, PlaneFacts]
+    ) -> None:
+        plane = run.walk.line.at(index)
+        state = self._state
+        here = {
+            i: mask
+            for i, mask in masks.items()
+            if i not in run.dropped
+            and not state.facts(i).locked
+            and state.group((i, plane)).is_empty
+        }
+        known = {i: facts.get(i, PlaneFacts(said=state.known.of((i, plane)).said)) for i in here}
+        if not here:
+            return
+        try:
+            entry = carry(state, plane, here, known, _text(run), _part_details(run))
+        except (OSError, ValueError, MemoryError) as error:
+            self._fail(run, error)
+            return
+        for i, mask in here.items():
+            if not mask.is_empty:
+                run.written.setdefault(i, set()).add(index)
+        if entry is not None:
+            run.entries.append(entry.number)
+            touched = Touched()
+            touched.add(entry)
+            self._written(touched)
+
+    # Ending
+
+    def _fold(self, run: Run) -> None:
+        """Let the parts of a run be one entry, if nothing else is between them."""
+        journal = self._state.journal
+        entries = [e for e in map(journal.entry, run.entries) if e is not None]
+        if not entries or len(entries) < len(run.entries) or not journal.ends_with(run.entries):
+            return
+        number = journal.new("carried", "").number
+        journal.fold(run.entries, folded(entries, number, _text(run), _details(run)))
+        run.entries = [number]
+
+    def _end(self, run: Run) -> None:
+        self._runs.remove(run)
+        self._fold(run)
+        self._release()
+        for call in run.then:
+            call()
+        if run.cause is None or run.failed:
+            self.finished.emit(_ending(run))
+        self._tell(run)
+
+    def _fail(self, run: Run, error: Exception) -> None:
+        self._runs.remove(run)
+        self._fold(run)
+        self._release()
+        self.failed.emit(error)
+        self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        self.spans_changed.emit(tuple(sorted(run.object_ids)))
+        self.changed.emit()
+
+    def _release(self) -> None:
+        if not self._runs:
+            self._embeddings.held = None
+
+    # Planes
+
+    def _embedded(self, plane: Plane) -> None:
+        self.go_on()
+
+    def _not_embedded(self, plane: Plane, error: Exception) -> None:
+        for run in self._runs:
+            if run.upcoming is not None and run.walk.line.at(run.upcoming.index) == plane:
+                run.failed[run.upcoming.index] = str(error)
+                run.walk.planes.fail(run.upcoming.index, error)
+        self.go_on()
+
+
+def _name(run: Run) -> tuple[object, ...]:
+    return "follow", run
+
+
+def _nothing() -> None:
+    pass
+
+
+def _text(run: Run) -> str:
+    ids = sorted(run.written) or sorted(run.object_ids)
+    count = len({z for planes in run.written.values() for z in planes})
+    return f"followed {told_ids(ids)}" + (f" through {count} planes" if count > 1 else "")
+
+
+def _details(run: Run, given: Iterable[int] | None = None) -> dict[str, Any]:
+    """Return what it takes to do the same again."""
+    walk = run.walk
+    looked_at = walk.planes.given if given is None else given
+    details: dict[str, Any] = {
+        "objects": list(run.object_ids),
+        "axis": walk.line.axis,
+        "plane": list(walk.line.plane),
+        "first": walk.first,
+        "last": walk.last,
+        "model": walk.planes.segmenter.model_key,
+        "given": _given(run, looked_at),
+        "made": run.made,
+        **MaskRules(post_processing=walk.post_processing).words(),
+    }
+    return details if run.cause is None else {"of": run.cause, **details}
+
+
+def _part_details(run: Run) -> dict[str, Any]:
+    """Return what a part of a run tells: the first one all, others what they are a part of."""
+    given = run.walk.planes.given
+    looked_at, run.told = list(given)[run.told :], len(given)
+    if not run.entries:
+        return _details(run, looked_at)
+    return {
+        "of": run.entries[0] if run.cause is None else run.cause,
+        "begin": run.entries[0],
+        "given": _given(run, looked_at),
+        "made": run.made,
+    }
+
+
+def _given(run: Run, looked_at: Iterable[int]) -> list[Any]:
+    given = run.walk.planes.given
+    return [[z, one.words()] for z in looked_at if (one := given[z]) is not None]
+
+
+def _ending(run: Run) -> str:
+    planes = sorted({z for planes in run.written.values() for z in planes})
+    known = sorted({z for i in run.known for z in run.known[i]})
+    failed = sorted(run.failed)
+    ids = sorted(run.object_ids)
+    what = f"Object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
+    was = "was" if len(ids) == 1 else "were"
+    if planes:
+        every = sorted({*planes, *known})
+        told = f"{what} {was} followed to {len(planes)} plane{'s' if len(planes) > 1 else ''}, "
+        told += f"{every[0]} to {every[-1]} in all"
+    else:
+        told = f"{what} {was} not found on further planes"
+    if failed:
+        names = ", ".join(map(str, failed[:8])) + (", ..." if len(failed) > 8 else "")
+        told += f"; plane{'s' if len(failed) > 1 else ''} {names} could not be read"
+    return told
+
+
+def ids_of(object_ids: int | Iterable[int]) -> list[int]:
+    """Return numbers of objects, each once."""
+    given = [object_ids] if isinstance(object_ids, int) else object_ids
+    return list(dict.fromkeys(int(i) for i in given))
