@@ -54,3 +54,262 @@ def test_clicked_object_is_followed_to_its_ends_as_one_step():
     session.redo()
     assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
     assert len(session.quality(1)) == 5
+
+
+def test_planes_where_an_object_is_known_stay_as_they_are():
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    paint(session, labels, 5, disks(SHAPE, (12, 12, 3)) > 0, 1)
+    session.propagate()
+    np.testing.assert_array_equal(labels[5] == 1, disks(SHAPE, (12, 12, 3)) > 0)
+    assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
+    assert (5, None, None) not in session.quality(1)
+
+
+def test_pixels_of_others_are_not_taken_and_a_negative_click_ends_an_object():
+    session, labels = begun()
+    paint(session, labels, 4, disks(SHAPE, (12, 8, 3)) > 0, 9)
+    session.add_point(3, A[:2])
+    session.add_point(6, A[:2], label=0)
+    session.propagate()
+    assert planes_of(labels, 1) == [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(labels[4] == 9, disks(SHAPE, (12, 8, 3)) > 0)
+
+
+def test_all_objects_of_a_plane_are_followed_together():
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.add_point(3, B[:2], object_id=2)
+    session.lock([2])
+    assert session.followable(3) == [1]
+    session.lock([2], False)
+    session.propagate(session.followable(3))
+    assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
+    assert planes_of(labels, 2) == list(range(COUNT))
+    assert session.told[-1] == "2 objects were followed to 8 planes, 0 to 8 in all"
+
+
+def test_found_object_is_followed_from_the_labels():
+    session, labels = begun()
+    labels[2] = np.where(disks(SHAPE, A) > 0, 7, 0)
+    session.propagate(7)
+    assert planes_of(labels, 7) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_correction_makes_only_its_neighbours_anew_as_a_part_of_its_step():
+    session, labels = begun()
+    session.add_point(1, B[:2])
+    session.add_point(7, B[:2])
+    session.propagate()
+    followed = labels.copy()
+    before = len(session.journal)
+    smaller = disks(SHAPE, B) & ~disks(SHAPE, (26, 36, 3))
+    erased = (labels[4] == 1) & ~(smaller > 0)
+    paint(session, labels, 4, erased, 0)
+    made = session.journal.entries[before:]
+    assert [entry.kind for entry in made] == ["painted", "carried"]
+    planes = {change.key[1][0] for change in made[1].planes}
+    assert planes <= {2, 3, 5, 6}
+    assert (4, None, None) not in session.quality(1)
+    session.undo()
+    np.testing.assert_array_equal(labels, followed)
+    assert session.follow_progress is None
+    session.redo()
+    assert (4, None, None) not in session.quality(1)
+
+
+def test_deleted_plane_is_where_an_object_ends():
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.propagate()
+    followed = labels.copy()
+    session.delete_object(1, 5)
+    assert planes_of(labels, 1) == [1, 2, 3, 4]
+    session.undo()
+    np.testing.assert_array_equal(labels, followed)
+    session.redo()
+    assert planes_of(labels, 1) == [1, 2, 3, 4]
+
+
+def test_stop_here_and_go_on_override_the_ends():
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.propagate()
+    session.stop_here(1, 5)
+    assert planes_of(labels, 1) == [1, 2, 3, 4]
+    session.undo()
+    assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
+    session.stop_here(1, 5)
+    session.propagate()
+    assert planes_of(labels, 1) == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match="where it is known"):
+        session.stop_here(1, 3)
+
+
+def test_accepted_plane_is_known_from_then_on():
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.propagate()
+    session.accept_plane(1, 5)
+    assert session.quality(1)[5, None, None] == 1
+    kept = labels[5].copy()
+    with pytest.raises(ValueError, match="where it is known"):
+        session.stop_here(1, 5)
+    session.propagate()
+    np.testing.assert_array_equal(labels[5], kept)
+
+
+def test_one_plane_is_refused_with_what_to_do():
+    session, _ = begun(STACK[:1])
+    session.add_point(0, B[:2])
+    with pytest.raises(ValueError, match="several planes"):
+        session.propagate()
+
+
+def test_saved_session_knows_what_was_carried(tmp_path):
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.propagate()
+    session.stop_here(1, 6)
+    session.accept_plane(1, 4)
+    session.save(tmp_path / "followed.napari-sam")
+    opened = Session.open(tmp_path / "followed.napari-sam", session.source, session.segmenter)
+    np.testing.assert_array_equal(opened.canvas.array, labels)
+    assert opened.quality(1) == session.quality(1)
+    assert [opened.plane_facts(1, z) for z in range(COUNT)] == [
+        session.plane_facts(1, z) for z in range(COUNT)
+    ]
+    assert opened.spans(1) == session.spans(1)
+    opened.undo()
+    opened.undo()
+    assert planes_of(opened.canvas.array, 1) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.close(5)
+
+
+def test_masks_grow_while_it_runs_and_a_cancel_keeps_or_drops_them(engine):
+    session, labels = begun(executor=engine)
+    session.add_point(3, A[:2])
+    assert session.wait(30)
+    clicked, seen = labels.copy(), []
+    session.spans_changed.connect(lambda ids: seen.append(len(planes_of(labels, 1))))
+    session.propagate()
+    assert session.wait(30)
+    assert sorted({*seen}) == [1, 2, 3, 4, 5, 6]
+    session.undo()
+    for keep in (True, False):
+        count = []
+
+        def stop(keep=keep, count=count):
+            if session.quality(1) and not count:
+                count.append(len(session.quality(1)))
+                session.cancel_following(keep)
+
+        session.journal_changed.connect(stop)
+        session.propagate()
+        assert session.wait(30)
+        session.journal_changed.disconnect(stop)
+        assert len(session.quality(1)) == count[0] * keep
+        assert session.follow_progress is None
+        if keep:
+            session.undo()
+        np.testing.assert_array_equal(labels, clicked)
+
+
+def test_undo_of_a_run_in_flight_stops_it(engine):
+    session, labels = begun(executor=engine)
+    session.add_point(3, A[:2])
+    assert session.wait(30)
+    clicked = labels.copy()
+    session.propagate()
+    session.undo()
+    assert session.wait(30)
+    np.testing.assert_array_equal(labels, clicked)
+    assert session.next_undo.startswith("clicked") or session.can_undo
+
+
+class Unreadable:
+    """A stack of which one plane can't be read."""
+
+    def __init__(self, stack, broken) -> None:
+        self._stack, self._broken = stack, broken
+        self.shape, self.dtype, self.ndim = stack.shape, stack.dtype, stack.ndim
+
+    def __getitem__(self, at):
+        if at[0] == self._broken:
+            raise OSError("the disk is gone")
+        return self._stack[at]
+
+
+def test_plane_that_cannot_be_read_is_passed_and_told():
+    session, labels = begun(Unreadable(STACK, 5))
+    session.add_point(3, A[:2])
+    session.propagate()
+    assert planes_of(labels, 1) == [1, 2, 3, 4, 6]
+    assert session.told[-1].endswith("plane 5 could not be read")
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_plane_that_shows_nothing_is_passed(value):
+    stack = STACK.astype(np.float32)
+    stack[4] = value
+    session, labels = begun(stack)
+    session.add_point(3, A[:2])
+    session.propagate()
+    assert planes_of(labels, 1) == [1, 2, 3, 5, 6]
+
+
+def test_planes_that_were_embedded_are_not_embedded_again():
+    session, _ = begun()
+    session.add_point(3, A[:2])
+    session.propagate()
+    count = len(session.segmenter.embedded)
+    session.add_point(5, B[:2], object_id=2)
+    session.propagate(1)
+    assert len(session.segmenter.embedded) == count
+
+
+def test_locked_object_and_nonsense_are_refused():
+    session, _ = begun()
+    with pytest.raises(ValueError, match="somewhere"):
+        session.propagate()
+    session.add_point(3, A[:2])
+    for options in ({"axis": 1}, {"first": 99}, {"object_ids": []}):
+        with pytest.raises(ValueError, match="expected"):
+            session.propagate(**options)
+    session.lock([1])
+    with pytest.raises(ValueError, match="locked"):
+        session.propagate()
+
+
+def test_time_series_of_stacks_is_followed_along_the_axis_that_was_scrolled():
+    stack = np.stack([STACK] * 3)  # (t, z, y, x)
+    session, labels = begun(stack)
+    session.show((1, 3))
+    session.add_point((1, 3), A[:2])
+    assert session.follow_axis == 1
+    session.show((2, 3))
+    assert session.follow_axis == 0
+    session.show((1, 3))
+    session.propagate()
+    assert [t for t in range(3) if (labels[t, 3] == 1).any()] == [0, 1, 2]
+    assert not (labels[1, 4] == 1).any()
+    session.propagate(axis=1)
+    assert planes_of(labels[1], 1) == [1, 2, 3, 4, 5, 6]
+    assert {span.axis for span in session.spans(1)} == {0, 1}
+
+
+def test_planes_of_rolled_axes_are_followed_along_the_third():
+    stack = np.ascontiguousarray(np.moveaxis(STACK, 0, 2))
+    labels = np.zeros(stack.shape, np.int32)
+    source = ArraySource(stack, displayed=(0, 1), contrast_limits=(0, 255))
+    canvas = ArrayCanvas(labels, displayed=(0, 1))
+    session = Session(ComponentSegmenter(), source, canvas=canvas)
+    session.add_point((None, None, 3), A[:2])
+    session.propagate()
+    assert planes_of(np.moveaxis(labels, 2, 0), 1) == [1, 2, 3, 4, 5, 6]

@@ -126,6 +126,7 @@ class Following(Searching):
 
     def spans(self, object_id: int | None = None) -> tuple[Span, ...]:
         """Return the parts of the stack through which an object, or any, was carried."""
+        self._table.start()
         ids = self._state.known.objects if object_id is None else (object_id,)
         found: list[Span] = []
         for number in sorted(ids):
@@ -242,6 +243,12 @@ class Following(Searching):
     def _here(self, object_id: int | None, plane: object) -> ObjectPlane:
         key = (self.object_id if object_id is None else int(object_id)), self._plane(plane)
         self._state.check_unlocked([key[0]])
+        self._table.start()
+        if not self._anchoring.is_counted(key[:1]):
+            raise ValueError(
+                "expected to know where labels are, got labels that are still being counted; do "
+                "it again in a moment"
+            )
         return key
 
     def _plane(self, plane: object) -> Plane:

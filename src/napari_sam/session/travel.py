@@ -324,9 +324,8 @@ def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
     pixels: dict[Plane, list[PixelChange]] = {}
     _note(pixels, step)
     for mask in masks:
-        if mask.part_of == step.number:
-            mine.append(mask)
-        elif mask.keys & own or any(object_id in freed for object_id, _ in mask.keys):
+        is_freed = any(object_id in freed for object_id, _ in mask.keys)
+        if is_freed or mask.part_of == step.number or mask.keys & own:
             mine.append(mask)
         elif _marked(mask) & keys or _touches(pixels, mask):
             others.append(mask)
