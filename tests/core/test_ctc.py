@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_sam.io.exports import FORMATS, ExportedObjects, check_target, write_export
+from napari_sam.batch import export_sessions, import_session
+from napari_sam.io import write_labels
+from napari_sam.io.exports import (
+    FORMATS,
+    ExportedObjects,
+    ObjectRecord,
+    check_target,
+    write_export,
+)
 from napari_sam.io.exports.ctc import frame_name, write_ctc
 from napari_sam.io.image_file import UnreadableImageError
+from napari_sam.io.imports import ImportTarget, holds_objects, read_objects
 from napari_sam.io.imports.ctc import read_ctc
 from napari_sam.io.tracks import Track, parse_tracks, spell_tracks
 
@@ -133,3 +142,51 @@ def test_labels_that_the_tracks_do_not_tell_are_refused(tmp_path):
     (tmp_path / "a" / "mask001.tif").unlink()
     with pytest.raises(UnreadableImageError, match="some are missing"):
         read_ctc(tmp_path / "a")
+
+
+def brought(path, shape, axes="TYX"):
+    told: list[str] = []
+    found = read_objects(path, ImportTarget(axes, shape), told.append)
+    labels = np.zeros(shape, np.int32)
+    for index, plane in found.planes(None):
+        labels[index] = plane
+    return labels, {i: one.parent for i, one in found.records.items()}
+
+
+@pytest.mark.parametrize("name", ["a", "a/res_track.txt"])
+def test_what_left_as_tracks_comes_back_with_gaps_and_parents(tmp_path, name):
+    labels = movie(DIVIDING)
+    write_ctc(ExportedObjects(labels, "TYX"), tmp_path / "a", parents={2: 1, 3: 1})
+    assert holds_objects(tmp_path / name)
+    back, parents = brought(tmp_path / name, labels.shape)
+    np.testing.assert_array_equal(back, labels)
+    assert parents == {2: 1, 3: 1}
+
+
+def test_tracks_of_another_image_are_refused(tmp_path):
+    write_ctc(ExportedObjects(movie(DIVIDING), "TYX"), tmp_path / "a")
+    with pytest.raises(ValueError, match=r"labels of the image's shape \(3, 8, 20\)"):
+        brought(tmp_path / "a", (3, 8, 20))
+    assert not holds_objects(tmp_path)
+
+
+def test_parents_of_records_leave_where_they_are_on_frames_before(tmp_path):
+    records = {
+        2: ObjectRecord(2, parent=1),
+        3: ObjectRecord(3, parent=1),
+        5: ObjectRecord(5, parent=1),
+    }
+    write_ctc(ExportedObjects(movie(DIVIDING[:3]), "TYX", records=records), tmp_path / "a")
+    _, tracks = read_ctc(tmp_path / "a")
+    assert {one.label: one.parent for one in tracks} == {1: 0, 2: 1, 3: 1, 5: 0}
+
+
+def test_a_session_keeps_the_parents_of_a_file(tmp_path):
+    labels = movie(DIVIDING)
+    write_ctc(ExportedObjects(labels, "TYX"), tmp_path / "a", parents={2: 1, 3: 1})
+    write_labels(tmp_path / "cells.tif", (labels > 0).astype(np.uint8), "TYX")
+    image, session = tmp_path / "cells.tif", tmp_path / "cells.napari-sam"
+    assert import_session(tmp_path / "a", image, session) == 4
+    export_sessions([session], "ctc", tmp_path / "b")
+    for name in ("res_track.txt", "mask003.tif"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

@@ -52,7 +52,9 @@ def test_objects_leave_the_viewer_and_come_back(me, tmp_path, monkeypatch):
     [
         ("GeoJSON for QuPath (*.geojson *.json)", "cells_labels.tif", "cells.geojson"),
         ("ImageJ regions (*.zip)", "mine.zip", "mine.zip"),
-        ("Cut-outs with masks (*)", "cells_labels.tif", "cells_labels"),
+        ("Cut-outs with masks (*_crops)", "cells_labels.tif", "cells_crops"),
+        ("Cell Tracking Challenge (*_ctc)", "cells_labels.tif", "cells_ctc"),
+        ("Cell Tracking Challenge (*_ctc)", "day.1", "day.1"),
         ("OME-Zarr labels (*.zarr)", "x.tif", "cells_labels.ome.zarr"),
     ],
 )

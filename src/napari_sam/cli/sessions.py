@@ -122,7 +122,10 @@ def export(
 def import_(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="COCO, GeoJSON, ImageJ regions or a label image."),
+        typer.Argument(
+            metavar="FILE",
+            help="COCO, GeoJSON, ImageJ regions, a label image, or a folder of tracks.",
+        ),
     ],
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image that they are of.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A .napari-sam.")],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_sam.io import LABEL_FORMATS
 from napari_sam.io.exports import FORMATS, ExportFormat, proposed_name
 from napari_sam.io.imports import IMPORT_SUFFIXES
 
@@ -49,7 +50,9 @@ def ask_where_to_export(parent: QWidget | None, image: str) -> tuple[str, Path] 
         return None
     to, target = kinds[kind], Path(path)
     if not to.suffixes:
-        return to.key, target.with_suffix("")
+        stem = target.with_suffix("") if target.suffix.lower() in LABEL_FORMATS else target
+        is_proposed = target.name == proposed
+        return to.key, target.with_name(proposed_name(to, image)) if is_proposed else stem
     if target.suffix.lower() not in to.suffixes:  # proposed for another format
         target = target.with_name(proposed_name(to, image))
     return to.key, target
@@ -63,4 +66,5 @@ def ask_which_to_import(parent: QWidget | None) -> Path | None:
 
 
 def _kind(to: ExportFormat) -> str:
-    return f"{to.title} ({' '.join(f'*{suffix}' for suffix in to.suffixes) or '*'})"
+    """Spell a format for a dialog; a folder by how its name ends, so that no two are alike."""
+    return f"{to.title} ({' '.join(f'*{end}' for end in to.suffixes or (to.ending,))})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from napari_sam.io.exports import ClassRecord, ExportedObjects, ObjectRecord
@@ -69,7 +70,10 @@ def exported_objects(
     sizes, unit = _sizes(told, letters)
     if image is not None and image.pixel_size and not sizes:
         sizes, unit = image.pixel_size, image.unit
-    records = {row.id: record_of(row) for row in session.objects}
+    records = {
+        row.id: replace(record_of(row), parent=session.facts(row.id).parent or 0)
+        for row in session.objects
+    }
     classes = tuple(ClassRecord(one.name, one.colour) for one in session.classes)
     name = str(told.get("file") or told.get("name") or "image")
     return ExportedObjects(array, letters, name, records, classes, sizes, unit, image)

@@ -28,6 +28,8 @@ def spell_facts(facts: ObjectFacts) -> Json:
     for name in ("score", "stability"):
         if (value := getattr(facts, name)) is not None:
             told[name] = float(value)
+    if facts.parent is not None:
+        told["parent"] = int(facts.parent)
     return told
 
 
@@ -43,7 +45,8 @@ def read_facts(told: Json) -> ObjectFacts:
     score, stability = (
         None if told.get(name) is None else as_finite(told[name]) for name in ("score", "stability")
     )
-    return ObjectFacts(locked, origin, class_name, accepted, score, stability)
+    parent = None if told.get("parent") is None else as_index(told["parent"])
+    return ObjectFacts(locked, origin, class_name, accepted, score, stability, parent)
 
 
 def spell_plane_facts(facts: PlaneFacts) -> Json:

@@ -189,7 +189,7 @@ def _decide(
             _count(got, after - above)
             before = np.zeros(len(after), now.dtype)
             pixels.append(PixelChange.of(plane, region, where, before, _narrow(after, now.dtype)))
-    facts = {i + above: _facts(found.records.get(i)) for i in got}
+    facts = {i + above: _facts(found.records.get(i), above) for i in got}
     lost = len(wanted) - len(got), sum(got[i] < wanted[i] for i in got)
     highest = max(facts, default=0)
     return Decided(tuple(pixels), facts, found.classes, lost, highest, tuple(found.notes))
@@ -206,7 +206,8 @@ def _narrow(numbers: NDArray[np.int64], dtype: np.dtype[Any]) -> NDArray[Any]:
     return numbers.astype(dtype) if numbers.max() <= np.iinfo(dtype).max else numbers
 
 
-def _facts(record: ObjectRecord | None) -> ObjectFacts:
+def _facts(record: ObjectRecord | None, above: int) -> ObjectFacts:
+    """Return what a file tells of an object, whose numbers become greater by `above`."""
     if record is None:
         return ObjectFacts(origin="imported")
     return ObjectFacts(
@@ -215,6 +216,7 @@ def _facts(record: ObjectRecord | None) -> ObjectFacts:
         class_name=record.class_name,
         accepted=True if record.state in ("accepted", "locked") else None,
         score=record.score,
+        parent=record.parent + above if record.parent else None,
     )
 
 

@@ -91,6 +91,9 @@ class ObjectFacts:
         run found it.
     stability
         Agreement of its masks cut a little above and below the threshold then, as of `score`.
+    parent
+        The object that a user said it descends from, where objects divide over time; 0 says that
+        it descends from none, None that nothing was said.
     """
 
     locked: bool = False
@@ -99,6 +102,7 @@ class ObjectFacts:
     accepted: bool | None = None
     score: float | None = None
     stability: float | None = None
+    parent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ def write_ctc(
     report
         Called with the finished fraction; it may raise to cancel.
     parents
-        The label of the object that an object descends from, where that is known.
+        The label of the object that an object descends from, where that is known; by default
+        what the records tell, as far as it leaves with them and ends before.
 
     Raises
     ------
@@ -58,7 +59,8 @@ def write_ctc(
             f"expected objects over time with axes T, Z, Y and X for the format ctc, got "
             f"{objects.axes}; take one channel"
         )
-    tracks, numbers = _tracks(_frames_seen(objects, report), parents or {})
+    seen = _frames_seen(objects, report)
+    tracks, numbers = _tracks(seen, _told(objects, seen) if parents is None else parents)
     by_frame: dict[int, dict[int, int]] = {}
     for (label, begin, end), number in numbers.items():
         for frame in range(begin, end + 1):
@@ -72,6 +74,16 @@ def write_ctc(
             if report is not None:
                 report(0.5 + (frame + 1) / count / 2)
         (temporary / TRACK_FILE).write_text(spell_tracks(tracks))
+
+
+def _told(objects: ExportedObjects, seen: Mapping[int, list[int]]) -> dict[int, int]:
+    """Return the parents that records tell, of objects that are there on frames before."""
+    told = {label: objects.record(label).parent for label in seen}
+    return {
+        label: parent
+        for label, parent in told.items()
+        if parent in seen and seen[parent][-1] < seen[label][0]
+    }
 
 
 def frame_name(frame: int, count: int) -> str:

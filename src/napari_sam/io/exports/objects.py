@@ -38,6 +38,8 @@ class ObjectRecord:
         How many clicks, boxes and the like it has.
     seconds
         Time spent on it; None where that isn't known.
+    parent
+        The object that it descends from; 0 for none.
     """
 
     id: int
@@ -47,6 +49,7 @@ class ObjectRecord:
     score: float | None = None
     prompts: int = 0
     seconds: float | None = None
+    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

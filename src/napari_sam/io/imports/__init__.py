@@ -10,6 +10,7 @@ from typing import Any
 from napari_sam.io.formats import IMAGE_FORMATS
 from napari_sam.io.image_file import reading
 from napari_sam.io.imports.coco import read_coco
+from napari_sam.io.imports.ctc import TRACK_FILES, folder_of_tracks, read_ctc_objects
 from napari_sam.io.imports.geojson import read_geojson
 from napari_sam.io.imports.imagej import read_imagej
 from napari_sam.io.imports.label_images import read_label_image
@@ -20,8 +21,8 @@ __all__ = ["IMPORT_SUFFIXES", "ImportTarget", "ImportedObjects", "holds_objects"
 
 _JSON = (".json", ".geojson")
 _REGIONS = (".zip", ".roi")
-IMPORT_SUFFIXES: tuple[str, ...] = (*_JSON, *_REGIONS, *IMAGE_FORMATS)
-"""Suffixes of files that objects are read from, in lower case."""
+IMPORT_SUFFIXES: tuple[str, ...] = (*_JSON, *_REGIONS, *IMAGE_FORMATS, *TRACK_FILES)
+"""Ends of the names of files that objects are read from, in lower case."""
 _LOOKED_AT = 1 << 16  # bytes of a JSON file that tell what it is
 
 
@@ -33,7 +34,8 @@ def read_objects(
     Parameters
     ----------
     path
-        COCO (``.json``), GeoJSON, ImageJ's regions (``.zip``, ``.roi``), or a label image.
+        COCO (``.json``), GeoJSON, ImageJ's regions (``.zip``, ``.roi``), a label image, or a
+        folder of the Cell Tracking Challenge, named by itself or by its file of tracks.
     target
         The image.
     tell
@@ -55,6 +57,8 @@ def read_objects(
     if not path.exists():
         raise FileNotFoundError(f"expected a file of objects at {path}, found nothing there")
     refuse_special(path)
+    if (folder := folder_of_tracks(path)) is not None:
+        return read_ctc_objects(folder, target)
     suffix = path.suffix.lower()
     if suffix in _REGIONS:
         with reading(path):
@@ -74,7 +78,7 @@ def read_objects(
 def holds_objects(path: Path) -> bool:
     """Whether a file looks like one of objects, without reading all of it; label images don't."""
     suffix = path.suffix.lower()
-    if suffix == ".roi":
+    if suffix == ".roi" or folder_of_tracks(path) is not None:
         return True
     try:
         if suffix == ".zip":

@@ -8,10 +8,70 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.io.image_file import reading
+from napari_sam.io.exports.objects import ObjectRecord, Recoding
+from napari_sam.io.image_file import ImageFile, reading
+from napari_sam.io.imports.label_images import objects_of_labels
+from napari_sam.io.imports.objects import ImportedObjects, ImportTarget
 from napari_sam.io.tracks import Track, parse_tracks
 
 _NAMES = (("res_track.txt", "mask"), ("man_track.txt", "man_track"))
+TRACK_FILES = tuple(table for table, _ in _NAMES)
+"""Names of the files that tell the tracks of a folder."""
+
+
+def folder_of_tracks(path: Path) -> Path | None:
+    """Return the folder of the challenge that a path names, itself or by its file of tracks."""
+    if path.name in TRACK_FILES and path.is_file():
+        return path.parent
+    is_folder = path.is_dir() and any((path / name).is_file() for name in TRACK_FILES)
+    return path if is_folder else None
+
+
+def read_ctc_objects(folder: Path, target: ImportTarget) -> ImportedObjects:
+    """Read the objects of an image from a folder of the challenge, with their parents.
+
+    A track that goes on behind a gap is the same object, as it was when it was written.
+
+    Parameters
+    ----------
+    folder
+        As of :func:`read_ctc`.
+    target
+        The image, with time along ``T``, or along the one axis that it has.
+
+    Raises
+    ------
+    UnreadableImageError, FileNotFoundError
+        As of :func:`read_ctc`.
+    ValueError
+        If it is of another image.
+    """
+    labels, tracks = read_ctc(folder)
+    same = _continued(tracks)
+    numbers = {one.label: same.get(one.label, one.label) for one in tracks}
+    objects = Recoding(numbers)(labels).astype(labels.dtype)
+    records = {
+        numbers[one.label]: ObjectRecord(one.label, parent=numbers[one.parent])
+        for one in tracks
+        if one.parent and one.label not in same
+    }
+    axes = "TYX" if labels.ndim == 3 else "TZYX"
+    return objects_of_labels(ImageFile(objects, axes), folder, target, records)
+
+
+def _continued(tracks: tuple[Track, ...]) -> dict[int, int]:
+    """Return which object a track is that goes on behind a gap, by its label."""
+    by_label = {one.label: one for one in tracks}
+    children: dict[int, list[Track]] = {}
+    for one in tracks:
+        if one.parent:
+            children.setdefault(one.parent, []).append(one)
+    same: dict[int, int] = {}
+    for one in sorted(tracks, key=lambda track: track.begin):
+        is_alone = one.parent and children[one.parent] == [one]
+        if is_alone and one.begin > by_label[one.parent].end + 1:
+            same[one.label] = same.get(one.parent, one.parent)
+    return same
 
 
 def read_ctc(folder: Path) -> tuple[NDArray[Any], tuple[Track, ...]]:

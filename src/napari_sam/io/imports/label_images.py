@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,34 @@ def read_label_image(path: Path, target: ImportTarget, axes: str | None) -> Impo
         If they are no labels, or not of this image.
     """
     image = read_image(path, axes)
+    records, classes = _facts(path) if is_zarr(path) else ({}, ())
+    return objects_of_labels(image, path, target, records, classes)
+
+
+def objects_of_labels(
+    image: ImageFile,
+    path: Path,
+    target: ImportTarget,
+    records: Mapping[int, ObjectRecord],
+    classes: tuple[ClassRecord, ...] = (),
+) -> ImportedObjects:
+    """Return the objects of labels that are open; see :func:`read_label_image`.
+
+    Parameters
+    ----------
+    image
+        The labels.
+    path
+        Where they are from.
+    target
+        The image that they are of.
+    records, classes
+        What is known about them.
+    """
     if np.dtype(image.data.dtype).kind not in "biu" or image.is_rgb:
         what = "colours" if image.is_rgb else f"numbers of the type {image.data.dtype}"
         raise ValueError(f"expected whole numbers as labels in {path}, got {what}")
     order = _order(image, target)
-    records, classes = _facts(path) if is_zarr(path) else ({}, ())
 
     def planes(report: Report | None) -> Iterator[tuple[Index, NDArray[Any]]]:
         total = max(1, int(np.prod(target.stack_shape)))
