@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controls import ElidedButton, Fold, Scrolled, button, combo, tool
+from napari_sam.gui.status import StripState
 from napari_sam.gui.strip import PlaneStrip
 
 CONTROLS = (
@@ -122,10 +123,10 @@ def test_strip_is_walked_along_with_arrows(qtbot):
     qtbot.addWidget(strip)
     picked = []
     strip.picked.connect(picked.append)
-    strip.set_planes(["none"] * 5, frozenset(), 1)
+    strip.set_planes(StripState(("none",) * 5, current=1))
     for key in (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_End, Qt.Key.Key_Home):
         QTest.keyClick(strip, key)
-    strip.set_planes(["none"] * 5, frozenset(), 4)
+    strip.set_planes(StripState(("none",) * 5, current=4))
     QTest.keyClick(strip, Qt.Key.Key_Right)
     assert picked == [0, 2, 4, 0, 4]
 

@@ -62,6 +62,7 @@ def fake_annotation(image, segmenter):
         points=points,
         prompt_layers=[points],
         sign=1,
+        chosen_axis=None,
         tool="inside",
         new_each_click=False,
         displayed=lambda: session.source.plane_of(plane),
@@ -291,7 +292,7 @@ def test_strip_marks_planes_with_prompts(stack, image):
     strip = strip_of(controller)
     assert strip.states == ("none", "none", "none", "none", "ready", "none")
     assert (strip.prompted, strip.current) == (frozenset({4}), 2)
-    assert strip.name_of(4) == "plane 4"
+    assert strip.told(4) == "plane 4: embedded"
     assert strip_of(FakeController(image)) is None
 
 

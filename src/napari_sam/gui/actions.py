@@ -248,6 +248,59 @@ def open_session(viewer: napari.Viewer) -> None:
         open_dock(viewer).keeping.open(path)
 
 
+def follow(viewer: napari.Viewer) -> None:
+    """Follow the current object through the stack or movie, from the planes where it is known."""
+    _controller(viewer).follow.start(_annotation(viewer))
+
+
+def follow_all(viewer: napari.Viewer) -> None:
+    """Follow all objects of the plane on screen through the stack or movie, together."""
+    _controller(viewer).follow.start(_annotation(viewer), everything=True)
+
+
+def next_doubtful(viewer: napari.Viewer) -> None:
+    """Show the next plane on which the current object's mask is doubtful."""
+    _controller(viewer).follow.step(_annotation(viewer), 1)
+
+
+def previous_doubtful(viewer: napari.Viewer) -> None:
+    """Show the plane before on which the current object's mask is doubtful."""
+    _controller(viewer).follow.step(_annotation(viewer), -1)
+
+
+def worst_plane(viewer: napari.Viewer) -> None:
+    """Show the plane on which the current object's mask is the most doubtful."""
+    _controller(viewer).follow.show_worst(_annotation(viewer))
+
+
+def accept_plane(viewer: napari.Viewer) -> None:
+    """Say that the current object's mask is right on the plane on screen."""
+    annotation = _annotation(viewer)
+    annotation.session.accept_plane(plane=annotation.plane_to_prompt())
+
+
+def stop_here(viewer: napari.Viewer) -> None:
+    """Say that the current object ends before the plane on screen."""
+    annotation = _annotation(viewer)
+    annotation.session.stop_here(plane=annotation.plane_to_prompt())
+
+
+def go_on(viewer: napari.Viewer) -> None:
+    """Say that the current object is on the plane on screen, whatever the model says."""
+    annotation = _annotation(viewer)
+    annotation.session.go_on(plane=annotation.plane_to_prompt())
+
+
+def stop_following(viewer: napari.Viewer) -> None:
+    """Follow no further; the planes that are done stay."""
+    _session(viewer).cancel_following()
+
+
+def look_in_3d(viewer: napari.Viewer) -> None:
+    """Show the masks' surfaces in the 3-D view, or the slice again that was shown before."""
+    _controller(viewer).follow.toggle_3d(_annotation(viewer))
+
+
 def read_all_planes(viewer: napari.Viewer) -> None:
     """Embed all planes of the stack ahead, while nothing else is to do."""
     _annotation(viewer).read_all_planes()

@@ -28,10 +28,16 @@ from napari_sam.gui.layers import (
 )
 from napari_sam.gui.live_source import LiveSource
 from napari_sam.gui.mask_writer import MaskWriter
-from napari_sam.gui.navigation import bring_into_view
+from napari_sam.gui.navigation import bring_into_view, show_plane
 from napari_sam.gui.offered_outline import OfferedOutline
 from napari_sam.gui.placement import Followers, told_shape
-from napari_sam.gui.planes import plane_and_point, plane_name, scrolled_axis, source_of
+from napari_sam.gui.planes import (
+    plane_and_point,
+    plane_name,
+    scrolled_axis,
+    slider_axes,
+    source_of,
+)
 from napari_sam.gui.shape_rows import Kind
 from napari_sam.gui.shapes import ShapeEditor
 from napari_sam.gui.slicing import data_of_world, geometry_on_screen
@@ -65,6 +71,9 @@ class Annotation:
 
     Attributes
     ----------
+    chosen_axis
+        The axis of the image along which a user wants objects to be followed; None for the one
+        that was scrolled last.
     refused
         Something a user did could not be done: the error.
     layers_changed
@@ -99,6 +108,7 @@ class Annotation:
         self.masks = MaskWriter(self.session, image, executor, self._make_labels, self._refuse)
         self.clicks: ClickEditor | None = None
         self.shapes: ShapeEditor | None = None
+        self.chosen_axis: int | None = None
         self._sign = 1
         self._wants_new_labels = False
         self._labelling = Delay(_LABELS_MS, self._make_first_labels)
@@ -140,6 +150,10 @@ class Annotation:
         """Show a part of a plane, (row 0, column 0, row 1, column 1), at a sensible zoom."""
         if bring_into_view(self._viewer, self.image, plane, box):
             self.view_moved.emit()
+
+    def show_plane(self, plane: Plane) -> None:
+        """Scroll to a plane that spans the axes on screen."""
+        show_plane(self._viewer, self.image, plane)
 
     @property
     def is_restretched(self) -> bool:
@@ -232,6 +246,19 @@ class Annotation:
     def scrolled_axis(self, plane: Plane | None) -> int | None:
         """Return the axis that planes are scrolled along: the innermost, channels last."""
         return None if plane is None else scrolled_axis(self.image, self._source.now, plane)
+
+    def follow_axes(self, plane: Plane) -> list[int]:
+        """Return the axes along which objects can be followed from a plane; none in 2-D."""
+        return slider_axes(self.image, self._source.now, plane)
+
+    def follow_axis(self, plane: Plane | None) -> int | None:
+        """Return the axis along which objects are followed from a plane; None in 2-D.
+
+        That is the one that was chosen, else the one that was scrolled last.
+        """
+        axes = [] if plane is None else self.follow_axes(plane)
+        wanted = (self.chosen_axis, self.session.follow_axis, self.scrolled_axis(plane))
+        return next((axis for axis in wanted if axis in axes), None)
 
     def planes_along(self, axis: int) -> list[Plane]:
         """Return all planes along an axis, from the one on screen.

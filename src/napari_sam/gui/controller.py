@@ -17,6 +17,7 @@ from napari_sam.gui.cut_tool import CutTool
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything import Everything
 from napari_sam.gui.first_steps import FirstSteps
+from napari_sam.gui.follow import Follow
 from napari_sam.gui.hidden_layers import HiddenLayers
 from napari_sam.gui.hover import Hover
 from napari_sam.gui.image_list import ListedImages
@@ -104,6 +105,8 @@ class Controller:
         self.engine = Engine(self.mailbox.notify)
         self.everything = Everything()
         self.everything.refused.connect(self._refuse)
+        self.follow = Follow(viewer)
+        self.follow.noticed.connect(self._notice)
         self.proofreading = Proofreading()
         self.proofreading.refused.connect(self._refuse)
         self.keeping = SessionFiles(self, self.engine, self.mailbox.notify)
@@ -228,6 +231,7 @@ class Controller:
         annotation.refused.connect(self._refuse)
         self.everything.watch(annotation)
         self.proofreading.watch(annotation)
+        self.follow.watch(annotation)
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         annotation.session.mask_changed.connect(self._hidden.mask_written)

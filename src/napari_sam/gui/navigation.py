@@ -25,6 +25,14 @@ _CLOSEST = 8.0  # pixels of the screen for one of the image, at most
 _SEEN = 0.8  # share of the canvas, around its middle, in which an object needs no other view
 
 
+def show_plane(viewer: ViewerModel, image: Image, plane: Plane) -> None:
+    """Scroll to a plane of an image that spans the axes on screen; the view stays."""
+    world = world_of_data(viewer.dims, image, coordinates_of(plane, (0, 0)))
+    for axis in viewer.dims.not_displayed:
+        if viewer.dims.point[axis] != world[axis]:
+            viewer.dims.set_point(axis, float(world[axis]))
+
+
 def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -> bool:
     """Show a part of a plane at a sensible zoom; the view stays where that is so already.
 

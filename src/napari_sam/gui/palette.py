@@ -8,3 +8,6 @@ FOCUSED = "#2f86d6"  # the control that has the keyboard
 
 # Of planes: darker, so that a mark in one of those above is seen on them.
 READY, QUEUED, FAILED, NONE = "#3ca0e6", "#2b5878", "#d0502d", "#4a525c"
+
+# Of carried masks, seen on dark and on light.
+SURE, DOUBT, POOR = "#2fa36b", "#d99a00", "#d0502d"

@@ -170,6 +170,13 @@ def scrolled_axis(image: Image, source: ArraySource, plane: Plane) -> int | None
     return max(free, key=lambda axis: (axis != channels, axis), default=None)
 
 
+def slider_axes(image: Image, source: ArraySource, plane: Plane) -> list[int]:
+    """Return the axes that have a slider and more than one position, but for channels."""
+    channels = {source.channel_axis, channel_axis(image)}
+    shape = shape_of(image)
+    return [a for a, i in enumerate(plane) if i is not None and a not in channels and shape[a] > 1]
+
+
 def middle_of_view(viewer: ViewerModel, image: Image, plane: Plane) -> tuple[float, float]:
     """Return the (row, column) of a plane that is nearest to the middle of the canvas."""
     ((row, column),) = _on_plane(viewer, image, plane, [(0.0, 0.0)]).tolist()

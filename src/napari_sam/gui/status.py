@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.controller import Controller
+from napari_sam.gui.follow import quality_along, spans_along
 from napari_sam.gui.placement import shape_of
 from napari_sam.gui.planes import axis_name
-from napari_sam.session import Backlog
+from napari_sam.session import Backlog, Plane
+from napari_sam.session.spans import DOUBTFUL
 
 Light = Literal["ready", "busy", "idle", "failed"]
 
@@ -50,23 +54,46 @@ class StripState:
         The position on screen.
     axis
         The axis's name.
+    object_id
+        The current object.
+    quality
+        Of its carried masks, by position; empty if it was not followed.
+    anchors
+        Positions from which it was followed.
     """
 
-    states: tuple[str, ...]
-    prompted: frozenset[int]
-    current: int
-    axis: str
+    states: tuple[str, ...] = ()
+    prompted: frozenset[int] = frozenset()
+    current: int = 0
+    axis: str = "plane"
+    object_id: int = 1
+    quality: Mapping[int, float] = field(default_factory=dict)
+    anchors: frozenset[int] = frozenset()
 
-    def name_of(self, position: int) -> str:
-        """Spell a position."""
-        return f"{self.axis} {position}"
+    def told(self, position: int) -> str:
+        """Spell a position, and what is known of it."""
+        parts = [f"{self.axis} {position}: {_SAYS[self.states[position]]}"]
+        if position in self.anchors:
+            parts.append(f"object {self.object_id} is known here")
+        elif (quality := self.quality.get(position)) is not None:
+            doubt = ", doubtful" if quality < DOUBTFUL else ""
+            parts.append(f"object {self.object_id} was carried here, quality {quality:.2f}{doubt}")
+        return " · ".join(parts)
+
+
+def strip_axis(annotation: Annotation, plane: Plane | None) -> int | None:
+    """Return the axis of the strip: along which objects are followed, or that is scrolled."""
+    chosen = annotation.chosen_axis
+    if plane is not None and chosen is not None and chosen in annotation.follow_axes(plane):
+        return chosen
+    return annotation.scrolled_axis(plane)
 
 
 def strip_of(controller: Controller) -> StripState | None:
-    """Sum up the planes along the axis that is scrolled; None where there is one, or very many."""
+    """Sum up the planes along the strip's axis; None where there is one, or very many."""
     annotation = controller.annotation
     plane = annotation.displayed() if annotation else None
-    axis = annotation.scrolled_axis(plane) if annotation else None
+    axis = strip_axis(annotation, plane) if annotation else None
     if annotation is None or plane is None or axis is None:
         return None
     length = shape_of(annotation.image)[axis]
@@ -75,11 +102,17 @@ def strip_of(controller: Controller) -> StripState | None:
     session = annotation.session
     at = [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
     prompted = session.prompts.planes
+    object_id = session.object_id
+    carried = session.quality(object_id)
+    spans = spans_along(session, plane, axis) if carried else []
     return StripState(
         tuple(session.embeddings.state(p) for p in at),
         frozenset(i for i, p in enumerate(at) if p in prompted),
         plane[axis] or 0,
         axis_name(annotation.image, axis),
+        object_id,
+        quality_along(carried, plane, axis),
+        frozenset(i for span in spans for i in span.anchors),
     )
 
 
@@ -145,6 +178,14 @@ def _loading(controller: Controller) -> Status:
             "busy", f"Downloading {name} {controller.loading:.0%}", controller.loading, "Cancel"
         )
     return Status("busy", f"Loading {name}", -1, "Cancel")
+
+
+_SAYS = {
+    "ready": "embedded",
+    "queued": "being embedded",
+    "failed": "could not be embedded",
+    "none": "not embedded yet",
+}
 
 
 def _first_line(error: Exception | None) -> str:

@@ -14,8 +14,7 @@ from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, reachable
 from napari_sam.gui.palette import GREEN, GREY, RED, YELLOW
 from napari_sam.gui.section import Section
-from napari_sam.gui.slicing import world_of_data
-from napari_sam.gui.status import Status, StripState, status_of, strip_of
+from napari_sam.gui.status import Status, StripState, status_of, strip_axis, strip_of
 from napari_sam.gui.strip import PlaneStrip
 
 _LIGHTS = {"ready": GREEN, "busy": YELLOW, "idle": GREY, "failed": RED}
@@ -69,21 +68,16 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
             self.bar.setValue(round(1000 * max(0.0, status.fraction)))
         self.strip.setVisible(strip is not None)
         if strip is not None:
-            self.strip.set_planes(strip.states, strip.prompted, strip.current, strip.name_of)
+            self.strip.set_planes(strip)
 
     def _go_to(self, index: int) -> None:
         annotation = self._controller.annotation
         plane = annotation.displayed() if annotation else None
         if annotation is None or plane is None:
             return
-        axis = annotation.scrolled_axis(plane)
+        axis = strip_axis(annotation, plane)
         if axis is not None:
-            dims = self._controller.viewer.dims
-            image = annotation.image
-            here = [float(i or 0) for i in plane]
-            here[axis] = index
-            world = axis + dims.ndim - image.ndim
-            dims.set_point(world, world_of_data(dims, image, here)[axis])
+            annotation.show_plane((*plane[:axis], index, *plane[axis + 1 :]))
 
     def _pressed(self) -> None:
         controller = self._controller

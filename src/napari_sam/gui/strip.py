@@ -1,20 +1,36 @@
-"""A strip of all planes along the axis that is scrolled: which are embedded, which have prompts."""
+"""A strip of all planes along an axis: which are embedded or prompted, how sure an object is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from qtpy.QtCore import QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_sam.gui.palette import FAILED, FOCUSED, GREEN, NONE, QUEUED, READY
+from napari_sam.gui.palette import (
+    DOUBT,
+    FAILED,
+    FOCUSED,
+    GREEN,
+    GREY,
+    NONE,
+    POOR,
+    QUEUED,
+    READY,
+    SURE,
+)
+from napari_sam.gui.status import StripState
+from napari_sam.session.spans import DOUBTFUL
 
-_HEIGHT = 18
+_HEIGHT, _MORE = 18, 17  # pixels: of the planes, and of an object's quality below them
+_BASE, _TALLEST = 32, 14  # where its bars stand, and how tall the best is
+_POOR = 0.5 * DOUBTFUL
 
 
 class PlaneStrip(QWidget):
     """One cell per plane, coloured by state; a mark where there are prompts; a click goes there.
+
+    Of an object that was followed, each carried mask has a bar below, as tall as it is sure; a
+    line says under which height it is doubtful. Where the object is known stands a diamond.
 
     Attributes
     ----------
@@ -29,58 +45,45 @@ class PlaneStrip(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
         self.setToolTip("planes of the stack: blue where embedded, a green mark where prompted")
-        self._states: Sequence[str] = []
-        self._prompted: frozenset[int] = frozenset()
-        self._current = 0
-        self._name: Callable[[int], str] = str
+        self._shown = StripState()
 
     def sizeHint(self) -> QSize:
         """Return the size Qt should give it."""
-        return QSize(100, _HEIGHT)
+        return QSize(100, _HEIGHT + (_MORE if self._has_object else 0))
 
-    def set_planes(
-        self,
-        states: Sequence[str],
-        prompted: frozenset[int],
-        current: int,
-        name: Callable[[int], str] = str,
-    ) -> None:
-        """Show planes.
-
-        Parameters
-        ----------
-        states
-            Of each plane: ``ready``, ``queued``, ``failed`` or ``none``.
-        prompted
-            Indices of planes that have prompts.
-        current
-            Index of the plane on screen.
-        name
-            Spells an index.
-        """
-        if (states, prompted, current) == (self._states, self._prompted, self._current):
+    def set_planes(self, shown: StripState) -> None:
+        """Show planes."""
+        if shown == self._shown:
             return
-        self._states, self._prompted, self._current = states, prompted, current
-        self._name = name
+        had, self._shown = self._has_object, shown
+        if had != self._has_object:
+            self.updateGeometry()
         self.update()
+
+    @property
+    def _has_object(self) -> bool:
+        return bool(self._shown.quality)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the cells."""
         painter = QPainter(self)
         painter.setPen(Qt.PenStyle.NoPen)
         colours = {"ready": READY, "queued": QUEUED, "failed": FAILED, "none": NONE}
-        step = self.width() / max(1, len(self._states))
+        states = self._shown.states
+        step = self.width() / max(1, len(states))
         gap = 1.0 if step >= 4 else 0.0
-        for i, state in enumerate(self._states):
+        for i, state in enumerate(states):
             painter.setBrush(QColor(colours[state]))
             painter.drawRect(QRectF(i * step, 7, max(1.0, step - gap), 7))
         painter.setBrush(QColor(GREEN))
-        for i in self._prompted:
+        for i in self._shown.prompted:
             painter.drawEllipse(QRectF((i + 0.5) * step - 2 - gap / 2, 1, 4, 4))
-        if self._states:
+        if self._has_object:
+            self._paint_quality(painter, step, gap)
+        if states:
             painter.setBrush(Qt.BrushStyle.NoBrush)
             width = max(3.0, step - gap)
-            left = (self._current + 0.5) * step - width / 2
+            left = (self._shown.current + 0.5) * step - width / 2
             for colour, out in (("black", 1), ("white", 0)):  # seen on dark and on light
                 painter.setPen(QColor(colour))
                 painter.drawRect(QRectF(left - out, 6 - out, width + 2 * out, 9 + 2 * out))
@@ -89,43 +92,58 @@ class PlaneStrip(QWidget):
             painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
         painter.end()
 
+    def _paint_quality(self, painter: QPainter, step: float, gap: float) -> None:
+        """Draw how sure the object's masks are, and where it is known."""
+        shown = self._shown
+        for i, quality in shown.quality.items():
+            if i not in shown.anchors:
+                colour = SURE if quality >= DOUBTFUL else DOUBT if quality >= _POOR else POOR
+                painter.setBrush(QColor(colour))
+                height = max(2.0, _TALLEST * quality)
+                painter.drawRect(QRectF(i * step, _BASE - height, max(1.0, step - gap), height))
+        painter.setPen(QPen(QColor(GREY), 1, Qt.PenStyle.DotLine))
+        level = _BASE - _TALLEST * DOUBTFUL
+        painter.drawLine(QPointF(0, level), QPointF(self.width(), level))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(QColor("black"), 1))
+        painter.setBrush(QColor("white"))
+        middle = _BASE - _TALLEST / 2
+        for i in shown.anchors:
+            x = (i + 0.5) * step - gap / 2
+            corners = ((x, middle - 6), (x + 4, middle), (x, middle + 6), (x - 4, middle))
+            painter.drawPolygon(QPolygonF([QPointF(*corner) for corner in corners]))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        painter.setPen(Qt.PenStyle.NoPen)
+
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Go to the plane under the mouse."""
-        if event is not None and self._states:
+        if event is not None and self._shown.states:
             self.picked.emit(self._index_at(event.position().x()))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Go a plane back or on with the arrows, to the first or the last with Home and End."""
-        last = len(self._states) - 1
+        last, current = len(self._shown.states) - 1, self._shown.current
         steps = {
-            Qt.Key.Key_Left: max(0, self._current - 1),
-            Qt.Key.Key_Right: min(last, self._current + 1),
+            Qt.Key.Key_Left: max(0, current - 1),
+            Qt.Key.Key_Right: min(last, current + 1),
             Qt.Key.Key_Home: 0,
             Qt.Key.Key_End: last,
         }
-        if event is not None and self._states and event.key() in steps:
+        if event is not None and self._shown.states and event.key() in steps:
             self.picked.emit(steps[Qt.Key(event.key())])
         else:
             super().keyPressEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
         """Name the plane under the mouse, or go there while a button is held."""
-        if event is None or not self._states:
+        if event is None or not self._shown.states:
             return
         index = self._index_at(event.position().x())
         if event.buttons():
             self.picked.emit(index)
         else:
-            told = f"{self._name(index)}: {_SAYS[self._states[index]]}"
-            QToolTip.showText(event.globalPosition().toPoint(), told, self)
+            QToolTip.showText(event.globalPosition().toPoint(), self._shown.told(index), self)
 
     def _index_at(self, x: float) -> int:
-        return min(len(self._states) - 1, max(0, int(x / self.width() * len(self._states))))
-
-
-_SAYS = {
-    "ready": "embedded",
-    "queued": "being embedded",
-    "failed": "could not be embedded",
-    "none": "not embedded yet",
-}
+        count = len(self._shown.states)
+        return min(count - 1, max(0, int(x / self.width() * count)))

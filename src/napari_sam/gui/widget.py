@@ -19,6 +19,7 @@ from napari_sam.gui.controller import Controller, bare, controller_of
 from napari_sam.gui.controls import FOCUS, Scrolled, rule
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.everything_section import EverythingSection
+from napari_sam.gui.follow_section import FollowSection
 from napari_sam.gui.foot_section import FootSection
 from napari_sam.gui.images_section import ImagesSection
 from napari_sam.gui.mask_section import MaskSection
@@ -64,6 +65,7 @@ class SegmentAnything(QWidget):
         self.prompts = PromptsSection(self.controller)
         self.masks = MaskSection(self.controller)
         self.offer = OfferSection(self.controller)
+        self.follow = FollowSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.queue = QueueSection(self.controller)
         self.objects = ObjectsSection(self.controller)
@@ -87,6 +89,7 @@ class SegmentAnything(QWidget):
             self.masks,
             self.offer,
             None,
+            self.follow,
             self.everything,
             self.queue,
             self.objects,
@@ -117,6 +120,7 @@ class SegmentAnything(QWidget):
         controller.model_changed.connect(self._changed)
         controller.status_changed.connect(self._status_changed)
         controller.everything.changed.connect(self._status_changed)
+        controller.follow.changed.connect(self._status_changed)
         controller.proofreading.changed.connect(self._status_changed)
         controller.keeping.changed.connect(self._status_changed)
         controller.listed.changed.connect(self._status_changed)

@@ -17,12 +17,9 @@ from napari_sam.session.known_planes import Line
 from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.searching import Searching
-from napari_sam.session.spans import FollowProgress, Span, spans_of
+from napari_sam.session.spans import DOUBTFUL, FollowProgress, Span, spans_of
 from napari_sam.session.state import Touched
 from napari_sam.session.travel import Travel
-
-DOUBTFUL = 0.7
-"""Quality below which a mask is worth a look."""
 
 
 class Following(Searching):

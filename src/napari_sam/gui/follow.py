@@ -1,0 +1,202 @@
+"""Objects followed through a stack or a movie: the viewer's side of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from psygnal import Signal
+
+from napari_sam.gui.annotation import Annotation
+from napari_sam.planes import Plane, plane_axes
+from napari_sam.session import Session, Span
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+Reach = Literal["both ways", "up", "down", "to here"]
+"""Which way objects are followed: from the plane on screen to higher or lower planes, or from
+where they are known to the plane on screen."""
+
+REACHES: tuple[Reach, ...] = ("both ways", "up", "down", "to here")
+
+
+class Follow:
+    """Follows objects as a user has chosen, and shows planes of them.
+
+    Parameters
+    ----------
+    viewer
+        Where.
+
+    Attributes
+    ----------
+    changed
+        Another way is chosen, a run began, went on or ended, or planes are others.
+    noticed
+        Something a user should know: a sentence.
+    reach
+        Which way objects are followed.
+    """
+
+    changed = Signal()
+    noticed = Signal(str)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._reach: Reach = "both ways"
+        self._slice: dict[str, Any] = {}  # how the viewer was before the 3-D view
+
+    @property
+    def reach(self) -> Reach:
+        """Which way objects are followed."""
+        return self._reach
+
+    @reach.setter
+    def reach(self, reach: Reach) -> None:
+        self._reach = reach
+        self.changed.emit()
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether the 3-D view is shown."""
+        return self._viewer.dims.ndisplay == 3
+
+    def choose_axis(self, annotation: Annotation, axis: int) -> None:
+        """Follow objects of an image along an axis from now on; the strip shows it, too."""
+        annotation.chosen_axis = axis
+        self.changed.emit()
+
+    def watch(self, annotation: Annotation) -> None:
+        """Tell of the objects of an image."""
+        annotation.session.follow_changed.connect(self._changed)
+        annotation.session.spans_changed.connect(self._changed)
+
+    def start(self, annotation: Annotation, everything: bool = False) -> None:
+        """Follow the current object, or all objects of the plane on screen.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`~napari_sam.session.Session.propagate` does, or if there is nothing to be
+            followed.
+        """
+        session, plane = annotation.session, annotation.plane_to_prompt()
+        axis = annotation.follow_axis(plane)
+        if axis is None:
+            raise ValueError(
+                "expected a stack or a movie to follow objects through, got a single plane"
+            )
+        ids = session.followable(plane) if everything else [session.object_id]
+        if not ids:
+            raise ValueError(
+                "expected objects on this plane to follow, got none; click some, or find all, first"
+            )
+        first, last = reached(self._reach, plane[axis] or 0, self._known(annotation, ids, axis))
+        session.propagate(ids, axis, first, last)
+
+    def step(self, annotation: Annotation, step: int) -> None:
+        """Show the next doubtful plane of the current object, or the one before."""
+        self._show(annotation, annotation.session.next_doubtful(step))
+
+    def show_worst(self, annotation: Annotation) -> None:
+        """Show the plane of the current object whose mask is the most doubtful."""
+        self._show(annotation, annotation.session.worst_plane())
+
+    def toggle_3d(self, annotation: Annotation) -> None:
+        """Show the masks' surfaces in 3-D, or the slice again that was shown before."""
+        dims, camera = self._viewer.dims, self._viewer.scene.camera
+        if dims.ndisplay == 2:
+            self._slice = {"zoom": camera.zoom, "center": camera.center, "point": dims.point}
+            dims.ndisplay = 3
+            self._viewer.reset_view()
+            return
+        dims.ndisplay = 2
+        before, self._slice = self._slice, {}
+        if before:
+            dims.point = before["point"]
+            camera.center, camera.zoom = before["center"], before["zoom"]
+        annotation.click_here()
+
+    def _show(self, annotation: Annotation, plane: Plane | None) -> None:
+        if plane is None:
+            object_id = annotation.session.object_id
+            followed = annotation.session.quality(object_id)
+            told = "has no doubtful plane" if followed else "was not followed yet"
+            self.noticed.emit(f"Object {object_id} {told}")
+        else:
+            go_to_plane(annotation, plane)
+
+    def _known(self, annotation: Annotation, ids: list[int], axis: int) -> list[int]:
+        """Return the indices along an axis of the planes where objects are known."""
+        session = annotation.session
+        known: set[int] = set()
+        for object_id in ids:
+            row = session.object_row(object_id)
+            for plane in () if row is None else row.planes:
+                index = plane[axis]
+                if index is not None and not session.plane_facts(object_id, plane).is_carried:
+                    known.add(index)
+        return sorted(known)
+
+    def _changed(self, *_: object) -> None:
+        self.changed.emit()
+
+
+def reached(reach: Reach, here: int, known: list[int]) -> tuple[int | None, int | None]:
+    """Return the first and the last plane to which objects are followed; None for no bound.
+
+    Parameters
+    ----------
+    reach
+        Which way.
+    here
+        The plane on screen.
+    known
+        The planes where objects are known, ascending.
+
+    Raises
+    ------
+    ValueError
+        If they are to be followed to the only plane where they are known.
+    """
+    if reach == "up":
+        return here, None
+    if reach == "down":
+        return None, here
+    if reach == "both ways":
+        return None, None
+    below = [index for index in known if index < here]
+    above = [index for index in known if index > here]
+    if not below and not above:
+        raise ValueError(
+            "expected another plane to follow to, got the one where the object is known; scroll "
+            "to where it should be followed to"
+        )
+    if here in known or not (below and above):
+        return (below[-1], here) if below else (here, above[0])
+    return below[-1], above[0]
+
+
+def go_to_plane(annotation: Annotation, plane: Plane) -> None:
+    """Show a plane of the current object, with the object in view."""
+    annotation.show_plane(plane)
+    place = annotation.session.object_place(annotation.session.object_id, plane)
+    if place is not None and plane_axes(place[0]) == plane_axes(plane):
+        annotation.bring_into_view(plane, place[1])
+
+
+def spans_along(session: Session, plane: Plane, axis: int) -> list[Span]:
+    """Return the spans of the current object along an axis, through a plane."""
+    spans = session.spans(session.object_id)
+    return [span for span in spans if span.axis == axis and _is_in_line(span.plane, plane, axis)]
+
+
+def quality_along(quality: Mapping[Plane, float], plane: Plane, axis: int) -> dict[int, float]:
+    """Return the quality of masks along an axis, through a plane, by their index."""
+    return {p[axis] or 0: q for p, q in quality.items() if _is_in_line(p, plane, axis)}
+
+
+def _is_in_line(one: Plane, other: Plane, axis: int) -> bool:
+    """Whether two planes differ along one axis alone, if at all."""
+    return (*one[:axis], None, *one[axis + 1 :]) == (*other[:axis], None, *other[axis + 1 :])

@@ -1,0 +1,317 @@
+"""Following objects through a stack or a movie: how, how far that is, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from qtpy.QtWidgets import QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import button, combo, fill, line, rule, tool
+from napari_sam.gui.follow import REACHES, Reach, quality_along, spans_along
+from napari_sam.gui.key_table import with_key
+from napari_sam.gui.keys import run_action
+from napari_sam.gui.planes import axis_name
+from napari_sam.gui.section import Section
+from napari_sam.gui.told import told_left
+from napari_sam.session import FollowProgress, PlaneFacts, Span
+from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.spans import DOUBTFUL
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where the current object was followed to.
+
+    Parameters
+    ----------
+    text
+        From where to where, and how many planes are doubtful.
+    here
+        What is known of it on the plane on screen; empty where that is nothing.
+    doubtful
+        How many planes are doubtful.
+    """
+
+    text: str
+    here: str = ""
+    doubtful: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FollowState:
+    """What is told of following.
+
+    Parameters
+    ----------
+    axes
+        Along which axes objects can be followed: name and axis; empty where there is none.
+    axis, reach
+        Along which, and which way.
+    progress, fraction
+        How far it is; empty while nothing is followed.
+    note
+        What is made anew since a plane was corrected, or could not be.
+    course
+        Where the current object was followed to; None if it was not.
+    is_3d
+        Whether the 3-D view is shown.
+    """
+
+    axes: tuple[tuple[str, int], ...] = ()
+    axis: int | None = None
+    reach: Reach = "both ways"
+    progress: str = ""
+    fraction: float = 0.0
+    note: str = ""
+    course: Course | None = None
+    is_3d: bool = False
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether there is anything to follow through, or to come back from."""
+        return bool(self.axes) or self.is_3d
+
+    @property
+    def axis_name(self) -> str:
+        """The name of the axis; a plain word where it has none."""
+        return next((name for name, axis in self.axes if axis == self.axis), "plane")
+
+
+def follow_state_of(controller: Controller) -> FollowState:
+    """Sum up what can be followed, or how far that is."""
+    annotation = controller.annotation
+    if annotation is None or controller.segmenter is None:
+        return FollowState()
+    session, plane, follow = annotation.session, annotation.displayed(), controller.follow
+    if plane is None:
+        return FollowState(is_3d=follow.is_3d)
+    axes = annotation.follow_axes(plane)
+    axis = annotation.follow_axis(plane)
+    if axis is None:
+        return FollowState()
+    names = tuple((axis_name(annotation.image, one), one) for one in axes)
+    name = axis_name(annotation.image, axis)
+    count = session.source.shape[axis]
+    running, object_id = session.follow_progress, session.object_id
+    progress, note = told_progress(running, name, count), ""
+    if running is not None and running.is_correction:
+        progress, note = "", f"updating {told_ids(running.object_ids)} …"
+    quality = session.quality(object_id)
+    course = None
+    if quality:
+        spans = spans_along(session, plane, axis)
+        if not note and any(span.state == "failed" for span in spans):
+            note = f"object {object_id} could not be followed anew: follow it again"
+        along = quality_along(quality, plane, axis)
+        facts = session.plane_facts(object_id, plane)
+        course = course_of(name, along, spans, facts, plane[axis] or 0)
+    return FollowState(
+        names, axis, follow.reach, progress, running.fraction if running and progress else 0.0,
+        note, course,
+    )  # fmt: skip
+
+
+def told_progress(running: FollowProgress | None, name: str, count: int) -> str:
+    """Say how far objects are followed, in two lines; empty if none is.
+
+    Parameters
+    ----------
+    running
+        How far it is.
+    name, count
+        Of the axis, and how many planes it has.
+    """
+    if running is None:
+        return ""
+    index = None if running.plane is None else running.plane[running.axis]
+    where = [] if index is None else [f"{name} {index}/{count - 1}"]
+    far = [f"{running.done} of {running.count} steps"]
+    far += [] if running.seconds_left is None else [told_left(running.seconds_left)]
+    what = [f"Following {told_ids(running.object_ids)}", *where]
+    return " · ".join(what) + "\n" + " · ".join(far)
+
+
+def course_of(
+    name: str, along: Mapping[int, float], spans: Sequence[Span], facts: PlaneFacts, here: int
+) -> Course:
+    """Say where an object was followed to, and what is known of it on the plane on screen.
+
+    Parameters
+    ----------
+    name
+        Of the axis.
+    along
+        Quality of its carried masks, by index along the axis.
+    spans
+        Through which it was carried.
+    facts
+        What is known of it on the plane on screen.
+    here
+        Index of that plane.
+    """
+    anchors = {index for span in spans for index in span.anchors}
+    everywhere = sorted({*along, *anchors})
+    doubtful = sum(quality < DOUBTFUL for i, quality in along.items() if i not in anchors)
+    text = f"{name} {everywhere[0]} to {everywhere[-1]}" if everywhere else "nowhere"
+    text += f" · {doubtful} doubtful" if doubtful else " · none doubtful"
+    if here in anchors or facts.said == "right":
+        return Course(text, "known on this plane", doubtful)
+    if facts.said == "not here":
+        return Course(text, "not on this plane, as you said", doubtful)
+    quality = along.get(here)
+    if quality is None:
+        return Course(text, "not on this plane", doubtful)
+    sure = "doubtful" if quality < DOUBTFUL else "sure"
+    return Course(text, f"here {quality:.2f}, {sure}", doubtful)
+
+
+class FollowSection(Section[FollowState]):
+    """Follows objects through a stack or a movie; absent where there is one plane."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self.this = button(
+            "this object", with_key("follow the current object through the stack", "follow")
+        )
+        self.all = button(
+            "all here", with_key("follow all objects of this plane together", "follow_all")
+        )
+        self.reach = combo("which way objects are followed")
+        self.axis = combo("along which axis objects are followed")
+        self.progress = _text("how far following is")
+        self.bar = QProgressBar()
+        self.bar.setAccessibleName("how far following is")
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.keep = button("Stop", "go no further; the planes that are done stay")
+        self.drop = button("Drop", "go no further; the planes are as they were before")
+        self.note = _text("what is made anew")
+        self.course = _text("where the object was followed to")
+        self.back = tool("◀", with_key("the doubtful plane before", "previous_doubtful"))
+        self.doubtful = button("", with_key("the next doubtful plane", "next_doubtful"))
+        self.worst = button("Worst", with_key("the most doubtful plane", "worst_plane"))
+        self.right = button(
+            "Looks good  8",
+            with_key("the mask is right here: it stays, and others follow from it", "accept_plane"),
+        )
+        self.ends = button(
+            "Not here  0",
+            with_key("the object ends before this plane: its masks from here on go", "stop_here"),
+        )
+        self.goes_on = button(
+            "Goes on  9",
+            with_key("the object is on this plane, whatever the model says", "go_on"),
+        )
+        self.solid = button("", "")
+        self._asking, self._running, self._followed = QWidget(), QWidget(), QWidget()
+        asking = _column(self._asking)
+        row = line(QLabel("Follow"), self.this, self.all)
+        row.setStretch(1, 1)
+        row.setStretch(2, 1)
+        asking.addLayout(row)
+        asking.addLayout(line(self.reach, self.axis))
+        running = _column(self._running)
+        running.addWidget(self.progress)
+        row = line(self.bar, self.keep, self.drop)
+        row.setStretch(0, 1)
+        running.addLayout(row)
+        followed = _column(self._followed)
+        followed.addWidget(self.course)
+        row = line(self.back, self.doubtful, self.worst)
+        row.setStretch(1, 1)
+        followed.addLayout(row)
+        followed.addLayout(line(self.right, self.ends, self.goes_on))
+        column = _column(self)
+        for part in (self._asking, self._running, self.note, self._followed, self.solid, rule()):
+            column.addWidget(part)
+        self.this.clicked.connect(partial(self._start, False))
+        self.all.clicked.connect(partial(self._start, True))
+        self.reach.activated.connect(self._set_reach)
+        self.axis.activated.connect(self._set_axis)
+        self.keep.clicked.connect(partial(self._cancel, True))
+        self.drop.clicked.connect(partial(self._cancel, False))
+        for control, name in (
+            (self.back, "previous_doubtful"), (self.doubtful, "next_doubtful"),
+            (self.worst, "worst_plane"), (self.right, "accept_plane"),
+            (self.ends, "stop_here"), (self.goes_on, "go_on"), (self.solid, "look_in_3d"),
+        ):  # fmt: skip
+            control.clicked.connect(partial(self._act, name))
+
+    def _state(self) -> FollowState:
+        return follow_state_of(self._controller)
+
+    def _draw(self, state: FollowState) -> None:
+        self.setVisible(state.is_visible)
+        running, course = bool(state.progress), state.course
+        self._asking.setVisible(bool(state.axes) and not running)
+        fill(self.reach, [(told_reach(one, state.axis_name), one) for one in REACHES], state.reach)
+        fill(self.axis, [(f"along {name}", axis) for name, axis in state.axes], state.axis)
+        self.axis.setVisible(len(state.axes) > 1)
+        self._running.setVisible(running)
+        self.progress.setText(state.progress)
+        self.progress.setToolTip(state.progress)
+        self.bar.setValue(round(1000 * state.fraction))
+        self.note.setText(state.note)
+        self.note.setToolTip(state.note)
+        self.note.setVisible(bool(state.note))
+        self._followed.setVisible(course is not None)
+        if course is not None:
+            self.course.setText(f"{course.text}\n{course.here}")
+            self.doubtful.setText(f"Next doubtful ({course.doubtful}) ▶")
+            for control in (self.back, self.doubtful, self.worst):
+                control.setEnabled(course.doubtful > 0)
+        self.solid.setVisible(state.is_3d or course is not None)
+        self.solid.setText("Back to the slice" if state.is_3d else "Look at it in 3-D")
+        self.solid.setToolTip(
+            "the slice that was shown before" if state.is_3d else "the surface of the masks"
+        )
+
+    def _start(self, everything: bool, *_: object) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._attempt(partial(self._controller.follow.start, annotation, everything))
+
+    def _cancel(self, keep: bool, *_: object) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            annotation.session.cancel_following(keep)
+
+    def _set_reach(self, *_: object) -> None:
+        self._controller.follow.reach = self.reach.currentData()
+
+    def _set_axis(self, *_: object) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._controller.follow.choose_axis(annotation, self.axis.currentData())
+
+    def _act(self, name: str, *_: object) -> None:
+        """Do something on the plane on screen, as its key does."""
+        run_action(self._controller.viewer, self._controller.refused.emit, name)
+
+
+def told_reach(reach: Reach, axis: str) -> str:
+    """Spell which way objects are followed, with the name of the axis."""
+    over_time = axis.lower() in ("t", "time", "frame")
+    return {
+        "both ways": "both ways",
+        "up": "from here forwards" if over_time else f"from here to higher {axis}",
+        "down": "from here backwards" if over_time else f"from here to lower {axis}",
+        "to here": "to this plane",
+    }[reach]
+
+
+def _text(name: str) -> QLabel:
+    label = QLabel()
+    label.setAccessibleName(name)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label
+
+
+def _column(widget: QWidget) -> QVBoxLayout:
+    column = QVBoxLayout(widget)
+    column.setContentsMargins(0, 0, 0, 0)
+    return column

@@ -1,0 +1,72 @@
+"""What the dock says of objects that are followed, made from plain values without a window."""
+
+import pytest
+
+from napari_sam.gui.follow import reached
+from napari_sam.gui.follow_section import course_of, told_progress, told_reach
+from napari_sam.gui.status import StripState
+from napari_sam.session import FollowProgress, PlaneFacts, Span
+
+SPANS = (
+    Span(3, 0, 5, 9, (4,), "fresh", (5, None, None)),
+    Span(3, 0, 1, 3, (4,), "fresh", (1, None, None)),
+)
+ALONG = {1: 0.2, 2: 0.9, 3: 0.95, 5: 0.9, 6: 0.9, 7: 0.8, 8: 0.75, 9: 0.6}
+
+
+@pytest.mark.parametrize(
+    ("reach", "here", "known", "planes"),
+    [
+        ("both ways", 4, [2], (None, None)),
+        ("up", 4, [4], (4, None)),
+        ("down", 4, [4], (None, 4)),
+        ("to here", 9, [4, 6], (6, 9)),
+        ("to here", 1, [4, 6], (1, 4)),
+        ("to here", 5, [4, 6], (4, 6)),
+        ("to here", 6, [4, 6], (4, 6)),
+    ],
+)
+def test_objects_are_followed_as_far_as_is_wished(reach, here, known, planes):
+    assert reached(reach, here, known) == planes
+
+
+def test_following_to_the_only_known_plane_is_refused():
+    with pytest.raises(ValueError, match="scroll to where it should be followed to"):
+        reached("to here", 4, [4])
+
+
+def test_progress_tells_object_plane_and_time_left():
+    running = FollowProgress((3,), 0, (14, None, None), 7, 40, 0.2, 12.3)
+    assert told_progress(running, "z", 51) == (
+        "Following object 3 · z 14/50\n7 of 40 steps · 12 s left"
+    )
+    begun = FollowProgress((3, 5), 0, None, 0, 40, 0.0)
+    assert told_progress(begun, "z", 51) == "Following 2 objects\n0 of 40 steps"
+    assert told_progress(None, "z", 51) == ""
+
+
+def test_course_tells_the_ends_and_what_is_doubtful():
+    course = course_of("z", ALONG, SPANS, PlaneFacts(quality=0.6), 9)
+    assert course.text == "z 1 to 9 · 2 doubtful"
+    assert (course.here, course.doubtful) == ("here 0.60, doubtful", 2)
+    sure = course_of("z", {5: 0.9}, SPANS[:1], PlaneFacts(), 4)
+    assert (sure.text, sure.here) == ("z 4 to 5 · none doubtful", "known on this plane")
+    assert course_of("z", ALONG, SPANS, PlaneFacts(), 20).here == "not on this plane"
+    said = PlaneFacts(said="not here")
+    assert course_of("z", ALONG, SPANS, said, 10).here == "not on this plane, as you said"
+    said = PlaneFacts(quality=1.0, said="right")
+    assert course_of("z", ALONG, SPANS, said, 9).here == "known on this plane"
+
+
+def test_directions_are_told_in_the_words_of_the_axis():
+    assert told_reach("up", "z") == "from here to higher z"
+    assert told_reach("down", "t") == "from here backwards"
+    assert told_reach("to here", "t") == "to this plane"
+
+
+def test_strip_tells_planes_of_the_object_apart():
+    strip = StripState(("ready",) * 10, frozenset({4}), 4, "z", 3, ALONG, frozenset({4}))
+    assert strip.told(0) == "z 0: embedded"
+    assert strip.told(1).endswith("object 3 was carried here, quality 0.20, doubtful")
+    assert strip.told(2).endswith("object 3 was carried here, quality 0.90")
+    assert strip.told(4).endswith("object 3 is known here")

@@ -1,0 +1,65 @@
+"""An object followed through a stack with mouse and keys."""
+
+import numpy as np
+import pytest
+from component_segmenter import ComponentSegmenter, disks
+from qtpy.QtCore import Qt
+
+K, CONTROL, SHIFT = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+SHAPE, COUNT = (60, 80), 12
+NUCLEUS, NEIGHBOUR = (25, 30, 9), (25, 48, 9)  # they touch on one plane
+DIM = 6  # where the nucleus is lost in its neighbour
+
+
+class Unsure(ComponentSegmenter):
+    """A component is the less sure the larger it is."""
+
+    def decode(self, embedding, prompts, multimask="auto", progress=None):
+        prediction = super().decode(embedding, prompts, multimask, progress)
+        if prompts.mask is not None and (prediction.logits[0] > 0).sum() > 400:
+            prediction.scores[:] = 0.8
+        return prediction
+
+
+@pytest.fixture
+def segmenter():
+    return Unsure()
+
+
+def stack():
+    """A nucleus on planes 2 to 9, that touches another one on plane 6."""
+    planes = [disks(SHAPE, NUCLEUS) if 2 <= z <= 9 else disks(SHAPE) for z in range(COUNT)]
+    planes[DIM] = disks(SHAPE, NUCLEUS, NEIGHBOUR)
+    return np.stack(planes)
+
+
+def planes_of(me, object_id=1):
+    return np.flatnonzero((me.labels == object_id).any(axis=(1, 2))).tolist()
+
+
+def test_click_follow_go_to_the_doubtful_plane_correct_it_and_take_it_back(user):
+    me = user(stack(), axis_labels=("z", "y", "x"), contrast_limits=(0, 255))
+    section = me.dock.follow
+    me.scroll_to(4)
+    me.click((4, 25, 30))
+    assert planes_of(me) == [4]
+    me.press(K.Key_F, CONTROL)
+    me.qtbot.waitUntil(lambda: planes_of(me) == [*range(2, 10)])
+    me.qtbot.waitUntil(lambda: me.session.follow_progress is None)
+    me.qtbot.waitUntil(lambda: section.course.text().startswith("z 2 to 9 · "))
+    strip = me.dock.status.strip._shown
+    assert (strip.anchors, sorted(strip.quality)) == (frozenset({4}), [2, 3, 5, 6, 7, 8, 9])
+    me.press(K.Key_Right, SHIFT)
+    assert me.viewer.dims.current_step[0] == DIM
+    me.qtbot.waitUntil(lambda: "doubtful" in section.course.text().splitlines()[1])
+    followed = me.labels.copy()
+    me.settle(150)
+    me.right_click((DIM, 25, 52))
+    me.qtbot.waitUntil(lambda: not np.array_equal(me.labels, followed))
+    me.qtbot.waitUntil(lambda: me.dock.status.strip._shown.anchors == {4, DIM})
+    assert "known on this plane" in section.course.text()
+    me.press(K.Key_Z, CONTROL)
+    me.qtbot.waitUntil(lambda: np.array_equal(me.labels, followed))
+    me.press(K.Key_Z, CONTROL)
+    me.qtbot.waitUntil(lambda: planes_of(me) == [4])
+    me.qtbot.waitUntil(lambda: not section.course.isVisible())
