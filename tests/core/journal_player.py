@@ -65,6 +65,7 @@ class Player:
             self.mask, self.adopt, self.adopt_all, self.move_any, self.remove_any, self.accept,
             self.classify, self.classes, self.processing, self.bring, self.split, self.grow,
             self.find_all, self.find_one, self.find_similar, self.correct, self.next_candidate,
+            self.divide, self.deny,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -168,6 +169,13 @@ class Player:
 
     def renumber(self, a: int, b: int) -> None:
         self.session.renumber(self._object(a), OBJECTS + 3 + b % 3)
+
+    def divide(self, a: int, b: int) -> None:
+        daughters = self._object(b), self._object(b + 1 + a % 2)
+        self.session.confirm_division(self._object(a), daughters, 1 + a % (PLANES - 1))
+
+    def deny(self, a: int, b: int) -> None:
+        self.session.reject_division(self._object(a), [self._object(b)])
 
     def lock(self, a: int, b: int) -> None:
         self.session.lock([self._object(a)])

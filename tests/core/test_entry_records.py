@@ -135,7 +135,9 @@ class Writer:
         if self.rng.random() < 0.3:
             accepted = (True, False, None)[self.rng.integers(3)]
             score = None if accepted else float(self.rng.random())
-            after = ObjectFacts(bool(self.rng.integers(2)), "found", "T cell", accepted, score)
+            parent = (None, 0, 4)[self.rng.integers(3)]
+            locked = bool(self.rng.integers(2))
+            after = ObjectFacts(locked, "found", "T cell", accepted, score, parent=parent)
             facts.append(Change(key[0], self.facts.get(key[0], ObjectFacts()), after))
             self.facts[key[0]] = after
         changes = [change for change in (self.pixels(), self.pixels()) if change]

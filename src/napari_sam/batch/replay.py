@@ -602,6 +602,9 @@ def _check_entry(entry: Entry, ndim: int) -> None:
         expected = {"objects": list, "plane": list, "pixels": int}
     elif entry.kind == "split":
         expected = {"object": int, "into": int, "plane": list, "path": list}
+    elif entry.kind == "divided":
+        expected = {"object": int, "daughters": list, "confirmed": bool}
+        expected |= {"axis": int, "frame": int} if details["confirmed"] else {}
     elif entry.kind == "found":
         expected = {"planes": list, "linked": bool, "settings": dict, "model": str, "given": list}
     for name, kind in expected.items():

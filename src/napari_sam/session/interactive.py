@@ -19,15 +19,16 @@ from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.choosing import Choosing
 from napari_sam.session.corrections import Corrections
+from napari_sam.session.descent import Descent
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.follow_anchors import Anchoring
 from napari_sam.session.follow_runs import FollowRuns
 from napari_sam.session.following import Following
 from napari_sam.session.importing import Imports
 from napari_sam.session.keeping import save_session
+from napari_sam.session.lineage import Lineage
 from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_table import ObjectTable
-from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, total_area, within
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.preview import Previews
@@ -41,7 +42,7 @@ from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 
-class Session(Choosing, Following):
+class Session(Choosing, Following, Lineage):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -167,7 +168,7 @@ class Session(Choosing, Following):
         self._previews = Previews(executor, self._answering.foreseen, self.preview_changed.emit)
         self.journal_changed.connect(self._previews.clear)
         self.object_changed.connect(self._previews.clear)
-        self._objects = Objects(
+        self._objects = Descent(
             *(self._state, executor, lambda: self.source, self._follow, self.failed.emit),
             self._table,
         )

@@ -37,6 +37,7 @@ Kind = Literal[
     "imported",
     "carried",
     "reviewed",
+    "divided",
     "elsewhere",
     "labels",
 ]
@@ -47,6 +48,7 @@ Kind = Literal[
 plane was corrected is no step of its own, and goes with that. ``reviewed``: a person said of an
 object on a plane that its mask is right, or that it ends or goes on there.
 ``imported``: objects came from a file. ``adopted``: labels that were there became objects.
+``divided``: a person said that an object has become two, or that it has not.
 ``grown``: outlines were moved by some pixels.
 ``classified``: objects got a class. ``classes``: there are other classes.
 ``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that

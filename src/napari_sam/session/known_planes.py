@@ -13,6 +13,9 @@ from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import UNKNOWN, Change, Entry, PlaneFacts
 from napari_sam.session.pixels import PixelChange
 
+# What gives planes of an object to another one, with what is known there.
+_MOVES = ("renumbered", "divided")
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -112,9 +115,9 @@ class KnownPlanes:
             here = UNKNOWN
             if kind == "deleted" and not details["everywhere"]:
                 here = PlaneFacts(said="not here")
-            elif kind == "renumbered" and object_id == details["object"]:
+            elif kind in _MOVES and object_id == details["object"]:
                 after[details["into"], plane] = self.of((object_id, plane))
-            elif kind == "renumbered":
+            elif kind in _MOVES:
                 continue
             after[object_id, plane] = here
         if kind == "renumbered" or (kind == "deleted" and details["everywhere"]):

@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region, region_of
-from napari_sam.patches import Patch, join
+from napari_sam.patches import Patch
 from napari_sam.planes import Plane, PlaneSource
-from napari_sam.session.answers import Answer
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.growing import grown
 from napari_sam.session.journal import Change, JournalChange, Kind, ObjectFacts
+from napari_sam.session.moving import facts_changes, facts_of_children, moves_of
 from napari_sam.session.object_classes import ObjectClass, checked
-from napari_sam.session.ownership import Marks
 from napari_sam.session.pixels import PixelChange
-from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
 from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.splitting import cut_off
 from napari_sam.session.state import State, Touched
@@ -104,7 +102,7 @@ class Objects:
         """Know something else about objects."""
         before = {int(i): self._state.facts(int(i)) for i in object_ids}
         after = {i: replace(facts, **known) for i, facts in before.items()}
-        if changes := _facts_changes({i: (before[i], after[i]) for i in before}):
+        if changes := facts_changes({i: (before[i], after[i]) for i in before}):
             ids = [change.key for change in changes]
             self._follow(self._state.commit(kind, f"{done} {told_ids(ids)}", facts=changes))
 
@@ -134,7 +132,7 @@ class Objects:
         }
         classes = Change("classes", self._state.classes, after)
         self._follow(
-            self._state.commit("classes", text, facts=_facts_changes(facts), classes=classes)
+            self._state.commit("classes", text, facts=facts_changes(facts), classes=classes)
         )
 
     def _class(self, name: str) -> ObjectClass:
@@ -152,17 +150,19 @@ class Objects:
         self._state.check_unlocked(ids)
 
         def done(found: Mapping[int, Sequence[Plane]]) -> None:
-            known = {i: self._state.facts(i) for i in ids} if plane is None else {}
             everywhere = plane is None
+            facts = {i: (self._state.facts(i), ObjectFacts()) for i in ids} if everywhere else {}
+            if everywhere:
+                facts = facts_of_children(self._state, ids, None) | facts
             self._commit(
                 "deleted",
                 f"deleted {told_ids(ids)}",
                 pixels=self._without(found),
-                facts=_facts_changes({i: (facts, ObjectFacts()) for i, facts in known.items()}),
+                facts=facts_changes(facts),
                 details={"object": ids[0], "everywhere": everywhere}
                 if len(ids) == 1
                 else {"objects": ids, "everywhere": everywhere},
-                **_moves(self._state, {(i, at): None for i in ids for at in found[i]}),
+                **moves_of(self._state, {(i, at): None for i in ids for at in found[i]}),
             )
 
         if plane is None:
@@ -224,7 +224,8 @@ class Objects:
         canvas.prepare(plane, new)
         before = labels[off]
         pixels = PixelChange.of(plane, where, off, before, np.full_like(before, new))
-        known = replace(state.facts(object_id), accepted=None, score=None, stability=None)
+        known = state.facts(object_id)
+        known = replace(known, accepted=None, score=None, stability=None, parent=None)
         details = {
             "object": object_id,
             "into": new,
@@ -236,7 +237,7 @@ class Objects:
             f"split object {object_id}",
             pixels=(pixels,),
             marks=state.marks_changes(state.ownership.by_hand([pixels])),
-            facts=_facts_changes({new: (state.facts(new), known)}),
+            facts=facts_changes({new: (state.facts(new), known)}),
             details=details,
         )
 
@@ -291,15 +292,18 @@ class Objects:
         state = self._state
         gone, kept = state.facts(object_id), state.facts(into)
         is_new = kind == "renumbered"
-        facts = {object_id: (gone, ObjectFacts()), into: (kept, gone if is_new else kept)}
+        after = gone if is_new else kept
+        after = replace(after, parent=None) if after.parent == object_id else after
+        facts = {object_id: (gone, ObjectFacts()), into: (kept, after)}
+        facts = facts_of_children(state, [object_id], into) | facts
         self._commit(
             kind,
             text,
             pixels=self._relabelled(object_id, into, planes),
-            facts=_facts_changes(facts),
+            facts=facts_changes(facts),
             objects=(state.object_id, into),
             details={"object": object_id, "into": into},
-            **_moves(state, {(object_id, plane): into for plane in planes}),
+            **moves_of(state, {(object_id, plane): into for plane in planes}),
         )
 
     def _commit(self, kind: Kind, text: str, **values: Any) -> None:
@@ -467,71 +471,3 @@ def _changed_by_growing(
     if not where.any():
         return None
     return PixelChange.of(plane, region, where, before[where], after[where])
-
-
-def _facts_changes(
-    facts: Mapping[int, tuple[ObjectFacts, ObjectFacts]],
-) -> tuple[Change[int, ObjectFacts], ...]:
-    return tuple(Change(i, *pair) for i, pair in facts.items() if pair[0] != pair[1])
-
-
-def _moves(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str, Any]:
-    """Return what becomes of prompts, answers and marks that move to another object, or go."""
-    prompts: list[Change[ObjectPlane, Group]] = []
-    answers: list[Change[ObjectPlane, Answer | None]] = []
-    marks: list[Change[ObjectPlane, Marks]] = []
-    for key, into in moves.items():
-        group, answer, known = _at(state, key)
-        prompts.append(Change(key, group, NOTHING))
-        answers.append(Change(key, answer, None))
-        marks.append(Change(key, known, Marks()))
-        if into is None:
-            continue
-        there = into, key[1]
-        other, other_answer, other_known = _at(state, there)
-        joined = _joined(other, group, into)
-        prompts.append(Change(there, other, joined))
-        answered = all(map(state.is_written, (key, there)))
-        parts = [one for one in (other_answer, answer) if one is not None]
-        after = _joined_answer(parts, joined) if answered and parts else other_answer
-        answers.append(Change(there, other_answer, after))
-        both = Marks(
-            join(other_known.written, known.written), join(other_known.erased, known.erased)
-        )
-        marks.append(Change(there, other_known, both))
-    return {
-        "prompts": tuple(c for c in prompts if c.before != c.after),
-        "answers": tuple(c for c in answers if c.before is not c.after),
-        "marks": tuple(c for c in marks if not (c.before.is_empty and c.after.is_empty)),
-    }
-
-
-def _at(state: State, key: ObjectPlane) -> tuple[Group, Answer | None, Marks]:
-    return state.book.group(key), state.recorded(key), state.ownership.of(key)
-
-
-def _joined(kept: Group, gone: Group, object_id: int) -> Group:
-    """Return what is said about two objects as said about one; the first of two boxes stays."""
-    clicks: list[Click] = [replace(c, object_id=object_id) for c in (*kept.clicks, *gone.clicks)]
-    box: BoxPrompt | None = kept.box or gone.box
-    chosen = gone if kept.is_empty else kept
-    strokes = [replace(s, object_id=object_id) for s in (*kept.strokes, *gone.strokes)]
-    lasso, mask = kept.lasso or gone.lasso, kept.mask or gone.mask
-    if kept.mask is not None and gone.mask is not None:
-        mask = replace(kept.mask, patch=join(kept.mask.patch, gone.mask.patch))
-    return Group(
-        tuple(sorted(clicks, key=lambda click: click.id)),
-        None if box is None else replace(box, object_id=object_id),
-        chosen.candidate,
-        chosen.granularity,
-        tuple(sorted(strokes, key=lambda stroke: stroke.id)),
-        None if lasso is None else replace(lasso, object_id=object_id),
-        None if mask is None else replace(mask, object_id=object_id),
-    )
-
-
-def _joined_answer(parts: Sequence[Answer], group: Group) -> Answer:
-    patch = Patch()
-    for part in parts:
-        patch = join(patch, part.patch)
-    return replace(parts[0], patch=patch, prompts=group)

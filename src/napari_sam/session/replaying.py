@@ -12,9 +12,9 @@ import numpy as np
 from napari_sam.engine import Report, SynchronousExecutor
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer, Chain
+from napari_sam.session.descent import Descent
 from napari_sam.session.journal import Entry
 from napari_sam.session.mask_rules import MaskRules
-from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange, part_of
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.state import State
@@ -60,7 +60,7 @@ def replay_entries(
     """
     errors: list[Exception] = []
     state.refused.connect(errors.append)
-    objects = Objects(
+    objects = Descent(
         state, SynchronousExecutor(), lambda: source, lambda touched: None, errors.append
     )
     for i, entry in enumerate(entries):
@@ -70,7 +70,7 @@ def replay_entries(
             raise errors[0]
 
 
-def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: Find) -> None:
+def _again(entry: Entry, state: State, objects: Descent, decode: Decode, find: Find) -> None:
     details = entry.details
     state.object_id = entry.objects[0]
     if entry.kind == "prompts":
@@ -113,6 +113,13 @@ def _again(entry: Entry, state: State, objects: Objects, decode: Decode, find: F
         objects.grow(details["objects"], tuple(details["plane"]), details["pixels"])
     elif entry.kind == "renumbered":
         objects.renumber(details["object"], details["into"])
+    elif entry.kind == "divided" and details["confirmed"]:
+        with suppress(ValueError):  # of objects that another model made
+            daughters = details["daughters"]
+            into = details.get("into", details["object"])
+            objects.divide(details["object"], daughters, details["axis"], details["frame"], into)
+    elif entry.kind == "divided":
+        state.commit(entry.kind, entry.text, facts=entry.facts, details=entry.details)
     elif entry.kind in ("locked", "adopted", "accepted", "classified", "classes"):
         state.commit(entry.kind, entry.text, facts=entry.facts, classes=entry.classes)
     elif entry.kind == "imported":

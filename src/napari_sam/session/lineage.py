@@ -1,0 +1,105 @@
+"""Objects that divide over time: what a user says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from napari_sam.session.descent import Descent
+from napari_sam.session.object_commands import ObjectCommands
+
+
+class Lineage(ObjectCommands):
+    """The part of a session that knows which object descends from which."""
+
+    _objects: Descent
+
+    @property
+    def parents(self) -> Mapping[int, int]:
+        """The object that an object descends from, where a user, or a file, said so."""
+        known = self._state.all_facts.items()
+        return {object_id: facts.parent for object_id, facts in known if facts.parent}
+
+    def confirm_division(
+        self, parent: int, daughters: Sequence[int], frame: int, axis: int | None = None
+    ) -> tuple[int, int]:
+        """Say that an object has become two others, as one step.
+
+        The number of each is its own from there on: where that of the parent goes on in one of
+        the two, this daughter gets a new one, with its prompts. In large labels objects are
+        looked for in the background, and :attr:`failed` tells what can't be done.
+
+        Parameters
+        ----------
+        parent
+            The object, on frames before.
+        daughters
+            The two that it has become. One may be the parent, where its number goes on.
+        frame
+            The first frame that both are on, or could be: an index along the axis.
+        axis
+            Of time; by default the first that planes don't span.
+
+        Returns
+        -------
+        daughters
+            Their numbers from now on.
+
+        Raises
+        ------
+        ValueError
+            If an object is locked, the two are not two, or they are not where parent and
+            daughters have to be.
+        """
+        self._check_open()
+        one, other = self._two(daughters)
+        new = parent
+        if parent in (one, other):
+            new = max(self.highest_object, self._table.highest, parent) + 1
+        along = self._time_axis(axis)
+        count = self.embeddings.source.shape[along]
+        if not 0 < frame < count:
+            raise ValueError(
+                f"expected a division on frames 1 to {count - 1} of axis {along}, got {frame}"
+            )
+        self._objects.divide(parent, (one, other), along, int(frame), new)
+        self._reserved = max(self._reserved, new)
+        return (new if one == parent else one), (new if other == parent else other)
+
+    def reject_division(self, parent: int, daughters: Collection[int]) -> None:
+        """Say that objects don't descend from another one, nor from any, as one step.
+
+        It is not suggested again.
+
+        Parameters
+        ----------
+        parent
+            The object.
+        daughters
+            The others; the parent itself may be among them, of which nothing is said.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
+        self._check_open()
+        if not set(daughters) - {parent}:
+            raise ValueError(f"expected daughters of object {parent}, got none but itself")
+        self._objects.deny(parent, daughters)
+
+    def _two(self, daughters: Sequence[int]) -> tuple[int, int]:
+        if len(daughters) != 2 or daughters[0] == daughters[1]:
+            raise ValueError(f"expected two daughters, got {tuple(daughters)}")
+        return int(daughters[0]), int(daughters[1])
+
+    def _time_axis(self, axis: int | None) -> int:
+        source = self.embeddings.source
+        axes = [a for a in range(len(source.shape)) if a not in source.spanned]
+        axes = [a for a in axes if a != source.channel_axis]
+        if axis is None and axes:
+            return axes[0]
+        if axis not in axes:
+            raise ValueError(
+                f"expected an axis of time among {axes}, which planes don't span, got {axis}"
+            )
+        return axis

@@ -1,0 +1,94 @@
+"""What becomes of everything that belongs to an object which goes, or becomes part of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from napari_sam.patches import Patch, join
+from napari_sam.session.answers import Answer
+from napari_sam.session.journal import Change, ObjectFacts
+from napari_sam.session.ownership import Marks
+from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
+from napari_sam.session.state import State
+
+
+def facts_changes(
+    facts: Mapping[int, tuple[ObjectFacts, ObjectFacts]],
+) -> tuple[Change[int, ObjectFacts], ...]:
+    """Return those that differ: (before, after) by object."""
+    return tuple(Change(i, *pair) for i, pair in facts.items() if pair[0] != pair[1])
+
+
+def facts_of_children(
+    state: State, gone: Sequence[int], into: int | None
+) -> dict[int, tuple[ObjectFacts, ObjectFacts]]:
+    """Return what becomes of the children of objects that go, or become part of another one."""
+    return {
+        i: (known, replace(known, parent=None if i == into else into))
+        for i, known in state.all_facts.items()
+        if known.parent in gone
+    }
+
+
+def moves_of(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str, Any]:
+    """Return what becomes of prompts, answers and marks that move to another object, or go."""
+    prompts: list[Change[ObjectPlane, Group]] = []
+    answers: list[Change[ObjectPlane, Answer | None]] = []
+    marks: list[Change[ObjectPlane, Marks]] = []
+    for key, into in moves.items():
+        group, answer, known = _at(state, key)
+        prompts.append(Change(key, group, NOTHING))
+        answers.append(Change(key, answer, None))
+        marks.append(Change(key, known, Marks()))
+        if into is None:
+            continue
+        there = into, key[1]
+        other, other_answer, other_known = _at(state, there)
+        joined = _joined(other, group, into)
+        prompts.append(Change(there, other, joined))
+        answered = all(map(state.is_written, (key, there)))
+        parts = [one for one in (other_answer, answer) if one is not None]
+        after = _joined_answer(parts, joined) if answered and parts else other_answer
+        answers.append(Change(there, other_answer, after))
+        both = Marks(
+            join(other_known.written, known.written), join(other_known.erased, known.erased)
+        )
+        marks.append(Change(there, other_known, both))
+    return {
+        "prompts": tuple(c for c in prompts if c.before != c.after),
+        "answers": tuple(c for c in answers if c.before is not c.after),
+        "marks": tuple(c for c in marks if not (c.before.is_empty and c.after.is_empty)),
+    }
+
+
+def _at(state: State, key: ObjectPlane) -> tuple[Group, Answer | None, Marks]:
+    return state.book.group(key), state.recorded(key), state.ownership.of(key)
+
+
+def _joined(kept: Group, gone: Group, object_id: int) -> Group:
+    """Return what is said about two objects as said about one; the first of two boxes stays."""
+    clicks: list[Click] = [replace(c, object_id=object_id) for c in (*kept.clicks, *gone.clicks)]
+    box: BoxPrompt | None = kept.box or gone.box
+    chosen = gone if kept.is_empty else kept
+    strokes = [replace(s, object_id=object_id) for s in (*kept.strokes, *gone.strokes)]
+    lasso, mask = kept.lasso or gone.lasso, kept.mask or gone.mask
+    if kept.mask is not None and gone.mask is not None:
+        mask = replace(kept.mask, patch=join(kept.mask.patch, gone.mask.patch))
+    return Group(
+        tuple(sorted(clicks, key=lambda click: click.id)),
+        None if box is None else replace(box, object_id=object_id),
+        chosen.candidate,
+        chosen.granularity,
+        tuple(sorted(strokes, key=lambda stroke: stroke.id)),
+        None if lasso is None else replace(lasso, object_id=object_id),
+        None if mask is None else replace(mask, object_id=object_id),
+    )
+
+
+def _joined_answer(parts: Sequence[Answer], group: Group) -> Answer:
+    patch = Patch()
+    for part in parts:
+        patch = join(patch, part.patch)
+    return replace(parts[0], patch=patch, prompts=group)

@@ -1,0 +1,131 @@
+"""Divisions that a user confirms or rejects: one step, kept, undone, saved, replayed, exported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core.fake_segmenter import FakeSegmenter
+
+from napari_sam.session import ArrayCanvas, ArraySource, Session
+
+PLANE = (12, 24)
+
+
+def movie() -> np.ndarray:
+    """Object 1 ends on frame 1, and 2 and 3 begin; object 5 goes on beside 6, which begins."""
+    labels = np.zeros((4, *PLANE), np.int32)
+    labels[:2, 2:6, 2:8] = 1
+    labels[2:, 2:6, 2:5] = 2
+    labels[2:, 2:6, 6:9] = 3
+    labels[:2, 2:6, 14:20] = 5
+    labels[2:, 2:6, 14:17] = 5
+    labels[2:, 2:6, 18:21] = 6
+    return labels
+
+
+@pytest.fixture
+def labels():
+    return movie()
+
+
+@pytest.fixture
+def session(labels):
+    source = ArraySource(np.zeros(labels.shape))
+    return Session(FakeSegmenter(3), source, canvas=ArrayCanvas(labels))
+
+
+def test_confirmed_daughters_know_their_parent_and_undo_takes_it_back(session, labels):
+    assert session.confirm_division(1, (2, 3), 2) == (2, 3)
+    assert session.parents == {2: 1, 3: 1}
+    assert np.array_equal(labels, movie())
+    session.undo()
+    assert session.parents == {}
+    session.redo()
+    assert session.parents == {2: 1, 3: 1}
+
+
+def test_number_that_goes_on_in_a_daughter_becomes_another_one(session, labels):
+    click = session.add_point(2, (3, 15), object_id=5)
+    before = labels.copy()
+    one, other = session.confirm_division(5, (5, 6), 2)
+    assert (one, other) == (7, 6)
+    assert session.parents == {7: 5, 6: 5}
+    assert np.array_equal(labels == 7, (before == 5) & (np.arange(4) >= 2)[:, None, None])
+    assert np.array_equal(labels[:2], before[:2])
+    assert [c.id for c in session.prompts.group((7, (2, None, None))).clicks] == [click]
+    session.undo()
+    assert np.array_equal(labels, before)
+    assert session.prompts.group((5, (2, None, None))).clicks
+
+
+@pytest.mark.parametrize(
+    ("parent", "daughters", "frame", "words"),
+    [
+        (1, (2, 2), 2, "two daughters"),
+        (1, (2, 5), 2, "expected daughter 5 from frame 2 on"),
+        (5, (2, 6), 2, "expected object 5 to end before frame 2"),
+        (2, (1, 3), 2, "expected object 2 on frames before 2"),
+        (9, (2, 3), 2, "got none"),
+        (1, (2, 3), 0, "frames 1 to 3"),
+    ],
+)
+def test_what_is_no_division_is_refused(session, labels, parent, daughters, frame, words):
+    with pytest.raises(ValueError, match=words):
+        session.confirm_division(parent, daughters, frame)
+    assert np.array_equal(labels, movie())
+    assert not len(session.journal)
+
+
+def test_locked_objects_do_not_divide(session):
+    session.lock([3])
+    with pytest.raises(ValueError, match="locked"):
+        session.confirm_division(1, (2, 3), 2)
+
+
+def test_a_rejected_division_is_remembered(session):
+    session.reject_division(5, (5, 6))
+    assert session.facts(6).parent == 0
+    assert session.facts(5).parent is None
+    assert session.parents == {}
+    with pytest.raises(ValueError, match="none but itself"):
+        session.reject_division(5, (5,))
+
+
+def test_children_follow_what_becomes_of_their_parent(session):
+    session.confirm_division(1, (2, 3), 2)
+    session.renumber(1, 30)
+    assert session.parents == {2: 30, 3: 30}
+    session.merge_objects(5, 30)
+    assert session.parents == {2: 5, 3: 5}
+    session.delete_object(5)
+    assert session.parents == {}
+    for _ in range(3):
+        session.undo()
+    assert session.parents == {2: 1, 3: 1}
+
+
+def test_a_child_that_is_merged_with_its_parent_is_no_child(session):
+    session.confirm_division(1, (2, 3), 2)
+    session.merge_objects(2, 1)
+    assert session.parents == {3: 2}
+
+
+def test_divisions_are_saved(session, tmp_path):
+    session.confirm_division(1, (2, 3), 2)
+    session.reject_division(5, (6,))
+    session.save(tmp_path / "a.napari-sam")
+    again = Session.open(tmp_path / "a.napari-sam", ArraySource(np.zeros((4, *PLANE))))
+    assert again.parents == {2: 1, 3: 1}
+    assert again.facts(6).parent == 0
+    again.undo()
+    again.undo()
+    assert again.parents == {}
+
+
+def test_time_is_the_first_axis_unless_said(labels):
+    volumes = np.stack([labels, labels], axis=1)
+    session = Session(None, ArraySource(np.zeros(volumes.shape)), canvas=ArrayCanvas(volumes))
+    assert session.confirm_division(5, (5, 6), 2) == (7, 6)
+    assert (volumes[2:, :, 3, 15] == 7).all()
+    with pytest.raises(ValueError, match="axis of time"):
+        session.confirm_division(1, (2, 3), 2, axis=3)
