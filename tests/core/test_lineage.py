@@ -129,3 +129,68 @@ def test_time_is_the_first_axis_unless_said(labels):
     assert (volumes[2:, :, 3, 15] == 7).all()
     with pytest.raises(ValueError, match="axis of time"):
         session.confirm_division(1, (2, 3), 2, axis=3)
+
+
+def places(session) -> dict[tuple[int, int], tuple[float, ...]]:
+    points = session.tracks
+    rows = zip(points.objects.tolist(), points.frames.tolist(), points.places.tolist(), strict=True)
+    return {(i, t): tuple(place) for i, t, place in rows}
+
+
+def test_points_tell_where_objects_are_on_each_frame(session, labels):
+    assert session.tracks is None
+    session.watch_tracks()
+    found = places(session)
+    assert list(found) == sorted(found)
+    assert found[1, 0] == (3.5, 4.5)
+    assert found[6, 3] == (3.5, 19)
+    assert len(found) == 2 * 1 + 4 * 1 + 3 * 2
+
+
+def test_points_and_suggestions_follow_every_change(session, labels):
+    told = []
+    session.tracks_changed.connect(lambda: told.append(True))
+    session.watch_tracks()
+    assert [(one.parent, one.daughters) for one in session.suggested_divisions()] == [
+        (1, (2, 3)),
+        (5, (5, 6)),
+    ]
+    session.delete_object(3)
+    assert (3, 2) not in places(session)
+    assert [one.parent for one in session.suggested_divisions()] == [5]
+    session.undo()
+    session.confirm_division(1, (2, 3), 2)
+    assert [one.parent for one in session.suggested_divisions()] == [5]
+    session.reject_division(5, (5, 6))
+    assert session.suggested_divisions() == ()
+    session.undo()
+    assert [one.parent for one in session.suggested_divisions()] == [5]
+    assert len(told) >= 5
+    session.stop_watching_tracks()
+    assert session.tracks is None
+
+
+def test_only_frames_that_changed_are_looked_at_again(labels):
+    read = []
+
+    class Watched(ArrayCanvas):
+        def read(self, plane, region):
+            read.append(plane[0])
+            return super().read(plane, region)
+
+    session = Session(None, ArraySource(np.zeros(labels.shape)), canvas=Watched(labels))
+    session.watch_tracks()
+    session.delete_object(3, 2)
+    read.clear()
+    session.undo()
+    assert set(read) == {2}
+
+
+def test_points_of_volumes_have_a_depth(labels):
+    volumes = np.stack([labels, labels, np.zeros_like(labels)], axis=1)
+    session = Session(None, ArraySource(np.zeros(volumes.shape)), canvas=ArrayCanvas(volumes))
+    session.watch_tracks(spacing=(5, 1, 1))
+    assert places(session)[1, 0] == (0.5, 3.5, 4.5)
+    assert len(session.suggested_divisions()) == 2
+    with pytest.raises(ValueError, match="3 positive pixel sizes"):
+        session.watch_tracks(spacing=(1, 1))

@@ -29,6 +29,7 @@ from napari_sam.session.keeping import save_session
 from napari_sam.session.lineage import Lineage
 from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_table import ObjectTable
+from napari_sam.session.over_time import OverTime
 from napari_sam.session.pixels import PixelChange, total_area, within
 from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.preview import Previews
@@ -92,6 +93,8 @@ class Session(Choosing, Following, Lineage):
         A run over planes began, went on, or ended.
     follow_changed
         :attr:`follow_progress` is another.
+    tracks_changed
+        :attr:`tracks` or :meth:`suggested_divisions` are others.
     spans_changed
         What :meth:`spans` and :meth:`quality` say of objects has changed: the objects, as a
         tuple.
@@ -126,6 +129,7 @@ class Session(Choosing, Following, Lineage):
     rules_changed = Signal()
     run_changed = Signal()
     follow_changed = Signal()
+    tracks_changed = Signal()
     spans_changed = Signal(object)
     activity_changed = Signal()
     failed = Signal(object)
@@ -172,6 +176,9 @@ class Session(Choosing, Following, Lineage):
             *(self._state, executor, lambda: self.source, self._follow, self.failed.emit),
             self._table,
         )
+        self._over_time = OverTime(self._state, executor, lambda: self.source)
+        self._over_time.changed.connect(self.tracks_changed.emit)
+        self._over_time.failed.connect(self.failed.emit)
         self._adoption = Adoption(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit
         )
@@ -333,6 +340,7 @@ class Session(Choosing, Following, Lineage):
             self.mask_changed.emit(*key)
         if touched.facts:
             self.facts_changed.emit()
+            self.tracks_changed.emit()
             self.retry_masks()  # of objects that were unlocked
         if touched.classes:
             self.classes_changed.emit()
@@ -623,6 +631,7 @@ class Session(Choosing, Following, Lineage):
         self._objects.close()
         self._queue.end()
         self._imports.close()
+        self._over_time.end()
         self._table.close()
         self._answering.close()
 

@@ -4,14 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from psygnal import SignalInstance
+
 from napari_sam.session.descent import Descent
 from napari_sam.session.object_commands import ObjectCommands
+from napari_sam.session.over_time import OverTime, TrackPoints
+from napari_sam.tracking import Division
 
 
 class Lineage(ObjectCommands):
     """The part of a session that knows which object descends from which."""
 
+    tracks_changed: SignalInstance
     _objects: Descent
+    _over_time: OverTime
+
+    def watch_tracks(self, axis: int | None = None, spacing: Sequence[float] | None = None) -> None:
+        """Look at the labels of all frames in the background, and again where they change.
+
+        :attr:`tracks_changed` tells when :attr:`tracks` and :meth:`suggested_divisions` are
+        others.
+
+        Parameters
+        ----------
+        axis
+            Of time; by default the first that planes don't span.
+        spacing
+            Distance of neighbouring pixels along (planes,) rows and columns, which decides what
+            is near; 1 by default.
+
+        Raises
+        ------
+        ValueError
+            If the image has no such axis, or more than two axes beside those of a plane.
+        """
+        self._check_open()
+        self._over_time.begin(self._time_axis(axis), spacing)
+
+    def stop_watching_tracks(self) -> None:
+        """Look at labels no more; :attr:`tracks` is None then."""
+        self._over_time.end()
+
+    @property
+    def tracks(self) -> TrackPoints | None:
+        """Where each object is on each frame; None until labels were looked at."""
+        return self._over_time.points
+
+    def suggested_divisions(self) -> tuple[Division, ...]:
+        """Return divisions that are plausible and of which nobody has said anything, by frame."""
+        parents = {facts.parent for facts in self._state.all_facts.values()}
+        return tuple(
+            one
+            for one in self._over_time.divisions
+            if one.parent not in parents
+            and all(self._state.facts(i).parent is None for i in one.daughters if i != one.parent)
+        )
 
     @property
     def parents(self) -> Mapping[int, int]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from napari_sam.io.image_file import LazyArray
-from napari_sam.tracking.seen import Key, Report, Seen, observe
+from napari_sam.tracking.seen import Key, Observed, Report, Seen, observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,13 @@ def suggest_divisions(
     ValueError
         As of :func:`~napari_sam.tracking.link`.
     """
-    seen = observe(labels, spacing, 1, report)
+    return divisions_of(observe(labels, spacing, 1, report), reach, max_gap)
+
+
+def divisions_of(
+    seen: Observed, reach: float | None = None, max_gap: int = 2
+) -> tuple[Division, ...]:
+    """Find divisions among objects that are observed; see :func:`suggest_divisions`."""
     reach = reach or seen.diameter()
     on: dict[int, list[int]] = {}
     for t, frame in enumerate(seen.frames):
