@@ -64,7 +64,8 @@ class ObjectState:
     can_clear
         Whether it can be started over: it has prompts on the plane on screen, and no lock.
     can_adopt
-        Whether it has a mask on the plane on screen that no prompt stands for.
+        Whether it has a mask on the plane on screen that neither a prompt stands for nor other
+        planes.
     locked
         Whether nothing may change it.
     scores, chosen
@@ -119,7 +120,7 @@ def object_state_of(
         elsewhere=_elsewhere(controller, annotation),
         new_each_click=annotation.new_each_click,
         can_clear=prompted and not locked,
-        can_adopt=not prompted and not locked and _has_mask(session, object_id, plane),
+        can_adopt=not prompted and not locked and _can_adopt(session, object_id, plane),
         locked=locked,
         scores=() if plane is None else session.scores(object_id, plane),
         chosen=0 if plane is None else session.candidate(object_id, plane),
@@ -407,9 +408,11 @@ class ObjectSection(Section[ObjectState]):
         self.redraw()
 
 
-def _has_mask(session: Session, object_id: int, plane: Plane | None) -> bool:
+def _can_adopt(session: Session, object_id: int, plane: Plane | None) -> bool:
     row = session.object_row(object_id)
-    return row is not None and plane in row.planes
+    if row is None or plane not in row.planes:
+        return False
+    return not session.plane_facts(object_id, plane).is_carried  # of these one says *looks good*
 
 
 def _elsewhere(controller: Controller, annotation: Annotation) -> str:

@@ -24,6 +24,7 @@ from napari_sam.session.spans import DOUBTFUL
 _HEIGHT, _MORE = 18, 17  # pixels: of the planes, and of an object's quality below them
 _BASE, _TALLEST = 32, 14  # where its bars stand, and how tall the best is
 _POOR = 0.5 * DOUBTFUL
+_LOWEST = 0.25  # a quality that hardly ever is lower; what is above it has all the height
 
 
 class PlaneStrip(QWidget):
@@ -99,10 +100,10 @@ class PlaneStrip(QWidget):
             if i not in shown.anchors:
                 colour = SURE if quality >= DOUBTFUL else DOUBT if quality >= _POOR else POOR
                 painter.setBrush(QColor(colour))
-                height = max(2.0, _TALLEST * quality)
+                height = max(2.0, _height(quality))
                 painter.drawRect(QRectF(i * step, _BASE - height, max(1.0, step - gap), height))
         painter.setPen(QPen(QColor(GREY), 1, Qt.PenStyle.DotLine))
-        level = _BASE - _TALLEST * DOUBTFUL
+        level = _BASE - _height(DOUBTFUL)
         painter.drawLine(QPointF(0, level), QPointF(self.width(), level))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QPen(QColor("black"), 1))
@@ -147,3 +148,8 @@ class PlaneStrip(QWidget):
     def _index_at(self, x: float) -> int:
         count = len(self._shown.states)
         return min(count - 1, max(0, int(x / self.width() * count)))
+
+
+def _height(quality: float) -> float:
+    """Return how tall the bar of a quality is, in pixels."""
+    return _TALLEST * max(0.0, quality - _LOWEST) / (1 - _LOWEST)
