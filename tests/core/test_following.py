@@ -56,6 +56,19 @@ def test_clicked_object_is_followed_to_its_ends_as_one_step():
     assert len(session.quality(1)) == 5
 
 
+def test_waiting_for_a_correction_waits_for_what_is_made_anew_too():
+    session, _ = begun(executor=Engine())
+    session.add_point(3, B[:2])
+    assert session.wait(10)
+    session.propagate()
+    assert session.wait(10)
+    session.add_point(5, A[:2])
+    assert session.wait(10)
+    assert session.follow_progress is None
+    kinds = [entry.kind for entry in session.journal.entries]
+    assert "carried" in kinds[-kinds[::-1].index("prompts") :]
+
+
 def test_planes_where_an_object_is_known_stay_as_they_are():
     session, labels = begun()
     session.add_point(3, A[:2])

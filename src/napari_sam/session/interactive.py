@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -645,9 +646,17 @@ class Session(Choosing, Following, Lineage):
             something has still no answer: it was cancelled, there is no model, or it failed, which
             :attr:`failed` has told.
         """
-        running = self.run is not None or self.follow_progress is not None
-        done = self._answering.wait(timeout, running)
-        return done and self.run is None and self.follow_progress is None
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            running = self._is_running
+            done = self._answering.wait(left, running)
+            if running or not done or not self._is_running:  # a run may begin with an answer
+                return done and not self._is_running
+
+    @property
+    def _is_running(self) -> bool:
+        return self.run is not None or self.follow_progress is not None
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
         if not self._told_not_finite:
