@@ -156,3 +156,10 @@ def test_every_plane_is_told_before_its_embedding_is_asked_for():
             told.append(one.index)
     assert told == [2, 3, 4, 1, 0]
     assert asked == told
+
+
+def test_objects_that_may_overlap_are_followed_as_if_each_were_alone():
+    same = {1: {3: Prompts([A[:2]], [1])}, 2: {3: Prompts([A[:2]], [1])}}
+    done = run(two_disks(), same, may_overlap=True)
+    assert planes_of(done, 1) == planes_of(done, 2) == list(range(7))
+    assert all(p.objects[1].patch.equals(p.objects[2].patch) for p in done)

@@ -85,6 +85,7 @@ def follow(
     ends: Ends = Ends(),  # noqa: B008  frozen
     progress: Progress | None = None,
     judge: Judge = Judge(),  # noqa: B008  frozen
+    may_overlap: bool = False,
 ) -> Iterator[FollowedPlane]:
     """Follow objects through a stack from where they are known, all of them together.
 
@@ -109,6 +110,8 @@ def follow(
         :class:`~napari_sam.Cancelled`.
     judge
         Tells where an object ends.
+    may_overlap
+        Whether followed objects may share pixels, so that each is followed as if it were alone.
 
     Yields
     ------
@@ -122,7 +125,7 @@ def follow(
         If an object has no anchor, or one that lies outside the stack or is no mask of a plane;
         or what reading raises, where no plane with an anchor can be read.
     """
-    for one in follow_steps(planes, anchors, taken, ends, progress, judge):
+    for one in follow_steps(planes, anchors, taken, ends, progress, judge, may_overlap):
         if isinstance(one, FollowedPlane):
             yield one
 
@@ -134,12 +137,13 @@ def follow_steps(
     ends: Ends = Ends(),  # noqa: B008  frozen
     progress: Progress | None = None,
     judge: Judge = Judge(),  # noqa: B008  frozen
+    may_overlap: bool = False,
 ) -> Iterator[FollowedPlane | Upcoming]:
     """Follow objects as :func:`follow` does, and stop before each plane that is asked for.
 
     So whoever has planes embedded elsewhere may do that between two steps.
     """
-    yield from _Following(planes, taken, ends, progress, judge).run(anchors)
+    yield from _Following(planes, taken, ends, progress, judge, may_overlap).run(anchors)
 
 
 class _Following:
@@ -150,9 +154,11 @@ class _Following:
         ends: Ends,
         progress: Progress | None,
         judge: Judge,
+        may_overlap: bool,
     ) -> None:
         self._planes, self._taken, self._judge = planes, taken, judge
         self._progress, self._open = progress, ends.open
+        self._may_overlap = may_overlap
         self._first = max(0, ends.first or 0)
         last = planes.count - 1 if ends.last is None else ends.last
         self._last = min(planes.count - 1, last)
@@ -323,7 +329,7 @@ class _Following:
             if labels is not None and not patch.is_empty:
                 under = labels[patch.region]
                 patch = cut(patch.pixels & ((under == 0) | (under == i)), patch.origin)
-            for other in held:
+            for other in () if self._may_overlap else held:
                 patch = minus(patch, other)
             if i not in anchored and patch.area < (1 - _MOST_TAKEN) * one.patch.area:
                 continue
