@@ -223,7 +223,8 @@ def correct(case: Case, anchors: Anchors, found: Found, choice: Choice) -> Ancho
         if not truth.any():
             corrected[i][z] = NotHere()
             continue
-        mask = carried[z].patch.within(tuple(slice(0, n) for n in truth.shape))
+        rows, columns = (slice(0, n) for n in truth.shape)
+        mask = carried[z].patch.within((rows, columns))
         missed, spilled = truth & ~mask, mask & ~truth
         if not missed.any() and not spilled.any():
             corrected[i][z] = carried[z].patch

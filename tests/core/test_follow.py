@@ -89,7 +89,7 @@ def test_object_stays_within_bounds_and_off_planes_where_it_is_not():
 
 
 def test_object_goes_on_where_a_user_said_so():
-    anchors, strict = {1: {3: mask_of(A)}}, Judge(threshold=2)
+    anchors, strict = {1: {3: mask_of(A)}}, Judge(end_bias=60)
     assert planes_of(run(two_disks(), anchors, judge=strict), 1) == [3]
     go_on = Ends(open=frozenset({(1, 4), (1, 5)}))
     assert planes_of(run(two_disks(), anchors, judge=strict, ends=go_on), 1) == [3, 4, 5]

@@ -87,7 +87,7 @@ def test_gap_between_prompted_planes_is_filled_from_where_the_object_is_found(se
 
 def test_judge_tells_where_the_object_ends(segmenter):
     stack = drifting()
-    strict = Judge(threshold=2)
+    strict = Judge(end_bias=60)
     steps = list(propagate(segmenter, stack, {4: CLICK}, judge=strict))
     assert [s.index for s in steps] == [4]
 

@@ -2,7 +2,7 @@
 
 from napari_sam.propagate.anchors import Anchor, Anchors, Ends, NotHere
 from napari_sam.propagate.follow import FollowedPlane, Upcoming, follow, follow_steps
-from napari_sam.propagate.judge import Causes, Judge
+from napari_sam.propagate.judge import Causes, Judge, judge_of
 from napari_sam.propagate.march import Followed
 from napari_sam.propagate.planes import FollowPlanes, StackPlanes
 from napari_sam.propagate.stack import PropagationStep, propagate
@@ -22,5 +22,6 @@ __all__ = [
     "Upcoming",
     "follow",
     "follow_steps",
+    "judge_of",
     "propagate",
 ]

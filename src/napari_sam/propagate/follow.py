@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_sam.patches import Patch, cut, minus
 from napari_sam.prompts import Prompts
 from napari_sam.propagate.anchors import Anchors, Ends, simplified
-from napari_sam.propagate.judge import Causes, Judge, Vector
+from napari_sam.propagate.judge import Causes, Judge, Vector, judge_of
 from napari_sam.propagate.march import Carried, Followed, appearances, join, step
 from napari_sam.propagate.planes import FollowPlanes
 from napari_sam.segmentation.protocol import Embedding, Progress, part_of
@@ -72,6 +72,10 @@ class _Track:
     look: Vector | None
     is_on: bool = True
     found: dict[int, Carried] = field(default_factory=dict)
+    seen: list[Causes] = field(default_factory=list)  # from the start outward
+    waiting: list[int] = field(default_factory=list)  # planes found, but not judged yet
+    present: float = 1.0  # on the last plane that was judged
+    lowest: float = 1.0  # predicted IoU up to there
 
     def covers(self, z: int) -> bool:
         """Whether the track may still come to a plane, or came there."""
@@ -84,7 +88,7 @@ def follow(
     taken: Taken | None = None,
     ends: Ends = Ends(),  # noqa: B008  frozen
     progress: Progress | None = None,
-    judge: Judge = Judge(),  # noqa: B008  frozen
+    judge: Judge | None = None,
     may_overlap: bool = False,
 ) -> Iterator[FollowedPlane]:
     """Follow objects through a stack from where they are known, all of them together.
@@ -109,7 +113,7 @@ def follow(
         Called with the finished fraction after each plane; it may raise
         :class:`~napari_sam.Cancelled`.
     judge
-        Tells where an object ends.
+        Tells where an object ends, and how good its masks are; by default that of the model.
     may_overlap
         Whether followed objects may share pixels, so that each is followed as if it were alone.
 
@@ -136,7 +140,7 @@ def follow_steps(
     taken: Taken | None = None,
     ends: Ends = Ends(),  # noqa: B008  frozen
     progress: Progress | None = None,
-    judge: Judge = Judge(),  # noqa: B008  frozen
+    judge: Judge | None = None,
     may_overlap: bool = False,
 ) -> Iterator[FollowedPlane | Upcoming]:
     """Follow objects as :func:`follow` does, and stop before each plane that is asked for.
@@ -153,10 +157,11 @@ class _Following:
         taken: Taken | None,
         ends: Ends,
         progress: Progress | None,
-        judge: Judge,
+        judge: Judge | None,
         may_overlap: bool,
     ) -> None:
-        self._planes, self._taken, self._judge = planes, taken, judge
+        self._planes, self._taken = planes, taken
+        self._judge = judge or judge_of(planes.segmenter.encoder_key)
         self._progress, self._open = progress, ends.open
         self._may_overlap = may_overlap
         self._first = max(0, ends.first or 0)
@@ -184,6 +189,7 @@ class _Following:
         )
         total, passed = sum(len(indexes) for _, indexes in sweeps), 0
         for going, indexes in sweeps:
+            behind: list[int] = []  # planes passed that aren't done
             for z in indexes:
                 passed += 1
                 active = [t for t in going if t.is_on and t.covers(z)]
@@ -193,8 +199,15 @@ class _Following:
                 self._step(z, active)
                 if self._progress is not None:
                     self._progress(passed / total)
-                if going is down or not any(t.is_on and t.covers(z) for t in down):
-                    yield from self._finish(z)
+                behind.append(z)
+                if z == indexes[-1]:
+                    for track in going:
+                        self._settle(track, 0)
+                waiting = {w for t in going for w in t.waiting}
+                while behind and behind[0] not in waiting:
+                    at = behind.pop(0)
+                    if going is down or not any(t.is_on and t.covers(at) for t in down):
+                        yield from self._finish(at)
 
     def _embedding(self, z: int, blank: bool = False) -> Embedding | None:
         """Return a plane's embedding; None, and why is kept, where it can't be read.
@@ -278,7 +291,11 @@ class _Following:
                 look = looks.get((z, object_id))
                 # What is predicted from prompts is as good as a user left it.
                 start = replace(one, quality=1.0)
-                self._tracks.append(_Track(object_id, z, stop, there is not None, start, look))
+                track = _Track(object_id, z, stop, there is not None, start, look)
+                if (z, object_id) not in self._given:
+                    track.seen.append(one.causes)
+                    track.lowest = one.score
+                self._tracks.append(track)
 
     def _step(self, z: int, tracks: list[_Track]) -> None:
         """Carry tracks to a plane, and end those that have lost their object."""
@@ -288,20 +305,18 @@ class _Following:
         if embedding is None:
             return  # they wait for the plane behind
         found = step(
-            self._planes.segmenter,
-            embedding,
-            [t.last for t in tracks],
-            [t.look for t in tracks],
-            self._judge,
+            self._planes.segmenter, embedding, [t.last for t in tracks], [t.look for t in tracks]
         )
         kept = {}
         for track, carried in zip(tracks, found, strict=True):
             one = carried.found
-            must = (track.object_id, z) in self._open
-            ended = self._judge.ends(one.score, one.causes.appearance, track.is_between)
-            track.is_on = not one.patch.is_empty and (must or not ended)
+            is_lost = track.is_between and one.score < self._judge.least_between
+            track.is_on = not one.patch.is_empty and (not is_lost or self._must_reach(track, z))
             if track.is_on:
-                kept[track.object_id] = one
+                track.seen = track.seen or [replace(one.causes, agreement=1.0, appearance=1.0)]
+                track.seen.append(one.causes)
+                track.waiting.append(z)
+                kept[track.object_id] = self._judged(track, z, one)
         others = {t.object_id: t.found[z].found for t in self._tracks if z in t.found}
         known = self._known.get(z, {})
         apart = self._apart(z, {**others, **kept, **known}, known)
@@ -310,8 +325,48 @@ class _Following:
             if mine is not None:
                 track.last = mine
                 track.found[z] = replace(carried, found=mine)
-            else:
+            elif track.is_on:
                 track.is_on = False
+                track.waiting.remove(z)
+                track.seen.pop()
+            # Nothing comes behind an end, another anchor or the last plane.
+            ahead = track.stop - z if track.stop > z else z - track.stop
+            self._settle(track, self._judge.ahead if track.is_on and ahead > 1 else 0)
+
+    def _must_reach(self, track: _Track, z: int) -> bool:
+        """Whether it was said that an object is there, or still farther away from its anchor."""
+        return any(
+            i == track.object_id
+            and track.covers(at)
+            and abs(at - track.start) >= abs(z - track.start)
+            for i, at in self._open
+        )
+
+    def _judged(self, track: _Track, z: int, one: Followed) -> Followed:
+        """Tell how surely an object is still there on a plane that waits, and its quality."""
+        at = len(track.seen) - len(track.waiting) + track.waiting.index(z)
+        present = 1.0
+        if not track.is_between and not self._must_reach(track, z):
+            first = len(track.seen) - len(track.waiting)
+            ends = [self._judge.end(track.seen, i) for i in range(first, at + 1)]
+            present = track.present * float(np.prod(np.subtract(1, ends)))
+        quality = self._judge.quality(present, min(track.lowest, one.score))
+        return replace(one, quality=quality, causes=replace(one.causes, present=present))
+
+    def _settle(self, track: _Track, ahead: int) -> None:
+        """Judge planes that have seen so many behind them; without its object, a track ends."""
+        while len(track.waiting) > ahead:
+            z = track.waiting[0]
+            one = self._judged(track, z, track.found[z].found)
+            if one.causes.present < self._judge.least_presence:
+                for gone in track.waiting:
+                    del track.found[gone]
+                track.waiting.clear()
+                track.is_on = False
+                return
+            track.found[z] = replace(track.found[z], found=one)
+            track.present, track.lowest = one.causes.present, min(track.lowest, one.score)
+            del track.waiting[0]
 
     def _apart(
         self, z: int, objects: Mapping[int, Followed], anchored: Collection[int]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_sam.patches import Patch, cut, union
 from napari_sam.prompts import Prompts
-from napari_sam.propagate.judge import Causes, Judge, Vector, cosine
+from napari_sam.propagate.judge import Causes, Vector, cosine
 from napari_sam.segmentation.prediction import SURE, MaskPrediction
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 
@@ -26,8 +26,9 @@ class Followed:
     score
         Predicted IoU, 0-1; 1 for a mask that was given.
     quality
-        How far the mask can be trusted, 0-1: the lowest presence since the last plane where the
-        object was given, or the agreement of two directions times that of the nearer one.
+        IoU that the mask can be expected to have, 0-1: by how sure it is that the object is still
+        there, and by the lowest predicted IoU since it was given. Between two planes where it was
+        given, that of the nearer direction times the agreement of both.
     causes
         What the quality comes from.
     """
@@ -62,7 +63,6 @@ def step(
     embedding: Embedding,
     last: Sequence[Followed],
     starts: Sequence[Vector | None],
-    judge: Judge,
 ) -> list[Carried]:
     """Find objects on a plane from their masks on the plane before, in one batch.
 
@@ -74,8 +74,11 @@ def step(
         The objects on the plane before; their masks are not empty.
     starts
         What each looked like where it was given, from :func:`appearances`.
-    judge
-        Tells presence.
+
+    Returns
+    -------
+    carried
+        Nothing is said yet of presence, nor of quality beyond the predicted IoU.
     """
     prompts = [Prompts(box=one.patch.box, mask=one.patch) for one in last]
     predictions = segmenter.decode_many(embedding, prompts)
@@ -87,12 +90,10 @@ def step(
     ):
         score = float(np.clip(prediction.scores[prediction.best_index], 0, 1))
         alike = 1.0 if start is None else cosine(start, look)
-        present = judge.presence(score, alike) if not patch.is_empty else 0.0
         causes = Causes(
-            present, score, overlap(before.patch, patch), patch.area / before.patch.area, alike
+            1.0, score, overlap(before.patch, patch), patch.area / before.patch.area, alike
         )
-        quality = min(before.quality, present)
-        found.append(Carried(Followed(patch, score, quality, causes), prediction))
+        found.append(Carried(Followed(patch, score, score, causes), prediction))
     return found
 
 

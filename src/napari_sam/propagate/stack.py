@@ -112,7 +112,7 @@ def propagate(
         int(z): simplified(one, int(z), planes.shape) for z, one in prompts.items()
     }
     done = part_of(progress, 1, 1)  # a plane is always whole here
-    for plane in follow(planes, {_OBJECT: anchors}, None, progress=done, judge=judge or Judge()):
+    for plane in follow(planes, {_OBJECT: anchors}, None, progress=done, judge=judge):
         if plane.failed:
             empty = np.zeros(planes.shape, bool)
             yield PropagationStep(plane.index, empty, 0.0, 0.0, plane.failed)

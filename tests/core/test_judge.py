@@ -1,0 +1,100 @@
+"""What tells the end of an object that is followed, and how good its masks are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from component_segmenter import ComponentSegmenter, disks
+
+from napari_sam import Prompts
+from napari_sam.propagate import Causes, Judge, StackPlanes, follow, judge_of
+from napari_sam.propagate.judge import SIGNS, signs_of
+
+SHAPE = (40, 50)
+DISK = (16, 20, 7)
+
+
+def seen(ious, appearances=None) -> list[Causes]:
+    appearances = appearances or [1.0] * len(ious)
+    return [
+        Causes(expected_iou=iou, appearance=alike)
+        for iou, alike in zip(ious, appearances, strict=True)
+    ]
+
+
+def test_signs_tell_what_was_lost_what_comes_and_what_came_back():
+    signs = dict(zip(SIGNS, signs_of(seen([0.9, 0.6, 0.7, 0.8, 1.0]), 2, 1), strict=True))
+    assert signs["expected_iou"] == pytest.approx(0.7)
+    assert signs["expected_iou_lost"] == pytest.approx(0.2)
+    assert signs["expected_iou_ahead"] == pytest.approx(0.1)  # not the plane after the next one
+    assert signs["expected_iou_regained"] == pytest.approx(0.1)
+    assert signs["appearance_lost"] == 0
+
+
+def test_an_end_is_likelier_where_the_object_is_worse_and_looks_unlike_itself():
+    judge = Judge()
+    good, bad = seen([0.93, 0.93, 0.93]), seen([0.93, 0.8, 0.78])
+    assert judge.end(good, 1) < 0.1 < judge.end(bad, 1)
+    unlike = seen([0.93, 0.9, 0.9], [1.0, 0.2, 0.1])
+    assert judge.end(unlike, 2) != judge.end(seen([0.93, 0.9, 0.9]), 2)
+
+
+def test_quality_falls_with_presence_and_with_the_lowest_predicted_iou():
+    judge = Judge()
+    assert judge.quality(1, 0.9) > judge.quality(0.6, 0.9) > judge.quality(0.6, 0.7)
+    assert 0 < judge.quality(0, 0) < judge.quality(1, 1) < 1
+
+
+def test_a_model_without_numbers_of_its_own_gets_the_default():
+    assert judge_of("no such model") == Judge()
+
+
+def test_weights_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="expected 9 weights"):
+        Judge(end_weights=(1.0,))
+
+
+class Fading(ComponentSegmenter):
+    """Predicts an IoU for each plane, whatever is on it."""
+
+    def __init__(self, scores) -> None:
+        super().__init__()
+        self._scores, self._planes = scores, {}
+
+    def embed(self, plane, contrast_limits=None, progress=None, scale=None):
+        made = super().embed(plane, contrast_limits)
+        self._planes[id(made)] = made, self._scores[int(plane[0, 0])]
+        return made
+
+    def decode(self, embedding, prompts, multimask="auto", progress=None):
+        made = super().decode(embedding, prompts, False)
+        made.scores[:] = self._planes[id(embedding)][1]
+        return made
+
+
+def followed(scores, judge) -> list[int]:
+    stack = np.stack([disks(SHAPE, DISK)] * len(scores))
+    stack[:, 0, 0] = range(len(scores))
+    planes = StackPlanes(Fading(scores), stack, contrast_limits=(0, 255))
+    anchors = {1: {0: Prompts([DISK[:2]], [1])}}
+    return [plane.index for plane in follow(planes, anchors, judge=judge)]
+
+
+def test_what_follows_a_dip_is_another_object_and_is_not_kept():
+    weights = [0.0] * len(SIGNS)
+    weights[SIGNS.index("expected_iou_lost")] = 40
+    weights[SIGNS.index("expected_iou_ahead")] = 40
+    judge = Judge(end_bias=-12, end_weights=tuple(weights))
+    assert followed([0.9, 0.9, 0.85, 0.7, 0.9, 0.9, 0.9], judge) == [0, 1, 2]
+    assert followed([0.9, 0.9, 0.85, 0.8, 0.78, 0.76, 0.74], judge) == list(range(7))
+
+
+def test_presence_never_rises_on_the_way_and_the_quality_with_it():
+    stack = np.stack([disks(SHAPE, DISK)] * 6)
+    stack[:, 0, 0] = range(6)
+    planes = StackPlanes(Fading([0.95, 0.93, 0.9, 0.93, 0.95, 0.95]), stack, 0, (0, 255))
+    done = list(follow(planes, {1: {0: Prompts([DISK[:2]], [1])}}))
+    qualities = [plane.objects[1].quality for plane in done[1:]]
+    presences = [plane.objects[1].causes.present for plane in done]
+    assert qualities == sorted(qualities, reverse=True)
+    assert presences == sorted(presences, reverse=True)
