@@ -23,14 +23,17 @@ from napari_sam.session import (
 )
 from napari_sam.session.groups import BoxPrompt, Click, Prompt
 
-SHAPE, PLANES, OBJECTS = (24, 30), 3, 4
+SHAPE, PLANES, OBJECTS = (24, 30), 4, 4
 # To shrink a failure among so many actions takes longer than a test may; it comes again as it is.
 UNSHRUNK = Phase.explicit, Phase.generate
 FOREIGN = 90  # a label from before, which no command may touch but those that say so
 
 
 class Likening(FakeSegmenter):
-    """Sees what resembles an object at some places of every plane."""
+    """Sees what resembles an object at some places of every plane; all objects look alike."""
+
+    def mean_features(self, embedding, masks) -> np.ndarray:
+        return np.array([[2.0 - mask.all()] for mask in masks], np.float32).reshape(-1, 1)
 
     def similarity(self, embedding, vectors) -> np.ndarray:
         shape = embedding.frame.plane_shape
@@ -64,8 +67,9 @@ class Player:
             self.elsewhere, self.untold, self.current, self.scribble, self.scribble, self.lasso,
             self.mask, self.adopt, self.adopt_all, self.move_any, self.remove_any, self.accept,
             self.classify, self.classes, self.processing, self.bring, self.split, self.grow,
-            self.find_all, self.find_one, self.find_similar, self.correct, self.next_candidate,
-            self.divide, self.deny,
+            self.follow, self.follow, self.stop_here, self.go_further, self.accept_plane,
+            self.cancel_following, self.divide, self.deny, self.find_all, self.find_one,
+            self.find_similar, self.correct, self.next_candidate,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -226,6 +230,24 @@ class Player:
         ids = [self._object(b)] if a % 3 else None
         self.session.find_similar([a % PLANES, b % PLANES] if a % 2 else None, ids, bool(b % 2))
 
+    def follow(self, a: int, b: int) -> None:
+        ids = {self._object(a), self._object(b)} if a % 3 else None
+        bounds = (a % PLANES, None) if b % 5 == 0 else (None, b % PLANES) if b % 5 == 1 else ()
+        self.session.propagate(ids, 0, *bounds)
+
+    def stop_here(self, a: int, b: int) -> None:
+        self.session.stop_here(self._object(b), a % PLANES)
+
+    def go_further(self, a: int, b: int) -> None:
+        self.session.go_on(self._object(b), a % PLANES)
+
+    def accept_plane(self, a: int, b: int) -> None:
+        self.session.accept_plane(self._object(b), a % PLANES)
+
+    def cancel_following(self, a: int, b: int) -> None:
+        self.by_hand = True
+        self.session.cancel_following(bool(a % 2))
+
     def correct(self, a: int, b: int) -> None:
         plane, point = a % PLANES, self._point(b)
         pointed_at = self.session.object_near if a % 2 else self.session.object_at
@@ -299,6 +321,7 @@ class Player:
             "masks": {key: session.mask(*key).tobytes() for key in keys},
             "facts": dict(session._state.all_facts),
             "classes": session.classes,
+            "planes": dict(session._state.known.items()),
             "objects": [replace(row, seconds=0, state="") for row in session.objects],
             "marks": {
                 key: (_bits(marks.written), _bits(marks.erased))

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from napari_sam.session import ArrayCanvas
 from napari_sam.session.answers import answer, given_answer
+from napari_sam.session.following_again import Follower
 from napari_sam.session.replaying import replay_entries
 from napari_sam.session.state import State
 
-ACTION = st.tuples(st.integers(0, 41), st.integers(0, 999), st.integers(0, 9999))
+ACTION = st.tuples(st.integers(0, 48), st.integers(0, 999), st.integers(0, 9999))
 
 
 def replayed(player: Player, models: dict[str, FakeSegmenter]) -> np.ndarray:
@@ -31,7 +32,16 @@ def replayed(player: Player, models: dict[str, FakeSegmenter]) -> np.ndarray:
         return given, chain
 
     find = partial(AssertionError, "nothing was found")
-    replay_entries(player.session.journal.entries, state, player.session.source, decode, find)
+    source = player.session.source
+    followers = {key: Follower(model, lambda given: source) for key, model in models.items()}
+    latest = []
+
+    def follow(state, entry):
+        if "begin" not in entry.details:
+            latest.append(entry.details["model"])
+        followers[latest[-1]].follow(state, entry)
+
+    replay_entries(player.session.journal.entries, state, source, decode, find, follow)
     return labels
 
 

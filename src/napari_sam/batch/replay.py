@@ -23,8 +23,10 @@ from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Cancelled, Embedding, Progress, Segmenter
 from napari_sam.session.answers import Answer, Chain, answer, given_answer
 from napari_sam.session.canvas import ArrayCanvas
+from napari_sam.session.following_again import Follower, check_details
 from napari_sam.session.image_identity import ImageContent, read_identity
 from napari_sam.session.journal import Entry
+from napari_sam.session.known_planes import Line
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
 from napari_sam.session.replaying import replay_entries
@@ -107,7 +109,8 @@ def replay_session(
 
     def play(entries: Sequence[Entry]) -> None:
         steps.begin(len(entries), len(saved.entries))
-        replay_entries(entries, state, planes.source, player.decode, player.find, steps.report)
+        doing = player.decode, player.find, player.follow
+        replay_entries(entries, state, planes.source, *doing, steps.report)
 
     if before := saved.entries[: len(saved.entries) - len(saved.holding)]:
         state.use_canvas(canvas_for(saved, planes.source), "")  # of these, only prompts go on
@@ -363,6 +366,12 @@ def _given_of(saved: SavedSession) -> SavedPrompts:
                 key = _index_of(tuple(at)), min((change.key for change in entry.facts), default=1)
                 prompts.setdefault(key, Prompts())
                 inputs.setdefault(key, input_of_words(words, len(at)))
+        elif entry.kind == "carried" and "begin" not in entry.details:
+            line = Line(tuple(entry.details["plane"]), entry.details["axis"])
+            for z, words in entry.details["given"]:
+                key = _index_of(line.at(z)), entry.details["objects"][0]
+                prompts.setdefault(key, Prompts())
+                inputs.setdefault(key, input_of_words(words, len(line.plane)))
     return SavedPrompts(prompts, inputs)
 
 
@@ -485,6 +494,9 @@ class _Player:
         self._embeddings: OrderedDict[tuple[Plane, PlaneInput | None], Embedding] = OrderedDict()
         self._masks: Counter[str] = Counter()  # by the model that made them in the session
         self._runs: Counter[str] = Counter()
+        self._follower = Follower(
+            segmenter, lambda given: cast(PlaneSource, _AsGiven(planes, given, beat))
+        )
 
     def decode(
         self, key: ObjectPlane, group: Group, entry: Entry, chain: Chain | None
@@ -527,6 +539,13 @@ class _Player:
         if not ended:
             raise Cancelled
 
+    def follow(self, state: State, entry: Entry) -> None:
+        """Follow objects again; see :data:`~napari_sam.session.replaying.Follow`."""
+        self._beat(0.0)
+        if "begin" not in entry.details:
+            self._runs[entry.details["model"]] += 1
+        self._follower.follow(state, entry)
+
     def notes(self) -> list[str]:
         """Say what another model had made."""
         key = self._segmenter.model_key
@@ -559,9 +578,14 @@ class _AsGiven:
     def __init__(self, planes: _Planes, given: Mapping[Plane, PlaneInput], beat: Progress) -> None:
         self._planes, self._given, self._beat = planes, given, beat
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._planes.source, name)
+
     def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
         self._beat(0.0)
-        given = self._given[plane]
+        given = self._given.get(plane)
+        if given is None:  # which the session never looked at
+            return self._planes.source.read_described(plane)
         return *self._planes.read(plane, given), given
 
 
@@ -590,6 +614,9 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     if entry.kind in ("mask", "found"):
         MaskRules.of_words(details)
     expected: dict[str, type] = {}
+    if entry.kind == "carried":
+        check_details(entry, ndim)
+        MaskRules.of_words(details)
     if not all(type(i) is int for i in details.get("objects", ())):
         raise TypeError(f"{str(details['objects'])[:100]} as objects")
     if entry.kind == "deleted" and "objects" in details:

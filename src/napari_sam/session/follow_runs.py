@@ -64,6 +64,7 @@ class Run:
     told: int = 0  # planes that were looked at, of which an entry tells what was given
     made: int = 0  # parts that were written
     most: int | None = None  # parts that are to be written for now; None for all
+    model: str = ""  # that it was made with before, where it is made again
     started: float = field(default_factory=time.monotonic)
     then: list[Callable[[], None]] = field(default_factory=list)
 
@@ -546,6 +547,8 @@ def _details(run: Run, given: Iterable[int] | None = None) -> dict[str, Any]:
         "made": run.made,
         **MaskRules(post_processing=walk.post_processing).words(),
     }
+    if run.dropped:
+        details["dropped"] = sorted(run.dropped)
     return details if run.cause is None else {"of": run.cause, **details}
 
 
@@ -560,6 +563,7 @@ def _part_details(run: Run) -> dict[str, Any]:
         "begin": run.entries[0],
         "given": _given(run, looked_at),
         "made": run.made,
+        **({"dropped": sorted(run.dropped)} if run.dropped else {}),
     }
 
 

@@ -13,10 +13,13 @@ from napari_sam.engine import Report, SynchronousExecutor
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.descent import Descent
+from napari_sam.session.follow_anchors import Anchoring
+from napari_sam.session.following_again import LabelPlaces
 from napari_sam.session.journal import Entry
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.pixels import PixelChange, part_of
 from napari_sam.session.prompt_book import Group, ObjectPlane
+from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.state import State
 
 Decode = Callable[[ObjectPlane, Group, Entry, Chain | None], tuple[Answer, Chain | None]]
@@ -26,6 +29,9 @@ answer of before, the steps of the object's earlier answer)."""
 Find = Callable[[State, Entry], None]
 """Makes a run again that found objects."""
 
+Follow = Callable[[State, Entry], None]
+"""Makes a run again that followed objects, or its next part."""
+
 
 def replay_entries(
     entries: Sequence[Entry],
@@ -33,6 +39,7 @@ def replay_entries(
     source: PlaneSource,
     decode: Decode,
     find: Find,
+    follow: Follow,
     report: Report = lambda fraction: None,
 ) -> None:
     """Make entries again, in order.
@@ -48,7 +55,7 @@ def replay_entries(
         A fresh one, whose canvas holds what the labels were before the first of them.
     source
         The image.
-    decode, find
+    decode, find, follow
         What a model does.
     report
         Called with the fraction done; it may raise to cancel.
@@ -63,14 +70,23 @@ def replay_entries(
     objects = Descent(
         state, SynchronousExecutor(), lambda: source, lambda touched: None, errors.append
     )
+    reviewing = Reviewing(state, Anchoring(state, LabelPlaces(state, source)))
     for i, entry in enumerate(entries):
         report(i / len(entries))
-        _again(entry, state, objects, decode, find)
+        _again(entry, state, objects, reviewing, decode, find, follow)
         if errors:
             raise errors[0]
 
 
-def _again(entry: Entry, state: State, objects: Descent, decode: Decode, find: Find) -> None:
+def _again(
+    entry: Entry,
+    state: State,
+    objects: Descent,
+    reviewing: Reviewing,
+    decode: Decode,
+    find: Find,
+    follow: Follow,
+) -> None:
     details = entry.details
     state.object_id = entry.objects[0]
     if entry.kind == "prompts":
@@ -91,6 +107,10 @@ def _again(entry: Entry, state: State, objects: Descent, decode: Decode, find: F
             state.note_elsewhere(changes)
     elif entry.kind == "found":
         find(state, entry)
+    elif entry.kind == "carried":
+        follow(state, entry)
+    elif entry.kind == "reviewed":
+        reviewing.again(entry)
     elif entry.kind == "deleted":
         planes: list[Plane | None] = [None]
         if not details["everywhere"]:

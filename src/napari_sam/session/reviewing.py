@@ -8,7 +8,7 @@ from dataclasses import replace
 from napari_sam.patches import Patch
 from napari_sam.session.follow_anchors import Anchoring
 from napari_sam.session.groups import ObjectPlane
-from napari_sam.session.journal import Change, PlaneFacts
+from napari_sam.session.journal import Change, Entry, PlaneFacts
 from napari_sam.session.known_planes import Line
 from napari_sam.session.ownership import Marks
 from napari_sam.session.pixels import PixelChange
@@ -102,6 +102,16 @@ class Reviewing:
             one = object_id, line.at(z)
             said[one] = replace(known.of(one), said="here")
         return self._say(said, f"followed object {object_id} beyond its end")
+
+    def again(self, entry: Entry) -> None:
+        """Say again what an entry says, of masks as they are now."""
+        known, said = self._state.known, {}
+        for change in entry.planes:
+            after = change.after
+            if after.quality is not None or after.said == "right":
+                after = replace(known.of(change.key), said=after.said)
+            said[change.key] = after
+        self._say(said, entry.text, bool(entry.details.get("settled")))
 
     def _has_pixels(self, key: ObjectPlane) -> bool:
         region = self._anchoring.places.region(*key)
