@@ -55,7 +55,7 @@ class Player:
         self.labels = np.zeros((PLANES, *SHAPE), np.int32)
         self.labels[1, 2:6, 2:9] = FOREIGN
         self.start = self.labels.copy()
-        source = ArraySource(np.zeros(self.labels.shape))
+        source = ArraySource(np.indices(self.labels.shape).sum(0))
         self.session = Session(self.models[0], source, executor, canvas=ArrayCanvas(self.labels))
         self.errors: list[Exception] = []
         self.session.failed.connect(self.errors.append)
@@ -231,18 +231,25 @@ class Player:
         self.session.find_similar([a % PLANES, b % PLANES] if a % 2 else None, ids, bool(b % 2))
 
     def follow(self, a: int, b: int) -> None:
-        ids = {self._object(a), self._object(b)} if a % 3 else None
+        shown = [i for i in self.session.object_ids if i != FOREIGN] or [1]
+        ids = {shown[a % len(shown)], shown[b % len(shown)]}
+        if a % 3 == 0 and self.session.object_id != FOREIGN:
+            ids = None
         bounds = (a % PLANES, None) if b % 5 == 0 else (None, b % PLANES) if b % 5 == 1 else ()
         self.session.propagate(ids, 0, *bounds)
 
     def stop_here(self, a: int, b: int) -> None:
-        self.session.stop_here(self._object(b), a % PLANES)
+        self.session.stop_here(self._carried(b), a % PLANES)
 
     def go_further(self, a: int, b: int) -> None:
-        self.session.go_on(self._object(b), a % PLANES)
+        self.session.go_on(self._carried(b), a % PLANES)
 
     def accept_plane(self, a: int, b: int) -> None:
-        self.session.accept_plane(self._object(b), a % PLANES)
+        self.session.accept_plane(self._carried(b), a % PLANES)
+
+    def _carried(self, number: int) -> int:
+        known = sorted(self.session._state.known.objects) or [1]
+        return known[number % len(known)]
 
     def cancel_following(self, a: int, b: int) -> None:
         self.by_hand = True

@@ -431,7 +431,7 @@ class FollowRuns:
             if run.parts and time.monotonic() > end:
                 self._busy = token = object()
                 self._executor.decode(("carried", self), _nothing, partial(self._later, token))
-                return False
+                return self._busy is None
         return not run.is_full
 
     def _later(self, token: object, outcome: Outcome) -> None:
@@ -547,6 +547,8 @@ def _details(run: Run, given: Iterable[int] | None = None) -> dict[str, Any]:
         "made": run.made,
         **MaskRules(post_processing=walk.post_processing).words(),
     }
+    if run.is_over and not run.parts:
+        details["whole"] = True
     if run.dropped:
         details["dropped"] = sorted(run.dropped)
     return details if run.cause is None else {"of": run.cause, **details}

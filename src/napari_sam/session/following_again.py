@@ -59,8 +59,8 @@ class Follower:
         ndim = len(run.walk.line.plane)
         for z, words in details["given"]:
             self._given[run.walk.line.at(z)] = input_of_words(words, ndim)
-        is_same = run.model == self._segmenter.model_key
-        run.most = details["made"] if is_same else None
+        is_other = run.model != self._segmenter.model_key
+        run.most = None if is_other and details.get("whole") else details["made"]
         run.dropped = set(details.get("dropped", ()))
         runs.failed.connect(errors.append)
         if run in runs.runs:
