@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ from napari_sam.session.following import Following
 from napari_sam.session.importing import Imports
 from napari_sam.session.keeping import save_session
 from napari_sam.session.lineage import Lineage
-from napari_sam.session.mask_rules import MaskRules, Overlap
+from napari_sam.session.mask_settings import MaskSettings
 from napari_sam.session.object_table import ObjectTable
 from napari_sam.session.over_time import OverTime
 from napari_sam.session.pixels import PixelChange, total_area, within
-from napari_sam.session.post_processing import PostProcessing
 from napari_sam.session.preview import Previews
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.proofreading import Queue
@@ -44,7 +42,7 @@ from napari_sam.session.state import State, Touched
 from napari_sam.session.travel import Travel
 
 
-class Session(Choosing, Following, Lineage):
+class Session(Choosing, Following, Lineage, MaskSettings):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -286,39 +284,6 @@ class Session(Choosing, Following, Lineage):
         self.retry_masks()
         self._go_on_following()
         self.journal_changed.emit()
-
-    @property
-    def overlap(self) -> Overlap:
-        """What later masks do where other labels are: keep, overwrite, or fill gaps."""
-        return self._state.rules.overlap
-
-    @overlap.setter
-    def overlap(self, overlap: Overlap) -> None:
-        self._set_rules(replace(self._state.rules, overlap=overlap))
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether :attr:`overlap` is to overwrite; False keeps what other labels have."""
-        return self.overlap == "overwrite"
-
-    @overwrite.setter
-    def overwrite(self, overwrite: bool) -> None:
-        if overwrite != self.overwrite:
-            self.overlap = "overwrite" if overwrite else "keep"
-
-    @property
-    def post_processing(self) -> PostProcessing:
-        """What is done to later masks before they are written; nothing by default."""
-        return self._state.rules.post_processing
-
-    @post_processing.setter
-    def post_processing(self, how: PostProcessing) -> None:
-        self._set_rules(replace(self._state.rules, post_processing=how))
-
-    def _set_rules(self, rules: MaskRules) -> None:
-        before, self._state.rules = self._state.rules, rules
-        if rules != before:
-            self.rules_changed.emit()
 
     # What follows from a change
 

@@ -115,6 +115,8 @@ class KnownPlanes:
             here = UNKNOWN
             if kind == "deleted" and not details["everywhere"]:
                 here = PlaneFacts(said="not here")
+            elif kind == "divided" and object_id == details["object"]:
+                here = PlaneFacts(said="not here")  # its daughters are
             elif kind in _MOVES and object_id == details["object"]:
                 after[details["into"], plane] = self.of((object_id, plane))
             elif kind in _MOVES:
