@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from napari_sam.engine import Engine
 from napari_sam.session import ArraySource, Session
 
-ACTION = st.tuples(st.integers(0, 53), st.integers(0, 999), st.integers(0, 9999))
+ACTION = st.tuples(st.integers(0, 55), st.integers(0, 999), st.integers(0, 9999))
 
 
 @settings(max_examples=40, suppress_health_check=list(HealthCheck), phases=UNSHRUNK)

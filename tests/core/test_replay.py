@@ -114,7 +114,7 @@ def test_whatever_was_done_at_random_is_done_again(tmp_path, seed):
     one, other = player.models
     other.radius = one.radius  # which of them answers makes no difference then
     for _ in range(40):
-        action, a, b = rng.integers(0, (49, 1000, 10000))
+        action, a, b = rng.integers(0, (51, 1000, 10000))
         player.act(int(action), int(a), int(b))
     session = player.session
     file = save(session, tmp_path / "one.napari-sam")

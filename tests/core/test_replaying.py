@@ -16,7 +16,7 @@ from napari_sam.session.following_again import Follower
 from napari_sam.session.replaying import replay_entries
 from napari_sam.session.state import State
 
-ACTION = st.tuples(st.integers(0, 48), st.integers(0, 999), st.integers(0, 9999))
+ACTION = st.tuples(st.integers(0, 50), st.integers(0, 999), st.integers(0, 9999))
 
 
 def replayed(player: Player, models: dict[str, FakeSegmenter]) -> np.ndarray:
