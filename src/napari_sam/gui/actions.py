@@ -301,6 +301,26 @@ def look_in_3d(viewer: napari.Viewer) -> None:
     _controller(viewer).follow.toggle_3d(_annotation(viewer))
 
 
+def show_tracks(viewer: napari.Viewer) -> None:
+    """Show the objects of a movie as napari's tracks, or remove them."""
+    _controller(viewer).tracks.toggle(_annotation(viewer))
+
+
+def next_division(viewer: napari.Viewer) -> None:
+    """Show the next suggested division of an object in two."""
+    _controller(viewer).tracks.step(_annotation(viewer))
+
+
+def confirm_division(viewer: napari.Viewer) -> None:
+    """Say that the object on offer has become the two on screen."""
+    _controller(viewer).tracks.confirm(_annotation(viewer))
+
+
+def reject_division(viewer: napari.Viewer) -> None:
+    """Say that the object on offer has not divided."""
+    _controller(viewer).tracks.reject(_annotation(viewer))
+
+
 def read_all_planes(viewer: napari.Viewer) -> None:
     """Embed all planes of the stack ahead, while nothing else is to do."""
     _annotation(viewer).read_all_planes()

@@ -26,6 +26,7 @@ from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
 from napari_sam.gui.proofreading import Proofreading
+from napari_sam.gui.tracks_layer import TracksView
 from napari_sam.segmentation.protocol import Segmenter
 
 _LOADING = "model"  # the chore; of two that are asked for, the second begins when the first ends
@@ -107,6 +108,8 @@ class Controller:
         self.everything.refused.connect(self._refuse)
         self.follow = Follow(viewer)
         self.follow.noticed.connect(self._notice)
+        self.tracks = TracksView(viewer)
+        self.tracks.noticed.connect(self._notice)
         self.proofreading = Proofreading()
         self.proofreading.refused.connect(self._refuse)
         self.keeping = SessionFiles(self, self.engine, self.mailbox.notify)
@@ -424,6 +427,7 @@ class Controller:
         self.engine.close()
         self._hidden.close()
         self.hover.close()
+        self.tracks.close()
         self.cut.end()
         layers = self.viewer.layers
         layers.events.removed.disconnect(self._layer_removed)
