@@ -22,6 +22,7 @@ def carry(
     facts: Mapping[int, PlaneFacts],
     text: str,
     details: Mapping[str, Any],
+    makes_room: bool = False,
 ) -> Entry | None:
     """Write masks of objects on a plane where free pixels are, and record it.
 
@@ -37,6 +38,8 @@ def carry(
         What is known of each there from then on.
     text, details
         Of the entry.
+    makes_room
+        Whether objects only leave pixels that their masks lack.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def carry(
         for one, after in decision.marks.items():
             marks[one] = after
 
-    moved = [(i, plane) for i in masks] if len(masks) > 1 else []
+    moved = [(i, plane) for i in masks] if makes_room or len(masks) > 1 else []
     moved = [key for key in moved if state.ownership.of(key).written.pixels.size]
     for key in moved:  # what others have changed there is recorded before anything is written
         state.decide(key, state.ownership.of(key).written)
@@ -68,7 +71,7 @@ def carry(
         for key, known_here in before.items():  # others may go where an object was
             write(key[0], _common(known_here.written, masks[key[0]]))
             state.ownership.put(key, marks[key])
-        for object_id, patch in masks.items():
+        for object_id, patch in () if makes_room else masks.items():
             write(object_id, patch)
     except (OSError, ValueError, MemoryError):
         state.write(pixels, backwards=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from napari_sam.engine import Report
 from napari_sam.geometry import Region
-from napari_sam.patches import Patch
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane
 from napari_sam.segmentation.protocol import Embedding, Segmenter
@@ -169,7 +168,7 @@ class Walk:
         for one in self.steps:
             if isinstance(one, Upcoming):
                 return Step(done, one)
-            done.append(one)
+            done.append(self._processed(one))
         return Step(done, None)
 
     def _progress(self, fraction: float) -> None:
@@ -185,11 +184,16 @@ class Walk:
             labels[np.isin(labels, mine)] = 0
         return labels if labels.any() else None
 
-    def mask_of(self, one: Followed) -> Patch:
-        """Return a mask as it is written."""
-        if self.post_processing.is_off or one.patch.is_empty:
-            return one.patch
-        return self.post_processing.apply(one.patch)
+    def _processed(self, plane: FollowedPlane) -> FollowedPlane:
+        """Return a plane with its masks as they are written."""
+        if self.post_processing.is_off:
+            return plane
+        process = self.post_processing.apply
+        objects = {
+            i: one if one.patch.is_empty else replace(one, patch=process(one.patch))
+            for i, one in plane.objects.items()
+        }
+        return replace(plane, objects=objects)
 
 
 def facts_of(one: Followed, axis: int, before: PlaneFacts) -> PlaneFacts:

@@ -30,7 +30,31 @@ from napari_sam.session.state import State, Touched
 if TYPE_CHECKING:
     from napari_sam.propagate import FollowedPlane, Upcoming
 
-_SECONDS = 0.003  # that masks are written at a time, so that the owner's thread is never held up
+# Masks are written for so long at a time, and so many at once, so that the owner's thread is never
+# held up.
+_SECONDS, _AT_ONCE = 0.002, 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What is written on a plane at once.
+
+    Parameters
+    ----------
+    index
+        Of the plane.
+    masks
+        By object; an empty one takes away what was carried before.
+    facts
+        What is known of those that are there.
+    makes_room
+        Whether objects only leave places that their masks lack, before others go there.
+    """
+
+    index: int
+    masks: Mapping[int, Patch]
+    facts: Mapping[int, PlaneFacts]
+    makes_room: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +77,7 @@ class Run:
     upcoming: Upcoming | None = None
     is_started: bool = False
     is_over: bool = False
-    parts: deque[tuple[int, dict[int, Patch], dict[int, PlaneFacts]]] = field(default_factory=deque)
+    parts: deque[Part] = field(default_factory=deque)
     entries: list[int] = field(default_factory=list)
     known: dict[int, set[int]] = field(default_factory=dict)  # object to planes that stay
     left: set[ObjectPlane] = field(default_factory=set)  # carried before, not made anew yet
@@ -395,7 +419,7 @@ class FollowRuns:
             left = sorted((line.index(at) or 0, object_id) for object_id, at in run.left)
             for index, object_id in left:
                 if index not in run.failed:
-                    run.parts.append((index, {object_id: Patch()}, {}))
+                    run.parts.append(Part(index, {object_id: Patch()}, {}))
 
     def _queue(self, run: Run, plane: FollowedPlane) -> None:
         """Have the masks of a plane written: those that were carried there, or before."""
@@ -409,14 +433,14 @@ class FollowRuns:
                 continue
             one = plane.objects.get(object_id)
             if one is not None and not one.patch.is_empty:
-                masks[object_id] = walk.mask_of(one)
+                masks[object_id] = one.patch
                 before = self._state.known.of((object_id, at))
                 facts[object_id] = facts_of(one, walk.line.axis, before)
             elif (object_id, at) in run.left:
                 masks[object_id] = Patch()
             run.left.discard((object_id, at))
         if masks:
-            run.parts.append((index, masks, facts))
+            run.parts.append(Part(index, masks, facts))
 
     # Writing
 
@@ -424,8 +448,12 @@ class FollowRuns:
         """Write masks for a while; return whether all are."""
         end = time.monotonic() + _SECONDS
         while run.parts and not run.is_full:
+            part = run.parts.popleft()
+            if len(part.masks) > _AT_ONCE:
+                run.parts.extendleft(reversed(self._in_pieces(run, part)))
+                continue
             run.made += 1
-            self._write_part(run, *run.parts.popleft())
+            self._write_part(run, part)
             if run not in self._runs:
                 return True
             if run.parts and time.monotonic() > end:
@@ -439,9 +467,21 @@ class FollowRuns:
             self._busy = None
         self.go_on()
 
-    def _write_part(
-        self, run: Run, index: int, masks: Mapping[int, Patch], facts: Mapping[int, PlaneFacts]
-    ) -> None:
+    def _in_pieces(self, run: Run, part: Part) -> list[Part]:
+        """Part what takes too long: first objects leave places, and then they take others."""
+        plane, ownership = run.walk.line.at(part.index), self._state.ownership
+        there = [i for i in part.masks if ownership.of((i, plane)).written.pixels.size]
+        pieces = []
+        for ids, makes_room in ((there, True), ([*part.masks], False)):
+            for first in range(0, len(ids), _AT_ONCE):
+                some = ids[first : first + _AT_ONCE]
+                masks = {i: part.masks[i] for i in some}
+                facts = {} if makes_room else {i: part.facts[i] for i in some if i in part.facts}
+                pieces.append(Part(part.index, masks, facts, makes_room))
+        return pieces
+
+    def _write_part(self, run: Run, part: Part) -> None:
+        index, masks, facts = part.index, part.masks, part.facts
         plane = run.walk.line.at(index)
         state = self._state
         here = {
@@ -455,12 +495,13 @@ class FollowRuns:
         if not here:
             return
         try:
-            entry = carry(state, plane, here, known, _text(run), _part_details(run))
+            details = _part_details(run)
+            entry = carry(state, plane, here, known, _text(run), details, part.makes_room)
         except (OSError, ValueError, MemoryError) as error:
             self._fail(run, error)
             return
         for i, mask in here.items():
-            if not mask.is_empty:
+            if not (mask.is_empty or part.makes_room):
                 run.written.setdefault(i, set()).add(index)
         if entry is not None:
             run.entries.append(entry.number)
