@@ -326,3 +326,18 @@ def test_planes_of_rolled_axes_are_followed_along_the_third():
     session.add_point((None, None, 3), A[:2])
     session.propagate()
     assert planes_of(np.moveaxis(labels, 2, 0), 1) == [1, 2, 3, 4, 5, 6]
+
+
+def test_pixels_that_change_twice_in_one_step_are_counted_once_after_redo():
+    session, labels = begun()
+    plane, changes = (0, None, None), []
+    for number in (5, 6):  # the second lies over the first
+        where = np.nonzero(disks(SHAPE, (20, 20 + number, 4)))
+        before = labels[0][where]
+        labels[0][where] = number
+        changes += pixel_changes(plane, where, before, labels[0][where])
+    session.paint(changes)
+    session.undo()
+    session.redo()
+    for row in session.objects:
+        assert row.area == np.count_nonzero(labels == row.id)

@@ -222,8 +222,11 @@ class Travel:
         """Return changes from what the labels show now, and what there nobody here has written."""
         rebased: list[PixelChange] = []
         foreign: list[PixelChange] = []
+        earlier: dict[Plane, list[PixelChange]] = {}
         for change in pixels:
             now, where, before, after = self._now(change)
+            now = _after(earlier.setdefault(change.plane, []), change, now)
+            earlier[change.plane].append(change)
             if np.array_equal(now, before):
                 rebased.append(change)
                 continue
@@ -300,6 +303,21 @@ class Travel:
             "they are; undo once more takes that back, too"
         )
         return touched
+
+
+def _after(earlier: Sequence[PixelChange], change: PixelChange, now: NDArray[Any]) -> NDArray[Any]:
+    """Return what the pixels of a change are once earlier changes of the same step are made."""
+    row, column, height, width = change.region
+    for other in earlier:
+        if other.touches(change):
+            shown = np.zeros((height, width), now.dtype)
+            shown[change.where] = now
+            r, c = np.nonzero(other.where)
+            r, c = r + other.region[0] - row, c + other.region[1] - column
+            inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+            shown[r[inside], c[inside]] = other.after[inside]
+            now = shown[change.where]
+    return now
 
 
 def _moved(now: Patch, before: Patch, after: Patch) -> Patch:
