@@ -65,8 +65,7 @@ class Travel:
         numbers = [tuple(entry.number for entry in part) for part in (mine, others)]
         self._state.journal.changed.emit(JournalChange((), *numbers))
         # Of an object that is locked again the mask waits, as it did before.
-        self._answer_again([*others, *mine[1:]] if step.kind == "locked" else others)
-        self._carry_again(others, {}, touched)
+        self._go_again([*others, *mine[1:]] if step.kind == "locked" else others, {}, touched)
         return touched
 
     def drop(self, numbers: Sequence[int]) -> Touched | None:
@@ -122,54 +121,63 @@ class Travel:
         touched.add(entry)
         self._state.object_id = step.objects[1]
         self._state.journal.changed.emit(JournalChange((entry,), (), dropped))
-        touched.masks |= dict.fromkeys(self._answer_again(masks))
-        self._carry_again(masks, {step.number: entry.number}, touched)
+        touched.masks |= dict.fromkeys(self._go_again(masks, {step.number: entry.number}, touched))
         return touched
 
-    def _carry_again(
-        self, masks: Sequence[Entry], numbers: dict[int, int], touched: Touched
-    ) -> None:
-        """Write what was carried anew, as parts of the same steps.
+    def _go_again(
+        self, parts: Sequence[Entry], numbers: dict[int, int], touched: Touched
+    ) -> list[ObjectPlane]:
+        """Make what goes with steps again, in order: masks whose prompts hold, what was carried.
+
+        Each is an entry of its own. What others have changed under a mask is recorded before it,
+        as with any.
 
         Parameters
         ----------
-        masks
-            Entries in order, of which only those are looked at.
+        parts
+            Entries that are no steps.
         numbers
             What entries that others name are called now.
         touched
-            Gets what changes.
+            Gets what changes by what was carried.
+
+        Returns
+        -------
+        keys
+            Whose masks were written.
         """
-        for part in masks:
-            if part.kind != "carried":
+        latest = {c.key: e.number for e in parts for c in e.answers if c.after is not None}
+        keys: list[ObjectPlane] = []
+        for part in parts:
+            if part.kind == "carried":
+                if not self._carry_again(part, numbers, touched):
+                    break
                 continue
-            named = {name: part.details[name] for name in ("of", "begin") if name in part.details}
-            now = {name: numbers.get(number, number) for name, number in named.items()}
-            try:
-                entry = self._again(replace(part, details={**part.details, **now}))
-                if entry is None:
-                    return
-                self._state.write(entry.pixels)
-            except (OSError, ValueError, MemoryError) as error:
-                self._state.refused.emit(error)
-                return
-            numbers[part.number] = entry.number
-            self._state.take(entry)
-            self._state.journal.record(entry)
-            touched.add(entry)
+            for key, answer in ((c.key, c.after) for c in part.answers):
+                holds = answer is not None and answer.prompts == self._state.group(key)
+                if answer is None or not holds or latest[key] != part.number:
+                    continue
+                if self._state.take_answer(key, answer, None, MaskRules.of_words(part.details)):
+                    keys.append(key)
+        return keys
 
-    def _answer_again(self, masks: Sequence[Entry]) -> list[ObjectPlane]:
-        """Write the masks anew whose prompts hold, each an entry of its own; return whose.
-
-        What others have changed under one of them is recorded before it, as with any mask.
-        """
-        latest = {c.key: (c.after, e) for e in masks for c in e.answers if c.after is not None}
-        return [
-            key
-            for key, (answer, mask) in latest.items()
-            if answer.prompts == self._state.group(key)
-            and self._state.take_answer(key, answer, None, MaskRules.of_words(mask.details))
-        ]
+    def _carry_again(self, part: Entry, numbers: dict[int, int], touched: Touched) -> bool:
+        """Write what was carried again, as a part of the same step; return whether it could be."""
+        named = {name: part.details[name] for name in ("of", "begin") if name in part.details}
+        now = {name: numbers.get(number, number) for name, number in named.items()}
+        try:
+            entry = self._again(replace(part, details={**part.details, **now}))
+            if entry is None:
+                return False
+            self._state.write(entry.pixels)
+        except (OSError, ValueError, MemoryError) as error:
+            self._state.refused.emit(error)
+            return False
+        numbers[part.number] = entry.number
+        self._state.take(entry)
+        self._state.journal.record(entry)
+        touched.add(entry)
+        return True
 
     def _again(self, step: Entry) -> Entry | None:
         """Return a step that was taken back as it would be made now; None if it can't be."""
