@@ -11,7 +11,7 @@ from vispy.scene import visuals
 from vispy.visuals.transforms import MatrixTransform
 
 from napari_sam.gui.planes import plane_and_point
-from napari_sam.gui.scene import matrix_of, node_of
+from napari_sam.gui.scene import matrix_of, node_of, take_out
 from napari_sam.gui.slicing import data_of_world
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class CutTool:
         if self._drawn in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drawn)
         if self._line is not None:
-            self._line.parent = None
+            take_out([self._line])
             self._line = None
 
     def _drawn(self, viewer: Any, event: Any) -> Iterator[None]:

@@ -11,7 +11,7 @@ from napari.utils.colormaps import label_colormap
 from vispy.scene import visuals
 from vispy.visuals.transforms import MatrixTransform
 
-from napari_sam.gui.scene import matrix_of, node_of
+from napari_sam.gui.scene import matrix_of, node_of, take_out
 from napari_sam.session import ObjectPlane, Patch, Plane, Session
 
 _MOST = 100  # pictures at a time: of thousands of prompts given at once the first show how it goes
@@ -92,7 +92,7 @@ class DraftPictures:
     def _remove(self, key: ObjectPlane) -> None:
         picture = self._pictures.pop(key, None)
         if picture is not None:
-            picture.parent = None
+            take_out([picture])
 
     def _matrix(self, patch: Patch, plane: Plane) -> np.ndarray:
         return matrix_of(self._viewer, self._image, plane, patch.origin, _step(patch))

@@ -13,7 +13,7 @@ from vispy.scene import visuals
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.palette import YELLOW
 from napari_sam.gui.preview_overlay import outline
-from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in
+from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in, take_out
 from napari_sam.prompts import Box
 from napari_sam.session import Plane, Session
 
@@ -54,8 +54,7 @@ class OfferedOutline:
         self._soon.close()
         for signal in self._signals:
             signal.disconnect(self._changed)
-        for part in self._parts or ():
-            part.parent = None
+        take_out(self._parts or ())
         self._parts = None
 
     def hide(self) -> None:

@@ -13,7 +13,7 @@ from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 from vispy.scene import visuals
 
-from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in
+from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in, take_out
 from napari_sam.session import Patch, Preview
 
 _FILL = 0.25  # opacity
@@ -79,8 +79,7 @@ class PreviewOverlay:
 
     def close(self) -> None:
         """Take it away."""
-        for part in self._parts or ():
-            part.parent = None
+        take_out(self._parts or ())
         self._parts = None
 
     def _parts_on_canvas(self) -> tuple[Any, Any, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
+from qtpy.compat import isalive
 from vispy.visuals.transforms import MatrixTransform
 
 from napari_sam.gui.planes import coordinates_of
@@ -36,6 +37,17 @@ def put_in(parts: Iterable[Any], node: Any) -> None:
     for part in parts:
         if part.parent is not node:
             part.parent = node
+
+
+def take_out(parts: Iterable[Any]) -> None:
+    """Take visuals out of their nodes; they stay where their window has gone, which draws no more.
+
+    A script that ends closes no viewer: Qt deletes the canvas before it tells the dock.
+    """
+    for part in parts:
+        canvas = part.canvas
+        if canvas is None or isalive(canvas.native):
+            part.parent = None
 
 
 def matrix_of(
