@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from psygnal import Signal
 
 from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.planes import coordinates_of
 from napari_sam.planes import Plane, plane_axes
 from napari_sam.session import Session, Span
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 Reach = Literal["both ways", "up", "down", "to here"]
 """Which way objects are followed: from the plane on screen to higher or lower planes, or from
 where they are known to the plane on screen."""
+
+_TILTED = (10.0, -30.0, 60.0)  # degrees: seen from straight above nothing looks solid
+_SHARE = 0.5  # of the canvas that an object takes in the 3-D view
 
 REACHES: tuple[Reach, ...] = ("both ways", "up", "down", "to here")
 
@@ -46,6 +51,7 @@ class Follow:
         self._viewer = viewer
         self._reach: Reach = "both ways"
         self._slice: dict[str, Any] = {}  # how the viewer was before the 3-D view
+        self._angles = _TILTED
 
     @property
     def reach(self) -> Reach:
@@ -104,13 +110,16 @@ class Follow:
         self._show(annotation, annotation.session.worst_plane())
 
     def toggle_3d(self, annotation: Annotation) -> None:
-        """Show the masks' surfaces in 3-D, or the slice again that was shown before."""
+        """Show the current object's surface in 3-D, or the slice again that was shown before."""
         dims, camera = self._viewer.dims, self._viewer.scene.camera
         if dims.ndisplay == 2:
             self._slice = {"zoom": camera.zoom, "center": camera.center, "point": dims.point}
             dims.ndisplay = 3
             self._viewer.reset_view()
+            camera.angles = self._angles
+            look_at(self._viewer, annotation)
             return
+        self._angles = camera.angles
         dims.ndisplay = 2
         before, self._slice = self._slice, {}
         if before:
@@ -184,6 +193,25 @@ def go_to_plane(annotation: Annotation, plane: Plane) -> None:
     place = annotation.session.object_place(annotation.session.object_id, plane)
     if place is not None and plane_axes(place[0]) == plane_axes(plane):
         annotation.bring_into_view(plane, place[1])
+
+
+def look_at(viewer: ViewerModel, annotation: Annotation) -> None:
+    """Bring all of the current object into the 3-D view."""
+    session, corners = annotation.session, []
+    for plane in session.quality(session.object_id):
+        place = session.object_place(session.object_id, plane)
+        if place is not None and place[0] == plane:
+            r0, c0, r1, c1 = place[1]
+            corners += [coordinates_of(plane, (r0, c0)), coordinates_of(plane, (r1, c1))]
+    if not corners:
+        return
+    world = np.array([annotation.image.data_to_world(corner)[-3:] for corner in corners])
+    low, high = world.min(0), world.max(0)
+    camera = viewer.scene.camera
+    camera.center = tuple(((low + high) / 2).tolist())
+    size = float(np.linalg.norm(high - low))
+    if size > 0:
+        camera.zoom = _SHARE * min(viewer.canvas.size) / size
 
 
 def spans_along(session: Session, plane: Plane, axis: int) -> list[Span]:
