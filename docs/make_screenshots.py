@@ -27,6 +27,7 @@ from napari_sam import samples
 from napari_sam.gui import current_session, sample_data
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.everything_section import EverythingSection
+from napari_sam.gui.follow_section import FollowSection
 from napari_sam.gui.images_section import ImagesSection
 from napari_sam.gui.mask_section import MaskSection
 from napari_sam.gui.objects_section import ObjectsSection
@@ -39,6 +40,8 @@ from napari_sam.session import Preview
 HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 NONE, SHIFT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
+CONTROL = Qt.KeyboardModifier.ControlModifier
+STACK, START, PLACE = "ovule_3d", 16, (64, 64)  # where an object of a stack is clicked
 _MARGIN = 8  # pixels between the parts of a picture
 
 
@@ -471,7 +474,19 @@ def stack(folder: Path) -> None:
     scene.close()
 
 
-# The animation
+def follow(folder: Path) -> None:
+    """An object that was followed through a stack."""
+    scene = Scene(STACK, (START,), zoom=1.2, size=(1400, 980))
+    scene.click((START,), PLACE)
+    scene.press(Qt.Key.Key_F, CONTROL)
+    scene.wait_for_all()
+    scene.press(Qt.Key.Key_Right, SHIFT)
+    scene.settle(0.5)
+    scene.save("viewer-follow", folder)
+    scene.close()
+
+
+# The animations
 
 
 class Film:
@@ -561,11 +576,41 @@ def animation(folder: Path) -> None:
     scene.close()
 
 
+def stack_animation(folder: Path) -> None:
+    """One click becomes an object in three dimensions."""
+    scene = Scene(STACK, (START,), zoom=1.1, size=(820, 760), narrow=True)
+    film, at = Film(scene), (START,)
+    scene.hover(at, PLACE)
+    film.take(1200, caption="Click an object on one slice")
+    scene.click(at, PLACE)
+    film.take(900, caption="Click an object on one slice")
+    scene.press(Qt.Key.Key_F, CONTROL)
+    scene.wait_for_all()
+    film.take(1300, mouse=False, caption="Ctrl+F: follow it through the stack")
+    slices = sorted(plane[0] for plane in scene.session.quality(scene.session.object_id))
+    for z in slices[::2]:
+        scene.viewer.dims.set_current_step(0, z)
+        scene.settle(0.2)
+        film.take(250, mouse=False, caption="It is on every slice it lives on")
+    scene.press(Qt.Key.Key_Right, CONTROL | SHIFT)
+    scene.settle(0.5)
+    film.take(1500, mouse=False, caption="The bars say how sure each slice is")
+    scene.annotation.image.visible = False
+    scene.part(FollowSection).solid.click()
+    scene.settle(0.5)
+    for turn in range(0, 360, 24):
+        scene.viewer.scene.camera.angles = (10, -30, 60 + turn)
+        film.take(110, mouse=False, caption="One click, one object")
+    film.save(folder / "stack.gif")
+    scene.close()
+
+
 SCENES: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
         clicks, preview, strokes, queue, objects, seen, seen_badge, correct, clean_up, images,
-        light, help_overlay, session, everything, phase_contrast, stack, animation,
+        light, help_overlay, session, everything, phase_contrast, stack, follow, animation,
+        stack_animation,
     )
 }  # fmt: skip
 

@@ -63,3 +63,30 @@ def test_click_follow_go_to_the_doubtful_plane_correct_it_and_take_it_back(user)
     me.press(K.Key_Z, CONTROL)
     me.qtbot.waitUntil(lambda: planes_of(me) == [4])
     me.qtbot.waitUntil(lambda: not section.course.isVisible())
+
+
+def test_in_depth_and_time_the_axis_is_chosen_and_shown_by_the_strip(user):
+    planes = np.stack([stack()[2:6]] * 3)
+    me = user(planes, axis_labels=("t", "z", "y", "x"), contrast_limits=(0, 255))
+    section, strip = me.dock.follow, me.dock.status.strip
+    me.scroll_to(1, 2)
+    assert section.axis.isVisible()
+    assert section.axis.currentText() == "along z"
+    assert len(strip._shown.states) == 4
+    section.axis.setCurrentIndex(section.axis.findText("along t"))
+    section.axis.activated.emit(section.axis.currentIndex())
+    me.qtbot.waitUntil(lambda: len(strip._shown.states) == 3)
+    me.click((1, 2, 25, 30))
+    section.this.click()
+    me.qtbot.waitUntil(lambda: (me.labels == 1).any(axis=(2, 3)).sum() == 3)
+    assert (me.labels[:, 2] == 1).any(axis=(1, 2)).all()
+    me.qtbot.waitUntil(lambda: section.course.text().startswith("t 0 to 2 · "))
+
+
+def test_reading_all_planes_ahead_leaves_nothing_to_read(user):
+    me = user(stack())
+    section = me.dock.ahead
+    assert section.begin.text() == f"Read all {COUNT} planes ahead"
+    section.begin.click()
+    me.qtbot.waitUntil(lambda: not section.isVisible())
+    assert len(me.session.embeddings.planes) == COUNT
