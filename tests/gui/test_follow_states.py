@@ -42,7 +42,6 @@ def test_progress_tells_object_plane_and_time_left():
     )
     begun = FollowProgress((3, 5), 0, None, 0, 40, 0.0)
     assert told_progress(begun, "z", 51) == "Following 2 objects\n0 of 40 steps"
-    assert told_progress(None, "z", 51) == ""
 
 
 def test_course_tells_the_ends_and_what_is_doubtful():

@@ -329,6 +329,7 @@ def read_all_planes(viewer: napari.Viewer) -> None:
 def cancel(viewer: napari.Viewer) -> None:
     """Stop embedding and finding; Resume in the dock starts again."""
     _controller(viewer).everything.cancel()
+    _session(viewer).cancel_following()
     _session(viewer).cancel()
 
 

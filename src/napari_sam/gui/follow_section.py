@@ -72,7 +72,7 @@ class FollowState:
     @property
     def is_visible(self) -> bool:
         """Whether there is anything to follow through, or to come back from."""
-        return bool(self.axes) or self.is_3d
+        return bool(self.axes) or bool(self.progress) or self.is_3d
 
     @property
     def axis_name(self) -> str:
@@ -86,36 +86,34 @@ def follow_state_of(controller: Controller) -> FollowState:
     if annotation is None or controller.segmenter is None:
         return FollowState()
     session, plane, follow = annotation.session, annotation.displayed(), controller.follow
-    if plane is None:
-        return FollowState(is_3d=follow.is_3d)
-    axes = annotation.follow_axes(plane)
-    axis = annotation.follow_axis(plane)
-    if axis is None:
-        return FollowState()
-    names = tuple((axis_name(annotation.image, one), one) for one in axes)
-    name = axis_name(annotation.image, axis)
-    count = session.source.shape[axis]
-    running, object_id = session.follow_progress, session.object_id
-    progress, note = told_progress(running, name, count), ""
+    running, object_id, progress, note = session.follow_progress, session.object_id, "", ""
     if running is not None and running.is_correction:
-        progress, note = "", f"updating {told_ids(running.object_ids)} …"
+        note = f"updating {told_ids(running.object_ids)} …"
+    elif running is not None:
+        along = axis_name(annotation.image, running.axis)
+        progress = told_progress(running, along, session.source.shape[running.axis])
+    fraction = running.fraction if running is not None else 0.0
+    axis = annotation.follow_axis(plane)
+    if plane is None or axis is None:
+        return FollowState(
+            progress=progress, fraction=fraction, note=note, is_3d=plane is None and follow.is_3d
+        )
+    names = tuple((axis_name(annotation.image, a), a) for a in annotation.follow_axes(plane))
+    name = axis_name(annotation.image, axis)
     quality = session.quality(object_id)
     course = None
     if quality:
         spans = spans_along(session, plane, axis)
         if not note and any(span.state == "failed" for span in spans):
             note = f"object {object_id} could not be followed anew: follow it again"
-        along = quality_along(quality, plane, axis)
+        here = quality_along(quality, plane, axis)
         facts = session.plane_facts(object_id, plane)
-        course = course_of(name, along, spans, facts, plane[axis] or 0)
-    return FollowState(
-        names, axis, follow.reach, progress, running.fraction if running and progress else 0.0,
-        note, course,
-    )  # fmt: skip
+        course = course_of(name, here, spans, facts, plane[axis] or 0)
+    return FollowState(names, axis, follow.reach, progress, fraction, note, course)
 
 
-def told_progress(running: FollowProgress | None, name: str, count: int) -> str:
-    """Say how far objects are followed, in two lines; empty if none is.
+def told_progress(running: FollowProgress, name: str, count: int) -> str:
+    """Say how far objects are followed, in two lines.
 
     Parameters
     ----------
@@ -124,8 +122,6 @@ def told_progress(running: FollowProgress | None, name: str, count: int) -> str:
     name, count
         Of the axis, and how many planes it has.
     """
-    if running is None:
-        return ""
     index = None if running.plane is None else running.plane[running.axis]
     where = [] if index is None else [f"{name} {index}/{count - 1}"]
     far = [f"{running.done} of {running.count} steps"]
