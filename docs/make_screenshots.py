@@ -41,7 +41,7 @@ HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 NONE, SHIFT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
-STACK, START, PLACE = "ovule_3d", 16, (64, 64)  # where an object of a stack is clicked
+STACK, START, PLACE = "neurites_3d", 10, (182, 54)  # where an object of a stack is clicked
 _MARGIN = 8  # pixels between the parts of a picture
 
 
