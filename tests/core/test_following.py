@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from component_segmenter import ComponentSegmenter, disks
 
+from napari_sam.batch import replay_session
 from napari_sam.engine import Engine
-from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
+from napari_sam.session import ArrayCanvas, ArraySource, PlaneFacts, Session, pixel_changes
+from napari_sam.session.methods import methods_text
 
 SHAPE, COUNT = (40, 50), 9
 A, B = (12, 12, 6), (26, 36, 7)
@@ -341,3 +343,158 @@ def test_pixels_that_change_twice_in_one_step_are_counted_once_after_redo():
     session.redo()
     for row in session.objects:
         assert row.area == np.count_nonzero(labels == row.id)
+
+
+def test_saved_session_is_followed_again_by_replay(tmp_path):
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.add_point(3, B[:2], object_id=2)
+    session.propagate([1, 2])
+    session.stop_here(2, 6)
+    session.add_point(4, (5, 5), label=0, object_id=1)
+    session.accept_plane(2, 1)
+    session.save(tmp_path / "followed.napari-sam")
+    result = replay_session(tmp_path / "followed.napari-sam", session.source, session.segmenter)
+    assert result.different == 0
+    np.testing.assert_array_equal(result.labels, labels)
+
+
+def test_methods_tell_how_many_masks_were_carried():
+    session, _ = begun()
+    session.add_point(3, A[:2])
+    session.propagate()
+    text = methods_text({}, session.journal.entries)
+    assert "1 object was followed from plane to plane" in text
+    assert "5 masks were predicted in this way" in text
+    assert "on 6 planes" in text
+
+
+def interrupted(engine, act):
+    """Follow, and do something once the first plane is written; return the session's labels."""
+    session, labels = begun(executor=engine)
+    session.add_point(3, A[:2])
+    session.add_point(3, B[:2], object_id=2)
+    assert session.wait(30)
+    done = []
+
+    def once() -> None:
+        if session.quality(2) and not done:
+            done.append(True)
+            act(session, labels)
+
+    session.journal_changed.connect(once)
+    session.propagate([1, 2])
+    assert session.wait(30)
+    assert done
+    assert session.follow_progress is None
+    return session, labels
+
+
+def test_another_model_ends_a_run_and_keeps_what_is_done(engine):
+    def switch(session, labels):
+        session.segmenter = ComponentSegmenter(key="other")
+
+    session, labels = interrupted(engine, switch)
+    assert 1 < len(planes_of(labels, 2)) < COUNT
+    assert "model" in session.told[-1]
+    session.propagate([1, 2])
+    assert session.wait(30)
+    assert planes_of(labels, 2) == list(range(COUNT))
+
+
+def test_other_labels_end_a_run(engine):
+    others = np.zeros(STACK.shape, np.int32)
+
+    def switch(session, labels):
+        session.canvas = ArrayCanvas(others)
+
+    session, labels = interrupted(engine, switch)
+    assert len(planes_of(labels, 2)) < COUNT
+    assert any("labels to stay" in sentence for sentence in session.told)
+    assert session.quality(2) == {}
+    assert planes_of(others, 2) == []
+
+
+def test_other_pixels_end_a_run_and_more_planes_do_not(engine):
+    def change(session, labels):
+        session.source = ArraySource(STACK.copy(), contrast_limits=(0, 255))
+
+    session, labels = interrupted(engine, change)
+    assert len(planes_of(labels, 2)) < COUNT
+    assert "the image to stay" in session.told[-1]
+
+
+def test_object_that_is_deleted_or_locked_meanwhile_is_left_alone(engine):
+    _session, labels = interrupted(engine, lambda session, labels: session.delete_object(1))
+    assert planes_of(labels, 1) == []
+    assert planes_of(labels, 2) == list(range(COUNT))
+    _session, labels = interrupted(engine, lambda session, labels: session.lock([2]))
+    assert len(planes_of(labels, 2)) == 2
+    assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
+
+
+def test_correction_while_a_run_goes_on_is_followed_first_and_undone_alone(engine):
+    before = []
+
+    def correct(session, labels):
+        before.append(labels.copy())
+        paint(session, labels, 3, (labels[3] == 1) & ~(disks(SHAPE, (12, 12, 3)) > 0), 0)
+
+    session, labels = interrupted(engine, correct)
+    assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
+    assert planes_of(labels, 2) == list(range(COUNT))
+    session.undo()
+    assert session.wait(30)
+    np.testing.assert_array_equal(labels[3], before[0][3])
+    assert session.follow_progress is None
+    assert planes_of(labels, 2) == list(range(COUNT))
+
+
+def test_undo_of_a_correction_stops_what_is_followed_for_it(engine):
+    session, labels = begun(executor=engine)
+    session.add_point(3, B[:2])
+    assert session.wait(30)
+    session.propagate()
+    assert session.wait(30)
+    followed, carried = labels.copy(), session.quality(1)
+    paint(session, labels, 4, disks(SHAPE, B) & (np.indices(SHAPE)[0] < 26), 0)
+    assert session.follow_progress.is_correction
+    session.undo()
+    assert session.follow_progress is None
+    assert session.wait(30)
+    np.testing.assert_array_equal(labels, followed)
+    assert session.quality(1) == carried
+
+
+def test_objects_of_the_same_pixels_are_followed_by_one_of_them():
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.add_point(4, A[:2], object_id=2)
+    session.propagate([1, 2])
+    for z in (1, 2, 5, 6):
+        assert len({*np.unique(labels[z])} & {1, 2}) == 1
+
+
+def test_spans_tell_between_which_planes_and_whether_they_hold():
+    session, labels = begun()
+    session.add_point(1, B[:2])
+    session.add_point(5, B[:2])
+    session.propagate()
+    spans = [(s.first, s.last, s.anchors, s.state) for s in session.spans(1)]
+    assert spans == [(0, 0, (1,), "fresh"), (2, 4, (1, 5), "fresh"), (6, 8, (5,), "fresh")]
+    session.segmenter = None  # nothing can be followed anew
+    paint(session, labels, 5, disks(SHAPE, (26, 36, 2)) > 0, 0)
+    assert [s.state for s in session.spans(1)] == ["fresh", "stale", "stale"]
+
+
+def test_doubtful_planes_are_gone_to_in_turn():
+    session, _ = begun()
+    for z, quality in ((1, 0.3), (4, 0.9), (6, 0.2)):
+        session._state.known.put((1, (z, None, None)), PlaneFacts(quality, quality, 0))
+    session.show(3)
+    assert session.next_doubtful() == (6, None, None)
+    assert session.next_doubtful(-1) == (1, None, None)
+    assert session.worst_plane() == (6, None, None)
+    session.show(6)
+    assert session.next_doubtful() == (1, None, None)
+    assert session.next_doubtful(object_id=2) is None

@@ -31,7 +31,7 @@ def methods_text(about: Mapping[str, Json], entries: Sequence[Entry]) -> str:
     sentences = [_made(about, summary)]
     if summary.objects:
         sentences += [_came_about(summary), _corrected(summary), _prompted(summary)]
-        sentences += [_retouched(summary), _took(summary)]
+        sentences += [_retouched(summary), _followed(summary), _took(summary)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -139,6 +139,17 @@ def _prompted(summary: Summary) -> str:
 def _retouched(summary: Summary) -> str:
     count = len((summary.retouched & summary.prompts.keys()) - summary.found - summary.painted)
     return f"{_count(count, 'mask')} of theirs {_were(count)} retouched by hand." if count else ""
+
+
+def _followed(summary: Summary) -> str:
+    masks, count = sum(summary.carried.values()), len(summary.carried)
+    if not masks:
+        return ""
+    return (
+        f"{_count(count, 'object')} {_were(count)} followed from plane to plane, from where "
+        f"{'it was' if count == 1 else 'they were'} segmented: {_count(masks, 'mask')} "
+        f"{_were(masks)} predicted in this way."
+    )
 
 
 def _took(summary: Summary) -> str:

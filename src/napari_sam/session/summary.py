@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_sam.io.session_file import Json
-from napari_sam.session.journal import Entry
+from napari_sam.session.journal import Entry, PlaneFacts
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.saved import SavedSession
@@ -53,6 +53,9 @@ class Summary:
         From entry to entry; pauses of more than a minute don't count.
     models
         Keys of the models that answered, in the order of their first answer.
+    carried
+        Of each object that was followed through a stack: how many masks were carried to further
+        planes, and are still what was carried.
     """
 
     prompts: dict[int, Counter[str]] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class Summary:
     active_seconds: float = 0.0
     models: tuple[str, ...] = ()
     taken_over: frozenset[int] = frozenset()
+    carried: dict[int, int] = field(default_factory=dict)
 
     @property
     def objects(self) -> frozenset[int]:
@@ -104,6 +108,7 @@ def summarize(entries: Sequence[Entry]) -> Summary:
     planes: set[Any] = set()
     models: dict[str, None] = {}
     rejected = 0
+    known: dict[ObjectPlane, PlaneFacts] = {}
     for entry in entries:
         groups |= {change.key: change.after for change in entry.prompts}
         for facts in entry.facts:
@@ -114,24 +119,28 @@ def summarize(entries: Sequence[Entry]) -> Summary:
         if entry.kind in ("found", "painted"):
             planes |= {change.plane for change in entry.pixels}
         models |= {c.after.model: None for c in entry.answers if c.after and c.after.model}
-        if entry.kind == "found" and isinstance(key := entry.details.get("model"), str):
+        known |= {change.key: change.after for change in entry.planes}
+        is_run = entry.kind in ("found", "carried")
+        if is_run and isinstance(key := entry.details.get("model"), str):
             models[key] = None
     groups = {key: group for key, group in groups.items() if not group.is_empty}
     prompts = _counted(groups)
     words = "found", "painted", "adopted", "imported"
     of = {word: {i for i, one in origins.items() if one == word} for word in words}
     taken_over = of["adopted"] | of["imported"]
-    known = of["found"] | of["painted"] | taken_over | prompts.keys()
+    every = of["found"] | of["painted"] | taken_over | prompts.keys()
+    followed = [key for key, facts in known.items() if facts.quality is not None]
     return Summary(
         prompts,
         frozenset(of["found"]),
         frozenset(of["painted"]),
-        frozenset(retouched & known),
+        frozenset(retouched & every),
         rejected,
-        len(planes | {plane for _, plane in groups}),
+        len(planes | {plane for _, plane in (*groups, *followed)}),
         _active(entry.time for entry in entries),
         tuple(models),
         frozenset(taken_over),
+        dict(Counter(object_id for object_id, _ in followed)),
     )
 
 
