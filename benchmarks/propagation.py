@@ -22,7 +22,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,10 +33,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from napari_sam import Embedding, Prompts, Segmenter, load_segmenter
+from napari_sam import Embedding, Prompts, Segmenter, load_segmenter, replay
 from napari_sam.patches import Patch, cut
 from napari_sam.prompts import deepest_point, tight_box
-from napari_sam.propagate import Anchor, Followed, NotHere, StackPlanes, follow
+from napari_sam.propagate import Anchor, Followed, NotHere, StackPlanes, follow, worth_a_look
 
 Bool = NDArray[np.bool_]
 Labels = NDArray[np.int64]
@@ -197,17 +197,24 @@ def _projected(planes: KeptPlanes, z: int, prompts: Prompts) -> Followed:
     return Followed(prediction.patch(prediction.best_index), 1.0, 1.0)
 
 
-Choice = Callable[[Mapping[int, Followed]], int]
+Choice = Callable[[Mapping[int, Followed], Collection[int]], int]
 
 
-def worst(carried: Mapping[int, Followed]) -> int:
+def worst(carried: Mapping[int, Followed], anchors: Collection[int]) -> int:
     """Return the plane of the lowest quality."""
     return min(carried, key=lambda z: carried[z].quality)
 
 
+def best_look(carried: Mapping[int, Followed], anchors: Collection[int]) -> int:
+    """Return the plane that the tool asks for."""
+    z = worth_a_look(carried, anchors)
+    assert z is not None, "something was carried"
+    return z
+
+
 def at_random(rng: np.random.Generator) -> Choice:
     """Return a choice among the carried planes that knows nothing."""
-    return lambda carried: int(rng.choice(sorted(carried)))
+    return lambda carried, anchors: int(rng.choice(sorted(carried)))
 
 
 def correct(case: Case, anchors: Anchors, found: Found, choice: Choice) -> Anchors:
@@ -218,7 +225,7 @@ def correct(case: Case, anchors: Anchors, found: Found, choice: Choice) -> Ancho
         carried = {z: one for z, one in found[i].items() if z not in of_object}
         if not carried:
             continue
-        z = choice(carried)
+        z = choice(carried, of_object)
         truth = case.labels[z] == i
         if not truth.any():
             corrected[i][z] = NotHere()
@@ -231,9 +238,12 @@ def correct(case: Case, anchors: Anchors, found: Found, choice: Choice) -> Ancho
             continue
         points = [(deepest_point(error), error) for error in (missed, spilled) if error.any()]
         at, error = max(points, key=lambda one: np.count_nonzero(one[1]))
-        positive = int(error is missed)
-        given = carried[z].patch if mask.any() else None
-        corrected[i][z] = Prompts([at], [positive], mask=given)
+        # As a click of a user on a mask that was carried: it stays, but for the error clicked.
+        steps = [Prompts([at], [int(error is missed)])]
+        if mask.any():
+            steps.insert(0, Prompts(mask=carried[z].patch, is_exact=True))
+        answer = replay(case.planes.segmenter, case.planes.embedding(z), steps)[-1]
+        corrected[i][z] = answer.patch(answer.best_index)
     return corrected
 
 
@@ -255,7 +265,8 @@ def run(case: Case, rows: dict[str, dict[str, float]], name: str, corrections: i
         fifth = case.start(by, 0.2)
         keep(f"{by} at 20 % / projection", project(case, fifth), fifth)
         keep(f"{by} at 20 % / follow", march(case, fifth), fifth)
-        for how, choice in (("worst", worst), ("random", at_random(np.random.default_rng(0)))):
+        random = at_random(np.random.default_rng(0))
+        for how, choice in (("asked", best_look), ("worst", worst), ("random", random)):
             anchors, now = start, found
             for n in range(1, corrections + 1):
                 anchors = correct(case, anchors, now, choice)

@@ -7,7 +7,17 @@ import pytest
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam import Prompts
-from napari_sam.propagate import Causes, Judge, StackPlanes, follow, judge_of
+from napari_sam.patches import Patch
+from napari_sam.propagate import (
+    Causes,
+    Followed,
+    Judge,
+    NotHere,
+    StackPlanes,
+    follow,
+    judge_of,
+    worth_a_look,
+)
 from napari_sam.propagate.judge import SIGNS, signs_of
 
 SHAPE = (40, 50)
@@ -72,11 +82,11 @@ class Fading(ComponentSegmenter):
         return made
 
 
-def followed(scores, judge) -> list[int]:
+def followed(scores, judge, more=None) -> list[int]:
     stack = np.stack([disks(SHAPE, DISK)] * len(scores))
     stack[:, 0, 0] = range(len(scores))
     planes = StackPlanes(Fading(scores), stack, contrast_limits=(0, 255))
-    anchors = {1: {0: Prompts([DISK[:2]], [1])}}
+    anchors = {1: {0: Prompts([DISK[:2]], [1]), **(more or {})}}
     return [plane.index for plane in follow(planes, anchors, judge=judge)]
 
 
@@ -98,3 +108,30 @@ def test_presence_never_rises_on_the_way_and_the_quality_with_it():
     presences = [plane.objects[1].causes.present for plane in done]
     assert qualities == sorted(qualities, reverse=True)
     assert presences == sorted(presences, reverse=True)
+
+
+def test_an_object_that_is_said_not_to_be_on_a_plane_ended_where_that_was_likeliest():
+    weights = [0.0] * len(SIGNS)
+    weights[SIGNS.index("expected_iou_lost")] = 20
+    judge = Judge(end_bias=-4, end_weights=tuple(weights), ahead=0)
+    scores = [0.9, 0.9, 0.9, 0.75, 0.9, 0.9, 0.9]
+    assert followed(scores, judge) == list(range(7))
+    assert followed(scores, judge, {6: NotHere()}) == [0, 1, 2]
+
+
+def carried(area: int, present: float, iou: float) -> Followed:
+    causes = Causes(present=present, expected_iou=iou)
+    return Followed(Patch((0, 0), np.ones((1, area), bool)), iou, present * iou, causes)
+
+
+def test_a_look_is_worth_most_where_much_would_go_and_not_at_the_very_end():
+    on = {z: carried(50, 1 - 0.1 * z, 0.95) for z in range(1, 7)}
+    found = {0: carried(50, 1, 0.95), **on}
+    assert worth_a_look(found, {0}) in (2, 3, 4)
+    assert min(on, key=lambda z: on[z].quality) == 6
+
+
+def test_a_look_is_worth_most_on_the_side_that_is_in_doubt():
+    found = {z: carried(50, 1.0 if z < 5 else 0.6, 0.9) for z in range(11)}
+    assert (worth_a_look(found, {5}) or 0) > 5
+    assert worth_a_look({5: found[5]}, {5}) is None

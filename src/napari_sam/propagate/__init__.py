@@ -1,6 +1,7 @@
 """Objects through a stack: one with :func:`propagate`, many together with :func:`follow`."""
 
 from napari_sam.propagate.anchors import Anchor, Anchors, Ends, NotHere
+from napari_sam.propagate.attention import worth_a_look
 from napari_sam.propagate.follow import FollowedPlane, Upcoming, follow, follow_steps
 from napari_sam.propagate.judge import Causes, Judge, judge_of
 from napari_sam.propagate.march import Followed
@@ -24,4 +25,5 @@ __all__ = [
     "follow_steps",
     "judge_of",
     "propagate",
+    "worth_a_look",
 ]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from napari_sam.patches import Patch, cut, minus
 from napari_sam.prompts import Prompts
-from napari_sam.propagate.anchors import Anchors, Ends, simplified
-from napari_sam.propagate.judge import Causes, Judge, Vector, judge_of
+from napari_sam.propagate.anchors import Anchors, Ends, NotHere, simplified
+from napari_sam.propagate.judge import Causes, Judge, Vector, cosine, judge_of
 from napari_sam.propagate.march import Carried, Followed, appearances, join, step
 from napari_sam.propagate.planes import FollowPlanes
 from napari_sam.segmentation.protocol import Embedding, Progress, part_of
@@ -68,18 +68,24 @@ class _Track:
     start: int
     stop: int  # the first plane that it doesn't reach
     is_between: bool
+    is_denied: bool  # the object isn't on that plane, as a user said
     last: Followed
     look: Vector | None
     is_on: bool = True
     found: dict[int, Carried] = field(default_factory=dict)
     seen: list[Causes] = field(default_factory=list)  # from the start outward
     waiting: list[int] = field(default_factory=list)  # planes found, but not judged yet
+    met_stop: bool = False  # whether the plane where it isn't was seen, too
     present: float = 1.0  # on the last plane that was judged
     lowest: float = 1.0  # predicted IoU up to there
 
     def covers(self, z: int) -> bool:
-        """Whether the track may still come to a plane, or came there."""
-        return self.start < z < self.stop or self.stop < z < self.start
+        """Whether the track may still come to a plane, or came there.
+
+        It looks at the plane where the object is said not to be, too, and leaves it.
+        """
+        is_there = self.start < z < self.stop or self.stop < z < self.start
+        return is_there or (self.is_denied and z == self.stop)
 
 
 def follow(
@@ -170,6 +176,7 @@ class _Following:
         self._failed: dict[int, Exception] = {}
         self._known: dict[int, dict[int, Followed]] = {}  # plane to object
         self._given: set[tuple[int, int]] = set()  # (plane, object) of masks that stay
+        self._denied: set[tuple[int, int]] = set()  # (plane, object) that are said not to be
         self._tracks: list[_Track] = []
         self._done: set[int] = set()
 
@@ -245,6 +252,7 @@ class _Following:
                 continue
             shape = embedding.frame.plane_shape
             given = {i: simplified(anchor, z, shape) for i, anchor in at[z].items()}
+            self._denied |= {(z, i) for i, one in given.items() if isinstance(one, NotHere)}
             prompts = {i: one for i, one in given.items() if isinstance(one, Prompts)}
             found = {
                 i: Followed(one, 1.0, 1.0) for i, one in given.items() if isinstance(one, Patch)
@@ -276,6 +284,7 @@ class _Following:
             raise ValueError(
                 f"expected prompts on at least one plane, got none for object {object_id}"
             )
+        reference = self._reference(object_id, anchored)
         for i, z in enumerate(anchored):
             one = self._known.get(z, {}).get(object_id)
             is_inside = self._first <= z <= self._last
@@ -288,14 +297,29 @@ class _Following:
                 if abs(stop - z) <= 1 or (stop < z) != (to < i):
                     continue
                 there = self._known.get(anchored[to], {}).get(object_id) if inside else None
-                look = looks.get((z, object_id))
                 # What is predicted from prompts is as good as a user left it.
                 start = replace(one, quality=1.0)
-                track = _Track(object_id, z, stop, there is not None, start, look)
+                look = looks.get((reference, object_id))
+                is_denied = inside and (stop, object_id) in self._denied
+                track = _Track(object_id, z, stop, there is not None, is_denied, start, look)
+                for at in dict.fromkeys((reference, z)):
+                    if (at, object_id) not in self._given:
+                        causes = self._known[at][object_id].causes
+                        here = looks.get((at, object_id))
+                        alike = 1.0 if look is None or here is None else cosine(look, here)
+                        track.seen.append(replace(causes, appearance=alike))
                 if (z, object_id) not in self._given:
-                    track.seen.append(one.causes)
                     track.lowest = one.score
                 self._tracks.append(track)
+
+    def _reference(self, object_id: int, anchored: list[int]) -> int:
+        """Return the plane where most of an object was given: what it looks like is known there."""
+        areas = {
+            z: self._known[z][object_id].patch.area
+            for z in anchored
+            if object_id in self._known.get(z, {})
+        }
+        return max(areas, key=areas.__getitem__, default=anchored[0])
 
     def _step(self, z: int, tracks: list[_Track]) -> None:
         """Carry tracks to a plane, and end those that have lost their object."""
@@ -315,8 +339,10 @@ class _Following:
             if track.is_on:
                 track.seen = track.seen or [replace(one.causes, agreement=1.0, appearance=1.0)]
                 track.seen.append(one.causes)
-                track.waiting.append(z)
-                kept[track.object_id] = self._judged(track, z, one)
+                track.met_stop = z == track.stop
+                if not track.met_stop:
+                    track.waiting.append(z)
+                    kept[track.object_id] = self._judged(track, one, self._presence(track, z))
         others = {t.object_id: t.found[z].found for t in self._tracks if z in t.found}
         known = self._known.get(z, {})
         apart = self._apart(z, {**others, **kept, **known}, known)
@@ -325,13 +351,17 @@ class _Following:
             if mine is not None:
                 track.last = mine
                 track.found[z] = replace(carried, found=mine)
-            elif track.is_on:
+            elif track.is_on and not track.met_stop:
                 track.is_on = False
                 track.waiting.remove(z)
                 track.seen.pop()
             # Nothing comes behind an end, another anchor or the last plane.
-            ahead = track.stop - z if track.stop > z else z - track.stop
-            self._settle(track, self._judge.ahead if track.is_on and ahead > 1 else 0)
+            ahead = 0
+            if track.is_on and not track.met_stop and track.is_denied:
+                ahead = len(track.waiting)
+            elif track.is_on and abs(track.stop - z) > 1:
+                ahead = self._judge.ahead
+            self._settle(track, ahead)
 
     def _must_reach(self, track: _Track, z: int) -> bool:
         """Whether it was said that an object is there, or still farther away from its anchor."""
@@ -342,30 +372,37 @@ class _Following:
             for i, at in self._open
         )
 
-    def _judged(self, track: _Track, z: int, one: Followed) -> Followed:
-        """Tell how surely an object is still there on a plane that waits, and its quality."""
-        at = len(track.seen) - len(track.waiting) + track.waiting.index(z)
-        present = 1.0
-        if not track.is_between and not self._must_reach(track, z):
-            first = len(track.seen) - len(track.waiting)
-            ends = [self._judge.end(track.seen, i) for i in range(first, at + 1)]
-            present = track.present * float(np.prod(np.subtract(1, ends)))
+    def _presence(self, track: _Track, z: int) -> float:
+        """Return the probability that an object is still on a plane that isn't judged yet."""
+        if track.is_between or self._must_reach(track, z):
+            return 1.0
+        planes = [*track.waiting, track.stop]
+        first = len(track.seen) - len(track.waiting) - track.met_stop
+        ends = [self._judge.end(track.seen, first + i) for i in range(planes.index(z) + 1)]
+        return track.present * float(np.prod(np.subtract(1, ends)))
+
+    def _judged(self, track: _Track, one: Followed, present: float) -> Followed:
+        """Tell how good a mask is."""
         quality = self._judge.quality(present, min(track.lowest, one.score))
         return replace(one, quality=quality, causes=replace(one.causes, present=present))
 
     def _settle(self, track: _Track, ahead: int) -> None:
         """Judge planes that have seen so many behind them; without its object, a track ends."""
+        # Where an object is said not to be it has ended before: that share counts no more.
+        gone = self._presence(track, track.stop) if track.met_stop else 0.0
         while len(track.waiting) > ahead:
             z = track.waiting[0]
-            one = self._judged(track, z, track.found[z].found)
-            if one.causes.present < self._judge.least_presence:
-                for gone in track.waiting:
-                    del track.found[gone]
+            track.present = self._presence(track, z)
+            present = max(track.present - gone, 0.0) / max(1 - gone, 1e-6)
+            one = self._judged(track, track.found[z].found, present)
+            if present < self._judge.least_presence:
+                for left in track.waiting:
+                    del track.found[left]
                 track.waiting.clear()
                 track.is_on = False
                 return
             track.found[z] = replace(track.found[z], found=one)
-            track.present, track.lowest = one.causes.present, min(track.lowest, one.score)
+            track.lowest = min(track.lowest, one.score)
             del track.waiting[0]
 
     def _apart(
