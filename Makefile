@@ -23,6 +23,8 @@ WITH_SCREEN :=
 endif
 # Tests share nothing but the machine: as many run at once as it has cores.
 WORKERS ?= auto
+# Each check's lines stay together, where make can do that (since 4.0).
+TWO_AT_ONCE := --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
 
 .PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs-test pytest coverage clean
@@ -30,7 +32,7 @@ PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
 help:
 	@echo "setup      install the plugin and what it needs into $(VENV)"
 	@echo "demo       segment the sample images into demo-output/"
-	@echo "test       lint, typecheck, imports, docs-test and pytest, in this order"
+	@echo "test       lint, typecheck, imports and docs-test, two at once; then pytest"
 	@echo "lint       ruff: rules and layout"
 	@echo "format     rewrite the layout with ruff"
 	@echo "typecheck  mypy"
@@ -53,10 +55,12 @@ $(VENV)/.runtime: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable ".[all,zarr]"
 	touch $@
 
-$(VENV)/.test: $(VENV)/.runtime
-	@echo "installing what the checks need"
+# At once with what it needs to run: to resolve all of it twice takes longer.
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	@echo "installing $(TORCH), napari and what the checks need into $(VENV): a few minutes the first time"
+	$(PIP) install "$(TORCH)"
 	$(PIP) install --editable ".[all,zarr,test]"
-	touch $@
+	touch $(VENV)/.runtime $@
 
 system-libraries:
 	tools/system-libraries.sh
@@ -64,9 +68,11 @@ system-libraries:
 demo: $(VENV)/.runtime
 	$(BIN)/napari-sam demo --output demo-output
 
-test: lint typecheck imports docs-test pytest
-# One after the other even under "make -j", so that pytest's closing line is the last.
-.NOTPARALLEL:
+# What needs one core goes beside what does, then the tests, which take all cores there are;
+# so pytest's closing line is the last.
+test: $(VENV)/.test
+	+$(MAKE) $(TWO_AT_ONCE) lint typecheck imports docs-test
+	+$(MAKE) pytest
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check $(wildcard $(SOURCES))
