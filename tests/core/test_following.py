@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam.batch import replay_session
@@ -415,7 +418,7 @@ def test_other_labels_end_a_run(engine):
     assert planes_of(others, 2) == []
 
 
-def test_other_pixels_end_a_run_and_more_planes_do_not(engine):
+def test_other_pixels_end_a_run(engine):
     def change(session, labels):
         session.source = ArraySource(STACK.copy(), contrast_limits=(0, 255))
 
@@ -498,3 +501,54 @@ def test_doubtful_planes_are_gone_to_in_turn():
     session.show(6)
     assert session.next_doubtful() == (1, None, None)
     assert session.next_doubtful(object_id=2) is None
+
+
+class Unsure(ComponentSegmenter):
+    """Expects little of every mask on dim planes."""
+
+    def decode(self, embedding, prompts, multimask="auto", progress=None):
+        found = super().decode(embedding, prompts, multimask, progress)
+        if self._dim(embedding):
+            found = replace(found, scores=found.scores * np.float32(0.2))
+        return found
+
+    def embed_pixels(self, pixels, frame=None, progress=None):
+        embedding = super().embed_pixels(pixels, frame, progress)
+        dim = torch.full((1, 1, 1, 1), float(pixels.max() < 200))
+        return replace(embedding, features=(*embedding.features, dim))
+
+    def _dim(self, embedding) -> bool:
+        return bool(embedding.features[1].any())
+
+
+def test_go_on_follows_an_object_beyond_the_end_that_the_judge_saw():
+    stack = STACK.copy()
+    stack[5:][stack[5:] > 0] = 180
+    session, labels = begun(stack)
+    session.segmenter = Unsure()
+    session.add_point(3, B[:2])
+    session.propagate()
+    assert planes_of(labels, 1) == [0, 1, 2, 3, 4]
+    session.go_on(1, 4)
+    assert planes_of(labels, 1)[:6] == [0, 1, 2, 3, 4, 5]
+    assert session.plane_facts(1, 5).said == "here"
+    assert session.quality(1)[5, None, None] < session.quality(1)[4, None, None]
+    kinds = [entry.kind for entry in session.journal.entries]
+    assert kinds[-2:] == ["reviewed", "carried"]
+    session.undo()
+    assert planes_of(labels, 1) == [0, 1, 2, 3, 4]
+
+
+def test_what_was_not_made_anew_before_a_crash_is_told_after_it(tmp_path):
+    session, labels = begun()
+    session.add_point(5, B[:2])
+    session.propagate()
+    paint(session, labels, 5, disks(SHAPE, (26, 36, 2)) > 0, 0)
+    session.save(tmp_path / "whole.napari-sam")
+    session.segmenter = None  # as if it had crashed before anything was followed anew
+    paint(session, labels, 5, disks(SHAPE, (30, 36, 2)) > 0, 0)
+    session.save(tmp_path / "crashed.napari-sam")
+    for name, state in (("whole", "fresh"), ("crashed", "stale")):
+        source = ArraySource(STACK, contrast_limits=(0, 255))
+        opened = Session.open(tmp_path / f"{name}.napari-sam", source)
+        assert {span.state for span in opened.spans(1)} == {state}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +88,31 @@ class Corrections:
             if mine and first <= spot.index <= last:
                 del self._stale[spot]
                 self._pending.pop(spot, None)
+
+    def restore(self, entries: Sequence[Entry]) -> None:
+        """Find out what was changed without all that follows from it being made anew.
+
+        Parameters
+        ----------
+        entries
+            Those in force, in order.
+        """
+        runs = {e.number: e.details for e in entries if e.kind == "carried" and "axis" in e.details}
+        begun: set[tuple[int, Line]] = set()
+        for entry in entries:
+            if entry.kind == "carried":
+                details = runs.get(entry.details.get("begin", entry.number))
+                if details is None:
+                    continue
+                line = Line.through(tuple(details["plane"]), details["axis"])
+                begun |= {(i, line) for i in details["objects"]}
+                if entry.details.get("whole"):
+                    for i in {*details["objects"]}.difference(entry.details.get("dropped", ())):
+                        self.forget(i, line, details["first"], details["last"])
+            elif entry.kind not in _OF_MACHINES and not entry.details.get("settled"):
+                for spot in self._spots(entry):
+                    if (spot.object_id, spot.line) in begun:
+                        self._stale[spot] = entry.number
 
     def advance(self) -> None:
         """Begin what can be made anew: where prompts have their masks."""

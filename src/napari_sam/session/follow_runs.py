@@ -86,6 +86,7 @@ class Run:
     written: dict[int, set[int]] = field(default_factory=dict)  # object to planes
     done: set[int] = field(default_factory=set)
     told: int = 0  # planes that were looked at, of which an entry tells what was given
+    is_told_whole: bool = False
     made: int = 0  # parts that were written
     most: int | None = None  # parts that are to be written for now; None for all
     model: str = ""  # that it was made with before, where it is made again
@@ -511,19 +512,22 @@ class FollowRuns:
 
     # Ending
 
-    def _fold(self, run: Run) -> None:
-        """Let the parts of a run be one entry, if nothing else is between them."""
+    def _fold(self, run: Run) -> bool:
+        """Let the parts of a run be one entry; return False if something else is between them."""
         journal = self._state.journal
         entries = [e for e in map(journal.entry, run.entries) if e is not None]
         if not entries or len(entries) < len(run.entries) or not journal.ends_with(run.entries):
-            return
+            return False
         number = journal.new("carried", "").number
         journal.fold(run.entries, folded(entries, number, _text(run), _details(run)))
         run.entries = [number]
+        return True
 
     def _end(self, run: Run) -> None:
         self._runs.remove(run)
-        self._fold(run)
+        is_told = self._fold(run) or run.is_told_whole
+        if not is_told and (run.entries or run.cause is not None):
+            self._state.commit("carried", _text(run), details=_part_details(run))  # all is done
         self._release()
         for call in run.then:
             call()
@@ -599,6 +603,7 @@ def _part_details(run: Run) -> dict[str, Any]:
     """Return what a part of a run tells: the first one all, others what they are a part of."""
     given = run.walk.planes.given
     looked_at, run.told = list(given)[run.told :], len(given)
+    run.is_told_whole = run.is_over and not run.parts
     if not run.entries:
         return _details(run, looked_at)
     return {
@@ -606,6 +611,7 @@ def _part_details(run: Run) -> dict[str, Any]:
         "begin": run.entries[0],
         "given": _given(run, looked_at),
         "made": run.made,
+        **({"whole": True} if run.is_told_whole else {}),
         **({"dropped": sorted(run.dropped)} if run.dropped else {}),
     }
 

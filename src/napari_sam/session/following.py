@@ -332,6 +332,14 @@ class Following(Searching):
             self._corrections.advance()
         self._follow_runs.go_on()
 
+    def _stop_following(self, what: str) -> None:
+        self._follow_runs.stop(
+            ValueError(
+                f"expected {what} to stay what it is while objects are followed, got another; what "
+                "was written stays, follow again to go on"
+            )
+        )
+
     def _tell_spans(self, touched: Touched) -> None:
         if touched.planes:
             self.spans_changed.emit(tuple(sorted({object_id for object_id, _ in touched.planes})))

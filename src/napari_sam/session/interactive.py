@@ -225,12 +225,7 @@ class Session(Choosing, Following, Lineage, MaskSettings):
     @segmenter.setter
     def segmenter(self, segmenter: Segmenter | None) -> None:
         if segmenter is not self.segmenter:
-            self._follow_runs.stop(
-                ValueError(
-                    "expected the model to stay while objects are followed, got another; what was "
-                    "written stays, follow again to go on with this one"
-                )
-            )
+            self._stop_following("the model")
         self._answering.use(segmenter, self.source)
 
     @property
@@ -255,12 +250,7 @@ class Session(Choosing, Following, Lineage, MaskSettings):
                 )
             )
         if (source.content_stamp, source.spanned) != (before.content_stamp, before.spanned):
-            self._follow_runs.stop(
-                ValueError(
-                    "expected the image to stay what it is while objects are followed, got another "
-                    "or other axes; what was written stays, follow again"
-                )
-            )
+            self._stop_following("the image")
         if (source.stamp, source.spanned) == (before.stamp, before.spanned):
             self.embeddings.source = source  # the same planes and perhaps more: work goes on
             return
@@ -497,6 +487,7 @@ class Session(Choosing, Following, Lineage, MaskSettings):
         if canvas is not None:
             changes = write_labels(saved, canvas, not canvas.is_kept if fill is None else fill)
         touched = self._state.restore(saved)
+        self._corrections.restore(saved.entries)
         if changes:  # before anything is answered: masks may come at once
             self._state.note_elsewhere(changes)
         self._follow(touched)
