@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.geometry import Region
 from napari_sam.image import (
     Limits,
     as_pixels,
@@ -18,6 +19,7 @@ from napari_sam.image import (
     sampled_planes,
     value_range,
 )
+from napari_sam.lazy_plane import LARGE, LazyPlane
 from napari_sam.plane_input import ColourInput, PlaneInput, checksum
 from napari_sam.planes.slabs import Slab
 from napari_sam.planes.source import Plane, extends, plane_axes
@@ -215,6 +217,9 @@ class ArraySource:
     def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
         """Read the pixels of a plane and their contrast limits; nothing else is read.
 
+        A large plane of an array on disk comes as a :class:`~napari_sam.lazy_plane.LazyPlane`,
+        which is read where it is indexed.
+
         Raises
         ------
         ValueError
@@ -287,7 +292,8 @@ class ArraySource:
 
     def _read_alone(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
         limits = None if self.autocontrast else self.limits
-        pixels = self._pixels(Channel(self.data), plane)
+        is_plain = limits is not None and self.gamma == 1 and not self.inverted
+        pixels = self._pixels(Channel(self.data), plane, lazy=is_plain)
         if self.autocontrast:
             limits = (0.0, 255.0) if self._is_uint8 else value_range(pixels)
             if self.rgb and pixels.dtype == np.uint8:
@@ -306,7 +312,14 @@ class ArraySource:
             return index, index + 1
         return self.slab.span(axis, index, length)
 
-    def _pixels(self, channel: Channel, plane: Plane) -> NDArray[Any]:
+    def _is_read_in_parts(self, channel: Channel, plane: Plane) -> bool:
+        """Whether a plane is so large that it is only read where it is looked at."""
+        rows, columns = self.plane_shape(plane)
+        is_whole_number = str(getattr(channel.data, "dtype", "")) in ("uint8", "uint16", "int16")
+        is_in_memory = isinstance(channel.data, np.ndarray)  # or is a mask's, such as of dask
+        return rows * columns > LARGE and is_whole_number and not (self.rgb or is_in_memory)
+
+    def _pixels(self, channel: Channel, plane: Plane, lazy: bool = False) -> Any:
         at: list[Any] = [slice(None) if i is None else i for i in plane]
         thick = []
         for axis, index in enumerate(plane):
@@ -324,6 +337,8 @@ class ArraySource:
         )
         if not extends(shape, self.shape, plane_axes(plane)):
             raise resized
+        if lazy and not thick and self._is_read_in_parts(channel, plane):
+            return _lazily(channel.data, at, self.plane_shape(plane))
         try:
             pixels = as_pixels(channel.data[tuple(at)], self.rgb)
         except IndexError as error:  # resized since
@@ -350,3 +365,16 @@ class ArraySource:
     def _free_axes(self) -> tuple[int, ...]:
         spanned = {*self.spanned, self.channel_axis}
         return tuple(axis for axis in range(len(self.shape)) if axis not in spanned)
+
+
+def _lazily(data: Any, at: Sequence[Any], shape: tuple[int, int]) -> LazyPlane:
+    """Return a plane of an array that is read where it is indexed."""
+    axes = [axis for axis, index in enumerate(at) if isinstance(index, slice)]
+
+    def read(region: Region) -> NDArray[Any]:
+        inside = list(at)
+        for axis, part in zip(axes, region, strict=True):
+            inside[axis] = part
+        return as_pixels(data[tuple(inside)])
+
+    return LazyPlane(read, shape, data.dtype)

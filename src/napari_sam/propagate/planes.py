@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.image import Limits
+from napari_sam.lazy_plane import LazyPlane
 from napari_sam.planes import ArraySource
 from napari_sam.segmentation.protocol import Embedding, Progress, Segmenter
 
@@ -103,8 +104,12 @@ class StackPlanes:
         """Whether a plane shows nothing."""
         if z not in self._blank:
             pixels, _ = self._pixels(z)
-            seen = pixels[np.isfinite(pixels)]
-            self._blank[z] = not seen.size or bool(seen.min() == seen.max())
+            shown: Any = pixels  # or a large plane, read in parts
+            if isinstance(shown, LazyPlane):
+                self._blank[z] = shown.is_blank()
+            else:
+                seen = pixels[np.isfinite(pixels)]
+                self._blank[z] = not seen.size or bool(seen.min() == seen.max())
         return self._blank[z]
 
     def _pixels(self, z: int) -> tuple[NDArray[Any], Limits | None]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
 from napari_sam.image import Limits, resize_pixels, stretch
+from napari_sam.lazy_plane import StretchedPlane
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Embedding
 from napari_sam.segmentation.tiled import TiledEmbedding
@@ -80,7 +81,7 @@ def encoder_input(
     return EncoderInput(_scaled(embedding.pixels, frame), frame, number, len(level))
 
 
-def _scaled(pixels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+def _scaled(pixels: NDArray[np.uint8] | StretchedPlane, frame: Frame) -> NDArray[np.uint8]:
     part = pixels[frame.region]
     part = np.broadcast_to(part, (*part.shape[:2], 3))
     return resize_pixels(np.ascontiguousarray(part), frame.scaled)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
+from napari_sam.lazy_plane import LazyPlane, StretchedPlane
 from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.features import even_grid, resample
@@ -45,12 +46,13 @@ class TiledEmbedding(Embedding):
         As in :class:`Embedding`; there are no features of a whole plane that needs several tiles,
         so `features` is empty, and `frame` is the whole plane's, at the scale of the overview.
     pixels
-        `(H, W, 3)` normalised grey values, or `(H, W, 1)` of a grey plane.
+        `(H, W, 3)` normalised grey values, or `(H, W, 1)` of a grey plane; of a large plane on
+        disk what is read where it is indexed.
     pyramid
         The tiles.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | StretchedPlane
     pyramid: Pyramid
     store: _TileStore = field(default_factory=lambda: _TileStore(), repr=False)
 
@@ -139,8 +141,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         eighth: who asks for a scale knows how large the objects are. None is magnified or reduced
         then.
         """
-        array = check_plane(plane)
-        shape = (array.shape[0], array.shape[1])
+        lazy = plane if isinstance(plane, LazyPlane) and contrast_limits is not None else None
+        array = check_plane(plane) if lazy is None else np.empty((0, 0))
+        shape = (array.shape[0], array.shape[1]) if lazy is None else lazy.shape
         tile, halo = self.tile, self.halo
         if scale is not None:
             tile = round(self.config.image_size / scale)
@@ -148,6 +151,12 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         # a model that fills its input with a tile of any size knows objects of any size
         rescales = self.rescale and self.config.resize == "own" and scale is None
         fits = max(shape) <= tile
+        if lazy is not None and not fits:
+            assert contrast_limits is not None, "asked above"
+            pyramid = Pyramid.of(shape, tile, halo, self.config, rescales)
+            seen = StretchedPlane(lazy, contrast_limits)
+            frame = fit_frame(shape, self.config)
+            return TiledEmbedding((), frame, self.encoder_key, self.precision, seen, pyramid)
         if fits and not rescales:
             return self._inner.embed(array, contrast_limits, progress, scale)
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice

@@ -17,6 +17,7 @@ from psygnal import Signal
 
 from napari_sam.engine import BACKGROUND, DISPLAYED, Executor, Outcome, Report
 from napari_sam.image import Limits, robust_limits
+from napari_sam.lazy_plane import LazyPlane
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Prompts
@@ -246,7 +247,11 @@ def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Repo
     pixels, limits, given = source.read_described(plane)
     pixels, not_finite = finite(pixels, limits)
     embedding, seconds = _timed(lambda tell: segmenter.embed(pixels, limits, tell), report)
-    is_blank = bool(pixels.size and pixels.min() == pixels.max())
+    shown: Any = pixels  # or a large plane, read in parts
+    if isinstance(shown, LazyPlane):
+        is_blank = shown.is_blank()
+    else:
+        is_blank = bool(pixels.size and pixels.min() == pixels.max())
     return _Made(embedding, seconds, not_finite, given, is_blank)
 
 
