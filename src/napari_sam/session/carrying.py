@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from napari_sam.patches import Patch, cut
+from napari_sam.patches import Patch, cut, minus, union
 from napari_sam.planes import Plane
 from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import Change, Entry, PlaneFacts
-from napari_sam.session.ownership import Marks
+from napari_sam.session.ownership import Decision, Marks
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.state import State
 
@@ -31,9 +31,9 @@ def carry(
     state
         What is changed.
     plane
-        The plane.
+        The plane, for which the labels are prepared.
     masks
-        By object; they don't overlap. An empty one takes away what was carried before.
+        By object. An empty one takes away what was carried before.
     facts
         What is known of each there from then on.
     text, details
@@ -54,31 +54,34 @@ def carry(
     pixels: list[PixelChange] = []
     marks: dict[ObjectPlane, Marks] = {}
 
-    def write(object_id: int, patch: Patch) -> None:
-        key = object_id, plane
-        decision = state.decide(key, patch)
-        state.write(decision.pixels)
-        pixels.extend(decision.pixels)
-        for one, after in decision.marks.items():
-            marks[one] = after
+    def write(patches: Mapping[int, Patch]) -> None:
+        """Write masks that don't touch each other at once."""
+        decided: list[PixelChange] = []
+        for object_id, patch in patches.items():
+            decision = _decide(state, (object_id, plane), patch)
+            decided.extend(decision.pixels)
+            marks.update(decision.marks)
+        state.write(decided)
+        pixels.extend(decided)
 
     moved = [(i, plane) for i in masks] if makes_room or len(masks) > 1 else []
     moved = [key for key in moved if state.ownership.of(key).written.pixels.size]
     for key in moved:  # what others have changed there is recorded before anything is written
-        state.decide(key, state.ownership.of(key).written)
+        _decide(state, key, state.ownership.of(key).written)
     before = {key: state.ownership.of(key) for key in moved}
     try:
-        for key, known_here in before.items():  # others may go where an object was
-            write(key[0], _common(known_here.written, masks[key[0]]))
-            state.ownership.put(key, marks[key])
-        for object_id, patch in () if makes_room else masks.items():
-            write(object_id, patch)
+        if moved:  # others may go where an object was
+            write({key[0]: _common(one.written, masks[key[0]]) for key, one in before.items()})
+            for key in moved:
+                state.ownership.put(key, marks[key])
+        if not makes_room:
+            write(_apart(masks))
     except (OSError, ValueError, MemoryError):
         state.write(pixels, backwards=True)
         raise
     finally:
-        for key, known_here in before.items():
-            state.ownership.put(key, known_here)
+        for key, one in before.items():
+            state.ownership.put(key, one)
     known = tuple(
         Change((i, plane), state.known.of((i, plane)), after)
         for i, after in facts.items()
@@ -133,6 +136,39 @@ def folded(entries: Sequence[Entry], number: int, text: str, details: Mapping[st
         pixels=tuple(change for entry in entries for change in entry.pixels),
         objects=(entries[0].objects[0], entries[-1].objects[1]),
         details=dict(details),
+    )
+
+
+def _decide(state: State, key: ObjectPlane, patch: Patch) -> Decision:
+    """Decide what a mask changes; what others have changed meanwhile is recorded first."""
+    if union([patch, state.ownership.of(key).written]) is None:
+        return Decision((), {})
+    read = state.read(key[1])
+    decision = state.ownership.decide(key, patch, read, locked=state.locked)
+    if decision.elsewhere:
+        state.note_elsewhere(decision.elsewhere)
+        decision = state.ownership.decide(key, patch, read, locked=state.locked)
+    return decision
+
+
+def _apart(masks: Mapping[int, Patch]) -> dict[int, Patch]:
+    """Return masks of which each leaves out what those before it have: processing may widen them.
+
+    An object whose mask is gone takes its pixels away.
+    """
+    apart: dict[int, Patch] = {}
+    for object_id, patch in masks.items():
+        for other in apart.values():
+            if other.pixels.size and _meet(patch, other):
+                patch = minus(patch, other)
+        apart[object_id] = patch
+    return apart
+
+
+def _meet(one: Patch, other: Patch) -> bool:
+    """Whether the rectangles of two masks share a pixel."""
+    return all(
+        a.start < b.stop and b.start < a.stop for a, b in zip(one.region, other.region, strict=True)
     )
 
 

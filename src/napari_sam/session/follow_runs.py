@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Masks are written for so long at a time, and so many at once, so that the owner's thread is never
 # held up.
-_SECONDS, _AT_ONCE = 0.002, 3
+_SECONDS, _AT_ONCE = 0.002, 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +87,7 @@ class Run:
     done: set[int] = field(default_factory=set)
     told: int = 0  # planes that were looked at, of which an entry tells what was given
     is_told_whole: bool = False
+    prepared: int | None = None  # plane that labels are prepared for
     made: int = 0  # parts that were written
     most: int | None = None  # parts that are to be written for now; None for all
     model: str = ""  # that it was made with before, where it is made again
@@ -497,6 +498,9 @@ class FollowRuns:
             return
         try:
             details = _part_details(run)
+            if run.prepared != index:
+                run.walk.canvas.prepare(plane, max(run.object_ids))
+                run.prepared = index
             entry = carry(state, plane, here, known, _text(run), details, part.makes_room)
         except (OSError, ValueError, MemoryError) as error:
             self._fail(run, error)
