@@ -35,13 +35,18 @@ from napari_sam.gui.question_section import QuestionSection
 from napari_sam.gui.queue_section import QueueSection
 from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
+from napari_sam.io import read_image
 from napari_sam.session import Preview
 
 HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 NONE, SHIFT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
-STACK, START, PLACE = "neurites_3d", 10, (182, 54)  # where an object of a stack is clicked
+
+# An example of github.com/funalab/QCANet (MIT): the nuclei of a mouse embryo of 8 cells; and where
+# one of them is clicked, in which object's colour.
+EMBRYO = Path(os.environ.get("EMBRYO", "embryo.tif"))
+START, PLACE, NUCLEUS = (27,), (63, 30), 4
 _MARGIN = 8  # pixels between the parts of a picture
 
 
@@ -50,7 +55,7 @@ class Scene:
 
     def __init__(
         self,
-        sample: str,
+        sample: str | Path,
         plane: tuple[int, ...] = (),
         zoom: float = 1.0,
         size: tuple[int, int] = (1400, 900),
@@ -58,8 +63,11 @@ class Scene:
     ) -> None:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(*size)
-        ((data, about, _),) = sample_data.open_sample(sample)
-        self.viewer.add_image(data, **about)
+        if isinstance(sample, Path):
+            self._add(sample)
+        else:
+            ((data, about, _),) = sample_data.open_sample(sample)
+            self.viewer.add_image(data, **about)
         self.viewer.window.add_plugin_dock_widget("napari-sam-live", "Segment Anything")
         if narrow:  # the canvas and the dock alone
             self._view.dockLayerList.hide()
@@ -72,6 +80,18 @@ class Scene:
         for axis, i in enumerate(plane):
             self.viewer.dims.set_current_step(axis, i)
         self.settle(0.5)
+
+    def _add(self, path: Path) -> None:
+        """Add a stack of a file, its background dark."""
+        file = read_image(path)
+        data, size = np.asarray(file.data), file.pixel_size
+        self.viewer.add_image(
+            data,
+            name=path.stem,
+            axis_labels=[axis.lower() for axis in file.axes],
+            scale=[size[axis] for axis in file.axes],
+            contrast_limits=np.percentile(data, (60, 99.8)),
+        )
 
     @property
     def annotation(self):
@@ -475,9 +495,10 @@ def stack(folder: Path) -> None:
 
 
 def follow(folder: Path) -> None:
-    """An object that was followed through a stack."""
-    scene = Scene(STACK, (START,), zoom=1.2, size=(1400, 980))
-    scene.click((START,), PLACE)
+    """A nucleus that was followed through a stack."""
+    scene = Scene(EMBRYO, START, size=(1400, 980))
+    scene.session.object_id = NUCLEUS
+    scene.click(START, PLACE)
     scene.press(Qt.Key.Key_F, CONTROL)
     scene.wait_for_all()
     scene.press(Qt.Key.Key_Right, SHIFT)
@@ -521,13 +542,14 @@ class Film:
         self.frames.append(pixels)
         self.milliseconds.append(milliseconds)
 
-    def save(self, path: Path) -> None:
-        """Write it as a GIF of 256 colours that all pictures share."""
+    def save(self, path: Path, rare: bool = False) -> None:
+        """Write it as a GIF of few colours that all pictures share; `rare` ones, too, if wanted."""
         small = [frame.resize((frame.width // 4, frame.height // 4)) for frame in self.frames]
         every = Image.new("RGB", (small[0].width, sum(each.height for each in small)))
         for i, each in enumerate(small):
             every.paste(each, (0, i * each.height))
-        palette = every.quantize(255, Image.Quantize.MEDIANCUT)
+        how = Image.Quantize.MAXCOVERAGE if rare else Image.Quantize.MEDIANCUT
+        palette = every.quantize(128 if rare else 255, how)
         first, *others = [
             frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames
         ]
@@ -578,8 +600,9 @@ def animation(folder: Path) -> None:
 
 def stack_animation(folder: Path) -> None:
     """One click becomes an object in three dimensions."""
-    scene = Scene(STACK, (START,), zoom=1.1, size=(820, 760), narrow=True)
-    film, at = Film(scene), (START,)
+    scene = Scene(EMBRYO, START, zoom=1.1, size=(820, 760), narrow=True)
+    scene.session.object_id = NUCLEUS
+    film, at = Film(scene), START
     scene.hover(at, PLACE)
     film.take(1200, caption="Click an object on one slice")
     scene.click(at, PLACE)
@@ -595,13 +618,12 @@ def stack_animation(folder: Path) -> None:
     scene.press(Qt.Key.Key_Right, CONTROL | SHIFT)
     scene.settle(0.5)
     film.take(1500, mouse=False, caption="The bars say how sure each slice is")
-    scene.annotation.image.visible = False
     scene.part(FollowSection).solid.click()
     scene.settle(0.5)
-    for turn in range(0, 360, 24):
+    for turn in range(0, 360, 36):
         scene.viewer.scene.camera.angles = (10, -30, 60 + turn)
-        film.take(110, mouse=False, caption="One click, one object")
-    film.save(folder / "stack.gif")
+        film.take(150, mouse=False, caption="One click, one object")
+    film.save(folder / "stack.gif", rare=True)
     scene.close()
 
 
