@@ -552,3 +552,17 @@ def test_what_was_not_made_anew_before_a_crash_is_told_after_it(tmp_path):
         source = ArraySource(STACK, contrast_limits=(0, 255))
         opened = Session.open(tmp_path / f"{name}.napari-sam", source)
         assert {span.state for span in opened.spans(1)} == {state}
+
+
+def test_doubtful_planes_are_gone_through_from_any_plane():
+    session, _ = begun()
+    session.show(3)
+    session.add_point(3, B[:2])
+    session.propagate()
+    session.quality = lambda object_id: {
+        (z, None, None): q for z, q in {1: 0.3, 5: 0.6, 6: 0.9}.items()
+    }
+    assert session.next_doubtful() == (5, None, None)
+    assert session.next_doubtful(plane=5) == (1, None, None)
+    assert session.next_doubtful(-1, plane=5) == (1, None, None)
+    assert session.next_doubtful(-1, plane=1) == (5, None, None)

@@ -166,6 +166,14 @@ def test_hints_follow_a_first_time_and_end(image, tmp_path):
     assert FirstSteps(tmp_path / "of another user").are_shown
 
 
+def test_in_a_stack_the_hint_is_to_follow(stack):
+    controller = FakeController(stack)
+    controller.first_steps = FirstSteps()
+    controller.first_steps.are_shown = True
+    controller.annotation.session.add_point(2, (20, 30))
+    assert "Ctrl+F: follow it through the stack" in foot_state_of(controller).hint
+
+
 def test_hidden_layers_come_before_what_undo_does(image):
     controller = FakeController(image)
     annotation = controller.annotation

@@ -32,7 +32,7 @@ class FirstSteps:
             self._mark.touch()
 
 
-def next_step(prompted: int, found: bool) -> str | None:
+def next_step(prompted: int, found: bool, in_stack: bool = False) -> str | None:
     """Say what a user may do next; None for one who knows by now.
 
     Parameters
@@ -41,15 +41,20 @@ def next_step(prompted: int, found: bool) -> str | None:
         How many objects have prompts.
     found
         Whether there are others, found or made before.
+    in_stack
+        Whether an object can be followed from plane to plane.
     """
     if prompted > 2:
         return None
     if prompted == 2 and not found:
         return f"{_key('find_all')} finds the rest · {_key('show_help')}: all keys"
     if prompted == 1:
+        then = f"{_key('next_candidate')}: other mask"
+        if in_stack:
+            then = f"{_key('follow')}: follow it through the stack"
         return (
             "click what is missing, right-click what doesn't belong · "
-            f"{_key('next_candidate')}: other mask · {_key('new_object')}: next object"
+            f"{then} · {_key('new_object')}: next object"
         )
     return ""
 

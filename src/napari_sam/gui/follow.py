@@ -103,7 +103,8 @@ class Follow:
 
     def step(self, annotation: Annotation, step: int) -> None:
         """Show the next doubtful plane of the current object, or the one before."""
-        self._show(annotation, annotation.session.next_doubtful(step))
+        here = annotation.displayed()  # a session learns of it when scrolling has paused
+        self._show(annotation, annotation.session.next_doubtful(step, plane=here))
 
     def show_worst(self, annotation: Annotation) -> None:
         """Show the plane of the current object whose mask is the most doubtful."""

@@ -44,7 +44,8 @@ def foot_state_of(controller: Controller) -> FootState:
         return FootState("", undo, redo)
     prompts = session.prompts
     found = session.highest_object > prompts.highest_object  # or adopted, or imported
-    step = next_step(len(prompts.object_ids), found)
+    in_stack = session.follow_axis is not None
+    step = next_step(len(prompts.object_ids), found, in_stack)
     return FootState(step or "", undo, redo, None if step is None else bool(step))
 
 

@@ -155,8 +155,10 @@ class Following(Searching):
         """Return what is known of an object on a plane: its quality, and what that comes from."""
         return self._state.known.of(self._key(object_id, plane))
 
-    def next_doubtful(self, step: int = 1, object_id: int | None = None) -> Plane | None:
-        """Return the next plane on which an object's mask is doubtful, from the one shown.
+    def next_doubtful(
+        self, step: int = 1, object_id: int | None = None, plane: object = None
+    ) -> Plane | None:
+        """Return the next plane on which an object's mask is doubtful.
 
         Parameters
         ----------
@@ -164,15 +166,18 @@ class Following(Searching):
             1 for the next along the axis, -1 for the one before; it goes round at the end.
         object_id
             The object; the current one by default.
+        plane
+            The plane from which to go on; the one shown by default.
         """
         quality = self.quality(self.object_id if object_id is None else object_id)
         doubtful = [plane for plane, one in quality.items() if one < DOUBTFUL]
         if not doubtful:
             return None
-        shown = () if self.shown is None else plane_order(self.shown)
+        at = self.shown if plane is None else self.source.plane_of(plane)
+        here = () if at is None else plane_order(at)
         if step > 0:
-            return next((at for at in doubtful if plane_order(at) > shown), doubtful[0])
-        return next((at for at in doubtful[::-1] if plane_order(at) < shown), doubtful[-1])
+            return next((one for one in doubtful if plane_order(one) > here), doubtful[0])
+        return next((one for one in doubtful[::-1] if plane_order(one) < here), doubtful[-1])
 
     def worst_plane(self, object_id: int | None = None) -> Plane | None:
         """Return the plane on which an object's mask is the most doubtful; None if none is."""
