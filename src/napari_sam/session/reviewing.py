@@ -68,6 +68,10 @@ class Reviewing:
                 gone.add(index)
         said = {(object_id, line.at(z)): PlaneFacts() for z in gone}
         said[key] = PlaneFacts(said="not here")
+        last = object_id, line.at(at - 1 if below else at + 1)
+        facts = self._state.known.of(last)
+        if is_end and facts.is_carried and not facts.said:  # the end is between these two planes
+            said[last] = replace(facts, said="here")
         return self._say(said, f"ended object {object_id}", settled=is_end)
 
     def go_on(self, key: ObjectPlane, line: Line, count: int) -> Touched | None:
