@@ -58,6 +58,8 @@ class FollowState:
         Where the current object was followed to; None if it was not.
     is_3d
         Whether the 3-D view is shown.
+    has_masks
+        Whether there may be something to be looked at in 3-D.
     """
 
     axes: tuple[tuple[str, int], ...] = ()
@@ -68,6 +70,7 @@ class FollowState:
     note: str = ""
     course: Course | None = None
     is_3d: bool = False
+    has_masks: bool = False
 
     @property
     def is_visible(self) -> bool:
@@ -109,7 +112,10 @@ def follow_state_of(controller: Controller) -> FollowState:
         here = quality_along(quality, plane, axis)
         facts = session.plane_facts(object_id, plane)
         course = course_of(name, here, spans, facts, plane[axis] or 0)
-    return FollowState(names, axis, follow.reach, progress, fraction, note, course)
+    has_masks = quality != {} or session.can_undo
+    return FollowState(
+        names, axis, follow.reach, progress, fraction, note, course, has_masks=has_masks
+    )
 
 
 def told_progress(running: FollowProgress, name: str, count: int) -> str:
@@ -260,10 +266,10 @@ class FollowSection(Section[FollowState]):
             self.doubtful.setText(f"Next doubtful ({course.doubtful}) ▶")
             for control in (self.back, self.doubtful, self.worst):
                 control.setEnabled(course.doubtful > 0)
-        self.solid.setVisible(state.is_3d or course is not None)
-        self.solid.setText("Back to the slice" if state.is_3d else "Look at it in 3-D")
+        self.solid.setVisible(state.is_3d or state.has_masks)
+        self.solid.setText("Back to the slice" if state.is_3d else "Look in 3-D")
         self.solid.setToolTip(
-            "the slice that was shown before" if state.is_3d else "the surface of the masks"
+            "the slice that was shown before" if state.is_3d else "the masks' surfaces"
         )
 
     def _start(self, everything: bool, *_: object) -> None:
