@@ -164,12 +164,13 @@ def find_all(path: Path, side: int = 1000, window: int = 420) -> dict[str, float
     return {**counts, "all_tiled": int(tiled.max()), "all_true": (-(-side // _STEP)) ** 2}
 
 
-def inner(labels: NDArray[np.int32]) -> int:
-    """Count the objects that don't touch the border."""
-    numbers = {*np.unique(labels).tolist()} - {0}
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        numbers -= {*np.unique(edge).tolist()}
-    return len(numbers)
+def inner(labels: NDArray[np.int32], margin: int = _STEP) -> int:
+    """Count the objects whose middle is away from the border, where parts cut them."""
+    count = 0
+    for number in np.unique(labels[labels > 0]):
+        middle = np.argwhere(labels == number).mean(0)
+        count += bool((middle > margin).all() and (middle < len(labels) - margin).all())
+    return count
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from napari_sam.session import (
     pixel_changes,
 )
 from napari_sam.session.groups import BoxPrompt, Click, Prompt
+from napari_sam.tracking import LinkSettings
 
 SHAPE, PLANES, OBJECTS = (24, 30), 4, 4
 # To shrink a failure among so many actions takes longer than a test may; it comes again as it is.
@@ -68,7 +69,7 @@ class Player:
             self.mask, self.adopt, self.adopt_all, self.move_any, self.remove_any, self.accept,
             self.classify, self.classes, self.processing, self.bring, self.split, self.grow,
             self.follow, self.follow, self.stop_here, self.go_further, self.accept_plane,
-            self.cancel_following, self.divide, self.deny, self.find_all, self.find_one,
+            self.cancel_following, self.divide, self.deny, self.link, self.find_all, self.find_one,
             self.find_similar, self.correct, self.next_candidate,
         )  # fmt: skip
 
@@ -177,6 +178,10 @@ class Player:
     def divide(self, a: int, b: int) -> None:
         daughters = self._object(b), self._object(b + 1 + a % 2)
         self.session.confirm_division(self._object(a), daughters, 1 + a % (PLANES - 1))
+
+    def link(self, a: int, b: int) -> None:
+        self.by_hand = True  # the label from before may be part of another track
+        self.session.link_objects(settings=LinkSettings(reach=4.0 + a % 9))
 
     def deny(self, a: int, b: int) -> None:
         self.session.reject_division(self._object(a), [self._object(b)])

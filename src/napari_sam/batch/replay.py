@@ -29,6 +29,7 @@ from napari_sam.session.journal import Entry
 from napari_sam.session.known_planes import Line
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
+from napari_sam.session.relinking import LinkRequest
 from napari_sam.session.replaying import replay_entries
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import (
@@ -629,6 +630,9 @@ def _check_entry(entry: Entry, ndim: int) -> None:
         expected = {"objects": list, "plane": list, "pixels": int}
     elif entry.kind == "split":
         expected = {"object": int, "into": int, "plane": list, "path": list}
+    elif entry.kind == "linked":
+        LinkRequest.of_words(details)
+        expected = {"axis": int, "max_gap": int, "above": int}
     elif entry.kind == "divided":
         expected = {"object": int, "daughters": list, "confirmed": bool}
         expected |= {"axis": int, "frame": int} if details["confirmed"] else {}

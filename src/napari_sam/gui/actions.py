@@ -301,6 +301,11 @@ def look_in_3d(viewer: napari.Viewer) -> None:
     _controller(viewer).follow.toggle_3d(_annotation(viewer))
 
 
+def link_objects(viewer: napari.Viewer) -> None:
+    """Give the objects of all frames of a movie one number for each track."""
+    _controller(viewer).tracks.link(_annotation(viewer))
+
+
 def show_tracks(viewer: napari.Viewer) -> None:
     """Show the objects of a movie as napari's tracks, or remove them."""
     _controller(viewer).tracks.toggle(_annotation(viewer))

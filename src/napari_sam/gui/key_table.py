@@ -132,6 +132,7 @@ ACTIONS = (
     Action("go_on", "the followed object is on this plane, too", STACKS, ("9",)),
     Action("stop_following", "stop following, and keep the planes that are done", STACKS),
     Action("look_in_3d", "look at the masks in 3-D, or back at the slice", STACKS),
+    Action("link_objects", "link the objects of all frames over time", STACKS),
     Action("show_tracks", "show objects over time as tracks, or not", STACKS, ("Control-L",)),
     Action("next_division", "next suggested division", STACKS, ("Control-D",)),
     Action("confirm_division", "the object has become these two", STACKS, ("Control-B",)),

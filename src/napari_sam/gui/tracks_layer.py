@@ -56,6 +56,16 @@ class TracksView:
         shown = self._shown.get(session)
         return None if shown is None else shown.layer
 
+    def link(self, annotation: Annotation) -> None:
+        """Give the objects of all frames one number for each track, as one step.
+
+        Raises
+        ------
+        ValueError
+            If the image isn't a movie of planes or volumes, or has no labels yet.
+        """
+        annotation.session.link_objects(0, _spacing(annotation))
+
     def toggle(self, annotation: Annotation) -> None:
         """Show the objects of an image as tracks, or remove the layer that does.
 
@@ -174,14 +184,7 @@ class TracksView:
     def _watch(self, annotation: Annotation) -> _Shown:
         session = annotation.session
         if session not in self._shown:
-            image = annotation.image
-            if image.ndim < 3 or session.source.spanned != (image.ndim - 2, image.ndim - 1):
-                raise ValueError(
-                    "expected a movie, with time as its first axis and rows and columns on screen, "
-                    f"got an image of {image.ndim} axes; roll them back"
-                )
-            space = [float(size) for size in image.scale[1 - image.ndim :]]
-            session.watch_tracks(0, space)
+            session.watch_tracks(0, _spacing(annotation))
             self._shown[session] = _Shown(self._viewer, annotation)
             session.tracks_changed.connect(self._tracks_changed)
         return self._shown[session]
@@ -204,6 +207,17 @@ class TracksView:
         shown = self._shown.pop(session)
         session.tracks_changed.disconnect(self._tracks_changed)
         shown.close()
+
+
+def _spacing(annotation: Annotation) -> list[float]:
+    """Return the pixel sizes of a movie's frames; refuse what is no movie."""
+    image, spanned = annotation.image, annotation.session.source.spanned
+    if image.ndim < 3 or spanned != (image.ndim - 2, image.ndim - 1):
+        raise ValueError(
+            "expected a movie, with time as its first axis and rows and columns on screen, "
+            f"got an image of {image.ndim} axes; roll them back"
+        )
+    return [float(size) for size in image.scale[1 - image.ndim :]]
 
 
 class _Shown:

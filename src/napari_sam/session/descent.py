@@ -12,6 +12,7 @@ from napari_sam.session.moving import facts_changes, moves_of
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.relinking import LinkRequest, commit_linked, linked
 
 
 class Descent(Objects):
@@ -74,6 +75,15 @@ class Descent(Objects):
             facts=facts_changes(changes),
             details={"object": parent, "daughters": sorted(before), "confirmed": False},
         )
+
+    def link(self, request: LinkRequest, above: int) -> None:
+        """Link the objects of all frames again, at once; new numbers are above a known one."""
+        canvas, locked = self._state.canvas, self._state.locked
+        if canvas is None:
+            return
+        found = linked(canvas, self._source(), request, locked, lambda fraction: None, above)
+        if found.pixels:
+            self._follow(commit_linked(self._state, request, found))
 
 
 def _check(

@@ -35,6 +35,7 @@ from napari_sam.session.preview import Previews
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.proofreading import Queue
 from napari_sam.session.read_ahead import ReadAhead
+from napari_sam.session.relinking import Relinking
 from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
@@ -176,6 +177,10 @@ class Session(Choosing, Following, Lineage, MaskSettings):
             self._table,
         )
         self._over_time = OverTime(self._state, executor, lambda: self.source)
+        self._relinking = Relinking(
+            *(self._state, executor, lambda: self.source, lambda: self.highest_object),
+            *(self._take_found, self.noticed.emit, self.failed.emit),
+        )
         self._over_time.changed.connect(self.tracks_changed.emit)
         self._over_time.failed.connect(self.failed.emit)
         self._adoption = Adoption(
@@ -589,6 +594,7 @@ class Session(Choosing, Following, Lineage, MaskSettings):
         self._queue.end()
         self._imports.close()
         self._over_time.end()
+        self._relinking.close()
         self._table.close()
         self._answering.close()
 

@@ -38,6 +38,7 @@ Kind = Literal[
     "carried",
     "reviewed",
     "divided",
+    "linked",
     "elsewhere",
     "labels",
 ]
@@ -49,6 +50,7 @@ plane was corrected is no step of its own, and goes with that. ``reviewed``: a p
 object on a plane that its mask is right, or that it ends or goes on there.
 ``imported``: objects came from a file. ``adopted``: labels that were there became objects.
 ``divided``: a person said that an object has become two, or that it has not.
+``linked``: objects of all frames got one number for each track.
 ``grown``: outlines were moved by some pixels.
 ``classified``: objects got a class. ``classes``: there are other classes.
 ``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from psygnal import SignalInstance
 
 from napari_sam.session.descent import Descent
 from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.over_time import OverTime, TrackPoints
-from napari_sam.tracking import Division
+from napari_sam.session.relinking import LinkRequest, Relinking
+from napari_sam.tracking import Division, LinkSettings
 
 
 class Lineage(ObjectCommands):
@@ -18,6 +20,7 @@ class Lineage(ObjectCommands):
     tracks_changed: SignalInstance
     _objects: Descent
     _over_time: OverTime
+    _relinking: Relinking
 
     def watch_tracks(self, axis: int | None = None, spacing: Sequence[float] | None = None) -> None:
         """Look at the labels of all frames in the background, and again where they change.
@@ -65,6 +68,37 @@ class Lineage(ObjectCommands):
         """The object that an object descends from, where a user, or a file, said so."""
         known = self._state.all_facts.items()
         return {object_id: facts.parent for object_id, facts in known if facts.parent}
+
+    def link_objects(
+        self,
+        axis: int | None = None,
+        spacing: Sequence[float] | None = None,
+        settings: LinkSettings | None = None,
+    ) -> None:
+        """Give the objects of all frames one number for each track, in the background, as one step.
+
+        An object keeps the number that most of it has. Prompts and what is known go with the
+        pixels; locked objects stay as they are. Divisions are left to be confirmed:
+        :meth:`suggested_divisions`.
+
+        Parameters
+        ----------
+        axis
+            Of time; by default the first that planes don't span.
+        spacing
+            Distance of neighbouring pixels along (planes,) rows and columns; 1 by default.
+        settings
+            How far objects move, and how long they may be missing.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels, or the image has no such axis.
+        """
+        self._check_open()
+        how = replace(settings or LinkSettings(), divisions=False)
+        sizes = None if spacing is None else tuple(map(float, spacing))
+        self._relinking.begin(LinkRequest(self._time_axis(axis), sizes, how))
 
     def confirm_division(
         self, parent: int, daughters: Sequence[int], frame: int, axis: int | None = None

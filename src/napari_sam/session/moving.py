@@ -32,6 +32,42 @@ def facts_of_children(
     }
 
 
+def permuted(state: State, moves: Mapping[ObjectPlane, int]) -> dict[str, Any]:
+    """Return what becomes of prompts, answers and marks of objects that get each other's numbers.
+
+    Parameters
+    ----------
+    state
+        As it is.
+    moves
+        The new number of an object on a plane; no two of a plane get the same.
+    """
+    empty: _At = (NOTHING, None, Marks())
+    after: dict[ObjectPlane, _At] = dict.fromkeys(moves, empty)
+    for key, into in moves.items():
+        there = into, key[1]
+        group, answer, marks = _at(state, key)
+        kept, kept_answer, kept_marks = after.get(there) or _at(state, there)
+        joined = _joined(kept, group, into)
+        parts = [one for one in (kept_answer, answer) if one is not None]
+        both = Marks(join(kept_marks.written, marks.written), join(kept_marks.erased, marks.erased))
+        after[there] = joined, _joined_answer(parts, joined) if parts else None, both
+    before = {key: _at(state, key) for key in after}
+    return {
+        "prompts": tuple(
+            Change(k, before[k][0], a[0]) for k, a in after.items() if before[k][0] != a[0]
+        ),
+        "answers": tuple(
+            Change(k, before[k][1], a[1]) for k, a in after.items() if before[k][1] is not a[1]
+        ),
+        "marks": tuple(
+            Change(k, before[k][2], a[2])
+            for k, a in after.items()
+            if not (before[k][2].is_empty and a[2].is_empty)
+        ),
+    }
+
+
 def moves_of(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str, Any]:
     """Return what becomes of prompts, answers and marks that move to another object, or go."""
     prompts: list[Change[ObjectPlane, Group]] = []
@@ -63,7 +99,10 @@ def moves_of(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str,
     }
 
 
-def _at(state: State, key: ObjectPlane) -> tuple[Group, Answer | None, Marks]:
+_At = tuple[Group, Answer | None, Marks]
+
+
+def _at(state: State, key: ObjectPlane) -> _At:
     return state.book.group(key), state.recorded(key), state.ownership.of(key)
 
 

@@ -19,6 +19,7 @@ from napari_sam.session.journal import Entry
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.pixels import PixelChange, part_of
 from napari_sam.session.prompt_book import Group, ObjectPlane
+from napari_sam.session.relinking import LinkRequest
 from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.state import State
 
@@ -138,6 +139,8 @@ def _again(
             daughters = details["daughters"]
             into = details.get("into", details["object"])
             objects.divide(details["object"], daughters, details["axis"], details["frame"], into)
+    elif entry.kind == "linked":
+        objects.link(LinkRequest.of_words(details), details["above"])
     elif entry.kind == "divided":
         state.commit(entry.kind, entry.text, facts=entry.facts, details=entry.details)
     elif entry.kind in ("locked", "adopted", "accepted", "classified", "classes"):

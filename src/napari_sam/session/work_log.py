@@ -11,7 +11,7 @@ from napari_sam.session.journal import Entry
 from napari_sam.session.summary import LONGEST_STEP
 
 # nobody's time on an object
-_BY_MACHINES = ("found", "carried", "imported", "elsewhere", "labels", "classes")
+_BY_MACHINES = ("found", "carried", "imported", "elsewhere", "labels", "classes", "linked")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,310 @@
+"""Labels of a movie given one number for each track, as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.io.exports.objects import Recoding
+from napari_sam.planes import Plane, PlaneSource
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.journal import ObjectFacts
+from napari_sam.session.moving import facts_changes, permuted
+from napari_sam.session.pixels import PixelChange
+from napari_sam.session.state import State, Touched
+from napari_sam.tracking import LinkSettings, Tracks, link
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRequest:
+    """What is linked.
+
+    Parameters
+    ----------
+    axis
+        Of time.
+    spacing
+        As of :func:`~napari_sam.tracking.link`.
+    settings
+        What may be linked; divisions are left to the user.
+    """
+
+    axis: int
+    spacing: tuple[float, ...] | None = None
+    settings: LinkSettings = field(default_factory=LinkSettings)
+
+    def words(self) -> dict[str, Any]:
+        """Return what it takes to do the same again."""
+        how = self.settings
+        spacing = None if self.spacing is None else list(self.spacing)
+        return {"axis": self.axis, "spacing": spacing, "reach": how.reach, "max_gap": how.max_gap}
+
+    @classmethod
+    def of_words(cls, told: Mapping[str, Any]) -> LinkRequest:
+        """Read what :meth:`words` spelled."""
+        spacing = told["spacing"]
+        settings = LinkSettings(told["reach"], told["max_gap"], divisions=False)
+        return cls(told["axis"], None if spacing is None else tuple(spacing), settings)
+
+
+class Relinking:
+    """Links the objects of labels over time.
+
+    Labels are read and linked beside all other work; then it is looked, on the owner's thread,
+    whether they are still the same.
+
+    Parameters
+    ----------
+    state
+        What is changed.
+    executor
+        Where labels are linked.
+    source
+        Returns the image.
+    highest
+        Returns the highest number that an object has, as far as is known.
+    written
+        Called with what was touched, and the highest number.
+    told
+        Called with a sentence about how it ended.
+    failed
+        Called with the error when it can't be done.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        executor: Executor,
+        source: Callable[[], PlaneSource],
+        highest: Callable[[], int],
+        written: Callable[[Touched | None, int], None],
+        told: Callable[[str], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._state, self._executor, self._source = state, executor, source
+        self._highest, self._written = highest, written
+        self._told, self._failed = told, failed
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self._is_closed = True
+
+    def begin(self, request: LinkRequest, attempt: int = 1) -> None:
+        """Begin; see :meth:`napari_sam.session.Session.link_objects`."""
+        canvas = self._state.canvas
+        if canvas is None:
+            raise ValueError("expected labels whose objects are linked, got none")
+        canvas.settle()
+        before = self._last_entry()
+
+        def done(outcome: Outcome) -> None:
+            if outcome.cancelled or self._is_closed:
+                return
+            try:
+                if outcome.error is not None:
+                    raise outcome.error
+                if canvas is self._state.canvas and before == self._last_entry():
+                    self._write(request, outcome.value)
+                elif attempt < _ATTEMPTS:
+                    self.begin(request, attempt + 1)
+                else:
+                    raise ValueError(
+                        "expected labels that stay as they are while they are linked, got "
+                        "changes; pause, and link them again"
+                    )
+            except (ValueError, OSError, MemoryError) as error:
+                self._failed(error)
+
+        work = partial(linked, canvas, self._source(), request, frozenset(self._state.locked))
+        self._executor.chore(
+            ("link objects", self), partial(work, highest=self._highest()), done, awaited=True
+        )
+
+    def _last_entry(self) -> tuple[int, int]:
+        entries = self._state.journal.entries
+        return len(entries), entries[-1].number if entries else 0
+
+    def _write(self, request: LinkRequest, found: Linked) -> None:
+        if not found.pixels:
+            self._told("Every object has one number on all frames already")
+            return
+        touched = commit_linked(self._state, request, found)
+        self._written(touched, found.highest)
+        if touched is not None:
+            self._told(f"{found.count} objects linked over time; Ctrl+Z takes it back")
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What linking changes.
+
+    Parameters
+    ----------
+    numbers
+        The new number of a label on a frame, where it is another one.
+    origins
+        The label that most of an object has been, for objects with a number of their own.
+    gone
+        Labels that no object has any more.
+    pixels
+        What changes.
+    above
+        The highest number before.
+    highest
+        The highest number.
+    count
+        Number of objects.
+    """
+
+    numbers: Mapping[tuple[int, int], int]
+    origins: Mapping[int, int]
+    gone: tuple[int, ...]
+    pixels: tuple[PixelChange, ...]
+    above: int
+    highest: int
+    count: int
+
+
+def linked(
+    canvas: LabelCanvas,
+    source: PlaneSource,
+    request: LinkRequest,
+    locked: Iterable[int],
+    report: Report,
+    highest: int,
+) -> Linked:
+    """Link the objects of all frames, and decide which numbers they get; locked ones stay."""
+    frames = _Frames(canvas, source, request.axis, sorted(locked))
+    above = max(highest, canvas.highest())
+    tracks = link(frames, request.settings, request.spacing, lambda done: report(0.8 * done))
+    numbers, origins = _named(tracks, above)
+    pixels: list[PixelChange] = []
+    by_frame: dict[int, dict[int, int]] = {}
+    for (frame, label), number in numbers.items():
+        by_frame.setdefault(frame, {})[label] = number
+    for i, (frame, here) in enumerate(sorted(by_frame.items())):
+        report(0.8 + 0.2 * i / len(by_frame))
+        for plane in frames.planes[frame]:
+            pixels += _recoded(canvas, plane, source.plane_shape(plane), here)
+    before = {label for frame in tracks.numbers for label in frame}
+    after = {numbers.get((t, i), i) for t, frame in enumerate(tracks.numbers) for i in frame}
+    gone, top = tuple(sorted(before - after)), max(above, *origins) if origins else above
+    return Linked(numbers, origins, gone, tuple(pixels), above, top, len(after))
+
+
+def commit_linked(state: State, request: LinkRequest, found: Linked) -> Touched | None:
+    """Write what linking changes, with all that belongs to the objects."""
+    axis, canvas = request.axis, state.canvas
+    if canvas is not None:
+        for change in found.pixels:
+            canvas.prepare(change.plane, found.highest)
+    keys = {*state.book.keys, *(key for key, _ in state.ownership.items())}
+    moves = {
+        (label, plane): found.numbers[plane[axis] or 0, label]
+        for label, plane in keys
+        if (plane[axis] or 0, label) in found.numbers
+    }
+    facts = {new: (state.facts(new), state.facts(old)) for new, old in found.origins.items()}
+    facts |= {old: (state.facts(old), ObjectFacts()) for old in found.gone}
+    return state.commit(
+        "linked",
+        f"linked {found.count} objects over time",
+        pixels=found.pixels,
+        facts=facts_changes(facts),
+        details={**request.words(), "above": found.above},
+        **permuted(state, moves),
+    )
+
+
+def _named(tracks: Tracks, above: int) -> tuple[dict[tuple[int, int], int], dict[int, int]]:
+    """Give each track the label that most of it has, or else a number that nothing has."""
+    areas: dict[int, dict[int, float]] = {}
+    first: dict[tuple[int, int], int] = {}
+    for (frame, label), seen in tracks.objects.items():
+        track = tracks.numbers[frame][label]
+        here = areas.setdefault(track, {})
+        here[label] = here.get(label, 0.0) + seen.area
+        first.setdefault((track, label), frame)
+    names: dict[int, int] = {}
+    claims = [
+        (-area, first[track, label], track, label)  # of equal ones the earlier
+        for track, of in areas.items()
+        for label, area in of.items()
+    ]
+    taken: set[int] = set()
+    for _, _, track, label in sorted(claims):
+        if track not in names and label not in taken:
+            names[track] = label
+            taken.add(label)
+    origins: dict[int, int] = {}
+    for track, of in areas.items():
+        if track not in names:
+            above += 1
+            names[track] = above
+            origins[above] = max(of, key=lambda label: of[label])
+    numbers = {
+        (frame, label): names[track]
+        for frame, here in enumerate(tracks.numbers)
+        for label, track in here.items()
+        if names[track] != label
+    }
+    return numbers, origins
+
+
+def _recoded(
+    canvas: LabelCanvas, plane: Plane, shape: tuple[int, int], numbers: Mapping[int, int]
+) -> list[PixelChange]:
+    labels = canvas.read(plane, (slice(0, shape[0]), slice(0, shape[1])))
+    where = np.isin(labels, [*numbers])
+    if not where.any():
+        return []
+    rows, columns = (np.flatnonzero(where.any(axis)) for axis in (1, 0))
+    region = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    where = where[region]
+    before = labels[region][where]
+    after = Recoding(numbers)(before)
+    fits = int(after.max()) <= np.iinfo(before.dtype).max
+    return [
+        PixelChange.of(plane, region, where, before, after.astype(before.dtype) if fits else after)
+    ]
+
+
+class _Frames:
+    """Labels as an array `(T, ..., H, W)` that is read a frame at a time."""
+
+    def __init__(
+        self, canvas: LabelCanvas, source: PlaneSource, axis: int, without: Sequence[int]
+    ) -> None:
+        self._canvas, self._without = canvas, without
+        self.planes: list[list[Plane]] = [[] for _ in range(source.shape[axis])]
+        for plane in canvas.planes():
+            self.planes[plane[axis] or 0].append(plane)
+        depth = {len(planes) for planes in self.planes}
+        others = [a for a, n in enumerate(source.shape) if a != axis and a not in source.spanned]
+        others = [a for a in others if a != source.channel_axis]
+        if len(others) > 1 or len(depth) != 1 or not canvas.planes():
+            raise ValueError(
+                "expected labels of a movie of planes or volumes, got others; link those of one "
+                "channel"
+            )
+        self._shape = source.plane_shape(self.planes[0][0])
+        self._is_flat = not others
+        inner = self._shape if self._is_flat else (depth.pop(), *self._shape)
+        self.shape = (len(self.planes), *inner)
+        self.dtype: Any = np.dtype(np.int64)
+
+    def __getitem__(self, frame: int) -> NDArray[np.int64]:
+        height, width = self._shape
+        region = slice(0, height), slice(0, width)
+        planes = [self._canvas.read(plane, region) for plane in self.planes[frame]]
+        labels = np.asarray(planes[0] if self._is_flat else np.stack(planes), np.int64)
+        return np.where(np.isin(labels, self._without), 0, labels) if self._without else labels
