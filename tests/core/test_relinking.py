@@ -7,6 +7,8 @@ import pytest
 from core.fake_segmenter import FakeSegmenter
 
 from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session.replaying import replay_entries
+from napari_sam.session.state import State
 
 PLANE = (14, 40)
 
@@ -89,3 +91,17 @@ def test_it_is_saved(session, labels, tmp_path):
     assert np.array_equal(canvas.array, labels)
     again.undo()
     assert np.array_equal(canvas.array, swapped())
+
+
+def test_links_and_divisions_are_made_again(session, labels):
+    labels[2, 3:9, 3:6], labels[2, 3:9, 6], labels[2, 3:9, 7:10] = 20, 0, 21
+    start = labels.copy()
+    session.link_objects()
+    session.confirm_division(1, np.unique(labels[2, 3:9, 3:10])[1:].tolist(), 2)
+    assert len(session.parents) == 2
+    again = start.copy()
+    state = State(ArrayCanvas(again))
+    replay_entries(session.journal.entries, state, session.source, None, None, None)
+    assert np.array_equal(again, labels)
+    facts = {i: known.parent for i, known in state.all_facts.items() if known.parent}
+    assert facts == session.parents
