@@ -163,3 +163,10 @@ def test_objects_that_may_overlap_are_followed_as_if_each_were_alone():
     done = run(two_disks(), same, may_overlap=True)
     assert planes_of(done, 1) == planes_of(done, 2) == list(range(7))
     assert all(p.objects[1].patch.equals(p.objects[2].patch) for p in done)
+
+
+def test_each_plane_of_a_long_stack_is_encoded_once_though_both_directions_pass():
+    segmenter = ComponentSegmenter()
+    anchors = {z: mask_of(A) for z in (0, 39)}
+    steps = list(propagate(segmenter, two_disks(40), anchors, contrast_limits=(0, 255)))
+    assert len(steps) == len(segmenter.embedded) == 40

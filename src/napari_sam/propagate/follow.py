@@ -102,7 +102,7 @@ def follow(
     Upwards first, then downwards: on every plane all objects are decoded in one batch, each from
     the box and the mask it had on the plane before. Where two of them overlap, the better one
     keeps the pixels; one that loses most of its pixels ends, and so does one that the judge finds
-    no longer there. Between two anchors an object is followed from both, and the results are
+    no longer there, which it tells once it has seen two planes more. Between two anchors an object is followed from both, and the results are
     averaged, each weighted by its nearness. A blank plane, or one that can't be read, is passed.
 
     Parameters
@@ -126,8 +126,9 @@ def follow(
     Yields
     ------
     plane
-        Each plane that has an object, or failed, once it is done: those with nothing but
-        anchors first.
+        Each plane that has an object, or failed, once and when nothing will change on it any
+        more: those with nothing but anchors first; then upwards from the lowest anchor, without
+        those that something still comes down to; then downwards from the highest anchor the rest.
 
     Raises
     ------

@@ -111,22 +111,22 @@ class Judge:
     ones here are those of `nano`, and serve for models without any.
     """
 
-    end_bias: float = 13.598
+    end_bias: float = 5.683
     end_weights: tuple[float, ...] = (
-        -15.764,
-        0.171,
-        -3.3,
-        8.076,
-        -8.999,
-        0.859,
-        -0.171,
-        2.989,
-        2.401,
+        -5.083,
+        -0.431,
+        -3.581,
+        2.482,
+        18.992,
+        -3.751,
+        0.431,
+        0.194,
+        0.495,
     )
     least_presence: float = 0.4
     ahead: int = 2
-    quality_bias: float = -3.377
-    quality_weight: float = 5.388
+    quality_bias: float = -2.992
+    quality_weight: float = 5.408
     least_between: float = 0.5
 
     def __post_init__(self) -> None:

@@ -13,8 +13,9 @@ from napari_sam.lazy_plane import LazyPlane
 from napari_sam.planes import ArraySource
 from napari_sam.segmentation.protocol import Embedding, Progress, Segmenter
 
-# Embeddings kept while both directions pass through the same planes.
-_KEPT_EMBEDDINGS = 16
+# Bytes of embeddings kept while both directions pass through the same planes, so that each plane
+# is encoded once: those of about 500 planes of 256 x 256, or 13 of 1024 x 1024, with `nano`.
+_KEPT_BYTES = 2**30
 
 
 class FollowPlanes(Protocol):
@@ -91,14 +92,17 @@ class StackPlanes:
             )
 
     def embedding(self, z: int) -> Embedding:
-        """Return the embedding of a plane; the latest ones are kept."""
+        """Return the embedding of a plane; the latest ones are kept, up to 1 GiB."""
         if z not in self._embeddings:
             pixels, limits = self._pixels(z)
             self._embeddings[z] = self.segmenter.embed(pixels, limits, self._progress)
-            while len(self._embeddings) > _KEPT_EMBEDDINGS:
+            while len(self._embeddings) > 1 and self._nbytes() > _KEPT_BYTES:
                 self._embeddings.popitem(last=False)
         self._embeddings.move_to_end(z)
         return self._embeddings[z]
+
+    def _nbytes(self) -> int:
+        return sum(one.nbytes for one in self._embeddings.values())
 
     def is_blank(self, z: int) -> bool:
         """Whether a plane shows nothing."""
