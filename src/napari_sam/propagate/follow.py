@@ -102,8 +102,9 @@ def follow(
     Upwards first, then downwards: on every plane all objects are decoded in one batch, each from
     the box and the mask it had on the plane before. Where two of them overlap, the better one
     keeps the pixels; one that loses most of its pixels ends, and so does one that the judge finds
-    no longer there, which it tells once it has seen two planes more. Between two anchors an object is followed from both, and the results are
-    averaged, each weighted by its nearness. A blank plane, or one that can't be read, is passed.
+    no longer there, which it tells once it has seen two planes more. Between two anchors an object
+    is followed from both, and the results are averaged, each weighted by its nearness. A blank
+    plane, or one that can't be read, is passed.
 
     Parameters
     ----------
