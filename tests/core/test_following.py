@@ -567,3 +567,24 @@ def test_doubtful_planes_are_gone_through_from_any_plane():
     assert session.next_doubtful(plane=5) == (1, None, None)
     assert session.next_doubtful(-1, plane=5) == (1, None, None)
     assert session.next_doubtful(-1, plane=1) == (5, None, None)
+
+
+def test_facts_of_planes_go_with_their_object():
+    session, labels = begun()
+    session.add_point(3, A[:2])
+    session.add_point(3, B[:2], object_id=2)
+    session.propagate([1, 2])
+    session.stop_here(2, 7)
+    told = session.quality(1), session.plane_facts(2, 7)
+    session.renumber(2, 5)
+    assert session.plane_facts(5, 7) == told[1]
+    assert session.quality(2) == {}
+    session.merge_objects(1, 5)
+    assert session.plane_facts(5, 7).said == ""
+    session.undo()
+    session.undo()
+    assert (session.quality(1), session.plane_facts(2, 7)) == told
+    session.delete_object(2)
+    assert session.quality(2) == {}
+    assert session.plane_facts(2, 7).said == ""
+    assert planes_of(labels, 2) == []

@@ -122,7 +122,8 @@ class KnownPlanes:
             elif kind in _MOVES:
                 continue
             after[object_id, plane] = here
-        if kind == "renumbered" or (kind == "deleted" and details["everywhere"]):
+        moves = kind in ("renumbered", "merged")
+        if moves or (kind == "deleted" and details["everywhere"]):
             after |= self._rest(details, kind)
         changes = (Change(key, self.of(key), facts) for key, facts in after.items())
         return tuple(change for change in changes if change.before != change.after)
