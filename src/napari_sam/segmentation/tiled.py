@@ -332,7 +332,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not parts:
             overview = self._embed_tile(embedding, embedding.pyramid.overview)
             return self._inner.mean_features(overview, [])
-        weighted, areas = 0.0, np.zeros(parts[-1][0] + 1)
+        weighted: NDArray[np.float64] | float = 0.0
+        areas = np.zeros(parts[-1][0] + 1)
         for tile, here in _by_tile({k: tile for k, (_, tile, _) in enumerate(parts)}).items():
             which = [parts[k][0] for k in here]
             inner = self._embed_tile(embedding, tile)
