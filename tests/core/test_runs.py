@@ -277,6 +277,24 @@ def test_cancelled_run_writes_nothing(threaded, labels):
     assert not threaded.journal.entries
 
 
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_cancelled_run_keeps_planes_that_are_done_if_asked(session, labels, done):
+    def stop():
+        if session.run is not None and session.run.count == 3 and session.run.done == done:
+            session.cancel_run(keep=True)
+
+    session.run_changed.connect(stop)
+    session.find_all(range(3))
+    assert session.wait(10)
+    np.testing.assert_array_equal(labels[:done] > 0, STACK[:done] > 0)
+    assert not labels[done:].any()
+    assert len(session.journal.entries) == (done > 0)
+    if done:
+        assert len(session.journal.entries[0].details["planes"]) == done
+        session.undo()
+        assert not labels.any()
+
+
 def test_click_during_the_run_goes_first_and_keeps_its_pixels(threaded, labels):
     begun(threaded)
     threaded.add_point(2, SECOND[:2])

@@ -331,6 +331,11 @@ def read_all_planes(viewer: napari.Viewer) -> None:
     _annotation(viewer).read_all_planes()
 
 
+def keep_found(viewer: napari.Viewer) -> None:
+    """Stop finding; what was found on planes that are done is written."""
+    _controller(viewer).everything.cancel(keep=True)
+
+
 def cancel(viewer: napari.Viewer) -> None:
     """Stop embedding and finding; Resume in the dock starts again."""
     _controller(viewer).everything.cancel()

@@ -74,10 +74,10 @@ class Everything:
         except ValueError as error:
             self.refused.emit(error)
 
-    def cancel(self) -> None:
-        """Stop; what was found so far is dropped."""
+    def cancel(self, keep: bool = False) -> None:
+        """Stop; what was found so far is dropped, or kept on planes that are done."""
         if self._annotation is not None:
-            self._annotation.session.cancel_run()
+            self._annotation.session.cancel_run(keep)
 
     def _run_changed(self, annotation: Annotation) -> None:
         if annotation.session.run is not None:

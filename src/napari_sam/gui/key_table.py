@@ -142,6 +142,7 @@ ACTIONS = (
     Action("find_similar", "find more like the accepted objects", EVERYTHING, ("Shift-M",)),
     Action("widen_found", "widen all found masks by a pixel", EVERYTHING),
     Action("narrow_found", "narrow all found masks by a pixel", EVERYTHING),
+    Action("keep_found", "stop finding, and keep the planes that are done", EVERYTHING),
     Action("cancel", "cancel what is being computed", EVERYTHING),
     Action("proofread", "open or close the proofreading queue", QUEUE, ("Shift-Q",)),
     Action("queue_accept", "accept the object offered", QUEUE, ("8",), "queue"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -191,8 +191,16 @@ class Runs:
         self._run = run
         self._search(run)
 
-    def cancel(self) -> None:
-        """Stop; what was found is dropped."""
+    def cancel(self, keep: bool = False) -> None:
+        """Stop; what was found is dropped, or on planes that are done written if it is kept."""
+        run = self._run
+        if keep and run is not None and run.found:
+            if len(run.found) < len(run.planes):  # otherwise it is being written
+                done = replace(run, planes=run.planes[: len(run.found)], within=0.0)
+                self._run = done
+                self._executor.cancel(_searching(run))
+                self._put_together(done)
+            return
         if self._run is not None:
             run, self._run = self._run, None
             self._executor.cancel(_searching(run))
@@ -239,6 +247,9 @@ class Runs:
         if len(run.found) < len(run.planes):
             self._search(run)
             return
+        self._put_together(run)
+
+    def _put_together(self, run: _Run) -> None:
         run.within = 0.0
         self.changed.emit()
         self._executor.chore(

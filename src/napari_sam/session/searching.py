@@ -106,6 +106,12 @@ class Searching(ObjectCommands):
             for plane, extent in self._table.extents(row.id).items():
                 yield Example(row.id, plane, extent.box, accepted)
 
-    def cancel_run(self) -> None:
-        """Stop finding objects; what was found so far is dropped."""
-        self._runs.cancel()
+    def cancel_run(self, keep: bool = False) -> None:
+        """Stop finding objects.
+
+        Parameters
+        ----------
+        keep
+            Whether what was found on planes that are done is written; otherwise it is dropped.
+        """
+        self._runs.cancel(keep)
