@@ -17,7 +17,7 @@ class Unsure(ComponentSegmenter):
     def decode(self, embedding, prompts, multimask="auto", progress=None):
         prediction = super().decode(embedding, prompts, multimask, progress)
         if prompts.mask is not None and (prediction.logits[0] > 0).sum() > 400:
-            prediction.scores[:] = 0.8
+            prediction.scores[:] = 0.88
         return prediction
 
 
