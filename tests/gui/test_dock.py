@@ -65,8 +65,8 @@ def test_strip_shows_states_and_goes_to_planes(user, rng):
     strip = me.dock.status.strip
     me.click((5, 20, 30))
     assert strip.isVisible()
-    assert strip._states[5] == "ready"
-    assert strip._prompted == {5 if me.session.shown[0] == 5 else me.session.shown[0]}
+    assert strip.shown.states[5] == "ready"
+    assert strip.shown.prompted == {5 if me.session.shown[0] == 5 else me.session.shown[0]}
     middle = strip.height() // 2
     QTest.mouseClick(
         strip,
@@ -76,7 +76,7 @@ def test_strip_shows_states_and_goes_to_planes(user, rng):
     )
     me.settle(200)
     assert me.session.shown == (8, None, None)
-    assert strip._current == 8
+    assert strip.shown.current == 8
 
 
 def test_strip_is_away_where_there_is_one_plane(user, rng):

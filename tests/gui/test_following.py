@@ -47,7 +47,7 @@ def test_click_follow_go_to_the_doubtful_plane_correct_it_and_take_it_back(user)
     me.qtbot.waitUntil(lambda: planes_of(me) == [*range(2, 10)])
     me.qtbot.waitUntil(lambda: me.session.follow_progress is None)
     me.qtbot.waitUntil(lambda: section.course.text().startswith("z 2 to 9 · "))
-    strip = me.dock.status.strip._shown
+    strip = me.dock.status.strip.shown
     assert (strip.anchors, sorted(strip.quality)) == (frozenset({4}), [2, 3, 5, 6, 7, 8, 9])
     me.press(K.Key_Right, SHIFT)
     assert me.viewer.dims.current_step[0] == DIM
@@ -56,7 +56,7 @@ def test_click_follow_go_to_the_doubtful_plane_correct_it_and_take_it_back(user)
     me.settle(150)
     me.right_click((DIM, 25, 52))
     me.qtbot.waitUntil(lambda: not np.array_equal(me.labels, followed))
-    me.qtbot.waitUntil(lambda: me.dock.status.strip._shown.anchors == {4, DIM})
+    me.qtbot.waitUntil(lambda: me.dock.status.strip.shown.anchors == {4, DIM})
     assert "known on this plane" in section.course.text()
     me.press(K.Key_Z, CONTROL)
     me.qtbot.waitUntil(lambda: np.array_equal(me.labels, followed))
@@ -72,10 +72,10 @@ def test_in_depth_and_time_the_axis_is_chosen_and_shown_by_the_strip(user):
     me.scroll_to(1, 2)
     assert section.axis.isVisible()
     assert section.axis.currentText() == "along z"
-    assert len(strip._shown.states) == 4
+    assert len(strip.shown.states) == 4
     section.axis.setCurrentIndex(section.axis.findText("along t"))
     section.axis.activated.emit(section.axis.currentIndex())
-    me.qtbot.waitUntil(lambda: len(strip._shown.states) == 3)
+    me.qtbot.waitUntil(lambda: len(strip.shown.states) == 3)
     me.click((1, 2, 25, 30))
     section.this.click()
     me.qtbot.waitUntil(lambda: (me.labels == 1).any(axis=(2, 3)).sum() == 3)

@@ -37,6 +37,8 @@ class PlaneStrip(QWidget):
     ----------
     picked
         A plane was clicked: its index along the axis.
+    shown
+        The planes, as they were set.
     """
 
     picked = Signal(int)
@@ -46,7 +48,7 @@ class PlaneStrip(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
         self.setToolTip("planes of the stack: blue where embedded, a green mark where prompted")
-        self._shown = StripState()
+        self.shown = StripState()
 
     def sizeHint(self) -> QSize:
         """Return the size Qt should give it."""
@@ -54,37 +56,37 @@ class PlaneStrip(QWidget):
 
     def set_planes(self, shown: StripState) -> None:
         """Show planes."""
-        if shown == self._shown:
+        if shown == self.shown:
             return
-        had, self._shown = self._has_object, shown
+        had, self.shown = self._has_object, shown
         if had != self._has_object:
             self.updateGeometry()
         self.update()
 
     @property
     def _has_object(self) -> bool:
-        return bool(self._shown.quality)
+        return bool(self.shown.quality)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the cells."""
         painter = QPainter(self)
         painter.setPen(Qt.PenStyle.NoPen)
         colours = {"ready": READY, "queued": QUEUED, "failed": FAILED, "none": NONE}
-        states = self._shown.states
+        states = self.shown.states
         step = self.width() / max(1, len(states))
         gap = 1.0 if step >= 4 else 0.0
         for i, state in enumerate(states):
             painter.setBrush(QColor(colours[state]))
             painter.drawRect(QRectF(i * step, 7, max(1.0, step - gap), 7))
         painter.setBrush(QColor(GREEN))
-        for i in self._shown.prompted:
+        for i in self.shown.prompted:
             painter.drawEllipse(QRectF((i + 0.5) * step - 2 - gap / 2, 1, 4, 4))
         if self._has_object:
             self._paint_quality(painter, step, gap)
         if states:
             painter.setBrush(Qt.BrushStyle.NoBrush)
             width = max(3.0, step - gap)
-            left = (self._shown.current + 0.5) * step - width / 2
+            left = (self.shown.current + 0.5) * step - width / 2
             for colour, out in (("black", 1), ("white", 0)):  # seen on dark and on light
                 painter.setPen(QColor(colour))
                 painter.drawRect(QRectF(left - out, 6 - out, width + 2 * out, 9 + 2 * out))
@@ -95,7 +97,7 @@ class PlaneStrip(QWidget):
 
     def _paint_quality(self, painter: QPainter, step: float, gap: float) -> None:
         """Draw how sure the object's masks are, and where it is known."""
-        shown = self._shown
+        shown = self.shown
         for i, quality in shown.quality.items():
             if i not in shown.anchors:
                 colour = SURE if quality >= DOUBTFUL else DOUBT if quality >= _POOR else POOR
@@ -118,35 +120,35 @@ class PlaneStrip(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Go to the plane under the mouse."""
-        if event is not None and self._shown.states:
+        if event is not None and self.shown.states:
             self.picked.emit(self._index_at(event.position().x()))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Go a plane back or on with the arrows, to the first or the last with Home and End."""
-        last, current = len(self._shown.states) - 1, self._shown.current
+        last, current = len(self.shown.states) - 1, self.shown.current
         steps = {
             Qt.Key.Key_Left: max(0, current - 1),
             Qt.Key.Key_Right: min(last, current + 1),
             Qt.Key.Key_Home: 0,
             Qt.Key.Key_End: last,
         }
-        if event is not None and self._shown.states and event.key() in steps:
+        if event is not None and self.shown.states and event.key() in steps:
             self.picked.emit(steps[Qt.Key(event.key())])
         else:
             super().keyPressEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
         """Name the plane under the mouse, or go there while a button is held."""
-        if event is None or not self._shown.states:
+        if event is None or not self.shown.states:
             return
         index = self._index_at(event.position().x())
         if event.buttons():
             self.picked.emit(index)
         else:
-            QToolTip.showText(event.globalPosition().toPoint(), self._shown.told(index), self)
+            QToolTip.showText(event.globalPosition().toPoint(), self.shown.told(index), self)
 
     def _index_at(self, x: float) -> int:
-        count = len(self._shown.states)
+        count = len(self.shown.states)
         return min(count - 1, max(0, int(x / self.width() * count)))
 
 
