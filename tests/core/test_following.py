@@ -337,6 +337,7 @@ def test_planes_of_rolled_axes_are_followed_along_the_third():
 def test_pixels_that_change_twice_in_one_step_are_counted_once_after_redo():
     session, labels = begun()
     plane, changes = (0, None, None), []
+    assert session.objects == ()  # they are counted from now on
     for number in (5, 6):  # the second lies over the first
         where = np.nonzero(disks(SHAPE, (20, 20 + number, 4)))
         before = labels[0][where]
