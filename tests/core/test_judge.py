@@ -45,8 +45,13 @@ def test_an_end_is_likelier_where_the_object_is_worse_and_looks_unlike_itself():
     judge = Judge()
     good, bad = seen([0.93, 0.93, 0.93]), seen([0.93, 0.8, 0.78])
     assert judge.end(good, 1) < 0.1 < judge.end(bad, 1)
-    unlike = seen([0.93, 0.9, 0.9], [1.0, 0.2, 0.1])
-    assert judge.end(unlike, 2) != judge.end(seen([0.93, 0.9, 0.9]), 2)
+    unlike = seen([0.93, 0.85, 0.8], [1.0, 0.2, 0.1])
+    assert judge.end(unlike, 2) > judge.end(seen([0.93, 0.85, 0.8]), 2)
+
+
+def test_the_longest_object_does_not_end_by_the_sum_of_small_doubts():
+    assert Judge(end_bias=-3.5, end_weights=(0.0,) * 9).end(seen([0.9, 0.9]), 1) == 0
+    assert Judge(end_bias=-2.5, end_weights=(0.0,) * 9).end(seen([0.9, 0.9]), 1) > 0.05
 
 
 def test_quality_falls_with_presence_and_with_the_lowest_predicted_iou():

@@ -92,6 +92,9 @@ class Judge:
     end_bias, end_weights
         Logit of an object's end on a plane, given that it was there on the one before: the bias,
         and a weight for each of :data:`SIGNS`.
+    negligible
+        An end that is less probable than this on a plane counts for nothing there: or else the
+        longest objects would end by the sum of small doubts.
     least_presence
         An object has ended where the probability that it is still there falls below this one.
     ahead
@@ -123,6 +126,7 @@ class Judge:
         0.194,
         0.495,
     )
+    negligible: float = 0.04
     least_presence: float = 0.4
     ahead: int = 2
     quality_bias: float = -2.992
@@ -141,7 +145,8 @@ class Judge:
         See :func:`signs_of`.
         """
         signs = signs_of(seen, at, self.ahead)
-        return logistic(self.end_bias + float(signs @ np.array(self.end_weights, np.float32)))
+        end = logistic(self.end_bias + float(signs @ np.array(self.end_weights, np.float32)))
+        return end if end >= self.negligible else 0.0
 
     def quality(self, presence: float, lowest_iou: float) -> float:
         """Return the IoU that a mask can be expected to have."""
