@@ -35,7 +35,6 @@ from napari_sam.gui.question_section import QuestionSection
 from napari_sam.gui.queue_section import QueueSection
 from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
-from napari_sam.io import read_image
 from napari_sam.session import Preview
 
 HERE = Path(__file__).parent
@@ -43,9 +42,7 @@ LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 NONE, SHIFT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
 
-# An example of github.com/funalab/QCANet (MIT): the nuclei of a mouse embryo of 8 cells; and where
-# one of them is clicked, in which object's colour.
-EMBRYO = Path(os.environ.get("EMBRYO", "embryo.tif"))
+# Where a nucleus of the sample *embryo_3d* is clicked, and in which object's colour.
 START, PLACE, NUCLEUS = (27,), (63, 30), 4
 _MARGIN = 8  # pixels between the parts of a picture
 
@@ -55,7 +52,7 @@ class Scene:
 
     def __init__(
         self,
-        sample: str | Path,
+        sample: str,
         plane: tuple[int, ...] = (),
         zoom: float = 1.0,
         size: tuple[int, int] = (1400, 900),
@@ -63,11 +60,8 @@ class Scene:
     ) -> None:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(*size)
-        if isinstance(sample, Path):
-            self._add(sample)
-        else:
-            ((data, about, _),) = sample_data.open_sample(sample)
-            self.viewer.add_image(data, **about)
+        ((data, about, _),) = sample_data.open_sample(sample)
+        self.viewer.add_image(data, **about)
         self.viewer.window.add_plugin_dock_widget("napari-sam-live", "Segment Anything")
         if narrow:  # the canvas and the dock alone
             self._view.dockLayerList.hide()
@@ -80,18 +74,6 @@ class Scene:
         for axis, i in enumerate(plane):
             self.viewer.dims.set_current_step(axis, i)
         self.settle(0.5)
-
-    def _add(self, path: Path) -> None:
-        """Add a stack of a file, its background dark."""
-        file = read_image(path)
-        data, size = np.asarray(file.data), file.pixel_size
-        self.viewer.add_image(
-            data,
-            name=path.stem,
-            axis_labels=[axis.lower() for axis in file.axes],
-            scale=[size[axis] for axis in file.axes],
-            contrast_limits=np.percentile(data, (60, 99.8)),
-        )
 
     @property
     def annotation(self):
@@ -496,7 +478,7 @@ def stack(folder: Path) -> None:
 
 def follow(folder: Path) -> None:
     """A nucleus that was followed through a stack."""
-    scene = Scene(EMBRYO, START, size=(1400, 980))
+    scene = Scene("embryo_3d", START, size=(1400, 980))
     scene.session.object_id = NUCLEUS
     scene.click(START, PLACE)
     scene.press(Qt.Key.Key_F, CONTROL)
@@ -600,7 +582,7 @@ def animation(folder: Path) -> None:
 
 def stack_animation(folder: Path) -> None:
     """One click becomes an object in three dimensions."""
-    scene = Scene(EMBRYO, START, zoom=1.1, size=(820, 760), narrow=True)
+    scene = Scene("embryo_3d", START, zoom=1.1, size=(820, 760), narrow=True)
     scene.session.object_id = NUCLEUS
     film, at = Film(scene), START
     scene.hover(at, PLACE)

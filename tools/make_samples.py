@@ -48,6 +48,9 @@ RECIPES = {
     "ovule_3d": Recipe(
         "ps_sample_ovule", "ZYX", objects=6, smallest=150, planes=((8,), (16,), (24,))
     ),
+    "embryo_3d": Recipe(
+        "qcanet_8_cell_stage", "ZYX", objects=6, smallest=80, planes=((13,), (21,), (29,), (37,))
+    ),
     "neurites_3d": Recipe(
         "fib25_z140-249",
         "ZYX",

@@ -56,6 +56,9 @@ _ORIGINS: Final = {
         "European Molecular Biology Laboratory and Heidelberg Collaboratory for Image "
         "Processing, PlantSeg",
     ),
+    "embryo_3d": _Origin(
+        "Nuclei of an embryo, fluorescence (3-D)", "MIT", "Funahashi Lab., Keio University, QCANet"
+    ),
     "neurites_3d": _Origin(
         "Neurites, electron microscopy (3-D)", "CC-BY-3.0", "FlyEM, HHMI Janelia, FIB-25"
     ),

@@ -27,6 +27,11 @@ def ovule_3d() -> list[LayerData]:
     return open_sample("ovule_3d")
 
 
+def embryo_3d() -> list[LayerData]:
+    """Open a fluorescence stack of an embryo's nuclei."""
+    return open_sample("embryo_3d")
+
+
 def neurites_3d() -> list[LayerData]:
     """Open an electron microscopy stack of neurites."""
     return open_sample("neurites_3d")
