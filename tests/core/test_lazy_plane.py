@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from component_segmenter import disks
 from core.bright_model import Bright
 
@@ -73,6 +74,31 @@ def test_it_is_the_same_plane_whether_it_is_in_memory_or_not(pixels):
     assert checksum(changed) != checksum(pixels)
     assert checksum(pixels).startswith("part-")
     assert checksum(pixels[:99, :99]).startswith("crc-")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+@pytest.mark.parametrize("limits", [(0, 255), (-300, 40_000), (17, 18.5)])
+def test_the_model_sees_the_same_grey_values_everywhere(dtype, limits):
+    rng = np.random.default_rng(5)
+    ends = np.iinfo(dtype)
+    pixels = rng.integers(ends.min, ends.max, (400, 500), dtype, endpoint=True)
+    lazy, _ = ArraySource(OnDisk(pixels), contrast_limits=limits).read((None, None))
+    assert isinstance(lazy, LazyPlane)
+    segmenter = TiledSegmenter(Bright(), tile=128)
+    seen, expected = (segmenter.embed(one, limits).pixels for one in (lazy, pixels))
+    for _ in range(20):
+        (top, bottom), (left, right) = (np.sort(rng.integers(0, n + 1, 2)) for n in pixels.shape)
+        part = slice(int(top), int(bottom)), slice(int(left), int(right))
+        assert np.array_equal(seen[part], expected[part])
+
+
+def test_a_plane_that_fits_into_one_tile_is_embedded_whole(pixels):
+    plane, limits = ArraySource(OnDisk(pixels), contrast_limits=(0, 255)).read((None, None))
+    assert isinstance(plane, LazyPlane)
+    segmenter = TiledSegmenter(Bright(), tile=max(SHAPE))
+    lazy, whole = (segmenter.embed(one, limits) for one in (plane, pixels))
+    assert lazy.frame == whole.frame
+    assert all(map(torch.equal, lazy.features, whole.features))
 
 
 @pytest.mark.parametrize("place", [None, (0, 0), (333, 777)])

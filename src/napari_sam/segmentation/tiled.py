@@ -141,22 +141,20 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         eighth: who asks for a scale knows how large the objects are. None is magnified or reduced
         then.
         """
-        lazy = plane if isinstance(plane, LazyPlane) and contrast_limits is not None else None
-        array = check_plane(plane) if lazy is None else np.empty((0, 0))
-        shape = (array.shape[0], array.shape[1]) if lazy is None else lazy.shape
         tile, halo = self.tile, self.halo
         if scale is not None:
             tile = round(self.config.image_size / scale)
             halo = tile // 8
         # a model that fills its input with a tile of any size knows objects of any size
         rescales = self.rescale and self.config.resize == "own" and scale is None
-        fits = max(shape) <= tile
-        if lazy is not None and not fits:
-            assert contrast_limits is not None, "asked above"
-            pyramid = Pyramid.of(shape, tile, halo, self.config, rescales)
-            seen = StretchedPlane(lazy, contrast_limits)
-            frame = fit_frame(shape, self.config)
+        if isinstance(plane, LazyPlane) and contrast_limits is not None and max(plane.shape) > tile:
+            pyramid = Pyramid.of(plane.shape, tile, halo, self.config, rescales)
+            seen = StretchedPlane(plane, contrast_limits)
+            frame = fit_frame(plane.shape, self.config)
             return TiledEmbedding((), frame, self.encoder_key, self.precision, seen, pyramid)
+        array = check_plane(plane)
+        shape = (array.shape[0], array.shape[1])
+        fits = max(shape) <= tile
         if fits and not rescales:
             return self._inner.embed(array, contrast_limits, progress, scale)
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
