@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
+from core.stepping_executor import SteppingExecutor
 
 from napari_sam.session import ArrayCanvas, ArraySource, Session
 
@@ -56,6 +57,18 @@ def test_number_that_goes_on_in_a_daughter_becomes_another_one(session, labels):
     session.undo()
     assert np.array_equal(labels, before)
     assert session.prompts.group((5, (2, None, None))).clicks
+
+
+def test_later_children_descend_from_the_daughter_that_they_come_from():
+    labels = np.zeros((6, *PLANE), np.int32)
+    labels[:, 2:6, 2:5], labels[4:, 2:6, 6:9], labels[2:, 2:6, 14:17] = 1, 2, 5
+    source = ArraySource(np.zeros(labels.shape))
+    session = Session(FakeSegmenter(3), source, canvas=ArrayCanvas(labels))
+    assert session.confirm_division(1, (1, 2), 4) == (6, 2)
+    assert session.confirm_division(1, (1, 5), 2) == (7, 5)
+    assert session.parents == {6: 7, 2: 7, 7: 1, 5: 1}
+    session.undo()
+    assert session.parents == {6: 1, 2: 1}
 
 
 @pytest.mark.parametrize(
@@ -184,6 +197,25 @@ def test_only_frames_that_changed_are_looked_at_again(labels):
     read.clear()
     session.undo()
     assert set(read) == {2}
+
+
+@pytest.mark.parametrize("seed", [12, 19, 24, 48])
+def test_every_frame_is_looked_at_where_watching_begins_anew_meanwhile(labels, seed):
+    rng = np.random.default_rng(seed)
+    executor = SteppingExecutor(rng)
+    source = ArraySource(np.zeros(labels.shape))
+    session = Session(None, source, executor, canvas=ArrayCanvas(labels))
+    session.delete_object(6)
+    assert session.wait(10)
+    session.watch_tracks()
+    for _ in range(rng.integers(3)):
+        executor.step()
+    session.watch_tracks(spacing=(2, 1))
+    for _ in range(rng.integers(6)):
+        executor.step()
+    session.undo()
+    assert executor.wait(background=True)
+    assert len(places(session)) == 2 * 1 + 4 * 1 + 3 * 2
 
 
 def test_points_of_volumes_have_a_depth(labels):

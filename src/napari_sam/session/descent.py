@@ -32,6 +32,8 @@ class Descent(Objects):
         """
         ids = list(dict.fromkeys((parent, *daughters)))
         self._state.check_unlocked(ids)
+        known_facts = self._state.all_facts.items()
+        children = [i for i, known in known_facts if known.parent == parent and i not in ids]
 
         def found(planes: Mapping[int, Sequence[Plane]]) -> None:
             later = _check(parent, daughters, frame, axis, planes)
@@ -43,6 +45,10 @@ class Descent(Objects):
                     facts[daughter] = known, replace(known, parent=parent)
                 else:
                     facts[new] = state.facts(new), replace(known, parent=parent)
+                    for child in children:  # those of what the parent is called from there on
+                        before = state.facts(child)
+                        if min((p[axis] or 0 for p in planes[child]), default=-1) > frame:
+                            facts[child] = before, replace(before, parent=new)
             pixels: tuple[PixelChange, ...] = ()
             details: dict[str, Any] = {
                 "object": parent,
@@ -63,7 +69,7 @@ class Descent(Objects):
                 **moves_of(state, {(parent, plane): new for plane in later}),
             )
 
-        self._with_planes_of(ids, found)
+        self._with_planes_of([*ids, *children], found)
 
     def deny(self, parent: int, daughters: Collection[int]) -> None:
         """Say that objects descend from none; see ``Session.reject_division``."""

@@ -160,12 +160,13 @@ class OverTime:
         )
 
     def _take(self, canvas: LabelCanvas, watch: _Watch, outcome: Outcome) -> None:
-        planes, self._counting = self._counting, ()
-        if watch is not self._watch or outcome.cancelled:
+        if watch is not self._watch:  # others are counted by now
             return
+        planes, self._counting = self._counting, ()
         if outcome.error is not None:
             self._stale |= dict.fromkeys(planes)  # until the next change
-            self.failed.emit(outcome.error)
+            if not outcome.cancelled:
+                self.failed.emit(outcome.error)
             return
         if canvas is not self._state.canvas:
             self._look_anew()
