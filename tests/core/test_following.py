@@ -298,7 +298,7 @@ def test_locked_object_and_nonsense_are_refused():
     with pytest.raises(ValueError, match="somewhere"):
         session.propagate()
     session.add_point(3, A[:2])
-    for options in ({"axis": 1}, {"first": 99}, {"object_ids": []}):
+    for options in ({"axis": 1}, {"first": 99}, {"first": 5, "last": 2}, {"object_ids": []}):
         with pytest.raises(ValueError, match="expected"):
             session.propagate(**options)
     session.lock([1])

@@ -78,6 +78,10 @@ class Following(Searching):
                     f"expected the {name} plane from 0 to {count - 1} along axis {line.axis}, got "
                     f"{index}"
                 )
+        if first is not None and last is not None and first > last:
+            raise ValueError(
+                f"expected the first plane before the last, got {first} to {last}; swap them"
+            )
         run = self._follow_runs.new_run(ids, line, first, last)
         for object_id in ids:  # what is being made anew is a part of it
             self._follow_runs.drop(object_id, line)
