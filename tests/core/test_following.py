@@ -564,7 +564,7 @@ def test_doubtful_planes_are_gone_through_from_any_plane():
     session.add_point(3, B[:2])
     session.propagate()
     session.quality = lambda object_id: {
-        (z, None, None): q for z, q in {1: 0.3, 5: 0.6, 6: 0.9}.items()
+        (z, None, None): q for z, q in {1: 0.3, 5: 0.5, 6: 0.9}.items()
     }
     assert session.next_doubtful() == (5, None, None)
     assert session.next_doubtful(plane=5) == (1, None, None)

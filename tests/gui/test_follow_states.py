@@ -11,7 +11,7 @@ SPANS = (
     Span(3, 0, 5, 9, (4,), "fresh", (5, None, None)),
     Span(3, 0, 1, 3, (4,), "fresh", (1, None, None)),
 )
-ALONG = {1: 0.2, 2: 0.9, 3: 0.95, 5: 0.9, 6: 0.9, 7: 0.8, 8: 0.75, 9: 0.6}
+ALONG = {1: 0.2, 2: 0.9, 3: 0.95, 5: 0.9, 6: 0.9, 7: 0.8, 8: 0.75, 9: 0.5}
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_progress_tells_object_plane_and_time_left():
 
 
 def test_course_tells_the_ends_and_what_is_doubtful():
-    course = course_of("z", ALONG, SPANS, PlaneFacts(quality=0.6), 9)
+    course = course_of("z", ALONG, SPANS, PlaneFacts(quality=0.5), 9)
     assert course.text == "z 1 to 9 · 2 doubtful"
-    assert (course.here, course.doubtful) == ("here 0.60, doubtful", 2)
+    assert (course.here, course.doubtful) == ("here 0.50, doubtful", 2)
     sure = course_of("z", {5: 0.9}, SPANS[:1], PlaneFacts(), 4)
     assert (sure.text, sure.here) == ("z 4 to 5 · none doubtful", "known on this plane")
     assert course_of("z", ALONG, SPANS, PlaneFacts(), 20).here == "not on this plane"

@@ -15,8 +15,8 @@ SpanState = Literal["fresh", "stale", "running", "failed"]
 """Whether masks are what follows from the planes around, or no longer, or are being made anew, or
 could not be."""
 
-DOUBTFUL = 0.7
-"""A carried mask whose quality is lower is doubtful."""
+DOUBTFUL = 0.6
+"""A carried mask whose quality, the IoU to be expected, is lower is doubtful."""
 
 
 @dataclass(frozen=True, slots=True)
