@@ -145,24 +145,15 @@ def test_planes_of_any_shape_map_back_exactly(medium, shape, rng):
     assert_same_prediction(prediction, expected)
 
 
-# As wide and as finely divided as vit_b, but of each kind of its twelve blocks only what the first
-# three are: the rest repeats them, for half a minute.
-FIRST_BLOCKS = replace(
-    PRESETS["vit_b"],
-    name="first blocks of vit_b",
-    encoder=replace(PRESETS["vit_b"].encoder, depth=3, global_attn_indexes=(2,)),
-)
-
-
-@pytest.mark.timeout(1200)  # two large encoders: seconds, but far more on a busy machine
-def test_first_call_at_the_size_of_vit_b_equals_the_predictors(tmp_path):
+@pytest.mark.timeout(1200)  # two full encoders: half a minute, but far more on a busy machine
+def test_first_call_with_vit_b_equals_the_predictors(tmp_path):
     """One click in a photograph: three candidates with scores, of which the best is taken."""
     plane = rgb("histology")
     repeats = -(-1365 // plane.shape[0]), -(-2048 // plane.shape[1]), 1
     image = np.tile(plane, repeats)[:1365, :2048]
     assert image.shape == (1365, 2048, 3)
 
-    segmenter, predictor = pair(FIRST_BLOCKS, tmp_path)
+    segmenter, predictor = pair(PRESETS["vit_b"], tmp_path)
     predictor.set_image(image)
     assert predictor.input_size == (683, 1024)
     expected = predictor.predict(
