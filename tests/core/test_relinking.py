@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from component_segmenter import ComponentSegmenter, disks
 from core.fake_segmenter import FakeSegmenter
 
-from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session import ArrayCanvas, ArraySource, PlaneFacts, Session
 from napari_sam.session.replaying import replay_entries
 from napari_sam.session.state import State
 
@@ -63,6 +64,70 @@ def test_prompts_and_facts_go_with_the_pixels(session, labels):
     assert np.array_equal(labels, before)
     assert session.prompts.group((2, (1, None, None))).clicks
     assert session.facts(8).accepted
+
+
+def test_parents_are_those_that_the_tracks_are_called_by(session, labels):
+    """Object 1 divides on frame 2, in the place of 2: one daughter goes on, one begins."""
+    labels[2, 3:9, 25:29], labels[2, 3:9, 29] = 9, 0
+    labels[2, 3:9, 30:33] = 10
+    session.confirm_division(1, (9, 10), 2)
+    assert session.parents == {9: 1, 10: 1}
+    session.link_objects()
+    assert np.unique(labels[2, 3:9, 25:29]).tolist() == [2]
+    assert session.parents == {10: 2}
+    session.undo()
+    assert session.parents == {9: 1, 10: 1}
+
+
+def test_an_object_that_gets_a_number_of_its_own_descends_from_none(session, labels):
+    labels[:] = 0
+    labels[0, :4, 34:39], labels[1, 3:9, 2:8], labels[1:, 3:9, 12:18] = 5, 1, 6
+    labels[2, 8:12, 26:31] = 1
+    session.confirm_division(5, (1, 6), 1)
+    session.link_objects()
+    assert np.unique(labels[2]).tolist() == [0, 6, 7]
+    assert session.parents == {1: 5, 6: 5}
+
+
+def test_what_was_carried_and_said_goes_with_the_pixels():
+    labels = np.zeros((3, *PLANE), np.int32)
+    images = np.stack([disks(PLANE, (6, 8, 4), (6, 28, 5))] * 3)
+    source = ArraySource(images, contrast_limits=(0, 255))
+    session = Session(ComponentSegmenter(), source, canvas=ArrayCanvas(labels))
+    session.add_point(0, (6, 8), object_id=1)
+    session.propagate(1)
+    session.accept_plane(1, 1)
+    session.new_object()
+    carried = session.quality(1)
+    assert len(carried) == 2
+    left = labels[2] == 1
+    labels[:2][labels[:2] == 1] = 0
+    labels[0][disks(PLANE, (6, 8, 4)) > 0] = 7
+    labels[1][disks(PLANE, (6, 8, 4)) > 0] = 7
+    facts = session.plane_facts(1, 2)
+    session.link_objects()
+    assert (labels[2][left] == 7).all()
+    assert session.plane_facts(7, 2) == facts
+    assert session.plane_facts(1, 2) == PlaneFacts()
+    session.undo()
+    assert session.plane_facts(1, 2) == facts
+
+
+def test_nothing_is_followed_anew_when_numbers_change():
+    labels = np.zeros((4, *PLANE), np.int32)
+    images = np.stack([disks(PLANE, (6, 8, 4), (6, 28, 5))] * 4)
+    source = ArraySource(images, contrast_limits=(0, 255))
+    session = Session(ComponentSegmenter(), source, canvas=ArrayCanvas(labels))
+    session.add_point(0, (6, 8), object_id=1)
+    session.add_point(0, (6, 28), object_id=2)
+    session.propagate([1, 2])
+    right = labels.copy()
+    one, two = right[2] == 1, right[2] == 2
+    labels[2][one], labels[2][two] = 2, 1
+    session.link_objects()
+    assert np.array_equal(labels, right)
+    assert session.journal.entries[-1].kind == "linked"
+    assert {span.state for span in session.spans()} == {"fresh"}
 
 
 def test_an_object_far_away_with_the_same_number_gets_one_of_its_own(session, labels):

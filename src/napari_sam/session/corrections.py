@@ -16,6 +16,7 @@ from napari_sam.session.known_planes import Line, touched_by
 from napari_sam.session.state import State
 
 _OF_MACHINES = ("carried", "found", "imported", "labels", "mask")
+_OF_NUMBERS = ("linked", "renumbered")  # which change what objects are called, not their masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,9 @@ class Corrections:
                 if entry.details.get("whole"):
                     for i in {*details["objects"]}.difference(entry.details.get("dropped", ())):
                         self.forget(i, line, details["first"], details["last"])
-            elif entry.kind not in _OF_MACHINES and not entry.details.get("settled"):
+            elif entry.kind not in (*_OF_MACHINES, *_OF_NUMBERS) and not entry.details.get(
+                "settled"
+            ):
                 for spot in self._spots(entry):
                     if (spot.object_id, spot.line) in begun:
                         self._stale[spot] = entry.number
@@ -169,7 +172,10 @@ class Corrections:
         for entry in change.added:
             if entry.kind not in _OF_MACHINES and not entry.details.get("settled"):
                 for spot in self._spots(entry):
-                    self._note(spot, entry.number)
+                    if entry.kind in _OF_NUMBERS:
+                        self._runs.drop(spot.object_id, spot.line)
+                    else:
+                        self._note(spot, entry.number)
         gone = {*change.undone, *change.dropped}
         if gone:
             for spot in [spot for spot, number in self._stale.items() if number in gone]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.io.exports.objects import Recoding
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.canvas import LabelCanvas
-from napari_sam.session.journal import ObjectFacts
+from napari_sam.session.groups import ObjectPlane
+from napari_sam.session.journal import UNKNOWN, Change, ObjectFacts, PlaneFacts
 from napari_sam.session.moving import facts_changes, permuted
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.state import State, Touched
@@ -155,6 +156,8 @@ class Linked:
         The label that most of an object has been, for objects with a number of their own.
     gone
         Labels that no object has any more.
+    on
+        The frames that each label was on, in order.
     pixels
         What changes.
     above
@@ -168,10 +171,15 @@ class Linked:
     numbers: Mapping[tuple[int, int], int]
     origins: Mapping[int, int]
     gone: tuple[int, ...]
+    on: Mapping[int, Sequence[int]]
     pixels: tuple[PixelChange, ...]
     above: int
     highest: int
     count: int
+
+    def number(self, label: int, frame: int) -> int:
+        """Return what a label on a frame is called from then on."""
+        return self.numbers.get((frame, label), label)
 
 
 def linked(
@@ -195,10 +203,13 @@ def linked(
         report(0.8 + 0.2 * i / len(by_frame))
         for plane in frames.planes[frame]:
             pixels += _recoded(canvas, plane, source.plane_shape(plane), here)
-    before = {label for frame in tracks.numbers for label in frame}
+    on: dict[int, list[int]] = {}
+    for t, frame_numbers in enumerate(tracks.numbers):
+        for label in frame_numbers:
+            on.setdefault(label, []).append(t)
     after = {numbers.get((t, i), i) for t, frame in enumerate(tracks.numbers) for i in frame}
-    gone, top = tuple(sorted(before - after)), max(above, *origins) if origins else above
-    return Linked(numbers, origins, gone, tuple(pixels), above, top, len(after))
+    gone, top = tuple(sorted(on.keys() - after)), max(above, *origins) if origins else above
+    return Linked(numbers, origins, gone, on, tuple(pixels), above, top, len(after))
 
 
 def commit_linked(state: State, request: LinkRequest, found: Linked) -> Touched | None:
@@ -213,16 +224,59 @@ def commit_linked(state: State, request: LinkRequest, found: Linked) -> Touched 
         for label, plane in keys
         if (plane[axis] or 0, label) in found.numbers
     }
-    facts = {new: (state.facts(new), state.facts(old)) for new, old in found.origins.items()}
-    facts |= {old: (state.facts(old), ObjectFacts()) for old in found.gone}
+    facts = {i: (state.facts(i), after) for i, after in _facts_after(state, found).items()}
     return state.commit(
         "linked",
         f"linked {found.count} objects over time",
         pixels=found.pixels,
         facts=facts_changes(facts),
+        planes=tuple(_known_changes(state, axis, found)),
         details={**request.words(), "above": found.above},
         **permuted(state, moves),
     )
+
+
+def _facts_after(state: State, found: Linked) -> dict[int, ObjectFacts]:
+    """Return what is known of objects: parents are called by their tracks.
+
+    What begins no track where it was said to begin descends from none.
+    """
+    begins: dict[int, int] = {}
+    for label, frames in found.on.items():
+        for frame in frames:
+            number = found.number(label, frame)
+            begins[number] = min(begins.get(number, frame), frame)
+    after = {new: replace(state.facts(old), parent=None) for new, old in found.origins.items()}
+    after |= dict.fromkeys(found.gone, ObjectFacts())
+    children = {i: facts for i, facts in state.all_facts.items() if facts.parent is not None}
+    for child, facts in children.items():
+        after.setdefault(child, replace(facts, parent=None))
+    for child, facts in children.items():
+        first = found.on.get(child, (len(found.on),))[0]
+        number, parent = found.number(child, first), facts.parent
+        if parent:
+            frames = found.on.get(parent, ())
+            last = max((t for t in frames if t < first), default=None)
+            parent = parent if last is None else found.number(parent, last)
+        if number != parent and begins.get(number, first) == first:
+            after[number] = replace(after.get(number, state.facts(number)), parent=parent)
+    return after
+
+
+def _known_changes(
+    state: State, axis: int, found: Linked
+) -> Iterator[Change[ObjectPlane, PlaneFacts]]:
+    """Yield what becomes of what is known of objects on single planes: it goes with them."""
+    after: dict[ObjectPlane, PlaneFacts] = {}
+    for (label, plane), facts in state.known.items():
+        number = found.number(label, plane[axis] or 0)
+        if number != label:
+            after[number, plane] = facts
+        if number != label or label in found.gone:
+            after.setdefault((label, plane), UNKNOWN)
+    for key, facts in after.items():
+        if (before := state.known.of(key)) != facts:
+            yield Change(key, before, facts)
 
 
 def _named(tracks: Tracks, above: int) -> tuple[dict[tuple[int, int], int], dict[int, int]]:
