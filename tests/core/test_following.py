@@ -107,6 +107,16 @@ def test_all_objects_of_a_plane_are_followed_together():
     assert session.told[-1] == "2 objects were followed to 8 planes, 0 to 8 in all"
 
 
+def test_planes_where_a_person_said_that_the_object_is_not_are_not_told_as_reached():
+    session, _ = begun()
+    session.add_point(3, A[:2])
+    session.propagate()
+    session.stop_here(plane=5)
+    session.add_point(2, A[:2])
+    session.propagate()
+    assert session.told[-1] == "Object 1 was followed to 2 planes, 1 to 4 in all"
+
+
 def test_found_object_is_followed_from_the_labels():
     session, labels = begun()
     labels[2] = np.where(disks(SHAPE, A) > 0, 7, 0)
@@ -332,6 +342,17 @@ def test_planes_of_rolled_axes_are_followed_along_the_third():
     session.add_point((None, None, 3), A[:2])
     session.propagate()
     assert planes_of(np.moveaxis(labels, 2, 0), 1) == [1, 2, 3, 4, 5, 6]
+
+
+def test_object_on_planes_along_other_axes_is_told_as_such():
+    labels = np.zeros(STACK.shape, np.int32)
+    labels[3:5, 10:20, 10:20] = 1
+    source = ArraySource(STACK, displayed=(0, 2), contrast_limits=(0, 255))
+    session = Session(ComponentSegmenter(), source, canvas=ArrayCanvas(labels))
+    assert [plane[0] for plane in session.object_row(1).planes] == [3, 4]
+    session.show((None, 12, None))
+    with pytest.raises(ValueError, match="masks on planes along other axes only"):
+        session.propagate()
 
 
 def test_pixels_that_change_twice_in_one_step_are_what_they_were_after_redo():

@@ -81,6 +81,14 @@ def test_in_depth_and_time_the_axis_is_chosen_and_shown_by_the_strip(user):
     me.qtbot.waitUntil(lambda: (me.labels == 1).any(axis=(2, 3)).sum() == 3)
     assert (me.labels[:, 2] == 1).any(axis=(1, 2)).all()
     me.qtbot.waitUntil(lambda: section.course.text().startswith("t 0 to 2 · "))
+    section.axis.setCurrentIndex(section.axis.findText("along z"))
+    section.axis.activated.emit(section.axis.currentIndex())
+    me.qtbot.waitUntil(lambda: not section.course.isVisible())  # not followed along that
+    me.session.lock([1])
+    errors = []
+    me.controller.refused.connect(lambda error: errors.append(str(error)))
+    section.all.click()
+    assert "only locked ones; unlock some first" in errors[0]
 
 
 def test_reading_all_planes_ahead_leaves_nothing_to_read(user):

@@ -95,9 +95,9 @@ class Follow:
             )
         ids = session.followable(plane) if everything else [session.object_id]
         if not ids:
-            raise ValueError(
-                "expected objects on this plane to follow, got none; click some, or find all, first"
-            )
+            is_locked = any(plane in row.planes for row in session.objects)
+            got = "only locked ones; unlock some" if is_locked else "none; click some, or find all,"
+            raise ValueError(f"expected objects on this plane to follow, got {got} first")
         first, last = reached(self._reach, plane[axis] or 0, self._known(annotation, ids, axis))
         session.propagate(ids, axis, first, last)
 

@@ -105,11 +105,11 @@ def follow_state_of(controller: Controller) -> FollowState:
     name = axis_name(annotation.image, axis)
     quality = session.quality(object_id)
     course = None
-    if quality:
-        spans = spans_along(session, plane, axis)
+    here = quality_along(quality, plane, axis)
+    spans = spans_along(session, plane, axis) if quality else []
+    if here or spans:  # it may have been followed elsewhere only, such as along another axis
         if not note and any(span.state == "failed" for span in spans):
             note = f"object {object_id} could not be followed anew: follow it again"
-        here = quality_along(quality, plane, axis)
         facts = session.plane_facts(object_id, plane)
         course = course_of(name, here, spans, facts, plane[axis] or 0)
     has_masks = quality != {} or session.can_undo

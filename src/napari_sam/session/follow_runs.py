@@ -80,6 +80,7 @@ class Run:
     parts: deque[Part] = field(default_factory=deque)
     entries: list[int] = field(default_factory=list)
     known: dict[int, set[int]] = field(default_factory=dict)  # object to planes that stay
+    there: set[int] = field(default_factory=set)  # planes of these that have an object
     left: set[ObjectPlane] = field(default_factory=set)  # carried before, not made anew yet
     dropped: set[int] = field(default_factory=set)  # objects that changed meanwhile
     failed: dict[int, str] = field(default_factory=dict)
@@ -372,6 +373,7 @@ class FollowRuns:
             )
             return True
         run.known = {i: set(where) for i, where in known.items()}
+        run.there = {z for where in known.values() for z, r in where.items() if r is not None}
         said = self._state.known.planes
         walk.open_ends = frozenset(
             (i, z)
@@ -627,13 +629,12 @@ def _given(run: Run, looked_at: Iterable[int]) -> list[Any]:
 
 def _ending(run: Run) -> str:
     planes = sorted({z for planes in run.written.values() for z in planes})
-    known = sorted({z for i in run.known for z in run.known[i]})
     failed = sorted(run.failed)
     ids = sorted(run.object_ids)
     what = f"Object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
     was = "was" if len(ids) == 1 else "were"
     if planes:
-        every = sorted({*planes, *known})
+        every = sorted({*planes, *run.there})
         told = f"{what} {was} followed to {len(planes)} plane{'s' if len(planes) > 1 else ''}, "
         told += f"{every[0]} to {every[-1]} in all"
     else:

@@ -303,6 +303,13 @@ class Following(Searching):
             if line in common:
                 return line
         nowhere = [i for i, lines in zip(object_ids, mine, strict=True) if not lines]
+        across = [i for i in nowhere if self._table.extents(i)]
+        if across:
+            raise ValueError(
+                f"expected objects on planes like the one shown, got {told_ids(across)}, which "
+                "has masks on planes along other axes only; click it on this plane, or roll the "
+                "axes back"
+            )
         if nowhere:
             raise ValueError(
                 f"expected objects that are somewhere, got {told_ids(nowhere)}, which has neither "
