@@ -111,7 +111,8 @@ def join(one: Patch, other: Patch) -> Patch:
 
 def minus(one: Patch, other: Patch) -> Patch:
     """Return the pixels of one mask that another lacks."""
-    if not one.pixels.size:
+    sides = zip(one.region, other.region, strict=True)
+    if any(a.stop <= b.start or b.stop <= a.start for a, b in sides):
         return one
     return cut(one.pixels & ~other.within(one.region), one.origin)
 
