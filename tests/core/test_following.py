@@ -515,6 +515,18 @@ def test_spans_tell_between_which_planes_and_whether_they_hold():
     assert [s.state for s in session.spans(1)] == ["fresh", "stale", "stale"]
 
 
+def test_spans_wait_for_the_mask_of_a_correction_and_are_not_stale_meanwhile():
+    session, _ = begun(executor=Engine())
+    session.add_point(5, B[:2])
+    assert session.wait(10)
+    session.propagate()
+    assert session.wait(10)
+    session.add_point(5, (30, 36))
+    assert {s.state for s in session.spans(1)} == {"running"}
+    assert session.wait(10)
+    assert {s.state for s in session.spans(1)} == {"fresh"}
+
+
 def test_doubtful_planes_are_gone_to_in_turn():
     session, _ = begun()
     for z, quality in ((1, 0.3), (4, 0.9), (6, 0.2)):

@@ -1,9 +1,11 @@
 """What the dock says of objects that are followed, made from plain values without a window."""
 
+from dataclasses import replace
+
 import pytest
 
 from napari_sam.gui.follow import reached
-from napari_sam.gui.follow_section import course_of, told_progress, told_reach
+from napari_sam.gui.follow_section import course_of, told_progress, told_reach, told_stale
 from napari_sam.gui.status import StripState
 from napari_sam.session import FollowProgress, PlaneFacts, Span
 
@@ -33,6 +35,12 @@ def test_objects_are_followed_as_far_as_is_wished(reach, here, known, planes):
 def test_following_to_the_only_known_plane_is_refused():
     with pytest.raises(ValueError, match="scroll to where it should be followed to"):
         reached("to here", 4, [4])
+
+
+def test_a_change_that_was_not_followed_anew_is_told_with_what_to_do():
+    assert told_stale(3, SPANS) == ""
+    assert told_stale(3, [replace(SPANS[0], state="running")]) == ""
+    assert "follow it again" in told_stale(3, [*SPANS, replace(SPANS[0], state="stale")])
 
 
 def test_progress_tells_object_plane_and_time_left():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -108,14 +108,20 @@ def follow_state_of(controller: Controller) -> FollowState:
     here = quality_along(quality, plane, axis)
     spans = spans_along(session, plane, axis) if quality else []
     if here or spans:  # it may have been followed elsewhere only, such as along another axis
-        if not note and any(span.state == "failed" for span in spans):
-            note = f"object {object_id} could not be followed anew: follow it again"
+        note = note or told_stale(object_id, spans)
         facts = session.plane_facts(object_id, plane)
         course = course_of(name, here, spans, facts, plane[axis] or 0)
     has_masks = quality != {} or session.can_undo
     return FollowState(
         names, axis, follow.reach, progress, fraction, note, course, has_masks=has_masks
     )
+
+
+def told_stale(object_id: int, spans: Iterable[Span]) -> str:
+    """Say that masks of an object no longer follow from its planes; empty while they do."""
+    if all(span.state != "stale" for span in spans):
+        return ""
+    return f"object {object_id} has changed since it was followed: follow it again to update it"
 
 
 def told_progress(running: FollowProgress, name: str, count: int) -> str:

@@ -82,6 +82,10 @@ class Corrections:
         spots = (spot for spot in self._stale if (spot.object_id, spot.line) == (object_id, line))
         return {spot.index for spot in spots}
 
+    def is_pending(self, object_id: int, line: Line) -> bool:
+        """Whether an object is to be followed anew as soon as its prompts have their masks."""
+        return any((spot.object_id, spot.line) == (object_id, line) for spot in self._pending)
+
     def forget(self, object_id: int, line: Line, first: int, last: int) -> None:
         """Take note that all that follows from some planes of a line is made anew."""
         for spot in [*self._stale]:

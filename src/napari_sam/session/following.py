@@ -132,7 +132,7 @@ class Following(Searching):
         found: list[Span] = []
         for number in sorted(ids):
             for line in sorted(self._state.known.lines(number), key=str):
-                running = any(
+                running = self._corrections.is_pending(number, line) or any(
                     number in run.object_ids and number not in run.dropped and run.walk.line == line
                     for run in self._follow_runs.runs
                 )

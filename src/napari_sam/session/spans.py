@@ -11,9 +11,9 @@ from napari_sam.session.follow_anchors import Anchoring
 from napari_sam.session.known_planes import Line
 from napari_sam.session.state import State
 
-SpanState = Literal["fresh", "stale", "running", "failed"]
+SpanState = Literal["fresh", "stale", "running"]
 """Whether masks are what follows from the planes around, or no longer, or are being made anew, or
-could not be."""
+wait for a mask to be."""
 
 DOUBTFUL = 0.6
 """A carried mask whose quality, the IoU to be expected, is lower is doubtful."""
@@ -99,7 +99,7 @@ def spans_of(
     stale
         Indices of planes that changed since others were made from them.
     is_running
-        Whether the object is being followed there.
+        Whether the object is being followed there, or about to be.
     """
     carried = sorted(
         index
