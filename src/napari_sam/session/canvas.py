@@ -42,9 +42,10 @@ class Write:
 
 
 class LabelCanvas(Protocol):
-    """Labels that a session reads and writes; only its owner's thread does.
+    """Labels that a session reads and writes; only its owner's thread writes.
 
-    Of labels that are in memory alone, a recorder's thread reads planes, too.
+    Other threads read planes, too: where objects are looked for, followed, linked or recorded. What
+    they found is compared with the labels, or with what was written meanwhile, before it is used.
     """
 
     @property
