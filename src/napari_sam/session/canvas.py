@@ -44,8 +44,8 @@ class Write:
 class LabelCanvas(Protocol):
     """Labels that a session reads and writes; only its owner's thread writes.
 
-    Other threads read planes, too: where objects are looked for, followed, linked or recorded. What
-    they found is compared with the labels, or with what was written meanwhile, before it is used.
+    Other threads read planes, too: where objects are looked for, followed, linked or recorded.
+    Labels may change meanwhile, so what they found is written by what labels show by then.
     """
 
     @property
