@@ -61,6 +61,7 @@ class Player:
         self.errors: list[Exception] = []
         self.session.failed.connect(self.errors.append)
         self.by_hand = False  # whether the last action may touch anything
+        self.linkings = 0  # when pixels were last remembered
         self.actions = (
             *(self.click,) * 5, *(self.stroke,) * 3, self.box, self.move, self.remove, self.flip,
             self.clear, self.choose, self.choose, self.erase, self.erase, self.delete, self.merge,
@@ -180,7 +181,6 @@ class Player:
         self.session.confirm_division(self._object(a), daughters, 1 + a % (PLANES - 1))
 
     def link(self, a: int, b: int) -> None:
-        self.by_hand = True  # the label from before may be part of another track
         self.session.link_objects(settings=LinkSettings(reach=4.0 + a % 9))
 
     def deny(self, a: int, b: int) -> None:
@@ -344,7 +344,17 @@ class Player:
     def held(self) -> dict[int, np.ndarray]:
         """The pixels of locked objects, and of the label from before."""
         locked = {i for i in range(1, OBJECTS + 6) if self.session.facts(i).locked}
+        self.linkings = self._linkings()
         return {i: self.labels == i for i in {*locked, FOREIGN}}
+
+    def _linkings(self) -> int:
+        return sum(entry.kind == "linked" for entry in self.session.journal.entries)
+
+    def _is_foreign_linked(self) -> bool:
+        """Whether the label from before became part of a track just now, or has prompts of one."""
+        prompted = any(number == FOREIGN for number, _ in self.session.prompts.keys)
+        now = self._linkings()
+        return now != self.linkings or (now > 0 and prompted)
 
     def check(self, held: dict[int, np.ndarray]) -> None:
         """Labels are what the journal says; locked and foreign pixels are what they were."""
@@ -362,7 +372,7 @@ class Player:
         self.check_objects()
         for number, where in held.items():
             is_foreign = number == FOREIGN
-            if not (is_foreign and (self.by_hand or self.session.overwrite)):
+            if not (is_foreign and (self.session.overwrite or self._is_foreign_linked())):
                 locked = is_foreign or self.session.facts(number).locked
                 if locked and not self.by_hand:
                     np.testing.assert_array_equal(self.labels == number, where)
