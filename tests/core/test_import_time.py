@@ -45,6 +45,14 @@ def test_dock_is_there_before_torch():
     assert run(code) == "False"
 
 
+def test_a_session_brings_in_what_links_objects_when_it_is_needed():
+    code = (
+        "import sys, napari_sam.session\n"
+        "print([m for m in ('scipy.sparse', 'scipy.optimize') if m in sys.modules])"
+    )
+    assert run(code) == "[]"
+
+
 def test_finding_everything_brings_in_its_solver_when_it_is_needed():
     code = "import sys, napari_sam.automask; print('scipy.optimize' in sys.modules)"
     assert run(code) == "False"

@@ -6,8 +6,6 @@ from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
 
 A = TypeVar("A", bound=Hashable)
 B = TypeVar("B", bound=Hashable)
@@ -24,7 +22,9 @@ def assigned(pairs: Iterable[tuple[A, B, float]]) -> dict[A, B]:
     pairs
         Two objects, and what is gained if they are linked; nothing is linked at a loss.
     """
-    from scipy.optimize import linear_sum_assignment  # takes a while to import
+    from scipy import sparse  # these take a while to import
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import csgraph
 
     given = list(pairs)
     if not given:

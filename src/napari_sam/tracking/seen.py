@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from napari_sam.io.image_file import LazyArray
 
@@ -151,6 +150,8 @@ def _places(
 def _overlaps(
     a: NDArray[Any], b: NDArray[Any], shape: tuple[int, int]
 ) -> Iterator[tuple[int, int, int]]:
+    from scipy import sparse  # takes a while to import
+
     table = sparse.coo_array((np.ones(b.size, np.int64), (a.ravel(), b.ravel())), shape)
     table.sum_duplicates()
     for i, j, count in zip(table.row, table.col, table.data, strict=True):
