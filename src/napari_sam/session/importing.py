@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.engine import Executor, Report
 from napari_sam.io.exports import ClassRecord, ObjectRecord
 from napari_sam.io.imports import ImportedObjects
 from napari_sam.planes import PlaneSource
+from napari_sam.session.beside import Beside
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.journal import Change, ObjectFacts
 from napari_sam.session.object_classes import ObjectClass
@@ -23,7 +24,6 @@ from napari_sam.session.state import State, Touched
 ReadObjects = Callable[[Report], ImportedObjects]
 """Reads a file; it may be slow, and is called on any thread."""
 
-_ATTEMPTS = 3
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """Of classes that come without one: those of Okabe and Ito, which all eyes tell apart."""
 
@@ -56,7 +56,7 @@ class Decided:
     notes: tuple[str, ...]
 
 
-class Imports:
+class Imports(Beside):
     """Brings objects of files into labels.
 
     Files are read beside all other work, and compared with the labels there; then it is looked,
@@ -87,55 +87,22 @@ class Imports:
         written: Callable[[Touched | None, int], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._state = state
-        self._executor = executor
-        self._source = source
-        self._highest = highest
-        self._written = written
-        self._failed = failed
-        self._is_closed = False
+        super().__init__(state, executor, failed)
+        self._source, self._highest, self._written = source, highest, written
 
-    def close(self) -> None:
-        """Write nothing more."""
-        self._is_closed = True
-
-    def begin(self, read: ReadObjects, name: str, attempt: int = 1) -> None:
+    def begin(self, read: ReadObjects, name: str) -> None:
         """Begin; see :meth:`napari_sam.session.Session.import_objects`."""
-        canvas, source = self._state.canvas, self._source()
-        if canvas is None:
-            raise ValueError("expected labels to write into, got none; give the session a canvas")
-        canvas.settle()
-        entry = self._last_pixels()
 
-        def decided(outcome: Outcome) -> None:
-            if outcome.cancelled or self._is_closed:
-                return
-            try:
-                if outcome.error is not None:
-                    raise outcome.error
-                if canvas is self._state.canvas and entry == self._last_pixels():
-                    self._write(outcome.value, name)
-                elif attempt < _ATTEMPTS:
-                    self.begin(read, name, attempt + 1)
-                else:
-                    raise ValueError(
-                        f"expected labels that stay as they are while {name} is read, got changes; "
-                        "pause, and open it again"
-                    )
-            except (ValueError, OSError, MemoryError, ImportError) as error:
-                self._failed(error)
+        def task(canvas: LabelCanvas) -> Callable[[Report], Decided]:
+            return partial(_decide, canvas, self._source(), read, self._highest())
 
-        # A key of its own: one file takes no other one's place.
-        self._executor.chore(
-            ("import objects", self, object()),
-            partial(_decide, canvas, source, read, self._highest()),
-            decided,
+        self.decide(
+            ("import objects", self, object()),  # of its own: one file takes no other one's place
+            task,
+            lambda decided: self._write(decided, name),
+            f"expected labels that stay as they are while {name} is read, got changes; pause, and "
+            "open it again",
         )
-
-    def _last_pixels(self) -> tuple[int, int]:
-        """Return what tells whether labels have changed since."""
-        entries = self._state.journal.entries
-        return len(entries), entries[-1].number if entries else 0
 
     def _write(self, decided: Decided, name: str) -> None:
         state = self._state

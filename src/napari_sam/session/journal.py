@@ -263,6 +263,11 @@ class Journal:
         return tuple(self._entries.values())
 
     @property
+    def position(self) -> tuple[int, int]:
+        """How many entries are in force, and the last one's number: another after any change."""
+        return len(self._entries), next(reversed(self._entries), 0)
+
+    @property
     def deleted(self) -> Sequence[Entry]:
         """Those in force that deleted objects, in order; others are not looked through."""
         return tuple(self._entries[number] for number in self._deleted)

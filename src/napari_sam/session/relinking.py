@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.engine import Executor, Outcome, Report
+from napari_sam.engine import Executor, Report
 from napari_sam.io.exports.objects import Recoding
 from napari_sam.planes import Plane, PlaneSource
+from napari_sam.session.beside import Beside
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import UNKNOWN, Change, ObjectFacts, PlaneFacts
@@ -20,8 +21,6 @@ from napari_sam.session.moving import facts_changes, permuted
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.state import State, Touched
 from napari_sam.tracking import LinkSettings, Tracks, link
-
-_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class LinkRequest:
         return cls(told["axis"], None if spacing is None else tuple(spacing), settings)
 
 
-class Relinking:
+class Relinking(Beside):
     """Links the objects of labels over time.
 
     Labels are read and linked beside all other work; then it is looked, on the owner's thread,
@@ -90,49 +89,26 @@ class Relinking:
         told: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._state, self._executor, self._source = state, executor, source
-        self._highest, self._written = highest, written
-        self._told, self._failed = told, failed
-        self._is_closed = False
+        super().__init__(state, executor, failed)
+        self._source, self._highest = source, highest
+        self._written, self._told = written, told
 
-    def close(self) -> None:
-        """Write nothing more."""
-        self._is_closed = True
-
-    def begin(self, request: LinkRequest, attempt: int = 1) -> None:
+    def begin(self, request: LinkRequest) -> None:
         """Begin; see :meth:`napari_sam.session.Session.link_objects`."""
-        canvas = self._state.canvas
-        if canvas is None:
+        if self._state.canvas is None:
             raise ValueError("expected labels whose objects are linked, got none")
-        canvas.settle()
-        before = self._last_entry()
 
-        def done(outcome: Outcome) -> None:
-            if outcome.cancelled or self._is_closed:
-                return
-            try:
-                if outcome.error is not None:
-                    raise outcome.error
-                if canvas is self._state.canvas and before == self._last_entry():
-                    self._write(request, outcome.value)
-                elif attempt < _ATTEMPTS:
-                    self.begin(request, attempt + 1)
-                else:
-                    raise ValueError(
-                        "expected labels that stay as they are while they are linked, got "
-                        "changes; pause, and link them again"
-                    )
-            except (ValueError, OSError, MemoryError) as error:
-                self._failed(error)
+        def task(canvas: LabelCanvas) -> Callable[[Report], Linked]:
+            locked = frozenset(self._state.locked)
+            return partial(linked, canvas, self._source(), request, locked, highest=self._highest())
 
-        work = partial(linked, canvas, self._source(), request, frozenset(self._state.locked))
-        self._executor.chore(
-            ("link objects", self), partial(work, highest=self._highest()), done, awaited=True
+        self.decide(
+            ("link objects", self),
+            task,
+            lambda found: self._write(request, found),
+            "expected labels that stay as they are while they are linked, got changes; pause, and "
+            "link them again",
         )
-
-    def _last_entry(self) -> tuple[int, int]:
-        entries = self._state.journal.entries
-        return len(entries), entries[-1].number if entries else 0
 
     def _write(self, request: LinkRequest, found: Linked) -> None:
         if not found.pixels:
