@@ -18,6 +18,7 @@ from napari_sam.cli.options import (
     Format,
     Images,
     Measurements,
+    MinScore,
     Model,
     Output,
     Overlay,
@@ -101,16 +102,12 @@ def auto(
         int | None,
         typer.Option(help="Prompt with a grid of so many points a side, as SAM does."),
     ] = None,
-    min_score: Annotated[
-        float | None, typer.Option(help="Drop masks whose predicted IoU is smaller.")
-    ] = None,
+    min_score: MinScore = None,
 ) -> None:
     """Segment everything in images; along z, overlapping objects are one."""
-    settings: dict[str, Any] = {}
+    settings = _with_scores_from(min_score)
     if points_per_side is not None:
         settings |= {"proposals": False, "points_per_side": points_per_side}
-    if min_score is not None:
-        settings |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
     with clear_errors():
         from napari_sam.batch import check_request
 
@@ -165,14 +162,9 @@ def track(
     axes: Axes = None,
     channel: ChannelNumber = None,
     cache: Cache = True,
-    min_score: Annotated[
-        float | None, typer.Option(help="Drop masks whose predicted IoU is smaller.")
-    ] = None,
+    min_score: MinScore = None,
 ) -> None:
     """Find the objects of movies, and number them by track; tells which divide."""
-    chosen: dict[str, Any] = {}
-    if min_score is not None:
-        chosen |= {"pred_iou_thresh": min_score, "proposal_iou_thresh": min_score}
     with clear_errors():
         from napari_sam.batch import check_request
         from napari_sam.tracking import LinkSettings
@@ -197,7 +189,7 @@ def track(
                 report,
                 axes,
                 channel,
-                **chosen,
+                **_with_scores_from(min_score),
             )
         conclude(summary, f"labels and tables of tracks in {output}")
 
@@ -224,3 +216,8 @@ def embed(
         with bar("embedding") as report:
             summary = embed_files(segmenter, found, contrast, report, axes=axes, channel=channel)
         conclude(summary, f"embeddings in {embeddings_home()}")
+
+
+def _with_scores_from(least: float | None) -> dict[str, Any]:
+    """Return the settings by which masks of a smaller predicted IoU are dropped."""
+    return {} if least is None else {"pred_iou_thresh": least, "proposal_iou_thresh": least}
