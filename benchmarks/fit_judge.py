@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from napari_sam import Prompts, load_segmenter
-from napari_sam.patches import Patch, cut
+from napari_sam.patches import cut
 from napari_sam.prompts import deepest_point, tight_box
 from napari_sam.propagate import Anchor, Causes, Judge, StackPlanes, follow
 from napari_sam.propagate.judge import SIGNS, signs_of
+from napari_sam.propagate.march import overlap
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.training.synthetic.volumes import VOLUME_KINDS, generate_volume
 
@@ -44,13 +45,6 @@ class March:
     start_iou: float
     seen: list[Causes]  # from the start outward
     ious: list[float]  # of all but the start
-
-
-def iou(one: Patch, other: Patch) -> float:
-    """Return the IoU of two masks; 1 for two empty ones."""
-    both = np.count_nonzero(one.pixels & other.within(one.region)) if one.pixels.size else 0
-    union = one.area + other.area - both
-    return float(both / union) if union else 1.0
 
 
 def marches(
@@ -79,7 +73,7 @@ def marches(
     for plane in follow(planes, anchors, judge=endless, may_overlap=True):
         for i, one in plane.objects.items():
             truth = cut(labels[plane.index] == i)
-            found[i][plane.index] = one.causes, iou(one.patch, truth)
+            found[i][plane.index] = one.causes, overlap(one.patch, truth)
     out = []
     for i, of_object in anchors.items():
         (z,) = of_object

@@ -13,7 +13,7 @@ from napari_sam.patches import Patch, cut, minus
 from napari_sam.prompts import Prompts
 from napari_sam.propagate.anchors import Anchors, Ends, NotHere, simplified
 from napari_sam.propagate.judge import Causes, Judge, Vector, cosine, judge_of
-from napari_sam.propagate.march import Carried, Followed, appearances, join, step
+from napari_sam.propagate.march import Carried, Followed, appearances, join, prompts_after, step
 from napari_sam.propagate.planes import FollowPlanes
 from napari_sam.segmentation.protocol import Embedding, Progress, part_of
 from napari_sam.segmentation.replay import replay_many
@@ -203,8 +203,7 @@ class _Following:
                 passed += 1
                 active = [t for t in going if t.is_on and t.covers(z)]
                 if active:
-                    boxes = [Prompts(box=t.last.patch.box, mask=t.last.patch) for t in active]
-                    yield Upcoming(z, boxes)
+                    yield Upcoming(z, [prompts_after(t.last) for t in active])
                 self._step(z, active)
                 if self._progress is not None:
                     self._progress(passed / total)

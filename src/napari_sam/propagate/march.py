@@ -47,6 +47,11 @@ class Carried:
     prediction: MaskPrediction | None = None
 
 
+def prompts_after(last: Followed) -> Prompts:
+    """Return what an object is looked for with on the plane behind one that it is on."""
+    return Prompts(box=last.patch.box, mask=last.patch)
+
+
 def appearances(
     segmenter: Segmenter, embedding: Embedding, patches: Sequence[Patch]
 ) -> list[Vector]:
@@ -80,8 +85,7 @@ def step(
     carried
         Nothing is said yet of presence, nor of quality beyond the predicted IoU.
     """
-    prompts = [Prompts(box=one.patch.box, mask=one.patch) for one in last]
-    predictions = segmenter.decode_many(embedding, prompts)
+    predictions = segmenter.decode_many(embedding, [prompts_after(one) for one in last])
     patches = [one.patch(one.best_index) for one in predictions]
     looks = appearances(segmenter, embedding, patches)
     found = []
