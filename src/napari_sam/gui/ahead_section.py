@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, line
+from napari_sam.gui.controls import button, caption, line
 from napari_sam.gui.section import Section
 from napari_sam.gui.status import StripState
 from napari_sam.gui.status_section import StatusSection
@@ -69,9 +69,7 @@ class AheadSection(Section[AheadState]):
             "embed them while you look and click, those near the plane on screen first; then a "
             "click on any of them is answered at once",
         )
-        self.progress = QLabel()
-        self.progress.setAccessibleName("how far reading ahead is")
-        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.progress = caption("how far reading ahead is")
         self.stop = button("Stop", "read no more; what is read stays")
         row = line(self.progress, self.stop)
         row.setStretch(0, 1)

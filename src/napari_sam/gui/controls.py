@@ -31,6 +31,8 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QHBoxLayout,
+    QLabel,
+    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -228,6 +230,24 @@ class ElidedButton(QPushButton):
         room = self.width() - 8 - metrics.horizontalAdvance(self._prefix)
         told = metrics.elidedText(self._told, Qt.TextElideMode.ElideMiddle, room)
         self.setText(self._prefix + told)
+
+
+def thin_bar(name: str, height: int = 8) -> QProgressBar:
+    """Return a thin bar from 0 to 1000, called `name` for who can't see it."""
+    made = QProgressBar()
+    made.setAccessibleName(name)
+    made.setRange(0, 1000)
+    made.setTextVisible(False)
+    made.setFixedHeight(height)
+    return made
+
+
+def caption(name: str) -> QLabel:
+    """Return a text, called `name` for who can't see it, that takes the room there is."""
+    made = QLabel()
+    made.setAccessibleName(name)
+    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return made
 
 
 def tool(text: str, tip: str) -> QToolButton:

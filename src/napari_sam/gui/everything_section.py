@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from qtpy.QtWidgets import QLabel, QProgressBar, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, line
+from napari_sam.gui.controls import button, line, thin_bar
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.outlines import move_found_outlines
 from napari_sam.gui.planes import axis_name, channel_axis
@@ -91,11 +91,7 @@ class EverythingSection(Section[EverythingState]):
             "move the outlines of all found objects of this plane outwards by a pixel, into the "
             "background",
         )
-        self.bar = QProgressBar()
-        self.bar.setAccessibleName("how far finding all is")
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
+        self.bar = thin_bar("how far finding all is")
         self.cancel = button("Cancel", "stop; what was found so far is dropped")
         self.pages = QStackedWidget()
         asking, running = QWidget(), QWidget()

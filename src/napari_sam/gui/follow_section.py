@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from qtpy.QtWidgets import QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, combo, fill, line, rule, tool
+from napari_sam.gui.controls import button, caption, combo, fill, line, rule, thin_bar, tool
 from napari_sam.gui.follow import REACHES, Reach, quality_along, spans_along
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.keys import run_action
@@ -189,16 +189,12 @@ class FollowSection(Section[FollowState]):
         )
         self.reach = combo("which way objects are followed")
         self.axis = combo("along which axis objects are followed")
-        self.progress = _text("how far following is")
-        self.bar = QProgressBar()
-        self.bar.setAccessibleName("how far following is")
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
+        self.progress = caption("how far following is")
+        self.bar = thin_bar("how far following is")
         self.keep = button("Stop", "go no further; the planes that are done stay")
         self.drop = button("Drop", "go no further; the planes are as they were before")
-        self.note = _text("what is made anew")
-        self.course = _text("where the object was followed to")
+        self.note = caption("what is made anew")
+        self.course = caption("where the object was followed to")
         self.back = tool("◀", with_key("the doubtful plane before", "previous_doubtful"))
         self.doubtful = button("", with_key("the next doubtful plane", "next_doubtful"))
         self.worst = button("Worst", with_key("the most doubtful plane", "worst_plane"))
@@ -310,13 +306,6 @@ def told_reach(reach: Reach, axis: str) -> str:
         "down": "from here backwards" if over_time else f"from here to lower {axis}",
         "to here": "to this plane",
     }[reach]
-
-
-def _text(name: str) -> QLabel:
-    label = QLabel()
-    label.setAccessibleName(name)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    return label
 
 
 def _column(widget: QWidget) -> QVBoxLayout:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import bring_up, button, line, tool
+from napari_sam.gui.controls import bring_up, button, line, thin_bar, tool
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.proofreading import act_on_queue
 from napari_sam.gui.section import Section
@@ -99,10 +99,7 @@ class QueueSection(Section[QueueState]):
         self.rest = button("", with_key("all that are likelier right, too", "queue_accept_rest"))
         self.sure = button("", "accept all that are surely right, unseen; undo takes that back")
         self.hopeless = button("", "delete all that are surely wrong, unseen; undo takes that back")
-        self.bar = QProgressBar()
-        self.bar.setAccessibleName("how far the field is")
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
+        self.bar = thin_bar("how far the field is")
         self.progress = QLabel()
         self._offers = False
         self.end = button("Close", with_key("come back whenever you like", "proofread"))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QSizePolicy,
     QVBoxLayout,
 )
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, reachable
+from napari_sam.gui.controls import button, reachable, thin_bar
 from napari_sam.gui.palette import GREEN, GREY, RED, YELLOW
 from napari_sam.gui.section import Section
 from napari_sam.gui.status import Status, StripState, status_of, strip_axis, strip_of
@@ -30,10 +29,7 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.button = button("", "")
         self.button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self.bar = QProgressBar()
-        self.bar.setAccessibleName("how far that is")
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(4)
+        self.bar = thin_bar("how far that is", 4)
         keep = self.bar.sizePolicy()
         keep.setRetainSizeWhenHidden(True)
         self.bar.setSizePolicy(keep)

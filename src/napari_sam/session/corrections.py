@@ -44,7 +44,6 @@ class Corrections:
         Tells where objects are known.
     count
         Returns how many planes there are along an axis.
-
     """
 
     def __init__(
