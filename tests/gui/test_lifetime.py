@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QOpenGLContext
 from qtpy.QtWidgets import QLabel
+from vispy.gloo.glir import GlirParser
 
 from napari_sam.gui import current_session
 from napari_sam.gui.controller import controller_of
@@ -39,6 +41,24 @@ def test_image_deleted_while_it_is_embedded(user, rng, segmenter):
     me.settle()
     assert me.annotation is None
     assert "Open an image" in me.dock.status.text.text()
+
+
+def test_what_a_removed_layer_drew_with_is_deleted_in_the_canvas_own_context(
+    user, rng, monkeypatch
+):
+    me = user(grey(rng, *SHAPE))
+    native, parse, contexts = me.viewer.window._qt_viewer.canvas.native, GlirParser.parse, []
+
+    def recorded(parser, commands):
+        if any(command[0] == "DELETE" for command in commands):
+            contexts.append(QOpenGLContext.currentContext())
+        return parse(parser, commands)
+
+    monkeypatch.setattr(GlirParser, "parse", recorded)
+    native.doneCurrent()  # as Qt leaves it when it has put the window together
+    me.viewer.layers.remove(me.annotation.image)
+    assert contexts
+    assert all(context == native.context() for context in contexts)
 
 
 def test_image_renamed_while_it_is_embedded(user, rng, segmenter):

@@ -26,6 +26,7 @@ from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
 from napari_sam.gui.proofreading import Proofreading
+from napari_sam.gui.scene import make_current
 from napari_sam.gui.tracks_layer import TracksView
 from napari_sam.segmentation.protocol import Segmenter
 
@@ -116,6 +117,7 @@ class Controller:
         self.listed = ListedImages(self, self.engine)
         self.first_steps = FirstSteps()
         layers = viewer.layers
+        layers.events.removing.connect(self._layer_removing)
         layers.events.removed.connect(self._layer_removed)
         layers.selection.events.active.connect(self._follow)
         self._hidden = HiddenLayers(viewer, lambda: self.annotation, self._notice)
@@ -288,6 +290,9 @@ class Controller:
         else:
             self.annotation.keys.bind(self.viewer, foreign=True)
 
+    def _layer_removing(self, event: Any) -> None:
+        make_current(self.viewer)
+
     def _layer_removed(self, event: Any) -> None:
         layer: Layer = event.value
         for key, annotation in list(self._annotations.items()):
@@ -430,6 +435,7 @@ class Controller:
         self.tracks.close()
         self.cut.end()
         layers = self.viewer.layers
+        layers.events.removing.disconnect(self._layer_removing)
         layers.events.removed.disconnect(self._layer_removed)
         layers.selection.events.active.disconnect(self._follow)
         for annotation in self._annotations.values():

@@ -18,8 +18,7 @@ from napari_sam.session import Plane
 
 def node_of(viewer: Any, image: Image) -> Any | None:
     """Return the node that an image's own is in; None in a viewer without a canvas."""
-    window = getattr(viewer, "window", None)
-    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+    canvas = _canvas_of(viewer)
     visual = canvas.layer_to_visual.get(image) if canvas is not None else None
     return None if visual is None else visual.node.parent
 
@@ -50,6 +49,18 @@ def take_out(parts: Iterable[Any]) -> None:
             part.parent = None
 
 
+def make_current(viewer: Any) -> None:
+    """Make the OpenGL context of a viewer's canvas the current one.
+
+    When a layer is removed napari deletes its programs and textures at once, in whichever context
+    is current: between two frames that is the one in which Qt puts the window together. What the
+    canvas draws with is then deleted behind its back, and the next frame may crash.
+    """
+    canvas = _canvas_of(viewer)
+    if canvas is not None and isalive(canvas.native):
+        canvas._scene_canvas.set_current()
+
+
 def matrix_of(
     viewer: Any, image: Image, plane: Plane, origin: tuple[int, int], step: int = 1
 ) -> NDArray[np.float64]:
@@ -76,3 +87,8 @@ def matrix_of(
     matrix[1, :2] = step * (place(row + 0.5, column - 0.5) - corner)
     matrix[3, :2] = corner
     return matrix
+
+
+def _canvas_of(viewer: Any) -> Any | None:
+    window = getattr(viewer, "window", None)
+    return getattr(getattr(window, "_qt_viewer", None), "canvas", None)
