@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_sam.engine import Engine
-from napari_sam.session import ArraySource, Session
+from napari_sam.session import ArrayCanvas, ArraySource, Session
 
 ACTION = st.tuples(st.integers(0, 55), st.integers(0, 999), st.integers(0, 9999))
 
@@ -64,7 +64,7 @@ def test_labels_are_what_the_journal_says_whenever_answers_arrive(seed, threads)
     executor = Engine() if threads else SteppingExecutor(rng)
     player = Player(executor)
     player.actions = tuple(one for one in player.actions if one != player.untold)
-    for _ in range(120):
+    for _ in range(100):
         held = player.held()
         numbers = rng.integers((1 << 20,) * 3).tolist()
         kind = rng.random()
@@ -83,22 +83,85 @@ def test_labels_are_what_the_journal_says_whenever_answers_arrive(seed, threads)
                 executor.step()
         player.check(held if kind >= 0.3 else {})
     assert player.session.wait(30)
-    _count(player, executor)
-    player.check({})
-    while player.session.can_undo:
-        player.session.undo()
-        player.check({})
-    assert player.session.wait(30)
-    np.testing.assert_array_equal(player.labels, player.start)
-    assert not player.session.prompts.keys
     while player.session.can_redo:
         player.session.redo()
     assert player.session.wait(30)
     _count(player, executor)
     player.check({})
+    end = player.snapshot()
+    while player.session.can_undo:
+        player.session.undo()
+        player.check({})
+        executor.drain() if threads else executor.step()
+    assert player.session.wait(30)
+    np.testing.assert_array_equal(player.labels, player.start)
+    assert not player.session.prompts.keys
+    while player.session.can_redo:
+        player.session.redo()
+        executor.drain() if threads else executor.step()
+    assert player.session.wait(30)
+    _count(player, executor)
+    player.check({})
+    assert_same(player.snapshot(), end)
     assert all(player.session._state.is_answered(key) for key in player.session.prompts.keys)
     if threads:
         executor.close(5)
+
+
+@pytest.fixture
+def late(rng):
+    """Return a session with two objects, of which the second has its mask only after a step."""
+
+    def make(step):
+        executor = SteppingExecutor(rng)
+        labels = np.zeros((2, 24, 30), np.int32)
+        source = ArraySource(np.zeros((2, 24, 30)))
+        session = Session(FakeSegmenter(radius=4), source, executor, canvas=ArrayCanvas(labels))
+        session.add_point(0, (10, 10), object_id=1)
+        assert session.wait()
+        session.add_point(0, (10, 13), object_id=2)
+        step(session)
+        assert session.wait()
+        return session, labels
+
+    return make
+
+
+def test_a_late_mask_is_where_it_was_after_a_deletion_is_taken_back_and_made_again(late):
+    session, labels = late(lambda session: session.delete_object(1))
+    after = labels.copy()
+    session.undo()
+    assert session.wait()
+    assert (labels == 1).any()
+    session.redo()
+    assert session.wait()
+    np.testing.assert_array_equal(labels, after)  # also where the deleted object had made room
+    assert set(np.unique(after)) == {0, 2}
+
+
+def test_a_mask_that_comes_while_a_step_is_taken_back_lies_over_it_in_the_end(late):
+    session, labels = late(lambda session: (session.delete_object(1), session.undo()))
+    assert (labels == 2).any()
+    session.redo()
+    assert session.wait()
+    expected, _ = late(lambda session: session.delete_object(1))
+    there = expected.canvas.read((0, None, None), (slice(0, 24), slice(0, 30)))
+    np.testing.assert_array_equal(labels[0], there)
+
+
+def test_a_session_that_is_opened_again_makes_steps_again_exactly(late, tmp_path):
+    session, labels = late(lambda session: session.delete_object(1))
+    after = labels.copy()
+    for _ in range(3):
+        session.undo()
+    assert session.wait()
+    session.redo()
+    session.save(tmp_path / "a.napari-sam")
+    opened = Session.open(tmp_path / "a.napari-sam", session.source, session.segmenter)
+    while opened.can_redo:
+        opened.redo()
+    shown = opened.canvas.read((0, None, None), (slice(0, 24), slice(0, 30)))
+    np.testing.assert_array_equal(shown, after[0])
 
 
 def test_numbers_are_never_given_twice(rng):

@@ -101,11 +101,15 @@ class Corrections:
         entries
             Those in force, in order.
         """
-        runs = {e.number: e.details for e in entries if e.kind == "carried" and "axis" in e.details}
+        runs = {
+            entry.first_number: entry.details
+            for entry in entries
+            if entry.kind == "carried" and "axis" in entry.details
+        }
         begun: set[tuple[int, Line]] = set()
         for entry in entries:
             if entry.kind == "carried":
-                details = runs.get(entry.details.get("begin", entry.number))
+                details = runs.get(entry.details.get("begin", entry.first_number))
                 if details is None:
                     continue
                 line = Line.through(tuple(details["plane"]), details["axis"])
@@ -142,8 +146,8 @@ class Corrections:
             return
         indices = sorted({*indices, *self.stale(object_id, line)})
         causes = [self._stale.get(_Spot(object_id, line, index), 0) for index in indices]
-        cause = max(causes)
-        if state.journal.entry(cause) is None:
+        cause = state.journal.entry(max(causes))
+        if cause is None:
             return
         known = self._anchoring.known(object_id, line)
         if not any(region is not None for region in known.values()):
@@ -154,7 +158,7 @@ class Corrections:
         first = max(before, default=min(low, indices[0]))
         last = min(after, default=max(high, indices[-1]))
         try:
-            run = self._runs.new_run([object_id], line, first, last, cause)
+            run = self._runs.new_run([object_id], line, first, last, cause.first_number)
         except (ValueError, MemoryError) as error:
             self._runs.failed.emit(error)
             return

@@ -68,7 +68,7 @@ class Run:
     walk
         Goes through the planes.
     cause
-        Number of the step that it follows from; None if it was asked for by itself.
+        First number of the step that it follows from; None if it was asked for by itself.
     """
 
     object_ids: tuple[int, ...]
@@ -256,7 +256,7 @@ class FollowRuns:
             if run.cause is None and not run.entries:
                 self.cancel(run)
                 return True
-            if last is not None and last.number in (run.cause, *run.entries[:1]):
+            if last is not None and last.first_number in (run.cause, *run.entries[:1]):
                 self.cancel(run)
         return False
 
@@ -521,6 +521,8 @@ class FollowRuns:
     def _fold(self, run: Run) -> bool:
         """Let the parts of a run be one entry; return False if something else is between them."""
         journal = self._state.journal
+        if journal.next_redo:  # what was taken back comes between them
+            return False
         entries = [e for e in map(journal.entry, run.entries) if e is not None]
         if not entries or len(entries) < len(run.entries) or not journal.ends_with(run.entries):
             return False

@@ -52,7 +52,7 @@ class Follower:
         """
         details = entry.details
         errors: list[Exception] = []
-        begin = details.get("begin", entry.number)
+        begin = details.get("begin", entry.first_number)
         if begin not in self._begun:
             self._begun[begin] = self._begin(state, entry)
         runs, run = self._begun[begin]

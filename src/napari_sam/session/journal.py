@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -187,13 +187,22 @@ class Entry:
     planes: tuple[Change[ObjectPlane, PlaneFacts], ...] = ()
 
     @property
+    def first_number(self) -> int:
+        """The number that it had when it happened: it gets another whenever it is made again.
+
+        Entries that are parts of others, or were begun by them, name them by it.
+        """
+        number = self.details.get("again", self.number)
+        return number if isinstance(number, int) else self.number
+
+    @property
     def is_step(self) -> bool:
         """Whether it is taken back by itself."""
         return self.kind != "mask" and self.part_of is None
 
     @property
     def part_of(self) -> int | None:
-        """Number of the step that it goes with; None for a step, and for masks."""
+        """First number of the step that it goes with; None for a step, and for masks."""
         return self.details.get("of") if self.kind == "carried" else None
 
     @property
@@ -319,9 +328,18 @@ class Journal:
                     break
         return found[::-1]
 
-    def set_aside(self, group: Sequence[Entry], dropped: Sequence[Entry]) -> None:
-        """Take a step and its masks out, to be made again, and others out for good."""
-        for entry in (*group, *dropped):
+    def since(self, number: int) -> list[Entry]:
+        """Return what is in force and has a higher number, in order."""
+        found: list[Entry] = []
+        for entry in reversed(self._entries.values()):
+            if entry.number <= number:
+                break
+            found.append(entry)
+        return found[::-1]
+
+    def set_aside(self, group: Sequence[Entry]) -> None:
+        """Take a step, and what goes with it, out, to be made again."""
+        for entry in group:
             del self._entries[entry.number]
             self._deleted.pop(entry.number, None)
         self._steps.pop()
@@ -350,8 +368,8 @@ class Journal:
         self._add(entry)
         self.changed.emit(JournalChange((entry,), (), tuple(numbers)))
 
-    def drop(self, numbers: Sequence[int]) -> None:
-        """Take the last entries out for good; whoever does it emits :attr:`changed`."""
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Take entries out for good; whoever does it emits :attr:`changed`."""
         for number in numbers:
             gone = self._entries.pop(number)
             if gone.is_step:

@@ -391,7 +391,9 @@ class Objects:
 
         def follow(change: JournalChange) -> None:
             nonlocal is_stale
-            is_stale |= bool(change.undone) or any(entry.ends_undo for entry in change.added)
+            is_stale |= bool(change.undone or change.dropped) or any(
+                entry.ends_undo for entry in change.added
+            )
             for entry in change.added:
                 meanwhile.update(dict.fromkeys(pixels.plane for pixels in entry.pixels))
 

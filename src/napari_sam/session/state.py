@@ -20,7 +20,7 @@ from napari_sam.patches import Patch, cut, join, union
 from napari_sam.planes import Plane
 from napari_sam.prompts import Granularity
 from napari_sam.session.answers import Answer, Chain
-from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.canvas import LabelCanvas, Write
 from napari_sam.session.groups import NOTHING, Group, MaskPrompt, ObjectPlane
 from napari_sam.session.journal import (
     BY_MACHINE,
@@ -215,6 +215,7 @@ class State:
         answer: Answer,
         chain: Chain | None = None,
         rules: MaskRules | None = None,
+        again: int | None = None,
     ) -> bool:
         """Keep the answer to an object's prompts, and write its mask.
 
@@ -226,6 +227,8 @@ class State:
             What came of the prompts, and the steps to it.
         rules
             How the mask is written; by default as is set.
+        again
+            First number of its entry, if it was written before.
 
         Returns
         -------
@@ -238,6 +241,8 @@ class State:
             return False
         try:
             entry = self.mask_entry(key, answer, self.rules if rules is None else rules)
+            if again is not None:
+                entry = replace(entry, details={**entry.details, "again": again})
             self.write(entry.pixels)
         except (OSError, ValueError, MemoryError) as error:
             self.hold_back(key, answer, chain)
@@ -533,12 +538,16 @@ class State:
 
     def write(self, changes: Sequence[PixelChange], backwards: bool = False) -> None:
         """Change pixels: all of them, or none, raising OSError."""
-        if changes:
+        if backwards:
+            self.write_all([change.backwards() for change in reversed(changes)])
+        else:
+            self.write_all([change.forwards() for change in changes])
+
+    def write_all(self, writes: Sequence[Write]) -> None:
+        """Write pixels in order: all of them, or none, raising OSError."""
+        if writes:
             assert self._canvas is not None, "pixels without labels"
-            if backwards:
-                self._canvas.write([change.backwards() for change in reversed(changes)])
-            else:
-                self._canvas.write([change.forwards() for change in changes])
+            self._canvas.write(writes)
 
     def _try_to_write(self, changes: Sequence[PixelChange], backwards: bool) -> None:
         try:

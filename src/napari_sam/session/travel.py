@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.patches import Patch, join, minus
 from napari_sam.planes import Plane
-from napari_sam.session.journal import Entry, JournalChange
+from napari_sam.session.journal import Change, Entry, JournalChange
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.ownership import Marks
 from napari_sam.session.pixels import PixelChange, part_of, total_area
@@ -47,10 +48,10 @@ class Travel:
             if self._state.journal.barrier is not None:
                 self._state.noticed.emit(f"Undo ends here: {self._state.journal.barrier.text}")
             return None
-        mine, others = _tied(self._state.journal.since_last_step())
-        everything = sorted((*mine, *others), key=lambda entry: entry.number)
+        mine, others = _tied([step], self._state.journal.since_last_step()[1:])
+        everything = sorted((step, *mine, *others), key=lambda entry: entry.number)
         try:
-            if missing := self._mismatches(everything):
+            if missing := self._mismatches(_backwards(everything)):
                 return self._tell_elsewhere(missing)
             self._state.write([c for e in everything for c in e.pixels], backwards=True)
         except OSError as error:
@@ -61,11 +62,10 @@ class Travel:
             self._state.take_back(entry)
             touched.add(entry)
         self._state.object_id = step.objects[0]
-        self._state.journal.set_aside(mine, others)
-        numbers = [tuple(entry.number for entry in part) for part in (mine, others)]
-        self._state.journal.changed.emit(JournalChange((), *numbers))
+        self._state.journal.set_aside(everything)
+        self._state.journal.changed.emit(JournalChange((), tuple(e.number for e in everything)))
         # Of an object that is locked again the mask waits, as it did before.
-        self._go_again([*others, *mine[1:]] if step.kind == "locked" else others, {}, touched)
+        self._go_again([*others, *mine] if step.kind == "locked" else others, touched)
         return touched
 
     def drop(self, numbers: Sequence[int]) -> Touched | None:
@@ -81,7 +81,7 @@ class Travel:
             )
             return None
         try:
-            if missing := self._mismatches(entries):
+            if missing := self._mismatches(_backwards(entries)):
                 return self._tell_elsewhere(missing)
             self._state.write([c for e in entries for c in e.pixels], backwards=True)
         except OSError as error:
@@ -96,24 +96,100 @@ class Travel:
         return touched
 
     def redo(self) -> Touched | None:
-        """Make the step again that was taken back last; None if there is none."""
-        if not self._state.journal.next_redo:
+        """Make the step again that was taken back last; None if there is none.
+
+        It becomes what it was, to the pixel, with all that went with it: answers that have come
+        since it was taken back, and lie under it, make room first. Those whose prompts hold are
+        written after it, as if they had come only now.
+        """
+        group = self._state.journal.next_redo
+        if not group:
             return None
-        step, *masks = self._state.journal.next_redo
         try:
-            entry = self._again(step)
-            if entry is None:
-                return None
-            if self._state.journal.next_redo[:1] != (step,):
-                self._state.noticed.emit(
-                    "The labels were changed elsewhere meanwhile: that is a step of its own, and "
-                    "nothing is made again over it"
-                )
-                return Touched()
-            self._state.write(entry.pixels)
+            late = self._late(group)
+            if late is None:
+                return self._redo_over_others(group)
+            pixels = [change for entry in late for change in entry.pixels]
+            undone = [change.backwards() for change in reversed(pixels)]
+            done = [change.forwards() for entry in group for change in entry.pixels]
+            self._state.write_all([*undone, *done])
         except (OSError, ValueError, MemoryError) as error:
             self._state.refused.emit(error)
             return None
+        touched, journal = Touched(), self._state.journal
+        for entry in reversed(late):
+            self._state.take_back(entry)
+            touched.add(entry)
+        gone = [*journal.revive(), *late]
+        journal.drop(entry.number for entry in late)
+        made = []
+        for entry in group:
+            made.append(_renumbered(entry, journal.new(entry.kind, entry.text).number))
+            self._state.take(made[-1])
+            journal.put(made[-1])
+            touched.add(made[-1])
+        self._state.object_id = group[0].objects[1]
+        journal.changed.emit(JournalChange(tuple(made), (), tuple(e.number for e in gone)))
+        there = {entry.first_number for entry in group}
+        self._go_again([entry for entry in late if entry.first_number not in there], touched)
+        return touched
+
+    def _late(self, group: Sequence[Entry]) -> list[Entry] | None:
+        """Return what has come since a group was taken back and has to make room for it, in order.
+
+        Returns
+        -------
+        late
+            None if what was there beneath the group is another, even then.
+        """
+        first = group[0].first_number
+        since = [e for e in self._state.journal.since(first) if e.first_number > first]
+        late = [entry for part in _tied(group, since) for entry in part]
+        late.sort(key=lambda entry: entry.number)
+        if any(entry.is_step for entry in late) or not self._fits(group, late):
+            return None
+        beneath = [(change, change.before) for entry in group for change in entry.pixels]
+        return None if self._mismatches([*_backwards(late), *beneath]) else late
+
+    def _fits(self, group: Sequence[Entry], late: Sequence[Entry]) -> bool:
+        """Whether marks, facts and prompts are what entries say they were before them.
+
+        Parameters
+        ----------
+        group
+            The entries, in order.
+        late
+            What is taken back first, in order.
+        """
+        state = self._state
+        before = {
+            (about, change.key): change.before
+            for entry in reversed(late)
+            for about, change in _changes(entry)
+        }
+        for entry in group:
+            for about, change in _changes(entry):
+                now = before.get((about, change.key), _NOT_CHANGED)
+                if now is _NOT_CHANGED:
+                    now = _VALUES[about](state, change.key)
+                if not _same(now, change.before):
+                    return False
+                before[about, change.key] = change.after
+        return True
+
+    def _redo_over_others(self, group: Sequence[Entry]) -> Touched | None:
+        """Make a step again in labels that are others: as it would be made now."""
+        step, *parts = group
+        entry = self._again(step)
+        if entry is None:
+            return None
+        if self._state.journal.next_redo[:1] != (step,):
+            self._state.noticed.emit(
+                "The labels were changed elsewhere meanwhile: that is a step of its own, and "
+                "nothing is made again over it"
+            )
+            return Touched()
+        self._state.write(entry.pixels)
         dropped = tuple(e.number for e in self._state.journal.revive())
         self._state.take(entry)
         self._state.journal.put(entry)
@@ -121,12 +197,10 @@ class Travel:
         touched.add(entry)
         self._state.object_id = step.objects[1]
         self._state.journal.changed.emit(JournalChange((entry,), (), dropped))
-        touched.masks |= dict.fromkeys(self._go_again(masks, {step.number: entry.number}, touched))
+        self._go_again(parts, touched)
         return touched
 
-    def _go_again(
-        self, parts: Sequence[Entry], numbers: dict[int, int], touched: Touched
-    ) -> list[ObjectPlane]:
+    def _go_again(self, parts: Sequence[Entry], touched: Touched) -> None:
         """Make what goes with steps again, in order: masks whose prompts hold, what was carried.
 
         Each is an entry of its own. What others have changed under a mask is recorded before it,
@@ -136,44 +210,34 @@ class Travel:
         ----------
         parts
             Entries that are no steps.
-        numbers
-            What entries that others name are called now.
         touched
-            Gets what changes by what was carried.
-
-        Returns
-        -------
-        keys
-            Whose masks were written.
+            Gets what changes by them.
         """
         latest = {c.key: e.number for e in parts for c in e.answers if c.after is not None}
-        keys: list[ObjectPlane] = []
         for part in parts:
             if part.kind == "carried":
-                if not self._carry_again(part, numbers, touched):
+                if not self._carry_again(part, touched):
                     break
                 continue
             for key, answer in ((c.key, c.after) for c in part.answers):
-                holds = answer is not None and answer.prompts == self._state.group(key)
-                if answer is None or not holds or latest[key] != part.number:
+                if answer is None or latest[key] != part.number or self._state.is_written(key):
                     continue
-                if self._state.take_answer(key, answer, None, MaskRules.of_words(part.details)):
-                    keys.append(key)
-        return keys
+                if answer.prompts != self._state.group(key):
+                    continue
+                rules = MaskRules.of_words(part.details)
+                if self._state.take_answer(key, answer, None, rules, part.first_number):
+                    touched.masks[key] = None
 
-    def _carry_again(self, part: Entry, numbers: dict[int, int], touched: Touched) -> bool:
+    def _carry_again(self, part: Entry, touched: Touched) -> bool:
         """Write what was carried again, as a part of the same step; return whether it could be."""
-        named = {name: part.details[name] for name in ("of", "begin") if name in part.details}
-        now = {name: numbers.get(number, number) for name, number in named.items()}
         try:
-            entry = self._again(replace(part, details={**part.details, **now}))
+            entry = self._again(part)
             if entry is None:
                 return False
             self._state.write(entry.pixels)
         except (OSError, ValueError, MemoryError) as error:
             self._state.refused.emit(error)
             return False
-        numbers[part.number] = entry.number
         self._state.take(entry)
         self._state.journal.record(entry)
         touched.add(entry)
@@ -184,7 +248,8 @@ class Travel:
         if step.kind == "prompts":
             groups = {c.key: (self._state.group(c.key), c.after) for c in step.prompts}
             entry = self._state.prompts_entry(groups, step.text)
-            return replace(entry, objects=step.objects, details=step.details, facts=step.facts)
+            entry = replace(entry, objects=step.objects, facts=step.facts)
+            return replace(entry, details={**step.details, "again": step.first_number})
         pixels, foreign = self._rebased(step.pixels)
         if foreign:
             self._tell_elsewhere(foreign)
@@ -192,8 +257,7 @@ class Travel:
         number = self._state.journal.new(step.kind, step.text).number
         recorded, known = self._state.recorded, self._state.known.of
         return replace(
-            step,
-            number=number,
+            _renumbered(step, number),
             pixels=pixels,
             marks=self._state.marks_changes(self._rebased_marks(step, pixels)),
             answers=tuple(replace(c, before=recorded(c.key)) for c in step.answers),
@@ -281,26 +345,35 @@ class Travel:
             change.after,
         )
 
-    def _mismatches(self, entries: Sequence[Entry]) -> list[PixelChange]:
-        """Return where labels don't show what entries, in order, have made of them."""
-        by_plane: dict[Plane, list[PixelChange]] = {}
-        for entry in entries:
-            for change in entry.pixels:
-                by_plane.setdefault(change.plane, []).append(change)
+    def _mismatches(self, shown: Sequence[tuple[PixelChange, NDArray[Any]]]) -> list[PixelChange]:
+        """Return where labels don't show what they should.
+
+        Parameters
+        ----------
+        shown
+            Pixels of changes and what they should be `(n,)`; where two tell of one, the first
+            holds.
+        """
+        by_plane: dict[Plane, list[tuple[PixelChange, NDArray[Any]]]] = {}
+        for one in shown:
+            by_plane.setdefault(one[0].plane, []).append(one)
         found: list[PixelChange] = []
         if len({tuple(i is None for i in plane) for plane in by_plane}) > 1:
             return found  # planes that cross each other share pixels
-        for changes in by_plane.values():
-            rows = min(c.region[0] for c in changes), max(c.slices[0].stop for c in changes)
-            columns = min(c.region[1] for c in changes), max(c.slices[1].stop for c in changes)
-            seen = np.zeros((rows[1] - rows[0], columns[1] - columns[0]), bool)
-            for change in reversed(changes):
-                now, where, _, after = self._now(change)
+        for ones in by_plane.values():
+            top = min(c.region[0] for c, _ in ones)
+            left = min(c.region[1] for c, _ in ones)
+            bottom = max(c.slices[0].stop for c, _ in ones)
+            right = max(c.slices[1].stop for c, _ in ones)
+            seen = np.zeros((bottom - top, right - left), bool)
+            for change, expected in ones:
+                where = change.where
+                now = self._state.read(change.plane)(change.slices)[where]
                 r, c, h, w = change.region
-                covered = seen[r - rows[0] : r - rows[0] + h, c - columns[0] : c - columns[0] + w]
-                wrong = (now != after) & ~covered[where]
+                covered = seen[r - top : r - top + h, c - left : c - left + w]
+                wrong = (now != expected) & ~covered[where]
                 if wrong.any():
-                    found.append(part_of(change, where, wrong, after, now))
+                    found.append(part_of(change, where, wrong, expected, now))
                 covered |= where
         return found
 
@@ -335,30 +408,78 @@ def _moved(now: Patch, before: Patch, after: Patch) -> Patch:
     return join(minus(now, minus(before, after)), minus(after, before))
 
 
-def _tied(since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Part what goes with a step when it is taken back: its own masks, and others over it.
+_NOT_CHANGED = object()
+_VALUES: Mapping[str, Callable[[State, Any], object]] = {
+    "prompts": lambda state, key: state.group(key),
+    "marks": lambda state, key: state.ownership.of(key),
+    "facts": lambda state, key: state.facts(key),
+    "planes": lambda state, key: state.known.of(key),
+}
+
+
+def _changes(entry: Entry) -> Iterator[tuple[str, Change[Any, Any]]]:
+    """Yield what an entry changes beside pixels and answers, and what that is about."""
+    for about in _VALUES:
+        for change in getattr(entry, about):
+            yield about, change
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values are the same; marks are where their pixels are."""
+    if isinstance(one, Marks) and isinstance(other, Marks):
+        pairs = (one.written, other.written), (one.erased, other.erased)
+        return all(
+            a is b or not (minus(a, b).pixels.size or minus(b, a).pixels.size) for a, b in pairs
+        )
+    return one == other
+
+
+def _renumbered(entry: Entry, number: int) -> Entry:
+    """Return an entry that is made again, under another number."""
+    return replace(entry, number=number, details={**entry.details, "again": entry.first_number})
+
+
+def _backwards(entries: Sequence[Entry]) -> list[tuple[PixelChange, NDArray[Any]]]:
+    """Return what labels show after entries, the last first."""
+    changes = [change for entry in entries for change in entry.pixels]
+    return [(change, change.after) for change in reversed(changes)]
+
+
+def _tied(group: Sequence[Entry], since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Return what has to go before a step can be taken back, or made again.
 
     Parameters
     ----------
+    group
+        The step, and what goes with it already.
     since
-        The step and all masks after it, in order.
+        All that came after it and is no step, in order.
+
+    Returns
+    -------
+    mine, others
+        The step's own masks and what was carried because of it, and what lies over any of that.
     """
-    step, *masks = since
-    mine, others = [step], []
+    step = group[0]
+    mine: list[Entry] = []
+    others: list[Entry] = []
     freed = {change.key for change in step.facts} if step.kind == "locked" else set()
-    own, keys = step.keys, _marked(step)
+    own, keys = step.keys, set[ObjectPlane]()
     pixels: dict[Plane, list[PixelChange]] = {}
-    _note(pixels, step)
-    for mask in masks:
-        is_freed = any(object_id in freed for object_id, _ in mask.keys)
-        if is_freed or mask.part_of == step.number or mask.keys & own:
-            mine.append(mask)
-        elif _marked(mask) & keys or _touches(pixels, mask):
-            others.append(mask)
+    beneath = deque(group)
+    for entry in since:
+        while beneath and beneath[0].first_number <= entry.first_number:
+            keys |= _marked(beneath[0])
+            _note(pixels, beneath.popleft())
+        is_freed = any(object_id in freed for object_id, _ in entry.keys)
+        if is_freed or entry.part_of == step.first_number or entry.keys & own:
+            mine.append(entry)
+        elif _marked(entry) & keys or _touches(pixels, entry):
+            others.append(entry)
         else:
             continue
-        keys = keys | _marked(mask)
-        _note(pixels, mask)
+        keys |= _marked(entry)
+        _note(pixels, entry)
     return mine, others
 
 
