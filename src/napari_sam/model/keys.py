@@ -55,4 +55,5 @@ def model_key(sam: Sam) -> str:
 def _add_tensors(digest: xxhash.xxh3_128, network: nn.Module) -> None:
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        flat = tensor.detach().cpu().contiguous().reshape(-1)  # strides of axes of length 1 are any
+        digest.update(flat.view(torch.uint8).numpy().data)

@@ -123,6 +123,11 @@ class SamSegmenter(CompleteSegmenter):
         self._lock = Lock()
 
     @property
+    def network(self) -> Sam:
+        """The network, on its device: to be read and copied, never to be changed."""
+        return self._sam
+
+    @property
     def device(self) -> str:
         """Device the network is on; becomes ``"cpu"`` after the GPU's memory ran out."""
         return str(self._device)

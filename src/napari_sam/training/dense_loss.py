@@ -68,7 +68,31 @@ class DenseTargets:
         )
 
 
-def dense_loss(said: DenseOutput, target: DenseTargets) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where labels are to be believed.
+
+    Parameters
+    ----------
+    maps
+        `(B, h, w)` bool at the cells of the maps.
+    sides
+        `(B, h', w')` bool at the cells of the sides.
+    """
+
+    maps: Tensor
+    sides: Tensor
+
+    @classmethod
+    def of(cls, known: NDArray[np.bool_]) -> Known:
+        """Take them from pixels `(B, H, W)`."""
+        middle = SIDES_STRIDE // 2
+        maps = known[:, ::MAPS_STRIDE, ::MAPS_STRIDE]
+        sides = known[:, middle::SIDES_STRIDE, middle::SIDES_STRIDE]
+        return cls(*(torch.from_numpy(np.ascontiguousarray(one)) for one in (maps, sides)))
+
+
+def dense_loss(said: DenseOutput, target: DenseTargets, known: Known | None = None) -> Tensor:
     """Compare what the dense head says with what it should say.
 
     The distance's loss is the quality focal loss of Li et al., Generalized Focal Loss (2020), with
@@ -79,17 +103,26 @@ def dense_loss(said: DenseOutput, target: DenseTargets) -> Tensor:
     ----------
     said, target
         Of the same crops.
+    known
+        Cells elsewhere count for nothing; by default all count.
     """
     maps = said.maps
     entropy = F.binary_cross_entropy_with_logits(maps, target.maps, reduction="none")
-    shares = target.shares / target.shares.sum((1, 2), keepdim=True)
+    shares, side_shares = target.shares, target.side_shares
+    cells: Tensor | None = None
+    if known is None:
+        evenly = entropy[:, 0].mean()
+    else:
+        shares, cells = shares * known.maps, known.sides
+        evenly = (entropy[:, 0] * known.maps).sum() / known.maps.sum().clamp_min(1)
+    shares = shares / shares.sum((1, 2), keepdim=True).clamp_min(1e-6)
     error = (maps[:, 1].sigmoid() - target.maps[:, 1]).abs()
-    foreground = 0.5 * entropy[:, 0].mean() + 0.5 * (entropy[:, 0] * shares).sum((1, 2)).mean()
+    foreground = 0.5 * evenly + 0.5 * (entropy[:, 0] * shares).sum((1, 2)).mean()
     distance = (entropy[:, 1] * error * shares).sum((1, 2)).mean()
     iou, generalised = box_agreement(_edges(said.sides), _edges(target.sides))
-    weight = target.side_shares * (target.depths.square() + _BORDER_WEIGHT)
+    weight = side_shares * (target.depths.square() + _BORDER_WEIGHT)
     boxes = ((1 - generalised) * weight).sum() / weight.sum().clamp_min(1e-3)
-    scores = _score_loss(said.scores, iou.detach(), target.side_shares)
+    scores = _score_loss(said.scores, iou.detach(), side_shares, cells)
     return foreground + _DISTANCE_WEIGHT * distance + boxes + scores
 
 
@@ -141,7 +174,7 @@ def _edges(sides: Tensor) -> Tensor:
     return torch.cat([-sides[:, :2], sides[:, 2:]], 1)
 
 
-def _score_loss(scores: Tensor, iou: Tensor, shares: Tensor) -> Tensor:
+def _score_loss(scores: Tensor, iou: Tensor, shares: Tensor, known: Tensor | None = None) -> Tensor:
     """Loss of boxes' scores per object: each object weighs the same, as do as many cells beside.
 
     A cell inside an object counts by the IoU of its box, or by the score where that is too high:
@@ -154,5 +187,7 @@ def _score_loss(scores: Tensor, iou: Tensor, shares: Tensor) -> Tensor:
     usual_size = (inside.sum() / objects).clamp_min(1)
     said = scores.detach().sigmoid().square()
     seeming = _BACKGROUND_WEIGHT * said / usual_size
+    if known is not None:
+        seeming = seeming * known
     weight = torch.where(inside, torch.maximum(quality, said) * shares, seeming)
     return (entropy * weight).sum() / objects

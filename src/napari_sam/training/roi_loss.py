@@ -21,6 +21,8 @@ _MOST, _MOST_HALVED = 56, 10
 _HALVED, _HALF_SCORE = 0.6, 0.7
 # From this IoU with an object's box on, a candidate's sides are to be mended.
 _MENDED = 0.35
+# A box with this IoU overlaps an object.
+_TOUCHES = 0.1
 # Weight of a score that is right beside one that is wrong by 1.
 _RIGHT = 0.25
 
@@ -31,6 +33,7 @@ def region_loss(
     cells: tuple[Tensor, Tensor],
     labels: Tensor,
     rng: np.random.Generator,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Judge the boxes that the cells of a batch propose, and compare with its objects.
 
@@ -50,19 +53,32 @@ def region_loss(
         `(B, S, S)`, 0 for background.
     rng
         Draws the boxes whose halves are judged as well.
+    known
+        `(B, S, S)` bool: where labels are to be believed, everywhere by default. A box that
+        overlaps no object, in the middle of what is unknown, isn't judged.
     """
     sides, logits = cells = cells[0].detach().float(), cells[1].detach().float()
     boxes, scores, objects, counts = [], [], [], []
-    for said, quality, truth in zip(
-        sides.cpu().numpy(), logits.sigmoid().cpu().numpy(), labels.cpu().numpy(), strict=True
+    unknown = [None] * len(labels) if known is None else (~known).cpu().numpy()
+    for said, quality, truth, dark in zip(
+        sides.cpu().numpy(),
+        logits.sigmoid().cpu().numpy(),
+        labels.cpu().numpy(),
+        unknown,
+        strict=True,
     ):
         found, confidence = find_boxes(said, quality, head.cell, candidates=True)
         halves, hopes = _halves(found, confidence)
         drawn = rng.permutation(len(halves))[:_MOST_HALVED]
         seen = np.concatenate([found[:_MOST], halves[drawn].reshape(-1, 4)])
+        hoped = np.append(confidence[:_MOST], hopes[drawn].repeat(4))
+        nearest = _nearest(seen, label_boxes(truth))
+        if dark is not None:
+            judged_here = ~_in_the_dark(seen, nearest, dark)
+            seen, hoped, nearest = seen[judged_here], hoped[judged_here], nearest[judged_here]
         boxes.append(torch.from_numpy(seen))
-        scores.append(torch.from_numpy(np.append(confidence[:_MOST], hopes[drawn].repeat(4))))
-        objects.append(torch.from_numpy(_nearest(seen, label_boxes(truth))))
+        scores.append(torch.from_numpy(hoped))
+        objects.append(torch.from_numpy(nearest))
         counts.append(len(boxes[-1]))
     box, score, truth = (torch.cat(x).to(logits) for x in (boxes, scores, objects))
     planes = torch.repeat_interleave(torch.tensor(counts)).to(logits.device)
@@ -92,6 +108,16 @@ def _halves(
     halves[:, 0, 2] = halves[:, 1, 0] = y
     halves[:, 2, 3] = halves[:, 3, 1] = x
     return halves, scores[cut] * np.float32(_HALF_SCORE)
+
+
+def _in_the_dark(
+    boxes: NDArray[np.float64], nearest: NDArray[np.floating], unknown: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Tell which boxes `(N, 4)` may hold an object that nobody has labelled."""
+    limits = np.array(unknown.shape) - 1
+    middle = np.clip((boxes[:, :2] + boxes[:, 2:]) / 2, 0, limits).astype(np.int64)
+    overlap, _ = box_agreement(torch.from_numpy(boxes), torch.from_numpy(nearest).double())
+    return unknown[middle[:, 0], middle[:, 1]] & (overlap.numpy() < _TOUCHES)
 
 
 def _nearest(boxes: NDArray[np.float64], others: NDArray[np.float32]) -> NDArray[np.float64]:

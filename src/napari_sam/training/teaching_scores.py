@@ -1,0 +1,181 @@
+"""How good a model is on what was held back: by clicks, by a box, and at finding everything."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.automask import generate_masks
+from napari_sam.image import normalise
+from napari_sam.masks import iou
+from napari_sam.model.taught import HeldBack
+from napari_sam.prompts import Prompts, corrective_click, deepest_point, tight_box
+from napari_sam.segmentation.protocol import Embedding, Segmenter
+from napari_sam.training.average_precision import Counts, add_up, count_matches
+from napari_sam.training.examples import Example, ObjectOf
+from napari_sam.training.views import session_scale
+
+_Result = TypeVar("_Result")
+Work = Generator[float, None, _Result]
+"""Something done bit by bit: it gives the finished fraction now and then, and the result."""
+
+CLICKS = 3
+# Everything is found in so much around the objects, in pixels; a whole large plane takes too long.
+_AROUND, _LARGEST = 96, 768
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figures:
+    """How good a model is on some objects.
+
+    Parameters
+    ----------
+    click, clicks, box
+        `(N,)` IoU of each object after one click, after three, and by a tight box.
+    everything
+        Matches of the objects among everything that is found; None for a model without heads.
+    """
+
+    click: NDArray[np.float64]
+    clicks: NDArray[np.float64]
+    box: NDArray[np.float64]
+    everything: Counts | None = None
+
+    def compared(self, after: Figures) -> dict[str, HeldBack]:
+        """Set these figures beside later ones of the same objects."""
+        count = len(self.click)
+        compared = {
+            name: HeldBack(
+                float(np.mean(getattr(self, name))), float(np.mean(getattr(after, name))), count
+            )
+            for name in ("click", "clicks", "box")
+        }
+        if self.everything is not None and after.everything is not None:
+            found = self.everything.mean, after.everything.mean
+            compared["everything"] = HeldBack(*found, count)
+        return compared
+
+
+class Examiner:
+    """Scores models by the same objects; planes are embedded once an encoder.
+
+    Parameters
+    ----------
+    examples, withheld
+        The planes, and the objects in them that no model was taught.
+    """
+
+    def __init__(self, examples: Sequence[Example], withheld: Sequence[ObjectOf]) -> None:
+        self._examples = examples
+        self._labels: dict[int, list[int]] = {}
+        for number, label in withheld:
+            self._labels.setdefault(number, []).append(label)
+        self._embeddings: dict[tuple[str, int], Embedding] = {}
+
+    def figures(self, segmenter: Segmenter) -> Work[Figures]:
+        """Click and box the objects; with a model that has heads, find everything as well."""
+        has_heads = segmenter.config.dense_channels > 0
+        figures = yield from _part_of(self.clicked(segmenter), 0.0, 0.5 if has_heads else 1.0)
+        if not has_heads:
+            return figures
+        found = yield from _part_of(self.found(segmenter), 0.5, 1.0)
+        return replace(figures, everything=found)
+
+    def clicked(self, segmenter: Segmenter) -> Work[Figures]:
+        """Click and box the objects."""
+        rows: list[tuple[float, float, float]] = []
+        total = sum(map(len, self._labels.values()))
+        for number, labels in self._labels.items():
+            example = self._examples[number]
+            embedding = self._embedding(segmenter, number)
+            for label in labels:
+                yield len(rows) / total
+                rows.append(_clicked(segmenter, embedding, example.mask(label)))
+        click, clicks, box = np.array(rows).T
+        return Figures(click, clicks, box)
+
+    def found(self, segmenter: Segmenter) -> Work[Counts]:
+        """Find everything around the objects.
+
+        Only what lies in a held back object or where everything is labelled can be wrong: nobody
+        knows what else there is.
+        """
+        counts: list[Counts] = []
+        for number, labels in self._labels.items():
+            yield len(counts) / len(self._labels)
+            counts.append(_found(segmenter, self._examples[number], labels))
+        return add_up(counts)
+
+    def _embedding(self, segmenter: Segmenter, number: int) -> Embedding:
+        key = segmenter.encoder_key, number
+        if key not in self._embeddings:
+            example = self._examples[number]
+            part = example.plane_shape not in (None, example.labels.shape)
+            scale = session_scale(example, segmenter.config) if part else None
+            self._embeddings[key] = segmenter.embed(
+                example.image, example.contrast_limits, scale=scale
+            )
+        return self._embeddings[key]
+
+
+def _part_of(work: Work[_Result], begin: float, end: float) -> Work[_Result]:
+    """Do some work that is a part of other work."""
+    while True:
+        try:
+            share = next(work)
+        except StopIteration as stop:
+            result: _Result = stop.value
+            return result
+        yield begin + (end - begin) * share
+
+
+def _clicked(
+    segmenter: Segmenter, embedding: Embedding, target: NDArray[np.bool_]
+) -> tuple[float, float, float]:
+    """Return IoU after one click, after three, and by a box."""
+    prompts = Prompts([deepest_point(target)], [1])
+    scores: list[float] = []
+    for _ in range(CLICKS):
+        prediction = segmenter.decode(embedding, prompts)
+        mask = prediction.best()
+        scores.append(iou(mask, target))
+        if (click := corrective_click(target, mask)) is not None:
+            prompts = prompts.with_point(*click)
+        best = prediction.logits[prediction.best_index]
+        prompts = prompts.with_logits(best, prediction.frame)
+    by_box = segmenter.decode(embedding, Prompts(box=tight_box(target)))
+    return scores[0], scores[-1], iou(by_box.best(), target)
+
+
+def _found(segmenter: Segmenter, example: Example, labels: Sequence[int]) -> Counts:
+    wanted = np.isin(example.labels, list(labels))
+    cut = _part(wanted)
+    wanted, truth = wanted[cut], np.where(wanted, example.labels, 0)[cut]
+    others = (example.labels[cut] > 0) & ~wanted
+    known = wanted.copy()
+    if example.complete is not None:
+        known |= example.complete[cut] & ~others
+    pixels = normalise(example.image, example.contrast_limits)[cut]
+    found = np.zeros(truth.shape, np.int32)
+    # what comes first is surest, and keeps its pixels
+    for number, one in enumerate(generate_masks(segmenter, pixels), 1):
+        mask = one.crop()
+        if np.count_nonzero(known[one.region] & mask) * 2 >= one.area:
+            part = found[one.region]
+            part[mask & (part == 0)] = number
+    return count_matches(found, truth)
+
+
+def _part(wanted: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Surroundings of some objects, no larger than is found in a moment."""
+    slices = []
+    for axis in (1, 0):
+        used = np.flatnonzero(wanted.any(axis))
+        low, high = max(0, int(used[0]) - _AROUND), int(used[-1]) + 1 + _AROUND
+        high = min(high, low + _LARGEST, wanted.shape[1 - axis])
+        slices.append(slice(low, high))
+    return slices[0], slices[1]

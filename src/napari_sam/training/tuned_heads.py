@@ -1,0 +1,91 @@
+"""Teach the heads that find everything, where most of a plane is unlabelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from napari_sam.model.dense_head import DenseOutput
+from napari_sam.model.sam import Sam
+from napari_sam.training.dense_loss import SIDES_STRIDE, DenseTargets, Known, dense_loss
+from napari_sam.training.roi_loss import region_loss
+from napari_sam.training.views import View
+
+# Where nothing is labelled, and the parent sees nothing with more than this score, is background.
+_NOTHING = 0.25
+# Cells beside an object belong to its outline: nothing is said of them.
+_RIM = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadView:
+    """A view, with what the heads should say of it.
+
+    Parameters
+    ----------
+    features
+        Levels `(1, C, h, w)`.
+    labels
+        `(1, H, W)` of model pixels.
+    known
+        `(1, H, W)` bool: where labels are to be believed.
+    target, cells
+        What :func:`~napari_sam.training.dense_loss.dense_loss` compares with, and where.
+    """
+
+    features: tuple[Tensor, ...]
+    labels: Tensor
+    known: Tensor
+    target: DenseTargets
+    cells: Known
+
+
+@torch.no_grad()
+def head_view(view: View, parent: Sam) -> HeadView:
+    """Work out what is known in a view: objects, complete regions, and what looks empty."""
+    assert parent.dense_head is not None  # the caller knows the model
+    labels, complete = view.on_canvas
+    _, scores = parent.dense_head.boxes(view.features)
+    empty = scores[0].sigmoid().cpu().numpy() < _NOTHING
+    looks_empty = empty.repeat(SIDES_STRIDE, 0).repeat(SIDES_STRIDE, 1)
+    known = (labels > 0) | complete | (looks_empty & _inside(view, labels.shape))
+    batch, seen = labels[None], known[None]
+    return HeadView(
+        view.features,
+        torch.from_numpy(batch),
+        torch.from_numpy(seen),
+        DenseTargets.of(batch),
+        Known.of(seen),
+    )
+
+
+def _inside(view: View, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Model pixels that are of the view rather than padding, and not on an object's rim."""
+    inside = np.zeros(shape, bool)
+    inside[: view.frame.scaled[0], : view.frame.scaled[1]] = True
+    labels, complete = view.on_canvas
+    rim = ndimage.binary_dilation(labels > 0, iterations=_RIM) & (labels == 0) & ~complete
+    return inside & ~rim
+
+
+def heads_loss(pupil: Sam, views: Sequence[HeadView], rng: np.random.Generator) -> Tensor:
+    """Compare what the heads say of some views with what they should."""
+    assert pupil.dense_head is not None  # the caller knows the model
+    total = torch.zeros(())
+    for view in views:
+        said = pupil.dense_head(view.features)
+        loss = dense_loss(DenseOutput(*said), view.target, view.cells)
+        if pupil.roi_head is not None:
+            cells = said.sides, said.scores
+            regions = region_loss(
+                pupil.roi_head, view.features, cells, view.labels, rng.spawn(1)[0], view.known
+            )
+            loss = loss + regions
+        total = total + loss
+    return total / len(views)

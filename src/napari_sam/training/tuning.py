@@ -1,0 +1,447 @@
+"""Teach a model a user's own objects: half a minute of a CPU, scored before it is offered."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from napari_sam.model.sam import Sam
+from napari_sam.model.taught import HeldBack, Lesson, TaughtModel
+from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.segmentation.tiled import TiledSegmenter
+from napari_sam.training.examples import Example, ObjectOf, all_objects, held_back
+from napari_sam.training.objective import Plan, prompted_losses
+from napari_sam.training.rehearsal import rehearsal_crops
+from napari_sam.training.teaching_scores import Examiner, Work
+from napari_sam.training.tuned_heads import HeadView, head_view, heads_loss
+from napari_sam.training.views import View, ViewMaker, embedded_again, pick, view_of_crop
+
+LEAST_CHANGE = 0.02
+"""A taught model is offered if it is better by more than this on what was held back."""
+
+_LEARNING_RATE, _ENCODER_RATE, _WARMUP, _EMA = 5e-4, 1e-4, 10, 0.98
+# Objects of a batch: the user's, and rehearsed ones.
+_OWN, _REHEARSED = 6, 2
+_ROUNDS = (0.5, 0.3, 0.15, 0.05)
+_BOX_SHARE, _SECOND_LOOK, _BALANCE = 0.4, 0.4, 0.5
+# The heads learn in every third step, from so many views; and how many there are.
+_HEADS_EVERY, _HEAD_VIEWS, _FEWEST_HEAD_VIEWS, _MOST_HEAD_VIEWS = 3, 2, 8, 32
+# The encoder learns from so many views a step, of which one is rehearsed.
+_ENCODED = 4
+# Steps that are timed, after the first, to learn how many there is time for.
+_TIMED = 6
+_FEWEST_STEPS = 10
+
+# What decodes prompts, what finds everything, and what both read.
+_DECODER = ("prompt_encoder", "mask_decoder")
+_HEADS = ("dense_head", "roi_head")
+_ENCODER = ("image_encoder",)
+
+Phase = Literal["score", "learn", "again"]
+_Result = TypeVar("_Result")
+_Steps = Generator["TuneStep", None, _Result]
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSettings:
+    """How a model is taught.
+
+    Parameters
+    ----------
+    seconds
+        Time for teaching once; it becomes a number of steps by timing the first ones.
+    steps
+        That number, where it is given: the same objects, steps, seed and threads give the same
+        weights.
+    seed
+        Of all that is drawn.
+    threads
+        Of torch, while it is taught.
+    thorough
+        Whether the encoder is taught, too: better, at several times the time a step, and every
+        plane has to be embedded anew.
+    everything
+        Whether the heads that find everything are taught.
+    parent
+        How the taught model tells its parent: a model's name, or its file's.
+    sources
+        File names to keep in the taught model.
+    """
+
+    seconds: float = 30.0
+    steps: int | None = None
+    seed: int = 0
+    threads: int = 1
+    thorough: bool = False
+    everything: bool = True
+    parent: str = ""
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0 or (self.steps is not None and self.steps < 1):
+            raise ValueError(
+                f"expected a time and a number of steps above 0, got {self.seconds} s and "
+                f"{self.steps} steps"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TuneStep:
+    """How far teaching is.
+
+    Parameters
+    ----------
+    phase
+        ``"score"``: what is held back is clicked; ``"learn"``: all but that is taught;
+        ``"again"``: all of it is, from the start.
+    fraction
+        Of all there is to do, 0-1.
+    seconds_left
+        As it looks now; None at the beginning.
+    scores
+        Once they are known: figures on what was held back, by name.
+    offered
+        Once it is known: whether the taught model is better by enough.
+    model
+        At the end, where it is offered: taught on all objects.
+    """
+
+    phase: Phase
+    fraction: float
+    seconds_left: float | None = None
+    scores: Mapping[str, HeldBack] = field(default_factory=dict)
+    offered: bool | None = None
+    model: TaughtModel | None = None
+
+
+def tune(
+    segmenter: Segmenter, examples: Sequence[Example], settings: TuneSettings | None = None
+) -> Iterator[TuneStep]:
+    """Teach a model some objects.
+
+    First without a fifth of them, by which the result is scored; where it is better by enough,
+    once more with all of them. Closing the iterator ends it at the next step; nothing is changed
+    or kept then.
+
+    Parameters
+    ----------
+    segmenter
+        The model, which stays as it is; its network has to be in this process.
+    examples
+        Three objects or more.
+    settings
+        How.
+
+    Returns
+    -------
+    steps
+        One after each optimizer step and each object that is scored; the last has the model.
+
+    Raises
+    ------
+    ValueError
+        For too few objects, or a segmenter whose network is elsewhere.
+    """
+    network = innermost(segmenter)
+    return _Teaching(network, examples, settings or TuneSettings()).run()
+
+
+def innermost(segmenter: Segmenter) -> SamSegmenter:
+    """Return the network itself that wrappers hand their calls to.
+
+    Raises
+    ------
+    ValueError
+        If it isn't in this process.
+    """
+    while not isinstance(segmenter, SamSegmenter):
+        inner = getattr(segmenter, "inner", None)
+        if inner is None:
+            raise ValueError(
+                f"expected a model whose weights are in this process, got "
+                f"{type(segmenter).__name__}; load it with load_segmenter(...)"
+            )
+        segmenter = inner
+    return segmenter
+
+
+def mean_change(scores: Mapping[str, HeldBack]) -> float:
+    """Mean change of the IoU after one click, after three, and by a box."""
+    return float(np.mean([scores[name].change for name in ("click", "clicks", "box")]))
+
+
+class _Teaching:
+    """One run of :func:`tune`."""
+
+    def __init__(
+        self, network: SamSegmenter, examples: Sequence[Example], settings: TuneSettings
+    ) -> None:
+        self.network, self.examples, self.settings = network, examples, settings
+        self.withheld = held_back(examples)  # raises for too few objects
+        self.steps = settings.steps
+        self.rehearsal = Rehearsal(network)
+        self.began = time.monotonic()
+        self.last = TuneStep("score", 0.0)
+
+    def run(self) -> Iterator[TuneStep]:
+        """Teach, score, and teach again."""
+        config, everything = self.network.config, all_objects(self.examples)
+        kept_back = set(self.withheld)
+        others = [one for one in everything if one not in kept_back]
+        has_heads = config.dense_channels > 0
+        parts = _DECODER + (_ENCODER if self.settings.thorough else ())
+        if has_heads and self.settings.everything:
+            parts += _HEADS
+        examiner = Examiner(self.examples, self.withheld)
+        before = yield from self._told(
+            "score", 0.07, examiner.figures(TiledSegmenter(self.network))
+        )
+        taught = yield from self._told("learn", 0.5, self._taught(others, parts))
+        after = yield from self._told("score", 0.57, examiner.figures(self._segmenter(taught)))
+        if parts != _DECODER and has_heads and not self.settings.thorough:
+            # the heads stay the parent's where those find more with the taught decoder
+            plain = self._segmenter(_with_parts_of(taught, self.network.network, _HEADS))
+            found = yield from self._told("score", 0.6, examiner.found(plain))
+            if after.everything is not None and found.mean >= after.everything.mean:
+                parts, after = _DECODER, replace(after, everything=found)
+        scores = before.compared(after)
+        offered = mean_change(scores) > LEAST_CHANGE
+        self.last = replace(self.last, scores=scores, offered=offered)
+        if not offered:
+            yield replace(self.last, fraction=1.0, seconds_left=0.0)
+            return
+        yield self.last
+        taught = yield from self._told("again", 1.0, self._taught(everything, parts))
+        model = TaughtModel.between(self.network.network, taught, self._lesson(parts))
+        yield replace(self.last, fraction=1.0, seconds_left=0.0, model=model)
+
+    def _told(self, phase: Phase, end: float, work: Work[_Result]) -> _Steps[_Result]:
+        """Do some work, and tell how far it is after each bit of it."""
+        begin = self.last.fraction
+        while True:
+            try:
+                with _threads(self.settings.threads):
+                    share = next(work)
+            except StopIteration as stop:
+                result: _Result = stop.value
+                return result
+            fraction = begin + (end - begin) * min(share, 1.0)
+            spent = time.monotonic() - self.began
+            left = spent * (1 - fraction) / fraction if fraction > 0.1 else None
+            self.last = replace(self.last, phase=phase, fraction=fraction, seconds_left=left)
+            yield self.last
+
+    def _segmenter(self, sam: Sam) -> TiledSegmenter:
+        """Put a network to use as a session does; the network is still to be read."""
+        plain = SamSegmenter(sam, self.network.device, self.network.precision)
+        return TiledSegmenter(plain)
+
+    def _taught(self, chosen: Sequence[ObjectOf], parts: Sequence[str]) -> Work[Sam]:
+        """Teach a copy of the network some objects."""
+        settings, began = self.settings, time.monotonic()
+        pupil = Pupil(self.network, self.examples, chosen, parts, self.rehearsal, settings.seed)
+        for share in pupil.look():
+            yield 0.2 * share
+        timed = 0.0
+        while self.steps is None or pupil.step < self.steps:
+            pupil.learn()
+            spent = time.monotonic() - began
+            if self.steps is None and pupil.step == 1:
+                timed = spent
+            if self.steps is None and pupil.step == 1 + _TIMED:
+                each = (spent - timed) / _TIMED
+                left = max(settings.seconds - spent, 0.0)
+                self.steps = max(pupil.step + int(left / each), _FEWEST_STEPS)
+            yield 0.2 + 0.8 * pupil.step / (self.steps or 100)
+        return pupil.average
+
+    def _lesson(self, parts: Sequence[str]) -> Lesson:
+        complete = [one for one in self.examples if one.complete is not None and one.complete.any()]
+        return Lesson(
+            parent=self.settings.parent or self.network.config.name,
+            parent_key=self.network.model_key,
+            objects=len(all_objects(self.examples)),
+            planes=len(self.examples),
+            complete=len(complete),
+            sources=self.settings.sources,
+            scores=self.last.scores,
+            parts=tuple(parts),
+            steps=self.steps or 0,
+            seed=self.settings.seed,
+            threads=self.settings.threads,
+            thorough=self.settings.thorough,
+        )
+
+
+class Pupil:
+    """A copy of a network that learns.
+
+    Parameters
+    ----------
+    network
+        What is copied, and embeds.
+    examples, chosen
+        The planes, and the objects to learn.
+    parts
+        Of the network, to be taught; the others are shared with it.
+    rehearsal
+        Crops of other kinds.
+    seed
+        Of what is drawn.
+    """
+
+    def __init__(
+        self,
+        network: SamSegmenter,
+        examples: Sequence[Example],
+        chosen: Sequence[ObjectOf],
+        parts: Sequence[str],
+        rehearsal: Rehearsal,
+        seed: int,
+    ) -> None:
+        self.step = 0
+        self.average, self._model = (_copy(network.network, parts) for _ in range(2))
+        self._network, self._seed = network, seed
+        self._thorough = "image_encoder" in parts
+        self._learns_heads = "dense_head" in parts
+        self._maker = ViewMaker(network, examples, chosen, seed)
+        self._views: list[View] = []
+        self._seen: dict[ObjectOf, list[View]] = {}
+        self._head_views: list[HeadView] = []
+        self._rehearsal = rehearsal
+        groups = []
+        for name, part in self._model.named_children():
+            if name in parts:
+                part.requires_grad_(True)
+                rate = _ENCODER_RATE if name in _ENCODER else _LEARNING_RATE
+                groups.append({"params": list(part.parameters()), "lr": rate, "rate": rate})
+        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+
+    def look(self) -> Iterator[float]:
+        """Embed the views; gives the finished fraction."""
+        config = self._network.config
+        count = self._maker.count()
+        heads = 0
+        if self._learns_heads:
+            heads = min(max(count // 2, _FEWEST_HEAD_VIEWS), _MOST_HEAD_VIEWS)
+        for view in self._maker.as_clicked():
+            self._views.append(view)
+            for label in view.objects:
+                self._seen.setdefault((view.example, label), []).append(view)
+            yield len(self._views) / (count + heads)
+        for view in self._maker.as_found(heads, config.tuning.proposals.diameter):
+            self._head_views.append(head_view(view, self._network.network))
+            yield (count + len(self._head_views)) / (count + heads)
+
+    def learn(self) -> None:
+        """Do one optimizer step."""
+        rng = np.random.default_rng((self._seed, 4, self.step))
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["rate"] * min(1.0, (self.step + 1) / _WARMUP)
+        self._optimizer.zero_grad(set_to_none=True)
+        config = self._network.config
+        views = self._drawn(rng)
+        features = None
+        if self._thorough:
+            again = {id(view): embedded_again(self._model, view) for view, _ in views}
+            features = [again[id(view)] for view, _ in views]
+        picked = pick(views, config, rng, features)
+        rounds = 1 + int(rng.choice(len(_ROUNDS), p=_ROUNDS))
+        by_box, again_looked = rng.random() < _BOX_SHARE, rng.random() < _SECOND_LOOK
+        second = again_looked and config.looks_twice
+        plan = Plan(rounds, by_box, second_look=second, balance=_BALANCE)
+        free = config.image_size - picked.side
+        losses, _ = prompted_losses(self._model, picked.features, picked.target, plan, rng, free)
+        total = losses["mask"] + losses["iou"]
+        if self._learns_heads and self.step % _HEADS_EVERY == 0:
+            drawn = rng.permutation(len(self._head_views))[:_HEAD_VIEWS]
+            total = total + heads_loss(self._model, [self._head_views[i] for i in drawn], rng)
+        total.backward()
+        for group in self._optimizer.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], 1.0)
+        self._optimizer.step()
+        self.step += 1
+        decay = min(_EMA, (1 + self.step) / (10 + self.step))
+        averaged = dict(self.average.named_parameters())
+        taught = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
+        kept = [averaged[name] for name in taught]
+        get_ema_multi_avg_fn(decay)(kept, list(taught.values()), self.step)
+
+    def _drawn(self, rng: np.random.Generator) -> list[tuple[View, int]]:
+        """Choose the objects of a batch, each in one of its views."""
+        objects = list(self._seen)
+        if self._thorough:
+            return self._drawn_by_view(rng)
+        drawn = []
+        for number in rng.integers(len(objects), size=_OWN):
+            views = self._seen[objects[number]]
+            drawn.append((views[int(rng.integers(len(views)))], objects[number][1]))
+        return drawn + [self._rehearsal.draw(rng) for _ in range(_REHEARSED)]
+
+    def _drawn_by_view(self, rng: np.random.Generator) -> list[tuple[View, int]]:
+        """Choose a few views, and objects in them: each view costs a run of the encoder."""
+        drawn = []
+        for number in rng.integers(len(self._views), size=_ENCODED - 1):
+            view = self._views[number]
+            drawn += [(view, int(one)) for one in rng.choice(view.objects, _OWN // 3)]
+        view, label = self._rehearsal.draw(rng)
+        return [*drawn, (view, label), (view, int(rng.choice(view.objects)))]
+
+
+class Rehearsal:
+    """Crops of many kinds, embedded when they are first drawn.
+
+    Parameters
+    ----------
+    network
+        Embeds them.
+    """
+
+    def __init__(self, network: SamSegmenter) -> None:
+        self._network = network
+        self._crops = rehearsal_crops()
+        self._views: dict[int, View] = {}
+
+    def draw(self, rng: np.random.Generator) -> tuple[View, int]:
+        """Choose a crop, and an object in it."""
+        number = int(rng.integers(len(self._crops)))
+        if number not in self._views:
+            self._views[number] = view_of_crop(self._network, *self._crops[number])
+        view = self._views[number]
+        return view, int(rng.choice(view.objects))
+
+
+def _copy(parent: Sam, parts: Sequence[str]) -> Sam:
+    """Copy some parts of a network; the others are shared."""
+    shared = {id(part): part for name, part in parent.named_children() if name not in parts}
+    return copy.deepcopy(parent, dict(shared))
+
+
+def _with_parts_of(network: Sam, other: Sam, parts: Sequence[str]) -> Sam:
+    """Return a network that has some parts of another one."""
+    mixed = copy.copy(network)
+    mixed._modules = dict(network._modules)
+    for name in parts:
+        mixed._modules[name] = other._modules[name]
+    return mixed
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch have so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
