@@ -3,6 +3,7 @@
 from napari_sam.automask.generate import generate_masks
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.settings import AutomaskSettings
+from napari_sam.automask.settling import PlanePart
 from napari_sam.automask.similar import (
     Examples,
     SimilarSettings,
@@ -11,6 +12,7 @@ from napari_sam.automask.similar import (
     join_examples,
 )
 from napari_sam.automask.stack import (
+    Placement,
     label_plane,
     link_planes,
     linked_planes,
@@ -23,6 +25,8 @@ __all__ = [
     "AutomaskSettings",
     "Examples",
     "ObjectMask",
+    "Placement",
+    "PlanePart",
     "SimilarSettings",
     "examples_of",
     "find_similar",

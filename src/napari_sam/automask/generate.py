@@ -10,6 +10,7 @@ from napari_sam.automask.grid import masks_from_grid
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.proposed import masks_from_proposals
 from napari_sam.automask.settings import AutomaskSettings
+from napari_sam.automask.settling import OnPart, PlanePart
 from napari_sam.image import Limits, normalise
 from napari_sam.segmentation.protocol import Progress, Segmenter
 
@@ -19,6 +20,7 @@ def generate_masks(
     plane: ArrayLike,
     contrast_limits: Limits | None = None,
     progress: Progress | None = None,
+    on_part: OnPart | None = None,
     **settings: Any,
 ) -> list[ObjectMask]:
     """Find every object of a plane.
@@ -36,6 +38,10 @@ def generate_masks(
         As in :func:`~napari_sam.image.normalise`.
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
+    on_part
+        Called with a :class:`PlanePart` again and again, as objects are known that nothing still
+        to come can change: together they are the result. From a grid all come at the end, when
+        duplicates are known.
     **settings
         Fields of :class:`AutomaskSettings`, such as ``points_per_side=16``.
 
@@ -60,5 +66,8 @@ def generate_masks(
             "use proposals=False for a grid of points"
         )
     if chosen.proposals is False or not has_head:
-        return masks_from_grid(segmenter, pixels, chosen, progress)
-    return masks_from_proposals(segmenter, pixels, chosen, progress)
+        found = masks_from_grid(segmenter, pixels, chosen, progress)
+        if on_part is not None:
+            on_part(PlanePart(found, 1, 1))
+        return found
+    return masks_from_proposals(segmenter, pixels, chosen, progress, on_part)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_sam.automask.objects import ObjectMask, encode_region
 from napari_sam.automask.settings import AutomaskSettings
+from napari_sam.automask.settling import OnPart, PlanePart, Settling
 from napari_sam.masks import stability_score
 from napari_sam.model.tuning import ProposalTuning
 from napari_sam.prompts import Prompts, tight_box
@@ -77,6 +78,7 @@ def masks_from_proposals(
     pixels: NDArray[np.uint8],
     settings: AutomaskSettings,
     progress: Progress | None,
+    on_part: OnPart | None = None,
 ) -> list[ObjectMask]:
     """Decode the boxes that the dense head proposes and keep masks that differ.
 
@@ -90,6 +92,8 @@ def masks_from_proposals(
         Scale, thresholds and window.
     progress
         Called with the finished fraction; it may raise :class:`Cancelled`.
+    on_part
+        Called with objects as soon as nothing still to come can change them.
     """
     look = _propose(segmenter, pixels, settings, part_of(progress, 0.0, _FOUND))
     embedding, proposals = look.embedding, look.proposals
@@ -103,20 +107,38 @@ def masks_from_proposals(
         least = settings.proposal_iou_thresh
     chosen = np.flatnonzero(proposals.scores >= least)
     blocks = (proposals.centres[chosen] // _BLOCK).astype(int)
-    order = chosen[np.lexsort((blocks[:, 1], blocks[:, 0]))]
-    found: list[ObjectMask] = []
+    by_block = np.lexsort((blocks[:, 1], blocks[:, 0]))
+    order, blocks = chosen[by_block], blocks[by_block]
+    overlap = settings.proposal_overlap
+    overlap = tuning.overlap if overlap is None else overlap
+    plane_shape = embedding.frame.plane_shape
+    reach = _reach(proposals.boxes[order], segmenter.config.mask_stride / look.scale, plane_shape)
+    settling = Settling(plane_shape, proposals.scores[order], reach, overlap)
+    begins = np.any(np.diff(blocks, axis=0), axis=1)  # whether another square does after a box
+    squares = 1 + np.count_nonzero(begins)
     decoding = part_of(progress, _JUDGED, 1.0)
     for start in range(0, len(order), settings.points_per_batch):
         batch = order[start : start + settings.points_per_batch]
-        found += _decode(segmenter, embedding, proposals, batch, settings)
+        masks = _decode(segmenter, embedding, proposals, batch, settings)
+        kept = settling.put(dict(enumerate(masks, start)))
+        done = start + len(batch)
+        if on_part is not None:
+            searched = np.count_nonzero(begins[:done]) + (done == len(order))
+            on_part(PlanePart(kept, int(searched), int(squares)))
         if decoding is not None:
-            decoding((start + len(batch)) / len(order))
-    found.sort(key=lambda one: -one.score)
+            decoding(done / len(order))
     if progress is not None:
         progress(1.0)
-    overlap = settings.proposal_overlap
-    overlap = tuning.overlap if overlap is None else overlap
-    return _uncovered(found, embedding.frame.plane_shape, overlap)
+    return settling.kept
+
+
+def _reach(
+    boxes: NDArray[np.float64], cell: float, plane_shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return where masks may have pixels: boxes of half their sides more, or of some cells."""
+    margin = np.maximum((boxes[:, 2:] - boxes[:, :2] + 1) / 2, 4 * cell)
+    low, high = np.floor(boxes[:, :2] - margin), np.ceil(boxes[:, 2:] + margin)
+    return np.hstack([low, high]).clip(0, np.tile(np.subtract(plane_shape, 1), 2))
 
 
 def _propose(
@@ -171,7 +193,8 @@ def _decode(
     proposals: Proposals,
     batch: NDArray[np.int64],
     settings: AutomaskSettings,
-) -> Iterator[ObjectMask]:
+) -> Iterator[ObjectMask | None]:
+    """Decode some boxes; yield their masks, None for one without a pixel."""
     prompts = [Prompts(box=proposals.boxes[i].tolist()) for i in batch]
     window = settings.proposal_window
     if window is None:
@@ -183,6 +206,7 @@ def _decode(
         origin, logits = prediction.part_logits(prediction.best_index, -offset)
         mask = logits > 0
         if not mask.any():
+            yield None
             continue
         r0, c0, r1, c1 = map(int, tight_box(mask))
         box, rle = encode_region(
@@ -199,16 +223,3 @@ def _decode(
             (row, column),
             (top, left, top + h, left + w),
         )
-
-
-def _uncovered(
-    objects: list[ObjectMask], plane_shape: tuple[int, int], overlap: float
-) -> list[ObjectMask]:
-    """Keep, in order, the masks of which enough lies outside those kept before."""
-    taken, kept = np.zeros(plane_shape, bool), []
-    for one in objects:
-        crop, here = one.crop(), taken[one.region]
-        if np.count_nonzero(crop & here) <= overlap * one.area:
-            here |= crop
-            kept.append(one)
-    return kept

@@ -134,18 +134,43 @@ def place_objects(
         The masks that have pixels: the first has those of 1, and so on.
     """
     labels = np.zeros(plane_shape, np.int32)
-    if taken is not None:
-        labels[taken] = -1
-    placed: list[ObjectMask] = []
-    for one in sorted(objects, key=lambda one: -one.score):
-        here = labels[one.region]
-        free = one.crop() & (here == 0)
-        if np.count_nonzero(free) >= _LEAST_LEFT * one.area:
-            placed.append(one)
-            here[free] = len(placed)
-    if taken is not None:
-        labels[taken] = 0
-    return labels, placed
+    placed = Placement(plane_shape, taken).place(objects)
+    for number, (one, own) in enumerate(placed, 1):
+        labels[one.region][own] = number
+    return labels, [one for one, _ in placed]
+
+
+class Placement:
+    """Pixels of a plane that are given to masks, some masks at a time.
+
+    Parameters
+    ----------
+    plane_shape, taken
+        As of :func:`place_objects`.
+    """
+
+    def __init__(
+        self, plane_shape: tuple[int, int], taken: NDArray[np.bool_] | None = None
+    ) -> None:
+        self._taken = np.zeros(plane_shape, bool) if taken is None else taken.copy()
+
+    def place(self, objects: Iterable[ObjectMask]) -> list[tuple[ObjectMask, NDArray[np.bool_]]]:
+        """Give pixels to masks, the highest score first.
+
+        Returns
+        -------
+        placed
+            The masks of which enough is left, and what each gets of its region. Together they are
+            those of :func:`place_objects` if no mask comes before a better one that it overlaps.
+        """
+        placed = []
+        for one in sorted(objects, key=lambda one: -one.score):
+            here = self._taken[one.region]
+            free = one.crop() & ~here
+            if np.count_nonzero(free) >= _LEAST_LEFT * one.area:
+                here |= free
+                placed.append((one, free))
+        return placed
 
 
 def link_planes(labels: NDArray[_Int], least_iou: float = 0.3) -> NDArray[_Int]:
