@@ -21,7 +21,13 @@ from napari_sam.gui.prompts_section import prompts_state_of
 from napari_sam.gui.section import Section
 from napari_sam.gui.seen_section import SeenState, seen_state_of
 from napari_sam.gui.status import strip_of
-from napari_sam.session import ArrayCanvas, ArraySource, PostProcessing, Session
+from napari_sam.session import (
+    ArrayCanvas,
+    ArraySource,
+    PostProcessing,
+    RunProgress,
+    Session,
+)
 from napari_sam.session.read_all import ReadProgress
 
 SHAPE = (40, 50)
@@ -35,7 +41,7 @@ class FakeController:
         self.segmenter = FakeSegmenter()
         self.seconds, self.extra_model = {}, None
         self.model, self.device = "nano", "auto"
-        self.everything = SimpleNamespace(fraction=None)
+        self.everything = SimpleNamespace(progress=None)
         self.first_steps = SimpleNamespace(are_shown=False)
         self.annotation = fake_annotation(layers[0], self.segmenter) if annotated else None
 
@@ -255,8 +261,10 @@ def test_everything_is_searched_in_a_plane_or_along_the_scrolled_axis(image, sta
     assert not everything_state_of(controller).more
     controller.annotation.session.add_point(2, (10, 10))
     assert everything_state_of(controller).more
-    controller.everything.fraction = 0.25
+    controller.everything.progress = RunProgress(None, 0, 1, 0.25, 7, (3, 12), 75.0)
     assert everything_state_of(controller).fraction == 0.25
+    told = everything_state_of(controller).progress
+    assert told == "7 objects · 3 of 12 squares · 75 s left"
     controller.segmenter = None
     assert not everything_state_of(controller).ready
 

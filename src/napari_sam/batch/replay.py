@@ -24,6 +24,7 @@ from napari_sam.segmentation.protocol import Cancelled, Embedding, Progress, Seg
 from napari_sam.session.answers import Answer, Chain, answer, given_answer
 from napari_sam.session.canvas import ArrayCanvas
 from napari_sam.session.following_again import Follower, check_details
+from napari_sam.session.found_parts import PlaneParts, write_objects
 from napari_sam.session.image_identity import ImageContent, read_identity
 from napari_sam.session.journal import Entry
 from napari_sam.session.known_planes import Line
@@ -362,7 +363,7 @@ def _given_of(saved: SavedSession) -> SavedPrompts:
     told = _prompts_of(saved)
     prompts, inputs = dict(told.prompts), dict(told.inputs)
     for entry in saved.entries:
-        if entry.kind == "found":
+        if entry.kind == "found" and "of" not in entry.details:
             for at, words in _given_by(entry.details):
                 key = _index_of(tuple(at)), min((change.key for change in entry.facts), default=1)
                 prompts.setdefault(key, Prompts())
@@ -495,6 +496,7 @@ class _Player:
         self._embeddings: OrderedDict[tuple[Plane, PlaneInput | None], Embedding] = OrderedDict()
         self._masks: Counter[str] = Counter()  # by the model that made them in the session
         self._runs: Counter[str] = Counter()
+        self._parts: dict[int, PlaneParts] = {}  # of large planes, by the entry that begins
         self._follower = Follower(
             segmenter, lambda given: cast(PlaneSource, _AsGiven(planes, given, beat))
         )
@@ -517,6 +519,9 @@ class _Player:
     def find(self, state: State, entry: Entry) -> None:
         """Make a run again; see :data:`~napari_sam.session.replaying.Find`."""
         details = entry.details
+        if "parts" in details:
+            self._find_parts(state, entry)
+            return
         planes = [tuple(plane) for plane in details["planes"]]
         ndim = len(planes[0])
         given = {tuple(plane): input_of_words(words, ndim) for plane, words in _given_by(details)}
@@ -539,6 +544,26 @@ class _Player:
             raise errors[0]
         if not ended:
             raise Cancelled
+
+    def _find_parts(self, state: State, entry: Entry) -> None:
+        """Write what a run over one large plane found by and by."""
+        details = entry.details
+        begin = details.get("of", entry.first_number)
+        if begin not in self._parts:
+            plane, given = tuple(details["planes"][0]), details["given"][0]
+            source = _AsGiven(self._planes, {plane: input_of_words(given, len(plane))}, self._beat)
+            found = PlaneParts(
+                self._segmenter, cast(PlaneSource, source), plane, details["settings"]
+            )
+            found.find(self._beat)
+            self._parts[begin] = found
+            self._runs[details["model"]] += 1
+        found = self._parts[begin]
+        first, last = details["parts"]
+        parts = found.parts[first : None if details.get("whole") else last]
+        objects = [one for part in parts for one in part.objects]
+        below = min((change.key for change in entry.facts), default=1) - 1
+        write_objects(state, found.plane, objects, below, details)
 
     def follow(self, state: State, entry: Entry) -> None:
         """Follow objects again; see :data:`~napari_sam.session.replaying.Follow`."""
@@ -636,12 +661,18 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     elif entry.kind == "divided":
         expected = {"object": int, "daughters": list, "confirmed": bool}
         expected |= {"axis": int, "frame": int} if details["confirmed"] else {}
+    elif entry.kind == "found" and "of" in details:
+        expected = {"of": int, "parts": list}
     elif entry.kind == "found":
         expected = {"planes": list, "linked": bool, "settings": dict, "model": str, "given": list}
     for name, kind in expected.items():
         if type(details[name]) is not kind:
             raise TypeError(f"{type(details[name]).__name__} as {name}")
-    if entry.kind == "found":
+    if entry.kind == "found" and "parts" in details:
+        first, last = details["parts"]
+        if not (type(first) is type(last) is int and 0 <= first <= last):
+            raise ValueError(f"the parts {details['parts']}")
+    if entry.kind == "found" and "of" not in details:
         if not details["planes"] or len(details["planes"]) != len(details["given"]):
             raise ValueError(f"{len(details['planes'])} planes, {len(details['given'])} inputs")
         examples = [Example.of_words(words) for words in details.get("examples", ())]

@@ -8,7 +8,7 @@ from psygnal import Signal
 
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.planes import channel_axis
-from napari_sam.session import Plane
+from napari_sam.session import Plane, RunProgress
 
 
 class Everything:
@@ -29,10 +29,14 @@ class Everything:
         self._annotation: Annotation | None = None
 
     @property
+    def progress(self) -> RunProgress | None:
+        """How far it is; None while nothing runs."""
+        return self._annotation.session.run if self._annotation else None
+
+    @property
     def fraction(self) -> float | None:
         """Share that is done; None while nothing runs."""
-        run = self._annotation.session.run if self._annotation else None
-        return None if run is None else run.fraction
+        return None if self.progress is None else self.progress.fraction
 
     @property
     def annotation(self) -> Annotation | None:
@@ -75,7 +79,7 @@ class Everything:
             self.refused.emit(error)
 
     def cancel(self, keep: bool = False) -> None:
-        """Stop; what was found so far is dropped, or kept on planes that are done."""
+        """Stop; what was found so far is dropped, or kept as far as the search is."""
         if self._annotation is not None:
             self._annotation.session.cancel_run(keep)
 

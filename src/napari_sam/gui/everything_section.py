@@ -8,11 +8,13 @@ from functools import partial
 from qtpy.QtWidgets import QLabel, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, line, thin_bar
+from napari_sam.gui.controls import button, caption, line, thin_bar
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.outlines import move_found_outlines
 from napari_sam.gui.planes import axis_name, channel_axis
 from napari_sam.gui.section import Section
+from napari_sam.gui.told import told_left, told_objects
+from napari_sam.session import RunProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class EverythingState:
     ----------
     fraction
         Share that is searched; None while nothing is.
+    progress
+        How many objects are found by then, and how long it still takes.
     ready
         Whether there are a plane on screen and a model.
     more
@@ -39,6 +43,7 @@ class EverythingState:
     found: bool = False
     stack: str = ""
     tip: str = ""
+    progress: str = ""
 
 
 def everything_state_of(controller: Controller) -> EverythingState:
@@ -56,7 +61,20 @@ def everything_state_of(controller: Controller) -> EverythingState:
             tip = _tip(length, axis_name(annotation.image, axis), channels)
     more = annotation is not None and annotation.session.has_examples
     found = annotation is not None and annotation.session.queue.waiting > 0
-    return EverythingState(controller.everything.fraction, ready, more, found, stack, tip)
+    run = controller.everything.progress
+    told, fraction = ("", None) if run is None else (told_run(run), run.fraction)
+    return EverythingState(fraction, ready, more, found, stack, tip, told)
+
+
+def told_run(run: RunProgress) -> str:
+    """Say how far a search is: what is found, where it is, and how long it still takes."""
+    told = [told_objects(run.objects)]
+    if run.squares is not None:
+        told.append(f"{run.squares[0]} of {run.squares[1]} squares")
+    elif run.count > 1:
+        told.append(f"{run.done} of {run.count} planes")
+    told += [] if run.seconds_left is None else [told_left(run.seconds_left)]
+    return " · ".join(told)
 
 
 def _tip(length: int, name: str, channels: bool) -> str:
@@ -91,7 +109,9 @@ class EverythingSection(Section[EverythingState]):
             "move the outlines of all found objects of this plane outwards by a pixel, into the "
             "background",
         )
+        self.progress = caption("what is found, and how far finding all is")
         self.bar = thin_bar("how far finding all is")
+        self.keep = button("Stop", "go no further; what was found on what is searched stays")
         self.cancel = button("Cancel", "stop; what was found so far is dropped")
         self.pages = QStackedWidget()
         asking, running = QWidget(), QWidget()
@@ -103,9 +123,12 @@ class EverythingSection(Section[EverythingState]):
         asked.addLayout(row)
         asked.addWidget(self.similar)
         asked.addLayout(line(self.narrow, self.widen))
-        row = line(QLabel("Finding all"), self.bar, self.cancel)
+        row = line(QLabel("Finding all"), self.bar, self.keep, self.cancel)
         row.setStretch(1, 1)
-        running.setLayout(row)
+        shown = QVBoxLayout(running)
+        shown.setContentsMargins(0, 0, 0, 0)
+        shown.addWidget(self.progress)
+        shown.addLayout(row)
         self.pages.addWidget(asking)
         self.pages.addWidget(running)
         column = QVBoxLayout(self)
@@ -116,7 +139,8 @@ class EverythingSection(Section[EverythingState]):
         self.similar.clicked.connect(self._find_similar)
         self.narrow.clicked.connect(partial(self._move_outlines, -1))
         self.widen.clicked.connect(partial(self._move_outlines, 1))
-        self.cancel.clicked.connect(controller.everything.cancel)
+        self.keep.clicked.connect(partial(self._cancel, True))
+        self.cancel.clicked.connect(partial(self._cancel, False))
 
     def _state(self) -> EverythingState:
         return everything_state_of(self._controller)
@@ -125,6 +149,7 @@ class EverythingSection(Section[EverythingState]):
         running = state.fraction is not None
         self.pages.setCurrentIndex(1 if running else 0)
         self.bar.setValue(round(1000 * (state.fraction or 0)))
+        self.progress.setText(state.progress)
         self.setEnabled(running or state.ready)
         self.similar.setVisible(state.more)
         for moving in (self.narrow, self.widen):
@@ -144,6 +169,9 @@ class EverythingSection(Section[EverythingState]):
         plane = annotation.displayed() if annotation else None
         if annotation is not None and plane is not None:
             self._controller.everything.start_similar(annotation, plane)
+
+    def _cancel(self, keep: bool, *_: object) -> None:
+        self._controller.everything.cancel(keep)
 
     def _move_outlines(self, pixels: int, *_: object) -> None:
         annotation = self._controller.annotation

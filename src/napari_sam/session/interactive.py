@@ -251,7 +251,7 @@ class Session(Choosing, Following, Lineage, MaskSettings):
             self._runs.stop(
                 ValueError(
                     "expected the image to stay what it is while all its objects are looked for, "
-                    "got other pixels; nothing was written, start again"
+                    "got other pixels; start again"
                 )
             )
         if (source.content_stamp, source.spanned) != (before.content_stamp, before.spanned):
@@ -331,10 +331,12 @@ class Session(Choosing, Following, Lineage, MaskSettings):
 
         Labels are what they were before, pixel by pixel. Those that were changed elsewhere are
         not touched: that is recorded first, as a step of its own. Objects that are being followed
-        since are followed no further.
+        since are followed no further, and a run whose objects are taken back ends.
         """
         if self._closed is None and self._follow_runs.cancel_unwritten():
             return  # nothing was done yet
+        if self._closed is None:
+            self._runs.cancel_written()
         self._go(self._travel.undo)
 
     def redo(self) -> None:

@@ -45,6 +45,8 @@ Kind = Literal[
 """What happened.
 
 ``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
+``found``: of one large plane objects are written part by part; what comes after something else was
+done is no step of its own, and goes with the first part.
 ``carried``: objects were followed from planes where they are known; what is carried anew since a
 plane was corrected is no step of its own, and goes with that. ``reviewed``: a person said of an
 object on a plane that its mask is right, or that it ends or goes on there.
@@ -203,7 +205,7 @@ class Entry:
     @property
     def part_of(self) -> int | None:
         """First number of the step that it goes with; None for a step, and for masks."""
-        return self.details.get("of") if self.kind == "carried" else None
+        return self.details.get("of") if self.kind in ("carried", "found") else None
 
     @property
     def ends_undo(self) -> bool:

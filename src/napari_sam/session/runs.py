@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,12 @@ from napari_sam.planes import Plane, PlaneSource, plane_axes
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.found import Decided, Found, Part, decide, find_plane, name_objects
+from napari_sam.session.found_parts import (
+    PlaneParts,
+    folded_parts,
+    goes_by_parts,
+    write_objects,
+)
 from napari_sam.session.journal import Change, ObjectFacts
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.ownership import Marks
@@ -23,6 +30,7 @@ from napari_sam.session.similar import Example, SimilarSearch, refused
 from napari_sam.session.state import State, Touched
 
 _NOTHING = "Nothing was found; a higher contrast or another model may help"
+_NOTHING_NEW = "Nothing new was found: what is there already stays as it is"
 _NONE_LIKE_THESE = "Nothing more like these was found; accept some that look different, or click it"
 
 
@@ -38,12 +46,22 @@ class RunProgress:
         How many planes are searched, of how many.
     fraction
         Share that is done, 0-1.
+    objects
+        How many objects are found so far.
+    squares
+        Of one large plane: how many of its squares are searched, of how many; None elsewhere, and
+        while it is looked for the scale to search it at.
+    seconds_left
+        About how long it will still take; None while that isn't known.
     """
 
     plane: Plane | None
     done: int
     count: int
     fraction: float
+    objects: int = 0
+    squares: tuple[int, int] | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -60,12 +78,28 @@ class _Run:
     found: list[Found] = field(default_factory=list)
     within: float = 0.0
     decided: Decided = field(default_factory=lambda: Decided({}, {}, 0))
+    started: float = field(default_factory=time.monotonic)
+    parts: PlaneParts | None = None  # where objects are written as they are found; then
+    canvas: LabelCanvas | None = None  # into which labels,
+    made: int = 0  # how many parts are written,
+    told: int = 0  # of how many an entry tells,
+    entries: list[int] = field(default_factory=list)  # which ones,
+    is_searched: bool = False  # whether all parts are known,
+    is_ended: bool = False  # and whether no more will come
+    waits: bool = False  # whether the labels' highest number is being looked for
 
     @property
     def progress(self) -> RunProgress:
         done, count = len(self.found), len(self.planes)
         plane = self.planes[done] if done < count else None
-        return RunProgress(plane, done, count, min(1.0, (done + self.within) / count))
+        fraction = min(1.0, (done + self.within) / count)
+        spent = time.monotonic() - self.started
+        left = spent * (1 - fraction) / fraction if fraction > 0 else None
+        objects, squares = sum(len(found.numbers) - 1 for found in self.found), None
+        if self.parts is not None and (made := self.parts.parts[: self.made]):
+            objects += sum(len(part.objects) for part in made)
+            squares = made[-1].done, made[-1].count
+        return RunProgress(plane, done, count, fraction, objects, squares, left)
 
 
 class Runs:
@@ -134,6 +168,9 @@ class Runs:
             from napari_sam.automask import AutomaskSettings
 
             AutomaskSettings(**settings)  # refuses what makes no sense
+        if goes_by_parts(run.segmenter, source, run.planes, settings, run.post_processing):
+            run.parts = PlaneParts(run.segmenter, source, run.planes[0], settings)
+            run.canvas = self._state.canvas
         self._begin(run)
 
     def find_similar(
@@ -191,21 +228,43 @@ class Runs:
         self._run = run
         self._search(run)
 
-    def cancel(self, keep: bool = False) -> None:
-        """Stop; what was found is dropped, or on planes that are done written if it is kept."""
+    def cancel(self, keep: bool = False) -> Sequence[int]:
+        """Stop; what was found is dropped, or on planes that are done written if it is kept.
+
+        Returns
+        -------
+        entries
+            What was written of one large plane, which is to be taken back if it isn't kept.
+        """
         run = self._run
+        if run is not None and run.parts is not None:
+            run.is_ended = True
+            self._executor.cancel(_searching(run))
+            if keep and run.parts.parts:
+                self._write_parts(run)
+            else:
+                self._end_parts(run)
+                self.changed.emit()
+            return run.entries
         if keep and run is not None and run.found:
             if len(run.found) < len(run.planes):  # otherwise it is being written
                 done = replace(run, planes=run.planes[: len(run.found)], within=0.0)
                 self._run = done
                 self._executor.cancel(_searching(run))
                 self._put_together(done)
-            return
+            return ()
         if self._run is not None:
             run, self._run = self._run, None
             self._executor.cancel(_searching(run))
             self._executor.cancel(_deciding(run))
             self.changed.emit()
+        return ()
+
+    def cancel_written(self) -> None:
+        """Go no further with a run that has written the last step, which is to be taken back."""
+        last = self._state.journal.last_step
+        if self._run is not None and last is not None and last.number in self._run.entries[:1]:
+            self.cancel()
 
     def stop(self, reason: Exception) -> None:
         """Stop the run, if there is one, and say why."""
@@ -228,7 +287,7 @@ class Runs:
             find = partial(run.similar.find, plane, how)
         self._executor.embed(
             _searching(run),
-            find,
+            find if run.parts is None else run.parts.find,
             partial(self._plane_found, run),
             SOON,
             partial(self._plane_progressed, run),
@@ -238,10 +297,17 @@ class Runs:
     def _plane_progressed(self, run: _Run, fraction: float) -> None:
         if run is self._run:
             run.within = fraction
-            self.changed.emit()
+            if run.parts is not None:
+                self._write_parts(run)
+            if run is self._run:
+                self.changed.emit()
 
     def _plane_found(self, run: _Run, outcome: Outcome) -> None:
         if not self._goes_on(run, outcome):
+            return
+        if run.parts is not None:
+            run.is_searched = run.is_ended = True
+            self._write_parts(run)
             return
         run.found.append(outcome.value)
         if len(run.found) < len(run.planes):
@@ -267,6 +333,92 @@ class Runs:
             self._decide(run, range(len(run.planes)))
         else:
             self._end(_NOTHING if run.similar is None else _NONE_LIKE_THESE)
+
+    # Writing the parts of one large plane as they are found
+
+    def _write_parts(self, run: _Run) -> None:
+        """Write what is known, once it is known which numbers are new; end when that is all."""
+        assert run.parts is not None, "a run that writes parts"
+        canvas = self._state.canvas
+        if canvas is not run.canvas or canvas is None:
+            self._fail_parts(
+                run,
+                ValueError(
+                    "expected the labels to stay while objects are looked for, got others; what "
+                    "was written is in those of before, start again"
+                ),
+            )
+            return
+        if run.waits or (run.made == len(run.parts.parts) and not run.is_ended):
+            return
+        if canvas is not self._searched:
+            run.waits = True
+            self._executor.chore(
+                ("highest label", self, canvas),
+                canvas.highest,
+                partial(self._highest_found, run, canvas),
+                awaited=False,
+            )
+            return
+        while run is self._run and run.made < len(run.parts.parts):
+            run.made += 1
+            self._write_part(run)
+        if run is self._run and run.is_ended:
+            self._end_parts(run)
+            any_found = any(part.objects for part in run.parts.parts)
+            if run.entries:
+                self.finished.emit(f"{_what(run, self._written_by(run))} found")
+            else:
+                self.finished.emit(_NOTHING_NEW if any_found else _NOTHING)
+            self.changed.emit()
+
+    def _highest_found(self, run: _Run, canvas: LabelCanvas, outcome: Outcome) -> None:
+        run.waits = False
+        if outcome.error is None:
+            self._searched, self._seen = canvas, outcome.value
+            if run is self._run:
+                self._write_parts(run)
+        elif run is self._run and not outcome.cancelled:
+            self._fail_parts(run, outcome.error)
+
+    def _write_part(self, run: _Run) -> None:
+        assert run.parts is not None, "a run that writes parts"
+        objects = run.parts.parts[run.made - 1].objects
+        if not objects:
+            return
+        highest, plane = self._highest_known(), run.planes[0]
+        try:
+            details = _part_details(run)
+            touched, highest = write_objects(self._state, plane, objects, highest, details)
+        except (OSError, ValueError, MemoryError) as error:
+            self._fail_parts(run, error)
+            return
+        if touched is None:
+            return
+        run.told = run.made
+        run.entries.append(self._state.journal.position[1])
+        self._written(touched, highest)
+
+    def _written_by(self, run: _Run) -> int:
+        entries = map(self._state.journal.entry, run.entries)
+        return sum(len(entry.facts) for entry in entries if entry is not None)
+
+    def _end_parts(self, run: _Run) -> None:
+        """Let the parts of a run be one entry, unless something else is between them."""
+        self._run = None
+        journal = self._state.journal
+        entries = [entry for entry in map(journal.entry, run.entries) if entry is not None]
+        if entries and len(entries) == len(run.entries) and journal.ends_with(run.entries):
+            number = journal.new("found", "").number
+            details = {**_details(run), "parts": [0, run.made], "whole": run.is_searched}
+            journal.fold(run.entries, folded_parts(entries, number, details))
+            run.entries = [number]
+
+    def _fail_parts(self, run: _Run, error: Exception) -> None:
+        self._end_parts(run)
+        self._executor.cancel(_searching(run))
+        self.failed.emit(error)
+        self.changed.emit()
 
     # Deciding what is written, from what the labels are
 
@@ -305,7 +457,7 @@ class Runs:
         self._searched, self._seen = canvas, run.decided.highest
         labels = run.decided.labels
         if not labels:
-            self._end("Nothing new was found: what is there already stays as it is")
+            self._end(_NOTHING_NEW)
             return
         highest = max(labels.values())
         try:
@@ -368,10 +520,12 @@ class Runs:
 
     def _goes_on(self, run: _Run, outcome: Outcome) -> bool:
         """Whether the run that work was done for still is; its errors are told."""
-        if run is not self._run:
+        if run is not self._run or run.is_ended:
             return False
         if outcome.cancelled:
             self.cancel()
+        elif outcome.error is not None and run.parts is not None:
+            self._fail_parts(run, outcome.error)
         elif outcome.error is not None:
             self._fail(outcome.error)
         return outcome.error is None
@@ -407,6 +561,12 @@ def _on_planes(count: int) -> str:
     return f" on {count} planes" if count > 1 else ""
 
 
+def _part_details(run: _Run) -> dict[str, Any]:
+    """Return what a part tells: the first one all, others what they are a part of."""
+    parts = {"parts": [run.told, run.made]}
+    return {"of": run.entries[0], **parts} if run.entries else {**_details(run), **parts}
+
+
 def _details(run: _Run) -> dict[str, Any]:
     """Return what it takes to do the same again."""
     at = zip(*run.planes, strict=True)
@@ -418,7 +578,7 @@ def _details(run: _Run) -> dict[str, Any]:
         "linked": run.linked,
         "settings": run.settings,
         "model": run.segmenter.model_key,
-        "given": [found.given for found in run.found],
+        "given": [found.given for found in run.found] if run.parts is None else [run.parts.given],
         **MaskRules(post_processing=run.post_processing).words(),
     }
     if run.similar is not None:

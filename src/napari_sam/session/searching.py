@@ -11,10 +11,13 @@ from napari_sam.planes import PlaneSource
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.similar import Example, chosen
+from napari_sam.session.travel import Travel
 
 
 class Searching(ObjectCommands):
     """The part of a session that looks for objects by itself."""
+
+    _travel: Travel
 
     @property
     @abstractmethod
@@ -32,7 +35,10 @@ class Searching(ObjectCommands):
         """Find every object of some planes, in the background, as one step of the journal.
 
         Objects are written where the labels are 0 and where nobody has erased anything; their
-        numbers are new. :attr:`run` says how far that is, :attr:`noticed` how it ended.
+        numbers are new. :attr:`run` says how far that is, :attr:`noticed` how it ended. On one
+        plane that is larger than the model sees at once they are written and numbered square by
+        square, as soon as nothing still to come can change them; with post-processing, which
+        needs all of them, at the end.
 
         Parameters
         ----------
@@ -112,6 +118,9 @@ class Searching(ObjectCommands):
         Parameters
         ----------
         keep
-            Whether what was found on planes that are done is written; otherwise it is dropped.
+            Whether what was found on planes that are done, and in one large plane so far, is
+            written; otherwise it is dropped.
         """
-        self._runs.cancel(keep)
+        entries = self._runs.cancel(keep)
+        if entries and not keep:
+            self._follow(self._travel.drop(entries))

@@ -76,8 +76,8 @@ class Travel:
             return Touched()
         if len(entries) < len(numbers) or not journal.ends_with(numbers):
             self._state.noticed.emit(
-                "What was followed stays, since something else was done meanwhile; undo takes it "
-                "back"
+                "What was done so far stays, since something else was done meanwhile; undo takes "
+                "it back"
             )
             return None
         try:
@@ -201,7 +201,7 @@ class Travel:
         return touched
 
     def _go_again(self, parts: Sequence[Entry], touched: Touched) -> None:
-        """Make what goes with steps again, in order: masks whose prompts hold, what was carried.
+        """Make what goes with steps again, in order: masks whose prompts hold, parts of a run.
 
         Each is an entry of its own. What others have changed under a mask is recorded before it,
         as with any.
@@ -215,7 +215,7 @@ class Travel:
         """
         latest = {c.key: e.number for e in parts for c in e.answers if c.after is not None}
         for part in parts:
-            if part.kind == "carried":
+            if part.part_of is not None:
                 if not self._carry_again(part, touched):
                     break
                 continue
@@ -229,7 +229,7 @@ class Travel:
                     touched.masks[key] = None
 
     def _carry_again(self, part: Entry, touched: Touched) -> bool:
-        """Write what was carried again, as a part of the same step; return whether it could be."""
+        """Write a part of a run again, as a part of the same step; return whether it could be."""
         try:
             entry = self._again(part)
             if entry is None:
