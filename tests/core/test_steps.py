@@ -9,7 +9,7 @@ from napari_sam.patches import Patch, fill_polygon
 from napari_sam.prompts import Prompts
 from napari_sam.session.groups import BoxPrompt, Click, Group, Lasso, MaskPrompt, Stroke
 from napari_sam.steps import Steps
-from napari_sam.strokes import spread_points
+from napari_sam.strokes import clip_path, spread_points
 
 KEY = (1, (0, None, None))
 SQUARE = Patch((4, 6), np.ones((8, 10), bool))
@@ -143,3 +143,25 @@ def test_lasso_beyond_the_plane_is_cut_off(shape):
     patch = fill_polygon([(-5, -5), (-5, 20), (20, 20), (20, -5)], shape)
     assert patch.origin == (0, 0)
     assert patch.pixels.shape == shape
+
+
+def test_stroke_within_a_plane_is_not_clipped():
+    path = ((0, 0), (5, 9.4), (-0.5, 3))
+    assert clip_path(path, (6, 10)) == [path]
+
+
+def test_stroke_that_leaves_a_plane_ends_at_its_border():
+    assert clip_path([(2, 5), (2, 15)], (6, 10)) == [((2, 5), (2, 9.5))]
+    assert clip_path([(2, -5), (2, 5), (4, 5), (20, 5)], (6, 10)) == [
+        ((2, -0.5), (2, 5), (4, 5), (5.5, 5))
+    ]
+
+
+def test_stroke_that_comes_back_has_a_part_on_either_side():
+    path = [(1, 5), (1, 15), (4, 15), (4, 5)]
+    assert clip_path(path, (6, 10)) == [((1, 5), (1, 9.5)), ((4, 9.5), (4, 5))]
+
+
+@pytest.mark.parametrize("path", [[(-3, 0)], [(-3, 0), (-3, 9)], [(-4, 2), (2, -4)]])
+def test_stroke_beside_a_plane_has_no_part_on_it(path):
+    assert clip_path(path, (6, 10)) == []

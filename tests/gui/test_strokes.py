@@ -39,6 +39,22 @@ def test_stroke_says_what_the_button_says_and_is_edited_as_a_shape(told, rng):
     assert not errors
 
 
+def test_stroke_that_leaves_the_image_is_taken_up_to_its_border(told, rng):
+    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+    me.press(Qt.Key.Key_G, SHIFT)
+    me.drag((30, 60), (30, 90), (45, 90), (45, 60))
+    first, second = me.session.prompts.strokes
+    assert first.object_id == second.object_id == 1
+    np.testing.assert_allclose([first.path[0], first.path[-1]], [(30, 60), (30, 79.5)], atol=2)
+    np.testing.assert_allclose([second.path[0], second.path[-1]], [(45, 79.5), (45, 60)], atol=2)
+    layer = me.annotation.shapes.layer
+    assert [len(data) for data in layer.data] == [len(first.path), len(second.path)]
+    assert not errors
+    me.drag((30, 85), (45, 85))
+    assert errors.pop() == "expected a stroke on the image, got one beside it"
+    assert len(me.session.prompts.strokes) == layer.nshapes == 2
+
+
 def test_lasso_is_a_region_of_the_object_it_is_drawn_around(told, rng):
     me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
     me.session.add_point((), (50, 10))

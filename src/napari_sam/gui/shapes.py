@@ -38,6 +38,7 @@ from napari_sam.gui.shape_rows import (
 )
 from napari_sam.session import Plane, PromptBook, Session
 from napari_sam.session.prompt_book import Stroke
+from napari_sam.strokes import clip_path
 
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
 _TOOLS: dict[str, Kind] = {
@@ -269,8 +270,13 @@ class ShapeEditor:
             plane = self._session.source.plane_of(plane)
             if kind == "stroke":
                 sign = int(self._told_sign(row) != NEGATIVE)
-                owner = self._session.object_for_stroke(plane, points, sign, self._continues)
-                book = book.with_stroke((owner, plane), points, sign)
+                parts = clip_path(points, self._session.source.plane_shape(plane))
+                if not parts:
+                    raise ValueError("expected a stroke on the image, got one beside it")
+                middle = max(parts, key=len)
+                owner = self._session.object_for_stroke(plane, middle, sign, self._continues)
+                for part in parts:
+                    book = book.with_stroke((owner, plane), part, sign)
             else:
                 owner = self._session.object_for_box(plane, bounds(points))
                 if not first:
