@@ -12,6 +12,7 @@ from component_segmenter import ComponentSegmenter, disks
 from napari_sam.batch import replay_session
 from napari_sam.engine import Engine
 from napari_sam.session import ArrayCanvas, ArraySource, PlaneFacts, Session, pixel_changes
+from napari_sam.session.follow_words import told_end, told_locked
 from napari_sam.session.methods import methods_text
 
 SHAPE, COUNT = (40, 50), 9
@@ -104,7 +105,9 @@ def test_all_objects_of_a_plane_are_followed_together():
     session.propagate(session.followable(3))
     assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
     assert planes_of(labels, 2) == list(range(COUNT))
-    assert session.told[-1] == "2 objects were followed to 8 planes, 0 to 8 in all"
+    assert session.told[-1] == (
+        "2 objects were followed to 8 further planes; together they reach from plane 0 to 8"
+    )
 
 
 def test_planes_where_a_person_said_that_the_object_is_not_are_not_told_as_reached():
@@ -114,7 +117,9 @@ def test_planes_where_a_person_said_that_the_object_is_not_are_not_told_as_reach
     session.stop_here(plane=5)
     session.add_point(2, A[:2])
     session.propagate()
-    assert session.told[-1] == "Object 1 was followed to 2 planes, 1 to 4 in all"
+    assert session.told[-1] == (
+        "Object 1 was followed to 2 further planes; it reaches from plane 1 to 4"
+    )
 
 
 def test_found_object_is_followed_from_the_labels():
@@ -574,6 +579,38 @@ def test_go_on_follows_an_object_beyond_the_end_that_the_judge_saw():
     assert kinds[-2:] == ["reviewed", "carried"]
     session.undo()
     assert planes_of(labels, 1) == [0, 1, 2, 3, 4]
+
+
+def test_object_is_not_said_to_go_on_where_a_plane_is_blank():
+    stack = STACK.copy()
+    stack[7:] = 0
+    session, labels = begun(stack)
+    session.add_point(3, B[:2])
+    session.propagate()
+    before = labels.copy()
+    session.show((8, None, None))
+    with pytest.raises(ValueError, match="shows object 1, got 8, which is blank"):
+        session.go_on(1, 8)
+    np.testing.assert_array_equal(labels, before)
+    session.go_on(1, 6)  # the next plane is blank, but what lies beyond it is not known
+
+
+def test_end_is_told_in_numbers_and_with_who_was_not_followed():
+    assert told_end([3], [4], [3]) == (
+        "Object 3 was followed to 1 further plane; it reaches from plane 3 to 4"
+    )
+    assert told_end([1, 2, 3, 4], [4, 5], [3], lost=[2, 4]) == (
+        "4 objects were followed to 2 further planes; together they reach from plane 3 to 5; "
+        "objects 2 and 4 were found on none"
+    )
+    assert told_end([1, 2], []) == "2 objects were found on no further plane"
+    assert told_end([1, 2], [4], [3], locked=[2], failed=[6]) == (
+        "2 objects were followed to 1 further plane; together they reach from plane 3 to 4; "
+        "object 2 is locked, and stays as it is; plane 6 could not be read"
+    )
+    assert told_locked([2, 5]) == (
+        "Objects 2 and 5 are locked and not followed; unlock them to follow them"
+    )
 
 
 def test_what_was_not_made_anew_before_a_crash_is_told_after_it(tmp_path):

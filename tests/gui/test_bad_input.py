@@ -47,7 +47,7 @@ def test_click_beyond_the_last_plane_says_where_the_image_ends(told, rng):
     assert not len(me.annotation.points.data)
     me.viewer.dims.ndisplay = 3
     me.annotation.points.add([(2, 20, 30)])
-    assert "in the 3-D view; switch to 2-D first" in errors[-1]
+    assert "got the 3-D view; go back to the slice first" in errors[-1]
 
 
 def test_labels_too_small_for_the_next_object(told, rng):

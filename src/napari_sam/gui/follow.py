@@ -12,6 +12,7 @@ from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.planes import coordinates_of
 from napari_sam.planes import Plane, plane_axes
 from napari_sam.session import Session, Span
+from napari_sam.session.follow_words import told_locked
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -100,6 +101,11 @@ class Follow:
             raise ValueError(f"expected objects on this plane to follow, got {got} first")
         first, last = reached(self._reach, plane[axis] or 0, self._known(annotation, ids, axis))
         session.propagate(ids, axis, first, last)
+        if everything:
+            locked = [row.id for row in session.objects if plane in row.planes]
+            locked = [i for i in locked if session.facts(i).locked]
+            if locked:
+                self.noticed.emit(told_locked(locked))
 
     def step(self, annotation: Annotation, step: int) -> None:
         """Show the next doubtful plane of the current object, or the one before."""

@@ -137,7 +137,10 @@ def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | No
 def why_no_plane(dims: Dims, image: Image) -> str:
     """Say why no plane of a layer is on screen, and what to do."""
     if dims.ndisplay != 2:
-        return "expected a prompt on a plane, got one in the 3-D view; switch to 2-D first"
+        return (
+            "expected a plane on screen, got the 3-D view; go back to the slice first, with "
+            "Back to the slice in the dock or the square below the layer list"
+        )
     if displayed_axes(dims, image) is None:
         return (
             f"expected a prompt on a plane of '{image.name}', got one in a view across an axis "

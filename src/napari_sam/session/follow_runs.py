@@ -19,6 +19,7 @@ from napari_sam.session.carrying import carry, folded
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.follow_anchors import Anchoring, around
 from napari_sam.session.follow_planes import HeldPlanes, Step, Walk, facts_of
+from napari_sam.session.follow_words import told_end
 from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import PlaneFacts
 from napari_sam.session.known_planes import Line
@@ -540,7 +541,7 @@ class FollowRuns:
         for call in run.then:
             call()
         if run.cause is None or run.failed:
-            self.finished.emit(_ending(run))
+            self.finished.emit(_ending(run, self._state))
         self._tell(run)
 
     def _fail(self, run: Run, error: Exception) -> None:
@@ -629,22 +630,11 @@ def _given(run: Run, looked_at: Iterable[int]) -> list[Any]:
     return [[z, one.words()] for z in looked_at if (one := given[z]) is not None]
 
 
-def _ending(run: Run) -> str:
-    planes = sorted({z for planes in run.written.values() for z in planes})
-    failed = sorted(run.failed)
-    ids = sorted(run.object_ids)
-    what = f"Object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
-    was = "was" if len(ids) == 1 else "were"
-    if planes:
-        every = sorted({*planes, *run.there})
-        told = f"{what} {was} followed to {len(planes)} plane{'s' if len(planes) > 1 else ''}, "
-        told += f"{every[0]} to {every[-1]} in all"
-    else:
-        told = f"{what} {was} not found on further planes"
-    if failed:
-        names = ", ".join(map(str, failed[:8])) + (", ..." if len(failed) > 8 else "")
-        told += f"; plane{'s' if len(failed) > 1 else ''} {names} could not be read"
-    return told
+def _ending(run: Run, state: State) -> str:
+    ids, planes = run.object_ids, {z for written in run.written.values() for z in written}
+    locked = [i for i in ids if state.facts(i).locked]  # since it began
+    lost = [i for i in ids if not (i in run.written or i in run.dropped or i in locked)]
+    return told_end(ids, planes, run.there, lost, locked, run.failed)
 
 
 def ids_of(object_ids: int | Iterable[int]) -> list[int]:

@@ -237,11 +237,18 @@ class Following(Searching):
         Raises
         ------
         ValueError
-            If it was never followed, ends there since the stack does, or is locked.
+            If it was never followed, ends there since the stack does, or is locked, or if the
+            plane is known to show nothing.
         """
         self._check_open()
         key = self._here(object_id, plane)
         line = self._followed_line(key)
+        embedding = self.embeddings.get(key[1])
+        if embedding is not None and self.embeddings.is_blank(embedding):
+            raise ValueError(
+                f"expected a plane that shows object {key[0]}, got {line.index(key[1])}, which is "
+                "blank: all its pixels are alike; go to a plane beyond it that shows the object"
+            )
         self._follow(self._reviewing.go_on(key, line, self.source.shape[line.axis]))
 
     # Which objects, planes and axes
