@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_sam.engine import Engine
-from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
 
 ACTION = st.tuples(st.integers(0, 55), st.integers(0, 999), st.integers(0, 9999))
 
@@ -162,6 +162,33 @@ def test_a_session_that_is_opened_again_makes_steps_again_exactly(late, tmp_path
         opened.redo()
     shown = opened.canvas.read((0, None, None), (slice(0, 24), slice(0, 30)))
     np.testing.assert_array_equal(shown, after[0])
+
+
+def test_a_plane_is_written_once_however_many_changes_are_taken_back_there(rng):
+    labels = np.zeros((20, 30), np.int32)
+    canvas = ArrayCanvas(labels)
+    source = ArraySource(np.zeros((20, 30)))
+    session = Session(FakeSegmenter(radius=2), source, canvas=canvas)
+    changes = []
+    for number, row in ((5, 2), (6, 4), (5, 3)):  # they overlap
+        before = labels[row : row + 3, 4:9].copy()
+        labels[row : row + 3, 4:9] = number
+        at = np.mgrid[row : row + 3, 4:9].reshape(2, -1)
+        changes += pixel_changes(
+            (None, None), (at[0], at[1]), before.ravel(), np.full(15, number, np.int32)
+        )
+    session.paint(changes)
+    painted, writes = labels.copy(), []
+    canvas.write = lambda some: writes.append(len(some)) or ArrayCanvas.write(canvas, some)
+    session.undo()
+    assert not labels.any()
+    session.redo()
+    np.testing.assert_array_equal(labels, painted)
+    assert writes == [1, 1]
+    labels[4, 5] = 9  # by somebody else: it is left alone
+    session.undo()
+    assert session.journal.entries[-1].kind == "elsewhere"
+    assert labels[4, 5] == 9
 
 
 def test_numbers_are_never_given_twice(rng):

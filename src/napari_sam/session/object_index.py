@@ -96,15 +96,16 @@ class ObjectIndex:
         """
         old, new = (change.new, change.old) if backwards else (change.old, change.new)
         axes = self._spanned
-        same = axes is None or plane_axes(change.plane) == axes
+        plane = change.plane
+        same = axes is None or plane in self._on or plane_axes(plane) == axes
         height, width = change.region[2:]
         if same and (change.plane not in self._on or height * width > _LARGE):
             return set(), {change.plane}
         if same and old.is_constant and new.is_constant:  # nearly every mask
-            parts: Any = [(change.plane, (_constant(change, p.unpack()[:1]) for p in (old, new)))]
-        elif same:
+            return self._swap(change, int(old.shortest()[0]), int(new.shortest()[0])), set()
+        if same:
             where = change.where
-            parts = [(change.plane, (_counted(change, where, p.unpack()) for p in (old, new)))]
+            parts: Any = [(change.plane, (_counted(change, where, p.unpack()) for p in (old, new)))]
         else:
             assert axes is not None
             parts = _across(change, axes, old.unpack(), new.unpack())
@@ -121,6 +122,15 @@ class ObjectIndex:
                 self._give(number, plane, extent)
                 objects.add(number)
         return objects, uncounted
+
+    def _swap(self, change: PixelChange, old: int, new: int) -> set[int]:
+        """Take in that pixels of one number became those of another; return which of them count."""
+        if old > 0:
+            self._take(old, change.plane, change.area)
+        if new > 0:
+            r, c, h, w = change.region
+            self._give(new, change.plane, Extent(change.area, (r, c, r + h - 1, c + w - 1)))
+        return {number for number in (old, new) if number > 0}
 
     def planes_of(self, change: PixelChange) -> set[Plane]:
         """Return the planes that a change has pixels on, to be counted."""
@@ -211,15 +221,6 @@ def extents(labels: NDArray[Any], origin: tuple[int, int] = (0, 0)) -> dict[int,
 def _box(region: Region, origin: tuple[int, int]) -> tuple[int, int, int, int]:
     (rows, columns), (r, c) = region, origin
     return rows.start + r, columns.start + c, rows.stop + r - 1, columns.stop + c - 1
-
-
-def _constant(change: PixelChange, value: NDArray[Any]) -> dict[int, Extent]:
-    """Return the extent of a change that has one number alone."""
-    number = int(value[0])
-    if number <= 0:
-        return {}
-    r, c, h, w = change.region
-    return {number: Extent(change.area, (r, c, r + h - 1, c + w - 1))}
 
 
 def _counted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from napari_sam.geometry import Region
 from napari_sam.planes import Plane
 from napari_sam.session.canvas import Write
 
+_AT_ONCE = 1 << 24  # pixels of a rectangle that are read to make many changes in it
 _LEVEL = 1  # of zlib: bits of masks and runs of equal numbers shrink well at any
 
 
@@ -49,9 +50,14 @@ class Packed:
 
     def unpack(self) -> NDArray[Any]:
         """Return the numbers."""
+        values = self.shortest()
+        return np.full(self.count, values[0]) if self.is_constant else values
+
+    def shortest(self) -> NDArray[Any]:
+        """Return the numbers, or `(1,)` that all of them are."""
         dtype = np.dtype(self.dtype)
         if self.is_constant:
-            return np.repeat(np.frombuffer(self.data, dtype), self.count)
+            return np.frombuffer(self.data, dtype)
         return np.frombuffer(_expand(self.data, self.count * dtype.itemsize), dtype)
 
 
@@ -153,6 +159,105 @@ class PixelChange:
         """Return its positions on every axis."""
         spanned = iter(range(s.start, s.stop) for s in self.slices)
         return [next(spanned) if i is None else range(i, i + 1) for i in self.plane]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Composed:
+    """What many changes come to.
+
+    Parameters
+    ----------
+    different
+        Where labels don't show what was there before the first of them.
+    writes
+        What makes all of them: one for each plane where that is possible.
+    """
+
+    different: list[PixelChange]
+    writes: list[Write]
+
+
+def composed(
+    steps: Sequence[tuple[PixelChange, bool]],
+    read: Callable[[Plane], Callable[[Region], NDArray[Any]]],
+) -> Composed:
+    """Put changes together, so that each plane is read and written once, however many they are.
+
+    Parameters
+    ----------
+    steps
+        Changes in the order in which they are made, each with whether it is taken back.
+    read
+        Returns what reads the labels of a plane, region by region.
+    """
+    by_plane: dict[Plane, list[tuple[PixelChange, bool]]] = {}
+    for step in steps:
+        by_plane.setdefault(step[0].plane, []).append(step)
+    if len({tuple(i is None for i in plane) for plane in by_plane}) > 1:
+        # planes that cross each other share pixels: nothing is compared, and the order counts
+        return Composed([], [c.backwards() if back else c.forwards() for c, back in steps])
+    all_of_it = Composed([], [])
+    for plane, some in by_plane.items():
+        _compose(some, read(plane), all_of_it)
+    return all_of_it
+
+
+def _compose(
+    steps: Sequence[tuple[PixelChange, bool]],
+    read: Callable[[Region], NDArray[Any]],
+    into: Composed,
+) -> None:
+    """Put changes of one plane together."""
+    top = min(change.region[0] for change, _ in steps)
+    left = min(change.region[1] for change, _ in steps)
+    bottom = max(change.region[0] + change.region[2] for change, _ in steps)
+    right = max(change.region[1] + change.region[3] for change, _ in steps)
+    if len(steps) == 1 or (bottom - top) * (right - left) > _AT_ONCE:
+        into.writes.extend(c.backwards() if back else c.forwards() for c, back in steps)
+        into.different.extend(_different(steps, read, (top, left, bottom, right)))
+        return
+    region = slice(top, bottom), slice(left, right)
+    shown = read(region)
+    labels = shown.copy()
+    places: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
+    for change, _ in steps:
+        r, c, h, w = change.region
+        places.append((labels[r - top : r - top + h, c - left : c - left + w], change.where))
+    for (change, is_back), place in zip(reversed(steps), reversed(places), strict=True):
+        _put(place[0], place[1], change.new if is_back else change.old)
+    if (labels != shown).any():  # that is no longer what was there before
+        into.different.extend(_different(steps, read, (top, left, bottom, right)))
+    for (change, is_back), place in zip(steps, places, strict=True):
+        _put(place[0], place[1], change.old if is_back else change.new)
+    changes = labels != shown
+    into.writes.append(Write(steps[0][0].plane, region, changes, labels[changes]))
+
+
+def _put(labels: NDArray[Any], where: NDArray[np.bool_], values: Packed) -> None:
+    """Set pixels of labels `(h, w)`."""
+    if values.is_constant:
+        np.copyto(labels, values.shortest(), "unsafe", where)
+    else:
+        labels[where] = values.unpack()
+
+
+def _different(
+    steps: Sequence[tuple[PixelChange, bool]],
+    read: Callable[[Region], NDArray[Any]],
+    box: tuple[int, int, int, int],
+) -> Iterator[PixelChange]:
+    """Yield where labels don't show what was there before changes of one plane."""
+    top, left, bottom, right = box
+    seen = np.zeros((bottom - top, right - left), bool)
+    for change, is_back in steps:
+        where = change.where
+        now, expected = read(change.slices)[where], change.after if is_back else change.before
+        r, c, h, w = change.region
+        covered = seen[r - top : r - top + h, c - left : c - left + w]
+        wrong = (now != expected) & ~covered[where]
+        if wrong.any():
+            yield part_of(change, where, wrong, expected, now)
+        covered |= where
 
 
 def pixel_changes(

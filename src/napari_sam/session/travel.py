@@ -15,7 +15,7 @@ from napari_sam.planes import Plane
 from napari_sam.session.journal import Change, Entry, JournalChange
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.ownership import Marks
-from napari_sam.session.pixels import PixelChange, part_of, total_area
+from napari_sam.session.pixels import Composed, PixelChange, composed, part_of, total_area
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.state import State, Touched
 
@@ -51,9 +51,10 @@ class Travel:
         mine, others = _tied([step], self._state.journal.since_last_step()[1:])
         everything = sorted((step, *mine, *others), key=lambda entry: entry.number)
         try:
-            if missing := self._mismatches(_backwards(everything)):
-                return self._tell_elsewhere(missing)
-            self._state.write([c for e in everything for c in e.pixels], backwards=True)
+            before = self._composed(everything)
+            if before.different:
+                return self._tell_elsewhere(before.different)
+            self._state.write_all(before.writes)
         except OSError as error:
             self._state.refused.emit(error)
             return None
@@ -81,9 +82,10 @@ class Travel:
             )
             return None
         try:
-            if missing := self._mismatches(_backwards(entries)):
-                return self._tell_elsewhere(missing)
-            self._state.write([c for e in entries for c in e.pixels], backwards=True)
+            before = self._composed(entries)
+            if before.different:
+                return self._tell_elsewhere(before.different)
+            self._state.write_all(before.writes)
         except OSError as error:
             self._state.refused.emit(error)
             return None
@@ -107,12 +109,11 @@ class Travel:
             return None
         try:
             late = self._late(group)
-            if late is None:
+            again = self._composed(late, group)
+            is_exact = not any(entry.is_step for entry in late) and self._fits(group, late)
+            if again.different or not is_exact:
                 return self._redo_over_others(group)
-            pixels = [change for entry in late for change in entry.pixels]
-            undone = [change.backwards() for change in reversed(pixels)]
-            done = [change.forwards() for entry in group for change in entry.pixels]
-            self._state.write_all([*undone, *done])
+            self._state.write_all(again.writes)
         except (OSError, ValueError, MemoryError) as error:
             self._state.refused.emit(error)
             return None
@@ -134,22 +135,12 @@ class Travel:
         self._go_again([entry for entry in late if entry.first_number not in there], touched)
         return touched
 
-    def _late(self, group: Sequence[Entry]) -> list[Entry] | None:
-        """Return what has come since a group was taken back and has to make room for it, in order.
-
-        Returns
-        -------
-        late
-            None if what was there beneath the group is another, even then.
-        """
+    def _late(self, group: Sequence[Entry]) -> list[Entry]:
+        """Return what has come since a group was taken back and makes room for it, in order."""
         first = group[0].first_number
         since = [e for e in self._state.journal.since(first) if e.first_number > first]
         late = [entry for part in _tied(group, since) for entry in part]
-        late.sort(key=lambda entry: entry.number)
-        if any(entry.is_step for entry in late) or not self._fits(group, late):
-            return None
-        beneath = [(change, change.before) for entry in group for change in entry.pixels]
-        return None if self._mismatches([*_backwards(late), *beneath]) else late
+        return sorted(late, key=lambda entry: entry.number)
 
     def _fits(self, group: Sequence[Entry], late: Sequence[Entry]) -> bool:
         """Whether marks, facts and prompts are what entries say they were before them.
@@ -345,37 +336,12 @@ class Travel:
             change.after,
         )
 
-    def _mismatches(self, shown: Sequence[tuple[PixelChange, NDArray[Any]]]) -> list[PixelChange]:
-        """Return where labels don't show what they should.
-
-        Parameters
-        ----------
-        shown
-            Pixels of changes and what they should be `(n,)`; where two tell of one, the first
-            holds.
-        """
-        by_plane: dict[Plane, list[tuple[PixelChange, NDArray[Any]]]] = {}
-        for one in shown:
-            by_plane.setdefault(one[0].plane, []).append(one)
-        found: list[PixelChange] = []
-        if len({tuple(i is None for i in plane) for plane in by_plane}) > 1:
-            return found  # planes that cross each other share pixels
-        for ones in by_plane.values():
-            top = min(c.region[0] for c, _ in ones)
-            left = min(c.region[1] for c, _ in ones)
-            bottom = max(c.slices[0].stop for c, _ in ones)
-            right = max(c.slices[1].stop for c, _ in ones)
-            seen = np.zeros((bottom - top, right - left), bool)
-            for change, expected in ones:
-                where = change.where
-                now = self._state.read(change.plane)(change.slices)[where]
-                r, c, h, w = change.region
-                covered = seen[r - top : r - top + h, c - left : c - left + w]
-                wrong = (now != expected) & ~covered[where]
-                if wrong.any():
-                    found.append(part_of(change, where, wrong, expected, now))
-                covered |= where
-        return found
+    def _composed(self, undone: Sequence[Entry], made: Sequence[Entry] = ()) -> Composed:
+        """Return what it takes to take entries back, the last first, and then to make others."""
+        back = [change for entry in undone for change in entry.pixels]
+        forth = [change for entry in made for change in entry.pixels]
+        steps = [*((change, True) for change in reversed(back)), *((c, False) for c in forth)]
+        return composed(steps, self._state.read)
 
     def _tell_elsewhere(self, changes: Sequence[PixelChange]) -> Touched | None:
         touched = self._state.note_elsewhere(changes)
@@ -426,7 +392,11 @@ def _changes(entry: Entry) -> Iterator[tuple[str, Change[Any, Any]]]:
 
 def _same(one: object, other: object) -> bool:
     """Whether two values are the same; marks are where their pixels are."""
+    if one is other:
+        return True
     if isinstance(one, Marks) and isinstance(other, Marks):
+        if one.is_empty and other.is_empty:
+            return True
         pairs = (one.written, other.written), (one.erased, other.erased)
         return all(
             a is b or not (minus(a, b).pixels.size or minus(b, a).pixels.size) for a, b in pairs
@@ -437,12 +407,6 @@ def _same(one: object, other: object) -> bool:
 def _renumbered(entry: Entry, number: int) -> Entry:
     """Return an entry that is made again, under another number."""
     return replace(entry, number=number, details={**entry.details, "again": entry.first_number})
-
-
-def _backwards(entries: Sequence[Entry]) -> list[tuple[PixelChange, NDArray[Any]]]:
-    """Return what labels show after entries, the last first."""
-    changes = [change for entry in entries for change in entry.pixels]
-    return [(change, change.after) for change in reversed(changes)]
 
 
 def _tied(group: Sequence[Entry], since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
