@@ -55,11 +55,11 @@ class PlaneScores:
     predicted: NDArray[np.float64]
 
 
-def select_objects(labels: NDArray[np.integer]) -> list[NDArray[np.bool_]]:
+def select_objects(labels: NDArray[np.integer], most: int = MAX_OBJECTS) -> list[NDArray[np.bool_]]:
     """Choose the objects of a plane that are scored, lowest ids first.
 
     They have at least 40 pixels, and at no side of the plane does the object lie along the
-    border over more than half of its bounding box's side. At most 16 are taken.
+    border over more than half of its bounding box's side. At most so many are taken.
     """
     chosen = []
     for label in np.unique(labels[labels > 0]):
@@ -73,7 +73,7 @@ def select_objects(labels: NDArray[np.integer]) -> list[NDArray[np.bool_]]:
         if along_rows > height / 2 or along_columns > width / 2:
             continue
         chosen.append(mask)
-        if len(chosen) == MAX_OBJECTS:
+        if len(chosen) == most:
             break
     return chosen
 

@@ -23,6 +23,9 @@ _Result = TypeVar("_Result")
 Work = Generator[float, None, _Result]
 """Something done bit by bit: it gives the finished fraction now and then, and the result."""
 
+CLICKED = ("click", "clicks", "box")
+"""Names of the figures of prompts: after one click, after three, and by a tight box."""
+
 CLICKS = 3
 # Everything is found in so much around the objects, in pixels; a whole large plane takes too long.
 _AROUND, _LARGEST = 96, 768
@@ -52,7 +55,7 @@ class Figures:
             name: HeldBack(
                 float(np.mean(getattr(self, name))), float(np.mean(getattr(after, name))), count
             )
-            for name in ("click", "clicks", "box")
+            for name in CLICKED
         }
         if self.everything is not None and after.everything is not None:
             found = self.everything.mean, after.everything.mean

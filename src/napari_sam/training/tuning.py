@@ -19,10 +19,11 @@ from napari_sam.model.taught import HeldBack, Lesson, TaughtModel
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
+from napari_sam.training.average_precision import Counts
 from napari_sam.training.examples import Example, ObjectOf, all_objects, held_back
 from napari_sam.training.objective import Plan, prompted_losses
 from napari_sam.training.rehearsal import rehearsal_crops
-from napari_sam.training.teaching_scores import Examiner, Work
+from napari_sam.training.teaching_scores import CLICKED, Examiner, Figures, Work
 from napari_sam.training.tuned_heads import HeadView, head_view, heads_loss
 from napari_sam.training.views import View, ViewMaker, embedded_again, pick, view_of_crop
 
@@ -44,7 +45,9 @@ _FEWEST_STEPS = 10
 
 # What decodes prompts, what finds everything, and what both read.
 _DECODER = ("prompt_encoder", "mask_decoder")
-_HEADS = ("dense_head", "roi_head")
+HEADS = ("dense_head", "roi_head")
+"""Parts of a network that find everything."""
+
 _ENCODER = ("image_encoder",)
 
 Phase = Literal["score", "learn", "again"]
@@ -177,7 +180,59 @@ def innermost(segmenter: Segmenter) -> SamSegmenter:
 
 def mean_change(scores: Mapping[str, HeldBack]) -> float:
     """Mean change of the IoU after one click, after three, and by a box."""
-    return float(np.mean([scores[name].change for name in ("click", "clicks", "box")]))
+    return float(np.mean([scores[name].change for name in CLICKED]))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a taught model is worth having.
+
+    Parameters
+    ----------
+    scores
+        On what was held back, by name.
+    offered
+        Whether it is better by enough.
+    parts
+        Of the network, which are worth being taught.
+    """
+
+    scores: Mapping[str, HeldBack]
+    offered: bool
+    parts: tuple[str, ...]
+
+
+def judge(before: Figures, after: Figures, found: Counts | None, parts: tuple[str, ...]) -> Verdict:
+    """Compare a taught model with its parent on what was held back.
+
+    Parameters
+    ----------
+    before, after
+        Figures of the parent and of the taught model.
+    found
+        What the taught model finds with its parent's heads, which it keeps where these find more;
+        None where it can't have them.
+    parts
+        That were taught.
+    """
+    if found is not None and after.everything is not None and found.mean >= after.everything.mean:
+        parts = tuple(part for part in parts if part not in HEADS)
+        after = replace(after, everything=found)
+    scores = before.compared(after)
+    return Verdict(scores, mean_change(scores) > LEAST_CHANGE, parts)
+
+
+def parts_of(network: SamSegmenter, settings: TuneSettings) -> tuple[str, ...]:
+    """Name the parts of a network that are taught."""
+    parts = _DECODER + (_ENCODER if settings.thorough else ())
+    if not settings.everything:
+        return parts
+    return parts + tuple(name for name in HEADS if getattr(network.network, name) is not None)
+
+
+def _can_do_without_heads(parts: Sequence[str]) -> bool:
+    """Whether a model with its parent's heads is possible: these read the parent's encoder."""
+    return "dense_head" in parts and "image_encoder" not in parts
 
 
 class _Teaching:
@@ -195,34 +250,27 @@ class _Teaching:
 
     def run(self) -> Iterator[TuneStep]:
         """Teach, score, and teach again."""
-        config, everything = self.network.config, all_objects(self.examples)
-        kept_back = set(self.withheld)
+        everything, kept_back = all_objects(self.examples), set(self.withheld)
         others = [one for one in everything if one not in kept_back]
-        has_heads = config.dense_channels > 0
-        parts = _DECODER + (_ENCODER if self.settings.thorough else ())
-        if has_heads and self.settings.everything:
-            parts += _HEADS
+        parts = parts_of(self.network, self.settings)
         examiner = Examiner(self.examples, self.withheld)
-        before = yield from self._told(
-            "score", 0.07, examiner.figures(TiledSegmenter(self.network))
-        )
+        plain = TiledSegmenter(self.network)
+        before = yield from self._told("score", 0.07, examiner.figures(plain))
         taught = yield from self._told("learn", 0.5, self._taught(others, parts))
         after = yield from self._told("score", 0.57, examiner.figures(self._segmenter(taught)))
-        if parts != _DECODER and has_heads and not self.settings.thorough:
-            # the heads stay the parent's where those find more with the taught decoder
-            plain = self._segmenter(_with_parts_of(taught, self.network.network, _HEADS))
-            found = yield from self._told("score", 0.6, examiner.found(plain))
-            if after.everything is not None and found.mean >= after.everything.mean:
-                parts, after = _DECODER, replace(after, everything=found)
-        scores = before.compared(after)
-        offered = mean_change(scores) > LEAST_CHANGE
-        self.last = replace(self.last, scores=scores, offered=offered)
-        if not offered:
+        found: Counts | None = None
+        if _can_do_without_heads(parts):
+            mixed = with_parts_of(taught, self.network.network, HEADS)
+            found = yield from self._told("score", 0.6, examiner.found(self._segmenter(mixed)))
+        verdict = judge(before, after, found, parts)
+        self.last = replace(self.last, scores=verdict.scores, offered=verdict.offered)
+        if not verdict.offered:
             yield replace(self.last, fraction=1.0, seconds_left=0.0)
             return
         yield self.last
-        taught = yield from self._told("again", 1.0, self._taught(everything, parts))
-        model = TaughtModel.between(self.network.network, taught, self._lesson(parts))
+        taught = yield from self._told("again", 1.0, self._taught(everything, verdict.parts))
+        lesson = self._lesson(verdict.parts)
+        model = TaughtModel.between(self.network.network, taught, lesson)
         yield replace(self.last, fraction=1.0, seconds_left=0.0, model=model)
 
     def _told(self, phase: Phase, end: float, work: Work[_Result]) -> _Steps[_Result]:
@@ -427,7 +475,7 @@ def _copy(parent: Sam, parts: Sequence[str]) -> Sam:
     return copy.deepcopy(parent, dict(shared))
 
 
-def _with_parts_of(network: Sam, other: Sam, parts: Sequence[str]) -> Sam:
+def with_parts_of(network: Sam, other: Sam, parts: Sequence[str]) -> Sam:
     """Return a network that has some parts of another one."""
     mixed = copy.copy(network)
     mixed._modules = dict(network._modules)

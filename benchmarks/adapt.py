@@ -1,0 +1,330 @@
+"""Measure what a model gains when it is taught a few objects, and what it forgets.
+
+    python benchmarks/adapt.py --data DATA --json adapt.json
+
+The user's objects are the first N of one plane of a source (of two where one has too few; of one
+half where there is one plane); all else there is unknown. The model is taught them with one
+thread, first without those that are held back, by which it is decided whether it would be offered,
+then with all. Its averaged weights are read at some seconds of computing, those of the process
+itself: a busy machine costs none. Scored are other planes of the source (the other half): IoU after
+one click, after three, and by a tight box, and the average precision of everything found. On
+twelve fixed planes of other sources it is scored what was lost after one click.
+
+Runs that the JSON file has are not done again, so that one that was stopped can go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from napari_sam import generate_masks, load_segmenter
+from napari_sam.masks import iou
+from napari_sam.model.sam import Sam
+from napari_sam.prompts import Prompts, corrective_click, deepest_point, tight_box
+from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.protocol import Embedding, Segmenter
+from napari_sam.segmentation.tiled import TiledSegmenter
+from napari_sam.training.average_precision import add_up, count_matches
+from napari_sam.training.data import Plane, read_planes
+from napari_sam.training.examples import Example, all_objects, held_back
+from napari_sam.training.protocol import select_objects
+from napari_sam.training.teaching_scores import Examiner, Work
+from napari_sam.training.tuning import (
+    HEADS,
+    Pupil,
+    Rehearsal,
+    TuneSettings,
+    innermost,
+    judge,
+    parts_of,
+    with_parts_of,
+)
+
+# Modality, and whether its planes are so few that one half is taught and the other scored.
+SOURCES = {
+    "E. coli": ("brightfield_bacteria", False),
+    "axons": ("EM_SEM_myelinated_axons", True),
+    "ovule walls": ("confocal_3D_cell_walls_Arabidopsis_ovule", False),
+    "plant nuclei": ("confocal_3D_nuclei_Arabidopsis_ovule", False),
+    "maize walls": ("confocal_2D_plant_cell_walls", True),
+    "nuclei, time-lapse": ("fluorescence_nuclei_timelapse", False),
+    "phase contrast": ("phase_contrast_cells", False),
+    "yeast": ("brightfield_yeast_in_traps", False),
+    "C2C12": ("phase_contrast_2D_cells", False),
+}
+SCORED, SCORED_OBJECTS = 6, 8
+# Planes of other sources, by modality.
+KEPT_IN_MIND = {
+    "fluorescence_small": 2,
+    "fluorescence_medium": 2,
+    "fluorescence_large": 2,
+    "histology_purple": 2,
+    "brightfield_grey_cytology": 1,
+    "EM_FIB-SEM": 1,
+    "SYNTHETIC_3D_nuclei": 1,
+    "fluorescence_3D_nuclei": 1,
+}
+KEPT_OBJECTS = 6
+READ_AT = (30.0, 60.0, 120.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What is taught, and the planes that are scored."""
+
+    examples: list[Example]
+    planes: list[Plane]
+
+
+@dataclass(slots=True)
+class Seen:
+    """Planes with their objects, embedded once: no encoder is taught here."""
+
+    planes: Sequence[Plane]
+    objects: list[list[NDArray[np.bool_]]]
+    embeddings: list[Embedding]
+
+    @classmethod
+    def of(cls, planes: Sequence[Plane], most: int, segmenter: Segmenter) -> Seen:
+        """Embed planes."""
+        objects = [spread(select_objects(plane.labels, 1000), most) for plane in planes]
+        kept = [i for i, one in enumerate(objects) if one]
+        embeddings = [segmenter.embed(planes[i].image) for i in kept]
+        return cls([planes[i] for i in kept], [objects[i] for i in kept], embeddings)
+
+    def prompted(self, segmenter: Segmenter, clicks: int = 3) -> dict[str, float]:
+        """Mean IoU after one click, after several, and by a box."""
+        rows = [
+            prompted(segmenter, embedding, target, clicks)
+            for embedding, targets in zip(self.embeddings, self.objects, strict=True)
+            for target in targets
+        ]
+        return dict(zip(("click", "clicks", "box"), np.mean(rows, 0).tolist(), strict=True))
+
+    def everything(self, segmenter: Segmenter) -> dict[str, float]:
+        """Average precision of everything found."""
+        counts = []
+        for plane in self.planes:
+            found = np.zeros(plane.labels.shape, np.int32)
+            for number, one in enumerate(generate_masks(segmenter, plane.image), 1):
+                part, mask = found[one.region], one.crop()
+                part[mask & (part == 0)] = number
+            counts.append(count_matches(found, plane.labels))
+        total = add_up(counts)
+        return {"ap50": total.at(0.5), "ap75": total.at(0.75)}
+
+
+def spread(items: Sequence[Any], most: int) -> list[Any]:
+    """Keep at most so many, evenly spaced."""
+    at = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
+    return [items[i] for i in at] if len(items) else []
+
+
+def prompted(
+    segmenter: Segmenter, embedding: Embedding, target: NDArray[np.bool_], clicks: int
+) -> tuple[float, float, float]:
+    """Click an object as the protocol says, and box it; IoU of the first, the last and the box."""
+    prompts = Prompts([deepest_point(target)], [1])
+    scores = []
+    for _ in range(clicks):
+        prediction = segmenter.decode(embedding, prompts)
+        mask = prediction.best()
+        scores.append(iou(mask, target))
+        if (click := corrective_click(target, mask)) is not None:
+            prompts = prompts.with_point(*click)
+        prompts = prompts.with_logits(prediction.logits[prediction.best_index], prediction.frame)
+    if clicks == 1:
+        return scores[0], scores[0], scores[0]
+    by_box = segmenter.decode(embedding, Prompts(box=tight_box(target)))
+    return scores[0], scores[-1], iou(by_box.best(), target)
+
+
+def task_of(planes: Sequence[Plane], count: int, halves: bool) -> Task:
+    """Choose what is taught and what is scored."""
+    if halves:
+        plane = max(planes, key=lambda one: one.labels.size)
+        middle = plane.labels.shape[1] // 2
+        left, right = (
+            replace(plane, image=plane.image[:, part], labels=plane.labels[:, part])
+            for part in (slice(middle), slice(middle, None))
+        )
+        return Task([taught(left, count)[0]], [right])
+    examples: list[Example] = []
+    begin = len(planes) // 2 if len(planes) > 20 else 0  # a stack's ends show little
+    used = []
+    for at in (begin, begin + max(1, len(planes) // 8)):
+        example, found = taught(planes[at], count)
+        examples.append(example)
+        used.append(at)
+        count -= found
+        if not count:
+            break
+    near = len(planes) // 20  # neighbours in a stack are nearly the same plane
+    others = [p for i, p in enumerate(planes) if all(abs(i - one) > near for one in used)]
+    others = [p for p in others if select_objects(p.labels)]
+    return Task(examples, spread(others, SCORED))
+
+
+def taught(plane: Plane, count: int) -> tuple[Example, int]:
+    """Label the first objects of a plane alone."""
+    labels = np.zeros(plane.labels.shape, np.int32)
+    masks = select_objects(plane.labels, count)
+    for label, mask in enumerate(masks, 1):
+        labels[mask] = label
+    return Example(plane.image, labels, name=plane.name), len(masks)
+
+
+def segmenter_of(sam: Sam) -> TiledSegmenter:
+    """Put a network to use, and leave it as it is."""
+    return TiledSegmenter(SamSegmenter(copy.deepcopy(sam), "cpu", "float32"))
+
+
+def learned(pupil: Pupil, at: Sequence[float]) -> Iterator[tuple[float, int, Sam]]:
+    """Teach, and give the averaged network at some seconds of computing."""
+    began = time.process_time()
+    for _ in pupil.look():
+        pass
+    for seconds in at:
+        while time.process_time() - began < seconds:
+            pupil.learn()
+        paused = time.process_time()
+        yield seconds, pupil.step, pupil.average
+        began += time.process_time() - paused
+
+
+def measure(
+    network: SamSegmenter, task: Task, kept: Seen, seed: int, read_at: Sequence[float]
+) -> dict[str, Any]:
+    """Teach a task, and score it at some times."""
+    settings = TuneSettings(seed=seed)
+    rehearsal, parts = Rehearsal(network), parts_of(network, settings)
+    plain = TiledSegmenter(network)
+    seen = Seen.of(task.planes, SCORED_OBJECTS, plain)
+    withheld = held_back(task.examples)
+    others = [one for one in all_objects(task.examples) if one not in set(withheld)]
+    examiner = Examiner(task.examples, withheld)
+    before = done(examiner.figures(plain))
+    row: dict[str, Any] = {
+        "objects": len(all_objects(task.examples)),
+        "planes": len(task.examples),
+        "scored": sum(map(len, seen.objects)),
+        "before": seen.prompted(plain) | seen.everything(plain),
+        "kept_before": kept.prompted(plain, 1)["click"],
+        "read": {},
+    }
+    pupil = Pupil(network, task.examples, others, parts, rehearsal, seed)
+    gates = {}
+    for seconds, _, average in learned(pupil, read_at):
+        mixed = segmenter_of(with_parts_of(average, network.network, HEADS))
+        after = done(examiner.figures(segmenter_of(average)))
+        gates[seconds] = judge(before, after, done(examiner.found(mixed)), parts)
+    pupil = Pupil(network, task.examples, all_objects(task.examples), parts, rehearsal, seed)
+    for seconds, steps, average in learned(pupil, read_at):
+        gate = gates[seconds]
+        model = average
+        if "dense_head" not in gate.parts:
+            model = with_parts_of(average, network.network, HEADS)
+        pupil_segmenter = segmenter_of(model)
+        row["read"][f"{seconds:.0f}"] = {
+            "steps": steps,
+            "offered": gate.offered,
+            "heads": "dense_head" in gate.parts,
+            "held_back": {name: [s.before, s.after] for name, s in gate.scores.items()},
+            "after": seen.prompted(pupil_segmenter) | seen.everything(pupil_segmenter),
+            "kept_after": kept.prompted(pupil_segmenter, 1)["click"],
+        }
+    return row
+
+
+def done(work: Work[Any]) -> Any:
+    """Do some work to its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return stop.value
+
+
+def show(rows: Mapping[str, Mapping[str, Any]], seconds: str) -> None:
+    """Print a table of changes at a time."""
+    table = Table(title=f"change after {seconds} s on one thread; kept: IoU elsewhere")
+    for column in ("", "N", "before", "click", "clicks", "box", "AP 0.5", "AP 0.75", "kept",
+                   "held back", "offered"):  # fmt: skip
+        table.add_column(column, justify="right")
+    for name, row in rows.items():
+        if (read := row["read"].get(seconds)) is None:
+            continue
+        before, after = row["before"], read["after"]
+        gain = np.mean([a - b for n, (b, a) in read["held_back"].items() if n != "everything"])
+        table.add_row(
+            name,
+            str(row["objects"]),
+            " / ".join(f"{before[k]:.3f}" for k in ("click", "clicks", "box")),
+            *(f"{after[k] - before[k]:+.3f}" for k in ("click", "clicks", "box")),
+            *(f"{before[k]:.2f} > {after[k]:.2f}" for k in ("ap50", "ap75")),
+            f"{read['kept_after'] - row['kept_before']:+.3f}",
+            f"{gain:+.3f}",
+            ("yes" if read["offered"] else "no") + (", heads" if read["heads"] else ""),
+        )
+    Console(width=150).print(table)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", required=True, help="folder of the packed data set")
+    parser.add_argument("--model", default="nano", help="registry name or checkpoint")
+    parser.add_argument("--objects", type=int, nargs="+", default=[10, 5, 20, 40])
+    parser.add_argument("--only", action="append", help="a source; may be repeated")
+    parser.add_argument("--seconds", type=float, nargs="+", default=READ_AT)
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each, with N = 10")
+    parser.add_argument("--json", type=Path, required=True, help="where the figures are kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    network = innermost(load_segmenter(options.model, "cpu", "float32", tiles=False, cache=False))
+    planes = read_planes(options.data, "val")
+    others = [
+        plane
+        for modality, count in KEPT_IN_MIND.items()
+        for plane in spread([p for p in planes if p.modality.startswith(modality)], count + 2)[1:-1]
+    ]
+    kept = Seen.of(others, KEPT_OBJECTS, TiledSegmenter(network))
+    told = {"model": options.model, "torch": torch.__version__, "machine": platform.processor()}
+    rows: dict[str, Any] = {}
+    if options.json.exists():
+        rows = json.loads(options.json.read_text())["rows"]
+    for count in options.objects:
+        for name, (modality, halves) in SOURCES.items():
+            if options.only and name not in options.only:
+                continue
+            for seed in range(options.seeds if count == 10 else 1):
+                key = f"{name}, {count}" + (f", seed {seed}" if seed else "")
+                if key in rows:
+                    continue
+                own = [p for p in planes if p.modality == modality]
+                task = task_of(own, count, halves)
+                if len(all_objects(task.examples)) < count and f"{name}, {count // 2}" in rows:
+                    continue  # there are no more than that
+                rows[key] = measure(network, task, kept, seed, options.seconds)
+                options.json.write_text(json.dumps(told | {"rows": rows}, indent=1))
+                show({key: rows[key]}, f"{options.seconds[-1]:.0f}")
+    for seconds in options.seconds:
+        show(rows, f"{seconds:.0f}")
+
+
+if __name__ == "__main__":
+    main()
