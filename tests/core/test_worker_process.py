@@ -108,6 +108,19 @@ def test_an_embedding_made_elsewhere_is_sent_once(here, there, plane, monkeypatc
     assert len(sent) == 1
 
 
+def test_what_features_say_of_masks_is_answered_without_the_process(
+    here, there, plane, embedding, monkeypatch
+):
+    monkeypatch.setattr(there, "_call", None)  # so no mask goes through the pipe
+    masks = [np.zeros(plane.shape[:2], bool), np.ones(plane.shape[:2], bool)]
+    masks[0][40:80, 20:90] = True
+    means = there.mean_features(embedding, masks)
+    np.testing.assert_array_equal(means, here.mean_features(embedding, masks))
+    np.testing.assert_array_equal(
+        there.similarity(embedding, means), here.similarity(embedding, means)
+    )
+
+
 def test_an_embedding_the_process_has_dropped_is_sent_again(here, there, plane):
     elsewhere, click = here.embed(plane[:, :128]), Prompts([(60, 80)], [1])
     there._sent.add(there._number_of(elsewhere))  # as if it had been sent, and dropped since
