@@ -104,6 +104,25 @@ def test_a_rejected_division_is_remembered(session):
         session.reject_division(5, (5,))
 
 
+def test_what_is_not_there_or_locked_is_said_to_descend_from_nothing_by_no_one(session):
+    with pytest.raises(ValueError, match="expected objects that are there, got object 77"):
+        session.reject_division(5, (77,))
+    session.lock([6])
+    with pytest.raises(ValueError, match="object 6, which is locked"):
+        session.reject_division(5, (6,))
+    assert session.facts(6).parent is None
+
+
+def test_a_confirmed_division_survives_that_objects_are_linked_again(session, labels):
+    one, other = session.confirm_division(5, (5, 6), 2)
+    shown = labels.copy()
+    session.link_objects()
+    assert session.parents == {one: 5, other: 5}
+    for number in (one, other, 5):
+        assert np.array_equal(labels == number, shown == number)
+    assert (labels[2:] == 1).any()  # what nobody has confirmed is linked
+
+
 def test_children_follow_what_becomes_of_their_parent(session):
     session.confirm_division(1, (2, 3), 2)
     session.renumber(1, 30)

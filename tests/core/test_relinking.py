@@ -67,14 +67,14 @@ def test_prompts_and_facts_go_with_the_pixels(session, labels):
 
 
 def test_parents_are_those_that_the_tracks_are_called_by(session, labels):
-    """Object 1 divides on frame 2, in the place of 2: one daughter goes on, one begins."""
+    """Object 1 divides on frame 2, in the place of 2: both daughters stay what they are."""
     labels[2, 3:9, 25:29], labels[2, 3:9, 29] = 9, 0
     labels[2, 3:9, 30:33] = 10
     session.confirm_division(1, (9, 10), 2)
     assert session.parents == {9: 1, 10: 1}
     session.link_objects()
-    assert np.unique(labels[2, 3:9, 25:29]).tolist() == [2]
-    assert session.parents == {10: 2}
+    assert np.unique(labels[2, 3:9, 25:29]).tolist() == [9]
+    assert session.parents == {9: 2, 10: 2}
     session.undo()
     assert session.parents == {9: 1, 10: 1}
 

@@ -60,6 +60,9 @@ class Corrections:
         self._stale: dict[_Spot, int] = {}  # and the step that changed it
         self._pending: dict[_Spot, None] = {}
         self._is_travelling = False
+        # (first, last) of runs that were asked for, by their entry's number
+        self._asked: dict[tuple[int, Line], dict[int, tuple[int, int]]] = {}
+        self._asked_by: dict[int, list[tuple[int, Line]]] = {}
         state.journal.changed.connect(self._follow)
 
     @property
@@ -108,6 +111,7 @@ class Corrections:
         }
         begun: set[tuple[int, Line]] = set()
         for entry in entries:
+            self._note_run(entry)
             if entry.kind == "carried":
                 details = runs.get(entry.details.get("begin", entry.first_number))
                 if details is None:
@@ -167,16 +171,21 @@ class Corrections:
 
     def _bounds(self, object_id: int, line: Line) -> tuple[int, int]:
         """Return the outermost planes of the latest run that was asked for."""
-        for entry in reversed(self._state.journal.entries):
-            details = entry.details
-            if entry.kind == "carried" and entry.is_step and "axis" in details:
-                there = Line.through(tuple(details["plane"]), details["axis"])
-                if there == line and object_id in details["objects"]:
-                    return details["first"], details["last"]
-        return 0, self._count(line.axis) - 1
+        runs = self._asked.get((object_id, line), {})
+        return next(reversed(runs.values()), (0, self._count(line.axis) - 1))
+
+    def _note_run(self, entry: Entry) -> None:
+        """Keep the outermost planes of a run that was asked for."""
+        details = entry.details
+        if entry.kind == "carried" and entry.is_step and "axis" in details:
+            line = Line.through(tuple(details["plane"]), details["axis"])
+            keys = self._asked_by[entry.number] = [(i, line) for i in details["objects"]]
+            for key in keys:
+                self._asked.setdefault(key, {})[entry.number] = details["first"], details["last"]
 
     def _follow(self, change: JournalChange) -> None:
         for entry in change.added:
+            self._note_run(entry)
             if entry.kind not in _OF_MACHINES and not entry.details.get("settled"):
                 for spot in self._spots(entry):
                     if entry.kind in _OF_NUMBERS:
@@ -184,6 +193,9 @@ class Corrections:
                     else:
                         self._note(spot, entry.number)
         gone = {*change.undone, *change.dropped}
+        for number in gone & self._asked_by.keys():
+            for key in self._asked_by.pop(number):
+                del self._asked[key][number]
         if gone:
             for spot in [spot for spot, number in self._stale.items() if number in gone]:
                 del self._stale[spot]

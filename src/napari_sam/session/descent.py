@@ -12,7 +12,7 @@ from napari_sam.session.moving import facts_changes, moves_of
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_words import told_ids
-from napari_sam.session.relinking import LinkRequest, commit_linked, linked
+from napari_sam.session.relinking import LinkRequest, born_objects, commit_linked, linked
 
 
 class Descent(Objects):
@@ -87,7 +87,8 @@ class Descent(Objects):
         canvas, locked = self._state.canvas, self._state.locked
         if canvas is None:
             return
-        found = linked(canvas, self._source(), request, locked, lambda fraction: None, above)
+        born = born_objects(self._state)
+        found = linked(canvas, self._source(), request, locked, born, lambda fraction: None, above)
         if found.pixels:
             self._follow(commit_linked(self._state, request, found))
 

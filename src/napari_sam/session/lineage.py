@@ -10,6 +10,7 @@ from psygnal import SignalInstance
 from napari_sam.session.descent import Descent
 from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.over_time import OverTime, TrackPoints
+from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.relinking import LinkRequest, Relinking
 from napari_sam.tracking import Division, LinkSettings
 
@@ -78,7 +79,8 @@ class Lineage(ObjectCommands):
         """Give the objects of all frames one number for each track, in the background, as one step.
 
         An object keeps the number that most of it has. Prompts and what is known go with the
-        pixels; locked objects stay as they are. Divisions are left to be confirmed:
+        pixels; locked objects stay as they are. A division that was confirmed stays: a daughter is
+        linked with nothing before its first frame. Others are left to be confirmed:
         :meth:`suggested_divisions`.
 
         Parameters
@@ -161,11 +163,19 @@ class Lineage(ObjectCommands):
         Raises
         ------
         ValueError
-            If there are none.
+            If there are none, or an object isn't there, or a daughter is locked.
         """
         self._check_open()
-        if not set(daughters) - {parent}:
+        others = set(daughters) - {parent}
+        if not others:
             raise ValueError(f"expected daughters of object {parent}, got none but itself")
+        missing = sorted({parent, *others}.difference(self.object_ids))
+        if missing and not self._table.is_counting:  # until then some may not be known
+            raise ValueError(
+                f"expected objects that are there, got {told_ids(missing)}, which has no pixels "
+                "and no prompts; name those that labels show"
+            )
+        self._state.check_unlocked(sorted(others))
         self._objects.deny(parent, daughters)
 
     def _two(self, daughters: Sequence[int]) -> tuple[int, int]:

@@ -99,8 +99,9 @@ class Relinking(Beside):
             raise ValueError("expected labels whose objects are linked, got none")
 
         def task(canvas: LabelCanvas) -> Callable[[Report], Linked]:
-            locked = frozenset(self._state.locked)
-            return partial(linked, canvas, self._source(), request, locked, highest=self._highest())
+            locked, born = frozenset(self._state.locked), born_objects(self._state)
+            above = self._highest()
+            return partial(linked, canvas, self._source(), request, locked, born, highest=above)
 
         self.decide(
             ("link objects", self),
@@ -163,13 +164,19 @@ def linked(
     source: PlaneSource,
     request: LinkRequest,
     locked: Iterable[int],
+    born: Iterable[int],
     report: Report,
     highest: int,
 ) -> Linked:
-    """Link the objects of all frames, and decide which numbers they get; locked ones stay."""
+    """Link the objects of all frames, and decide which numbers they get.
+
+    Locked ones stay. Those that were born of others, as a user said, are linked with nothing before
+    their first frame.
+    """
     frames = _Frames(canvas, source, request.axis, sorted(locked))
     above = max(highest, canvas.highest())
     tracks = link(frames, request.settings, request.spacing, lambda done: report(0.8 * done))
+    tracks = _parted(tracks, born)
     numbers, origins = _named(tracks, above)
     pixels: list[PixelChange] = []
     by_frame: dict[int, dict[int, int]] = {}
@@ -186,6 +193,28 @@ def linked(
     after = {numbers.get((t, i), i) for t, frame in enumerate(tracks.numbers) for i in frame}
     gone, top = tuple(sorted(on.keys() - after)), max(above, *origins) if origins else above
     return Linked(numbers, origins, gone, on, tuple(pixels), above, top, len(after))
+
+
+def born_objects(state: State) -> frozenset[int]:
+    """Return the objects of which a user said that they descend from another."""
+    return frozenset(i for i, facts in state.all_facts.items() if facts.parent)
+
+
+def _parted(tracks: Tracks, born: Iterable[int]) -> Tracks:
+    """Begin a track of its own where an object was born."""
+    numbers = [dict(frame) for frame in tracks.numbers]
+    new = max((number for frame in numbers for number in frame.values()), default=0)
+    first: dict[int, int] = {}
+    for t, frame in enumerate(numbers):
+        for label in frame:
+            first.setdefault(label, t)
+    for t, label in sorted((first[label], label) for label in born if label in first):
+        track = numbers[t][label]
+        if any(track in frame.values() for frame in numbers[:t]):
+            new += 1
+            for frame in numbers[t:]:
+                frame.update({i: new for i, number in frame.items() if number == track})
+    return replace(tracks, numbers=tuple(numbers))
 
 
 def commit_linked(state: State, request: LinkRequest, found: Linked) -> Touched | None:
