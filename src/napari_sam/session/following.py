@@ -184,7 +184,14 @@ class Following(Searching):
         return next((one for one in doubtful[::-1] if plane_order(one) < here), doubtful[-1])
 
     def worst_plane(self, object_id: int | None = None) -> Plane | None:
-        """Return the plane on which an object's mask is the most doubtful; None if none is."""
+        """Return the plane on which an object's mask is the most doubtful; None if none is.
+
+        Notes
+        -----
+        It is the plane of the lowest quality, in the order that the strip of planes shows. Where a
+        correction can be expected to mend most is another question, which
+        :func:`napari_sam.propagate.attention.worth_a_look` answers from the areas beyond, too.
+        """
         quality = self.quality(self.object_id if object_id is None else object_id)
         carried = {plane: one for plane, one in quality.items() if one < 1}
         return min(carried, key=lambda plane: carried[plane], default=None)
