@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from core.fake_segmenter import disk
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
 from napari_sam.gui import current_session
+from napari_sam.gui.contrast import background_of, contrast
 from napari_sam.gui.controller import controller_of
 
 SHAPE = (40, 50)
@@ -58,6 +60,36 @@ def test_buttons_mirror_the_keys(user, rng):
     assert dock.box.isChecked()
     push(me, dock.add)
     assert me.viewer.layers.selection.active is me.annotation.points
+
+
+def test_dock_is_whole_at_300_pixels(user, rng):
+    me = user(grey(rng, 9, *SHAPE), axis_labels=("time", "y", "x"))
+    me.click((4, 20, 15))
+    me.session.object_id = 1234
+    me.session.lock([1])
+    me.session.object_id = 1
+    me.settle()
+    assert me.dock.object.lock_sign.isVisible()
+    assert me.dock.minimumSizeHint().width() <= 300
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_signs_are_seen_on_the_theme(user, rng, theme):
+    me = user(grey(rng, *SHAPE))
+    me.viewer.theme = theme
+    me.settle()
+    background = QColor(background_of(me.viewer))
+    for one in (*me.dock.object.tools.values(), me.dock.object.lock_sign):
+        icon = one.pixmap() if one is me.dock.object.lock_sign else one.icon().pixmap(32, 32)
+        picture = icon.toImage()
+        colours = {
+            picture.pixelColor(x, y).name()
+            for x in range(picture.width())
+            for y in range(picture.height())
+            if picture.pixelColor(x, y).alpha() == 255
+        }
+        assert colours
+        assert all(contrast(colour, background.name()) >= 3 for colour in colours)
 
 
 def test_strip_shows_states_and_goes_to_planes(user, rng):

@@ -9,11 +9,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QSizePolicy
 
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import Items, combo, fill, line
+from napari_sam.gui.controls import ElidedLabel, Items, combo, fill, line
 from napari_sam.gui.models import ModelChoice, choices, device_choices
 from napari_sam.gui.section import Section
 
 _OWN_FILE = "own checkpoint…"
+_PLANE = 90  # pixels of the plane's name that are seen at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class ChoiceSection(Section[ChoiceState]):
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self.image = combo("the image layer to annotate; follows the active layer")
-        self.plane = QLabel()
+        self.plane = ElidedLabel(_PLANE)
         self.plane.setEnabled(False)
         self.model = combo("the model, with its size and measured time per plane")
         self.device = combo("where the model runs")
@@ -115,6 +116,7 @@ class ChoiceSection(Section[ChoiceState]):
 
     def _draw_plane(self, plane: str) -> None:
         self.plane.setText(plane)
+        self.plane.setToolTip(plane)
         self.plane.setVisible(bool(plane))
 
     def _choose_image(self, row: int) -> None:

@@ -20,6 +20,7 @@ from qtpy.QtGui import (
     QColor,
     QIcon,
     QPainter,
+    QPaintEvent,
     QPen,
     QPixmap,
     QPolygonF,
@@ -41,6 +42,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.gui.contrast import blended, readable
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.palette import FOCUSED
 
@@ -153,10 +155,11 @@ class Scrolled(QScrollArea):
         return inside.sizeHint()
 
     def minimumSizeHint(self) -> QSize:
-        """Return the least room: all of its width, and some of its height."""
-        inside = self.widget()
+        """Return the least room: all of its width beside the bar, and some of its height."""
+        inside, bar = self.widget(), self.verticalScrollBar()
         assert inside is not None
-        return QSize(inside.minimumSizeHint().width(), 120)
+        assert bar is not None
+        return QSize(inside.minimumSizeHint().width() + bar.sizeHint().width(), 120)
 
     def bring_up(self, part: QWidget) -> None:
         """Scroll, when it is laid out, until a part is in view, its top rather than its foot."""
@@ -183,6 +186,35 @@ def bring_up(part: QWidget) -> None:
         around = around.parent()
     if around is not None:
         around.bring_up(part)
+
+
+class ElidedLabel(QLabel):
+    """A text that leaves out its beginning where there is no room: its end tells more.
+
+    Parameters
+    ----------
+    least
+        Pixels that it needs.
+    """
+
+    def __init__(self, least: int) -> None:
+        super().__init__()
+        self._least = least
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the least room."""
+        whole = super().minimumSizeHint()
+        return QSize(min(self._least, whole.width()), whole.height())
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Show as much of the text as there is room for."""
+        room = self.contentsRect()
+        told = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideLeft, room.width())
+        painter = QPainter(self)
+        self.style().drawItemText(
+            painter, room, Qt.AlignmentFlag.AlignVCenter, self.palette(), self.isEnabled(), told,
+            self.foregroundRole(),
+        )  # fmt: skip
 
 
 class ElidedButton(QPushButton):
@@ -238,6 +270,7 @@ def thin_bar(name: str, height: int = 8) -> QProgressBar:
     made.setAccessibleName(name)
     made.setRange(0, 1000)
     made.setTextVisible(False)
+    made.setMinimumWidth(24)  # it asks for more than a narrow dock has
     made.setFixedHeight(height)
     return made
 
@@ -258,10 +291,9 @@ def tool(text: str, tip: str) -> QToolButton:
     return made
 
 
-def choice(text: str, tip: str, icon: QIcon) -> QToolButton:
+def choice(text: str, tip: str) -> QToolButton:
     """Make a button for one of several tools: its name stands beneath its sign."""
     made = tool(text, tip)
-    made.setIcon(icon)
     made.setAccessibleName(text)
     made.setCheckable(True)
     made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
@@ -370,7 +402,16 @@ def rule() -> QFrame:
     return made
 
 
-def mark(shape: str, colour: str) -> QIcon:
+def choice_mark(shape: str, colour: str, background: str) -> QIcon:
+    """Draw the sign of a button for one of several tools, seen whether it is chosen or not."""
+    grey = [blended("#808080", opacity, background) for opacity in (60 / 255, 110 / 255)]
+    icon = QIcon(mark(shape, readable(colour, *grey)))
+    chosen = readable(colour, blended("#4a6ee6", 200 / 255, background))
+    icon.addPixmap(mark(shape, chosen), QIcon.Mode.Normal, QIcon.State.On)
+    return icon
+
+
+def mark(shape: str, colour: str) -> QPixmap:
     """Draw a ``lock``, or a prompt: ``disc``, ``cross``, ``box``, ``stroke``, ``lasso``."""
     pixmap = QPixmap(32, 32)
     pixmap.fill(Qt.GlobalColor.transparent)
@@ -399,4 +440,4 @@ def mark(shape: str, colour: str) -> QIcon:
         else:
             painter.drawRect(QRectF(5, 7, 22, 18))
     painter.end()
-    return QIcon(pixmap)
+    return pixmap

@@ -8,7 +8,8 @@ from typing import Literal
 
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
-from qtpy.QtGui import QAction  # type: ignore[attr-defined]
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QAction, QIcon  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
@@ -20,8 +21,19 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.annotation import Annotation, Tool
+from napari_sam.gui.contrast import background_of, readable
 from napari_sam.gui.controller import Controller
-from napari_sam.gui.controls import button, check, choice, line, mark, quietly, tool
+from napari_sam.gui.controls import (
+    ElidedLabel,
+    button,
+    check,
+    choice,
+    choice_mark,
+    line,
+    mark,
+    quietly,
+    tool,
+)
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.layers import BOX_COLOUR, COLOURS, is_painted
 from napari_sam.gui.number_row import NumberRow
@@ -38,6 +50,23 @@ Of 532 first clicks on held-out planes `nano` predicted less for 31; 61 % of the
 below 0.5, of the others 7 %.
 """
 
+
+_NAME = 62  # pixels of its name that are seen at least
+_NARROW = """
+QPushButton { padding: 2px; }
+QToolButton { padding: 0px; }
+QPushButton:focus { padding: 1px; }
+QToolButton:focus { padding: 0px; }
+QToolButton::menu-indicator { image: none; }
+"""
+_SIGNS: dict[Tool, tuple[str, str]] = {
+    "inside": ("disc", COLOURS[POSITIVE]),
+    "outside": ("cross", COLOURS[NEGATIVE]),
+    "box": ("box", BOX_COLOUR),
+    "stroke": ("stroke", COLOURS[POSITIVE]),
+    "lasso": ("lasso", BOX_COLOUR),
+}
+"""What each tool's button shows, and in which colour."""
 
 Asked = Literal["", "merge", "renumber"]
 """What a number is asked for."""
@@ -131,19 +160,20 @@ def object_state_of(
 class ObjectSection(Section[ObjectState]):
     """The current object, what a click says, and the candidates of its mask."""
 
+    _background: str | None = None  # for which signs are drawn; None before there are buttons
+
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self._asked: Asked = ""
         self._asked_of: int | None = None
         self.chip = QLabel()
         self.chip.setFixedSize(16, 16)
-        self.name = QLabel()
+        self.name = ElidedLabel(_NAME)
         self.previous = tool("◀", "previous object (J)")
         self.next = tool("▶", "next object (K)")
         self.new = button("New  N", "start another object (N)")
         self.delete = button("Delete", "")
         self.lock_sign = QLabel()
-        self.lock_sign.setPixmap(mark("lock", BOX_COLOUR).pixmap(14, 14))
         self.lock_sign.setToolTip("locked: nothing changes this object")
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
@@ -161,34 +191,27 @@ class ObjectSection(Section[ObjectState]):
         self.more = tool("⋯", "more that can be done with this object")
         self.more.setMenu(menu)
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.asking = NumberRow()
         self.asking.hide()
         self.add = choice(
             "inside",
             "left click: this belongs to the object; right click: this doesn't (Q)",
-            mark("disc", COLOURS[POSITIVE]),
         )
         self.remove = choice(
             "outside",
             "left click: this doesn't belong to the object; right click: this does (Q)",
-            mark("cross", COLOURS[NEGATIVE]),
         )
         self.box = choice(
             "box",
             with_key("drag from corner to corner of an object", "draw_box"),
-            mark("box", BOX_COLOUR),
         )
         self.stroke = choice(
             "stroke",
             with_key(
                 "drag along the object; with the right button, along what isn't", "draw_stroke"
             ),
-            mark("stroke", COLOURS[POSITIVE]),
         )
-        self.lasso = choice(
-            "lasso", with_key("drag around an object", "draw_lasso"), mark("lasso", BOX_COLOUR)
-        )
+        self.lasso = choice("lasso", with_key("drag around an object", "draw_lasso"))
         self.tools: dict[Tool, QToolButton] = {
             "inside": self.add,
             "outside": self.remove,
@@ -196,6 +219,8 @@ class ObjectSection(Section[ObjectState]):
             "stroke": self.stroke,
             "lasso": self.lasso,
         }
+        self._background = ""
+        self._draw_signs()
         self._tools = QButtonGroup(self)
         for one in self.tools.values():
             self._tools.addButton(one)
@@ -226,7 +251,9 @@ class ObjectSection(Section[ObjectState]):
             self.more,
         )  # fmt: skip
         head.insertStretch(3, 1)
-        head.setSpacing(3)
+        head.setSpacing(2)
+        for control in (self.previous, self.next, self.new, self.delete, self.more):
+            control.setStyleSheet(_NARROW)
         column.addLayout(head)
         column.addWidget(self.asking)
         row_of_tools = line(*self.tools.values())
@@ -264,6 +291,23 @@ class ObjectSection(Section[ObjectState]):
         self.each_click.toggled.connect(self._set_each_click)
         for i, candidate in enumerate(self.candidates):
             candidate.clicked.connect(partial(self._take, i))
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Draw signs in colours that are seen on another theme."""
+        super().changeEvent(event)
+        restyled = event is not None and event.type() == QEvent.Type.StyleChange
+        if restyled and self._background is not None:
+            self._draw_signs()
+
+    def _draw_signs(self) -> None:
+        background = background_of(self._controller.viewer)
+        if background == self._background:
+            return
+        self._background = background
+        lock = QIcon(mark("lock", readable(BOX_COLOUR, background)))
+        self.lock_sign.setPixmap(lock.pixmap(14, 14))
+        for name, (shape, colour) in _SIGNS.items():
+            self.tools[name].setIcon(choice_mark(shape, colour, background))
 
     def _state(self) -> ObjectState:
         state = object_state_of(self._controller, self._asked, self._asked_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -9,6 +10,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_sam.gui.contrast import background_of, readable
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, reachable, thin_bar
 from napari_sam.gui.palette import GREEN, GREY, RED, YELLOW
@@ -52,7 +54,8 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
 
     def _draw(self, state: tuple[Status, StripState | None]) -> None:
         status, strip = state
-        self.light.setStyleSheet(f"color: {_LIGHTS[status.light]}")
+        background = background_of(self._controller.viewer)
+        self.light.setStyleSheet(f"color: {readable(_LIGHTS[status.light], background)}")
         self.text.setText(status.text)
         self.text.setToolTip(status.text)
         self.light.setAccessibleName(status.light)
@@ -65,6 +68,12 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
         self.strip.setVisible(strip is not None)
         if strip is not None:
             self.strip.set_planes(strip)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Show the light in a colour that is seen on another theme."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange and self._shown:
+            self._draw(self._shown)
 
     def _go_to(self, index: int) -> None:
         annotation = self._controller.annotation

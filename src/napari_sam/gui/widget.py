@@ -76,6 +76,7 @@ class SegmentAnything(QWidget):
         self.foot = FootSection(self.controller)
         inside = QWidget()
         column = QVBoxLayout(inside)
+        column.setContentsMargins(6, 9, 6, 9)
         parts: tuple[Section[Any] | None, ...] = (
             self.question,
             self.choice,
