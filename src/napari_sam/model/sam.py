@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,12 +17,22 @@ from napari_sam.model.prompt_encoder import PromptEncoder
 from napari_sam.model.roi_head import RoiHead
 from napari_sam.model.two_way import FirstLayer, Positions
 
+if TYPE_CHECKING:
+    from napari_sam.model.taught import TaughtModel
+
 
 class Sam(nn.Module):
-    """Image encoder, prompt encoder and mask decoder, and heads that propose where there are."""
+    """Image encoder, prompt encoder and mask decoder, and heads that propose where there are.
+
+    Attributes
+    ----------
+    taught
+        What was taught to a parent to make it; None of any other network.
+    """
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    taught: TaughtModel | None = None
 
     def __init__(self, config: SamConfig) -> None:
         super().__init__()

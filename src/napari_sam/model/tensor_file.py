@@ -110,6 +110,34 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return _unwrap(state, path)
 
 
+def tensors_of_bytes(data: bytes, origin: str) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file's content.
+
+    Parameters
+    ----------
+    data
+        All of it.
+    origin
+        What to call it in errors.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or holds anything else than floating-point numbers by name.
+    """
+    try:
+        state = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, *_UNREADABLE) as error:
+        raise CheckpointError(
+            f"{origin}: expected a safetensors file, got {len(data)} bytes that cannot be read as "
+            f"one ({_told(error)}); the file is truncated, damaged or of another kind"
+        ) from error
+    if not _is_state(state):
+        raise CheckpointError(_no_state(origin, f"{len(state)} tensors {some(state)}"))
+    _check_count(state, origin)
+    return state
+
+
 def saved_by_trainer(path: Path) -> Any:
     """Read whatever tensors and numbers a trainer saved with PyTorch; see :func:`outline`."""
     if _is_safetensors(path):
@@ -298,7 +326,7 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _check_count(names: Iterable[str], path: Path) -> None:
+def _check_count(names: Iterable[str], path: Path | str) -> None:
     listed = list(names)
     if len(listed) > _MOST_TENSORS:
         raise CheckpointError(_too_much(path, f"{len(listed)} tensors"))
@@ -319,14 +347,14 @@ def _check_sizes(claimed: Mapping[str, int], room: int, path: Path) -> None:
         )
 
 
-def _no_state(path: Path, got: str) -> str:
+def _no_state(path: Path | str, got: str) -> str:
     return (
         f"{path}: expected tensors by name, at the top level or under one of "
         f"{', '.join(_WRAPPERS)}; got {got}"
     )
 
 
-def _too_much(path: Path, claimed: str) -> str:
+def _too_much(path: Path | str, claimed: str) -> str:
     return (
         f"{path}: expected the weights of a network, got {claimed}; the file is damaged or was "
         "made to overload whoever opens it: fetch it anew, or save the weights alone with "

@@ -6,16 +6,16 @@ Torch comes with the first model that is loaded: a list of models doesn't wait f
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import platformdirs
-
+from napari_sam.model import taught_library
 from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.download import DownloadError, Progress, fetch, file_digest
+from napari_sam.model.lesson import card_of
+from napari_sam.model.registry import REGISTRY, Entry, home
+from napari_sam.model.taught_library import TaughtFile
 from napari_sam.special_files import SpecialFileError, refuse_special
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointError",
     "DownloadError",
     "Entry",
+    "called",
     "download",
     "file_digest",
     "home",
@@ -34,141 +35,15 @@ __all__ = [
     "megabytes",
     "path_of",
     "size_of",
+    "to_download",
     "verify",
 ]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A model known by name.
-
-    Parameters
-    ----------
-    name
-        What :func:`load` takes.
-    url
-        Where it is downloaded from; ``None`` for a model inside the package.
-    digest
-        ``"sha256:..."`` or ``"xxh128:..."`` of the file.
-    size
-        Bytes to download, to within a percent.
-    licence
-        SPDX identifier of the weights' licence.
-    description
-        What the model is for, in one line.
-    config
-        Name of its architecture in :data:`~napari_sam.model.config.PRESETS`.
-    """
-
-    name: str
-    url: str | None
-    digest: str | None
-    size: int | None
-    licence: str
-    description: str
-    config: str
-
-
-_SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
-_ZOO = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io/"
-_LM = "micro-sam's generalist for light microscopy"
-_EM = "micro-sam's generalist for organelles in electron microscopy"
-
-REGISTRY: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        Entry(
-            "nano",
-            None,
-            "sha256:b42169411db160c9fcba95873cde2bcaaaf8a4eaea9d4f44233099d4dc5e3d60",
-            None,
-            "BSD-3-Clause",
-            "small and fast, for microscopy; comes with the plugin",
-            "nano",
-        ),
-        Entry(
-            "vit_b",
-            f"{_SAM}sam_vit_b_01ec64.pth",
-            "sha256:ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-            375_042_383,
-            "Apache-2.0",
-            "Segment Anything, base size, natural images",
-            "vit_b",
-        ),
-        Entry(
-            "vit_l",
-            f"{_SAM}sam_vit_l_0b3195.pth",
-            "sha256:3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-            1_249_000_000,
-            "Apache-2.0",
-            "Segment Anything, large, natural images",
-            "vit_l",
-        ),
-        Entry(
-            "vit_h",
-            f"{_SAM}sam_vit_h_4b8939.pth",
-            "sha256:a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-            2_564_000_000,
-            "Apache-2.0",
-            "Segment Anything, huge, natural images",
-            "vit_h",
-        ),
-        Entry(
-            "vit_b_lm",
-            f"{_ZOO}diplomatic-bug/1.2/files/vit_b.pt",
-            "xxh128:fe9252a29f3f4ea53c15a06de471e186",
-            375_000_000,
-            "CC-BY-4.0",
-            f"{_LM}, base size",
-            "vit_b",
-        ),
-        Entry(
-            "vit_l_lm",
-            f"{_ZOO}idealistic-rat/1.2/files/vit_l.pt",
-            "xxh128:017f20677997d628426dec80a8018f9d",
-            1_249_000_000,
-            "CC-BY-4.0",
-            f"{_LM}, large",
-            "vit_l",
-        ),
-        Entry(
-            "vit_b_em_organelles",
-            f"{_ZOO}noisy-ox/1.2/files/vit_b.pt",
-            "xxh128:f3bf2ed83d691456bae2c3f9a05fb438",
-            375_000_000,
-            "CC-BY-4.0",
-            f"{_EM}, base size",
-            "vit_b",
-        ),
-        Entry(
-            "vit_l_em_organelles",
-            f"{_ZOO}humorous-crab/1.2/files/vit_l.pt",
-            "xxh128:810b084b6e51acdbf760a993d8619f2d",
-            1_249_000_000,
-            "CC-BY-4.0",
-            f"{_EM}, large",
-            "vit_l",
-        ),
-    )
-}
-
-
 # Of the files that were checked in this process.
 _DIGESTS: dict[tuple[Path, str, int, int], str] = {}
-
-
-def home() -> Path:
-    """Return the directory for downloads and caches.
-
-    The environment variable ``NAPARI_SAM_HOME`` if set, otherwise the platform's cache directory
-    of the user. It need not exist yet.
-    """
-    override = os.environ.get("NAPARI_SAM_HOME")
-    if override:
-        return Path(override).expanduser()
-    return platformdirs.user_cache_path("napari-sam-live", appauthor=False)
 
 
 def path_of(name: str) -> Path:
@@ -194,6 +69,31 @@ def size_of(name: str) -> int | None:
     """Return the bytes of a registered model's file, here or to be downloaded, if known."""
     path = path_of(name)
     return path.stat().st_size if path.is_file() else _entry(name).size
+
+
+def to_download(model: str | Path) -> str | None:
+    """Return the name of what :func:`load` would download first, None if that is nothing.
+
+    Of a taught model it is its parent.
+
+    Raises
+    ------
+    CheckpointError
+        If it is a taught model that can't be read.
+    """
+    taught = taught_library.find(model)
+    name = taught.card.lesson.parent if taught is not None and taught.card is not None else model
+    if not isinstance(name, str) or name not in REGISTRY:
+        return None
+    return None if REGISTRY[name].url is None or is_downloaded(name) else name
+
+
+def called(model: str | Path) -> str:
+    """Return what a taught model calls its parent: a model's name, or its file's."""
+    taught = taught_library.find(model)
+    if taught is not None:
+        return taught.name
+    return str(model) if isinstance(model, str) and model in REGISTRY else Path(model).name
 
 
 def megabytes(size: int | None) -> str:
@@ -240,7 +140,8 @@ def verify(model: str | Path) -> str:
     ----------
     model
         A key of :data:`REGISTRY`: the file must be there and have the known digest. Or a path,
-        or a model without a known digest: the file must load.
+        or a model without a known digest: the file must load. A taught model's file must be
+        whole, and fit its parent if that is here.
 
     Raises
     ------
@@ -252,7 +153,10 @@ def verify(model: str | Path) -> str:
     if known is not None:
         _check_digest(str(model), path, known, _heard(None, 0.0))
         return known
-    load(model)
+    if to_download(model) is None:
+        load(model)
+    elif (taught := taught_library.find(model)) is not None:
+        taught.read()
     return file_digest(path)
 
 
@@ -262,8 +166,11 @@ def load(model: str | Path, progress: Progress | None = None) -> Sam:
     Parameters
     ----------
     model
-        A key of :data:`REGISTRY`, or the path of a checkpoint: a ``.pth`` or ``.pt`` state dict
-        with SAM's names, plain or wrapped by a trainer, or ``.safetensors``.
+        A key of :data:`REGISTRY`, the name of a model that was taught on this machine (see
+        :mod:`~napari_sam.model.taught_library`), or a path: of a taught model, or of a checkpoint,
+        which is a ``.pth`` or ``.pt`` state dict with SAM's names, plain or wrapped by a trainer,
+        or ``.safetensors``. The parent of a taught model is loaded by its name, or from the file
+        of that name beside the taught one or in ``models`` of :func:`home`.
     progress
         As in :func:`download`.
 
@@ -275,10 +182,35 @@ def load(model: str | Path, progress: Progress | None = None) -> Sam:
     Raises
     ------
     CheckpointError
-        If the file is missing, altered, damaged, unsafe or of another architecture.
+        If the file is missing, altered, damaged, unsafe or of another architecture; if the parent
+        of a taught model is missing, or another.
     DownloadError
         If it had to be downloaded and could not.
     """
+    taught = taught_library.find(model)
+    return _load_plain(model, progress) if taught is None else _load_taught(taught, progress)
+
+
+def _load_taught(file: TaughtFile, progress: Progress | None) -> Sam:
+    """Load a taught model and its parent."""
+    model = file.read()
+    parent, key = model.lesson.parent, model.lesson.parent_key
+    if parent in REGISTRY:
+        return model.applied_to(_load_plain(parent, progress))
+    places = file.path.parent, home() / "models"
+    here = [path for path in (place / parent for place in places) if path.is_file()]
+    for path in here:
+        if card_of(path) is None and model.fits(sam := _load_plain(path, progress)):
+            return model.applied_to(sam)
+    found = f"found another model in {', '.join(map(str, here))}" if here else "found none"
+    raise CheckpointError(
+        f"{file.path}: expected the model that was taught, {parent} ({key[:8]}), beside it or in "
+        f"{places[1]}, {found}; put a copy of {parent} there"
+    )
+
+
+def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
+    """Load a model that is whole by itself."""
     from napari_sam.model.checkpoint import load_into_new, read
 
     known, received = _known_digest(model), 0.0
@@ -298,9 +230,14 @@ def _heard(progress: Progress | None, fraction: float) -> Callable[[], None]:
 
 
 def _entry(name: str) -> Entry:
-    if name not in REGISTRY:
-        raise CheckpointError(f"expected one of the models {', '.join(REGISTRY)}, got {name!r}")
-    return REGISTRY[name]
+    if name in REGISTRY:
+        return REGISTRY[name]
+    if name in taught_library.names():
+        raise CheckpointError(
+            f"expected one of the models {', '.join(REGISTRY)}, got {name!r}, which was taught on "
+            "this machine: there is nothing to download but its parent"
+        )
+    raise CheckpointError(f"expected one of the models {', '.join(REGISTRY)}, got {name!r}")
 
 
 def _known_digest(model: str | Path) -> str | None:
@@ -316,9 +253,16 @@ def _existing(model: str | Path) -> Path:
             if REGISTRY[model].url is None
             else f"fetch it with: napari-sam models download {model}"
         )
+    elif (taught := taught_library.find(model)) is not None:
+        path, advice = taught.path, ""
     else:
         path = Path(model).expanduser()
-        advice = f"give one of the models {', '.join(REGISTRY)} or the path of a checkpoint"
+        own = (
+            f", one that you taught ({names})"
+            if (names := ", ".join(taught_library.names()))
+            else ""
+        )
+        advice = f"give one of the models {', '.join(REGISTRY)}{own} or the path of a checkpoint"
     try:
         refuse_special(path)
     except SpecialFileError as error:

@@ -1,0 +1,148 @@
+"""The models known by name, and the folders of a user's models."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model known by name.
+
+    Parameters
+    ----------
+    name
+        What :func:`~napari_sam.model.weights.load` takes.
+    url
+        Where it is downloaded from; ``None`` for a model inside the package.
+    digest
+        ``"sha256:..."`` or ``"xxh128:..."`` of the file.
+    size
+        Bytes to download, to within a percent.
+    licence
+        SPDX identifier of the weights' licence.
+    description
+        What the model is for, in one line.
+    config
+        Name of its architecture in :data:`~napari_sam.model.config.PRESETS`.
+    """
+
+    name: str
+    url: str | None
+    digest: str | None
+    size: int | None
+    licence: str
+    description: str
+    config: str
+
+
+_SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
+_ZOO = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io/"
+_LM = "micro-sam's generalist for light microscopy"
+_EM = "micro-sam's generalist for organelles in electron microscopy"
+
+REGISTRY: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "nano",
+            None,
+            "sha256:b42169411db160c9fcba95873cde2bcaaaf8a4eaea9d4f44233099d4dc5e3d60",
+            None,
+            "BSD-3-Clause",
+            "small and fast, for microscopy; comes with the plugin",
+            "nano",
+        ),
+        Entry(
+            "vit_b",
+            f"{_SAM}sam_vit_b_01ec64.pth",
+            "sha256:ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+            375_042_383,
+            "Apache-2.0",
+            "Segment Anything, base size, natural images",
+            "vit_b",
+        ),
+        Entry(
+            "vit_l",
+            f"{_SAM}sam_vit_l_0b3195.pth",
+            "sha256:3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+            1_249_000_000,
+            "Apache-2.0",
+            "Segment Anything, large, natural images",
+            "vit_l",
+        ),
+        Entry(
+            "vit_h",
+            f"{_SAM}sam_vit_h_4b8939.pth",
+            "sha256:a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+            2_564_000_000,
+            "Apache-2.0",
+            "Segment Anything, huge, natural images",
+            "vit_h",
+        ),
+        Entry(
+            "vit_b_lm",
+            f"{_ZOO}diplomatic-bug/1.2/files/vit_b.pt",
+            "xxh128:fe9252a29f3f4ea53c15a06de471e186",
+            375_000_000,
+            "CC-BY-4.0",
+            f"{_LM}, base size",
+            "vit_b",
+        ),
+        Entry(
+            "vit_l_lm",
+            f"{_ZOO}idealistic-rat/1.2/files/vit_l.pt",
+            "xxh128:017f20677997d628426dec80a8018f9d",
+            1_249_000_000,
+            "CC-BY-4.0",
+            f"{_LM}, large",
+            "vit_l",
+        ),
+        Entry(
+            "vit_b_em_organelles",
+            f"{_ZOO}noisy-ox/1.2/files/vit_b.pt",
+            "xxh128:f3bf2ed83d691456bae2c3f9a05fb438",
+            375_000_000,
+            "CC-BY-4.0",
+            f"{_EM}, base size",
+            "vit_b",
+        ),
+        Entry(
+            "vit_l_em_organelles",
+            f"{_ZOO}humorous-crab/1.2/files/vit_l.pt",
+            "xxh128:810b084b6e51acdbf760a993d8619f2d",
+            1_249_000_000,
+            "CC-BY-4.0",
+            f"{_EM}, large",
+            "vit_l",
+        ),
+    )
+}
+
+
+def home() -> Path:
+    """Return the directory for downloads and caches.
+
+    The environment variable ``NAPARI_SAM_HOME`` if set, otherwise the platform's cache directory
+    of the user. It need not exist yet.
+    """
+    override = os.environ.get("NAPARI_SAM_HOME")
+    if override:
+        return Path(override).expanduser()
+    return platformdirs.user_cache_path("napari-sam-live", appauthor=False)
+
+
+def taught_folder() -> Path:
+    """Return the directory of the models that the user has taught.
+
+    It is ``taught`` in the directory that the environment variable ``NAPARI_SAM_HOME`` names,
+    otherwise in the platform's data directory of the user. It need not exist yet.
+    """
+    override = os.environ.get("NAPARI_SAM_HOME")
+    if override:
+        return Path(override).expanduser() / "taught"
+    return platformdirs.user_data_path("napari-sam-live", appauthor=False) / "taught"
