@@ -192,10 +192,19 @@ def test_network_elsewhere_is_refused(example: Example) -> None:
         tune(object(), [example])  # type: ignore[arg-type]
 
 
+def test_real_crops_are_labelled() -> None:
+    crops = rehearsal.real_crops()
+    assert len(crops) > 8
+    for image, labels in crops:
+        assert image.dtype == np.uint8
+        assert image.shape == (*labels.shape, 3)
+        assert len(np.unique(labels)) > 2
+
+
 def test_damaged_rehearsal_file_is_made_anew(tmp_path: Path) -> None:
-    first = rehearsal.rehearsal_crops(tmp_path)
+    first = rehearsal.drawn_crops(tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
-    again = rehearsal.rehearsal_crops(tmp_path)
+    again = rehearsal.drawn_crops(tmp_path)
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
     assert path.stat().st_size > 100

@@ -20,9 +20,22 @@ Crop = tuple[NDArray[np.uint8], NDArray[np.int32]]
 # Another number where the generator draws other pictures.
 _EDITION = 1
 _SIDE, _OF_EACH_KIND = 256, 2
+_REAL = Path(__file__).parents[1] / "data/rehearsal.npz"
 
 
-def rehearsal_crops(folder: Path | None = None) -> list[Crop]:
+def real_crops() -> list[Crop]:
+    """Return the crops of real images that the package holds; see `data/rehearsal.md`."""
+    with open(_REAL, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        pairs = [
+            (archive[f"image.{i}"], archive[f"labels.{i}"]) for i in range(len(archive.files) // 2)
+        ]
+    return [
+        (np.broadcast_to(image, (*labels.shape, 3)).copy(), labels.astype(np.int32))
+        for image, labels in pairs
+    ]
+
+
+def drawn_crops(folder: Path | None = None) -> list[Crop]:
     """Return drawn crops of every kind, made at the first call on this machine and kept.
 
     Parameters

@@ -22,7 +22,7 @@ from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.training.average_precision import Counts
 from napari_sam.training.examples import Example, ObjectOf, all_objects, held_back
 from napari_sam.training.objective import Plan, prompted_losses
-from napari_sam.training.rehearsal import rehearsal_crops
+from napari_sam.training.rehearsal import drawn_crops, real_crops
 from napari_sam.training.teaching_scores import CLICKED, Examiner, Figures, Work
 from napari_sam.training.tuned_heads import HeadView, head_view, heads_loss
 from napari_sam.training.views import View, ViewMaker, embedded_again, pick, view_of_crop
@@ -457,15 +457,16 @@ class Rehearsal:
 
     def __init__(self, network: SamSegmenter) -> None:
         self._network = network
-        self._crops = rehearsal_crops()
-        self._views: dict[int, View] = {}
+        self._pools = real_crops(), drawn_crops()
+        self._views: dict[tuple[int, int], View] = {}
 
     def draw(self, rng: np.random.Generator) -> tuple[View, int]:
-        """Choose a crop, and an object in it."""
-        number = int(rng.integers(len(self._crops)))
-        if number not in self._views:
-            self._views[number] = view_of_crop(self._network, *self._crops[number])
-        view = self._views[number]
+        """Choose a crop, as often a real one as a drawn one, and an object in it."""
+        pool = int(rng.integers(len(self._pools)))
+        at = pool, int(rng.integers(len(self._pools[pool])))
+        if at not in self._views:
+            self._views[at] = view_of_crop(self._network, *self._pools[pool][at[1]])
+        view = self._views[at]
         return view, int(rng.choice(view.objects))
 
 
