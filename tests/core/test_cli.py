@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 from small_models import HYBRID, VIT, network
+from taught_models import teach
 from typer.testing import CliRunner
 
 from napari_sam import cli
 from napari_sam.io import read_image, write_labels, write_prompts
+from napari_sam.model import taught_library
 from napari_sam.model.checkpoint import save
 from napari_sam.prompts import Prompts
 
@@ -269,6 +271,49 @@ def test_verify_tells_good_files_from_bad(checkpoints, tmp_path):
 
 def test_download_of_an_unknown_model_is_refused():
     assert_refused(run("models", "download", "vit_x"), 2, "vit_x", "vit_b")
+
+
+@pytest.fixture
+def taught(private_home):
+    """A taught model called "coli", whose parent is among the models."""
+    parent = network(HYBRID)
+    save(parent, private_home / "models" / "parent.safetensors", half=False)
+    return taught_library.keep(teach(parent), "coli")
+
+
+def test_taught_models_are_listed_and_removed(taught):
+    listed = run("models", "list").stdout
+    for word in ("coli", "parent.safetensors", "5 objects of 2 planes"):
+        assert word in listed
+    assert run("models", "verify", "coli").exit_code == 0
+    assert_refused(run("models", "download", "coli"), 2, "coli", "taught", "nothing to download")
+    assert_refused(run("models", "remove", "coli", "colli"), 2, "(coli)", "colli")
+    assert taught.path.exists()
+    assert run("models", "remove", "coli").exit_code == 0
+    assert not taught.path.exists()
+    assert "coli" not in run("models", "list").stdout
+
+
+def test_damaged_taught_model_does_not_spoil_the_list(taught):
+    taught.path.write_bytes(b"junk")
+    result = run("models", "list")
+    assert "can't be read" in result.stdout
+    assert "expected a taught model" in result.stderr
+
+
+@pytest.mark.parametrize("by", ["name", "path"])
+def test_info_tells_what_a_model_was_taught(taught, by):
+    told = run("info", "coli" if by == "name" else taught.path).stdout
+    for word in ("parent.safetensors", "5 objects of 2 planes", "0.57 → 0.86", "0.40 → 0.50"):
+        assert word in told
+    assert "2 objects held back: little to go by" in told
+    assert_refused(run("info", taught.path, "--methods"), 2, "expected a session")
+
+
+def test_taught_model_segments_by_its_name(image, tmp_path, taught):
+    result = run("segment", image, "-o", tmp_path / "a.tif", "-m", "coli", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert_refused(run("segment", image, "-o", tmp_path / "a.tif", "-m", "colli"), 2, "(coli)")
 
 
 def test_train_refuses_a_missing_configuration(tmp_path):

@@ -12,10 +12,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import HYBRID, network
+from taught_models import teach
 
 from napari_sam import samples
 from napari_sam.geometry import Frame
-from napari_sam.model import weights
+from napari_sam.model import taught_library, weights
+from napari_sam.model.checkpoint import save
 from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation import messages, own_process, worker_process
@@ -59,6 +62,19 @@ def test_it_is_the_same_model(here, there):
     assert there.config == here.config
     assert (there.encoder_key, there.model_key) == (here.encoder_key, here.model_key)
     assert (there.device, there.precision) == (here.device, here.precision)
+
+
+def test_taught_model_is_loaded_there(private_home):
+    parent = network(HYBRID)
+    save(parent, private_home / "models" / "parent.safetensors", half=False)
+    kept = taught_library.keep(teach(parent), "coli")
+    segmenter = ProcessSegmenter("coli", "cpu")
+    try:
+        assert segmenter.config.name == "coli"
+        assert segmenter.model_key == kept.card.key
+        assert segmenter.encoder_key == SamSegmenter(parent, "cpu").encoder_key
+    finally:
+        segmenter.close()
 
 
 def test_embeddings_and_masks_are_equal_to_the_last_bit(here, there, plane, embedding):

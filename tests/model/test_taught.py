@@ -14,13 +14,14 @@ import pytest
 import safetensors.torch
 import torch
 from small_models import HYBRID, network
+from taught_models import lesson_on, teach
 
 from napari_sam.model import taught_library as library
 from napari_sam.model import weights
 from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.checkpoint import save as save_checkpoint
 from napari_sam.model.keys import model_key
-from napari_sam.model.lesson import Card, HeldBack, Lesson, card_of
+from napari_sam.model.lesson import Card, card_of
 from napari_sam.model.sam import Sam
 from napari_sam.model.taught import TaughtModel, read, save
 
@@ -28,22 +29,6 @@ from napari_sam.model.taught import TaughtModel, read, save
 @pytest.fixture(scope="module")
 def parent() -> Sam:
     return network(HYBRID)
-
-
-def lesson_on(parent: Sam, name: str = "parent.safetensors") -> Lesson:
-    scores = {"click": HeldBack(0.57, 0.86, 2), "everything": HeldBack(0.4, 0.5, 2)}
-    return Lesson(name, model_key(parent), 5, 2, scores=scores, parts=("mask_decoder",), steps=60)
-
-
-def teach(parent: Sam, name: str = "parent.safetensors", seed: int = 0) -> TaughtModel:
-    """Change a part of a network as teaching would."""
-    pupil = network(HYBRID)
-    pupil.load_state_dict(parent.state_dict())
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for value in pupil.mask_decoder.parameters():
-            value += 0.01 * torch.randn_like(value)
-    return TaughtModel.between(parent, pupil, lesson_on(parent, name))
 
 
 @pytest.fixture(scope="module")

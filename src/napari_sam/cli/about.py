@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,6 +16,9 @@ from rich.table import Table
 from napari_sam.cli.application import app
 from napari_sam.cli.console import clear_errors, err, load_model, out
 from napari_sam.cli.options import Device, Model, Precision
+
+if TYPE_CHECKING:
+    from napari_sam.model.taught_library import TaughtFile
 
 
 @app.command(epilog="Example: napari-sam demo --output demo-output")
@@ -67,17 +71,22 @@ def train(
 
 @app.command(epilog="Example: napari-sam info cells.napari-sam --methods")
 def info(
-    session: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="A session to tell about.")
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE", help="A session, or a taught model's file or name."),
     ] = None,
     methods: Annotated[
         bool, typer.Option("--methods", help="A paragraph for a paper about the session.")
     ] = False,
 ) -> None:
-    """Show versions, devices and where files are kept; or what a session holds."""
+    """Show versions, devices and where files are kept; or what a file holds."""
     with clear_errors():
-        if session is not None:
-            _tell_session(session, methods)
+        from napari_sam.model import taught_library
+
+        if file is not None and (taught := taught_library.find(file)) is not None:
+            _tell_taught(taught, methods)
+        elif file is not None:
+            _tell_session(Path(file), methods)
         elif methods:
             raise ValueError("expected a session to write about, got none; name its file")
         else:
@@ -94,8 +103,24 @@ def _tell_session(path: Path, methods: bool) -> None:
         text = methods_text(saved.about, saved.entries)
         out.print(text, markup=False, highlight=False, soft_wrap=True)
         return
+    _print_facts(facts_of(saved))
+
+
+def _tell_taught(file: TaughtFile, methods: bool) -> None:
+    from napari_sam.model.lesson_facts import facts_of
+
+    if methods:
+        raise ValueError(
+            f"expected a session to write about, got the taught model {file.path}; name a session "
+            "that used it"
+        )
+    file.read()  # a damaged one isn't told about
+    _print_facts(facts_of(file))
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
     table = Table(show_header=False, box=None)
-    for name, value in facts_of(saved).items():
+    for name, value in facts.items():
         table.add_row(name, escape(value))
     out.print(table, highlight=False)
 
@@ -106,7 +131,9 @@ def _tell_installation() -> None:
     import torch
 
     import napari_sam
-    from napari_sam.model.weights import home, megabytes
+    from napari_sam.model import taught_library
+    from napari_sam.model.registry import home, taught_folder
+    from napari_sam.model.weights import megabytes
     from napari_sam.segmentation.cached import embeddings_home
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -120,6 +147,7 @@ def _tell_installation() -> None:
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("GPU", ", ".join(gpus) or ("Apple MPS" if mps else "none")),
         ("models", str(home() / "models")),
+        ("taught models", f"{taught_folder()} ({len(taught_library.names())})"),
         ("embeddings", f"{cache} ({megabytes(used)})"),
     ):
         table.add_row(*row)

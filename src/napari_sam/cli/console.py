@@ -43,7 +43,7 @@ def load_model(
     """Return a model by its name or path, downloading it if it isn't here."""
     if Path(model).suffix.lower() in _CHECKPOINTS and not Path(model).expanduser().exists():
         raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
-    from napari_sam.model.weights import REGISTRY, is_downloaded
+    from napari_sam.model.weights import to_download
     from napari_sam.segmentation.cached import DISK_BYTES
     from napari_sam.segmentation.loading import load_segmenter
 
@@ -55,9 +55,9 @@ def load_model(
         cache=cache,
         disk_bytes=DISK_BYTES if on_disk else 0,
     )
-    if model in REGISTRY and not is_downloaded(model) and REGISTRY[model].url:
+    if (fetched := to_download(model)) is not None:
         with bar("downloading") as report:
-            return load(progress=partial(report, Path(model)))
+            return load(progress=partial(report, Path(fetched)))
     return load()
 
 

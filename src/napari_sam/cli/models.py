@@ -1,31 +1,36 @@
-"""Commands about models: list, download, verify."""
+"""Commands about models: list, download, verify, remove."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from napari_sam.cli.application import app
-from napari_sam.cli.console import bar, clear_errors, out
+from napari_sam.cli.console import bar, clear_errors, out, show_warning
 
-models = typer.Typer(help="List, download and verify models.", invoke_without_command=True)
+if TYPE_CHECKING:
+    from napari_sam.model.taught_library import TaughtFile
+
+models = typer.Typer(help="List, download, verify and remove models.", invoke_without_command=True)
 app.add_typer(models, name="models")
 
 
 @models.callback()
 def list_by_default(context: typer.Context) -> None:
-    """List, download and verify models."""
+    """List, download, verify and remove models."""
     if context.invoked_subcommand is None:
         list_models()
 
 
 @models.command("list")
 def list_models() -> None:
-    """List models, their size and licence, and whether they are here."""
+    """List models, their size and licence, and whether they are here; then those you taught."""
+    from napari_sam.model.taught_library import listed
     from napari_sam.model.weights import REGISTRY, is_downloaded, megabytes, size_of
 
     table = Table(Column("name", no_wrap=True), "size", "here", "licence", "description")
@@ -34,6 +39,25 @@ def list_models() -> None:
         here = "yes" if is_downloaded(entry.name) else "no"
         table.add_row(entry.name, size, here, entry.licence, entry.description)
     out.print(table)
+    if taught := listed():
+        _print_taught(taught)
+
+
+def _print_taught(taught: list[TaughtFile]) -> None:
+    from napari_sam.model.lesson_facts import day_of, taught_on
+
+    table = Table(Column("taught", no_wrap=True), "size", "parent", "taught on", "day")
+    for one in taught:
+        size = f"{one.size / 1e6:.1f} MB"
+        if one.card is None:
+            table.add_row(one.name, size, "", "can't be read", day_of(one))
+        else:
+            lesson = one.card.lesson
+            table.add_row(one.name, size, escape(lesson.parent), taught_on(lesson), day_of(one))
+    out.print(table)
+    for one in taught:
+        if one.error:
+            show_warning(one.error)
 
 
 @models.command(epilog="Example: napari-sam models download vit_b")
@@ -59,3 +83,17 @@ def verify(names: Annotated[list[str], typer.Argument(metavar="MODEL...")]) -> N
 
         for name in names:
             out.print(f"{name}: {weights.verify(name)}", soft_wrap=True)
+
+
+@models.command(epilog="Example: napari-sam models remove coli")
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
+) -> None:
+    """Delete models that you taught; sessions that used them contain them, and stay whole."""
+    with clear_errors():
+        from napari_sam.model import taught_library
+
+        found = [taught_library.existing(name) for name in names]
+        for one in found:
+            taught_library.remove(one.name)
+            out.print(f"{one.name} removed", markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,10 @@ Output = Annotated[
     Path, typer.Option("--output", "-o", help="A folder, or for one image a .tif or .zarr.")
 ]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="Name of a model, or path of a checkpoint.")
+    str,
+    typer.Option(
+        "--model", "-m", help="Name of a model, also of one that you taught, or path of a file."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]

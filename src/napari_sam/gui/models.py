@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from napari_sam.model import weights
+from napari_sam.model import taught_library, weights
+from napari_sam.model.lesson_facts import day_of, rests_on, score_lines, taught_on
+from napari_sam.model.taught_library import TaughtFile
 from napari_sam.segmentation.protocol import Segmenter
 
 
@@ -47,6 +49,8 @@ class ModelChoice:
 def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelChoice]:
     """List the models, each with its size, whether it is on this disk, and its measured speed.
 
+    Those that the user has taught come after the registered ones, the latest first.
+
     Parameters
     ----------
     seconds
@@ -55,7 +59,8 @@ def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelCh
         Path of a user's checkpoint, listed too.
     """
     listed = [_choice(entry, seconds.get(entry.name)) for entry in weights.REGISTRY.values()]
-    if extra is not None and extra not in weights.REGISTRY:
+    listed += [_taught(one, seconds) for one in taught_library.listed() if one.card is not None]
+    if extra is not None and extra not in {one.model for one in listed}:
         size = weights.megabytes(Path(extra).stat().st_size) if Path(extra).is_file() else "missing"
         text = _join(Path(extra).name, size, _speed(seconds.get(extra)))
         listed.append(ModelChoice(extra, text, extra, True))
@@ -102,6 +107,21 @@ def _choice(entry: weights.Entry, seconds: float | None) -> ModelChoice:
         cost = size if here else f"download {size} ⤓"
     tip = f"{entry.description}. Licence {entry.licence}."
     return ModelChoice(entry.name, _join(entry.name, cost, _speed(seconds)), tip, here)
+
+
+def _taught(one: TaughtFile, seconds: dict[str, float]) -> ModelChoice:
+    assert one.card is not None
+    lesson = one.card.lesson
+    here = weights.to_download(one.name) is None
+    cost = f"taught on {lesson.objects} objects"
+    speed = _speed(seconds.get(one.name, seconds.get(lesson.parent)))
+    scores = "; ".join(f"{what} {told}" for what, told in score_lines(lesson.scores).items())
+    tip = f"{lesson.parent}, taught on {taught_on(lesson)} ({day_of(one)})."
+    if scores:
+        tip += f" IoU before → after, {rests_on(lesson.scores)}: {scores}."
+    if not here:
+        cost += f" · download {lesson.parent} ⤓"
+    return ModelChoice(one.name, _join(one.name, cost, speed), tip, here)
 
 
 def _join(*parts: str) -> str:

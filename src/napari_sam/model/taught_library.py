@@ -6,6 +6,7 @@ torch.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ _SIGNS = " -_.,+()"  # beside letters and digits: what file names may have on ev
 _CHECKPOINTS = (".pt", ".pth", SUFFIX)
 # What Windows takes for devices, whatever follows the point.
 _DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{i}" for d in ("com", "lpt") for i in range(10)}
+
+_SEEN: dict[tuple[Path, int, int], TaughtFile] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +290,16 @@ def _taken() -> set[str]:
 
 
 def _described(path: Path) -> TaughtFile:
-    """Describe a file of the library, whatever it is."""
-    stat, name = path.stat(), unicodedata.normalize("NFC", path.stem)
+    """Describe a file of the library, whatever it is; one that hasn't changed isn't read again."""
+    stat = path.stat()
+    key = path, stat.st_size, stat.st_mtime_ns
+    if key not in _SEEN:
+        _SEEN[key] = _looked_at(path, stat)
+    return _SEEN[key]
+
+
+def _looked_at(path: Path, stat: os.stat_result) -> TaughtFile:
+    name = unicodedata.normalize("NFC", path.stem)
     card, error = None, ""
     try:
         if (card := card_of(path)) is None:

@@ -90,8 +90,7 @@ def to_download(model: str | Path) -> str | None:
 
 def called(model: str | Path) -> str:
     """Return what a taught model calls its parent: a model's name, or its file's."""
-    taught = taught_library.find(model)
-    if taught is not None:
+    if (taught := taught_library.find(model)) is not None:
         return taught.name
     return str(model) if isinstance(model, str) and model in REGISTRY else Path(model).name
 

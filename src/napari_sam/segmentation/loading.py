@@ -34,8 +34,8 @@ def load_segmenter(
     ----------
     model
         A name of :data:`~napari_sam.model.weights.REGISTRY`, such as ``"nano"`` or ``"vit_b"``,
-        or the path of a checkpoint (``.pth``, ``.pt``, ``.safetensors``), whose architecture is
-        read from its metadata or its tensors.
+        or of a model that you taught, or the path of a taught model or of a checkpoint (``.pth``,
+        ``.pt``, ``.safetensors``), whose architecture is read from its metadata or its tensors.
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision

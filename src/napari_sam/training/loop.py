@@ -16,7 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from napari_sam.atomic import replaced
-from napari_sam.model import weights
+from napari_sam.model import taught_library, weights
 from napari_sam.model.checkpoint import read_tensors
 from napari_sam.model.sam import Sam, build
 from napari_sam.model.tensor_file import saved_by_trainer
@@ -231,6 +231,8 @@ def _batches(config: TrainConfig, stream: CropStream, pinned: bool) -> Iterator[
 
 
 def _initial_weights(initial: str) -> dict[str, Tensor]:
+    if taught_library.find(initial) is not None:
+        return weights.load(initial).state_dict()
     known = initial in weights.REGISTRY
     return read_tensors(weights.path_of(initial) if known else Path(initial))
 
