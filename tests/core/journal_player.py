@@ -71,7 +71,8 @@ class Player:
             self.classify, self.classes, self.processing, self.bring, self.split, self.grow,
             self.follow, self.follow, self.stop_here, self.go_further, self.accept_plane,
             self.cancel_following, self.divide, self.deny, self.link, self.find_all, self.find_one,
-            self.find_similar, self.correct, self.next_candidate,
+            self.find_similar, self.correct, self.next_candidate, self.mark_complete,
+            self.use_model,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -272,6 +273,14 @@ class Player:
     def model(self, a: int, b: int) -> None:
         self.session.segmenter = self.models[a % 2]
 
+    def use_model(self, a: int, b: int) -> None:
+        self.session.use_model(self.models[b % 2])
+
+    def mark_complete(self, a: int, b: int) -> None:
+        row, column = self._point(b)
+        box = None if a % 3 == 0 else (row, column, row + a % 9, column + a % 7)
+        self.session.mark_complete(a % PLANES, box, b % 4 > 0)
+
     def overwriting(self, a: int, b: int) -> None:
         self.session.overlap = ("keep", "overwrite", "fill gaps")[a % 3]
 
@@ -333,6 +342,8 @@ class Player:
             "masks": {key: session.mask(*key).tobytes() for key in keys},
             "facts": dict(session._state.all_facts),
             "classes": session.classes,
+            "complete": [session.complete_regions(plane) for plane in range(PLANES)],
+            "model": session.segmenter.model_key,
             "planes": dict(session._state.known.items()),
             "objects": [replace(row, seconds=0, state="") for row in session.objects],
             "marks": {

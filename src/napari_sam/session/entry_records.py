@@ -27,10 +27,13 @@ from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
 from napari_sam.session.fact_records import (
     read_classes_change,
+    read_complete,
     read_facts,
     read_given,
+    read_model_change,
     read_plane_facts,
     spell_classes,
+    spell_complete,
     spell_facts,
     spell_given,
     spell_plane_facts,
@@ -108,6 +111,10 @@ class Spelling:
                 [*_spell_key(c.key), spell_plane_facts(c.before), spell_plane_facts(c.after)]
                 for c in entry.planes
             ]
+        if entry.complete:
+            data["complete"] = spell_complete(entry.complete)
+        if entry.model is not None:
+            data["model"] = [entry.model.before, entry.model.after]
         patches = tuple(masks.records)
         return EntryRecord(entry.number, entry.kind, entry.text, entry.time, data, patches)
 
@@ -274,6 +281,11 @@ class Reading:
                 )
                 for object_id, plane, before, after in data.get("planes", ())
             ),
+            tuple(
+                read_complete(at := tuple(plane), both, self._shape_of(at))
+                for plane, *both in data.get("complete", ())
+            ),
+            read_model_change(data.get("model")),
         )
 
     def _checked(self, patch: PatchRecord) -> PatchRecord:

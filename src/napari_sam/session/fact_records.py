@@ -8,7 +8,9 @@ from typing import get_args
 
 from napari_sam.io.session_file import Json
 from napari_sam.plane_input import ColourInput, PlaneInput
+from napari_sam.planes import Plane
 from napari_sam.propagate.judge import Causes
+from napari_sam.session.complete_regions import Rectangle, Regions
 from napari_sam.session.journal import Change, ObjectFacts, Origin, PlaneFacts, Said
 from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.record_values import as_finite, as_index, as_text
@@ -103,6 +105,35 @@ def read_classes_change(told: Json) -> Change[str, tuple[ObjectClass, ...]] | No
         for some in told
     )
     return Change("classes", before, after)
+
+
+def spell_complete(changes: Sequence[Change[Plane, Regions]]) -> Json:
+    """Spell where everything is labelled, by plane."""
+    return [
+        [list(one.key), [list(region) for region in one.before], [list(r) for r in one.after]]
+        for one in changes
+    ]
+
+
+def read_complete(plane: Plane, told: Json, shape: tuple[int, int]) -> Change[Plane, Regions]:
+    """Read where everything of a plane was labelled, and where it is."""
+    before, after = (tuple(_read_rectangle(one, shape) for one in some) for some in told)
+    return Change(plane, before, after)
+
+
+def _read_rectangle(told: Json, shape: tuple[int, int]) -> Rectangle:
+    r0, c0, r1, c1 = (as_index(value) for value in told)
+    if not (r0 <= r1 < shape[0] and c0 <= c1 < shape[1]):
+        raise ValueError(f"the rectangle {told} in a plane of {shape[0]} x {shape[1]}")
+    return r0, c0, r1, c1
+
+
+def read_model_change(told: Json) -> Change[str, str] | None:
+    """Read which model answered, and which does; None where it stayed."""
+    if told is None:
+        return None
+    before, after = (as_text(key) for key in told)
+    return Change("model", before, after)
 
 
 def spell_given(given: PlaneInput) -> Json:

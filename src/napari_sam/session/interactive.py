@@ -10,7 +10,7 @@ from typing import Any
 from psygnal import Signal
 
 from napari_sam.engine import Executor, SynchronousExecutor
-from napari_sam.planes import Plane, PlaneSource, extends
+from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.adopting import Adoption
@@ -23,11 +23,11 @@ from napari_sam.session.descent import Descent
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.follow_anchors import Anchoring
 from napari_sam.session.follow_runs import FollowRuns
-from napari_sam.session.following import Following
 from napari_sam.session.importing import Imports
 from napari_sam.session.keeping import save_session
 from napari_sam.session.lineage import Lineage
 from napari_sam.session.mask_settings import MaskSettings
+from napari_sam.session.model_use import ModelsInUse
 from napari_sam.session.object_table import ObjectTable
 from napari_sam.session.over_time import OverTime
 from napari_sam.session.pixels import PixelChange, total_area, within
@@ -40,10 +40,12 @@ from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
 from napari_sam.session.state import State, Touched
+from napari_sam.session.teaching import Teaching
 from napari_sam.session.travel import Travel
+from napari_sam.session.working_with import WorkingWith
 
 
-class Session(Choosing, Following, Lineage, MaskSettings):
+class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     """Objects and their prompts on the planes of one image, and the masks that follow from them.
 
     Every method returns at once; with threads behind `executor`, masks arrive later, announced
@@ -80,6 +82,14 @@ class Session(Choosing, Following, Lineage, MaskSettings):
         What :meth:`facts` says of objects has changed.
     classes_changed
         There are other :attr:`classes`.
+    complete_changed
+        :meth:`complete_regions` of a plane are others.
+    model_changed
+        Another :attr:`segmenter` answers.
+    model_wanted
+        Undo or redo came to a model that isn't at hand: a
+        :class:`~napari_sam.session.model_use.UsedModel`, to be loaded and given to
+        :meth:`use_model`.
     objects_changed
         Rows of :attr:`objects` are others, new or gone: the objects, as a tuple, or None where
         these are many.
@@ -123,6 +133,9 @@ class Session(Choosing, Following, Lineage, MaskSettings):
     draft_changed = Signal(int, object)
     facts_changed = Signal()
     classes_changed = Signal()
+    complete_changed = Signal()
+    model_changed = Signal()
+    model_wanted = Signal(object)
     objects_changed = Signal(object)
     queue_changed = Signal()
     journal_changed = Signal()
@@ -157,6 +170,9 @@ class Session(Choosing, Following, Lineage, MaskSettings):
         self._told_object = 1
         self._told_not_finite = False
         self._closed: ValueError | None = None
+        self._models = ModelsInUse()
+        if segmenter is not None:
+            self._state.model = self._models.note(segmenter).key
         self.embeddings = Embeddings(segmenter, source, executor, max_bytes)
         self.embeddings.not_finite.connect(self._notice_not_finite)
         self._ahead = ReadAhead(executor, self.embeddings, prefetch)
@@ -220,66 +236,6 @@ class Session(Choosing, Following, Lineage, MaskSettings):
         self._answering.changed.connect(self.activity_changed.emit)
         self._answering.failed.connect(self.failed.emit)
 
-    # What it works with
-
-    @property
-    def segmenter(self) -> Segmenter | None:
-        """What predicts. Another one applies to later prompts; finished masks stay."""
-        return self.embeddings.segmenter
-
-    @segmenter.setter
-    def segmenter(self, segmenter: Segmenter | None) -> None:
-        if segmenter is not self.segmenter:
-            self._stop_following("the model")
-        self._answering.use(segmenter, self.source)
-
-    @property
-    def source(self) -> PlaneSource:
-        """The image. Another one must have its planes, and may have more; finished masks stay."""
-        return self.embeddings.source
-
-    @source.setter
-    def source(self, source: PlaneSource) -> None:
-        before = self.source
-        views = {before.spanned, source.spanned}  # it may have grown and been rolled at once
-        if not any(extends(source.shape, before.shape, spanned) for spanned in views):
-            raise ValueError(
-                f"expected an image of shape {before.shape}, got {source.shape}; "
-                "start a new session for it"
-            )
-        if source.content_stamp != before.content_stamp:
-            self._runs.stop(
-                ValueError(
-                    "expected the image to stay what it is while all its objects are looked for, "
-                    "got other pixels; start again"
-                )
-            )
-        if (source.content_stamp, source.spanned) != (before.content_stamp, before.spanned):
-            self._stop_following("the image")
-        if (source.stamp, source.spanned) == (before.stamp, before.spanned):
-            self.embeddings.source = source  # the same planes and perhaps more: work goes on
-            return
-        self._told_not_finite = False
-        self._answering.use(self.segmenter, source)
-        self._go_on_following()
-
-    @property
-    def canvas(self) -> LabelCanvas | None:
-        """The labels that masks are written into.
-
-        With others, later masks go there, and what was written before can't be taken back.
-        """
-        return self._state.canvas
-
-    @canvas.setter
-    def canvas(self, canvas: LabelCanvas | None) -> None:
-        if canvas is self._state.canvas:
-            return
-        self._state.use_canvas(canvas, "masks go into other labels since")
-        self.retry_masks()
-        self._go_on_following()
-        self.journal_changed.emit()
-
     # What follows from a change
 
     def _follow(self, touched: Touched | None) -> None:
@@ -288,6 +244,8 @@ class Session(Choosing, Following, Lineage, MaskSettings):
             self.prompts_changed.emit()  # whoever shows prompts may show some that were refused
             self.journal_changed.emit()
             return
+        if touched.model:
+            self._bring_model()
         keys = tuple(touched.prompts)
         unanswered = [key for key in keys if not self._state.is_answered(key)]
         for key in keys:
@@ -305,6 +263,8 @@ class Session(Choosing, Following, Lineage, MaskSettings):
             self.retry_masks()  # of objects that were unlocked
         if touched.classes:
             self.classes_changed.emit()
+        if touched.complete:
+            self.complete_changed.emit()
         self._tell_object()
         self.journal_changed.emit()
         for key in keys:
@@ -318,11 +278,6 @@ class Session(Choosing, Following, Lineage, MaskSettings):
         self.mask_changed.emit(*key)
         self.journal_changed.emit()
         self._go_on_following()
-
-    def retry_masks(self) -> None:
-        """Write the masks that labels had refused."""
-        for key in self._state.take_held_back():
-            self.mask_changed.emit(*key)
 
     # What happened
 

@@ -9,8 +9,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 from psygnal import Signal
 
+from napari_sam.planes import Plane
 from napari_sam.propagate.judge import Causes
 from napari_sam.session.answers import Answer
+from napari_sam.session.complete_regions import Regions
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Marks
 from napari_sam.session.pixels import PixelChange
@@ -39,6 +41,8 @@ Kind = Literal[
     "reviewed",
     "divided",
     "linked",
+    "completed",
+    "model",
     "elsewhere",
     "labels",
 ]
@@ -55,6 +59,8 @@ object on a plane that its mask is right, or that it ends or goes on there.
 ``linked``: objects of all frames got one number for each track.
 ``grown``: outlines were moved by some pixels.
 ``classified``: objects got a class. ``classes``: there are other classes.
+``completed``: a person said that every object of a region is labelled, or that they aren't.
+``model``: another model answers from here on.
 ``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that
 nothing before it can be taken back.
 """
@@ -172,6 +178,10 @@ class Entry:
         What classes there were, and what they became; None where they stayed.
     planes
         What is known of objects on single planes.
+    complete
+        Where every object is labelled, by plane.
+    model
+        Keys of the models that answered before and from here on; None where it stayed.
     """
 
     number: int
@@ -187,6 +197,8 @@ class Entry:
     details: Mapping[str, Any] = field(default_factory=dict)
     classes: Change[str, tuple[ObjectClass, ...]] | None = None
     planes: tuple[Change[ObjectPlane, PlaneFacts], ...] = ()
+    complete: tuple[Change[Plane, Regions], ...] = ()
+    model: Change[str, str] | None = None
 
     @property
     def first_number(self) -> int:

@@ -13,7 +13,7 @@ from napari_sam.geometry import Region
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box
 from napari_sam.session.canvas import LabelCanvas
-from napari_sam.session.journal import Entry, JournalChange, ObjectFacts, Origin
+from napari_sam.session.journal import Entry, JournalChange, Origin
 from napari_sam.session.object_index import Extent, ObjectIndex, count_plane
 from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.state import State
@@ -101,6 +101,7 @@ class ObjectTable:
         self._uncounted: dict[Plane, None] = {}
         self._counting: tuple[Plane, ...] = ()
         self._rows: dict[int, ObjectRow] = {}
+        self._finished: dict[int, int] = {}  # of the rows: their numbers of prompts
         self._order: list[int] = []  # of the rows: ascending
         self._listed: tuple[ObjectRow, ...] | None = None
         self._stale: set[int] = set()  # rows to be made anew
@@ -128,14 +129,30 @@ class ObjectTable:
     @property
     def rows(self) -> tuple[ObjectRow, ...]:
         """All rows, by number. While labels are still being counted, those that are known."""
+        self._freshen()
+        if self._listed is None:
+            self._listed = tuple(map(self._rows.__getitem__, self._order))
+        return self._listed
+
+    @property
+    def finished(self) -> Mapping[int, int]:
+        """The objects with pixels that are accepted, or were before they were locked.
+
+        How many prompts each has, by number. While labels are still being counted, those that are
+        known.
+        """
+        self._freshen()
+        return self._finished
+
+    def _freshen(self) -> None:
+        """Make the rows anew that have changed."""
         self.start()
         self._place()
-        if self._stale or self._listed is None:
+        if self._stale:
             for object_id in self._stale:
                 self._make(object_id)
             self._stale.clear()
-            self._listed = tuple(map(self._rows.__getitem__, self._order))
-        return self._listed
+            self._listed = None
 
     def row(self, object_id: int) -> ObjectRow | None:
         """Return the row of an object; None if there is no such object."""
@@ -199,10 +216,13 @@ class ObjectTable:
     def _make(self, object_id: int) -> None:
         """Make a row anew, or have it go with its object."""
         row = self._row(object_id)
+        self._finished.pop(object_id, None)
         if row is None:
             self._rows.pop(object_id, None)
         else:
             self._rows[object_id] = row
+            if row.area and self._is_accepted(object_id):
+                self._finished[object_id] = row.prompts
 
     def _place(self) -> None:
         """Bring the order of all objects up to date."""
@@ -242,7 +262,7 @@ class ObjectTable:
         return ObjectRow(
             object_id,
             facts.class_name,
-            self._state_of(object_id, facts, bool(prompted)),
+            self._state_of(object_id),
             facts.origin,
             planes if len(planes) == 1 else tuple(sorted(planes, key=_in_order)),
             area,
@@ -251,15 +271,20 @@ class ObjectTable:
             self._log.seconds(object_id),
         )
 
-    def _state_of(self, object_id: int, facts: ObjectFacts, is_prompted: bool) -> ObjectState:
-        if facts.locked:
+    def _state_of(self, object_id: int) -> ObjectState:
+        if self._state.facts(object_id).locked:
             return "locked"
-        is_accepted = facts.accepted
-        if is_accepted is None:
-            is_done = object_id != self._state.object_id
-            by_hand = is_prompted or facts.origin == "painted" or self._log.is_corrected(object_id)
-            is_accepted = is_done and by_hand
-        return "accepted" if is_accepted else "proposed"
+        return "accepted" if self._is_accepted(object_id) else "proposed"
+
+    def _is_accepted(self, object_id: int) -> bool:
+        """Whether a user said that an object is right, or made it and went on to another."""
+        facts = self._state.facts(object_id)
+        if facts.accepted is not None:
+            return facts.accepted
+        is_done = object_id != self._state.object_id
+        is_prompted = bool(self._prompted.get(object_id))
+        by_hand = is_prompted or facts.origin == "painted" or self._log.is_corrected(object_id)
+        return is_done and by_hand
 
     # Following what happens
 

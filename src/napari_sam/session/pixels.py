@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -324,6 +325,31 @@ def within(change: PixelChange, shape: tuple[int, int]) -> PixelChange | None:
 def total_area(changes: Sequence[PixelChange]) -> int:
     """Return how many pixels changes concern."""
     return sum(change.area for change in changes)
+
+
+def without(
+    changes: Sequence[PixelChange], locked: AbstractSet[int]
+) -> tuple[list[PixelChange], list[PixelChange]]:
+    """Part changes into those that leave locked objects alone, and those that don't."""
+    free: list[PixelChange] = []
+    held: list[PixelChange] = []
+    for change in changes:
+        where, before, after = change.where, change.before, change.after
+        hold = np.isin(before, [*locked]) | np.isin(after, [*locked])
+        for part, into in ((~hold, free), (hold, held)):
+            if part.any():
+                into.append(part_of(change, where, part, before, after))
+    return free, held
+
+
+def numbers_of(changes: Iterable[PixelChange], before: bool = True) -> set[int]:
+    """Return the objects that changes give pixels, and those that they take some from."""
+    numbers: set[int] = set()
+    for change in changes:
+        numbers |= {int(i) for i in np.unique(change.after)}
+        if before:
+            numbers |= {int(i) for i in np.unique(change.before)}
+    return {number for number in numbers if number > 0}
 
 
 def _expand(data: bytes, size: int) -> bytes:

@@ -145,6 +145,10 @@ def _again(
         state.commit(entry.kind, entry.text, facts=entry.facts, details=entry.details)
     elif entry.kind in ("locked", "adopted", "accepted", "classified", "classes"):
         state.commit(entry.kind, entry.text, facts=entry.facts, classes=entry.classes)
+    elif entry.kind == "completed":
+        state.commit(entry.kind, entry.text, complete=entry.complete)
+    elif entry.kind == "model":
+        state.commit(entry.kind, entry.text, model=entry.model)
     elif entry.kind == "imported":
         pixels = tuple(_as_they_are(state, entry.pixels))
         state.commit(

@@ -11,7 +11,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -21,6 +20,7 @@ from napari_sam.planes import Plane
 from napari_sam.prompts import Granularity
 from napari_sam.session.answers import Answer, Chain
 from napari_sam.session.canvas import LabelCanvas, Write
+from napari_sam.session.complete_regions import Regions
 from napari_sam.session.groups import NOTHING, Group, MaskPrompt, ObjectPlane
 from napari_sam.session.journal import (
     BY_MACHINE,
@@ -35,7 +35,7 @@ from napari_sam.session.known_planes import KnownPlanes
 from napari_sam.session.mask_rules import MaskRules, Overlap
 from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Decision, Marks, Ownership
-from napari_sam.session.pixels import PixelChange, part_of, total_area
+from napari_sam.session.pixels import PixelChange, numbers_of, total_area, without
 from napari_sam.session.prompt_book import PromptBook
 from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.results import Results
@@ -51,6 +51,8 @@ class Touched:
     facts: bool = False
     classes: bool = False
     planes: dict[ObjectPlane, None] = field(default_factory=dict)
+    complete: bool = False
+    model: bool = False
 
     def add(self, entry: Entry) -> None:
         """Count what an entry changes."""
@@ -59,6 +61,8 @@ class Touched:
         self.facts |= bool(entry.facts)
         self.classes |= entry.classes is not None
         self.planes |= dict.fromkeys(c.key for c in entry.planes)
+        self.complete |= bool(entry.complete)
+        self.model |= entry.model is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ class State:
         self._locked: set[int] = set()  # of those: asked for with every mask
         self._proposed: set[int] = set()  # of those: asked for whenever the dock is drawn
         self.classes: tuple[ObjectClass, ...] = ()
+        self.complete: dict[Plane, Regions] = {}
+        self.model = ""  # key of the one that answers, as the journal has it
         self._canvas = canvas
         self._held_back: dict[ObjectPlane, _HeldBack] = {}  # masks that labels refused
 
@@ -293,10 +299,10 @@ class State:
         Pixels of locked objects are put back.
         """
         if locked := self.locked:
-            changes, put_back = _without(changes, locked)
+            changes, put_back = without(changes, locked)
             if put_back:
                 self._try_to_write(put_back, backwards=True)
-                told = ", ".join(str(i) for i in sorted(locked & _numbers(put_back)))
+                told = ", ".join(str(i) for i in sorted(locked & numbers_of(put_back)))
                 self.noticed.emit(f"Object {told} is locked: its pixels were put back")
         return self._record_painted("painted", changes, text)
 
@@ -354,6 +360,7 @@ class State:
         facts = {c.key: c.after for entry in saved.entries for c in entry.facts}
         planes = {c.key: c.after for entry in saved.entries for c in entry.planes}
         classes = [entry.classes.after for entry in saved.entries if entry.classes is not None]
+        complete = {c.key: c.after for entry in saved.entries for c in entry.complete}
         everything = Entry(
             *(0, "prompts", "", 0.0),
             prompts=tuple(Change(key, NOTHING, group) for key, group in groups.items()),
@@ -362,6 +369,7 @@ class State:
             facts=tuple(Change(i, ObjectFacts(), known) for i, known in facts.items()),
             classes=Change("classes", (), classes[-1]) if classes else None,
             planes=tuple(Change(key, UNKNOWN, known) for key, known in planes.items()),
+            complete=tuple(Change(plane, (), regions) for plane, regions in complete.items()),
         )
         self.take(everything)
         self._book = self._book.reserving(saved.next_prompt)
@@ -451,13 +459,13 @@ class State:
         """Record what the labels show already."""
         if not changes:
             return None
-        new = {i for i in _numbers(changes, before=False) if i not in self._facts}
+        new = {i for i in numbers_of(changes, before=False) if i not in self._facts}
         new -= {*self._book.object_ids} if new else set()
         origin = ObjectFacts(origin="painted")
         facts = () if kind != "painted" else tuple(Change(i, self.facts(i), origin) for i in new)
         entry = self._entry(
             kind,
-            text + _on_objects(_numbers(changes, before=False) or _numbers(changes)),
+            text + _on_objects(numbers_of(changes, before=False) or numbers_of(changes)),
             marks=self.marks_changes(self.ownership.by_hand(changes)),
             facts=facts,
             pixels=tuple(changes),
@@ -529,6 +537,12 @@ class State:
             self.known.put(planes.key, value(planes))
         if entry.classes is not None:
             self.classes = value(entry.classes)
+        for regions in entry.complete:
+            self.complete[regions.key] = value(regions)
+            if not self.complete[regions.key]:
+                del self.complete[regions.key]
+        if entry.model is not None:
+            self.model = value(entry.model)
 
     def read(self, plane: Plane) -> Callable[[Region], NDArray[Any]]:
         """Return what reads the labels of a plane, region by region."""
@@ -554,31 +568,6 @@ class State:
             self.write(changes, backwards)
         except OSError as error:
             self.refused.emit(error)
-
-
-def _without(
-    changes: Sequence[PixelChange], locked: AbstractSet[int]
-) -> tuple[list[PixelChange], list[PixelChange]]:
-    """Part changes into those that leave locked objects alone, and those that don't."""
-    free: list[PixelChange] = []
-    held: list[PixelChange] = []
-    for change in changes:
-        where, before, after = change.where, change.before, change.after
-        hold = np.isin(before, [*locked]) | np.isin(after, [*locked])
-        for part, into in ((~hold, free), (hold, held)):
-            if part.any():
-                into.append(part_of(change, where, part, before, after))
-    return free, held
-
-
-def _numbers(changes: Iterable[PixelChange], before: bool = True) -> set[int]:
-    """Return the objects that changes give pixels, and those that they take some from."""
-    numbers: set[int] = set()
-    for change in changes:
-        numbers |= {int(i) for i in np.unique(change.after)}
-        if before:
-            numbers |= {int(i) for i in np.unique(change.before)}
-    return {number for number in numbers if number > 0}
 
 
 def _on_objects(numbers: set[int]) -> str:

@@ -380,6 +380,7 @@ _VALUES: Mapping[str, Callable[[State, Any], object]] = {
     "marks": lambda state, key: state.ownership.of(key),
     "facts": lambda state, key: state.facts(key),
     "planes": lambda state, key: state.known.of(key),
+    "complete": lambda state, key: state.complete.get(key, ()),
 }
 
 

@@ -11,7 +11,10 @@ from napari_sam.session.journal import Entry
 from napari_sam.session.summary import LONGEST_STEP
 
 # nobody's time on an object
-_BY_MACHINES = ("found", "carried", "imported", "elsewhere", "labels", "classes", "linked")
+_BY_MACHINES = (
+    *("found", "carried", "imported", "elsewhere", "labels", "classes", "linked"),
+    *("completed", "model"),
+)
 
 
 @dataclass(frozen=True, slots=True)

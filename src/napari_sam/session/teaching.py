@@ -1,0 +1,308 @@
+"""What a session can teach a model: its finished objects, and where nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import SignalInstance
+
+from napari_sam.engine import Report
+from napari_sam.examples import LEAST_PIXELS, Example
+from napari_sam.geometry import Region
+from napari_sam.image import Limits, robust_limits
+from napari_sam.planes import Plane, PlaneSource, plane_axes
+from napari_sam.prompts import Box
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.complete_regions import (
+    Rectangle,
+    Regions,
+    rectangle,
+    with_rectangle,
+    without_rectangle,
+)
+from napari_sam.session.corrections import plane_order
+from napari_sam.session.embeddings import finite
+from napari_sam.session.journal import Change
+from napari_sam.session.object_commands import ObjectCommands
+
+# A plane up to this long is an example; of a larger one squares of this side around objects are.
+_SIDE = 1024
+# An object that is longer is no example.
+_LONGEST = 4096
+# So many say all there is to say.
+_MOST = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TeachingObjects:
+    """Finished objects whose pixels are still to be read, on any thread.
+
+    Parameters
+    ----------
+    source, canvas
+        The image and its labels.
+    boxes
+        Rectangles around the objects of each plane, by their numbers.
+    complete
+        Where everything is labelled, by plane.
+    """
+
+    source: PlaneSource
+    canvas: LabelCanvas
+    boxes: Mapping[Plane, Mapping[int, Rectangle]]
+    complete: Mapping[Plane, Regions]
+
+    @property
+    def count(self) -> int:
+        """How many objects there are, one on several planes once."""
+        return len({number for boxes in self.boxes.values() for number in boxes})
+
+    def read(self, report: Report | None = None) -> tuple[Example, ...]:
+        """Read images and masks. May be slow, and may be called on any thread.
+
+        Parameters
+        ----------
+        report
+            Called with the finished fraction; it may raise to cancel.
+
+        Returns
+        -------
+        examples
+            At most 32: where there are more, those with complete regions, and others spread evenly
+            over the planes. An object that is cut off by the border of a part of a plane is left
+            out of it.
+
+        Raises
+        ------
+        OSError
+            If the image or the labels can't be read.
+        """
+        parts = self._parts()
+        examples: list[Example] = []
+        latest: Plane | None = None
+        for done, (plane, part) in enumerate(parts):
+            if report is not None:
+                report(done / len(parts))
+            if plane != latest:
+                latest, (pixels, limits) = plane, self.source.read(plane)
+                if limits is None and max(self.source.plane_shape(plane)) > _SIDE:
+                    limits = _limits_of_all(pixels)
+            image, _ = finite(np.asarray(pixels[part]), limits)
+            if (one := self._example(plane, part, image, limits)) is not None:
+                examples.append(one)
+        return tuple(examples)
+
+    def _parts(self) -> list[tuple[Plane, Region]]:
+        """Return what is read, in order."""
+        parts: list[tuple[Plane, Region]] = []
+        others: list[tuple[Plane, Region]] = []
+        for plane in sorted(self.boxes, key=plane_order):
+            shape = self.source.plane_shape(plane)
+            for part in windows(list(self.boxes[plane].values()), shape):
+                is_complete = any(_meets(one, part) for one in self.complete.get(plane, ()))
+                (parts if is_complete else others).append((plane, part))
+        left = max(_MOST - len(parts), 0)
+        if len(others) > left:
+            chosen = np.unique(np.linspace(0, len(others) - 1, left).round().astype(int))
+            others = [others[i] for i in chosen]
+        key = {plane: i for i, plane in enumerate(sorted(self.boxes, key=plane_order))}
+        return sorted([*parts[:_MOST], *others], key=lambda one: key[one[0]])
+
+    def _example(
+        self, plane: Plane, part: Region, image: NDArray[Any], limits: Limits | None
+    ) -> Example | None:
+        shown = self.canvas.read(plane, part)
+        inside = [n for n, box in self.boxes[plane].items() if _holds(part, box)]
+        numbers, places, counts = np.unique(shown, return_inverse=True, return_counts=True)
+        kept = np.isin(numbers, inside) & (counts >= LEAST_PIXELS)
+        if not kept.any():
+            return None
+        labels = np.where(kept, np.cumsum(kept), 0)[places].reshape(shown.shape).astype(np.int32)
+        complete = np.zeros(shown.shape, bool)
+        for r0, c0, r1, c1 in self.complete.get(plane, ()):
+            top, left = part[0].start, part[1].start
+            rows = slice(max(0, r0 - top), max(0, r1 + 1 - top))
+            complete[rows, max(0, c0 - left) : max(0, c1 + 1 - left)] = True
+        complete &= (shown == 0) | (labels > 0)  # other labels may be of anything
+        return Example(
+            image,
+            labels,
+            limits,
+            complete if complete.any() else None,
+            self.source.plane_shape(plane),
+            f"plane {', '.join(str(i) for i in plane if i is not None)}",
+        )
+
+
+def windows(boxes: Sequence[Rectangle], shape: tuple[int, int]) -> list[Region]:
+    """Return parts of a plane that hold rectangles whole, each at least once.
+
+    Parameters
+    ----------
+    boxes
+        The rectangles; those that are too long are left out.
+    shape
+        (H, W) of the plane; a small one is a part itself.
+    """
+    if max(shape) <= _SIDE:
+        return [(slice(0, shape[0]), slice(0, shape[1]))]
+    left = np.array([box for box in boxes if max(_sides(box)) <= _LONGEST]).reshape(-1, 4)
+    found = []
+    while len(left):
+        r0, c0, r1, c1 = (int(i) for i in left[np.lexsort((left[:, 1], left[:, 0]))[0]])
+        part = tuple(
+            _around(low, high, length)
+            for low, high, length in ((r0, r1, shape[0]), (c0, c1, shape[1]))
+        )
+        found.append((part[0], part[1]))
+        inside = (left[:, 0] >= part[0].start) & (left[:, 2] < part[0].stop)
+        inside &= (left[:, 1] >= part[1].start) & (left[:, 3] < part[1].stop)
+        left = left[~inside]
+    return found
+
+
+def _around(low: int, high: int, length: int) -> slice:
+    side = min(length, max(_SIDE, high + 1 - low))
+    start = min(max(0, (low + high + 1 - side) // 2), length - side)
+    return slice(start, start + side)
+
+
+def _sides(box: Rectangle) -> tuple[int, int]:
+    return box[2] + 1 - box[0], box[3] + 1 - box[1]
+
+
+def _holds(part: Region, box: Rectangle) -> bool:
+    (rows, columns), (r0, c0, r1, c1) = part, box
+    return rows.start <= r0 and r1 < rows.stop and columns.start <= c0 and c1 < columns.stop
+
+
+def _meets(box: Rectangle, part: Region) -> bool:
+    (rows, columns), (r0, c0, r1, c1) = part, box
+    return r0 < rows.stop and rows.start <= r1 and c0 < columns.stop and columns.start <= c1
+
+
+def _limits_of_all(pixels: NDArray[Any]) -> Limits | None:
+    """Return what a plane is stretched by where nothing is said, so that its parts are, too."""
+    return None if pixels.dtype == np.uint8 and pixels.ndim == 3 else robust_limits(pixels)
+
+
+class Teaching(ObjectCommands):
+    """The part of a session that says what a model can be taught by it."""
+
+    complete_changed: SignalInstance
+
+    @property
+    def finished_count(self) -> int:
+        """How many objects are finished: clicked, painted or corrected, or accepted.
+
+        The current one is only where that was said. It is known at once; no pixels are read.
+        """
+        return len(self._table.finished)
+
+    @property
+    def corrections_per_object(self) -> float:
+        """Prompts beyond the first one, on average over the finished objects that have any."""
+        prompts = [count for count in self._table.finished.values() if count]
+        return sum(prompts) / len(prompts) - 1 if prompts else 0.0
+
+    def teaching_examples(
+        self, complete: bool = False, report: Report | None = None
+    ) -> tuple[Example, ...]:
+        """Read the finished objects, to be taught to a model; see :meth:`teaching_objects`.
+
+        Parameters
+        ----------
+        complete
+            Whether everything is labelled on each plane that has a finished object.
+        report
+            As of :meth:`TeachingObjects.read`.
+
+        Raises
+        ------
+        ValueError
+            If the session has no labels.
+        OSError
+            If the image or the labels can't be read.
+        """
+        return self.teaching_objects(complete).read(report)
+
+    def teaching_objects(self, complete: bool = False) -> TeachingObjects:
+        """Return the finished objects without reading a pixel, for another thread to do that.
+
+        Masks that were carried to a plane are left out where nobody said that they are right, or
+        that their object is. What is left out, and labels that are no finished objects, count as
+        unknown, in complete regions, too.
+
+        Parameters
+        ----------
+        complete
+            As of :meth:`teaching_examples`.
+
+        Raises
+        ------
+        ValueError
+            If the session has no labels.
+        """
+        state, source = self._state, self.embeddings.source
+        canvas = state.canvas
+        if canvas is None:
+            raise ValueError(
+                "expected labels with finished objects, got none; give the session a canvas"
+            )
+        boxes: dict[Plane, dict[int, Rectangle]] = {}
+        for number in self._table.finished:
+            is_said = state.facts(number).accepted
+            for plane, extent in self._table.extents(number).items():
+                is_carried = state.known.of((number, plane)).is_carried and not is_said
+                if plane_axes(plane) == source.spanned and not is_carried:
+                    boxes.setdefault(plane, {})[number] = extent.box
+        regions = dict(state.complete)
+        if complete:
+            regions = {plane: (rectangle(None, source.plane_shape(plane)),) for plane in boxes}
+        return TeachingObjects(source, canvas, boxes, regions)
+
+    # Where nothing else is
+
+    def complete_regions(self, plane: object = ()) -> Regions:
+        """Return the rectangles of a plane that :meth:`mark_complete` has marked.
+
+        Each is (row 0, column 0, row 1, column 1) in pixels, ends inclusive.
+        """
+        return self._state.complete.get(self.embeddings.source.plane_of(plane), ())
+
+    def mark_complete(self, plane: object = (), box: Box | None = None, on: bool = True) -> None:
+        """Say that every object of a region is labelled, as one step.
+
+        What isn't labelled there is background, for a model that is taught.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane.
+        box
+            (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive; the whole
+            plane by default.
+        on
+            False takes that back for the region.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the box lies outside of it.
+        """
+        self._check_open()
+        source = self.embeddings.source
+        at = source.plane_of(plane)
+        region = rectangle(box, source.plane_shape(at))
+        before = self._state.complete.get(at, ())
+        after = (with_rectangle if on else without_rectangle)(before, region)
+        if after != before:
+            what = "a plane" if box is None else "a region"
+            text = f"marked {what} as complete" if on else f"marked {what} as not complete"
+            self._follow(
+                self._state.commit("completed", text, complete=(Change(at, before, after),))
+            )
