@@ -1,10 +1,12 @@
 """What is drawn in the canvas beside the layers, and how it goes."""
 
+from types import SimpleNamespace
+
 import pytest
 from qtpy import sip
 from vispy import scene
 
-from napari_sam.gui.scene import take_out
+from napari_sam.gui.scene import is_gone, take_out
 
 
 @pytest.fixture
@@ -39,3 +41,12 @@ def test_canvas_that_qt_has_deleted_is_not_drawn_anew(drawn):
     sip.delete(canvas.native)
     take_out([line])
     assert not asked
+
+
+def test_canvas_of_a_viewer_is_gone_when_qt_has_deleted_it(drawn):
+    canvas, _, _ = drawn
+    viewer = SimpleNamespace(window=SimpleNamespace(_qt_viewer=SimpleNamespace(canvas=canvas)))
+    assert not is_gone(viewer)
+    sip.delete(canvas.native)
+    assert is_gone(viewer)
+    assert not is_gone(SimpleNamespace())

@@ -38,6 +38,7 @@ from napari_sam.gui.planes import (
     slider_axes,
     source_of,
 )
+from napari_sam.gui.scene import is_gone
 from napari_sam.gui.shape_rows import Kind
 from napari_sam.gui.shapes import ShapeEditor
 from napari_sam.gui.slicing import data_of_world, geometry_on_screen
@@ -423,7 +424,7 @@ class Annotation:
         self._losing.close()
         self._view.close()
         self._source.close()
-        with suppress(RuntimeError):  # of a canvas that is gone
+        if not is_gone(self._viewer):  # or vispy would print what it can't draw any more
             self.stop_prompting()
         self.keys.close()
         self._viewer.dims.events.units.disconnect(self._followers.follow)

@@ -61,6 +61,12 @@ def make_current(viewer: Any) -> None:
         canvas._scene_canvas.set_current()
 
 
+def is_gone(viewer: Any) -> bool:
+    """Whether Qt has deleted the canvas of a viewer, as at the end of a script that closes none."""
+    canvas = _canvas_of(viewer)
+    return canvas is not None and not isalive(canvas.native)
+
+
 def matrix_of(
     viewer: Any, image: Image, plane: Plane, origin: tuple[int, int], step: int = 1
 ) -> NDArray[np.float64]:
