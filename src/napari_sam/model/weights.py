@@ -20,6 +20,7 @@ from napari_sam.special_files import SpecialFileError, refuse_special
 
 if TYPE_CHECKING:
     from napari_sam.model.sam import Sam
+    from napari_sam.model.taught import TaughtModel
 
 __all__ = [
     "REGISTRY",
@@ -32,6 +33,7 @@ __all__ = [
     "home",
     "is_downloaded",
     "load",
+    "load_parent",
     "megabytes",
     "path_of",
     "size_of",
@@ -190,17 +192,33 @@ def load(model: str | Path, progress: Progress | None = None) -> Sam:
     return _load_plain(model, progress) if taught is None else _load_taught(taught, progress)
 
 
+def load_parent(model: str | Path, progress: Progress | None = None) -> Sam:
+    """Load the model that a taught one was taught from; any other model is loaded itself.
+
+    Parameters, results and errors are those of :func:`load`.
+    """
+    taught = taught_library.find(model)
+    if taught is None:
+        return _load_plain(model, progress)
+    return _parent_of(taught, taught.read(), progress)
+
+
 def _load_taught(file: TaughtFile, progress: Progress | None) -> Sam:
     """Load a taught model and its parent."""
     model = file.read()
+    return model.applied_to(_parent_of(file, model, progress))
+
+
+def _parent_of(file: TaughtFile, model: TaughtModel, progress: Progress | None) -> Sam:
+    """Load the model that was taught, by its name or from a file beside the taught one."""
     parent, key = model.lesson.parent, model.lesson.parent_key
     if parent in REGISTRY:
-        return model.applied_to(_load_plain(parent, progress))
+        return _load_plain(parent, progress)
     places = file.path.parent, home() / "models"
     here = [path for path in (place / parent for place in places) if path.is_file()]
     for path in here:
         if card_of(path) is None and model.fits(sam := _load_plain(path, progress)):
-            return model.applied_to(sam)
+            return sam
     found = f"found another model in {', '.join(map(str, here))}" if here else "found none"
     raise CheckpointError(
         f"{file.path}: expected the model that was taught, {parent} ({key[:8]}), beside it or in "

@@ -21,10 +21,13 @@ from napari_sam.segmentation.gentle import is_gentle
 from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam.segmentation.protocol import Progress
 
 _PIPE_BYTES = 2**20  # so that an answer comes in one piece
 _GOODBYE_SECONDS = 5.0
+_LOW = 10  # steps of priority below this process, of one that nobody waits for
 
 
 class WorkerLost(RuntimeError):
@@ -33,6 +36,15 @@ class WorkerLost(RuntimeError):
 
 class WorkerProcess:
     """A process that computes for this one.
+
+    Parameters
+    ----------
+    module
+        What it runs.
+    task, advice
+        What it is told to do, and what to do when it has ended, for messages.
+    is_low
+        Whether it leaves the processor to all others.
 
     Raises
     ------
@@ -44,22 +56,34 @@ class WorkerProcess:
     It ends with this process, however that ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        module: str = "napari_sam.segmentation.worker",
+        task: str = "runs the model",
+        advice: str = "It is started anew with the next prompt: close other programs, or choose a "
+        "smaller model",
+        is_low: bool = False,
+    ) -> None:
+        self._task, self._advice = task, advice
         home = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-        no_window = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        if is_low:
+            flags |= getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
         try:
             self._process = subprocess.Popen(
                 # without -P, a file named like a library in the current directory would be it
-                [sys.executable, "-P", "-m", "napari_sam.segmentation.worker"],
+                [sys.executable, "-P", "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
                 env={**os.environ, "PYTHONPATH": path},
-                creationflags=no_window,
+                creationflags=flags,
             )
         except OSError as error:
-            raise WorkerLost(f"the process that runs the model can't be started: {error}") from None
+            raise WorkerLost(f"the process that {task} can't be started: {error}") from None
+        if is_low:
+            _lower(self._process.pid)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         source, target = self._process.stdout.fileno(), self._process.stdin.fileno()
@@ -94,6 +118,7 @@ class WorkerProcess:
         values: dict[str, Any],
         arrays: Arrays | None = None,
         progress: Progress | None = None,
+        told: Callable[[Message], None] | None = None,
     ) -> Message:
         """Have something computed, and wait for it.
 
@@ -103,6 +128,8 @@ class WorkerProcess:
             The call.
         progress
             Called with the finished fraction; what it raises stops the call, and is raised here.
+        told
+            Called with each message of kind ``"step"``; raises nothing.
 
         Returns
         -------
@@ -128,6 +155,8 @@ class WorkerProcess:
                         except BaseException as error:  # noqa: BLE001 - raised when it has stopped
                             raised = error
                             self._send(Message("cancel", call))
+                elif answer.kind == "step" and told is not None:
+                    told(answer)
                 elif answer.kind == "warning":
                     _warn(answer.values)
                 else:
@@ -148,8 +177,8 @@ class WorkerProcess:
         code = self._process.returncode
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return (
-            f"the process that runs the model has ended ({how}); memory may have run out. It is "
-            "started anew with the next prompt: close other programs, or choose a smaller model"
+            f"the process that {self._task} has ended ({how}); memory may have run out. "
+            f"{self._advice}"
         )
 
     def _send(self, message: Message) -> None:
@@ -228,6 +257,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdin, process.stdout):  # who reads has come to its end by now
         if stream is not None:
             stream.close()
+
+
+def _lower(pid: int) -> None:
+    """Lower the priority of a process that has just begun, where one can."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, pid, min(own + _LOW, 19))
 
 
 def _widen(descriptor: int) -> None:

@@ -1,0 +1,80 @@
+"""Teaching in a process of its own: the end that computes.
+
+    python -m napari_sam.training.tuning_worker
+
+It reads what to teach from its standard input, tells each step on its standard output, and ends
+with the input, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from napari_sam.model import taught_library, weights
+from napari_sam.segmentation.messages import error_values
+from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.pipe import Message, Reader, Writer
+from napari_sam.training.tuning import tune
+from napari_sam.training.tuning_messages import pack_step, settings_of, unpack_examples
+
+
+def answer(message: Message, target: Writer) -> None:
+    """Teach what a message says, and tell each step."""
+    call, values = message.call, message.values
+    try:
+        settings = settings_of(values["settings"])
+        examples = unpack_examples(values["examples"], message.arrays)
+        torch.set_num_threads(settings.threads)
+        model = values["model"]
+        load = weights.load_parent if values["from_parent"] else weights.load
+        segmenter = SamSegmenter(load(model), values["device"])
+        if not settings.parent:
+            settings = replace(settings, parent=_called(model, values["from_parent"]))
+        latest = None
+        for latest in tune(segmenter, examples, settings):
+            if latest.fraction < 1:
+                target.put(pack_step("step", call, latest))
+        assert latest is not None
+        told = pack_step("result", call, latest)
+    except Exception as error:  # noqa: BLE001 - it travels to the caller
+        told = Message("error", call, error_values(error))
+    target.put(told)
+
+
+def _called(model: str, from_parent: bool) -> str:
+    """Return what the model that is taught is called."""
+    taught = taught_library.find(model)
+    if from_parent and taught is not None and taught.card is not None:
+        return taught.card.lesson.parent
+    return weights.called(model)
+
+
+def main() -> None:
+    """Answer one call on the standard streams."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
+    source, target = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
+    printed = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
+    os.dup2(printed, sys.stdout.fileno())  # whatever is printed is no answer
+    reader, writer = Reader(source), Writer(target)
+    message = reader.next()
+
+    def end_with_the_input() -> None:
+        reader.next()
+        os._exit(0)
+
+    if message is not None:
+        threading.Thread(target=end_with_the_input, daemon=True).start()
+        with suppress(BrokenPipeError):
+            answer(message, writer)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
