@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from napari_sam import __version__
 from napari_sam.model.sam import Sam
 from napari_sam.model.taught import HeldBack, Lesson, TaughtModel
 from napari_sam.segmentation.network import SamSegmenter
@@ -79,6 +81,8 @@ class TuneSettings:
         How the taught model tells its parent: a model's name, or its file's.
     sources
         File names to keep in the taught model.
+    anyway
+        Whether it is taught on all objects where it is no better, too.
     """
 
     seconds: float = 30.0
@@ -89,6 +93,7 @@ class TuneSettings:
     everything: bool = True
     parent: str = ""
     sources: tuple[str, ...] = ()
+    anyway: bool = False
 
     def __post_init__(self) -> None:
         if not self.seconds > 0 or (self.steps is not None and self.steps < 1):
@@ -116,7 +121,7 @@ class TuneStep:
     offered
         Once it is known: whether the taught model is better by enough.
     model
-        At the end, where it is offered: taught on all objects.
+        At the end, where it is offered or wanted anyway: taught on all objects.
     """
 
     phase: Phase
@@ -264,7 +269,7 @@ class _Teaching:
             found = yield from self._told("score", 0.6, examiner.found(self._segmenter(mixed)))
         verdict = judge(before, after, found, parts)
         self.last = replace(self.last, scores=verdict.scores, offered=verdict.offered)
-        if not verdict.offered:
+        if not (verdict.offered or self.settings.anyway):
             yield replace(self.last, fraction=1.0, seconds_left=0.0)
             return
         yield self.last
@@ -319,7 +324,7 @@ class _Teaching:
             parent=self.settings.parent or self.network.config.name,
             parent_key=self.network.model_key,
             objects=len(all_objects(self.examples)),
-            planes=len(self.examples),
+            planes=len({one.name or i for i, one in enumerate(self.examples)}),
             complete=len(complete),
             sources=self.settings.sources,
             scores=self.last.scores,
@@ -328,6 +333,8 @@ class _Teaching:
             seed=self.settings.seed,
             threads=self.settings.threads,
             thorough=self.settings.thorough,
+            version=__version__,
+            when=datetime.date.today().isoformat(),
         )
 
 
