@@ -13,7 +13,9 @@ from small_models import HYBRID, VIT, segmenter
 from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.config import SamConfig
 from napari_sam.model.dense_head import DenseOutput
+from napari_sam.segmentation.cached import CachedSegmenter
 from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.training import rehearsal, tuning, views
 from napari_sam.training.dense_loss import DenseTargets, Known, dense_loss
 from napari_sam.training.examples import Example, all_objects, held_back
@@ -185,6 +187,10 @@ def test_known_everywhere_changes_nothing() -> None:
     )
     plain, everywhere = dense_loss(said, target), dense_loss(said, target, known)
     assert everywhere.item() == pytest.approx(plain.item(), rel=1e-6)
+
+
+def test_network_within_cache_and_tiles_is_found(hybrid: SamSegmenter, tmp_path: Path) -> None:
+    assert tuning.innermost(CachedSegmenter(TiledSegmenter(hybrid), tmp_path)) is hybrid
 
 
 def test_network_elsewhere_is_refused(example: Example) -> None:

@@ -248,7 +248,7 @@ def is_image_of(saved: SavedSession, image: ImageFile) -> bool | None:
         return None
     try:
         before = read_identity(saved.about["identity"])
-        part: Any = image_of_prompts(image, _given_of(saved))
+        part: Any = image_of_prompts(image, given_of(saved))
     except ValueError:
         return False
     return ImageContent(part.data, part.is_rgb).is_image_of(before)
@@ -263,7 +263,7 @@ def source_of_file(saved: SavedSession, image: ImageFile) -> tuple[ImageFile, Ar
         If the file has other axes.
     """
     told = _table(saved.about, "image")
-    part = image_of_prompts(image, _given_of(saved))
+    part = image_of_prompts(image, given_of(saved))
     displayed = tuple(told.get("spanned") or ())
     pixels: Any = PixelsOfFile(part)
     return part, ArraySource(
@@ -358,7 +358,7 @@ def _index_of(plane: Plane) -> PlaneIndex:
     return plane[:-2] if plane[-2:] == (None, None) else plane
 
 
-def _given_of(saved: SavedSession) -> SavedPrompts:
+def given_of(saved: SavedSession) -> SavedPrompts:
     """Return on which planes a model was asked, and what it was given there, prompts or not."""
     told = _prompts_of(saved)
     prompts, inputs = dict(told.prompts), dict(told.inputs)

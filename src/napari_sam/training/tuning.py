@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from napari_sam import __version__
 from napari_sam.model.sam import Sam
 from napari_sam.model.taught import HeldBack, Lesson, TaughtModel
+from napari_sam.segmentation.cached import CachedSegmenter
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
@@ -173,7 +174,8 @@ def innermost(segmenter: Segmenter) -> SamSegmenter:
         If it isn't in this process.
     """
     while not isinstance(segmenter, SamSegmenter):
-        inner = getattr(segmenter, "inner", None)
+        cached = isinstance(segmenter, CachedSegmenter)
+        inner = segmenter.uncached if cached else getattr(segmenter, "inner", None)
         if inner is None:
             raise ValueError(
                 f"expected a model whose weights are in this process, got "

@@ -1,0 +1,172 @@
+"""What files can teach a model: objects of sessions, and labels beside images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_sam.batch.model_input import InputReader, PixelsOfFile
+from napari_sam.batch.replay import find_image, given_of, open_image, source_of_file
+from napari_sam.examples import Example
+from napari_sam.image import Limits
+from napari_sam.io import ImageFile, read_image
+from napari_sam.plane_input import PlaneInput
+from napari_sam.planes import ArraySource, Plane
+from napari_sam.segmentation.protocol import Progress
+from napari_sam.session import Session
+from napari_sam.session.canvas import ArrayCanvas
+from napari_sam.session.complete_regions import Rectangle, rectangle
+from napari_sam.session.saved import SavedSession, read_without_image
+from napari_sam.session.teaching import TeachingObjects
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """How images are read.
+
+    Parameters
+    ----------
+    axes, channel
+        As of :func:`~napari_sam.io.read_image`.
+    """
+
+    axes: str | None = None
+    channel: int | None = None
+
+
+def examples_of_session(
+    session: str | Path,
+    image: str | Path | None = None,
+    options: ImageOptions | None = None,
+    complete: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Example, ...]:
+    """Read the finished objects of a session, and their planes as the model was given them.
+
+    Parameters
+    ----------
+    session
+        Its file.
+    image
+        The image; by default the one that the session names, or beside it.
+    options
+        How that is read.
+    complete
+        Whether everything is labelled on each plane that has a finished object.
+    progress
+        Called with the finished fraction; it may raise to cancel.
+
+    Returns
+    -------
+    examples
+        See :meth:`napari_sam.session.teaching.TeachingObjects.read`.
+
+    Raises
+    ------
+    ValueError
+        If it is no session, or another image's.
+    OSError
+        If a file can't be opened.
+    """
+    saved, options = read_without_image(session), options or ImageOptions()
+    path = find_image(saved) if image is None else Path(image)
+    opened = open_image(saved, path, options.axes, options.channel, must_match=image is None)
+    part, source = source_of_file(saved, opened)
+    objects = Session.open(session, source).teaching_objects(complete)
+    shown: Any = _AsGiven(source, part, _given_on_planes(saved))
+    return _named(replace(objects, source=shown).read(progress), path)
+
+
+def examples_of_labels(
+    image: str | Path,
+    labels: str | Path,
+    options: ImageOptions | None = None,
+    complete: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Example, ...]:
+    """Read the objects of a label image, and the planes of the image that belongs to it.
+
+    Parameters
+    ----------
+    image, labels
+        Files; the labels are whole numbers, one of each object, 0 where nobody has labelled.
+    options
+        How the image is read.
+    complete
+        Whether 0 is background on each plane that has an object.
+    progress
+        Called with the finished fraction; it may raise to cancel.
+
+    Raises
+    ------
+    ValueError
+        If the labels are of another shape, or no whole numbers.
+    OSError
+        If a file can't be opened.
+    """
+    options = options or ImageOptions()
+    opened, labelled = read_image(image, options.axes, options.channel), read_image(labels)
+    shape = opened.data.shape[:-1] if opened.is_rgb else opened.data.shape
+    if labelled.data.shape != shape:
+        raise ValueError(
+            f"expected labels of the image's shape {tuple(shape)}, got {labels} of shape "
+            f"{tuple(labelled.data.shape)}; give the labels that belong to {image}"
+        )
+    pixels: Any = PixelsOfFile(opened)
+    canvas = ArrayCanvas(PixelsOfFile(labelled))
+    boxes: dict[Plane, Mapping[int, Rectangle]] = {}
+    for index in labelled.plane_indices():
+        if found := _boxes(labelled.plane(index)):
+            boxes[(*index, None, None)] = found
+    whole = rectangle(None, opened.plane_shape)
+    regions = dict.fromkeys(boxes, (whole,)) if complete else {}
+    objects = TeachingObjects(ArraySource(pixels, opened.is_rgb), canvas, boxes, regions)
+    return _named(objects.read(progress), Path(image))
+
+
+class _AsGiven:
+    """Gives planes as the model was given them in a session, and otherwise as they are."""
+
+    def __init__(
+        self, source: ArraySource, image: ImageFile, given: Mapping[Plane, PlaneInput]
+    ) -> None:
+        self._source, self._given = source, given
+        self._reader = InputReader(image, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:
+        if (given := self._given.get(plane)) is None:
+            return self._source.read(plane)
+        shown = self._reader.read(plane, given)
+        return shown.pixels, shown.limits
+
+
+def _given_on_planes(saved: SavedSession) -> dict[Plane, PlaneInput]:
+    """Return what the model was given last of each plane."""
+    return {
+        plane if None in plane else (*plane, None, None): given
+        for (plane, _), given in given_of(saved).inputs.items()
+    }
+
+
+def _boxes(labels: NDArray[Any]) -> dict[int, Rectangle]:
+    """Return the rectangle of each object of a plane, ends inclusive."""
+    numbers, places = np.unique(labels, return_inverse=True)
+    found = ndimage.find_objects(places.reshape(labels.shape) + 1)
+    return {
+        int(number): (rows.start, columns.start, rows.stop - 1, columns.stop - 1)
+        for number, (rows, columns) in zip(numbers, found, strict=True)
+        if number > 0
+    }
+
+
+def _named(examples: tuple[Example, ...], path: Path) -> tuple[Example, ...]:
+    return tuple(replace(one, name=f"{path}, {one.name}".strip(", ")) for one in examples)

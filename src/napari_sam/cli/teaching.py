@@ -1,0 +1,227 @@
+"""The command that teaches a model the objects of sessions or label images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from napari_sam.cli.application import app
+from napari_sam.cli.console import FAILURE, bar, clear_errors, err, load_model, out
+from napari_sam.cli.options import Axes, ChannelNumber, Device
+
+if TYPE_CHECKING:
+    from napari_sam.batch.teaching import ImageOptions
+    from napari_sam.examples import Example
+    from napari_sam.model.taught import TaughtModel
+    from napari_sam.training.tuning import TuneStep
+
+_PHASES = {"score": "scoring", "learn": "learning", "again": "learning all objects"}
+_NOT_BETTER = (
+    "not better enough on what was held back (mean change of the IoU {:+.3f}): nothing was written;"
+    " label more objects, give it more time (--seconds), or write it with --anyway"
+)
+
+
+@app.command(epilog="Example: napari-sam tune cells.napari-sam -o my.safetensors")
+def tune(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="SESSION...", help="Sessions; with --labels, images."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .safetensors; by default among your models."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the taught model; by default the file's.")
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", help="Labels of an image, one for each, in order."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option("--image", help="Of each session, in order; by default the one beside it."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="To be taught; by default the sessions', or nano."),
+    ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Everything is labelled on planes with objects.")
+    ] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Teach the image encoder, too: better and slower.")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help="Time for learning once.  [default: 30]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Steps instead of a time: the same weights again.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="By default one for each core.")
+    ] = None,
+    keep_names: Annotated[
+        bool, typer.Option("--keep-names", help="Write the images' file names into the model.")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Write it even if it is no better.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    device: Device = "auto",
+    axes: Axes = None,
+    channel: ChannelNumber = None,
+) -> None:
+    """Teach a model your finished objects; it is scored on some of them before it is written."""
+    with clear_errors():
+        kept = _Kept.of(output, name, overwrite)
+        if steps is not None and seconds is not None:
+            raise ValueError("expected a time or a number of steps, got both; leave one out")
+        from napari_sam.batch.teaching import ImageOptions
+
+        options = ImageOptions(axes, channel)
+        examples = _examples(files, labels, image, options, complete)
+        taught = model or ("nano" if labels else _model_of(files))
+        segmenter = load_model(taught, device, "auto", cache=False)
+        import torch
+
+        from napari_sam.model.weights import called
+        from napari_sam.training.tuning import TuneSettings, mean_change
+        from napari_sam.training.tuning import tune as teach
+
+        settings = TuneSettings(
+            seconds=30.0 if seconds is None else seconds,
+            steps=steps,
+            seed=seed,
+            threads=threads or torch.get_num_threads(),
+            thorough=thorough,
+            parent=called(taught),
+            sources=tuple(str(path) for path in files) if keep_names else (),
+            anyway=anyway,
+        )
+        with bar("teaching:") as report:
+            for step in teach(segmenter, examples, settings):
+                report(Path(_PHASES[step.phase]), step.fraction)
+        _tell_scores(step)
+        if step.model is None:
+            err.print(_NOT_BETTER.format(mean_change(step.scores)), style="red", soft_wrap=True)
+            raise typer.Exit(FAILURE)
+        kept.keep(step.model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Where a taught model is going to be kept.
+
+    Parameters
+    ----------
+    name
+        Of the model.
+    path
+        Of its file; None in the library.
+    """
+
+    name: str
+    path: Path | None
+
+    @classmethod
+    def of(cls, output: Path | None, name: str | None, overwrite: bool) -> _Kept:
+        """Check the place before anything takes time."""
+        from napari_sam.model.taught_library import SUFFIX, check_free, check_name
+
+        if output is None:
+            if name is None:
+                raise ValueError(
+                    "expected a file or a name for the taught model, got neither; give --output, "
+                    "or a --name under which it is kept among your models"
+                )
+            check_free(name)
+            return cls(name, None)
+        if output.suffix != SUFFIX:
+            raise ValueError(f"expected an output that ends in {SUFFIX}, got {output}")
+        if output.exists() and not overwrite:
+            raise FileExistsError(f"{output} is there already; replace it with --overwrite")
+        check_name(chosen := output.stem if name is None else name)
+        return cls(chosen, output)
+
+    def keep(self, model: TaughtModel) -> None:
+        """Write the model, and tell how it is used."""
+        from napari_sam.model.lesson_facts import taught_on
+        from napari_sam.model.taught import save
+        from napari_sam.model.taught_library import keep
+
+        if self.path is None:
+            path, used = keep(model, self.name).path, self.name
+        else:
+            save(model.named(self.name), path := self.path)
+            used = str(path)
+        lesson = model.lesson
+        out.print(
+            f"{lesson.parent} taught on {taught_on(lesson)} in {lesson.steps} steps (seed "
+            f"{lesson.seed}, threads {lesson.threads}); {path} ({path.stat().st_size / 1e6:.2f} "
+            f'MB): use it with --model "{used}"',
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _examples(
+    files: Sequence[Path],
+    labels: Sequence[Path] | None,
+    images: Sequence[Path] | None,
+    options: ImageOptions,
+    complete: bool,
+) -> list[Example]:
+    """Read the objects of all files."""
+    from napari_sam.batch.teaching import examples_of_labels, examples_of_session
+
+    for what, given in (("labels", labels), ("image", images)):
+        if given and len(given) != len(files):
+            raise ValueError(
+                f"expected --{what} once for each of {len(files)} files, got it {len(given)} times"
+            )
+    if labels and images:
+        raise ValueError("expected --labels of images or --image of sessions, got both")
+    examples: list[Example] = []
+    with bar("reading") as report:
+        for i, path in enumerate(files):
+            tell = partial(report, path)
+            if labels:
+                examples += examples_of_labels(path, labels[i], options, complete, tell)
+            else:
+                image = images[i] if images else None
+                examples += examples_of_session(path, image, options, complete, tell)
+    return examples
+
+
+def _model_of(sessions: Sequence[Path]) -> str:
+    """Return the model of sessions, which must have the same."""
+    from napari_sam.batch.replay import model_of
+    from napari_sam.session.saved import read_without_image
+
+    models = {model_of(read_without_image(path)) for path in sessions}
+    if len(models) > 1:
+        raise ValueError(
+            f"expected sessions of one model, got {', '.join(sorted(models))}; say which one is "
+            "taught with --model"
+        )
+    return models.pop()
+
+
+def _tell_scores(step: TuneStep) -> None:
+    from napari_sam.model.lesson_facts import rests_on, score_lines
+
+    table = Table(show_header=False, box=None)
+    for what, told in score_lines(step.scores).items():
+        table.add_row(what, told)
+    out.print(table, highlight=False)
+    out.print(f"on {rests_on(step.scores)}", highlight=False)
