@@ -61,6 +61,7 @@ def test_help_names_every_command():
         "auto",
         "track",
         "replay",
+        "tune",
         "embed",
         "models",
         "demo",

@@ -172,6 +172,7 @@ def test_what_is_no_better_is_not_written(
     [
         ([], "give --output"),
         (["-o", "my.pt"], "ends in .safetensors"),
+        (["-o", "{session}/my.safetensors"], "expected a folder"),
         (["--name", "a/b"], "expected a name"),
         (["--name", "nano"], "no model has"),
         (["--name", "a", "--steps", 1, "--seconds", 2], "got both"),
@@ -182,7 +183,8 @@ def test_what_is_no_better_is_not_written(
 def test_wrong_request_is_told_before_anything_is_taught(
     session: Path, options: list[object], said: str
 ) -> None:
-    code, told, error = run(session, *options)
+    asked = [str(option).format(session=session) for option in options]
+    code, told, error = run(session, *asked)
     assert code == 2
     assert said in error
     assert told == ""

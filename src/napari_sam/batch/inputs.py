@@ -77,7 +77,7 @@ def check_request(
     found = find_images(images)
     if output is not None:
         for folder in {task.labels.parent for task in plan(found, output, suffix)}:
-            _check_writable(folder)
+            check_writable(folder)
     if needs_prompts:
         if prompts is not None and not Path(prompts).is_dir():
             _read(prompts_of(found[0], prompts))
@@ -86,6 +86,27 @@ def check_request(
         if boxes is not None and not Path(boxes).is_dir():
             read_boxes(boxes_of(found[0], boxes) or boxes)
     return found
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that can't be made or written to.
+
+    Raises
+    ------
+    OSError
+        Saying why.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(
+            f"expected a folder for the results at {there}, found a file; choose another output"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"the folder {there} can't be written to; choose another output or ask its owner"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,21 +335,6 @@ def files_of_prompts(image: Path, prompts: Source | None, boxes: Source | None) 
 
 def _has_prompts(image: Path, prompts: Source | None, boxes: Source | None) -> bool:
     return bool(files_of_prompts(image, prompts, boxes))
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuse a folder that can't be made or written to."""
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise NotADirectoryError(
-            f"expected a folder for the results at {there}, found a file; choose another output"
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(
-            f"the folder {there} can't be written to; choose another output or ask its owner"
-        )
 
 
 def _expand(source: Source) -> list[Path]:

@@ -135,6 +135,8 @@ class _Kept:
     @classmethod
     def of(cls, output: Path | None, name: str | None, overwrite: bool) -> _Kept:
         """Check the place before anything takes time."""
+        from napari_sam.batch.inputs import check_writable
+        from napari_sam.model.registry import taught_folder
         from napari_sam.model.taught_library import SUFFIX, check_free, check_name
 
         if output is None:
@@ -144,11 +146,13 @@ class _Kept:
                     "or a --name under which it is kept among your models"
                 )
             check_free(name)
+            check_writable(taught_folder())
             return cls(name, None)
         if output.suffix != SUFFIX:
             raise ValueError(f"expected an output that ends in {SUFFIX}, got {output}")
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} is there already; replace it with --overwrite")
+        check_writable(output.absolute().parent)
         check_name(chosen := output.stem if name is None else name)
         return cls(chosen, output)
 

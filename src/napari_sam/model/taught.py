@@ -156,7 +156,8 @@ class TaughtModel:
         if key != self.lesson.parent_key:
             raise CheckpointError(
                 f"expected the model {self.lesson.parent} ({self.lesson.parent_key[:8]}), which "
-                f"was taught, got {parent.config.name} ({key[:8]}); give that model"
+                f"was taught, got {parent.config.name} ({key[:8]}); give that model, or teach "
+                "this one anew"
             )
         sam = _changed(parent, self.tensors, self.name or "the taught model")
         if (key := model_key(sam)) != self.key:
