@@ -6,6 +6,7 @@ import re
 import time
 import weakref
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from napari.layers import Image, Layer
@@ -27,6 +28,7 @@ from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
 from napari_sam.gui.proofreading import Proofreading
 from napari_sam.gui.scene import make_current
+from napari_sam.gui.teaching import Teacher, Teaching, teach_elsewhere
 from napari_sam.gui.tracks_layer import TracksView
 from napari_sam.segmentation.protocol import Segmenter
 
@@ -53,6 +55,8 @@ class Controller:
         What is loaded first.
     max_bytes, prefetch
         As of :class:`~napari_sam.session.Session`.
+    teach
+        Teaches a model on a worker thread.
 
     Attributes
     ----------
@@ -82,6 +86,7 @@ class Controller:
         device: str = "auto",
         max_bytes: int = 2 << 30,
         prefetch: int = 1,
+        teach: Teacher = teach_elsewhere,
     ) -> None:
         self.viewer = viewer
         self.annotation: Annotation | None = None
@@ -93,6 +98,7 @@ class Controller:
         self.seconds: dict[tuple[str, str], float] = {}
         self._load = load
         self._loaded: tuple[str, str] | None = None
+        self._named: dict[str, tuple[str, str]] = {}  # model and device, by the model's key
         self._max_bytes, self._prefetch = max_bytes, prefetch
         self._annotations: dict[int, Annotation] = {}
         self._users = 0
@@ -113,6 +119,8 @@ class Controller:
         self.tracks.noticed.connect(self._notice)
         self.proofreading = Proofreading()
         self.proofreading.refused.connect(self._refuse)
+        self.teaching = Teaching(self, self.engine, teach)
+        self.teaching.refused.connect(self._refuse)
         self.keeping = SessionFiles(self, self.engine, self.mailbox.notify)
         self.listed = ListedImages(self, self.engine)
         self.first_steps = FirstSteps()
@@ -237,6 +245,8 @@ class Controller:
         self.everything.watch(annotation)
         self.proofreading.watch(annotation)
         self.follow.watch(annotation)
+        self.teaching.watch(annotation)
+        annotation.session.model_changed.connect(partial(self._model_of_session, annotation))
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         annotation.session.mask_changed.connect(self._hidden.mask_written)
@@ -309,6 +319,11 @@ class Controller:
 
     # Model
 
+    @property
+    def model_name(self) -> str:
+        """What the model is called: its name, or its file's."""
+        return Path(self.model).name
+
     def load_model(self, model: str | None = None, device: str | None = None) -> None:
         """Load another model or move to another device; the one in use stays until that is done."""
         self.cancel_loading()
@@ -357,8 +372,22 @@ class Controller:
             self._stay()
             return
         self.segmenter, self._loaded, self.loading = outcome.value, wanted, None
+        self._named[outcome.value.model_key] = wanted
         if self.annotation is not None:
             self.annotation.session.segmenter = self.segmenter
+        self.model_changed.emit()
+        self.status_changed.emit()
+
+    def _model_of_session(self, annotation: Annotation) -> None:
+        """Follow the session of the chosen image where undo brought another model back."""
+        segmenter = annotation.session.segmenter
+        if annotation is not self.annotation or segmenter in (None, self.segmenter):
+            return
+        if self.loading is not None:
+            self.cancel_loading()
+        self.segmenter = segmenter
+        if (named := self._named.get(segmenter.model_key)) is not None:
+            self.model, self.device = self._loaded = named
         self.model_changed.emit()
         self.status_changed.emit()
 

@@ -211,7 +211,9 @@ class ElidedLabel(QLabel):
         room = self.contentsRect()
         told = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideLeft, room.width())
         painter = QPainter(self)
-        self.style().drawItemText(
+        style = self.style()
+        assert style is not None
+        style.drawItemText(
             painter, room, Qt.AlignmentFlag.AlignVCenter, self.palette(), self.isEnabled(), told,
             self.foregroundRole(),
         )  # fmt: skip
@@ -356,6 +358,7 @@ class Fold(QWidget):
         super().__init__()
         self._title = title
         self._inside = inside
+        self._quietly = False
         self.head = QPushButton()
         self.head.setCheckable(True)
         self.head.setStyleSheet(_FLAT)
@@ -372,9 +375,11 @@ class Fold(QWidget):
         """Whether what is inside is shown."""
         return self.head.isChecked()
 
-    def expand(self) -> None:
-        """Show what is inside."""
+    def expand(self, quietly: bool = False) -> None:
+        """Show what is inside; quietly: the dock isn't scrolled there."""
+        self._quietly = quietly
         self.head.setChecked(True)
+        self._quietly = False
 
     def set_title(self, title: str) -> None:
         """Say something else in the title."""
@@ -384,7 +389,7 @@ class Fold(QWidget):
 
     def _show(self, expanded: bool) -> None:
         self._draw(expanded)
-        if expanded:
+        if expanded and not self._quietly:
             bring_up(self)
         self.toggled.emit(expanded)
 

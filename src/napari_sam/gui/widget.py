@@ -37,6 +37,8 @@ from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
 from napari_sam.gui.settings import preferences
 from napari_sam.gui.status_section import StatusSection
+from napari_sam.gui.teach_section import TeachSection
+from napari_sam.gui.teaching import Teacher, teach_elsewhere
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -51,11 +53,18 @@ class SegmentAnything(QWidget):
         The viewer it works in.
     load
         Makes segmenters; by default the models of the package and its registry.
+    teach
+        Teaches a model; by default in a process of its own.
     """
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, load: Loader | None = None) -> None:
+    def __init__(
+        self,
+        napari_viewer: napari.viewer.Viewer,
+        load: Loader | None = None,
+        teach: Teacher = teach_elsewhere,
+    ) -> None:
         super().__init__()
-        self.controller = _controller(bare(napari_viewer), load)
+        self.controller = _controller(bare(napari_viewer), load, teach)
         self.question = QuestionSection(self.controller)
         self.choice = ChoiceSection(self.controller)
         self.status = StatusSection(self.controller)
@@ -68,6 +77,7 @@ class SegmentAnything(QWidget):
         self.follow = FollowSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.queue = QueueSection(self.controller)
+        self.teach = TeachSection(self.controller)
         self.objects = ObjectsSection(self.controller)
         self.channels = ChannelSection(self.controller)
         self.seen = SeenSection(self.controller, self.channels)
@@ -93,6 +103,7 @@ class SegmentAnything(QWidget):
             self.follow,
             self.everything,
             self.queue,
+            self.teach,
             self.objects,
             self.seen,
             self.images,
@@ -123,6 +134,7 @@ class SegmentAnything(QWidget):
         controller.everything.changed.connect(self._status_changed)
         controller.follow.changed.connect(self._status_changed)
         controller.proofreading.changed.connect(self._status_changed)
+        controller.teaching.changed.connect(self._status_changed)
         controller.keeping.changed.connect(self._status_changed)
         controller.listed.changed.connect(self._status_changed)
         controller.refused.connect(_warn, unique=True)  # once, however many docks there are
@@ -211,6 +223,7 @@ class SegmentAnything(QWidget):
         for signal in (
             session.prompts_changed, session.object_changed, session.mask_changed,
             session.facts_changed, session.journal_changed, session.granularity_changed,
+            session.complete_changed,
         ):  # fmt: skip
             getattr(signal, verb)(self._status_changed)
         getattr(session.rules_changed, verb)(self._changed)
@@ -223,7 +236,7 @@ class SegmentAnything(QWidget):
         self._refreshing_status.start()
 
 
-def _controller(viewer: Any, load: Loader | None) -> Controller:
+def _controller(viewer: Any, load: Loader | None, teach: Teacher) -> Controller:
     shared = controller_of(viewer)
     if shared is not None:
         return shared
@@ -235,6 +248,7 @@ def _controller(viewer: Any, load: Loader | None) -> Controller:
         wishes.device,
         wishes.memory_bytes,
         wishes.prefetch,
+        teach,
     )
 
 

@@ -1,0 +1,359 @@
+"""Teaching in the dock: asked for, how far it is, what came of it, and whether to use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
+
+from napari_sam.gui.annotation import Annotation
+from napari_sam.gui.controller import Controller
+from napari_sam.gui.controls import (
+    Fold,
+    button,
+    caption,
+    check,
+    line,
+    quietly,
+    reachable,
+    rule,
+    thin_bar,
+)
+from napari_sam.gui.planes import visible_part
+from napari_sam.gui.section import Section
+from napari_sam.gui.teaching import LEAST, Lecture, Offer, Teaching, Wishes
+from napari_sam.gui.told import told_left, told_objects
+from napari_sam.model import taught_library
+from napari_sam.model.lesson_facts import rests_on, score_lines
+from napari_sam.model.registry import REGISTRY
+
+_TITLE = "Teach"
+_PHASES = {
+    "read": "Reading the objects",
+    "score": "Clicking the objects held back",
+    "learn": "Learning",
+    "again": "Learning all of them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Where everything is labelled.
+
+    Parameters
+    ----------
+    is_plane
+        Whether that is all of the plane on screen.
+    regions
+        How many regions of it are, otherwise.
+    """
+
+    is_plane: bool = False
+    regions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TeachState:
+    """What the dock says of teaching.
+
+    Parameters
+    ----------
+    count
+        Finished objects.
+    ask
+        What the button that begins says; empty where it can't.
+    note
+        What is missing, or why it is suggested.
+    progress, fraction
+        How far it is; empty while nothing is taught.
+    verdict
+        What came of it.
+    is_offered
+        Whether it can be used.
+    name
+        That it may have.
+    is_named
+        Whether it will be used as soon as all objects are learned.
+    wishes
+        How it is taught.
+    parent
+        What a taught model in use was taught from; empty for another model.
+    heads
+        Whether the model finds everything, and can be taught that.
+    complete
+        Where everything is labelled; None where there is no plane on screen.
+    """
+
+    count: int = 0
+    ask: str = ""
+    note: str = ""
+    progress: str = ""
+    fraction: float = 0.0
+    verdict: str = ""
+    is_offered: bool = False
+    name: str = ""
+    is_named: bool = False
+    wishes: Wishes = field(default_factory=Wishes)
+    parent: str = ""
+    heads: bool = False
+    complete: Complete | None = None
+
+    @property
+    def title(self) -> str:
+        """What stands there while the section is folded, too."""
+        if self.progress:
+            return f"{_TITLE} · {self.fraction:.0%}"
+        if self.verdict:
+            return f"{_TITLE} · {'better: use it?' if self.is_offered else 'no better'}"
+        return f"{_TITLE} · {told_objects(self.count)}" if self.count else _TITLE
+
+
+def teach_state_of(controller: Controller) -> TeachState:
+    """Sum up what the dock says of teaching."""
+    annotation, teaching = controller.annotation, controller.teaching
+    state = TeachState(wishes=teaching.wishes)
+    if (offer := teaching.offer) is not None:
+        state = replace(
+            state,
+            verdict=told_offer(offer),
+            is_offered=offer.is_better,
+            name=offer.name,
+            is_named=teaching.naming is not None,
+        )
+    if teaching.lecture is not None:
+        told = told_lecture(teaching.lecture)
+        return replace(state, progress=told, fraction=teaching.lecture.fraction)
+    segmenter = controller.segmenter
+    if annotation is None or segmenter is None:
+        return state
+    count = annotation.session.finished_count
+    ask = note = ""
+    if count >= LEAST:
+        about = round(teaching.wishes.seconds)
+        time = f"{about} s" if about < 100 else f"{about // 60} min"
+        ask = f"{told_objects(count)}: adapt to these (about {time})"
+    else:
+        more = f"{LEAST - count} more objects" if LEAST - count > 1 else "1 more object"
+        note = f"Finish {more}: then the model can learn from them"
+    if teaching.suggested is not None and ask:
+        rate = annotation.session.corrections_per_object
+        note = f"{rate:.1f} corrections an object so far: taught these, the model may need fewer"
+    return replace(
+        state,
+        count=count,
+        ask=ask,
+        note=note,
+        parent=taught_from(controller.model),
+        heads=segmenter.config.dense_channels > 0,
+        complete=complete_of(annotation),
+    )
+
+
+def taught_from(model: str) -> str:
+    """Return the model that a taught one was taught from; empty for any other."""
+    if model in REGISTRY:
+        return ""
+    for one in taught_library.listed():
+        if one.card is not None and model in (one.name, str(one.path)):
+            return one.card.lesson.parent
+    return ""
+
+
+def complete_of(annotation: Annotation) -> Complete | None:
+    """Say where everything is labelled on the plane on screen."""
+    plane = annotation.displayed()
+    if plane is None:
+        return None
+    session = annotation.session
+    regions, (height, width) = session.complete_regions(plane), session.source.plane_shape(plane)
+    is_plane = (0, 0, height - 1, width - 1) in regions
+    return Complete(is_plane, 0 if is_plane else len(regions))
+
+
+def told_lecture(lecture: Lecture) -> str:
+    """Say how far teaching is."""
+    parts = [_PHASES[lecture.phase]]
+    if lecture.seconds_left is not None:
+        parts.append(told_left(lecture.seconds_left))
+    return " · ".join(parts)
+
+
+def told_offer(offer: Offer) -> str:
+    """Say how a taught model did on the objects held back, and what that rests on."""
+    told = " · ".join(f"{what} {change}" for what, change in score_lines(offer.scores).items())
+    rests = rests_on(offer.scores)
+    if offer.is_better:
+        return f"On {rests}. IoU {told}. Use it?"
+    return f"No better on {rests}. IoU {told}. Everything stays as it is; finish more objects, or \
+other ones, and try again."
+
+
+class TeachSection(Section[TeachState]):
+    """Teaches the model the finished objects; folded until that is suggested."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__(controller)
+        self.note = _text("what teaching needs")
+        self.ask = button(
+            "", "teach the model these objects, beside your clicks; it is offered if it is better"
+        )
+        self.progress = caption("what is being learned, and how long it still takes")
+        self.bar = thin_bar("how far teaching is")
+        self.cancel = button("Cancel", "stop; everything stays as it is")
+        self.verdict = _text("how the taught model did")
+        self.name = reachable(QLineEdit(), "name of the taught model")
+        self.name.setToolTip("the name that the taught model gets")
+        self.use = button("Use it", "keep it under this name, and answer by it; undo goes back")
+        self.dont = button("Don't", "drop it; everything stays as it is")
+        self.thorough = check(
+            "thorough", "the whole network learns: often better, four times as long"
+        )
+        self.everything = check(
+            "find all, too", "finding all learns as well, where that gets better"
+        )
+        self.anew = check("", "")
+        self.plane = check(
+            "this plane is complete",
+            "everything on the plane shown is labelled: the rest is background, which helps "
+            "finding all",
+        )
+        self.view = button("mark what is shown", "everything on screen is labelled")
+        self.clear = button("clear", "take the marks on this plane back")
+        self.regions = QLabel()
+        self._inside = inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        self._asking, self._running, self._judging = QWidget(), QWidget(), QWidget()
+        self._marks = QWidget()
+        for part in (self.note, self._running, self._judging, self._asking):
+            column.addWidget(part)
+        asked = _column(self._asking, self.ask)
+        asked.addLayout(line(self.thorough, self.everything))
+        asked.addWidget(self.anew)
+        asked.addWidget(self.plane)
+        marks = line(self.regions, self.view, self.clear)
+        marks.setStretch(0, 1)
+        asked.addWidget(self._marks)
+        self._marks.setLayout(marks)
+        row = line(self.bar, self.cancel)
+        row.setStretch(0, 1)
+        _column(self._running, self.progress).addLayout(row)
+        judged = _column(self._judging, self.verdict)
+        row = line(self.name, self.use, self.dont)
+        row.setStretch(0, 1)
+        judged.addLayout(row)
+        self.fold = Fold(_TITLE, inside)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(rule())
+        outer.addWidget(self.fold)
+        self._told: int | None = None
+        self.ask.clicked.connect(self._start)
+        self.cancel.clicked.connect(self._cancel)
+        self.use.clicked.connect(self._use)
+        self.name.returnPressed.connect(self._use)
+        self.dont.clicked.connect(self._decline)
+        self.thorough.toggled.connect(self._wish)
+        self.everything.toggled.connect(self._wish)
+        self.anew.toggled.connect(self._wish)
+        self.plane.toggled.connect(self._mark_plane)
+        self.view.clicked.connect(self._mark_view)
+        self.clear.clicked.connect(partial(self._mark_plane, False))
+
+    @property
+    def _teaching(self) -> Teaching:
+        return self._controller.teaching
+
+    def _state(self) -> TeachState:
+        return teach_state_of(self._controller)
+
+    def _draw(self, state: TeachState) -> None:
+        suggested = self._teaching.suggested
+        if suggested is not None and suggested != self._told:
+            self.fold.expand(quietly=True)
+        self._told = suggested
+        self.fold.set_title(state.title)
+        self.note.setText(state.note)
+        self.note.setVisible(bool(state.note))
+        self._running.setVisible(bool(state.progress))
+        self.progress.setText(state.progress)
+        self.bar.setValue(round(1000 * state.fraction))
+        self._judging.setVisible(bool(state.verdict))
+        self.verdict.setText(state.verdict)
+        self.name.setVisible(state.is_offered)
+        self.use.setVisible(state.is_offered)
+        self.use.setText("Used when done" if state.is_named else "Use it")
+        for control in (self.use, self.name):
+            control.setEnabled(not state.is_named)
+        self.dont.setText("Don't" if state.is_offered else "OK")
+        if state.name and self.name.property("proposed") != state.name:
+            self.name.setProperty("proposed", state.name)
+            self.name.setText(state.name)
+        self._asking.setVisible(bool(state.ask) and not state.verdict)
+        self.ask.setText(state.ask)
+        self.anew.setVisible(bool(state.parent))
+        self.anew.setText(f"from {state.parent} again")
+        self.anew.setToolTip(
+            f"teach {state.parent} all objects of this image; otherwise the model in use learns "
+            "them, too"
+        )
+        self.everything.setVisible(state.heads)
+        complete = state.complete or Complete()
+        self.plane.setVisible(state.complete is not None)
+        self._marks.setVisible(state.complete is not None and not complete.is_plane)
+        self.regions.setText(f"{complete.regions} complete" if complete.regions else "or")
+        self.clear.setVisible(complete.regions > 0)
+        wishes = state.wishes
+        with quietly(self.thorough, self.everything, self.anew, self.plane):
+            self.thorough.setChecked(wishes.thorough)
+            self.everything.setChecked(wishes.everything)
+            self.anew.setChecked(wishes.anew)
+            self.plane.setChecked(complete.is_plane)
+
+    def _start(self) -> None:
+        annotation = self._controller.annotation
+        if annotation is not None:
+            self._teaching.start(annotation)
+
+    def _cancel(self) -> None:
+        self._teaching.cancel()
+
+    def _use(self) -> None:
+        self._attempt(partial(self._teaching.use, self.name.text()))
+
+    def _decline(self) -> None:
+        self._teaching.decline()
+
+    def _wish(self, *_: object) -> None:
+        self._teaching.wishes = Wishes(
+            self.thorough.isChecked(), self.everything.isChecked(), self.anew.isChecked()
+        )
+        self.refresh()
+
+    def _mark_plane(self, on: bool, *_: object) -> None:
+        annotation = self._controller.annotation
+        plane = annotation.displayed() if annotation else None
+        if annotation is not None and plane is not None:
+            self._attempt(partial(annotation.session.mark_complete, plane, None, on))
+
+    def _mark_view(self) -> None:
+        annotation, viewer = self._controller.annotation, self._controller.viewer
+        plane = annotation.displayed() if annotation else None
+        if annotation is not None and plane is not None:
+            box = visible_part(viewer, annotation.image, plane)
+            self._attempt(partial(annotation.session.mark_complete, plane, box))
+
+
+def _text(name: str) -> QLabel:
+    made = QLabel()
+    made.setWordWrap(True)
+    made.setAccessibleName(name)
+    return made
+
+
+def _column(around: QWidget, first: QWidget) -> QVBoxLayout:
+    column = QVBoxLayout(around)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.addWidget(first)
+    return column
