@@ -1,18 +1,26 @@
 """A real viewer with the dock in it, and a hand that clicks on its canvas."""
 
 import gc
+from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
+from npe2 import PluginManifest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
+from vispy.scene import SceneCanvas
 
 from napari_sam.gui.slicing import world_of_data
 from napari_sam.gui.widget import SegmentAnything
+
+
+def _nothing_is_painted(painted: SceneCanvas, event: object) -> None:
+    painted._update_pending = False
 
 
 class User:
@@ -113,12 +121,25 @@ class User:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_objects_to_collect() -> None:
-    """Leave what is imported out of the garbage collections before and after every viewer."""
+def few_objects_to_collect() -> Iterator[None]:
+    """Leave what is imported out of garbage collections, and collect less often."""
     import torch  # noqa: F401
 
     gc.collect()
     gc.freeze()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(20_000, 10, 10)
+    yield
+    gc.set_threshold(*thresholds)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plugins_found_once() -> Iterator[None]:
+    """Let the manifests of all plugins be read once, not for every viewer."""
+    found = tuple(PluginManifest.discover())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda paths=(): found)
+        yield
 
 
 @pytest.fixture
@@ -127,8 +148,21 @@ def segmenter() -> FakeSegmenter:
 
 
 @pytest.fixture
-def open_viewer(make_napari_viewer):
-    """Open a viewer that is really on the screen, with an image in it."""
+def pixels() -> None:
+    """Ask for a canvas that is painted: for tests of what is drawn in it, and how that goes."""
+
+
+@pytest.fixture
+def open_viewer(request, monkeypatch, make_napari_viewer):
+    """Open a viewer that is really on the screen, with an image in it.
+
+    Its canvas takes part in every event, but is painted only for tests that use ``pixels``:
+    without a graphics card that is a tenth of the work. Nor is garbage collected at once
+    when a layer goes, as napari does it for the sake of what its painting leaves.
+    """
+    if "pixels" not in request.fixturenames:
+        monkeypatch.setattr(SceneCanvas, "on_draw", _nothing_is_painted)
+        monkeypatch.setattr("napari._vispy.canvas.gc", SimpleNamespace(collect=lambda: 0))
 
     def open_it(data=None, **options):
         viewer = make_napari_viewer(show=True)

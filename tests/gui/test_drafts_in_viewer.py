@@ -13,6 +13,8 @@ from napari_sam.masks import iou
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Draft
 
+pytestmark = pytest.mark.usefixtures("pixels")
+
 DARK = np.zeros((120, 160), np.uint8)
 DARK[0, 0] = 255
 

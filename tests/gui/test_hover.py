@@ -18,6 +18,8 @@ from napari_sam.gui.scene import matrix_of
 from napari_sam.gui.slicing import world_of_data
 from napari_sam.session import ArraySource, Preview, Session
 
+pytestmark = pytest.mark.usefixtures("pixels")
+
 SHAPE = 60, 80
 
 

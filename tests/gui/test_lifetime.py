@@ -14,6 +14,8 @@ from napari_sam.gui import current_session
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.widget import SegmentAnything
 
+pytestmark = pytest.mark.usefixtures("pixels")
+
 SHAPE = (40, 50)
 
 

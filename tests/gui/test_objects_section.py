@@ -156,6 +156,7 @@ def test_rows_are_deleted_merged_locked_and_accepted(me):
     assert list(user.session.object_ids) == [3, 8]
 
 
+@pytest.mark.usefixtures("pixels")
 def test_a_stroke_on_the_canvas_cuts_the_current_object(me):
     user, section, errors = me
     user.annotation.click_here()

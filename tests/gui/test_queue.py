@@ -12,6 +12,8 @@ from napari_sam.gui.offered_outline import frame
 from napari_sam.gui.proofreading import act_on_queue
 from napari_sam.gui.queue_section import queue_state_of
 
+pytestmark = pytest.mark.usefixtures("pixels")
+
 K = Qt.Key
 
 

@@ -6,6 +6,8 @@ from component_segmenter import ComponentSegmenter, disks
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+pytestmark = pytest.mark.usefixtures("pixels")
+
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 SHAPE = (80, 100)
