@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -194,6 +195,23 @@ def test_header_that_claims_to_be_huge_is_not_read(tmp_path: Path) -> None:
     refused(tmp_path / "a.safetensors")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_named_pipe_is_not_waited_for(private_home: Path, tmp_path: Path) -> None:
+    library.taught_folder().mkdir()
+    for path in (tmp_path / "a.safetensors", library.path_of("coli")):
+        os.mkfifo(path)
+        refused(path, "a named pipe")
+    assert library.listed() == []
+
+
+def test_file_larger_than_any_model_is_not_read(
+    taught: TaughtModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(taught, tmp_path / "a.safetensors")
+    monkeypatch.setattr("napari_sam.model.taught._LARGEST", 10**4)
+    refused(tmp_path / "a.safetensors", "no model has as many")
+
+
 def test_weights_that_are_not_finite_or_not_half_are_refused(
     taught: TaughtModel, parent: Sam, beside: Path
 ) -> None:
@@ -302,6 +320,10 @@ def test_model_is_renamed_and_removed(taught: TaughtModel) -> None:
     assert library.rename("a", "b").name == "b"
     assert library.rename("b", "B").name == "B"
     assert library.existing("B").read().name == "B"
+    shutil.copy(library.path_of("B"), library.path_of("b"))  # by hand, on a disk that tells them
+    with pytest.raises(ValueError, match="no model has"):
+        library.rename("B", "b")
+    library.remove("b")
     library.remove("B")
     assert library.listed() == []
     with pytest.raises(CheckpointError, match="there is none yet"):

@@ -187,8 +187,11 @@ def rename(name: str, new: str) -> TaughtFile:
     found = existing(name)
     if new.casefold() == name.casefold():  # one file on some disks
         check_name(new)
-        found.path.rename(path_of(new))
-        return _described(path_of(new))
+        path = path_of(new)
+        if path.exists() and not path.samefile(found.path):
+            check_free(new)
+        found.path.rename(path)
+        return _described(path)
     kept = keep(found.read(), new)
     found.path.unlink()
     return kept
