@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +12,22 @@ import tifffile
 from component_segmenter import ComponentSegmenter
 from labelled import block
 from small_models import HYBRID, network
+from taught_models import teach
 from typer.testing import CliRunner
 
 from napari_sam import cli
 from napari_sam.batch.teaching import examples_of_labels, examples_of_session
+from napari_sam.examples import Example
 from napari_sam.io.session_file import SessionFileError
 from napari_sam.masks import iou
-from napari_sam.model import taught_library, weights
+from napari_sam.model import weights
 from napari_sam.model.checkpoint import save
-from napari_sam.model.taught import read
+from napari_sam.model.taught import HeldBack, read
+from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import ArrayCanvas, ArraySource, Session
 from napari_sam.session.keeping import ImageFacts, save_session
 from napari_sam.training import rehearsal, tuning, views
+from napari_sam.training.tuning import TuneSettings, TuneStep
 
 SQUARES = [(1, np.s_[6:16, 6:18]), (2, np.s_[8:20, 40:52]), (3, np.s_[40:54, 10:20])]
 SQUARES += [(4, np.s_[40:50, 40:54]), (5, np.s_[25:35, 25:35])]
@@ -142,29 +148,55 @@ def test_session_becomes_a_taught_model(session: Path, parent: Path, tmp_path: P
     code, _, error = run(session, "-o", output, *quick(parent))
     assert code == 2
     assert "--overwrite" in error
+    output.write_text("of somebody")
+    assert run(session, "-o", output, *quick(parent))[0] == 2
+    assert output.read_text() == "of somebody"
 
 
-def test_labels_become_a_taught_model_of_a_name(pair: tuple[Path, Path], parent: Path) -> None:
-    names = "--name", "coli", "--keep-names", "--anyway", "--complete"
-    code, told, error = run(pair[0], "--labels", pair[1], *names, *quick(parent))
+@pytest.fixture
+def lessons(parent: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What was to be taught; nothing is, and all get the same result."""
+    asked: list[tuple[Any, ...]] = []
+    scores = dict.fromkeys(("click", "clicks", "box"), HeldBack(0.5, 0.8, 9))
+
+    def tune(
+        segmenter: Segmenter, examples: Sequence[Example], settings: TuneSettings
+    ) -> Iterator[TuneStep]:
+        asked.append((segmenter, examples, settings))
+        yield TuneStep("score", 0.5)
+        is_better = settings.seed != 13
+        model = teach(network(HYBRID), settings.parent) if is_better else None
+        yield TuneStep("again", 1.0, scores=scores, offered=is_better, model=model)
+
+    monkeypatch.setattr("napari_sam.training.tuning.tune", tune)
+    return asked
+
+
+def test_labels_become_a_taught_model_of_a_name(
+    pair: tuple[Path, Path], parent: Path, lessons: list[tuple[Any, ...]]
+) -> None:
+    options = "--name", "coli", "--keep-names", "--complete", "--thorough"
+    code, told, error = run(pair[0], "--labels", pair[1], *options, *quick(parent))
     assert code == 0, error
+    assert "on 9 objects held back\n" in told
     assert '--model "coli"' in told
-    (kept,) = taught_library.listed()
-    assert kept.card is not None
-    assert kept.card.lesson.sources == ("a.tif",)
-    assert kept.card.lesson.complete == 1
+    (one,), settings = lessons[0][1:]
+    assert one.complete.all()
+    assert settings == TuneSettings(
+        steps=2, thorough=True, parent="parent.safetensors", sources=(str(pair[0]),)
+    )
     assert weights.load("coli").config.name == "coli"
 
 
 def test_what_is_no_better_is_not_written(
-    session: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: Path, parent: Path, tmp_path: Path, lessons: list[tuple[Any, ...]]
 ) -> None:
-    monkeypatch.setattr("napari_sam.training.tuning.LEAST_CHANGE", 1.0)
-    code, told, error = run(session, "-o", tmp_path / "my.safetensors", *quick(parent))
+    output = tmp_path / "my.safetensors"
+    code, told, error = run(session, "-o", output, *quick(parent), "--seed", 13)
     assert code == 1
-    assert "→" in told
+    assert "after one click     0.50 → 0.80" in told.replace("\n ", "\n")
     assert "--anyway" in error
-    assert not (tmp_path / "my.safetensors").exists()
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(
