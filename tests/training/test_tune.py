@@ -155,7 +155,7 @@ def test_windows_show_the_object_that_was_picked(hybrid: SamSegmenter, example: 
     maker = ViewMaker(hybrid, [example], all_objects([example]), 0)
     rng = np.random.default_rng(0)
     for view in maker.as_clicked():
-        picked = pick([(view, view.objects[0])], HYBRID, rng)
+        picked = pick([(view, view.objects[0])], HYBRID, rng, 32)
         share = view.frame.reduce(
             view.labels == view.objects[0], view.frame.low_res(HYBRID.mask_stride)
         )

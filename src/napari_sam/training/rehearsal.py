@@ -18,8 +18,8 @@ Crop = tuple[NDArray[np.uint8], NDArray[np.int32]]
 """Image `(S, S, 3)` and labels `(S, S)`, in which everything is labelled."""
 
 # Another number where the generator draws other pictures.
-_EDITION = 1
-_SIDE, _OF_EACH_KIND = 256, 2
+_EDITION = 2
+_SIDE, _OF_EACH_KIND = 256, 1
 _REAL = Path(__file__).parents[1] / "data/rehearsal.npz"
 
 

@@ -28,7 +28,15 @@ from napari_sam.training.objective import Plan, prompted_losses
 from napari_sam.training.rehearsal import drawn_crops, real_crops
 from napari_sam.training.teaching_scores import CLICKED, Examiner, Figures, Work
 from napari_sam.training.tuned_heads import HeadView, head_view, heads_loss
-from napari_sam.training.views import View, ViewMaker, embedded_again, pick, view_of_crop
+from napari_sam.training.views import (
+    View,
+    ViewMaker,
+    embedded_again,
+    extent_of,
+    pick,
+    view_of_crop,
+    window_for,
+)
 
 LEAST_CHANGE = 0.02
 """A taught model is offered if it is better by more than this on what was held back."""
@@ -38,8 +46,8 @@ _LEARNING_RATE, _ENCODER_RATE, _WARMUP, _EMA = 5e-4, 1e-4, 10, 0.98
 _OWN, _REHEARSED = 6, 2
 _ROUNDS = (0.5, 0.3, 0.15, 0.05)
 _BOX_SHARE, _SECOND_LOOK, _BALANCE = 0.4, 0.4, 0.5
-# The heads learn in every third step, from so many views; and how many there are.
-_HEADS_EVERY, _HEAD_VIEWS, _FEWEST_HEAD_VIEWS, _MOST_HEAD_VIEWS = 3, 2, 8, 32
+# The heads learn in every fourth step, from so many views; and how many there are.
+_HEADS_EVERY, _HEAD_VIEWS, _FEWEST_HEAD_VIEWS, _MOST_HEAD_VIEWS = 4, 2, 8, 32
 # The encoder learns from so many views a step, of which one is rehearsed.
 _ENCODED = 4
 # Steps that are timed, after the first, to learn how many there is time for.
@@ -407,12 +415,12 @@ class Pupil:
             group["lr"] = group["rate"] * min(1.0, (self.step + 1) / _WARMUP)
         self._optimizer.zero_grad(set_to_none=True)
         config = self._network.config
-        views = self._drawn(rng)
+        views, side = self._drawn(rng)
         features = None
         if self._thorough:
             again = {id(view): embedded_again(self._model, view) for view, _ in views}
             features = [again[id(view)] for view, _ in views]
-        picked = pick(views, config, rng, features)
+        picked = pick(views, config, rng, side, features)
         rounds = 1 + int(rng.choice(len(_ROUNDS), p=_ROUNDS))
         by_box, again_looked = rng.random() < _BOX_SHARE, rng.random() < _SECOND_LOOK
         second = again_looked and config.looks_twice
@@ -434,25 +442,22 @@ class Pupil:
         kept = [averaged[name] for name in taught]
         get_ema_multi_avg_fn(decay)(kept, list(taught.values()), self.step)
 
-    def _drawn(self, rng: np.random.Generator) -> list[tuple[View, int]]:
-        """Choose the objects of a batch, each in one of its views."""
-        objects = list(self._seen)
-        if self._thorough:
-            return self._drawn_by_view(rng)
-        drawn = []
-        for number in rng.integers(len(objects), size=_OWN):
-            views = self._seen[objects[number]]
-            drawn.append((views[int(rng.integers(len(views)))], objects[number][1]))
-        return drawn + [self._rehearsal.draw(rng) for _ in range(_REHEARSED)]
-
-    def _drawn_by_view(self, rng: np.random.Generator) -> list[tuple[View, int]]:
-        """Choose a few views, and objects in them: each view costs a run of the encoder."""
-        drawn = []
-        for number in rng.integers(len(self._views), size=_ENCODED - 1):
-            view = self._views[number]
-            drawn += [(view, int(one)) for one in rng.choice(view.objects, _OWN // 3)]
-        view, label = self._rehearsal.draw(rng)
-        return [*drawn, (view, label), (view, int(rng.choice(view.objects)))]
+    def _drawn(self, rng: np.random.Generator) -> tuple[list[tuple[View, int]], int]:
+        """Choose the objects of a batch, each in one of its views, and a window for them all."""
+        config = self._network.config
+        if self._thorough:  # each view costs a run of the encoder
+            at = rng.integers(len(self._views), size=_ENCODED - 1)
+            views = [self._views[i] for i in at for _ in range(_OWN // len(at))]
+            drawn = [(view, int(rng.choice(view.objects))) for view in views]
+        else:
+            objects = list(self._seen)
+            chosen = [objects[i] for i in rng.integers(len(objects), size=_OWN)]
+            shown = [self._seen[one] for one in chosen]
+            at = [int(rng.integers(len(views))) for views in shown]
+            drawn = [(shown[i][at[i]], label) for i, (_, label) in enumerate(chosen)]
+        side = window_for(drawn, config, rng)
+        rehearsed = self._rehearsal.draw(rng, side, 1 if self._thorough else _REHEARSED)
+        return drawn + rehearsed, side
 
 
 class Rehearsal:
@@ -469,14 +474,22 @@ class Rehearsal:
         self._pools = real_crops(), drawn_crops()
         self._views: dict[tuple[int, int], View] = {}
 
-    def draw(self, rng: np.random.Generator) -> tuple[View, int]:
-        """Choose a crop, as often a real one as a drawn one, and an object in it."""
-        pool = int(rng.integers(len(self._pools)))
-        at = pool, int(rng.integers(len(self._pools[pool])))
-        if at not in self._views:
-            self._views[at] = view_of_crop(self._network, *self._pools[pool][at[1]])
-        view = self._views[at]
-        return view, int(rng.choice(view.objects))
+    def draw(self, rng: np.random.Generator, side: int, crops: int) -> list[tuple[View, int]]:
+        """Choose crops, as often a real one as a drawn one, and objects that fit into a window.
+
+        Two objects in all: of one crop, or of one each.
+        """
+        drawn = []
+        for _ in range(crops):
+            pool = int(rng.integers(len(self._pools)))
+            at = pool, int(rng.integers(len(self._pools[pool])))
+            if at not in self._views:
+                self._views[at] = view_of_crop(self._network, *self._pools[pool][at[1]])
+            view = self._views[at]
+            fitting = [one for one in view.objects if extent_of(view, one) <= side]
+            labels = rng.choice(fitting or view.objects, _REHEARSED // crops)
+            drawn += [(view, int(label)) for label in labels]
+        return drawn
 
 
 def _copy(parent: Sam, parts: Sequence[str]) -> Sam:

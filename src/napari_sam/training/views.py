@@ -30,6 +30,8 @@ _ROOM, _LEAST_SIDE = 2.2, 256
 # Logarithm of the magnification of a view: how far to either side of the session's.
 _SPREAD, _HEAD_SPREAD = 0.35, 0.45
 _GAMMA, _CONTRAST, _BRIGHTNESS = 0.2, 0.15, 0.05
+# Sides of the windows that objects are decoded in, in model pixels.
+_WINDOWS = (128, 160, 192, 224)
 # An object is in a view if so much of it is.
 _WHOLE = 0.95
 
@@ -267,13 +269,27 @@ class Picked:
     side: int
 
 
+def window_for(views: Sequence[tuple[View, int]], config: SamConfig, rng: Rng) -> int:
+    """Draw the side of a window, in model pixels, that shows each of some objects whole."""
+    side = int(rng.choice(_WINDOWS))
+    largest = max(extent_of(view, label) for view, label in views)
+    return max(side, math.ceil(config.tuning.windows.room * largest))
+
+
+def extent_of(view: View, label: int) -> float:
+    """Longer side of an object, in model pixels."""
+    y0, x0, y1, x1 = _cells_of(view, label, 1)
+    return max(y1 - y0, x1 - x0) + 1
+
+
 def pick(
     views: Sequence[tuple[View, int]],
     config: SamConfig,
     rng: Rng,
+    side: int,
     features: Sequence[tuple[Tensor, ...]] | None = None,
 ) -> Picked:
-    """Cut windows around objects, as large as decoding takes them.
+    """Cut windows around objects, as decoding does where the model decodes windows.
 
     Parameters
     ----------
@@ -282,7 +298,9 @@ def pick(
     config
         Of the model.
     rng
-        Draws the windows' size and where in them the objects lie.
+        Draws where in the windows the objects lie.
+    side
+        Of the windows, in model pixels.
     features
         Of the views, where they aren't those that the views keep.
     """
@@ -293,10 +311,7 @@ def pick(
     largest = min(min(g) for g in grids)
     cells = largest
     if config.decodes_windows:
-        room = config.tuning.windows.room
-        needed = max(max(b[2] - b[0], b[3] - b[1]) for b in boxes) * room
-        drawn = rng.integers(128, 257) / stride
-        cells = min(math.ceil(max(needed, drawn) / step) * step, largest // step * step)
+        cells = min(math.ceil(side / stride / step) * step, largest // step * step)
     parts, targets = [], []
     for (view, label), levels, grid, box in zip(views, given, grids, boxes, strict=True):
         height = cells if config.decodes_windows else grid[0]
