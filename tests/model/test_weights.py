@@ -120,6 +120,7 @@ def test_model_is_downloaded_once_on_first_use(server, content):
     assert path_of("small").read_bytes() == content
     second = load("small")
     assert len(server.asked) == 1
+    assert second.config.name == "small"  # not that of its architecture
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
 

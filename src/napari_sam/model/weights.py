@@ -238,7 +238,10 @@ def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
     if known is not None:
         _check_digest(str(model), path, known, _heard(progress, received))
     state, config = read(path)
-    return load_into_new(state, config, str(path))
+    sam = load_into_new(state, config, str(path))
+    if isinstance(model, str) and model in REGISTRY:  # several have one architecture
+        sam.config = sam.config.renamed(model)
+    return sam
 
 
 def _heard(progress: Progress | None, fraction: float) -> Callable[[], None]:
