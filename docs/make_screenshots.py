@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import napari
@@ -35,6 +36,7 @@ from napari_sam.gui.question_section import QuestionSection
 from napari_sam.gui.queue_section import QueueSection
 from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
+from napari_sam.gui.teach_section import TeachSection
 from napari_sam.session import Preview
 
 HERE = Path(__file__).parent
@@ -52,15 +54,19 @@ class Scene:
 
     def __init__(
         self,
-        sample: str,
+        sample: str | np.ndarray,
         plane: tuple[int, ...] = (),
         zoom: float = 1.0,
         size: tuple[int, int] = (1400, 900),
         narrow: bool = False,
+        name: str = "",
     ) -> None:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(*size)
-        ((data, about, _),) = sample_data.open_sample(sample)
+        if isinstance(sample, str):
+            ((data, about, _),) = sample_data.open_sample(sample)
+        else:
+            data, about = sample, {"name": name}
         self.viewer.add_image(data, **about)
         self.viewer.window.add_plugin_dock_widget("napari-sam-live", "Segment Anything")
         if narrow:  # the canvas and the dock alone
@@ -155,6 +161,27 @@ class Scene:
             self.look(0.02)
         QTest.mouseRelease(self.canvas, button, NONE, others[-1])
         self.settle(0.1)
+
+    def correct(self, plane, mask: np.ndarray, most: int = 6) -> int:
+        """Click an object, and where its mask is wrong until it is right; return the clicks."""
+        wrong, inside = mask, True
+        for clicks in range(1, most + 1):
+            self.click(plane, middle(wrong), LEFT if inside else RIGHT)
+            found = self.session.mask(self.session.object_id, plane[0])
+            if np.sum(found & mask) > 0.8 * np.sum(found | mask):
+                return clicks
+            missed, extra = mask & ~found, found & ~mask
+            inside = bool(missed.sum() > extra.sum())
+            wrong = missed if inside else extra
+        return most
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        """Let the window go on until something is so."""
+        end = time.monotonic() + 600
+        while not is_so():
+            if time.monotonic() > end:
+                raise RuntimeError("it wasn't so within ten minutes")
+            self.look(0.05)
 
     def press(self, key, modifier=NONE) -> None:
         QTest.keyClick(self.canvas, key, modifier)
@@ -609,6 +636,67 @@ def stack_animation(folder: Path) -> None:
     scene.close()
 
 
+def teach(folder: Path, data: Path) -> None:
+    """Bacteria before and after five of them are taught, and the dock in between.
+
+    Parameters
+    ----------
+    data
+        Folder with ``coli_brightfield.npz``: arrays ``coli_01.image``, ``coli_01.label`` and so on
+        of bright-field planes of ColiCoords (MIT licence).
+    """
+    with np.load(data / "coli_brightfield.npz") as packed:
+        names = ("coli_01", "coli_02", "coli_04")
+        planes = np.stack([packed[f"{name}.image"] for name in names])
+        labels = np.stack([packed[f"{name}.label"] for name in names])
+    scene, shown = Scene(planes, (2,), name="E. coli"), []
+    section, teaching = scene.part(TeachSection), controller_of(scene.viewer).teaching
+    places = [middle(labels[2] == number) for number in np.unique(labels[2])[1:]]
+    sides = (480, 480)
+    scene.viewer.scene.camera.zoom *= 2
+    scene.viewer.scene.camera.center = (0, *np.mean(places, axis=0))
+    scene.settle()
+    for _ in range(2):
+        for place in places:
+            scene.press(Qt.Key.Key_N)
+            scene.click((2,), place)
+        shown.append(scene.around((2,), np.mean(places, axis=0), *sides))
+        if len(shown) == 2:
+            break
+        while scene.session.can_undo:
+            scene.session.undo()
+        scene.settle()
+        scene.viewer.dims.set_current_step(0, 0)
+        scene.settle(0.5)
+        for number in np.unique(labels[0])[1:6]:
+            scene.press(Qt.Key.Key_N)
+            scene.correct((0,), labels[0] == number)
+        scene.press(Qt.Key.Key_N)
+        section.fold.expand()
+        scene.look(0.5)
+        write(scene.grab(section), folder / "teach-ask.png")
+        section.ask.click()
+        scene.until(lambda: teaching.lecture is not None and teaching.lecture.phase == "learn")
+        scene.look(3)
+        write(scene.grab(section), folder / "teach-learning.png")
+        scene.until(lambda: teaching.lecture is None)
+        write(scene.grab(section), folder / "teach-offer.png")
+        section.use.click()
+        scene.until(lambda: teaching.offer is None and teaching.naming is None)
+        scene.until(lambda: controller_of(scene.viewer).loading is None)
+        scene.viewer.dims.set_current_step(0, 2)
+        scene.settle(0.5)
+    write(side_by_side(*shown), folder / "teach-before-after.png")
+    scene.close()
+
+
+def middle(mask: np.ndarray) -> tuple[float, float]:
+    """Return the place in a mask that is farthest from its border."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return float(row), float(column)
+
+
 SCENES: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
@@ -623,13 +711,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="*", metavar="SCENE", help=f"of {', '.join(SCENES)}")
     parser.add_argument("--output", type=Path, default=HERE / "images")
+    parser.add_argument(
+        "--data", type=Path, help="folder with coli_brightfield.npz, for the scene 'teach'"
+    )
     options = parser.parse_args()
-    if unknown := [name for name in options.scenes if name not in SCENES]:
-        parser.error(f"expected scenes of {', '.join(SCENES)}, got {', '.join(unknown)}")
+    scenes = dict(SCENES)
+    if options.data is not None:
+        scenes["teach"] = partial(teach, data=options.data)
+    if unknown := [name for name in options.scenes if name not in scenes]:
+        parser.error(f"expected scenes of {', '.join(scenes)}, got {', '.join(unknown)}")
     options.output.mkdir(parents=True, exist_ok=True)
-    for name in options.scenes or SCENES:
+    for name in options.scenes or scenes:
         os.environ["NAPARI_SAM_HOME"] = tempfile.mkdtemp()  # nothing of earlier runs
-        SCENES[name](options.output)
+        scenes[name](options.output)
 
 
 if __name__ == "__main__":

@@ -252,3 +252,40 @@ def test_in_the_viewer_a_taught_model_is_used_and_taken_back(open_viewer, qtbot,
     session.redo()
     assert controller.segmenter is models["coli"]
     qtbot.waitUntil(lambda: "coli" in dock.choice.model.currentText())
+
+
+def test_taught_model_in_use_is_told_renamed_and_deleted(open_viewer, qtbot, taught):
+    from dataclasses import replace
+
+    viewer = open_viewer(np.zeros((60, 60), np.uint8), name="coli")
+    lesson = replace(taught.lesson, parent="nano")
+    taught_library.keep(replace(taught, lesson=lesson), "coli")
+    models = {"nano": FakeSegmenter(key="nano"), "coli": FakeSegmenter(key="taught")}
+    dock = SegmentAnything(viewer, lambda model, device, progress: models[model], Pupil())
+    viewer.window.add_dock_widget(dock, name="Segment Anything", area="right")
+    controller, section = dock.controller, dock.taught
+    controller.begin()
+    assert controller.engine.wait(10)
+    dock.teach.fold.expand()
+    dock.refresh()
+    assert not section.isVisible()
+    controller.load_model("coli")
+    qtbot.waitUntil(section.isVisible, timeout=30_000)
+    assert section.told.text().startswith("coli: nano, taught on 5 objects of 2 planes")
+    section.rename.trigger()
+    section.name.setText("nano")
+    refused = []
+    controller.refused.connect(lambda error: refused.append(str(error)))
+    section.accept.click()
+    assert "a name that no model has" in refused[0]
+    section.rename.trigger()
+    section.name.setText("my coli")
+    section.accept.click()
+    assert controller.model == "my coli"
+    assert taught_library.names() == ["my coli"]
+    qtbot.waitUntil(lambda: "my coli" in dock.choice.model.currentText())
+    section.delete.trigger()
+    assert section.yes.isVisible()
+    section.yes.click()
+    qtbot.waitUntil(lambda: controller.segmenter is models["nano"])
+    assert taught_library.names() == []

@@ -22,6 +22,7 @@ from napari_sam.gui.session_dialogs import (
     ask_which_to_import,
     ask_which_to_open,
 )
+from napari_sam.gui.teaching import complete_of
 
 if TYPE_CHECKING:
     from napari_sam.gui.annotation import Annotation
@@ -165,6 +166,24 @@ def find_all(viewer: napari.Viewer) -> None:
     if controller.segmenter is None:
         raise RuntimeError("expected a model, got none yet; wait until it is loaded")
     controller.everything.start(annotation, annotation.plane_to_prompt())
+
+
+def teach(viewer: napari.Viewer) -> None:
+    """Teach the model in use the finished objects of the image."""
+    _controller(viewer).teaching.start(_annotation(viewer))
+
+
+def stop_teaching(viewer: napari.Viewer) -> None:
+    """Stop teaching; everything stays as it is."""
+    _controller(viewer).teaching.cancel()
+
+
+def mark_complete(viewer: napari.Viewer) -> None:
+    """Say that everything on the plane on screen is labelled, or take that back."""
+    annotation = _annotation(viewer)
+    plane = annotation.plane_to_prompt()
+    complete = complete_of(annotation)
+    annotation.session.mark_complete(plane, on=complete is None or not complete.is_plane)
 
 
 def proofread(viewer: napari.Viewer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from napari.layers import Image
 from qtpy.QtCore import Qt
@@ -12,6 +13,8 @@ from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import ElidedLabel, Items, combo, fill, line
 from napari_sam.gui.models import ModelChoice, choices, device_choices
 from napari_sam.gui.section import Section
+from napari_sam.model import taught_library
+from napari_sam.model.lesson import card_of
 
 _OWN_FILE = "own checkpoint…"
 _PLANE = 90  # pixels of the plane's name that are seen at least
@@ -128,14 +131,23 @@ class ChoiceSection(Section[ChoiceState]):
     def _choose_model(self, row: int) -> None:
         model = self.model.itemData(row)
         if model is None:
-            kinds = "Checkpoints (*.safetensors *.pth *.pt)"
-            model, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", kinds)
+            kinds = "Models and checkpoints (*.safetensors *.pth *.pt)"
+            model, _ = QFileDialog.getOpenFileName(self, "Open a model", "", kinds)
             if not model:
                 self.redraw()
                 return
-            self._controller.extra_model = model
+            self._attempt(partial(self._open, model))
+            return
         self._controller.load_model(model=model)
         self.redraw()
+
+    def _open(self, path: str) -> None:
+        """Use a file: a taught model is put into the user's list, a checkpoint is one for now."""
+        if card_of(path) is not None:
+            path = taught_library.bring(path).name
+        else:
+            self._controller.extra_model = path
+        self._controller.load_model(model=path)
 
     def _choose_device(self, row: int) -> None:
         self._controller.load_model(device=self.device.itemData(row))

@@ -30,6 +30,8 @@ from napari_sam.gui.proofreading import Proofreading
 from napari_sam.gui.scene import make_current
 from napari_sam.gui.teaching import Teacher, Teaching, teach_elsewhere
 from napari_sam.gui.tracks_layer import TracksView
+from napari_sam.model import taught_library
+from napari_sam.model.registry import REGISTRY
 from napari_sam.segmentation.protocol import Segmenter
 
 _LOADING = "model"  # the chore; of two that are asked for, the second begins when the first ends
@@ -377,6 +379,40 @@ class Controller:
             self.annotation.session.segmenter = self.segmenter
         self.model_changed.emit()
         self.status_changed.emit()
+
+    def rename_model(self, name: str, new: str) -> None:
+        """Give a taught model another name.
+
+        Raises
+        ------
+        ValueError, OSError
+            As :func:`~napari_sam.model.taught_library.rename`.
+        """
+        taught_library.rename(name, new)
+        self._named = {
+            key: (new if model == name else model, device)
+            for key, (model, device) in self._named.items()
+        }
+        if self._loaded is not None and self._loaded[0] == name:
+            self._loaded = new, self._loaded[1]
+        if self.model == name:
+            self.model = new
+        self.model_changed.emit()
+
+    def delete_model(self, name: str) -> None:
+        """Delete a taught model; where it is in use, the one that it was taught from answers.
+
+        Raises
+        ------
+        ValueError, OSError
+            As :func:`~napari_sam.model.taught_library.remove`.
+        """
+        card = taught_library.existing(name).card
+        taught_library.remove(name)
+        if self.model == name and card is not None and card.lesson.parent in REGISTRY:
+            self.load_model(card.lesson.parent)
+        else:
+            self.model_changed.emit()
 
     def _model_of_session(self, annotation: Annotation) -> None:
         """Follow the session of the chosen image where undo brought another model back."""

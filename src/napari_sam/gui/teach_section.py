@@ -7,7 +7,6 @@ from functools import partial
 
 from qtpy.QtWidgets import QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import (
     Fold,
@@ -22,7 +21,8 @@ from napari_sam.gui.controls import (
 )
 from napari_sam.gui.planes import visible_part
 from napari_sam.gui.section import Section
-from napari_sam.gui.teaching import LEAST, Lecture, Offer, Teaching, Wishes
+from napari_sam.gui.taught_section import TaughtSection
+from napari_sam.gui.teaching import LEAST, Complete, Lecture, Offer, Teaching, Wishes, complete_of
 from napari_sam.gui.told import told_left, told_objects
 from napari_sam.model import taught_library
 from napari_sam.model.lesson_facts import rests_on, score_lines
@@ -35,22 +35,6 @@ _PHASES = {
     "learn": "Learning",
     "again": "Learning all of them",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """Where everything is labelled.
-
-    Parameters
-    ----------
-    is_plane
-        Whether that is all of the plane on screen.
-    regions
-        How many regions of it are, otherwise.
-    """
-
-    is_plane: bool = False
-    regions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +144,6 @@ def taught_from(model: str) -> str:
     return ""
 
 
-def complete_of(annotation: Annotation) -> Complete | None:
-    """Say where everything is labelled on the plane on screen."""
-    plane = annotation.displayed()
-    if plane is None:
-        return None
-    session = annotation.session
-    regions, (height, width) = session.complete_regions(plane), session.source.plane_shape(plane)
-    is_plane = (0, 0, height - 1, width - 1) in regions
-    return Complete(is_plane, 0 if is_plane else len(regions))
-
-
 def told_lecture(lecture: Lecture) -> str:
     """Say how far teaching is."""
     parts = [_PHASES[lecture.phase]]
@@ -190,9 +163,17 @@ other ones, and try again."
 
 
 class TeachSection(Section[TeachState]):
-    """Teaches the model the finished objects; folded until that is suggested."""
+    """Teaches the model the finished objects; folded until that is suggested.
 
-    def __init__(self, controller: Controller) -> None:
+    Parameters
+    ----------
+    controller
+        Whose model.
+    taught
+        Tells of the taught model in use.
+    """
+
+    def __init__(self, controller: Controller, taught: TaughtSection) -> None:
         super().__init__(controller)
         self.note = _text("what teaching needs")
         self.ask = button(
@@ -226,7 +207,7 @@ class TeachSection(Section[TeachState]):
         column.setContentsMargins(0, 0, 0, 0)
         self._asking, self._running, self._judging = QWidget(), QWidget(), QWidget()
         self._marks = QWidget()
-        for part in (self.note, self._running, self._judging, self._asking):
+        for part in (self.note, self._running, self._judging, self._asking, taught):
             column.addWidget(part)
         asked = _column(self._asking, self.ask)
         asked.addLayout(line(self.thorough, self.everything))

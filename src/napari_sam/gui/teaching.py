@@ -116,6 +116,22 @@ class Offer:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Where everything is labelled.
+
+    Parameters
+    ----------
+    is_plane
+        Whether that is all of the plane on screen.
+    regions
+        How many regions of it are, otherwise.
+    """
+
+    is_plane: bool = False
+    regions: int = 0
+
+
 class Teaching:
     """Has a model taught, one at a time, and offers what came of it.
 
@@ -309,6 +325,17 @@ class Teaching:
             self._next_suggestion[id(session)] = 2 * count
             self.suggested = count
             self.changed.emit()
+
+
+def complete_of(annotation: Annotation) -> Complete | None:
+    """Say where everything is labelled on the plane on screen."""
+    plane = annotation.displayed()
+    if plane is None:
+        return None
+    session = annotation.session
+    regions, (height, width) = session.complete_regions(plane), session.source.plane_shape(plane)
+    is_plane = (0, 0, height - 1, width - 1) in regions
+    return Complete(is_plane, 0 if is_plane else len(regions))
 
 
 def teach_elsewhere(

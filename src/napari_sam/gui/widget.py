@@ -37,6 +37,7 @@ from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
 from napari_sam.gui.settings import preferences
 from napari_sam.gui.status_section import StatusSection
+from napari_sam.gui.taught_section import TaughtSection
 from napari_sam.gui.teach_section import TeachSection
 from napari_sam.gui.teaching import Teacher, teach_elsewhere
 
@@ -77,7 +78,8 @@ class SegmentAnything(QWidget):
         self.follow = FollowSection(self.controller)
         self.everything = EverythingSection(self.controller)
         self.queue = QueueSection(self.controller)
-        self.teach = TeachSection(self.controller)
+        self.taught = TaughtSection(self.controller)
+        self.teach = TeachSection(self.controller, self.taught)
         self.objects = ObjectsSection(self.controller)
         self.channels = ChannelSection(self.controller)
         self.seen = SeenSection(self.controller, self.channels)
@@ -113,7 +115,7 @@ class SegmentAnything(QWidget):
         )
         for part in parts:
             column.addWidget(rule() if part is None else part)
-        self._sections = (*(part for part in parts if part is not None), self.channels)
+        self._sections = (*(part for part in parts if part is not None), self.channels, self.taught)
         # These tell of layers; all others also of what is done and computed.
         self._of_layers = (self.choice, self.prompts, self.masks, self.offer, self.channels)
         column.addStretch(1)
