@@ -1,11 +1,13 @@
 """Teaching in the dock: asked for, refused, offered, used, and taken back."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
 from napari.layers import Image
+from qtpy.QtWidgets import QFileDialog
 from taught_models import teach
 
 from napari_sam.engine import SynchronousExecutor
@@ -14,6 +16,8 @@ from napari_sam.gui.teaching import Lecture, Teaching
 from napari_sam.gui.widget import SegmentAnything
 from napari_sam.model import taught_library
 from napari_sam.model.lesson import HeldBack
+from napari_sam.model.registry import home
+from napari_sam.model.taught import save
 from napari_sam.session import ArrayCanvas, ArraySource, Session
 from napari_sam.training.tuning import TuneStep
 
@@ -96,6 +100,19 @@ def test_five_objects_can_be_taught():
     desk = Desk(Pupil(), clicks=5)
     assert desk.state.title == "Teach · 5 objects"
     assert desk.state.ask == "5 objects: adapt to these (about 30 s)"
+
+
+def test_checkpoint_that_would_not_be_found_again_is_refused(tmp_path):
+    pupil = Pupil()
+    desk = Desk(pupil)
+    desk.model = str(tmp_path / "mine.pth")
+    desk.start()
+    assert "copy it there, and choose the copy" in desk.errors[0]
+    copy = home() / "models" / "mine.pth"
+    copy.parent.mkdir()
+    copy.touch()
+    desk.start()
+    assert len(pupil.lessons) == 1
 
 
 def test_finished_objects_are_taught_to_the_model_in_use_and_offered(taught):
@@ -254,9 +271,9 @@ def test_in_the_viewer_a_taught_model_is_used_and_taken_back(open_viewer, qtbot,
     qtbot.waitUntil(lambda: "coli" in dock.choice.model.currentText())
 
 
-def test_taught_model_in_use_is_told_renamed_and_deleted(open_viewer, qtbot, taught):
-    from dataclasses import replace
-
+def test_taught_model_in_use_is_told_renamed_deleted_and_opened_from_its_file(
+    open_viewer, qtbot, taught, tmp_path, monkeypatch
+):
     viewer = open_viewer(np.zeros((60, 60), np.uint8), name="coli")
     lesson = replace(taught.lesson, parent="nano")
     taught_library.keep(replace(taught, lesson=lesson), "coli")
@@ -289,3 +306,9 @@ def test_taught_model_in_use_is_told_renamed_and_deleted(open_viewer, qtbot, tau
     section.yes.click()
     qtbot.waitUntil(lambda: controller.segmenter is models["nano"])
     assert taught_library.names() == []
+    save(taught.named("coli"), tmp_path / "from a friend.safetensors")
+    path = str(tmp_path / "from a friend.safetensors")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *about: (path, ""))
+    dock.choice.model.activated.emit(dock.choice.model.count() - 1)
+    qtbot.waitUntil(lambda: controller.segmenter is models["coli"])
+    assert taught_library.names() == ["coli"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from psygnal import Signal
@@ -13,6 +14,7 @@ from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.gui.annotation import Annotation
 from napari_sam.model import taught_library
 from napari_sam.model.lesson import HeldBack
+from napari_sam.model.registry import REGISTRY, home
 from napari_sam.model.taught_library import TaughtFile
 from napari_sam.session.teaching import TeachingObjects
 
@@ -200,6 +202,7 @@ class Teaching:
             if controller.segmenter is None:
                 raise ValueError("expected a model to teach, got none yet; wait until it is loaded")
             objects = self.objects_of(annotation)
+            _check_found_again(controller.model)
         except ValueError as error:
             self.refused.emit(error)
             return
@@ -325,6 +328,17 @@ class Teaching:
             self._next_suggestion[id(session)] = 2 * count
             self.suggested = count
             self.changed.emit()
+
+
+def _check_found_again(model: str) -> None:
+    """Refuse a model that the taught one couldn't find when it is loaded."""
+    folder = home() / "models"
+    if model in REGISTRY or taught_library.find(model) or (folder / Path(model).name).is_file():
+        return
+    raise ValueError(
+        f"expected a model of the list, or a checkpoint in {folder}, where the taught model finds "
+        f"the one that it was taught from, got {model}; copy it there, and choose the copy"
+    )
 
 
 def complete_of(annotation: Annotation) -> Complete | None:
