@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,21 @@ from taught_models import teach
 from typer.testing import CliRunner
 
 from napari_sam import cli
-from napari_sam.batch.teaching import examples_of_labels, examples_of_session
+from napari_sam.batch.teaching import (
+    examples_of_labels,
+    examples_of_session,
+    model_to_teach,
+)
 from napari_sam.examples import Example
 from napari_sam.io.session_file import SessionFileError
 from napari_sam.masks import iou
-from napari_sam.model import weights
+from napari_sam.model import taught_library, weights
 from napari_sam.model.checkpoint import save
 from napari_sam.model.taught import HeldBack, read
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import ArrayCanvas, ArraySource, Session
 from napari_sam.session.keeping import ImageFacts, save_session
+from napari_sam.session.saved import read_without_image
 from napari_sam.training import rehearsal, tuning, views
 from napari_sam.training.tuning import TuneSettings, TuneStep
 
@@ -104,6 +110,17 @@ def test_finished_objects_of_a_session_come_as_the_model_saw_them(
 def test_image_is_no_session(pair: tuple[Path, Path]) -> None:
     with pytest.raises(SessionFileError):
         examples_of_session(pair[0])
+
+
+def test_sessions_of_a_taught_model_teach_its_parent(session: Path) -> None:
+    saved = read_without_image(session)
+    kept = taught_library.keep(teach(network(HYBRID), "vit_b"), "coli")
+    assert kept.card is not None
+    about = {"model": {"name": "coli", "key": kept.card.key}}
+    assert model_to_teach(replace(saved, about=about)) == "vit_b"
+    assert model_to_teach(replace(saved, about={"model": {"name": "nano", "key": "0"}})) == "nano"
+    with pytest.raises(ValueError, match=r"got one of components .* --model"):
+        model_to_teach(saved)
 
 
 # The command ------------------------------------------------------------------------------------

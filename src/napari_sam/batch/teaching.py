@@ -16,6 +16,8 @@ from napari_sam.batch.replay import find_image, given_of, open_image, source_of_
 from napari_sam.examples import Example
 from napari_sam.image import Limits
 from napari_sam.io import ImageFile, read_image
+from napari_sam.model import taught_library
+from napari_sam.model.registry import REGISTRY, home
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import ArraySource, Plane
 from napari_sam.segmentation.protocol import Progress
@@ -128,6 +130,32 @@ def examples_of_labels(
     regions = dict.fromkeys(boxes, (whole,)) if complete else {}
     objects = TeachingObjects(ArraySource(pixels, opened.is_rgb), canvas, boxes, regions)
     return _named(objects.read(progress), Path(image))
+
+
+def model_to_teach(saved: SavedSession) -> str:
+    """Return the name or path of the model that a session's objects are taught to.
+
+    It is the session's own; of one that was taught the model that it was taught from, which learns
+    all objects at once.
+
+    Raises
+    ------
+    ValueError
+        If it is a checkpoint of somebody, or none is told.
+    """
+    told = saved.about.get("model")
+    told = told if isinstance(told, dict) else {}
+    name, key = str(told.get("name") or "none"), str(told.get("key") or "?")
+    if (taught := taught_library.find_by_key(key)) is not None and taught.card is not None:
+        name = taught.card.lesson.parent
+    if name in REGISTRY:
+        return name
+    if Path(name).suffix and (path := home() / "models" / Path(name).name).is_file():
+        return str(path)
+    raise ValueError(
+        f"expected a session of one of the models {', '.join(REGISTRY)}, or of one that you "
+        f"taught, got one of {name} with the key {key}; say what is taught with --model"
+    )
 
 
 class _AsGiven:

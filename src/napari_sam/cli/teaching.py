@@ -208,11 +208,11 @@ def _examples(
 
 
 def _model_of(sessions: Sequence[Path]) -> str:
-    """Return the model of sessions, which must have the same."""
-    from napari_sam.batch.replay import model_of
+    """Return the model that is taught the objects of sessions, which must have the same."""
+    from napari_sam.batch.teaching import model_to_teach
     from napari_sam.session.saved import read_without_image
 
-    models = {model_of(read_without_image(path)) for path in sessions}
+    models = {model_to_teach(read_without_image(path)) for path in sessions}
     if len(models) > 1:
         raise ValueError(
             f"expected sessions of one model, got {', '.join(sorted(models))}; say which one is "
