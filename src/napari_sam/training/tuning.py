@@ -41,7 +41,7 @@ from napari_sam.training.views import (
 LEAST_CHANGE = 0.02
 """A taught model is offered if it is better by more than this on what was held back."""
 
-_LEARNING_RATE, _ENCODER_RATE, _WARMUP, _EMA = 5e-4, 1e-4, 10, 0.98
+_LEARNING_RATE, _ENCODER_RATE, _WARMUP, _EMA = 1e-3, 1e-4, 10, 0.95
 # Objects of a batch: the user's, and rehearsed ones.
 _OWN, _REHEARSED = 6, 2
 _ROUNDS = (0.5, 0.3, 0.15, 0.05)
