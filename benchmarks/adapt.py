@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from annotate import WAYS, finish
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -67,6 +68,8 @@ SOURCES = {
     "C2C12": ("phase_contrast_2D_cells", False),
 }
 SCORED, SCORED_OBJECTS = 6, 8
+# Planes that are finished as a whole, before and after.
+FINISHED_PLANES = 3
 # Planes of other sources, by modality.
 KEPT_IN_MIND = {
     "fluorescence_small": 2,
@@ -207,9 +210,14 @@ def learned(pupil: Pupil, at: Sequence[float]) -> Iterator[tuple[float, int, Sam
 
 
 def measure(
-    network: SamSegmenter, task: Task, kept: Seen, seed: int, read_at: Sequence[float]
+    network: SamSegmenter,
+    task: Task,
+    kept: Seen,
+    seed: int,
+    read_at: Sequence[float],
+    field: bool = False,
 ) -> dict[str, Any]:
-    """Teach a task, and score it at some times."""
+    """Teach a task, and score it at some times; with `field`, finish whole planes as well."""
     settings = TuneSettings(seed=seed)
     rehearsal, parts = Rehearsal(network), parts_of(network, settings)
     plain = TiledSegmenter(network)
@@ -247,7 +255,23 @@ def measure(
             "after": seen.prompted(pupil_segmenter) | seen.everything(pupil_segmenter),
             "kept_after": kept.prompted(pupil_segmenter, 1)["click"],
         }
+    if field:
+        row["field"] = {
+            "before": actions(plain, task.planes),
+            "after": actions(pupil_segmenter, task.planes),
+        }
     return row
+
+
+def actions(segmenter: Segmenter, planes: Sequence[Plane]) -> dict[str, float]:
+    """Actions per object that finish whole planes, both ways; see `annotate.py`."""
+    result = {}
+    for name, way in WAYS.items():
+        outcomes = [finish(segmenter, plane, way) for plane in planes[:FINISHED_PLANES]]
+        objects = sum(one.objects for one in outcomes)
+        result[name] = sum(one.actions.total() for one in outcomes) / objects
+        result[f"{name}, given up"] = float(sum(len(one.given_up) for one in outcomes))
+    return result
 
 
 def done(work: Work[Any]) -> Any:
@@ -292,6 +316,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="a source; may be repeated")
     parser.add_argument("--seconds", type=float, nargs="+", default=READ_AT)
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with N = 10")
+    parser.add_argument("--field", action="store_true", help="finish whole planes, too")
     parser.add_argument("--json", type=Path, required=True, help="where the figures are kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -319,7 +344,7 @@ def main() -> None:
                 task = task_of(own, count, halves)
                 if len(all_objects(task.examples)) < count and f"{name}, {count // 2}" in rows:
                     continue  # there are no more than that
-                rows[key] = measure(network, task, kept, seed, options.seconds)
+                rows[key] = measure(network, task, kept, seed, options.seconds, options.field)
                 options.json.write_text(json.dumps(told | {"rows": rows}, indent=1))
                 show({key: rows[key]}, f"{options.seconds[-1]:.0f}")
     for seconds in options.seconds:
