@@ -162,18 +162,16 @@ class Scene:
         QTest.mouseRelease(self.canvas, button, NONE, others[-1])
         self.settle(0.1)
 
-    def correct(self, plane, mask: np.ndarray, most: int = 6) -> int:
-        """Click an object, and where its mask is wrong until it is right; return the clicks."""
-        wrong, inside = mask, True
-        for clicks in range(1, most + 1):
-            self.click(plane, middle(wrong), LEFT if inside else RIGHT)
-            found = self.session.mask(self.session.object_id, plane[0])
-            if np.sum(found & mask) > 0.8 * np.sum(found | mask):
-                return clicks
-            missed, extra = mask & ~found, found & ~mask
-            inside = bool(missed.sum() > extra.sum())
-            wrong = missed if inside else extra
-        return most
+    def finish(self, plane, mask: np.ndarray) -> None:
+        """Click an object once, and paint what is wrong."""
+        self.click(plane, middle(mask))
+        labels, number = self.annotation.labels, self.session.object_id
+        wrong = self.session.mask(number, plane[0]) & ~mask
+        with labels.block_history():
+            for part, value in ((wrong, 0), (mask, number)):
+                rows, columns = np.nonzero(part)
+                labels.data_setitem((np.full_like(rows, plane[0]), rows, columns), value)
+        self.settle(0.1)
 
     def until(self, is_so: Callable[[], bool]) -> None:
         """Let the window go on until something is so."""
@@ -649,45 +647,59 @@ def teach(folder: Path, data: Path) -> None:
         names = ("coli_01", "coli_02", "coli_04")
         planes = np.stack([packed[f"{name}.image"] for name in names])
         labels = np.stack([packed[f"{name}.label"] for name in names])
-    scene, shown = Scene(planes, (2,), name="E. coli"), []
-    section, teaching = scene.part(TeachSection), controller_of(scene.viewer).teaching
-    places = [middle(labels[2] == number) for number in np.unique(labels[2])[1:]]
-    sides = (480, 480)
-    scene.viewer.scene.camera.zoom *= 2
-    scene.viewer.scene.camera.center = (0, *np.mean(places, axis=0))
+    scene = Scene(planes, (2,), zoom=4, name="E. coli")
+    before = click_each(scene, (2,), labels[2])
+    while scene.session.can_undo:
+        scene.session.undo()
     scene.settle()
-    for _ in range(2):
-        for place in places:
-            scene.press(Qt.Key.Key_N)
-            scene.click((2,), place)
-        shown.append(scene.around((2,), np.mean(places, axis=0), *sides))
-        if len(shown) == 2:
-            break
-        while scene.session.can_undo:
-            scene.session.undo()
-        scene.settle()
-        scene.viewer.dims.set_current_step(0, 0)
-        scene.settle(0.5)
-        for number in np.unique(labels[0])[1:6]:
-            scene.press(Qt.Key.Key_N)
-            scene.correct((0,), labels[0] == number)
+    scene.viewer.dims.set_current_step(0, 0)
+    scene.settle(0.5)
+    for number in np.unique(labels[0])[1:6]:
+        look_at(scene, middle(labels[0] == number))
         scene.press(Qt.Key.Key_N)
-        section.fold.expand()
-        scene.look(0.5)
-        write(scene.grab(section), folder / "teach-ask.png")
-        section.ask.click()
-        scene.until(lambda: teaching.lecture is not None and teaching.lecture.phase == "learn")
-        scene.look(3)
-        write(scene.grab(section), folder / "teach-learning.png")
-        scene.until(lambda: teaching.lecture is None)
-        write(scene.grab(section), folder / "teach-offer.png")
-        section.use.click()
-        scene.until(lambda: teaching.offer is None and teaching.naming is None)
-        scene.until(lambda: controller_of(scene.viewer).loading is None)
-        scene.viewer.dims.set_current_step(0, 2)
-        scene.settle(0.5)
-    write(side_by_side(*shown), folder / "teach-before-after.png")
+        scene.finish((0,), labels[0] == number)
+    scene.press(Qt.Key.Key_N)
+    teach_these(scene, folder)
+    scene.viewer.dims.set_current_step(0, 2)
+    scene.settle(0.5)
+    after = click_each(scene, (2,), labels[2])
+    write(one_below_another(before, after), folder / "teach-before-after.png")
     scene.close()
+
+
+def teach_these(scene: Scene, folder: Path) -> None:
+    """Teach the finished objects, and use what came of it."""
+    section, controller = scene.part(TeachSection), controller_of(scene.viewer)
+    teaching = controller.teaching
+    section.fold.expand()
+    scene.look(0.5)
+    write(scene.grab(section), folder / "teach-ask.png")
+    section.ask.click()
+    scene.until(lambda: teaching.lecture is not None and teaching.lecture.fraction > 0.2)
+    write(scene.grab(section), folder / "teach-learning.png")
+    scene.until(lambda: teaching.lecture is None)
+    write(scene.grab(section), folder / "teach-offer.png")
+    section.use.click()
+    scene.until(lambda: teaching.offer is None and teaching.naming is None)
+    scene.until(lambda: controller.loading is None)
+
+
+def click_each(scene: Scene, plane: tuple[int, ...], labels: np.ndarray) -> np.ndarray:
+    """Click each of a few objects once; return what is there then, in a row."""
+    parts = []
+    for number in np.unique(labels)[1:6]:
+        place = middle(labels == number)
+        look_at(scene, place)
+        scene.press(Qt.Key.Key_N)
+        scene.click(plane, place)
+        parts.append(scene.around(plane, place, 180, 180))
+    return side_by_side(*parts)
+
+
+def look_at(scene: Scene, place: tuple[float, float]) -> None:
+    """Bring a place of the plane into the middle of the canvas."""
+    scene.viewer.scene.camera.center = (0, *place)
+    scene.settle()
 
 
 def middle(mask: np.ndarray) -> tuple[float, float]:

@@ -201,7 +201,7 @@ def test_errors_of_teaching_are_told_and_it_can_begin_again():
 def test_teaching_is_suggested_once_and_again_for_twice_as_many():
     desk = Desk(Pupil(), clicks=0)
     told = []
-    desk.teaching.changed.connect(lambda: told.append(desk.teaching.suggested))
+    desk.teaching.changed.connect(lambda: told.append(desk.teaching.suggested(desk.annotation)))
     desk.click(4, times=3)
     assert told == []
     for place in PLACES[4:]:
@@ -212,11 +212,12 @@ def test_teaching_is_suggested_once_and_again_for_twice_as_many():
     assert desk.state.note == (
         "2.0 corrections an object so far: taught these, the model may need fewer"
     )
-    assert desk.teaching._next_suggestion == {id(desk.annotation.session): 10}
+    assert desk.teaching._next_suggestion[desk.annotation.session] == 10
 
 
 def test_objects_that_took_one_click_suggest_nothing():
-    assert Desk(Pupil(), clicks=6).teaching.suggested is None
+    desk = Desk(Pupil(), clicks=6)
+    assert desk.teaching.suggested(desk.annotation) is None
 
 
 def test_complete_planes_and_regions_are_shown():

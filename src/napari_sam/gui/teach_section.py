@@ -120,7 +120,7 @@ def teach_state_of(controller: Controller) -> TeachState:
     else:
         more = f"{LEAST - count} more objects" if LEAST - count > 1 else "1 more object"
         note = f"Finish {more}: then the model can learn from them"
-    if teaching.suggested is not None and ask:
+    if teaching.suggested(annotation) is not None and ask:
         rate = annotation.session.corrections_per_object
         note = f"{rate:.1f} corrections an object so far: taught these, the model may need fewer"
     return replace(
@@ -250,7 +250,7 @@ class TeachSection(Section[TeachState]):
         return teach_state_of(self._controller)
 
     def _draw(self, state: TeachState) -> None:
-        suggested = self._teaching.suggested
+        suggested = self._teaching.suggested(self._controller.annotation)
         if suggested is not None and suggested != self._told:
             self.fold.expand(quietly=True)
         self._told = suggested

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
@@ -16,6 +17,7 @@ from napari_sam.model import taught_library
 from napari_sam.model.lesson import HeldBack
 from napari_sam.model.registry import REGISTRY, home
 from napari_sam.model.taught_library import TaughtFile
+from napari_sam.session import Session
 from napari_sam.session.teaching import TeachingObjects
 
 if TYPE_CHECKING:
@@ -164,18 +166,25 @@ class Teaching:
     def __init__(self, controller: Controller, executor: Executor, teach: Teacher) -> None:
         self.lecture: Lecture | None = None
         self.offer: Offer | None = None
-        self.suggested: int | None = None
+        self._suggested: tuple[int, int] | None = None  # the session's identity, and its objects
         self.wishes = Wishes()
         self.naming: str | None = None
         self._controller, self._executor, self._teach = controller, executor, teach
         self._latest: TuneStep | None = None
         self._taught: TaughtModel | None = None
-        self._next_suggestion: dict[int, int] = {}  # by the session's identity
+        self._next_suggestion: WeakKeyDictionary[Session, int] = WeakKeyDictionary()
 
     def watch(self, annotation: Annotation) -> None:
         """Suggest teaching when enough objects of an image took many corrections."""
         session = annotation.session
         session.object_changed.connect(partial(self._consider, annotation))
+
+    def suggested(self, annotation: Annotation | None) -> int | None:
+        """Of how many objects of an image teaching is suggested; None where it isn't."""
+        if annotation is None or self._suggested is None:
+            return None
+        session, count = self._suggested
+        return count if session == id(annotation.session) else None
 
     def objects_of(self, annotation: Annotation) -> TeachingObjects:
         """Return what an image has to teach.
@@ -206,9 +215,9 @@ class Teaching:
         except ValueError as error:
             self.refused.emit(error)
             return
-        self.offer = self.suggested = self.naming = None
+        self.offer = self._suggested = self.naming = None
         self._latest = self._taught = None
-        self._next_suggestion[id(annotation.session)] = 2 * max(objects.count, ENOUGH)
+        self._next_suggestion[annotation.session] = 2 * max(objects.count, ENOUGH)
         parent, name = controller.model_name, annotation.image.name
         self.lecture = Lecture(parent, objects.count)
         self._executor.chore(
@@ -250,7 +259,7 @@ class Teaching:
         """Keep everything as it is."""
         if self.lecture is not None:
             self.cancel()
-        self.offer = self.suggested = self.naming = self._taught = None
+        self.offer = self._suggested = self.naming = self._taught = None
         self.changed.emit()
 
     def _work(
@@ -322,11 +331,11 @@ class Teaching:
         """Suggest teaching once, and again when there are twice as many objects."""
         session = annotation.session
         count = session.finished_count
-        if count < self._next_suggestion.get(id(session), ENOUGH) or self.lecture is not None:
+        if count < self._next_suggestion.get(session, ENOUGH) or self.lecture is not None:
             return
         if self.offer is None and session.corrections_per_object > MANY_CORRECTIONS:
-            self._next_suggestion[id(session)] = 2 * count
-            self.suggested = count
+            self._next_suggestion[session] = 2 * count
+            self._suggested = id(session), count
             self.changed.emit()
 
 
