@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
 
+from napari_sam.model.lesson import Card, HeldBack, Lesson
 from napari_sam.session import (
     ArrayCanvas,
     ArraySource,
@@ -127,7 +129,14 @@ def test_a_model_that_answered_earlier_is_told_too():
     session.add_point(PLANE, (10, 10))
     session.segmenter = FakeSegmenter(key="fedcba9876543210")
     session.add_point(PLANE, (20, 20), object_id=2)
-    text = methods_text(about_session(session, ImageFacts("x.tif")), session.journal.entries)
+    about = about_session(session, ImageFacts("x.tif"))
+    text = methods_text(about, session.journal.entries)
+    assert (
+        "using the model fake (digest fedcba987654, float32 precision) and the model fake (digest "
+        "0123456789ab)." in text
+    )
+    del about["models"]  # of a file from before they were told
+    text = methods_text(about, session.journal.entries)
     assert "using the model fake (digest fedcba987654, float32 precision) and 1 other model" in text
     assert "(digest 0123456789ab)" in text
 
@@ -147,3 +156,37 @@ def test_what_was_taken_back_is_not_told():
     session.undo()
     summary = summarize(session.journal.entries)
     assert (summary.objects, summary.retouched, summary.clicks) == ({1}, set(), 1)
+
+
+def test_text_tells_what_a_model_was_taught_and_names_the_others():
+    card = Card(
+        Lesson(
+            "nano",
+            "f" * 32,
+            5,
+            2,
+            scores={"click": HeldBack(0.57, 0.864, 2)},
+            steps=150,
+            seed=3,
+            earlier=(Lesson("nano", "f" * 32, 4, 1, steps=20),),
+        ),
+        "0123456789abcdef" * 2,
+        "a" * 32,
+        "my cells",
+    )
+    models = {
+        "0123456789abcdef": {"name": "my cells", "taught": json.loads(card.to_json())},
+        "fedcba9876543210": {"name": "nano"},
+    }
+    session = new_session()
+    session.add_point((), (10, 10))
+    session.segmenter = FakeSegmenter(key="fedcba9876543210")
+    session.add_point((), (30, 30), object_id=2)
+    model = {"name": "nano", "key": "fedcba9876543210"}
+    text = methods_text({**ABOUT, "models": models, "model": model}, session.journal.entries)
+    assert (
+        "using the model nano (digest fedcba987654) and the model my cells (digest 0123456789ab). "
+        "The model my cells is nano (digest ffffffffffff) after it was taught 4 objects of 1 plane "
+        "(20 steps, seed 0), and then 5 objects of 2 planes (150 steps, seed 3); on 2 objects that "
+        "were held back the IoU after one click was 0.57 before and 0.86 after." in text
+    )

@@ -252,7 +252,7 @@ def test_a_database_of_another_program_is_refused(tmp_path):
 def test_a_newer_version_says_to_update(tmp_path):
     path = closed(tmp_path / "one.napari-sam")
     alter(path, f"PRAGMA user_version = {VERSION + 1}")
-    with pytest.raises(SessionFileError, match=r"version 1 or before, got version 2; update"):
+    with pytest.raises(SessionFileError, match=r"version 2 or before, got version 3; update"):
         SessionFile.open(path)
 
 
@@ -388,11 +388,43 @@ def test_noise_is_refused(tmp_path, seed):
         contents(path)
 
 
+# Taught models
+
+
+def test_the_file_of_a_taught_model_is_kept_once(tmp_path):
+    path = tmp_path / "one.napari-sam"
+    file = written(path)
+    weights = bytes(range(256)) * 4000
+    file.put_model("abc", weights)
+    before = path.stat().st_size
+    file.put_model("abc", weights)
+    file.put_model("def", b"other")
+    file.settle()
+    assert path.stat().st_size - before < 1.5 * len(weights)
+    file.close()
+    assert contents(path)[1].models == {"abc": weights, "def": b"other"}
+    alter(path, "UPDATE models SET weights = x'00' WHERE digest = 'def'")
+    with pytest.raises(SessionFileError, match="damaged"):
+        contents(path)
+
+
 # Versions
 
 
+def test_a_file_of_the_version_without_taught_models_opens_and_goes_on(tmp_path):
+    path = closed(tmp_path / "one.napari-sam")
+    before = contents(path)
+    alter(path, "DROP TABLE models")
+    alter(path, "PRAGMA user_version = 1")
+    assert contents(path) == before
+    file = SessionFile.open(path, writable=True)
+    file.put_model("abc", b"weights")
+    file.close()
+    assert contents(path)[1].models == {"abc": b"weights"}
+
+
 @pytest.fixture
-def version_two(monkeypatch):
+def later_version(monkeypatch):
     """A later version of this program, whose entries tell their authors."""
     old = dict(session_database.SCHEMA)
     columns = old["entries"].removesuffix(")") + ", author TEXT NOT NULL)"
@@ -404,9 +436,9 @@ def version_two(monkeypatch):
         connection.execute("DROP TABLE before")
 
     migration = session_database.Migration(old, add_authors)
-    monkeypatch.setitem(session_database.MIGRATIONS, 1, migration)
+    monkeypatch.setitem(session_database.MIGRATIONS, VERSION, migration)
     monkeypatch.setitem(session_database.SCHEMA, "entries", columns)
-    monkeypatch.setattr(session_database, "VERSION", 2)
+    monkeypatch.setattr(session_database, "VERSION", VERSION + 1)
 
 
 def authors(file: SessionFile) -> list:
@@ -418,18 +450,18 @@ def old_file(tmp_path):
     return closed(tmp_path / "old.napari-sam", 2)
 
 
-def test_an_older_version_is_brought_forward(old_file, version_two):
+def test_an_older_version_is_brought_forward(old_file, later_version):
     file = SessionFile.open(old_file, writable=True)
     assert authors(file) == [("a click on object 1", "nobody"), ("a click on object 2", "nobody")]
     file.close()
     again = SessionFile.open(old_file)
-    assert again._connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert again._connection.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
     tables = session_database.SCHEMA
     assert session_database._total_of(again._connection, tables) == again._total
     again.close()
 
 
-def test_an_older_version_that_is_only_read_stays_as_it_is(old_file, version_two):
+def test_an_older_version_that_is_only_read_stays_as_it_is(old_file, later_version):
     before = old_file.read_bytes()
     file = SessionFile.open(old_file)
     assert len(authors(file)) == 2
@@ -437,7 +469,7 @@ def test_an_older_version_that_is_only_read_stays_as_it_is(old_file, version_two
     assert old_file.read_bytes() == before
 
 
-def test_a_damaged_older_version_is_not_brought_forward(old_file, version_two):
+def test_a_damaged_older_version_is_not_brought_forward(old_file, later_version):
     alter(old_file, "DELETE FROM entries WHERE number = 1")
     before = old_file.read_bytes()
     with pytest.raises(SessionFileError, match="damaged"):

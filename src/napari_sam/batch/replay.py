@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.batch.model_input import InputReader, PixelsOfFile, image_of_prompts
-from napari_sam.engine import SynchronousExecutor
-from napari_sam.image import Limits
+from napari_sam.batch.model_input import PixelsOfFile, image_of_prompts
+from napari_sam.batch.replay_player import (
+    PlanesOfFile,
+    PlanesOfSource,
+    Player,
+    ReplayedPlanes,
+    given_by,
+)
+from napari_sam.batch.session_models import as_models, load_models
 from napari_sam.io import ImageFile, PlaneIndex, PlaneObject, SavedPrompts, read_image
 from napari_sam.io import write_labels as write_file
 from napari_sam.io.session_file import Json, SessionFileError
 from napari_sam.plane_input import PlaneInput, input_of_words
 from napari_sam.planes import ArraySource, Plane, PlaneSource, plane_axes
 from napari_sam.prompts import Prompts
-from napari_sam.segmentation.protocol import Cancelled, Embedding, Progress, Segmenter
-from napari_sam.session.answers import Answer, Chain, answer, given_answer
+from napari_sam.segmentation.protocol import Progress, Segmenter
+from napari_sam.session.answers import Answer
 from napari_sam.session.canvas import ArrayCanvas
-from napari_sam.session.following_again import Follower, check_details
-from napari_sam.session.found_parts import PlaneParts, write_objects
+from napari_sam.session.following_again import check_details
 from napari_sam.session.image_identity import ImageContent, read_identity
 from napari_sam.session.journal import Entry
 from napari_sam.session.known_planes import Line
@@ -32,7 +36,6 @@ from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
 from napari_sam.session.relinking import LinkRequest
 from napari_sam.session.replaying import replay_entries
-from napari_sam.session.runs import Runs
 from napari_sam.session.saved import (
     SavedSession,
     canvas_for,
@@ -42,8 +45,6 @@ from napari_sam.session.saved import (
 )
 from napari_sam.session.similar import Example
 from napari_sam.session.state import State
-
-_KEPT = 4  # embeddings: entries go back and forth between few planes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +72,13 @@ class Replayed:
 def replay_session(
     session: str | Path | SavedSession,
     image: str | Path | ImageFile | PlaneSource | None,
-    segmenter: Segmenter,
+    segmenter: Segmenter | Iterable[Segmenter] | None = None,
     progress: Progress | None = None,
 ) -> Replayed:
     """Run a session again: its prompts are answered anew, and its strokes painted again.
 
-    Labels that were there before it began are taken from the file.
+    Each mask is made by the model that made it in the session, from all the prompts that it
+    answers. Labels that were there before it began are taken from the file.
 
     Parameters
     ----------
@@ -88,7 +90,9 @@ def replay_session(
         :func:`find_image`. Each plane is read as the model was given it; planes of a
         :class:`~napari_sam.session.PlaneSource` are read as it gives them.
     segmenter
-        What answers; another model than the session's gives other labels.
+        What answers; another model than the session's gives other labels. Of several each answers
+        what it answered in the session, and the first what none of them did. By default those of
+        the session, see :func:`~napari_sam.batch.session_models.load_models`.
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
 
@@ -106,7 +110,8 @@ def replay_session(
     planes = _planes_of(saved, find_image(saved) if image is None else image)
     check_image(saved.about, planes.source)
     steps = _Steps(progress or _ignore)
-    player = _Player(segmenter, planes, steps.again)
+    models = load_models(saved) if segmenter is None else as_models(segmenter)
+    player = Player(models, planes, steps.again)
     state, canvas = _start(saved, planes.source)
 
     def play(entries: Sequence[Entry]) -> None:
@@ -181,62 +186,6 @@ def open_image(
             "are others; name the right file, or this one to use it all the same"
         )
     return image
-
-
-def model_of(saved: SavedSession) -> str:
-    """Return the name of the model that a session was made with, if it is one we know.
-
-    Raises
-    ------
-    ValueError
-        If it is a checkpoint of somebody, or none is told.
-    """
-    from napari_sam.model.weights import REGISTRY
-
-    told = _table(saved.about, "model")
-    name = told.get("name")
-    if isinstance(name, str) and name in REGISTRY:
-        return name
-    raise ValueError(
-        f"expected a session of one of the models {', '.join(REGISTRY)}, got one of "
-        f"{_model_in_words(told)}; give a model or its checkpoint with --with"
-    )
-
-
-def precision_of(saved: SavedSession) -> str | None:
-    """Return the precision that a session was made in; None if it isn't told."""
-    told = _table(saved.about, "model").get("precision")
-    return told if told in ("float32", "bfloat16", "float16") else None
-
-
-def check_model(saved: SavedSession, segmenter: Segmenter) -> None:
-    """Refuse a model that only has the name of the session's.
-
-    Raises
-    ------
-    ValueError
-        If it is another, by its key.
-    """
-    told = _table(saved.about, "model")
-    if told.get("key") != segmenter.model_key:
-        raise ValueError(
-            f"expected the model of the session, {_model_in_words(told)}, got "
-            f"{segmenter.config.name} with the key {segmenter.model_key}; give the session's "
-            f"checkpoint with --with, or answer by this model: --with {segmenter.config.name}"
-        )
-
-
-def describe_difference(saved: SavedSession, replayed: Replayed, segmenter: Segmenter) -> str:
-    """Return how labels that were made anew compare with a session's, in words."""
-    if not replayed.different:
-        return "bit for bit the saved labels"
-    told = _table(saved.about, "model")
-    before = f"{_model_in_words(told)} in {told.get('precision', '?')} on {told.get('device', '?')}"
-    pixels = f"{replayed.different:,} pixel{'s differ' if replayed.different > 1 else ' differs'}"
-    return (
-        f"{pixels} from the saved labels (session: {before}; now: {segmenter.config.name} with the "
-        f"key {segmenter.model_key} in {segmenter.precision} on {segmenter.device})"
-    )
 
 
 def is_image_of(saved: SavedSession, image: ImageFile) -> bool | None:
@@ -364,7 +313,7 @@ def given_of(saved: SavedSession) -> SavedPrompts:
     prompts, inputs = dict(told.prompts), dict(told.inputs)
     for entry in saved.entries:
         if entry.kind == "found" and "of" not in entry.details:
-            for at, words in _given_by(entry.details):
+            for at, words in given_by(entry.details):
                 key = _index_of(tuple(at)), min((change.key for change in entry.facts), default=1)
                 prompts.setdefault(key, Prompts())
                 inputs.setdefault(key, input_of_words(words, len(at)))
@@ -409,56 +358,12 @@ def _count_different(
     return different
 
 
-class _Planes:
-    """Planes of an image, as the model was given them in the session.
-
-    Attributes
-    ----------
-    source
-        The image.
-    image
-        Its file; None where it is none.
-    """
-
-    source: PlaneSource
-    image: ImageFile | None = None
-
-    def read(self, plane: Plane, given: PlaneInput | None) -> tuple[NDArray[Any], Limits | None]:
-        """Read a plane."""
-        raise NotImplementedError
-
-    @property
-    def notes(self) -> list[str]:
-        """What could not be had."""
-        return []
-
-
-class _PlanesOfSource(_Planes):
-    def __init__(self, source: PlaneSource) -> None:
-        self.source = source
-
-    def read(self, plane: Plane, given: PlaneInput | None) -> tuple[NDArray[Any], Limits | None]:
-        return self.source.read(plane)
-
-
-class _PlanesOfFile(_Planes):
-    def __init__(self, saved: SavedSession, image: ImageFile) -> None:
-        self.image, self.source = source_of_file(saved, image)
-        self._reader = InputReader(self.image, None)
-
-    def read(self, plane: Plane, given: PlaneInput | None) -> tuple[NDArray[Any], Limits | None]:
-        shown = self._reader.read(plane, given)
-        return shown.pixels, shown.limits
-
-    @property
-    def notes(self) -> list[str]:
-        return self._reader.notes
-
-
-def _planes_of(saved: SavedSession, image: str | Path | ImageFile | PlaneSource) -> _Planes:
+def _planes_of(saved: SavedSession, image: str | Path | ImageFile | PlaneSource) -> ReplayedPlanes:
     if isinstance(image, str | Path):
         image = read_image(image)
-    return _PlanesOfFile(saved, image) if isinstance(image, ImageFile) else _PlanesOfSource(image)
+    if isinstance(image, ImageFile):
+        return PlanesOfFile(*source_of_file(saved, image))
+    return PlanesOfSource(image)
 
 
 class _Steps:
@@ -480,147 +385,6 @@ class _Steps:
         self._progress(self._now)
 
 
-class _Player:
-    """Has a model answer what a session's entries ask.
-
-    Attributes
-    ----------
-    beat
-        Called while it works; it may raise to cancel.
-    """
-
-    def __init__(self, segmenter: Segmenter, planes: _Planes, beat: Progress) -> None:
-        self._segmenter = segmenter
-        self._planes = planes
-        self._beat = beat
-        self._embeddings: OrderedDict[tuple[Plane, PlaneInput | None], Embedding] = OrderedDict()
-        self._masks: Counter[str] = Counter()  # by the model that made them in the session
-        self._runs: Counter[str] = Counter()
-        self._parts: dict[int, PlaneParts] = {}  # of large planes, by the entry that begins
-        self._follower = Follower(
-            segmenter, lambda given: cast(PlaneSource, _AsGiven(planes, given, beat))
-        )
-
-    def decode(
-        self, key: ObjectPlane, group: Group, entry: Entry, chain: Chain | None
-    ) -> tuple[Answer, Chain | None]:
-        """Answer prompts; see :data:`~napari_sam.session.replaying.Decode`."""
-        if (given_mask := given_answer(group)) is not None:
-            return given_mask, None
-        before = next(change.after for change in entry.answers if change.key == key)
-        given = before.given if before is not None else None
-        self._masks[before.model if before is not None else ""] += 1
-        embedding = self._embedding(key[1], given)
-        found, steps = answer(
-            self._segmenter, embedding, group.steps, group.choice, chain, self._beat
-        )
-        return replace(found, model=self._segmenter.model_key, given=given, prompts=group), steps
-
-    def find(self, state: State, entry: Entry) -> None:
-        """Make a run again; see :data:`~napari_sam.session.replaying.Find`."""
-        details = entry.details
-        if "parts" in details:
-            self._find_parts(state, entry)
-            return
-        planes = [tuple(plane) for plane in details["planes"]]
-        ndim = len(planes[0])
-        given = {tuple(plane): input_of_words(words, ndim) for plane, words in _given_by(details)}
-        self._runs[details["model"]] += 1
-        below = min((change.key for change in entry.facts), default=1) - 1
-        errors: list[Exception] = []
-        ended: list[str] = []
-        runs = Runs(state, SynchronousExecutor(), lambda: below, lambda touched, highest: None)
-        runs.failed.connect(errors.append)
-        runs.finished.connect(ended.append)
-        source = cast(PlaneSource, _AsGiven(self._planes, given, self._beat))
-        state.rules = MaskRules.of_words(details)
-        linked, settings = details["linked"], details["settings"]
-        if "examples" in details:
-            examples = [Example.of_words(words) for words in details["examples"]]
-            runs.find_similar(self._segmenter, source, planes, examples, linked, settings)
-        else:
-            runs.find_all(self._segmenter, source, planes, linked, settings)
-        if errors:
-            raise errors[0]
-        if not ended:
-            raise Cancelled
-
-    def _find_parts(self, state: State, entry: Entry) -> None:
-        """Write what a run over one large plane found by and by."""
-        details = entry.details
-        begin = details.get("of", entry.first_number)
-        if begin not in self._parts:
-            plane, given = tuple(details["planes"][0]), details["given"][0]
-            source = _AsGiven(self._planes, {plane: input_of_words(given, len(plane))}, self._beat)
-            found = PlaneParts(
-                self._segmenter, cast(PlaneSource, source), plane, details["settings"]
-            )
-            found.find(self._beat)
-            self._parts[begin] = found
-            self._runs[details["model"]] += 1
-        found = self._parts[begin]
-        first, last = details["parts"]
-        parts = found.parts[first : None if details.get("whole") else last]
-        objects = [one for part in parts for one in part.objects]
-        below = min((change.key for change in entry.facts), default=1) - 1
-        write_objects(state, found.plane, objects, below, details)
-
-    def follow(self, state: State, entry: Entry) -> None:
-        """Follow objects again; see :data:`~napari_sam.session.replaying.Follow`."""
-        self._beat(0.0)
-        if "begin" not in entry.details:
-            self._runs[entry.details["model"]] += 1
-        self._follower.follow(state, entry)
-
-    def notes(self) -> list[str]:
-        """Say what another model had made."""
-        key = self._segmenter.model_key
-        notes = []
-        for made, what in ((self._masks, "mask"), (self._runs, "run")):
-            others = {other: n for other, n in made.items() if other not in ("", key)}
-            if count := sum(others.values()):
-                told = ", ".join(other[:12] for other in others)
-                notes.append(
-                    f"{count} {what}{'s' if count > 1 else ''} of the session "
-                    f"{'were' if count > 1 else 'was'} made by another model (key {told}): "
-                    f"{self._segmenter.config.name} made {'them' if count > 1 else 'it'} anew"
-                )
-        return notes
-
-    def _embedding(self, plane: Plane, given: PlaneInput | None) -> Embedding:
-        at = plane, given
-        if at not in self._embeddings:
-            pixels, limits = self._planes.read(plane, given)
-            self._embeddings[at] = self._segmenter.embed(pixels, limits, self._beat)
-            while len(self._embeddings) > _KEPT:
-                self._embeddings.popitem(last=False)
-        self._embeddings.move_to_end(at)
-        return self._embeddings[at]
-
-
-class _AsGiven:
-    """Gives planes to a run as they were given to it before."""
-
-    def __init__(self, planes: _Planes, given: Mapping[Plane, PlaneInput], beat: Progress) -> None:
-        self._planes, self._given, self._beat = planes, given, beat
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._planes.source, name)
-
-    def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
-        self._beat(0.0)
-        given = self._given.get(plane)
-        if given is None:  # which the session never looked at
-            return self._planes.source.read_described(plane)
-        return *self._planes.read(plane, given), given
-
-
-def _given_by(details: Mapping[str, Any]) -> list[tuple[list[int | None], Any]]:
-    """Return the planes that a run looked at, and what the model was given of each, in words."""
-    searched = zip(details["planes"], details["given"], strict=True)
-    return [*((plane, words) for plane, words in details.get("looked_at", ())), *searched]
-
-
 def _check_details(saved: SavedSession) -> None:
     """Refuse entries that don't tell what it takes to make them again."""
     for entry in saved.entries:
@@ -637,6 +401,8 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     details = entry.details
     if entry.kind == "mask" and any(change.after is None for change in entry.answers):
         raise ValueError("a mask without an answer")
+    if entry.kind == "model" and entry.model is None:
+        raise ValueError("another model that isn't told")
     if entry.kind in ("mask", "found"):
         MaskRules.of_words(details)
     expected: dict[str, type] = {}
@@ -676,18 +442,12 @@ def _check_entry(entry: Entry, ndim: int) -> None:
         if not details["planes"] or len(details["planes"]) != len(details["given"]):
             raise ValueError(f"{len(details['planes'])} planes, {len(details['given'])} inputs")
         examples = [Example.of_words(words) for words in details.get("examples", ())]
-        shown = _given_by(details)
+        shown = given_by(details)
         for plane in [*(plane for plane, _ in shown), *(list(one.plane) for one in examples)]:
             if len(plane) != ndim or list(plane).count(None) != 2:
                 raise ValueError(f"the plane {plane}")
         for _, words in shown:
             input_of_words(words, ndim)
-
-
-def _model_in_words(told: Mapping[str, Any]) -> str:
-    if not told:
-        return "none"
-    return f"{told.get('name') or 'a model'} with the key {told.get('key') or '?'}"
 
 
 def _table(about: Mapping[str, Json], key: str) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from napari_sam.batch.model_input import InputReader, PixelsOfFile
 from napari_sam.batch.replay import find_image, given_of, open_image, source_of_file
+from napari_sam.batch.session_models import last_model
 from napari_sam.examples import Example
 from napari_sam.image import Limits
 from napari_sam.io import ImageFile, read_image
@@ -143,10 +144,11 @@ def model_to_teach(saved: SavedSession) -> str:
     ValueError
         If it is a checkpoint of somebody, or none is told.
     """
-    told = saved.about.get("model")
-    told = told if isinstance(told, dict) else {}
-    name, key = str(told.get("name") or "none"), str(told.get("key") or "?")
-    if (taught := taught_library.find_by_key(key)) is not None and taught.card is not None:
+    last = last_model(saved)
+    name, key = last.name or "none", last.key or "?"
+    if last.card is not None:
+        name = last.card.lesson.parent
+    elif (taught := taught_library.find_by_key(key)) is not None and taught.card is not None:
         name = taught.card.lesson.parent
     if name in REGISTRY:
         return name

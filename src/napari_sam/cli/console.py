@@ -23,6 +23,7 @@ from rich.progress import (
 
 if TYPE_CHECKING:
     from napari_sam.batch import BatchSummary, PromptCount
+    from napari_sam.model.taught import TaughtModel
     from napari_sam.segmentation.protocol import Segmenter
 
 BAD_INPUT = 2
@@ -38,10 +39,18 @@ out, err = Console(), Console(stderr=True)
 
 
 def load_model(
-    model: str, device: str, precision: str, cache: bool = True, on_disk: bool = True
+    model: str | TaughtModel,
+    device: str,
+    precision: str,
+    cache: bool = True,
+    on_disk: bool = True,
 ) -> Segmenter:
-    """Return a model by its name or path, downloading it if it isn't here."""
-    if Path(model).suffix.lower() in _CHECKPOINTS and not Path(model).expanduser().exists():
+    """Return a model by its name or path, or as it was taught; download it if it isn't here."""
+    if (
+        isinstance(model, str)
+        and Path(model).suffix.lower() in _CHECKPOINTS
+        and not Path(model).expanduser().exists()
+    ):
         raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
     from napari_sam.model.weights import to_download
     from napari_sam.segmentation.cached import DISK_BYTES

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_sam.cli.application import app
 from napari_sam.cli.console import bar, clear_errors, load_model, out, show_warning
 from napari_sam.cli.options import Axes, Cache, ChannelNumber, Device
+
+if TYPE_CHECKING:
+    from napari_sam.model.taught import TaughtModel
+    from napari_sam.segmentation.protocol import Segmenter
 
 
 @app.command(epilog="Example: napari-sam replay cells.napari-sam -o labels.tif")
@@ -40,23 +44,31 @@ def replay(
 
         saved = read_without_image(session)
         from napari_sam.batch import replay as replaying
+        from napari_sam.batch import session_models
         from napari_sam.batch.inputs import check_request, plan
 
         found = check_request([image or str(replaying.find_image(saved))], output)
         (task,) = plan(found, output, ".tif")
         opened = replaying.open_image(saved, task.image, axes, channel, must_match=image is None)
-        asked = replaying.model_of(saved) if model is None else model
-        its_own = replaying.precision_of(saved) if model is None else None
-        segmenter = load_model(asked, device, precision or its_own or "auto", on_disk=cache)
         if model is None:
-            replaying.check_model(saved, segmenter)
+            load = partial(_load, device, precision, cache)
+            models = session_models.load_models(saved, load)
+        else:
+            models = (load_model(model, device, precision or "auto", on_disk=cache),)
         with bar("replaying") as report:
-            result = replaying.replay_session(saved, opened, segmenter, partial(report, session))
+            result = replaying.replay_session(saved, opened, models, partial(report, session))
         replaying.write_replayed(result, task.labels)
         for note in result.notes:
             show_warning(note)
-        told = replaying.describe_difference(saved, result, segmenter)
+        told = session_models.describe_difference(saved, result, models)
         out.print(f"{told}; labels in {task.labels}", highlight=False, soft_wrap=True)
+
+
+def _load(
+    device: str, wanted: str | None, cache: bool, model: str | TaughtModel, *, precision: str
+) -> Segmenter:
+    """Load a model of a session, in its own precision unless another one is wanted."""
+    return load_model(model, device, wanted or precision, on_disk=cache)
 
 
 @app.command(epilog="Example: napari-sam export cells.napari-sam --to geojson -o cells.geojson")

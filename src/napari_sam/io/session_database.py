@@ -18,7 +18,7 @@ from napari_sam.special_files import refuse_special
 SUFFIX = ".napari-sam"
 """Of the names of session files."""
 
-VERSION = 1
+VERSION = 2
 """Of the tables; a newer one is refused, an older one brought forward."""
 
 APPLICATION_ID = 0x4E53414D  # "NSAM", in the header of every session file
@@ -47,6 +47,7 @@ SCHEMA = {
         "plane TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, "
         "type TEXT NOT NULL, labels BLOB NOT NULL)"
     ),
+    "models": "CREATE TABLE models (digest TEXT PRIMARY KEY, weights BLOB NOT NULL)",
     "seal": "CREATE TABLE seal (id INTEGER PRIMARY KEY, total INTEGER NOT NULL)",
 }
 """What creates each table."""
@@ -73,8 +74,16 @@ class Migration:
     change: Callable[[sqlite3.Connection], None]
 
 
-MIGRATIONS: dict[int, Migration] = {}
+def _add_models(connection: sqlite3.Connection) -> None:
+    connection.execute(SCHEMA["models"])
+
+
+MIGRATIONS: dict[int, Migration] = {
+    1: Migration({name: sql for name, sql in SCHEMA.items() if name != "models"}, _add_models)
+}
 """By the version that they start from."""
+
+_KEYS = ("sqlite_autoindex_about_1", "sqlite_autoindex_models_1")  # of the tables' keys
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -212,8 +221,8 @@ def check_schema(connection: sqlite3.Connection) -> None:
     schema = SCHEMA if version == VERSION else MIGRATIONS[version].schema
     tables = {}
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
-        if kind == "index" and sql is None and name == "sqlite_autoindex_about_1":
-            continue  # of its key
+        if kind == "index" and sql is None and name in _KEYS:
+            continue
         if kind != "table" or schema.get(name) != sql:
             raise damaged(f"the {kind} {str(name)[:100]!r}, which sessions don't have like that")
         tables[name] = sql

@@ -2,7 +2,7 @@
 
 This module knows rows, not what they mean: it keeps JSON values, masks and numbers, says whether
 a file is whole, and reads nothing that it did not check. Nothing in a file is ever executed or
-unpickled. The tables are described in docs/sessions.md.
+unpickled. The tables are described in docs/session-files.md.
 """
 
 from __future__ import annotations
@@ -304,6 +304,19 @@ class SessionFile:
         with self._change() as change:
             change.insert("planes", (change.next_ids["planes"], *told))
 
+    def put_model(self, digest: str, weights: bytes) -> None:
+        """Keep the file of a taught model, unless it is here.
+
+        Raises
+        ------
+        OSError
+            If it can't be written; the file is as it was.
+        """
+        query = "SELECT count(*) FROM models WHERE digest = ?"
+        if self._connection.execute(query, (digest,)).fetchone() == (0,):
+            with self._change() as change:
+                change.insert("models", (digest, weights))
+
     def read(self) -> Content:
         """Read everything, and check that it is what was written.
 
@@ -464,6 +477,7 @@ def _content_of(connection: sqlite3.Connection) -> Content:
         "places": rows_of(connection, "places", "iii"),
         "patches": rows_of(connection, "patches", "iisiiiiibSVSV"),
         "planes": rows_of(connection, "planes", "iisiisb"),
+        "models": rows_of(connection, "models", "sb"),
     }
     total = sum(digest(table, row) for table, found in rows.items() for row in found)
     if total % MODULUS != sealed_total(connection):
@@ -491,4 +505,5 @@ def _content_of(connection: sqlite3.Connection) -> Content:
         tuple(number for _, number in in_force),
         tuple(number for _, number in undone),
         tuple(planes),
+        dict(rows["models"]),
     )

@@ -124,12 +124,15 @@ class Content:
         Numbers of those that can be made again, first the one that was taken back first.
     planes
         Labels that were there before.
+    models
+        Files of the taught models that answered, by their digests.
     """
 
     entries: tuple[EntryRecord, ...]
     in_force: tuple[int, ...]
     undone: tuple[int, ...]
     planes: tuple[PlaneRecord, ...]
+    models: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def patch_of(

@@ -15,7 +15,6 @@ from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.download import DownloadError, Progress, fetch, file_digest
 from napari_sam.model.lesson import card_of
 from napari_sam.model.registry import REGISTRY, Entry, home
-from napari_sam.model.taught_library import TaughtFile
 from napari_sam.special_files import SpecialFileError, refuse_special
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def size_of(name: str) -> int | None:
     return path.stat().st_size if path.is_file() else _entry(name).size
 
 
-def to_download(model: str | Path) -> str | None:
+def to_download(model: str | Path | TaughtModel) -> str | None:
     """Return the name of what :func:`load` would download first, None if that is nothing.
 
     Of a taught model it is its parent.
@@ -83,8 +82,13 @@ def to_download(model: str | Path) -> str | None:
     CheckpointError
         If it is a taught model that can't be read.
     """
-    taught = taught_library.find(model)
-    name = taught.card.lesson.parent if taught is not None and taught.card is not None else model
+    name: str | Path
+    if not isinstance(model, str | Path):
+        name = model.lesson.parent
+    else:
+        taught = taught_library.find(model)
+        card = None if taught is None else taught.card
+        name = model if card is None else card.lesson.parent
     if not isinstance(name, str) or name not in REGISTRY:
         return None
     return None if REGISTRY[name].url is None or is_downloaded(name) else name
@@ -161,7 +165,7 @@ def verify(model: str | Path) -> str:
     return file_digest(path)
 
 
-def load(model: str | Path, progress: Progress | None = None) -> Sam:
+def load(model: str | Path | TaughtModel, progress: Progress | None = None) -> Sam:
     """Load a model; one that is known by name but not on this disk is downloaded first.
 
     Parameters
@@ -171,7 +175,8 @@ def load(model: str | Path, progress: Progress | None = None) -> Sam:
         :mod:`~napari_sam.model.taught_library`), or a path: of a taught model, or of a checkpoint,
         which is a ``.pth`` or ``.pt`` state dict with SAM's names, plain or wrapped by a trainer,
         or ``.safetensors``. The parent of a taught model is loaded by its name, or from the file
-        of that name beside the taught one or in ``models`` of :func:`home`.
+        of that name beside the taught one or in ``models`` of :func:`home`. Or a taught model
+        itself, as a session's file has it.
     progress
         As in :func:`download`.
 
@@ -188,8 +193,13 @@ def load(model: str | Path, progress: Progress | None = None) -> Sam:
     DownloadError
         If it had to be downloaded and could not.
     """
+    if not isinstance(model, str | Path):
+        return model.applied_to(_parent_of(model, model.name or "the taught model", (), progress))
     taught = taught_library.find(model)
-    return _load_plain(model, progress) if taught is None else _load_taught(taught, progress)
+    if taught is None:
+        return _load_plain(model, progress)
+    read = taught.read()
+    return read.applied_to(_parent_of(read, str(taught.path), (taught.path.parent,), progress))
 
 
 def load_parent(model: str | Path, progress: Progress | None = None) -> Sam:
@@ -200,29 +210,25 @@ def load_parent(model: str | Path, progress: Progress | None = None) -> Sam:
     taught = taught_library.find(model)
     if taught is None:
         return _load_plain(model, progress)
-    return _parent_of(taught, taught.read(), progress)
+    return _parent_of(taught.read(), str(taught.path), (taught.path.parent,), progress)
 
 
-def _load_taught(file: TaughtFile, progress: Progress | None) -> Sam:
-    """Load a taught model and its parent."""
-    model = file.read()
-    return model.applied_to(_parent_of(file, model, progress))
-
-
-def _parent_of(file: TaughtFile, model: TaughtModel, progress: Progress | None) -> Sam:
-    """Load the model that was taught, by its name or from a file beside the taught one."""
+def _parent_of(
+    model: TaughtModel, origin: str, beside: tuple[Path, ...], progress: Progress | None
+) -> Sam:
+    """Load the model that was taught, by its name or from a file of that name."""
     parent, key = model.lesson.parent, model.lesson.parent_key
     if parent in REGISTRY:
         return _load_plain(parent, progress)
-    places = file.path.parent, home() / "models"
+    places = *beside, home() / "models"
     here = [path for path in (place / parent for place in places) if path.is_file()]
     for path in here:
         if card_of(path) is None and model.fits(sam := _load_plain(path, progress)):
             return sam
     found = f"found another model in {', '.join(map(str, here))}" if here else "found none"
     raise CheckpointError(
-        f"{file.path}: expected the model that was taught, {parent} ({key[:8]}), beside it or in "
-        f"{places[1]}, {found}; put a copy of {parent} there"
+        f"{origin}: expected the model that was taught, {parent} ({key[:8]}), "
+        f"{'beside it or ' if beside else ''}in {places[-1]}, {found}; put a copy of {parent} there"
     )
 
 

@@ -7,6 +7,7 @@ the same plane give the same pixels whoever asks.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_sam.model import weights
 from napari_sam.segmentation.cached import DISK_BYTES, CachedSegmenter
@@ -16,9 +17,12 @@ from napari_sam.segmentation.own_process import ProcessSegmenter
 from napari_sam.segmentation.protocol import PixelSegmenter, Progress, Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 
+if TYPE_CHECKING:
+    from napari_sam.model.taught import TaughtModel
+
 
 def load_segmenter(
-    model: str | Path = "nano",
+    model: str | Path | TaughtModel = "nano",
     device: str = "auto",
     precision: str = "auto",
     progress: Progress | None = None,
@@ -36,6 +40,7 @@ def load_segmenter(
         A name of :data:`~napari_sam.model.weights.REGISTRY`, such as ``"nano"`` or ``"vit_b"``,
         or of a model that you taught, or the path of a taught model or of a checkpoint (``.pth``,
         ``.pt``, ``.safetensors``), whose architecture is read from its metadata or its tensors.
+        Or a taught model itself, such as a session has it.
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision

@@ -21,6 +21,7 @@ from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.keys import encoder_key, model_key
 from napari_sam.model.sam import Sam
+from napari_sam.model.taught import TaughtModel
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.box_choice import choose_boxes, find_boxes
@@ -126,6 +127,11 @@ class SamSegmenter(CompleteSegmenter):
     def network(self) -> Sam:
         """The network, on its device: to be read and copied, never to be changed."""
         return self._sam
+
+    @property
+    def taught(self) -> TaughtModel | None:
+        """What makes the network another than its parent; None for one that nobody taught."""
+        return self._sam.taught
 
     @property
     def device(self) -> str:

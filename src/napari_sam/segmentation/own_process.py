@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -44,6 +44,9 @@ from napari_sam.segmentation.protocol import (
 )
 from napari_sam.segmentation.worker_process import WorkerProcess, give_back, take_worker
 
+if TYPE_CHECKING:
+    from napari_sam.model.taught import TaughtModel
+
 
 class ProcessSegmenter(CompleteSegmenter):
     """A network in a process of its own; see :class:`Segmenter`. Safe to use from several threads.
@@ -65,11 +68,16 @@ class ProcessSegmenter(CompleteSegmenter):
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | TaughtModel,
         device: str = "auto",
         precision: str = "auto",
         progress: Progress | None = None,
     ) -> None:
+        # what was taught is told again to a process that is started anew: its file may have gone
+        self._taught: NDArray[np.uint8] | None = None
+        if not isinstance(model, str | Path):
+            self._taught = np.frombuffer(model.to_bytes(), np.uint8)
+            model = ""
         self._wanted = {"model": str(model), "device": device, "precision": precision}
         self._numbers: WeakKeyDictionary[Embedding, int] = WeakKeyDictionary()
         self._next_number = count(1)
@@ -90,6 +98,13 @@ class ProcessSegmenter(CompleteSegmenter):
     def precision(self) -> str:
         """Precision of the image encoder."""
         return self._precision
+
+    @property
+    def taught(self) -> TaughtModel | None:
+        """What makes the network another than its parent; None for one that nobody taught."""
+        from napari_sam.model.taught import TaughtModel
+
+        return None if self._taught is None else TaughtModel.from_bytes(self._taught.tobytes())
 
     @property
     def worker(self) -> WorkerProcess:
@@ -165,7 +180,8 @@ class ProcessSegmenter(CompleteSegmenter):
         threads = None if torch is None else torch.get_num_threads()
         about = self._wanted | {"threads": threads}
         try:
-            answer = _sound(worker.call("load", about, progress=progress))
+            arrays = {} if self._taught is None else {"taught": self._taught}
+            answer = _sound(worker.call("load", about, arrays, progress))
         except BaseException:
             give_back(worker)
             raise
@@ -174,6 +190,7 @@ class ProcessSegmenter(CompleteSegmenter):
         self.config = SamConfig.from_json(answer.values["config"])
         self.encoder_key = answer.values["encoder_key"]
         self.model_key = answer.values["model_key"]
+        self._taught = answer.arrays.get("taught")
         self._learn(answer)
 
     def _call(

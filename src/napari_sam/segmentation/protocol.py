@@ -18,6 +18,8 @@ from napari_sam.segmentation.prediction import MaskPrediction as MaskPrediction
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_sam.model.taught import TaughtModel
+
 Progress = Callable[[float], None]
 Multimask = bool | Literal["auto"]
 
@@ -333,6 +335,12 @@ class SegmenterWrapper(Segmenter, Protocol):
 _Inner = TypeVar("_Inner", bound=Segmenter)
 
 
+def taught_of(segmenter: Segmenter | PixelSegmenter) -> TaughtModel | None:
+    """Return what makes a model another than its parent; None for one that nobody taught."""
+    taught: TaughtModel | None = getattr(segmenter, "taught", None)
+    return taught
+
+
 class DelegatingSegmenter(Generic[_Inner]):
     """A segmenter that hands every call to another one; wrappers override what they add.
 
@@ -369,6 +377,11 @@ class DelegatingSegmenter(Generic[_Inner]):
     def precision(self) -> str:
         """Precision of the image encoder."""
         return self._inner.precision
+
+    @property
+    def taught(self) -> TaughtModel | None:
+        """What makes the model another than its parent; see :func:`taught_of`."""
+        return taught_of(self._inner)
 
     def embed(
         self,

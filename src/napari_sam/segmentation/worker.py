@@ -21,9 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 
 from napari_sam.model import weights
+from napari_sam.model.taught import TaughtModel
 from napari_sam.segmentation.devices import choose_device, choose_precision
 from napari_sam.segmentation.gentle import be_gentle
 from napari_sam.segmentation.messages import (
@@ -141,8 +143,14 @@ class Server:
         torch.set_num_threads(self._threads)
         device, precision = values["device"], values["precision"]
         choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
-        sam = weights.load(values["model"], self._report_of(message))
+        model, told = values["model"], message.arrays.get("taught")
+        if told is not None:
+            model = TaughtModel.from_bytes(told.tobytes())
+        sam = weights.load(model, self._report_of(message))
         segmenter = self._segmenter = SamSegmenter(sam, device, precision)
+        arrays: Arrays = {}
+        if sam.taught is not None:
+            arrays["taught"] = np.frombuffer(sam.taught.to_bytes(), np.uint8)
         return Message(
             "result",
             message.call,
@@ -151,6 +159,7 @@ class Server:
                 "encoder_key": segmenter.encoder_key,
                 "model_key": segmenter.model_key,
             },
+            arrays,
         )
 
     def _encode(self, message: Message) -> Message:

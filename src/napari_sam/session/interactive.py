@@ -448,6 +448,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         canvas, changes = self.canvas, []
         if canvas is not None:
             changes = write_labels(saved, canvas, not canvas.is_kept if fill is None else fill)
+        self._models.restore(saved.models)
         touched = self._state.restore(saved)
         self._corrections.restore(saved.entries)
         if changes:  # before anything is answered: masks may come at once

@@ -83,6 +83,7 @@ class Keeping:
         self._image = image or ImageFacts()
         self._canvas: LabelCanvas | None = None
         self._told: dict[str, Json] = {}
+        self._kept_models: set[str] = set()
         self._works_with: tuple[object, object] | None = None
         self._last = file.last_number
         is_new = not file.count
@@ -98,6 +99,7 @@ class Keeping:
         session.object_changed.connect(self._follow)
         session.rules_changed.connect(self._follow)
         session.granularity_changed.connect(self._follow)
+        session.model_changed.connect(self._follow)
 
     def save(self, path: str | Path, timeout: float | None = None) -> None:
         """Save the session as a file to keep or to send; see :func:`save_session`.
@@ -116,6 +118,7 @@ class Keeping:
         session.object_changed.disconnect(self._follow)
         session.rules_changed.disconnect(self._follow)
         session.granularity_changed.disconnect(self._follow)
+        session.model_changed.disconnect(self._follow)
         self._tell()
         return self.recorder.close(timeout)
 
@@ -140,10 +143,18 @@ class Keeping:
             self._works_with = session.source, session.segmenter
             now = about_session(session, self._image)
             now |= {"source": where_it_lies(self._image.path)} if self._image.path else {}
+            self._keep_models()
         changed = {key: value for key, value in now.items() if self._told.get(key) != value}
         if changed:
             self._told |= changed
             self.recorder.tell(changed)
+
+    def _keep_models(self) -> None:
+        """Keep what was taught to models that answer, before what they answer."""
+        for digest, weights in taught_weights(self._session).items():
+            if digest not in self._kept_models:
+                self._kept_models.add(digest)
+                self.recorder.keep_model(digest, weights)
 
     def _keep_labels(self) -> None:
         """Keep labels that are in memory alone as they are, before they are changed."""
@@ -192,6 +203,8 @@ def save_session(
     with replaced(target) as temporary:
         file = SessionFile.create(temporary, about)
         try:
+            for digest, weights in taught_weights(session).items():
+                file.put_model(digest, weights)
             file.append([spelling.spell(entry) for entry in entries])
             numbers = [entry.number for entry in aside]
             file.travel(numbers, (), numbers)
@@ -217,7 +230,18 @@ def about_session(session: Session, image: ImageFacts) -> dict[str, Json]:
             "precision": segmenter.precision,
             "device": str(segmenter.device),
         }
+    if session.models:
+        told["models"] = {key: used.words() for key, used in session.models.items()}
     return told
+
+
+def taught_weights(session: Session) -> dict[str, bytes]:
+    """Return the files of the taught models that a session used, by their digests."""
+    return {
+        used.card.digest: used.weights
+        for used in session.models.values()
+        if used.card is not None and used.weights is not None
+    }
 
 
 def about_settings(session: Session) -> dict[str, Json]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from statistics import median
 
 from napari_sam.io.session_file import Json
+from napari_sam.model.lesson import Card, Lesson
 from napari_sam.session.journal import Entry
 from napari_sam.session.summary import KINDS, LONGEST_STEP, Summary, summarize
 
@@ -28,7 +30,7 @@ def methods_text(about: Mapping[str, Json], entries: Sequence[Entry]) -> str:
         Those in force, such as ``session.journal.entries``.
     """
     summary = summarize(entries)
-    sentences = [_made(about, summary)]
+    sentences = [_made(about, summary), *_taught(about, summary)]
     if summary.objects:
         sentences += [_came_about(summary), _corrected(summary), _prompted(summary)]
         sentences += [_retouched(summary), _followed(summary), _took(summary)]
@@ -66,11 +68,46 @@ def _model(about: Mapping[str, Json], summary: Summary) -> str:
             facts.append(f"{precision} precision")
         told = f" ({', '.join(facts)})" if facts else ""
         parts.append(f"the model {model.get('name', '')}{told}")
+    known = _table(about, "models")
+    named = [one for one in others if _table(known, one).get("name")]
+    for other in named:
+        parts.append(f"the model {known[other]['name']} (digest {other[:_SHOWN]})")
+    others = [one for one in others if one not in named]
     if others:
         digests = ", ".join(other[:_SHOWN] for other in others)
         number = _count(len(others), "other model" if parts else "model")
         parts.append(f"{number} (digest{'s' if len(others) > 1 else ''} {digests})")
     return f", using {' and '.join(parts)}"
+
+
+def _taught(about: Mapping[str, Json], summary: Summary) -> list[str]:
+    """Tell of each model that answered what it was taught, and what that was good for."""
+    told = []
+    for key in summary.models:
+        words = _table(_table(about, "models"), key)
+        if not isinstance(words.get("taught"), dict):
+            continue
+        name = words.get("name") or f"with the digest {key[:_SHOWN]}"
+        lesson = Card.from_json(json.dumps(words["taught"])).lesson
+        before = "".join(f"{_lesson(one)}, and then " for one in lesson.earlier)
+        text = (
+            f"The model {name} is {lesson.parent} (digest {lesson.parent_key[:_SHOWN]}) after it "
+            f"was taught {before}{_lesson(lesson)}"
+        )
+        if (click := lesson.scores.get("click")) is not None:
+            held = f"{click.count} object{'s that were' if click.count > 1 else ' that was'}"
+            text += (
+                f"; on {held} held back the IoU after one click was {click.before:.2f} before and "
+                f"{click.after:.2f} after"
+            )
+        told.append(f"{text}.")
+    return told
+
+
+def _lesson(lesson: Lesson) -> str:
+    words = f"{_count(lesson.objects, 'object')} of {_count(lesson.planes, 'plane')}"
+    encoder = ", encoder included" if lesson.thorough else ""
+    return f"{words} ({_count(lesson.steps, 'step')}, seed {lesson.seed}{encoder})"
 
 
 def _came_about(summary: Summary) -> str:

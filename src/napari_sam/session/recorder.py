@@ -76,6 +76,7 @@ class Recorder:
         self._changes: deque[JournalChange] = deque()
         self._about: dict[str, Json] = {}
         self._planes: deque[Callable[[], None]] = deque()
+        self._models: deque[Callable[[], None]] = deque()
         self._inbox: deque[Callable[[], None]] = deque()
         self._is_writing = False
         self._hurry = False
@@ -102,6 +103,10 @@ class Recorder:
     def tell(self, about: Mapping[str, Json]) -> None:
         """Have something told about the session; see :meth:`SessionFile.set_about`."""
         self._put(lambda: self._about.update(about))
+
+    def keep_model(self, digest: str, weights: bytes) -> None:
+        """Have the file of a taught model kept, before anything that it answers."""
+        self._put(lambda: self._models.append(lambda: self._file.put_model(digest, weights)))
 
     def keep_planes(self, planes: Iterable[tuple[Plane, ReadPlane]], entry: int) -> None:
         """Have labels written as they were before the session changed them.
@@ -206,7 +211,11 @@ class Recorder:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._changes or self._about or self._planes or self._is_writing)
+        return self._has_work or self._is_writing
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._models or self._changes or self._about or self._planes)
 
     def _put(self, add: Callable[[], None]) -> None:
         with self._state:
@@ -233,11 +242,13 @@ class Recorder:
     def _next_task(self) -> Callable[[], None] | None:
         """Wait for something to write; None when all is over."""
         with self._state:
-            while not self._closed and not (self._changes or self._about or self._planes):
+            while not self._closed and not self._has_work:
                 self._state.wait()
             if self._closed:
                 return None
             self._is_writing = True
+            if self._models:
+                return self._models.popleft()
             if self._changes:
                 return self._task_of(self._taken())
             if self._about:

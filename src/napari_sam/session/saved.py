@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
 from napari_sam.session.entry_records import Reading, labels_of
 from napari_sam.session.journal import Entry
 from napari_sam.session.mask_rules import MaskRules
+from napari_sam.session.model_use import UsedModel, used_models
 from napari_sam.session.pixels import PixelChange
 
 _LARGEST_PLANE = 2**32  # pixels, of an image that isn't at hand
@@ -66,6 +67,8 @@ class SavedSession:
         Identifier of the next prompt, above all that the entries have.
     last_number
         Number of the last entry.
+    models
+        The models that answered, by their keys, as far as the file tells them.
     """
 
     path: Path
@@ -75,6 +78,7 @@ class SavedSession:
     labels: tuple[PlaneLabels, ...]
     next_prompt: int
     last_number: int
+    models: Mapping[str, UsedModel] = field(default_factory=dict)
 
     @property
     def holding(self) -> tuple[Entry, ...]:
@@ -88,6 +92,12 @@ class SavedSession:
         told = _settings(self.about).get("object")
         last = self.entries[-1].objects[1] if self.entries else 1
         return told if type(told) is int and 1 <= told < 2**64 else last
+
+    @property
+    def model(self) -> UsedModel | None:
+        """The model that answered last; None where the file tells of none."""
+        told = self.about.get("model")
+        return self.models.get(told.get("key", "")) if isinstance(told, dict) else None
 
     @property
     def rules(self) -> MaskRules:
@@ -308,6 +318,7 @@ def _saved(
         _labels(about, content, entries, in_force, source),
         _next_prompt(about, entries.values()),
         max(entries, default=0),
+        used_models(about, content.models),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_sam.io.session_file import Json
+from napari_sam.model.lesson_facts import taught_on
 from napari_sam.session.journal import Entry, PlaneFacts
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane
@@ -149,7 +150,17 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
     about, summary = saved.about, summarize(saved.entries)
     image, model = _table(about, "image"), _table(about, "model")
     given, settings = _table(image, "given"), _table(about, "settings")
-    others = [key for key in summary.models if key != model.get("key")]
+    known = saved.models
+    others = [
+        f"{known[key].name} ({key})" if key in known else key
+        for key in summary.models
+        if key != model.get("key")
+    ]
+    taught = [
+        f"{one.name}: {one.card.lesson.parent}, taught on {taught_on(one.card.lesson)}"
+        for one in known.values()
+        if one.card is not None
+    ]
     undone = sum(1 for group in saved.undone for _ in group)
     origins = (
         (len(summary.found), "found automatically"),
@@ -168,7 +179,8 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         **{name: str(value).strip() for name, value in given.items()},
         "model": model.get("name"),
         "model key": model.get("key"),
-        "other model keys": ", ".join(others),
+        "other models": ", ".join(others),
+        "taught models": "; ".join(taught),
         "precision": f"{model.get('precision')} on {model.get('device')}" if model else "",
         "versions": ", ".join(f"{k} {v}" for k, v in _table(about, "versions").items()),
         "current object": settings.get("object"),

@@ -51,7 +51,13 @@ class WorkingWith(Following):
         segmenter
             The model; None where there is none for now.
         taught
-            What makes it another than its parent, if it was taught: the session keeps it.
+            What makes it another than its parent, where it was taught and the segmenter doesn't
+            tell that: the session keeps it, and its file does.
+
+        Raises
+        ------
+        ValueError
+            If it isn't what `taught` makes of its parent.
         """
         state, is_first = self._state, self.segmenter is None
         if segmenter is None:
