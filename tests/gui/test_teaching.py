@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 from taught_models import teach
 
 from napari_sam.engine import SynchronousExecutor
+from napari_sam.gui.session_models import listed_name
 from napari_sam.gui.teach_section import TeachState, teach_state_of
 from napari_sam.gui.teaching import Lecture, Teaching
 from napari_sam.gui.widget import SegmentAnything
@@ -19,6 +20,7 @@ from napari_sam.model.lesson import HeldBack
 from napari_sam.model.registry import home
 from napari_sam.model.taught import save
 from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session.model_use import UsedModel
 from napari_sam.training.tuning import TuneStep
 
 PLACES = [(10, 10), (10, 30), (30, 10), (30, 30), (45, 45), (45, 10)]
@@ -229,6 +231,16 @@ def test_complete_planes_and_regions_are_shown():
     assert desk.state.complete.is_plane
     session.undo()
     assert desk.state.complete.regions == 1
+
+
+def test_taught_model_of_a_session_joins_the_list_once(taught):
+    card, weights = taught.named("of Anna").card, taught.named("of Anna").to_bytes()
+    used = UsedModel(taught.key, "of Anna", card=card, weights=weights)
+    assert listed_name(used) == "of Anna"
+    assert listed_name(used) == "of Anna"
+    assert taught_library.names() == ["of Anna"]
+    assert listed_name(UsedModel("key", "nano")) == "nano"
+    assert listed_name(UsedModel("key", "lost", card=card)) is None
 
 
 def test_phases_are_told_with_the_time_left():

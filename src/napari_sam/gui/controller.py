@@ -28,11 +28,13 @@ from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
 from napari_sam.gui.proofreading import Proofreading
 from napari_sam.gui.scene import make_current
+from napari_sam.gui.session_models import listed_name
 from napari_sam.gui.teaching import Teacher, Teaching, teach_elsewhere
 from napari_sam.gui.tracks_layer import TracksView
 from napari_sam.model import taught_library
 from napari_sam.model.registry import REGISTRY
 from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.session.model_use import UsedModel
 
 _LOADING = "model"  # the chore; of two that are asked for, the second begins when the first ends
 _APART = 1.0  # seconds between messages that differ in numbers alone
@@ -249,6 +251,7 @@ class Controller:
         self.follow.watch(annotation)
         self.teaching.watch(annotation)
         annotation.session.model_changed.connect(partial(self._model_of_session, annotation))
+        annotation.session.model_wanted.connect(partial(self._model_wanted, annotation))
         annotation.session.noticed.connect(self._notice)
         annotation.session.activity_changed.connect(self._activity)
         annotation.session.mask_changed.connect(self._hidden.mask_written)
@@ -426,6 +429,21 @@ class Controller:
             self.model, self.device = self._loaded = named
         self.model_changed.emit()
         self.status_changed.emit()
+
+    def use_model_of(self, used: UsedModel) -> bool:
+        """Load a model that a session used; return whether it is at hand."""
+        try:
+            name = listed_name(used)
+        except (ValueError, OSError) as error:
+            self._refuse(error)
+            return False
+        if name is not None and name != self.model:
+            self.load_model(name)
+        return name is not None
+
+    def _model_wanted(self, annotation: Annotation, used: UsedModel) -> None:
+        if annotation is self.annotation:
+            self.use_model_of(used)
 
     def _activity(self) -> None:
         seconds = self.annotation.session.embeddings.seconds if self.annotation else None

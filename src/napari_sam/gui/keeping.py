@@ -448,11 +448,19 @@ class SessionFiles:
         told, segmenter = saved.about.get("model"), self._controller.segmenter
         if not isinstance(told, dict) or segmenter is None:
             return
-        if told.get("key") != segmenter.model_key:
+        if told.get("key") == segmenter.model_key:
+            return
+        used = saved.model
+        if used is not None and used.card is not None and self._controller.use_model_of(used):
             self._controller.noticed.emit(
-                f"The session was made with {told.get('name')}; its masks stay as they are, "
-                f"further prompts are answered by {self._controller.model}"
+                f"The session was made with {used.name}, which came with it, is in the list of "
+                "models and answers further prompts"
             )
+            return
+        self._controller.noticed.emit(
+            f"The session was made with {told.get('name')}; its masks stay as they are, "
+            f"further prompts are answered by {self._controller.model}"
+        )
 
     def _saved(self, target: Path, outcome: Outcome) -> None:
         self._controller.noticed.emit(f"Session saved to {target}")

@@ -283,7 +283,7 @@ class TeachSection(Section[TeachState]):
         complete = state.complete or Complete()
         self.plane.setVisible(state.complete is not None)
         self._marks.setVisible(state.complete is not None and not complete.is_plane)
-        self.regions.setText(f"{complete.regions} complete" if complete.regions else "or")
+        self.regions.setText(f"or ({complete.regions} marked)" if complete.regions else "or")
         self.clear.setVisible(complete.regions > 0)
         wishes = state.wishes
         with quietly(self.thorough, self.everything, self.anew, self.plane):
