@@ -647,7 +647,7 @@ def teach(folder: Path, data: Path) -> None:
         names = ("coli_01", "coli_02", "coli_04")
         planes = np.stack([packed[f"{name}.image"] for name in names])
         labels = np.stack([packed[f"{name}.label"] for name in names])
-    scene = Scene(planes, (2,), zoom=4, name="E. coli")
+    scene = Scene(planes, (2,), zoom=2.8, name="E. coli")
     before = click_each(scene, (2,), labels[2])
     while scene.session.can_undo:
         scene.session.undo()
