@@ -32,9 +32,9 @@ from napari_sam.session.following_again import check_details
 from napari_sam.session.image_identity import ImageContent, read_identity
 from napari_sam.session.journal import Entry
 from napari_sam.session.known_planes import Line
+from napari_sam.session.linked import LinkRequest
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.prompt_book import Group, ObjectPlane, PromptBook
-from napari_sam.session.relinking import LinkRequest
 from napari_sam.session.replaying import replay_entries
 from napari_sam.session.saved import (
     SavedSession,

@@ -8,11 +8,12 @@ from typing import Any
 
 from napari_sam.planes import Plane
 from napari_sam.session.journal import ObjectFacts
+from napari_sam.session.linked import LinkRequest, Said
 from napari_sam.session.moving import facts_changes, moves_of
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange
 from napari_sam.session.prompt_words import told_ids
-from napari_sam.session.relinking import LinkRequest, born_objects, commit_linked, linked
+from napari_sam.session.relinking import commit_linked, linked
 
 
 class Descent(Objects):
@@ -83,14 +84,14 @@ class Descent(Objects):
         )
 
     def link(self, request: LinkRequest, above: int) -> None:
-        """Link the objects of all frames again, at once; new numbers are above a known one."""
-        canvas, locked = self._state.canvas, self._state.locked
+        """Link objects over time again, at once; new numbers are above a known one."""
+        canvas = self._state.canvas
         if canvas is None:
             return
-        born = born_objects(self._state)
-        found = linked(canvas, self._source(), request, locked, born, lambda fraction: None, above)
+        said = Said.of(self._state)
+        found = linked(canvas, self._source(), request, said, lambda fraction: None, above)
         if found.pixels:
-            self._follow(commit_linked(self._state, request, found))
+            self._follow(commit_linked(self._state, found))
 
 
 def _check(

@@ -195,7 +195,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._over_time = OverTime(self._state, executor, lambda: self.source)
         self._relinking = Relinking(
             *(self._state, executor, lambda: self.source, lambda: self.highest_object),
-            *(self._take_found, self.noticed.emit, self.failed.emit),
+            *(self._table.all_extents, self._take_found, self.noticed.emit, self.failed.emit),
         )
         self._over_time.changed.connect(self.tracks_changed.emit)
         self._over_time.failed.connect(self.failed.emit)

@@ -8,10 +8,11 @@ from dataclasses import replace
 from psygnal import SignalInstance
 
 from napari_sam.session.descent import Descent
+from napari_sam.session.linked import LinkRequest
 from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.over_time import OverTime, TrackPoints
 from napari_sam.session.prompt_words import told_ids
-from napari_sam.session.relinking import LinkRequest, Relinking
+from napari_sam.session.relinking import Relinking
 from napari_sam.tracking import Division, LinkSettings
 
 
@@ -75,6 +76,7 @@ class Lineage(ObjectCommands):
         axis: int | None = None,
         spacing: Sequence[float] | None = None,
         settings: LinkSettings | None = None,
+        everything: bool = False,
     ) -> None:
         """Give the objects of all frames one number for each track, in the background, as one step.
 
@@ -82,6 +84,9 @@ class Lineage(ObjectCommands):
         pixels; locked objects stay as they are. A division that was confirmed stays: a daughter is
         linked with nothing before its first frame. Others are left to be confirmed:
         :meth:`suggested_divisions`.
+
+        Where objects were linked before in the same way, only those around the frames on which
+        something has changed since are linked anew; the others stay what they are.
 
         Parameters
         ----------
@@ -91,6 +96,8 @@ class Lineage(ObjectCommands):
             Distance of neighbouring pixels along (planes,) rows and columns; 1 by default.
         settings
             How far objects move, and how long they may be missing.
+        everything
+            Whether all frames are linked anew, whatever has changed.
 
         Raises
         ------
@@ -100,7 +107,7 @@ class Lineage(ObjectCommands):
         self._check_open()
         how = replace(settings or LinkSettings(), divisions=False)
         sizes = None if spacing is None else tuple(map(float, spacing))
-        self._relinking.begin(LinkRequest(self._time_axis(axis), sizes, how))
+        self._relinking.begin(LinkRequest(self._time_axis(axis), sizes, how), everything)
 
     def confirm_division(
         self, parent: int, daughters: Sequence[int], frame: int, axis: int | None = None

@@ -38,6 +38,9 @@ class Extent:
 Counted = Mapping[int, Extent]
 """The objects of a plane, by number."""
 
+Extents = Mapping[int, Mapping[Plane, Extent]]
+"""What objects have of planes, by object, and by plane."""
+
 
 class ObjectIndex:
     """Areas and rectangles of all labels, by object and plane.
@@ -52,7 +55,7 @@ class ObjectIndex:
         self._on: dict[Plane, set[int]] = {}  # planes that were counted, and the objects there
 
     @property
-    def objects(self) -> Mapping[int, Mapping[Plane, Extent]]:
+    def objects(self) -> Extents:
         """Extents by object, and by plane."""
         return self._of
 

@@ -192,6 +192,13 @@ class ObjectTable:
         """Return the planes where an object has pixels; None where that isn't known."""
         return tuple(self._index.of(object_id)) if self._is_settled else None
 
+    def all_extents(self) -> dict[int, dict[Plane, Extent]] | None:
+        """Return where all objects have pixels, as it is now; None while they are counted."""
+        self.start()
+        if not self._is_settled:
+            return None
+        return {object_id: dict(of) for object_id, of in self._index.objects.items()}
+
     @property
     def _is_settled(self) -> bool:
         """Whether all labels are counted; nothing is begun for it."""
@@ -397,7 +404,7 @@ class ObjectTable:
         self._counting = planes
         self._executor.chore(
             self._counting_key,
-            partial(_count_planes, canvas, work),
+            partial(count_planes, canvas, work),
             partial(self._counted, canvas, planes),
             awaited=False,
         )
@@ -420,10 +427,10 @@ class ObjectTable:
         self._tell()
 
 
-def _count_planes(
+def count_planes(
     canvas: LabelCanvas, shapes: Mapping[Plane, tuple[int, int]], report: Report
 ) -> dict[Plane, dict[int, Extent]]:
-    """Count the objects of planes."""
+    """Count the objects of planes, each of a shape (H, W); labels are read and nothing is kept."""
     found: dict[Plane, dict[int, Extent]] = {}
     for plane, shape in shapes.items():
         done = len(found)

@@ -16,10 +16,10 @@ from napari_sam.session.descent import Descent
 from napari_sam.session.follow_anchors import Anchoring
 from napari_sam.session.following_again import LabelPlaces
 from napari_sam.session.journal import Entry
+from napari_sam.session.linked import LinkRequest
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.pixels import PixelChange, part_of
 from napari_sam.session.prompt_book import Group, ObjectPlane
-from napari_sam.session.relinking import LinkRequest
 from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.state import State
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,11 +59,14 @@ class Tracks:
         What is suggested as a division, by frame.
     objects
         What is seen of each object, by frame and label.
+    reach
+        Farthest that an object was taken to move from frame to frame.
     """
 
     numbers: tuple[Mapping[int, int], ...]
     divisions: tuple[Division, ...] = ()
     objects: Mapping[Key, Seen] = field(default_factory=dict)
+    reach: float = 1.0
 
     @property
     def parents(self) -> Mapping[int, int]:
@@ -94,6 +96,8 @@ def link(
     settings: LinkSettings | None = None,
     spacing: Sequence[float] | None = None,
     report: Report | None = None,
+    entered: Collection[Key] = (),
+    left: Collection[Key] = (),
 ) -> Tracks:
     """Link the objects of all frames so that the sum of the links' costs is least.
 
@@ -114,6 +118,10 @@ def link(
         Distances are measured in it, so that planes far apart count as far apart.
     report
         Called with the finished fraction; it may raise to cancel.
+    entered, left
+        Objects, by frame and label, that come from frames before the first, or go on behind the
+        last, across a gap, where the labels are a part of a movie: nothing is linked to them on
+        that side.
 
     Raises
     ------
@@ -130,10 +138,12 @@ def link(
     reach = settings.reach or seen.diameter()
     frames = [[(t, label) for label in present] for t, present in enumerate(seen.frames)]
     following: dict[Key, Key] = {}
-    for before, after in pairwise(frames):
+    sources = [[key for key in keys if key not in left] for keys in frames]
+    targets = [[key for key in keys if key not in entered] for keys in frames]
+    for before, after in zip(sources, targets[1:], strict=False):
         following |= assigned(_candidates(before, after, seen, reach))
-    divided = _close(frames, following, seen, reach, settings)
-    return _numbered(frames, following, divided, seen)
+    divided = _close(sources, targets, following, seen, reach, settings)
+    return replace(_numbered(frames, following, divided, seen), reach=reach)
 
 
 def _candidates(
@@ -166,7 +176,8 @@ class _Divides:
 
 
 def _close(
-    frames: Sequence[Sequence[Key]],
+    sources: Sequence[Sequence[Key]],
+    targets: Sequence[Sequence[Key]],
     following: dict[Key, Key],
     seen: Observed,
     reach: float,
@@ -179,8 +190,8 @@ def _close(
     blank frame, may be a daughter once the gap is closed.
     """
     reached = set(following.values())
-    starts = [[key for key in keys if key not in reached] for keys in frames]
-    ends = [[key for key in keys if key not in following] for keys in frames]
+    starts = [[key for key in keys if key not in reached] for keys in targets]
+    ends = [[key for key in keys if key not in following] for keys in sources]
     pairs: list[tuple[Key | _Divides, Key, float]] = []
     for t, ending in enumerate(ends):
         for beginning in starts[t + 2 : t + 2 + settings.max_gap]:
