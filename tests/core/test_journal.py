@@ -12,7 +12,7 @@ from core.stepping_executor import SteppingExecutor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_sam.engine import Engine
+from napari_sam.engine import Engine, Outcome
 from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
 
 ACTION = st.tuples(st.integers(0, 55), st.integers(0, 999), st.integers(0, 9999))
@@ -147,6 +147,60 @@ def test_a_mask_that_comes_while_a_step_is_taken_back_lies_over_it_in_the_end(la
     expected, _ = late(lambda session: session.delete_object(1))
     there = expected.canvas.read((0, None, None), (slice(0, 24), slice(0, 30)))
     np.testing.assert_array_equal(labels[0], there)
+
+
+def test_what_is_made_again_lies_where_it_lay_and_what_came_since_above_it(late):
+    session, _ = late(lambda session: session.delete_object(1))
+    *_, deletion, mask = session.journal.entries
+    session.undo()
+    again = session.journal.entries[-1]  # the mask holds, and comes after what is there
+    assert (again.first_number, again.came) == (mask.number, again.number)
+    session.redo()
+    told = [(entry.first_number, entry.came) for entry in session.journal.entries[-2:]]
+    assert told == [(deletion.number, deletion.number), (mask.number, mask.number)]
+    session.undo()
+    session.redo()
+    assert told == [(entry.first_number, entry.came) for entry in session.journal.entries[-2:]]
+
+
+def test_what_was_carried_meanwhile_is_taken_back_with_what_it_lies_over():
+    labels = np.zeros((2, 24, 30), np.int32)
+    source = ArraySource(np.zeros((2, 24, 30)))
+    session = Session(FakeSegmenter(radius=4), source, canvas=ArrayCanvas(labels))
+    session.add_point(0, (10, 10), object_id=1)
+    session.add_point(1, (10, 13), object_id=2)
+    session.undo()
+    before = labels[1, 8:12, 8:16].ravel()
+    at = np.mgrid[8:12, 8:16].reshape(2, -1)
+    pixels = pixel_changes((1, None, None), (at[0], at[1]), before, np.full_like(before, 1))
+    session._state.commit("carried", "followed object 1", pixels=tuple(pixels), details={"of": 1})
+    carried = labels.copy()
+    for _ in range(2):
+        session.redo()
+        session.undo()
+        np.testing.assert_array_equal(labels, carried)
+    assert [entry.kind for entry in session.journal.entries] == ["prompts", "mask", "carried"]
+
+
+def test_labels_that_changed_and_changed_back_are_linked_as_they_are_now(rng):
+    executor, held = SteppingExecutor(rng), []
+    labels = np.zeros((2, 24, 30), np.int32)
+    labels[0, 4:9, 4:9], labels[1, 4:9, 4:9] = 1, 2
+    source = ArraySource(np.zeros((2, 24, 30)))
+    session = Session(FakeSegmenter(), source, executor, canvas=ArrayCanvas(labels))
+    session.add_point(0, (20, 20), object_id=7)
+    assert session.wait()
+    executor.chore = lambda key, task, done, **_: held.append((task, done))
+    session.link_objects()
+    session.delete_object(2, 1)
+    task, done = held.pop(0)
+    found = task(lambda fraction: None)
+    session.undo()
+    done(Outcome(found))
+    assert "linked" not in [entry.kind for entry in session.journal.entries]
+    task, done = held.pop(0)  # it is decided anew
+    done(Outcome(task(lambda fraction: None)))
+    assert (labels[:, 5, 5] == 1).all()
 
 
 def test_a_session_that_is_opened_again_makes_steps_again_exactly(late, tmp_path):

@@ -210,6 +210,25 @@ class Entry:
         return number if isinstance(number, int) else self.number
 
     @property
+    def came(self) -> int:
+        """The number that it had when it came after all that was there then.
+
+        What is made again exactly as it was comes to lie where it lay, under what had come later.
+        """
+        number = self.details.get("came", self.number)
+        return number if isinstance(number, int) else self.number
+
+    def told_again(self, is_new: bool = False) -> dict[str, Any]:
+        """Return what the details of an entry tell that makes this one again.
+
+        Parameters
+        ----------
+        is_new
+            Whether it comes after all that is there, and not to where it lay.
+        """
+        return {"again": self.first_number} | ({} if is_new else {"came": self.came})
+
+    @property
     def is_step(self) -> bool:
         """Whether it is taken back by itself."""
         return self.kind != "mask" and self.part_of is None
@@ -266,6 +285,7 @@ class Journal:
         self._steps: list[int] = []  # numbers of the entries that are steps
         self._deleted: dict[int, None] = {}  # of those that deleted objects
         self._next = 1
+        self._changes = 0
 
     def restore(
         self, entries: Sequence[Entry], undone: Sequence[Sequence[Entry]], last: int
@@ -287,8 +307,8 @@ class Journal:
 
     @property
     def position(self) -> tuple[int, int]:
-        """How many entries are in force, and the last one's number: another after any change."""
-        return len(self._entries), next(reversed(self._entries), 0)
+        """How often anything changed, also back to what it was, and the last entry's number."""
+        return self._changes, next(reversed(self._entries), 0)
 
     @property
     def deleted(self) -> Sequence[Entry]:
@@ -353,6 +373,7 @@ class Journal:
 
     def set_aside(self, group: Sequence[Entry]) -> None:
         """Take a step, and what goes with it, out, to be made again."""
+        self._changes += 1
         for entry in group:
             del self._entries[entry.number]
             self._deleted.pop(entry.number, None)
@@ -384,12 +405,14 @@ class Journal:
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Take entries out for good; whoever does it emits :attr:`changed`."""
+        self._changes += 1
         for number in numbers:
             gone = self._entries.pop(number)
             if gone.is_step:
                 self._steps.remove(number)
 
     def _add(self, entry: Entry) -> None:
+        self._changes += 1
         self._entries[entry.number] = entry
         if entry.is_step:
             self._steps.append(entry.number)

@@ -170,11 +170,14 @@ class Composed:
     ----------
     different
         Where labels don't show what was there before the first of them.
+    fits
+        Whether they show that, and each change begins with what those before it leave.
     writes
         What makes all of them: one for each plane where that is possible.
     """
 
     different: list[PixelChange]
+    fits: bool
     writes: list[Write]
 
 
@@ -196,42 +199,49 @@ def composed(
         by_plane.setdefault(step[0].plane, []).append(step)
     if len({tuple(i is None for i in plane) for plane in by_plane}) > 1:
         # planes that cross each other share pixels: nothing is compared, and the order counts
-        return Composed([], [c.backwards() if back else c.forwards() for c, back in steps])
-    all_of_it = Composed([], [])
-    for plane, some in by_plane.items():
-        _compose(some, read(plane), all_of_it)
-    return all_of_it
+        writes = [c.backwards() if back else c.forwards() for c, back in steps]
+        return Composed([], True, writes)
+    parts = [_compose(some, read(plane)) for plane, some in by_plane.items()]
+    return Composed(
+        [change for part in parts for change in part.different],
+        all(part.fits for part in parts),
+        [write for part in parts for write in part.writes],
+    )
 
 
 def _compose(
-    steps: Sequence[tuple[PixelChange, bool]],
-    read: Callable[[Region], NDArray[Any]],
-    into: Composed,
-) -> None:
+    steps: Sequence[tuple[PixelChange, bool]], read: Callable[[Region], NDArray[Any]]
+) -> Composed:
     """Put changes of one plane together."""
     top = min(change.region[0] for change, _ in steps)
     left = min(change.region[1] for change, _ in steps)
     bottom = max(change.region[0] + change.region[2] for change, _ in steps)
     right = max(change.region[1] + change.region[3] for change, _ in steps)
+    box = top, left, bottom, right
     if len(steps) == 1 or (bottom - top) * (right - left) > _AT_ONCE:
-        into.writes.extend(c.backwards() if back else c.forwards() for c, back in steps)
-        into.different.extend(_different(steps, read, (top, left, bottom, right)))
-        return
+        different = [*_different(steps, read, box)]
+        writes = [c.backwards() if back else c.forwards() for c, back in steps]
+        return Composed(different, not different, writes)
     region = slice(top, bottom), slice(left, right)
     shown = read(region)
-    labels = shown.copy()
-    places: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
-    for change, _ in steps:
+    labels, fits = shown.copy(), True
+    for change, is_back in steps:
         r, c, h, w = change.region
-        places.append((labels[r - top : r - top + h, c - left : c - left + w], change.where))
-    for (change, is_back), place in zip(reversed(steps), reversed(places), strict=True):
-        _put(place[0], place[1], change.new if is_back else change.old)
-    if (labels != shown).any():  # that is no longer what was there before
-        into.different.extend(_different(steps, read, (top, left, bottom, right)))
-    for (change, is_back), place in zip(steps, places, strict=True):
-        _put(place[0], place[1], change.old if is_back else change.new)
+        place, where = labels[r - top : r - top + h, c - left : c - left + w], change.where
+        before, after = (change.new, change.old) if is_back else (change.old, change.new)
+        fits = fits and _shows(place, where, before)
+        _put(place, where, after)
+    different = [] if fits else [*_different(steps, read, box)]
     changes = labels != shown
-    into.writes.append(Write(steps[0][0].plane, region, changes, labels[changes]))
+    write = Write(steps[0][0].plane, region, changes, labels[changes])
+    return Composed(different, fits, [write])
+
+
+def _shows(labels: NDArray[Any], where: NDArray[np.bool_], values: Packed) -> bool:
+    """Whether pixels of labels `(h, w)` are some values."""
+    if values.is_constant:
+        return not ((labels != values.shortest()) & where).any()
+    return bool((labels[where] == values.unpack()).all())
 
 
 def _put(labels: NDArray[Any], where: NDArray[np.bool_], values: Packed) -> None:

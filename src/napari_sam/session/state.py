@@ -221,7 +221,7 @@ class State:
         answer: Answer,
         chain: Chain | None = None,
         rules: MaskRules | None = None,
-        again: int | None = None,
+        again: Mapping[str, Any] | None = None,
     ) -> bool:
         """Keep the answer to an object's prompts, and write its mask.
 
@@ -234,7 +234,7 @@ class State:
         rules
             How the mask is written; by default as is set.
         again
-            First number of its entry, if it was written before.
+            What its entry tells of an earlier one, if it was written before.
 
         Returns
         -------
@@ -248,7 +248,7 @@ class State:
         try:
             entry = self.mask_entry(key, answer, self.rules if rules is None else rules)
             if again is not None:
-                entry = replace(entry, details={**entry.details, "again": again})
+                entry = replace(entry, details={**entry.details, **again})
             self.write(entry.pixels)
         except (OSError, ValueError, MemoryError) as error:
             self.hold_back(key, answer, chain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -110,8 +109,7 @@ class Travel:
         try:
             late = self._late(group)
             again = self._composed(late, group)
-            is_exact = not any(entry.is_step for entry in late) and self._fits(group, late)
-            if again.different or not is_exact:
+            if not (again.fits and self._fits(group, late)):
                 return self._redo_over_others(group)
             self._state.write_all(again.writes)
         except (OSError, ValueError, MemoryError) as error:
@@ -137,8 +135,8 @@ class Travel:
 
     def _late(self, group: Sequence[Entry]) -> list[Entry]:
         """Return what has come since a group was taken back and makes room for it, in order."""
-        first = group[0].first_number
-        since = [e for e in self._state.journal.since(first) if e.first_number > first]
+        last = group[-1].number
+        since = [e for e in self._state.journal.since(last) if e.came > last and not e.is_step]
         late = [entry for part in _tied(group, since) for entry in part]
         return sorted(late, key=lambda entry: entry.number)
 
@@ -188,10 +186,10 @@ class Travel:
         touched.add(entry)
         self._state.object_id = step.objects[1]
         self._state.journal.changed.emit(JournalChange((entry,), (), dropped))
-        self._go_again(parts, touched)
+        self._go_again(parts, touched, is_new=False)
         return touched
 
-    def _go_again(self, parts: Sequence[Entry], touched: Touched) -> None:
+    def _go_again(self, parts: Sequence[Entry], touched: Touched, is_new: bool = True) -> None:
         """Make what goes with steps again, in order: masks whose prompts hold, parts of a run.
 
         Each is an entry of its own. What others have changed under a mask is recorded before it,
@@ -203,11 +201,13 @@ class Travel:
             Entries that are no steps.
         touched
             Gets what changes by them.
+        is_new
+            Whether they come only now, after all that is there.
         """
         latest = {c.key: e.number for e in parts for c in e.answers if c.after is not None}
         for part in parts:
             if part.part_of is not None:
-                if not self._carry_again(part, touched):
+                if not self._carry_again(part, touched, is_new):
                     break
                 continue
             for key, answer in ((c.key, c.after) for c in part.answers):
@@ -216,13 +216,13 @@ class Travel:
                 if answer.prompts != self._state.group(key):
                     continue
                 rules = MaskRules.of_words(part.details)
-                if self._state.take_answer(key, answer, None, rules, part.first_number):
+                if self._state.take_answer(key, answer, None, rules, part.told_again(is_new)):
                     touched.masks[key] = None
 
-    def _carry_again(self, part: Entry, touched: Touched) -> bool:
+    def _carry_again(self, part: Entry, touched: Touched, is_new: bool) -> bool:
         """Write a part of a run again, as a part of the same step; return whether it could be."""
         try:
-            entry = self._again(part)
+            entry = self._again(part, is_new)
             if entry is None:
                 return False
             self._state.write(entry.pixels)
@@ -234,21 +234,21 @@ class Travel:
         touched.add(entry)
         return True
 
-    def _again(self, step: Entry) -> Entry | None:
+    def _again(self, step: Entry, is_new: bool = False) -> Entry | None:
         """Return a step that was taken back as it would be made now; None if it can't be."""
         if step.kind == "prompts":
             groups = {c.key: (self._state.group(c.key), c.after) for c in step.prompts}
             entry = self._state.prompts_entry(groups, step.text)
             entry = replace(entry, objects=step.objects, facts=step.facts)
-            return replace(entry, details={**step.details, "again": step.first_number})
+            return replace(entry, details={**step.details, **step.told_again()})
         pixels, foreign = self._rebased(step.pixels)
-        if foreign:
+        if foreign and not is_new:  # what is new lay there until now: that was looked at
             self._tell_elsewhere(foreign)
             return None
         number = self._state.journal.new(step.kind, step.text).number
         recorded, known = self._state.recorded, self._state.known.of
         return replace(
-            _renumbered(step, number),
+            _renumbered(step, number, is_new),
             pixels=pixels,
             marks=self._state.marks_changes(self._rebased_marks(step, pixels)),
             answers=tuple(replace(c, before=recorded(c.key)) for c in step.answers),
@@ -405,9 +405,10 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
-def _renumbered(entry: Entry, number: int) -> Entry:
-    """Return an entry that is made again, under another number."""
-    return replace(entry, number=number, details={**entry.details, "again": entry.first_number})
+def _renumbered(entry: Entry, number: int, is_new: bool = False) -> Entry:
+    """Return an entry that is made again, under another number; see :meth:`Entry.told_again`."""
+    details = {name: value for name, value in entry.details.items() if name != "came"}
+    return replace(entry, number=number, details={**details, **entry.told_again(is_new)})
 
 
 def _tied(group: Sequence[Entry], since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
@@ -418,7 +419,7 @@ def _tied(group: Sequence[Entry], since: Sequence[Entry]) -> tuple[list[Entry], 
     group
         The step, and what goes with it already.
     since
-        All that came after it and is no step, in order.
+        All that lies over it and is no step, in order.
 
     Returns
     -------
@@ -431,11 +432,10 @@ def _tied(group: Sequence[Entry], since: Sequence[Entry]) -> tuple[list[Entry], 
     freed = {change.key for change in step.facts} if step.kind == "locked" else set()
     own, keys = step.keys, set[ObjectPlane]()
     pixels: dict[Plane, list[PixelChange]] = {}
-    beneath = deque(group)
+    for entry in group:
+        keys |= _marked(entry)
+        _note(pixels, entry)
     for entry in since:
-        while beneath and beneath[0].first_number <= entry.first_number:
-            keys |= _marked(beneath[0])
-            _note(pixels, beneath.popleft())
         is_freed = any(object_id in freed for object_id, _ in entry.keys)
         if is_freed or entry.part_of == step.first_number or entry.keys & own:
             mine.append(entry)
