@@ -31,6 +31,7 @@ from napari_sam.model.taught import HeldBack, read
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session import ArrayCanvas, ArraySource, Session
 from napari_sam.session.keeping import ImageFacts, save_session
+from napari_sam.session.model_use import UsedModel
 from napari_sam.session.saved import read_without_image
 from napari_sam.training import rehearsal, tuning, views
 from napari_sam.training.tuning import TuneSettings, TuneStep
@@ -114,9 +115,11 @@ def test_image_is_no_session(pair: tuple[Path, Path]) -> None:
 
 def test_sessions_of_a_taught_model_teach_its_parent(session: Path) -> None:
     saved = read_without_image(session)
-    kept = taught_library.keep(teach(network(HYBRID), "vit_b"), "coli")
-    assert kept.card is not None
-    about = {"model": {"name": "coli", "key": kept.card.key}}
+    taught = teach(network(HYBRID), "vit_b").named("coli")
+    about = {"model": {"name": "coli", "key": taught.key}}
+    used = {taught.key: UsedModel(taught.key, "coli", card=taught.card)}
+    assert model_to_teach(replace(saved, about=about, models=used)) == "vit_b"
+    taught_library.keep(taught, "coli")
     assert model_to_teach(replace(saved, about=about)) == "vit_b"
     assert model_to_teach(replace(saved, about={"model": {"name": "nano", "key": "0"}})) == "nano"
     with pytest.raises(ValueError, match=r"got one of components .* --model"):
