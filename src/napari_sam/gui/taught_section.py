@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
@@ -72,9 +73,10 @@ class TaughtSection(Section[TaughtState]):
         self.more = tool("⋯", "rename, save or delete the taught model")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.more)
-        self.rename = menu.addAction("Rename")
-        self.save = menu.addAction("Save as file…")
-        self.delete = menu.addAction("Delete")
+        self.rename, self.save, self.delete = (
+            QAction(text, menu) for text in ("Rename", "Save as file…", "Delete")
+        )
+        menu.addActions([self.rename, self.save, self.delete])
         self.more.setMenu(menu)
         self.name = reachable(QLineEdit(), "new name of the taught model")
         self.accept = button("Rename", "give the taught model this name")
