@@ -198,6 +198,30 @@ def test_network_elsewhere_is_refused(example: Example) -> None:
         tune(object(), [example])  # type: ignore[arg-type]
 
 
+def test_optimizer_is_adam() -> None:
+    own, other = (torch.nn.Parameter(torch.linspace(-1, 1, 5)) for _ in range(2))
+    mean = own.detach().clone()
+    optimizer = tuning.Optimizer([own], [mean], 0.01)
+    reference = torch.optim.Adam([other], betas=(0.9, 0.98))
+    for step in range(4):
+        reference.param_groups[0]["lr"] = 0.01 * (step + 1) / 10
+        for weight in (own, other):
+            weight.grad = 0.1 * weight.detach() ** 2 + 0.01 * step  # too small to be clipped
+        optimizer.learn(step)
+        reference.step()
+    assert torch.allclose(own, other, rtol=0, atol=1e-6)
+    assert own.grad is None
+    assert 0 < (mean - own).abs().max() < 0.01
+
+
+def test_long_gradients_are_clipped() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([300.0, 400.0])
+    optimizer = tuning.Optimizer([weight], [torch.zeros(2)], 0.01)
+    optimizer.learn(0)
+    assert torch.allclose(optimizer._mean[0], torch.tensor([0.06, 0.08]), atol=1e-5)
+
+
 def test_real_crops_are_labelled() -> None:
     crops = rehearsal.real_crops()
     assert len(crops) > 8

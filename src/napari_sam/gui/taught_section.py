@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtGui import QAction
+from qtpy.QtGui import QAction  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller

@@ -12,8 +12,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
 
 from napari_sam import __version__
 from napari_sam.model.sam import Sam
@@ -42,6 +41,7 @@ LEAST_CHANGE = 0.02
 """A taught model is offered if it is better by more than this on what was held back."""
 
 _LEARNING_RATE, _ENCODER_RATE, _WARMUP, _EMA = 1e-3, 1e-4, 10, 0.95
+_BETAS, _EPSILON = (0.9, 0.98), 1e-8
 # Objects of a batch: the user's, and rehearsed ones.
 _OWN, _REHEARSED = 6, 2
 _ROUNDS = (0.5, 0.3, 0.15, 0.05)
@@ -182,8 +182,9 @@ def innermost(segmenter: Segmenter) -> SamSegmenter:
         If it isn't in this process.
     """
     while not isinstance(segmenter, SamSegmenter):
-        cached = isinstance(segmenter, CachedSegmenter)
-        inner = segmenter.uncached if cached else getattr(segmenter, "inner", None)
+        inner: Segmenter | None = getattr(segmenter, "inner", None)
+        if isinstance(segmenter, CachedSegmenter):
+            inner = segmenter.uncached
         if inner is None:
             raise ValueError(
                 f"expected a model whose weights are in this process, got "
@@ -384,13 +385,15 @@ class Pupil:
         self._seen: dict[ObjectOf, list[View]] = {}
         self._head_views: list[HeadView] = []
         self._rehearsal = rehearsal
-        groups = []
+        self._optimizers = []
         for name, part in self._model.named_children():
             if name in parts:
                 part.requires_grad_(True)
                 rate = _ENCODER_RATE if name in _ENCODER else _LEARNING_RATE
-                groups.append({"params": list(part.parameters()), "lr": rate, "rate": rate})
-        self._optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+                own = dict(self.average.named_children())[name]
+                self._optimizers.append(
+                    Optimizer(list(part.parameters()), list(own.parameters()), rate)
+                )
 
     def look(self) -> Iterator[float]:
         """Embed the views; gives the finished fraction."""
@@ -411,9 +414,6 @@ class Pupil:
     def learn(self) -> None:
         """Do one optimizer step."""
         rng = np.random.default_rng((self._seed, 4, self.step))
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * min(1.0, (self.step + 1) / _WARMUP)
-        self._optimizer.zero_grad(set_to_none=True)
         config = self._network.config
         views, side = self._drawn(rng)
         features = None
@@ -432,15 +432,9 @@ class Pupil:
             drawn = rng.permutation(len(self._head_views))[:_HEAD_VIEWS]
             total = total + heads_loss(self._model, [self._head_views[i] for i in drawn], rng)
         total.backward()
-        for group in self._optimizer.param_groups:
-            nn.utils.clip_grad_norm_(group["params"], 1.0)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.learn(self.step)
         self.step += 1
-        decay = min(_EMA, (1 + self.step) / (10 + self.step))
-        averaged = dict(self.average.named_parameters())
-        taught = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
-        kept = [averaged[name] for name in taught]
-        get_ema_multi_avg_fn(decay)(kept, list(taught.values()), self.step)
 
     def _drawn(self, rng: np.random.Generator) -> tuple[list[tuple[View, int]], int]:
         """Choose the objects of a batch, each in one of its views, and a window for them all."""
@@ -453,11 +447,50 @@ class Pupil:
             objects = list(self._seen)
             chosen = [objects[i] for i in rng.integers(len(objects), size=_OWN)]
             shown = [self._seen[one] for one in chosen]
-            at = [int(rng.integers(len(views))) for views in shown]
-            drawn = [(shown[i][at[i]], label) for i, (_, label) in enumerate(chosen)]
+            views = [one[int(rng.integers(len(one)))] for one in shown]
+            drawn = [(view, label) for view, (_, label) in zip(views, chosen, strict=True)]
         side = window_for(drawn, config, rng)
         rehearsed = self._rehearsal.draw(rng, side, 1 if self._thorough else _REHEARSED)
         return drawn + rehearsed, side
+
+
+class Optimizer:
+    """Adam (Kingma and Ba, 2014) without decay, and a running mean of the weights it makes.
+
+    PyTorch's own imports its compiler with the first optimizer: that takes longer than many a
+    run, and after a GL driver has loaded another LLVM it may crash a viewer's process.
+
+    Parameters
+    ----------
+    weights, averaged
+        What learns, and the mean of it, in the same order.
+    rate
+        Learning rate after the first steps.
+    """
+
+    def __init__(self, weights: list[Tensor], averaged: list[Tensor], rate: float) -> None:
+        self._weights, self._averaged, self._rate = weights, averaged, rate
+        self._mean, self._square = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+
+    @torch.no_grad()
+    def learn(self, step: int) -> None:
+        """Take step number `step`, from 0, along the gradients, which are dropped then."""
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in self._weights]
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
+        torch._foreach_mul_(gradients, (1 / (norm + 1e-6)).clamp(max=1.0))
+        torch._foreach_lerp_(self._mean, gradients, 1 - _BETAS[0])
+        torch._foreach_mul_(self._square, _BETAS[1])
+        torch._foreach_addcmul_(self._square, gradients, gradients, 1 - _BETAS[1])
+        first, second = (1 - beta ** (step + 1) for beta in _BETAS)
+        divisor = torch._foreach_sqrt(self._square)
+        torch._foreach_mul_(divisor, second**-0.5)
+        torch._foreach_add_(divisor, _EPSILON)
+        rate = self._rate * min(1.0, (step + 1) / _WARMUP)
+        torch._foreach_addcdiv_(self._weights, self._mean, divisor, -rate / first)
+        decay = min(_EMA, (2 + step) / (11 + step))
+        torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)
+        for weight in self._weights:
+            weight.grad = None
 
 
 class Rehearsal:
