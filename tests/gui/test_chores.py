@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,7 +122,8 @@ def test_click_is_answered_while_what_was_found_is_linked(user, held, monkeypatc
     stack = np.zeros((2, *SHAPE), np.uint8)
     me = user(stack)
     link = held([])
-    monkeypatch.setattr(runs, "find_plane", lambda *arguments: None)
+    nothing = SimpleNamespace(numbers=np.zeros(1, np.int64))
+    monkeypatch.setattr(runs, "find_plane", lambda *arguments: nothing)
     monkeypatch.setattr(runs, "name_objects", link)
     me.dock.everything.stack.click()
     me.qtbot.waitUntil(link.begun.is_set, timeout=10000)
