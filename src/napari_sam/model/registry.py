@@ -136,13 +136,22 @@ def home() -> Path:
     return platformdirs.user_cache_path("napari-sam-live", appauthor=False)
 
 
+def data_folder(name: str) -> Path:
+    """Return a directory of what the user has made, which no cache may hold.
+
+    It lies in the directory that the environment variable ``NAPARI_SAM_HOME`` names, otherwise in
+    the platform's data directory of the user. It need not exist yet.
+    """
+    override = os.environ.get("NAPARI_SAM_HOME")
+    if override:
+        return Path(override).expanduser() / name
+    return platformdirs.user_data_path("napari-sam-live", appauthor=False) / name
+
+
 def taught_folder() -> Path:
     """Return the directory of the models that the user has taught.
 
     It is ``taught`` in the directory that the environment variable ``NAPARI_SAM_HOME`` names,
     otherwise in the platform's data directory of the user. It need not exist yet.
     """
-    override = os.environ.get("NAPARI_SAM_HOME")
-    if override:
-        return Path(override).expanduser() / "taught"
-    return platformdirs.user_data_path("napari-sam-live", appauthor=False) / "taught"
+    return data_folder("taught")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from napari_sam.io.session_file import SUFFIX, Json, SessionFile, SessionFileError
+from napari_sam.model.registry import data_folder
 from napari_sam.session.image_identity import ImageContent, ImageIdentity, read_identity
 
 _LOCK = ".lock"
@@ -64,10 +63,7 @@ def sessions_folder() -> Path:
     It is ``sessions`` in the directory that the environment variable ``NAPARI_SAM_HOME`` names,
     otherwise in the platform's data directory of the user. It need not exist yet.
     """
-    override = os.environ.get("NAPARI_SAM_HOME")
-    if override:
-        return Path(override).expanduser() / "sessions"
-    return platformdirs.user_data_path("napari-sam-live", appauthor=False) / "sessions"
+    return data_folder("sessions")
 
 
 class Library:
