@@ -33,17 +33,17 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_sam import generate_masks, load_segmenter
-from napari_sam.masks import iou
+from napari_sam.examples import Example
 from napari_sam.model.sam import Sam
-from napari_sam.prompts import Prompts, corrective_click, deepest_point, tight_box
+from napari_sam.prompts import tight_box
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.training.average_precision import add_up, count_matches
 from napari_sam.training.data import Plane, read_planes
-from napari_sam.training.examples import Example, all_objects, held_back
-from napari_sam.training.protocol import select_objects
-from napari_sam.training.teaching_scores import Examiner, Work
+from napari_sam.training.examples import all_objects, held_back
+from napari_sam.training.protocol import box_scores, click_scores, select_objects
+from napari_sam.training.teaching_scores import Examiner, Work, painted
 from napari_sam.training.tuning import (
     HEADS,
     Pupil,
@@ -109,24 +109,27 @@ class Seen:
         embeddings = [segmenter.embed(planes[i].image) for i in kept]
         return cls([planes[i] for i in kept], [objects[i] for i in kept], embeddings)
 
-    def prompted(self, segmenter: Segmenter, clicks: int = 3) -> dict[str, float]:
-        """Mean IoU after one click, after several, and by a box."""
-        rows = [
-            prompted(segmenter, embedding, target, clicks)
+    def clicked(self, segmenter: Segmenter, clicks: int) -> NDArray[np.float64]:
+        """Mean IoU after 1 … K clicks."""
+        both = zip(self.embeddings, self.objects, strict=True)
+        return np.concatenate([click_scores(segmenter, *one, clicks)[0] for one in both]).mean(0)
+
+    def prompted(self, segmenter: Segmenter) -> dict[str, float]:
+        """Mean IoU after one click, after three, and by a box."""
+        clicked = self.clicked(segmenter, 3)
+        boxed = [
+            box_scores(segmenter, embedding, [tight_box(one) for one in targets], targets)
             for embedding, targets in zip(self.embeddings, self.objects, strict=True)
-            for target in targets
         ]
-        return dict(zip(("click", "clicks", "box"), np.mean(rows, 0).tolist(), strict=True))
+        by_box = float(np.concatenate(boxed).mean())
+        return {"click": float(clicked[0]), "clicks": float(clicked[-1]), "box": by_box}
 
     def everything(self, segmenter: Segmenter) -> dict[str, float]:
         """Average precision of everything found."""
-        counts = []
-        for plane in self.planes:
-            found = np.zeros(plane.labels.shape, np.int32)
-            for number, one in enumerate(generate_masks(segmenter, plane.image), 1):
-                part, mask = found[one.region], one.crop()
-                part[mask & (part == 0)] = number
-            counts.append(count_matches(found, plane.labels))
+        counts = [
+            count_matches(painted(generate_masks(segmenter, p.image), p.labels.shape), p.labels)
+            for p in self.planes
+        ]
         total = add_up(counts)
         return {"ap50": total.at(0.5), "ap75": total.at(0.75)}
 
@@ -135,25 +138,6 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
     """Keep at most so many, evenly spaced."""
     at = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
     return [items[i] for i in at] if len(items) else []
-
-
-def prompted(
-    segmenter: Segmenter, embedding: Embedding, target: NDArray[np.bool_], clicks: int
-) -> tuple[float, float, float]:
-    """Click an object as the protocol says, and box it; IoU of the first, the last and the box."""
-    prompts = Prompts([deepest_point(target)], [1])
-    scores = []
-    for _ in range(clicks):
-        prediction = segmenter.decode(embedding, prompts)
-        mask = prediction.best()
-        scores.append(iou(mask, target))
-        if (click := corrective_click(target, mask)) is not None:
-            prompts = prompts.with_point(*click)
-        prompts = prompts.with_logits(prediction.logits[prediction.best_index], prediction.frame)
-    if clicks == 1:
-        return scores[0], scores[0], scores[0]
-    by_box = segmenter.decode(embedding, Prompts(box=tight_box(target)))
-    return scores[0], scores[-1], iou(by_box.best(), target)
 
 
 def task_of(planes: Sequence[Plane], count: int, halves: bool) -> Task:
@@ -231,7 +215,7 @@ def measure(
         "planes": len(task.examples),
         "scored": sum(map(len, seen.objects)),
         "before": seen.prompted(plain) | seen.everything(plain),
-        "kept_before": kept.prompted(plain, 1)["click"],
+        "kept_before": float(kept.clicked(plain, 1)[0]),
         "read": {},
     }
     pupil = Pupil(network, task.examples, others, parts, rehearsal, seed)
@@ -253,7 +237,7 @@ def measure(
             "heads": "dense_head" in gate.parts,
             "held_back": {name: [s.before, s.after] for name, s in gate.scores.items()},
             "after": seen.prompted(pupil_segmenter) | seen.everything(pupil_segmenter),
-            "kept_after": kept.prompted(pupil_segmenter, 1)["click"],
+            "kept_after": float(kept.clicked(pupil_segmenter, 1)[0]),
         }
     if field:
         row["field"] = {

@@ -103,8 +103,32 @@ def evaluate_plane(
     if not targets:
         return None
     embedding = segmenter.embed(plane.image)
-    results = np.zeros((len(targets), clicks))
-    predicted = np.zeros((len(targets), clicks))
+    results, predicted = click_scores(segmenter, embedding, targets, clicks)
+    box = jittered = np.full(len(targets), np.nan)
+    if boxes:
+        rng = np.random.default_rng(len(targets))
+        tight = [tight_box(t) for t in targets]
+        box = box_scores(segmenter, embedding, tight, targets)
+        sides = [(b[2] - b[0] + 1, b[3] - b[1] + 1) * 2 for b in tight]
+        noise = rng.uniform(-BOX_JITTER, BOX_JITTER, (len(tight), 4)) * sides
+        jittered = box_scores(segmenter, embedding, np.add(tight, noise).tolist(), targets)
+    return PlaneScores(plane, results, box, jittered, predicted)
+
+
+def click_scores(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    targets: Sequence[NDArray[np.bool_]],
+    clicks: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Click objects of a plane, and correct each in the larger of its errors.
+
+    Returns
+    -------
+    iou, predicted
+        `(N, K)` after 1 … K clicks: of the masks, and what the model predicted.
+    """
+    results, predicted = (np.zeros((len(targets), clicks)) for _ in range(2))
     prompts = [Prompts([deepest_point(t)], [1]) for t in targets]
     for k in range(clicks):
         predictions = segmenter.decode_many(embedding, prompts)
@@ -114,15 +138,19 @@ def evaluate_plane(
         prompts = [
             _corrected(*one) for one in zip(prompts, predictions, masks, targets, strict=True)
         ]
-    box = jittered = np.full(len(targets), np.nan)
-    if boxes:
-        rng = np.random.default_rng(len(targets))
-        tight = [tight_box(t) for t in targets]
-        box = _box_scores(segmenter, embedding, tight, targets)
-        sides = [(b[2] - b[0] + 1, b[3] - b[1] + 1) * 2 for b in tight]
-        noise = rng.uniform(-BOX_JITTER, BOX_JITTER, (len(tight), 4)) * sides
-        jittered = _box_scores(segmenter, embedding, np.add(tight, noise).tolist(), targets)
-    return PlaneScores(plane, results, box, jittered, predicted)
+    return results, predicted
+
+
+def box_scores(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    boxes: Sequence[Sequence[float]],
+    targets: Sequence[NDArray[np.bool_]],
+) -> NDArray[np.float64]:
+    """Return `(N,)` IoU of objects of a plane, each prompted by a box alone."""
+    prompts = [Prompts(box=b) for b in boxes]
+    predictions = segmenter.decode_many(embedding, prompts)
+    return np.array([iou(p.best(), t) for p, t in zip(predictions, targets, strict=True)])
 
 
 def thin_out(planes: Iterable[Plane], per_item: int) -> list[Plane]:
@@ -215,14 +243,3 @@ def _corrected(
     if click is not None:
         prompts = prompts.with_point(*click)
     return prompts.with_logits(prediction.logits[prediction.best_index], prediction.frame)
-
-
-def _box_scores(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    boxes: Sequence[Sequence[float]],
-    targets: Sequence[NDArray[np.bool_]],
-) -> NDArray[np.float64]:
-    prompts = [Prompts(box=b) for b in boxes]
-    predictions = segmenter.decode_many(embedding, prompts)
-    return np.array([iou(p.best(), t) for p, t in zip(predictions, targets, strict=True)])

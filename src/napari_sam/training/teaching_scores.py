@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.automask import generate_masks
+from napari_sam.automask import ObjectMask, generate_masks
+from napari_sam.examples import Example
 from napari_sam.image import normalise
-from napari_sam.masks import iou
 from napari_sam.model.taught import HeldBack
-from napari_sam.prompts import Prompts, corrective_click, deepest_point, tight_box
+from napari_sam.prompts import tight_box
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.training.average_precision import Counts, add_up, count_matches
-from napari_sam.training.examples import Example, ObjectOf
+from napari_sam.training.examples import ObjectOf
+from napari_sam.training.protocol import box_scores, click_scores
 from napari_sam.training.views import session_scale
 
 _Result = TypeVar("_Result")
@@ -97,7 +98,7 @@ class Examiner:
             embedding = self._embedding(segmenter, number)
             for label in labels:
                 yield len(rows) / total
-                rows.append(_clicked(segmenter, embedding, example.mask(label)))
+                rows.append(_prompted(segmenter, embedding, example.mask(label)))
         click, clicks, box = np.array(rows).T
         return Figures(click, clicks, box)
 
@@ -136,22 +137,13 @@ def _part_of(work: Work[_Result], begin: float, end: float) -> Work[_Result]:
         yield begin + (end - begin) * share
 
 
-def _clicked(
+def _prompted(
     segmenter: Segmenter, embedding: Embedding, target: NDArray[np.bool_]
 ) -> tuple[float, float, float]:
     """Return IoU after one click, after three, and by a box."""
-    prompts = Prompts([deepest_point(target)], [1])
-    scores: list[float] = []
-    for _ in range(CLICKS):
-        prediction = segmenter.decode(embedding, prompts)
-        mask = prediction.best()
-        scores.append(iou(mask, target))
-        if (click := corrective_click(target, mask)) is not None:
-            prompts = prompts.with_point(*click)
-        best = prediction.logits[prediction.best_index]
-        prompts = prompts.with_logits(best, prediction.frame)
-    by_box = segmenter.decode(embedding, Prompts(box=tight_box(target)))
-    return scores[0], scores[-1], iou(by_box.best(), target)
+    scores, _ = click_scores(segmenter, embedding, [target], CLICKS)
+    (by_box,) = box_scores(segmenter, embedding, [tight_box(target)], [target])
+    return scores[0, 0], scores[0, -1], by_box
 
 
 def _found(segmenter: Segmenter, example: Example, labels: Sequence[int]) -> Counts:
@@ -163,14 +155,21 @@ def _found(segmenter: Segmenter, example: Example, labels: Sequence[int]) -> Cou
     if example.complete is not None:
         known |= example.complete[cut] & ~others
     pixels = normalise(example.image, example.contrast_limits)[cut]
-    found = np.zeros(truth.shape, np.int32)
-    # what comes first is surest, and keeps its pixels
-    for number, one in enumerate(generate_masks(segmenter, pixels), 1):
-        mask = one.crop()
-        if np.count_nonzero(known[one.region] & mask) * 2 >= one.area:
-            part = found[one.region]
-            part[mask & (part == 0)] = number
-    return count_matches(found, truth)
+    counted = [
+        one
+        for one in generate_masks(segmenter, pixels)
+        if np.count_nonzero(known[one.region] & one.crop()) * 2 >= one.area
+    ]
+    return count_matches(painted(counted, truth.shape), truth)
+
+
+def painted(objects: Iterable[ObjectMask], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Paint masks into labels `(H, W)`: what comes first is surest, and keeps its pixels."""
+    labels = np.zeros(shape, np.int32)
+    for number, one in enumerate(objects, 1):
+        part = labels[one.region]
+        part[one.crop() & (part == 0)] = number
+    return labels
 
 
 def _part(wanted: NDArray[np.bool_]) -> tuple[slice, slice]:
