@@ -54,7 +54,7 @@ def head_view(view: View, parent: Sam) -> HeadView:
     _, scores = parent.dense_head.boxes(view.features)
     empty = scores[0].sigmoid().cpu().numpy() < _NOTHING
     looks_empty = empty.repeat(SIDES_STRIDE, 0).repeat(SIDES_STRIDE, 1)
-    known = (labels > 0) | complete | (looks_empty & _inside(view, labels.shape))
+    known = (labels > 0) | complete | (looks_empty & _inside(view, labels, complete))
     batch, seen = labels[None], known[None]
     return HeadView(
         view.features,
@@ -65,11 +65,12 @@ def head_view(view: View, parent: Sam) -> HeadView:
     )
 
 
-def _inside(view: View, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _inside(
+    view: View, labels: NDArray[np.int32], complete: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """Model pixels that are of the view rather than padding, and not on an object's rim."""
-    inside = np.zeros(shape, bool)
+    inside = np.zeros(labels.shape, bool)
     inside[: view.frame.scaled[0], : view.frame.scaled[1]] = True
-    labels, complete = view.on_canvas
     rim = ndimage.binary_dilation(labels > 0, iterations=_RIM) & (labels == 0) & ~complete
     return inside & ~rim
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam.examples import Example
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import normalise, resize_pixels
 from napari_sam.model.config import SamConfig
 from napari_sam.model.sam import Sam
 from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.training.boxes import label_boxes
 from napari_sam.training.data import usual_diameter
-from napari_sam.training.examples import Example, ObjectOf
+from napari_sam.training.examples import ObjectOf
 
 Rng = np.random.Generator
 _Kind = TypeVar("_Kind", bound=np.generic)
@@ -56,6 +58,8 @@ class View:
         What the encoder made of it, levels `(1, C, h, w)`.
     example
         Number of the example it was cut out of.
+    boxes
+        `(N + 1, 4)` edges by label, see :func:`~napari_sam.training.boxes.label_boxes`.
     """
 
     pixels: NDArray[np.uint8]
@@ -65,6 +69,10 @@ class View:
     objects: tuple[int, ...]
     features: tuple[Tensor, ...]
     example: int = 0
+    boxes: NDArray[np.float32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boxes", label_boxes(self.labels))
 
     @property
     def on_canvas(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
@@ -119,6 +127,8 @@ class ViewMaker:
             np.where(np.isin(one.labels, list(labels)), one.labels, 0).astype(np.int32)
             for one, labels in zip(examples, kept, strict=True)
         ]
+        self._boxes = [label_boxes(labels) for labels in self._labels]
+        self._sizes = [np.bincount(labels.ravel()) for labels in self._labels]
         # what is held back is unknown, wherever everything else is known
         self._complete = [
             np.zeros(one.labels.shape, bool)
@@ -173,8 +183,7 @@ class ViewMaker:
         """Cut a view of one object out of its plane."""
         config = self._segmenter.config
         labels, shape = self._labels[number], self._labels[number].shape
-        rows, columns = np.nonzero(labels == label)
-        box = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
+        box = self._boxes[number][label]
         extent = float((box[2:] - box[:2]).max())
         wanted = min(max(_ROOM * extent * scale, _LEAST_SIDE), config.image_size)
         if config.resize == "sam":
@@ -193,7 +202,7 @@ class ViewMaker:
         cut = tuple(slice(a, a + min(reach, n)) for a, n in zip(corner, shape, strict=True))
         pixels, known = self._pixels[number][cut], self._complete[number][cut]
         seen = labels[cut]
-        sizes, whole = (np.bincount(x.ravel(), minlength=1) for x in (seen, labels))
+        sizes, whole = np.bincount(seen.ravel(), minlength=1), self._sizes[number]
         objects = [
             int(one) for one in np.flatnonzero(sizes) if one and sizes[one] >= _WHOLE * whole[one]
         ]
@@ -341,8 +350,8 @@ def pick(
 
 def _cells_of(view: View, label: int, stride: int) -> tuple[float, float, float, float]:
     """Box of an object in cells of the embedding: (row 0, column 0, row 1, column 1)."""
-    rows, columns = np.nonzero(view.labels == label)
-    ends = ((rows.min(), columns.min()), (rows.max(), columns.max()))
+    first, last = np.split(view.boxes[label].astype(np.float64), 2)
+    ends = np.stack([first, last - 1])
     (x0, y0), (x1, y1) = view.frame.to_model(ends) / stride
     return y0, x0, y1, x1
 
