@@ -10,6 +10,7 @@ import torch
 from labelled import block
 from small_models import HYBRID, VIT, segmenter
 
+from napari_sam.examples import Example
 from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.config import SamConfig
 from napari_sam.model.dense_head import DenseOutput
@@ -18,7 +19,7 @@ from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.training import rehearsal, tuning, views
 from napari_sam.training.dense_loss import DenseTargets, Known, dense_loss
-from napari_sam.training.examples import Example, all_objects, held_back
+from napari_sam.training.examples import all_objects, held_back
 from napari_sam.training.tuned_heads import head_view
 from napari_sam.training.tuning import TuneSettings, TuneStep, tune
 from napari_sam.training.views import ViewMaker, pick

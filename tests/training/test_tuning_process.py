@@ -12,6 +12,7 @@ import torch
 from labelled import block
 from small_models import HYBRID, network, segmenter
 
+from napari_sam.examples import Example
 from napari_sam.model import checkpoint, weights
 from napari_sam.model.taught import HeldBack, Lesson, TaughtModel
 from napari_sam.model.taught_library import keep
@@ -19,7 +20,6 @@ from napari_sam.segmentation import worker_process
 from napari_sam.segmentation.pipe import Message, Writer
 from napari_sam.segmentation.protocol import Cancelled
 from napari_sam.training import rehearsal, tuning_process, tuning_worker
-from napari_sam.training.examples import Example
 from napari_sam.training.tuning import TuneSettings, TuneStep
 from napari_sam.training.tuning_messages import (
     pack_examples,

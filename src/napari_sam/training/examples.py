@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napari_sam.examples import Example as Example
+from napari_sam.examples import Example
 
 LEAST_OBJECTS = 3
 """Fewer objects can't be taught: two are held back."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from napari_sam import __version__
+from napari_sam.examples import Example
 from napari_sam.model.sam import Sam
 from napari_sam.model.taught import HeldBack, Lesson, TaughtModel
 from napari_sam.segmentation.cached import CachedSegmenter
@@ -22,7 +23,7 @@ from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.training.average_precision import Counts
-from napari_sam.training.examples import Example, ObjectOf, all_objects, held_back
+from napari_sam.training.examples import ObjectOf, all_objects, held_back
 from napari_sam.training.objective import Plan, prompted_losses
 from napari_sam.training.rehearsal import drawn_crops, real_crops
 from napari_sam.training.teaching_scores import CLICKED, Examiner, Figures, Work
@@ -390,10 +391,8 @@ class Pupil:
             if name in parts:
                 part.requires_grad_(True)
                 rate = _ENCODER_RATE if name in _ENCODER else _LEARNING_RATE
-                own = dict(self.average.named_children())[name]
-                self._optimizers.append(
-                    Optimizer(list(part.parameters()), list(own.parameters()), rate)
-                )
+                averaged = list(getattr(self.average, name).parameters())
+                self._optimizers.append(Optimizer(list(part.parameters()), averaged, rate))
 
     def look(self) -> Iterator[float]:
         """Embed the views; gives the finished fraction."""

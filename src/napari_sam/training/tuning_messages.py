@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam.examples import Example
 from napari_sam.model.taught import HeldBack, TaughtModel
 from napari_sam.segmentation.pipe import Arrays, Message
-from napari_sam.training.examples import Example
 from napari_sam.training.tuning import TuneSettings, TuneStep
 
 _MODEL = "model"

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from napari_sam.examples import Example
 from napari_sam.segmentation.messages import error_of
 from napari_sam.segmentation.pipe import Message
 from napari_sam.segmentation.worker_process import WorkerLost, WorkerProcess
-from napari_sam.training.examples import Example
 from napari_sam.training.tuning import TuneSettings, TuneStep
 from napari_sam.training.tuning_messages import pack_examples, settings_values, unpack_step
 
