@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
+import sys
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -119,6 +121,19 @@ class Writer:
         with self._lock:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
+
+
+def standard_streams() -> tuple[Reader, Writer]:
+    """Keep this process's standard streams for messages: what is printed goes to the errors.
+
+    Interrupts are ignored from here on: a terminal sends them to every process, and this one ends
+    with its input.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source, target = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
+    printed = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
+    os.dup2(printed, sys.stdout.fileno())  # whatever is printed is no answer
+    return Reader(source), Writer(target)
 
 
 def _unpacked(blob: bytes) -> Message:

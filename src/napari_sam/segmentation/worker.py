@@ -10,8 +10,6 @@ processor to the others.
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
 import time
 import warnings
@@ -36,7 +34,7 @@ from napari_sam.segmentation.messages import (
     unpack_prompts,
 )
 from napari_sam.segmentation.network import SamSegmenter
-from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer
+from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer, standard_streams
 from napari_sam.segmentation.protocol import Cancelled, Embedding
 
 _THREADS = 8  # of each kind
@@ -231,11 +229,7 @@ class Server:
 
 def main() -> None:
     """Answer calls on the standard streams."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
-    source, target = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
-    printed = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
-    os.dup2(printed, sys.stdout.fileno())  # whatever is printed is no answer
-    server = Server(Reader(source), Writer(target))
+    server = Server(*standard_streams())
     warnings.showwarning = server.warn  # type: ignore[assignment]
     with suppress(BrokenPipeError):
         server.serve()

@@ -9,8 +9,6 @@ with the input, whatever it is doing.
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +18,7 @@ import torch
 from napari_sam.model import taught_library, weights
 from napari_sam.segmentation.messages import error_values
 from napari_sam.segmentation.network import SamSegmenter
-from napari_sam.segmentation.pipe import Message, Reader, Writer
+from napari_sam.segmentation.pipe import Message, Writer, standard_streams
 from napari_sam.training.tuning import tune
 from napari_sam.training.tuning_messages import pack_step, settings_of, unpack_examples
 
@@ -58,11 +56,7 @@ def _called(model: str, from_parent: bool) -> str:
 
 def main() -> None:
     """Answer one call on the standard streams."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
-    source, target = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
-    printed = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
-    os.dup2(printed, sys.stdout.fileno())  # whatever is printed is no answer
-    reader, writer = Reader(source), Writer(target)
+    reader, writer = standard_streams()
     message = reader.next()
 
     def end_with_the_input() -> None:
