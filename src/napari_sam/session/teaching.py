@@ -100,7 +100,8 @@ class TeachingObjects:
         """Return what is read, in order."""
         parts: list[tuple[Plane, Region]] = []
         others: list[tuple[Plane, Region]] = []
-        for plane in sorted(self.boxes, key=plane_order):
+        planes = sorted(self.boxes, key=plane_order)
+        for plane in planes:
             shape = self.source.plane_shape(plane)
             for part in windows(list(self.boxes[plane].values()), shape):
                 is_complete = any(_meets(one, part) for one in self.complete.get(plane, ()))
@@ -109,7 +110,7 @@ class TeachingObjects:
         if len(others) > left:
             chosen = np.unique(np.linspace(0, len(others) - 1, left).round().astype(int))
             others = [others[i] for i in chosen]
-        key = {plane: i for i, plane in enumerate(sorted(self.boxes, key=plane_order))}
+        key = {plane: i for i, plane in enumerate(planes)}
         return sorted([*parts[:_MOST], *others], key=lambda one: key[one[0]])
 
     def _example(
