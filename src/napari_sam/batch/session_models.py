@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from napari_sam.model.registry import REGISTRY, home
+from napari_sam.model.registry import REGISTRY, models_folder
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.model_use import UsedModel
 from napari_sam.session.saved import SavedSession
@@ -79,7 +79,7 @@ def _loadable(saved: SavedSession, used: UsedModel) -> str | TaughtModel | None:
     for parent in (one.lesson.parent for one in cards if one.lesson.parent_key == used.key):
         if parent in REGISTRY:
             return parent
-        if (path := home() / "models" / parent).is_file():
+        if (path := models_folder() / parent).is_file():
             return str(path)
     return None
 

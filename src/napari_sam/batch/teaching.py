@@ -18,7 +18,7 @@ from napari_sam.examples import Example
 from napari_sam.image import Limits
 from napari_sam.io import ImageFile, read_image
 from napari_sam.model import taught_library
-from napari_sam.model.registry import REGISTRY, home
+from napari_sam.model.registry import REGISTRY, models_folder
 from napari_sam.plane_input import PlaneInput
 from napari_sam.planes import ArraySource, Plane
 from napari_sam.segmentation.protocol import Progress
@@ -152,7 +152,7 @@ def model_to_teach(saved: SavedSession) -> str:
         name = taught.card.lesson.parent
     if name in REGISTRY:
         return name
-    if Path(name).suffix and (path := home() / "models" / Path(name).name).is_file():
+    if Path(name).suffix and (path := models_folder() / Path(name).name).is_file():
         return str(path)
     raise ValueError(
         f"expected a session of one of the models {', '.join(REGISTRY)}, or of one that you "

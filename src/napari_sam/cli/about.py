@@ -132,7 +132,7 @@ def _tell_installation() -> None:
 
     import napari_sam
     from napari_sam.model import taught_library
-    from napari_sam.model.registry import home, taught_folder
+    from napari_sam.model.registry import models_folder, taught_folder
     from napari_sam.model.weights import megabytes
     from napari_sam.segmentation.cached import embeddings_home
 
@@ -146,7 +146,7 @@ def _tell_installation() -> None:
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("GPU", ", ".join(gpus) or ("Apple MPS" if mps else "none")),
-        ("models", str(home() / "models")),
+        ("models", str(models_folder())),
         ("taught models", f"{taught_folder()} ({len(taught_library.names())})"),
         ("embeddings", f"{cache} ({megabytes(used)})"),
     ):

@@ -15,7 +15,7 @@ from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.gui.annotation import Annotation
 from napari_sam.model import taught_library
 from napari_sam.model.lesson import HeldBack
-from napari_sam.model.registry import REGISTRY, home
+from napari_sam.model.registry import REGISTRY, models_folder
 from napari_sam.model.taught_library import TaughtFile
 from napari_sam.session import Session
 from napari_sam.session.teaching import TeachingObjects
@@ -341,7 +341,7 @@ class Teaching:
 
 def _check_found_again(model: str) -> None:
     """Refuse a model that the taught one couldn't find when it is loaded."""
-    folder = home() / "models"
+    folder = models_folder()
     if model in REGISTRY or taught_library.find(model) or (folder / Path(model).name).is_file():
         return
     raise ValueError(

@@ -136,6 +136,11 @@ def home() -> Path:
     return platformdirs.user_cache_path("napari-sam-live", appauthor=False)
 
 
+def models_folder() -> Path:
+    """Return the directory of downloaded models, and of a user's own checkpoints."""
+    return home() / "models"
+
+
 def data_folder(name: str) -> Path:
     """Return a directory of what the user has made, which no cache may hold.
 

@@ -14,7 +14,7 @@ from napari_sam.model import taught_library
 from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.download import DownloadError, Progress, fetch, file_digest
 from napari_sam.model.lesson import card_of
-from napari_sam.model.registry import REGISTRY, Entry, home
+from napari_sam.model.registry import REGISTRY, Entry, home, models_folder
 from napari_sam.special_files import SpecialFileError, refuse_special
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def path_of(name: str) -> Path:
     entry = _entry(name)
     if entry.url is None:
         return Path(__file__).parents[1] / "data" / f"{name}.safetensors"
-    return home() / "models" / f"{name}{PurePosixPath(entry.url).suffix}"
+    return models_folder() / f"{name}{PurePosixPath(entry.url).suffix}"
 
 
 def is_downloaded(name: str) -> bool:
@@ -220,7 +220,7 @@ def _parent_of(
     parent, key = model.lesson.parent, model.lesson.parent_key
     if parent in REGISTRY:
         return _load_plain(parent, progress)
-    places = *beside, home() / "models"
+    places = *beside, models_folder()
     here = [path for path in (place / parent for place in places) if path.is_file()]
     for path in here:
         if card_of(path) is None and model.fits(sam := _load_plain(path, progress)):
