@@ -43,15 +43,14 @@ from napari_sam.training.average_precision import add_up, count_matches
 from napari_sam.training.data import Plane, read_planes
 from napari_sam.training.examples import all_objects, held_back
 from napari_sam.training.protocol import box_scores, click_scores, select_objects
+from napari_sam.training.pupil import Pupil, Rehearsal
 from napari_sam.training.teaching_scores import Examiner, Work, painted
-from napari_sam.training.tuning import (
-    HEADS,
-    Pupil,
-    Rehearsal,
-    TuneSettings,
-    innermost,
+from napari_sam.training.tuning import TuneSettings, innermost, parts_of
+from napari_sam.training.verdict import (
+    can_be_halved,
+    gains_by_prompts,
+    half_of,
     judge,
-    parts_of,
     with_parts_of,
 )
 
@@ -221,20 +220,21 @@ def measure(
     pupil = Pupil(network, task.examples, others, parts, rehearsal, seed)
     gates = {}
     for seconds, _, average in learned(pupil, read_at):
-        mixed = segmenter_of(with_parts_of(average, network.network, HEADS))
         after = done(examiner.figures(segmenter_of(average)))
-        gates[seconds] = judge(before, after, done(examiner.found(mixed)), parts)
+        half = half_of(average, network.network, gains_by_prompts(before, after))
+        found = done(examiner.found(segmenter_of(half))) if can_be_halved(parts) else None
+        gates[seconds] = judge(before, after, found, parts)
     pupil = Pupil(network, task.examples, all_objects(task.examples), parts, rehearsal, seed)
     for seconds, steps, average in learned(pupil, read_at):
         gate = gates[seconds]
-        model = average
-        if "dense_head" not in gate.parts:
-            model = with_parts_of(average, network.network, HEADS)
+        shared = [part for part in parts if part not in gate.parts]
+        model = with_parts_of(average, network.network, shared)
         pupil_segmenter = segmenter_of(model)
         row["read"][f"{seconds:.0f}"] = {
             "steps": steps,
             "offered": gate.offered,
             "heads": "dense_head" in gate.parts,
+            "prompts": "mask_decoder" in gate.parts,
             "held_back": {name: [s.before, s.after] for name, s in gate.scores.items()},
             "after": seen.prompted(pupil_segmenter) | seen.everything(pupil_segmenter),
             "kept_after": float(kept.clicked(pupil_segmenter, 1)[0]),
@@ -286,9 +286,16 @@ def show(rows: Mapping[str, Mapping[str, Any]], seconds: str) -> None:
             *(f"{before[k]:.2f} > {after[k]:.2f}" for k in ("ap50", "ap75")),
             f"{read['kept_after'] - row['kept_before']:+.3f}",
             f"{gain:+.3f}",
-            ("yes" if read["offered"] else "no") + (", heads" if read["heads"] else ""),
+            told(read),
         )
     Console(width=150).print(table)
+
+
+def told(read: Mapping[str, Any]) -> str:
+    """Say what was offered."""
+    if not read["offered"]:
+        return "no"
+    return "yes" if read["heads"] and read["prompts"] else "prompts" if read["prompts"] else "heads"
 
 
 def main() -> None:
@@ -312,7 +319,7 @@ def main() -> None:
         for plane in spread([p for p in planes if p.modality.startswith(modality)], count + 2)[1:-1]
     ]
     kept = Seen.of(others, KEPT_OBJECTS, TiledSegmenter(network))
-    told = {"model": options.model, "torch": torch.__version__, "machine": platform.processor()}
+    about = {"model": options.model, "torch": torch.__version__, "machine": platform.processor()}
     rows: dict[str, Any] = {}
     if options.json.exists():
         rows = json.loads(options.json.read_text())["rows"]
@@ -329,7 +336,7 @@ def main() -> None:
                 if len(all_objects(task.examples)) < count and f"{name}, {count // 2}" in rows:
                     continue  # there are no more than that
                 rows[key] = measure(network, task, kept, seed, options.seconds, options.field)
-                options.json.write_text(json.dumps(told | {"rows": rows}, indent=1))
+                options.json.write_text(json.dumps(about | {"rows": rows}, indent=1))
                 show({key: rows[key]}, f"{options.seconds[-1]:.0f}")
     for seconds in options.seconds:
         show(rows, f"{seconds:.0f}")

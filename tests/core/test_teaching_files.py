@@ -33,7 +33,7 @@ from napari_sam.session import ArrayCanvas, ArraySource, Session
 from napari_sam.session.keeping import ImageFacts, save_session
 from napari_sam.session.model_use import UsedModel
 from napari_sam.session.saved import read_without_image
-from napari_sam.training import rehearsal, tuning, views
+from napari_sam.training import pupil, rehearsal, views
 from napari_sam.training.tuning import TuneSettings, TuneStep
 
 SQUARES = [(1, np.s_[6:16, 6:18]), (2, np.s_[8:20, 40:52]), (3, np.s_[40:54, 10:20])]
@@ -134,7 +134,7 @@ def parent(private_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small network among the models; little is rehearsed and looked at."""
     for name in ("_OF_EACH", "_FEWEST"):
         monkeypatch.setattr(views, name, 2)
-    monkeypatch.setattr(tuning, "_FEWEST_HEAD_VIEWS", 2)
+    monkeypatch.setattr(pupil, "_FEWEST_HEAD_VIEWS", 2)
     monkeypatch.setattr(rehearsal, "KINDS", ("nuclei",))
     monkeypatch.setattr(rehearsal, "_SIDE", 64)
     monkeypatch.setattr(rehearsal, "_OF_EACH_KIND", 1)

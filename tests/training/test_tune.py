@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from napari_sam.model.dense_head import DenseOutput
 from napari_sam.segmentation.cached import CachedSegmenter
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
-from napari_sam.training import rehearsal, tuning, views
+from napari_sam.training import pupil, rehearsal, tuning, verdict, views
 from napari_sam.training.dense_loss import DenseTargets, Known, dense_loss
 from napari_sam.training.examples import all_objects, held_back
+from napari_sam.training.pupil import Pupil, Rehearsal
 from napari_sam.training.tuned_heads import head_view
 from napari_sam.training.tuning import TuneSettings, TuneStep, tune
+from napari_sam.training.verdict import DECODER, HEADS
 from napari_sam.training.views import ViewMaker, pick
 
 SQUARES = [(1, np.s_[6:16, 6:18]), (2, np.s_[8:20, 40:52]), (3, np.s_[40:54, 10:20])]
@@ -33,7 +36,7 @@ def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rehearse two kinds alone, small ones, and look at few views."""
     for name in ("_OF_EACH", "_FEWEST"):
         monkeypatch.setattr(views, name, 2)
-    monkeypatch.setattr(tuning, "_FEWEST_HEAD_VIEWS", 2)
+    monkeypatch.setattr(pupil, "_FEWEST_HEAD_VIEWS", 2)
     monkeypatch.setattr(rehearsal, "KINDS", ("nuclei", "yeast"))
     monkeypatch.setattr(rehearsal, "_SIDE", 64)
     monkeypatch.setattr(rehearsal, "_OF_EACH_KIND", 1)
@@ -59,7 +62,7 @@ def _run(network: SamSegmenter, example: Example, **settings: object) -> list[Tu
 @pytest.fixture
 def always_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights get no better in two steps."""
-    monkeypatch.setattr("napari_sam.training.tuning.LEAST_CHANGE", -1.0)
+    monkeypatch.setattr("napari_sam.training.verdict.LEAST_CHANGE", -1.0)
 
 
 def test_objects_are_held_back_from_every_plane() -> None:
@@ -122,10 +125,48 @@ def test_same_seed_and_steps_give_the_same_weights(hybrid: SamSegmenter, example
     assert any(not torch.equal(v, other.tensors[name]) for name, v in first.tensors.items())
 
 
+def test_heads_learn_the_same_by_themselves(hybrid: SamSegmenter, example: Example) -> None:
+    chosen = all_objects([example])
+    pupils = []
+    for parts in (DECODER + HEADS, HEADS):
+        one = Pupil(hybrid, [example], chosen, parts, Rehearsal(hybrid), 0)
+        list(one.look())
+        for _ in range(5):
+            one.learn()
+        pupils.append(one.average)
+    both, alone = (one.state_dict() for one in pupils)
+    parent = hybrid.network.state_dict()
+    for name, value in alone.items():
+        is_head = name.split(".")[0] in HEADS
+        assert torch.equal(value, (both if is_head else parent)[name])
+    assert any(not torch.equal(value, parent[name]) for name, value in alone.items())
+
+
+def test_heads_are_offered_where_they_alone_are_better(
+    hybrid: SamSegmenter, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdict, "LEAST_CHANGE", 1.0)
+    monkeypatch.setattr(verdict, "LEAST_FOUND", -1.0)
+    last = _run(hybrid, example)[-1]
+    assert last.offered
+    assert last.model is not None
+    assert set(last.model.lesson.parts) == set(HEADS)
+    assert {name.split(".")[0] for name in last.model.tensors} <= set(HEADS)
+    assert last.scores["click"].change == 0
+
+
+def test_time_spent_waiting_is_not_time_spent_computing() -> None:
+    watches = [tuning._Watch(device) for device in ("cpu", "cuda")]
+    time.sleep(0.2)
+    cpu, gpu = (watch.spent for watch in watches)
+    assert 0.1 <= cpu < gpu
+    assert gpu >= 0.2
+
+
 def test_what_is_no_better_is_not_offered(
     hybrid: SamSegmenter, example: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_sam.training.tuning.LEAST_CHANGE", 1.0)
+    monkeypatch.setattr("napari_sam.training.verdict.LEAST_CHANGE", 1.0)
     steps = _run(hybrid, example)
     assert steps[-1].offered is False
     assert steps[-1].model is None
@@ -202,7 +243,7 @@ def test_network_elsewhere_is_refused(example: Example) -> None:
 def test_optimizer_is_adam() -> None:
     own, other = (torch.nn.Parameter(torch.linspace(-1, 1, 5)) for _ in range(2))
     mean = own.detach().clone()
-    optimizer = tuning.Optimizer([own], [mean], 0.01)
+    optimizer = pupil.Optimizer([own], [mean], 0.01)
     reference = torch.optim.Adam([other], betas=(0.9, 0.98))
     for step in range(4):
         reference.param_groups[0]["lr"] = 0.01 * (step + 1) / 10
@@ -218,7 +259,7 @@ def test_optimizer_is_adam() -> None:
 def test_long_gradients_are_clipped() -> None:
     weight = torch.nn.Parameter(torch.zeros(2))
     weight.grad = torch.tensor([300.0, 400.0])
-    optimizer = tuning.Optimizer([weight], [torch.zeros(2)], 0.01)
+    optimizer = pupil.Optimizer([weight], [torch.zeros(2)], 0.01)
     optimizer.learn(0)
     assert torch.allclose(optimizer._mean[0], torch.tensor([0.06, 0.08]), atol=1e-5)
 

@@ -124,7 +124,7 @@ def test_errors_arrive_as_what_they_are(file: Path) -> None:
 def test_taught_model_comes_through_and_names_its_parent_by_the_file(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_sam.training.tuning.LEAST_CHANGE", -1.0)
+    monkeypatch.setattr("napari_sam.training.verdict.LEAST_CHANGE", -1.0)
     last = _answered(file, [PLANE])
     assert last.model is not None
     assert last.model.lesson.parent == "small.safetensors"

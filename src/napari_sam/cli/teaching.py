@@ -60,7 +60,8 @@ def tune(
         bool, typer.Option("--thorough", help="Teach the image encoder, too: better and slower.")
     ] = False,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", help="Time for learning once.  [default: 30]")
+        float | None,
+        typer.Option("--seconds", help="Time of computing for learning once.  [default: 30]"),
     ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", help="Steps instead of a time: the same weights again.")
@@ -94,8 +95,9 @@ def tune(
         import torch
 
         from napari_sam.model.weights import called
-        from napari_sam.training.tuning import TuneSettings, mean_change
+        from napari_sam.training.tuning import TuneSettings
         from napari_sam.training.tuning import tune as teach
+        from napari_sam.training.verdict import mean_change
 
         settings = TuneSettings(
             seconds=30.0 if seconds is None else seconds,
@@ -222,10 +224,11 @@ def _model_of(sessions: Sequence[Path]) -> str:
 
 
 def _tell_scores(step: TuneStep) -> None:
-    from napari_sam.model.lesson_facts import rests_on, score_lines
+    from napari_sam.model.lesson_facts import only_finds, rests_on, score_lines
 
     table = Table(show_header=False, box=None)
     for what, told in score_lines(step.scores).items():
         table.add_row(what, told)
     out.print(table, highlight=False)
-    out.print(f"on {rests_on(step.scores)}", highlight=False)
+    alone = "; only finding all is taught" if step.offered and only_finds(step.scores) else ""
+    out.print(f"on {rests_on(step.scores)}{alone}", highlight=False, soft_wrap=True)

@@ -25,7 +25,7 @@ from napari_sam.gui.taught_section import TaughtSection
 from napari_sam.gui.teaching import LEAST, Complete, Lecture, Offer, Teaching, Wishes, complete_of
 from napari_sam.gui.told import told_left, told_objects
 from napari_sam.model import taught_library
-from napari_sam.model.lesson_facts import rests_on, score_lines
+from napari_sam.model.lesson_facts import only_finds, rests_on, score_lines
 from napari_sam.model.registry import REGISTRY
 
 _TITLE = "Teach"
@@ -157,7 +157,8 @@ def told_offer(offer: Offer) -> str:
     told = " · ".join(f"{what} {change}" for what, change in score_lines(offer.scores).items())
     rests = rests_on(offer.scores)
     if offer.is_better:
-        return f"On {rests}. IoU {told}. Use it?"
+        alone = " Only finding all is taught." if only_finds(offer.scores) else ""
+        return f"On {rests}. IoU {told}.{alone} Use it?"
     return f"No better on {rests}. IoU {told}. Everything stays as it is; finish more objects, or \
 other ones, and try again."
 

@@ -32,6 +32,11 @@ def score_lines(scores: Mapping[str, HeldBack]) -> dict[str, str]:
     }
 
 
+def only_finds(scores: Mapping[str, HeldBack]) -> bool:
+    """Whether prompts are answered as before, so that only finding everything was taught."""
+    return all(one.change == 0 for name, one in scores.items() if name != "everything")
+
+
 def rests_on(scores: Mapping[str, HeldBack]) -> str:
     """Tell what figures rest on: "2 objects held back: little to go by"."""
     count = max((one.count for one in scores.values()), default=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -10,9 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from napari_sam import __version__
 from napari_sam.examples import Example
@@ -24,43 +21,21 @@ from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.training.average_precision import Counts
 from napari_sam.training.examples import ObjectOf, all_objects, held_back
-from napari_sam.training.objective import Plan, prompted_losses
-from napari_sam.training.rehearsal import drawn_crops, real_crops
-from napari_sam.training.teaching_scores import CLICKED, Examiner, Figures, Work
-from napari_sam.training.tuned_heads import HeadView, head_view, heads_loss
-from napari_sam.training.views import (
-    View,
-    ViewMaker,
-    embedded_again,
-    extent_of,
-    pick,
-    view_of_crop,
-    window_for,
+from napari_sam.training.pupil import Pupil, Rehearsal
+from napari_sam.training.teaching_scores import Examiner, Work
+from napari_sam.training.verdict import (
+    DECODER,
+    ENCODER,
+    HEADS,
+    can_be_halved,
+    gains_by_prompts,
+    half_of,
+    judge,
 )
 
-LEAST_CHANGE = 0.02
-"""A taught model is offered if it is better by more than this on what was held back."""
-
-_LEARNING_RATE, _ENCODER_RATE, _WARMUP, _EMA = 1e-3, 1e-4, 10, 0.95
-_BETAS, _EPSILON = (0.9, 0.98), 1e-8
-# Objects of a batch: the user's, and rehearsed ones.
-_OWN, _REHEARSED = 6, 2
-_ROUNDS = (0.5, 0.3, 0.15, 0.05)
-_BOX_SHARE, _SECOND_LOOK, _BALANCE = 0.4, 0.4, 0.5
-# The heads learn in every fourth step, from so many views; and how many there are.
-_HEADS_EVERY, _HEAD_VIEWS, _FEWEST_HEAD_VIEWS, _MOST_HEAD_VIEWS = 4, 2, 8, 32
-# The encoder learns from so many views a step, of which one is rehearsed.
-_ENCODED = 4
 # Steps that are timed, after the first, to learn how many there is time for.
 _TIMED = 6
 _FEWEST_STEPS = 10
-
-# What decodes prompts, what finds everything, and what both read.
-_DECODER = ("prompt_encoder", "mask_decoder")
-HEADS = ("dense_head", "roi_head")
-"""Parts of a network that find everything."""
-
-_ENCODER = ("image_encoder",)
 
 Phase = Literal["score", "learn", "again"]
 _Result = TypeVar("_Result")
@@ -74,7 +49,9 @@ class TuneSettings:
     Parameters
     ----------
     seconds
-        Time for teaching once; it becomes a number of steps by timing the first ones.
+        Time for teaching once; it becomes a number of steps by timing the first ones. On a CPU it
+        is the time spent computing, as long as that takes no more than twice as long by the clock:
+        beside other programs as much is learned, later.
     steps
         That number, where it is given: the same objects, steps, seed and threads give the same
         weights.
@@ -195,61 +172,12 @@ def innermost(segmenter: Segmenter) -> SamSegmenter:
     return segmenter
 
 
-def mean_change(scores: Mapping[str, HeldBack]) -> float:
-    """Mean change of the IoU after one click, after three, and by a box."""
-    return float(np.mean([scores[name].change for name in CLICKED]))
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a taught model is worth having.
-
-    Parameters
-    ----------
-    scores
-        On what was held back, by name.
-    offered
-        Whether it is better by enough.
-    parts
-        Of the network, which are worth being taught.
-    """
-
-    scores: Mapping[str, HeldBack]
-    offered: bool
-    parts: tuple[str, ...]
-
-
-def judge(before: Figures, after: Figures, found: Counts | None, parts: tuple[str, ...]) -> Verdict:
-    """Compare a taught model with its parent on what was held back.
-
-    Parameters
-    ----------
-    before, after
-        Figures of the parent and of the taught model.
-    found
-        What the taught model finds with its parent's heads, which it keeps where these find more;
-        None where it can't have them.
-    parts
-        That were taught.
-    """
-    if found is not None and after.everything is not None and found.mean >= after.everything.mean:
-        parts = tuple(part for part in parts if part not in HEADS)
-        after = replace(after, everything=found)
-    scores = before.compared(after)
-    return Verdict(scores, mean_change(scores) > LEAST_CHANGE, parts)
-
-
 def parts_of(network: SamSegmenter, settings: TuneSettings) -> tuple[str, ...]:
     """Name the parts of a network that are taught."""
-    parts = _DECODER + (_ENCODER if settings.thorough else ())
+    parts = DECODER + (ENCODER if settings.thorough else ())
     if not settings.everything:
         return parts
     return parts + tuple(name for name in HEADS if getattr(network.network, name) is not None)
-
-
-def _can_do_without_heads(parts: Sequence[str]) -> bool:
-    """Whether a model with its parent's heads is possible: these read the parent's encoder."""
-    return "dense_head" in parts and "image_encoder" not in parts
 
 
 class _Teaching:
@@ -276,9 +204,9 @@ class _Teaching:
         taught = yield from self._told("learn", 0.5, self._taught(others, parts))
         after = yield from self._told("score", 0.57, examiner.figures(self._segmenter(taught)))
         found: Counts | None = None
-        if _can_do_without_heads(parts):
-            mixed = with_parts_of(taught, self.network.network, HEADS)
-            found = yield from self._told("score", 0.6, examiner.found(self._segmenter(mixed)))
+        if can_be_halved(parts):
+            half = half_of(taught, self.network.network, gains_by_prompts(before, after))
+            found = yield from self._told("score", 0.6, examiner.found(self._segmenter(half)))
         verdict = judge(before, after, found, parts)
         self.last = replace(self.last, scores=verdict.scores, offered=verdict.offered)
         if not (verdict.offered or self.settings.anyway):
@@ -313,14 +241,14 @@ class _Teaching:
 
     def _taught(self, chosen: Sequence[ObjectOf], parts: Sequence[str]) -> Work[Sam]:
         """Teach a copy of the network some objects."""
-        settings, began = self.settings, time.monotonic()
+        settings, watch = self.settings, _Watch(self.network.device)
         pupil = Pupil(self.network, self.examples, chosen, parts, self.rehearsal, settings.seed)
         for share in pupil.look():
             yield 0.2 * share
         timed = 0.0
         while self.steps is None or pupil.step < self.steps:
             pupil.learn()
-            spent = time.monotonic() - began
+            spent = watch.spent
             if self.steps is None and pupil.step == 1:
                 timed = spent
             if self.steps is None and pupil.step == 1 + _TIMED:
@@ -350,193 +278,18 @@ class _Teaching:
         )
 
 
-class Pupil:
-    """A copy of a network that learns.
+class _Watch:
+    """Tells the time spent computing: half of the clock's at least, and all of it on a GPU."""
 
-    Parameters
-    ----------
-    network
-        What is copied, and embeds.
-    examples, chosen
-        The planes, and the objects to learn.
-    parts
-        Of the network, to be taught; the others are shared with it.
-    rehearsal
-        Crops of other kinds.
-    seed
-        Of what is drawn.
-    """
+    def __init__(self, device: str) -> None:
+        self._is_cpu = torch.device(device).type == "cpu"
+        self._began = time.monotonic(), time.thread_time()
 
-    def __init__(
-        self,
-        network: SamSegmenter,
-        examples: Sequence[Example],
-        chosen: Sequence[ObjectOf],
-        parts: Sequence[str],
-        rehearsal: Rehearsal,
-        seed: int,
-    ) -> None:
-        self.step = 0
-        self.average, self._model = (_copy(network.network, parts) for _ in range(2))
-        self._network, self._seed = network, seed
-        self._thorough = "image_encoder" in parts
-        self._learns_heads = "dense_head" in parts
-        self._maker = ViewMaker(network, examples, chosen, seed)
-        self._views: list[View] = []
-        self._seen: dict[ObjectOf, list[View]] = {}
-        self._head_views: list[HeadView] = []
-        self._rehearsal = rehearsal
-        self._optimizers = []
-        for name, part in self._model.named_children():
-            if name in parts:
-                part.requires_grad_(True)
-                rate = _ENCODER_RATE if name in _ENCODER else _LEARNING_RATE
-                averaged = list(getattr(self.average, name).parameters())
-                self._optimizers.append(Optimizer(list(part.parameters()), averaged, rate))
-
-    def look(self) -> Iterator[float]:
-        """Embed the views; gives the finished fraction."""
-        config = self._network.config
-        count = self._maker.count()
-        heads = 0
-        if self._learns_heads:
-            heads = min(max(count // 2, _FEWEST_HEAD_VIEWS), _MOST_HEAD_VIEWS)
-        for view in self._maker.as_clicked():
-            self._views.append(view)
-            for label in view.objects:
-                self._seen.setdefault((view.example, label), []).append(view)
-            yield len(self._views) / (count + heads)
-        for view in self._maker.as_found(heads, config.tuning.proposals.diameter):
-            self._head_views.append(head_view(view, self._network.network))
-            yield (count + len(self._head_views)) / (count + heads)
-
-    def learn(self) -> None:
-        """Do one optimizer step."""
-        rng = np.random.default_rng((self._seed, 4, self.step))
-        config = self._network.config
-        views, side = self._drawn(rng)
-        features = None
-        if self._thorough:
-            again = {id(view): embedded_again(self._model, view) for view, _ in views}
-            features = [again[id(view)] for view, _ in views]
-        picked = pick(views, config, rng, side, features)
-        rounds = 1 + int(rng.choice(len(_ROUNDS), p=_ROUNDS))
-        by_box, again_looked = rng.random() < _BOX_SHARE, rng.random() < _SECOND_LOOK
-        second = again_looked and config.looks_twice
-        plan = Plan(rounds, by_box, second_look=second, balance=_BALANCE)
-        free = config.image_size - picked.side
-        losses, _ = prompted_losses(self._model, picked.features, picked.target, plan, rng, free)
-        total = losses["mask"] + losses["iou"]
-        if self._learns_heads and self.step % _HEADS_EVERY == 0:
-            drawn = rng.permutation(len(self._head_views))[:_HEAD_VIEWS]
-            total = total + heads_loss(self._model, [self._head_views[i] for i in drawn], rng)
-        total.backward()
-        for optimizer in self._optimizers:
-            optimizer.learn(self.step)
-        self.step += 1
-
-    def _drawn(self, rng: np.random.Generator) -> tuple[list[tuple[View, int]], int]:
-        """Choose the objects of a batch, each in one of its views, and a window for them all."""
-        config = self._network.config
-        if self._thorough:  # each view costs a run of the encoder
-            at = rng.integers(len(self._views), size=_ENCODED - 1)
-            views = [self._views[i] for i in at for _ in range(_OWN // len(at))]
-            drawn = [(view, int(rng.choice(view.objects))) for view in views]
-        else:
-            objects = list(self._seen)
-            chosen = [objects[i] for i in rng.integers(len(objects), size=_OWN)]
-            shown = [self._seen[one] for one in chosen]
-            views = [one[int(rng.integers(len(one)))] for one in shown]
-            drawn = [(view, label) for view, (_, label) in zip(views, chosen, strict=True)]
-        side = window_for(drawn, config, rng)
-        rehearsed = self._rehearsal.draw(rng, side, 1 if self._thorough else _REHEARSED)
-        return drawn + rehearsed, side
-
-
-class Optimizer:
-    """Adam (Kingma and Ba, 2014) without decay, and a running mean of the weights it makes.
-
-    PyTorch's own imports its compiler with the first optimizer: that takes longer than many a
-    run, and after a GL driver has loaded another LLVM it may crash a viewer's process.
-
-    Parameters
-    ----------
-    weights, averaged
-        What learns, and the mean of it, in the same order.
-    rate
-        Learning rate after the first steps.
-    """
-
-    def __init__(self, weights: list[Tensor], averaged: list[Tensor], rate: float) -> None:
-        self._weights, self._averaged, self._rate = weights, averaged, rate
-        self._mean, self._square = ([torch.zeros_like(w) for w in weights] for _ in range(2))
-
-    @torch.no_grad()
-    def learn(self, step: int) -> None:
-        """Take step number `step`, from 0, along the gradients, which are dropped then."""
-        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in self._weights]
-        norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        torch._foreach_mul_(gradients, (1 / (norm + 1e-6)).clamp(max=1.0))
-        torch._foreach_lerp_(self._mean, gradients, 1 - _BETAS[0])
-        torch._foreach_mul_(self._square, _BETAS[1])
-        torch._foreach_addcmul_(self._square, gradients, gradients, 1 - _BETAS[1])
-        first, second = (1 - beta ** (step + 1) for beta in _BETAS)
-        divisor = torch._foreach_sqrt(self._square)
-        torch._foreach_mul_(divisor, second**-0.5)
-        torch._foreach_add_(divisor, _EPSILON)
-        rate = self._rate * min(1.0, (step + 1) / _WARMUP)
-        torch._foreach_addcdiv_(self._weights, self._mean, divisor, -rate / first)
-        decay = min(_EMA, (2 + step) / (11 + step))
-        torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)
-        for weight in self._weights:
-            weight.grad = None
-
-
-class Rehearsal:
-    """Crops of many kinds, embedded when they are first drawn.
-
-    Parameters
-    ----------
-    network
-        Embeds them.
-    """
-
-    def __init__(self, network: SamSegmenter) -> None:
-        self._network = network
-        self._pools = real_crops(), drawn_crops()
-        self._views: dict[tuple[int, int], View] = {}
-
-    def draw(self, rng: np.random.Generator, side: int, crops: int) -> list[tuple[View, int]]:
-        """Choose crops, as often a real one as a drawn one, and objects that fit into a window.
-
-        Two objects in all: of one crop, or of one each.
-        """
-        drawn = []
-        for _ in range(crops):
-            pool = int(rng.integers(len(self._pools)))
-            at = pool, int(rng.integers(len(self._pools[pool])))
-            if at not in self._views:
-                self._views[at] = view_of_crop(self._network, *self._pools[pool][at[1]])
-            view = self._views[at]
-            fitting = [one for one in view.objects if extent_of(view, one) <= side]
-            labels = rng.choice(fitting or view.objects, _REHEARSED // crops)
-            drawn += [(view, int(label)) for label in labels]
-        return drawn
-
-
-def _copy(parent: Sam, parts: Sequence[str]) -> Sam:
-    """Copy some parts of a network; the others are shared."""
-    shared = {id(part): part for name, part in parent.named_children() if name not in parts}
-    return copy.deepcopy(parent, dict(shared))
-
-
-def with_parts_of(network: Sam, other: Sam, parts: Sequence[str]) -> Sam:
-    """Return a network that has some parts of another one."""
-    mixed = copy.copy(network)
-    mixed._modules = dict(network._modules)
-    for name in parts:
-        mixed._modules[name] = other._modules[name]
-    return mixed
+    @property
+    def spent(self) -> float:
+        """Seconds since it was made."""
+        clock, computed = time.monotonic() - self._began[0], time.thread_time() - self._began[1]
+        return max(computed, clock / 2) if self._is_cpu else clock
 
 
 @contextmanager
