@@ -72,7 +72,7 @@ class Player:
             self.follow, self.follow, self.stop_here, self.go_further, self.accept_plane,
             self.cancel_following, self.divide, self.deny, self.link, self.find_all, self.find_one,
             self.find_similar, self.correct, self.next_candidate, self.mark_complete,
-            self.use_model,
+            self.use_model, self.proofread,
         )  # fmt: skip
 
     def act(self, action: int, *numbers: int, wait: bool = True) -> None:
@@ -275,6 +275,13 @@ class Player:
 
     def use_model(self, a: int, b: int) -> None:
         self.session.use_model(self.models[b % 2])
+
+    def proofread(self, a: int, b: int) -> None:
+        queue = self.session.queue
+        if queue.is_open:
+            (queue.next, queue.accept, queue.delete, queue.accept_rest, queue.end)[a % 5]()
+        else:
+            queue.begin()
 
     def mark_complete(self, a: int, b: int) -> None:
         row, column = self._point(b)

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 from component_segmenter import disks
 
-from napari_sam.session import ObjectFacts
-from napari_sam.session.doubt import SURE, appearances, judge
-
-PLANE = (None, None)
+from napari_sam.session.doubt import SURE, Expectation, Usual, appearances, judge
 
 
 def judged(labels, scores=()):
-    seen = {(PLANE, i): one for i, one in appearances(labels).items()}
-    found = judge(seen, {i: ObjectFacts(score=s) for i, s in dict(scores).items()})
-    return {i: one for (_, i), one in found.items()}
+    seen, scores = appearances(labels), dict(scores)
+    usual = Usual.among(seen.values())
+    expected = {i: Expectation(scores[i]) if i in scores else None for i in seen}
+    return {i: judge(one, usual, expected[i]) for i, one in seen.items()}
 
 
 @pytest.fixture
@@ -83,3 +81,12 @@ def test_of_few_objects_none_is_unusual():
     labels[2:4, 2:4] = 1
     labels[10:25, 10:25] = 2
     assert all(not one.reasons for one in judged(labels).values())
+
+
+def test_the_model_that_answers_says_alone_whether_a_mask_is_right(field):
+    (one, *_) = appearances(field).values()
+    found, now = Expectation(0.9), Expectation(0.7)
+    both = judge(one, None, found, now)
+    assert both.quality == judge(one, None, now).quality
+    assert both.reasons == ("the model expects an IoU of 0.70",)
+    assert both.worth == pytest.approx(judge(one, None, Expectation(0.8)).worth)

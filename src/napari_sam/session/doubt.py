@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane
 from napari_sam.session.journal import ObjectFacts
 
 SURE = 0.5
@@ -70,6 +69,50 @@ class Appearance:
 
 
 @dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a model expects of a mask.
+
+    Parameters
+    ----------
+    score
+        Its IoU with the object.
+    stability
+        Agreement of masks cut a little above and below the threshold; None where it isn't known.
+    """
+
+    score: float
+    stability: float | None = None
+
+    @classmethod
+    def of(cls, known: ObjectFacts) -> Expectation | None:
+        """Return what the model that found an object expected; None where none found it."""
+        return None if known.score is None else cls(known.score, known.stability)
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What most of some objects look like.
+
+    Parameters
+    ----------
+    area, raggedness
+        As of :class:`Appearance`.
+    """
+
+    area: float
+    raggedness: float
+
+    @classmethod
+    def among(cls, seen: Iterable[Appearance]) -> Usual | None:
+        """Return what is usual among objects; None where there are too few to tell."""
+        every = list(seen)
+        if len(every) < _FEW:
+            return None
+        area = float(np.median([one.area for one in every]))
+        return cls(area, float(np.median([one.raggedness for one in every])))
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What is thought of an object.
 
@@ -125,27 +168,27 @@ def appearances(labels: NDArray[np.integer]) -> dict[int, Appearance]:
 
 
 def judge(
-    seen: Mapping[tuple[Plane, int], Appearance], known: Mapping[int, ObjectFacts]
-) -> dict[tuple[Plane, int], Judgement]:
-    """Say how likely masks are right.
+    one: Appearance,
+    usual: Usual | None,
+    found: Expectation | None,
+    now: Expectation | None = None,
+) -> Judgement:
+    """Say how likely a mask is right.
 
     Parameters
     ----------
-    seen
-        What objects look like, by plane and number.
-    known
-        What is known of an object; where a model found it, what it expects.
+    one
+        What it looks like.
+    usual
+        What most objects look like; None where that isn't known.
+    found
+        What the model that found it expected; None where none did.
+    now
+        What another model expects, which answers now; None where it hasn't been asked. It says
+        alone whether the mask is right; whether it is worth correcting both say, since a model
+        that was taught other outlines expects little even of what is nearly right.
     """
-    if not seen:
-        return {}
-    area = float(np.median([one.area for one in seen.values()]))
-    ragged = float(np.median([one.raggedness for one in seen.values()]))
-    usual = (area, ragged) if len(seen) >= _FEW else None
-    return {key: _judged(one, known.get(key[1], ObjectFacts()), usual) for key, one in seen.items()}
-
-
-def _judged(one: Appearance, known: ObjectFacts, usual: tuple[float, float] | None) -> Judgement:
-    larger = 0.0 if usual is None else math.log(one.area / usual[0])
+    larger = 0.0 if usual is None else math.log(one.area / usual.area)
     features = {
         "": 1.0,
         "smaller": min(max(-larger, 0.0), 2.0),
@@ -154,31 +197,35 @@ def _judged(one: Appearance, known: ObjectFacts, usual: tuple[float, float] | No
         "contact": one.contact / one.outline,
         "border": one.border / one.outline,
     }
-    right, nearly = _RIGHT_BY_LOOKS, _NEARLY_BY_LOOKS
-    if known.score is not None:
-        stability = _MIDDLE if known.stability is None else known.stability
-        features |= {"score": known.score - _MIDDLE, "stability": stability - _MIDDLE}
-        right, nearly = _RIGHT, _NEARLY
-    reasons = tuple(_reasons(one, known.score, usual))
-    return Judgement(_likelihood(right, features), _likelihood(nearly, features), reasons)
+    expected = now or found
+    if expected is None:
+        quality = _likelihood(_RIGHT_BY_LOOKS, features)
+        worth = _likelihood(_NEARLY_BY_LOOKS, features)
+    else:
+        quality = _likelihood(_RIGHT, features | _features_of(expected))
+        both = Expectation((expected.score + (found or expected).score) / 2, expected.stability)
+        worth = _likelihood(_NEARLY, features | _features_of(both))
+    return Judgement(quality, worth, tuple(_reasons(one, expected, usual)))
+
+
+def _features_of(expected: Expectation) -> dict[str, float]:
+    stability = _MIDDLE if expected.stability is None else expected.stability
+    return {"score": expected.score - _MIDDLE, "stability": stability - _MIDDLE}
 
 
 def _likelihood(weights: Mapping[str, float], features: Mapping[str, float]) -> float:
     return 1 / (1 + math.exp(-sum(weight * features[name] for name, weight in weights.items())))
 
 
-def _reasons(
-    one: Appearance, score: float | None, usual: tuple[float, float] | None
-) -> Iterator[str]:
-    if score is not None and score < _EXPECTS_LITTLE:
-        yield f"the model expects an IoU of {score:.2f}"
+def _reasons(one: Appearance, expected: Expectation | None, usual: Usual | None) -> Iterator[str]:
+    if expected is not None and expected.score < _EXPECTS_LITTLE:
+        yield f"the model expects an IoU of {expected.score:.2f}"
     if usual is not None:
-        area, ragged = usual
-        if one.area * _UNUSUAL < area:
+        if one.area * _UNUSUAL < usual.area:
             yield "smaller than most"
-        if one.area > area * _UNUSUAL:
+        if one.area > usual.area * _UNUSUAL:
             yield "larger than most"
-        if one.raggedness > ragged * _RAGGED:
+        if one.raggedness > usual.raggedness * _RAGGED:
             yield "an unusual shape"
     if one.contact > _CROWDED * one.outline:
         yield "among others"

@@ -110,6 +110,10 @@ class Embeddings:
         self._store.move_to_end(key)
         return self._store[key]
 
+    def peek(self, plane: Plane) -> Embedding | None:
+        """Return the same, and let the plane be forgotten no later than it would have been."""
+        return self._store.get(self._key(plane))
+
     def input_of(self, embedding: Embedding | None) -> PlaneInput | None:
         """Return what an embedding was made of; None for one that isn't from here."""
         return None if embedding is None else self._given.get(embedding)

@@ -202,11 +202,12 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._adoption = Adoption(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit
         )
-        self._queue = Queue(self._state, self, executor, self.failed.emit)
+        self._queue = Queue(self._state, self, executor, self._table.region, self.failed.emit)
         self._queue.changed.connect(self.queue_changed.emit)
         self.objects_changed.connect(self._queue.follow)
         self.object_changed.connect(self._queue.follow_current)
         self._state.relabelled.connect(self._queue.follow_labels)
+        self.model_changed.connect(self._queue.follow_model)
         self._imports = Imports(
             self._state,
             executor,

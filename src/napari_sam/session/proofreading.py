@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -14,49 +14,18 @@ from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.geometry import Region
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.canvas import LabelCanvas
-from napari_sam.session.doubt import HOPELESS, SURE, Appearance, appearances, judge
-from napari_sam.session.journal import BY_MACHINE
+from napari_sam.session.doubt import Appearance, Expectation, appearances
+from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.journal import BY_MACHINE, Entry
 from napari_sam.session.object_table import ObjectRow
+from napari_sam.session.ranking import QueueItem as QueueItem
+from napari_sam.session.ranking import Ranking
+from napari_sam.session.rejudging import Rejudging, finders
 from napari_sam.session.state import State
 from napari_sam.session.summary import LONGEST_STEP
 
-
-@dataclass(frozen=True, slots=True)
-class QueueItem:
-    """An object that the queue offers.
-
-    Parameters
-    ----------
-    object_id
-        The object.
-    plane
-        Where it is most doubtful.
-    box
-        (row 0, column 0, row 1, column 1) around it there: its outermost pixels.
-    quality
-        How likely its mask is right: has an IoU of at least 0.8.
-    worth
-        How likely it is worth correcting: has an IoU of at least 0.5.
-    reasons
-        What speaks against it, in a few words each; empty if nothing does.
-    """
-
-    object_id: int
-    plane: Plane
-    box: tuple[int, int, int, int]
-    quality: float
-    worth: float
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether it is likely enough to be right to be accepted unseen."""
-        return self.quality >= SURE
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether it is so unlikely to be worth correcting that a click makes one sooner."""
-        return self.worth < HOPELESS
+_SORTED_EVERY = 0.5  # seconds, while objects are being judged anew
+_AHEAD = 32  # objects that are offered next
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +54,7 @@ class Proofread(Protocol):
         """The image."""
         ...
 
+    embeddings: Embeddings
     object_id: int
 
     @property
@@ -117,6 +87,10 @@ class Queue:
     left at any time: what is left to do is simply what is not accepted yet. The object offered is
     the session's current one; another one of the queue that is picked is offered instead.
 
+    What another model found than the one that answers now is judged anew by that one, in the
+    background, as far as planes are encoded; the object offered stays, and what comes behind it is
+    ordered anew. That is kept nowhere: what was expected when an object was found stays as it is.
+
     Parameters
     ----------
     state
@@ -125,8 +99,10 @@ class Queue:
         What objects are accepted in.
     executor
         Where labels are looked at.
+    region_of
+        Returns a rectangle around an object's pixels on a plane, where that is known.
     failed
-        Called with the error when labels can't be read.
+        Called with the error when labels can't be read, or the model fails.
     clock
         Seconds.
 
@@ -143,6 +119,7 @@ class Queue:
         state: State,
         session: Proofread,
         executor: Executor,
+        region_of: Callable[[int, Plane], Region | None],
         failed: Callable[[Exception], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -156,14 +133,20 @@ class Queue:
         self._is_ranking = False
         self._is_beginning = False
         self._is_fixing = False
-        self._ranked: dict[int, QueueItem] = {}  # by object, the worst first
+        self._ranking = Ranking({}, {})
+        self._ranked: dict[int, QueueItem] = {}
         self._order: tuple[int, ...] = ()
         self._places: dict[int, int] = {}
         self._left: set[int] = set()
         self._deleting: set[int] = set()
         self._listed: tuple[QueueItem, ...] | None = None
         self._last = 0  # object that was offered last
+        self._sorted = -_SORTED_EVERY
         self._watch = Stopwatch(clock)
+        self._rejudging = Rejudging(
+            *(state, session.embeddings, executor, region_of),
+            *(lambda i: i in self._left, self._judged_anew, failed),
+        )
 
     # What it says
 
@@ -300,7 +283,7 @@ class Queue:
         """Offer nothing more; what is left to do can be taken up by :meth:`begin`."""
         if self._is_open:
             self._is_open = self._is_fixing = False
-            self._executor.cancel(self._ranking)
+            self._executor.cancel(self._ranking_key)
             self._forget()
             self.changed.emit()
 
@@ -314,6 +297,8 @@ class Queue:
         self._refresh([self._last])  # what was corrected is accepted by being left
         if self.current is not None:
             self._last = self._session.object_id
+            at = self._places[self._last]
+            self._rejudging.wake(self._order[at : at + _AHEAD])
         self.changed.emit()
 
     def follow(self, object_ids: Iterable[int] | None) -> None:
@@ -325,12 +310,22 @@ class Queue:
         if new and not self._is_ranking:
             self._rank()
         self._refresh([*self._ranked] if object_ids is None else object_ids)
+        self._rejudging.go_on()  # with masks that are others since
+
+    def follow_model(self) -> None:
+        """Take note that another model answers: it judges what others found."""
+        judged = self._rejudging.judged_ids
+        self._rejudging.clear()
+        if self._is_open and not self._is_ranking:
+            self._judge(judged, self.current)
+            self._sort_behind()
+            self._ask(self._order)
 
     def follow_labels(self) -> None:
         """Take note that the labels are others: what they don't have isn't offered any more."""
         if not self._is_open:
             return
-        self._executor.cancel(self._ranking)
+        self._executor.cancel(self._ranking_key)
         self._forget()
         self._rank()
         self.changed.emit()
@@ -338,7 +333,7 @@ class Queue:
     # How
 
     @property
-    def _ranking(self) -> tuple[object, ...]:
+    def _ranking_key(self) -> tuple[object, ...]:
         return "rank objects", self
 
     def _is_offered(self, object_id: int) -> bool:
@@ -366,7 +361,9 @@ class Queue:
         item = self.current
         if item is None:
             return []
-        return [i for i in self._order[self._places[item.object_id] :] if i in self._left]
+        behind = self._order[self._places[item.object_id] :]
+        left = [i for i in behind if i in self._left]
+        return [i for i in left if self._ranked[i].quality >= item.quality]
 
     def _accept_all(self, object_ids: Sequence[int]) -> None:
         if object_ids:
@@ -399,7 +396,7 @@ class Queue:
 
     def _refresh(self, object_ids: Iterable[int]) -> None:
         """Look again which of some objects are left."""
-        changed = False
+        changed, again = False, []
         for i in object_ids:
             if i not in self._ranked:
                 continue
@@ -409,11 +406,16 @@ class Queue:
             if left != (i in self._left):
                 (self._left.add if left else self._left.discard)(i)
                 changed = True
+                if left:
+                    again.append(i)
         if changed:
             self._listed = None
             self.changed.emit()
+            self._ask(again)
 
     def _forget(self) -> None:
+        self._rejudging.clear()
+        self._ranking = Ranking({}, {})
         self._ranked, self._order, self._places = {}, (), {}
         self._left, self._listed = set(), None
         self._is_ranking = False
@@ -423,11 +425,18 @@ class Queue:
         if canvas is None:
             return
         planes = tuple(canvas.planes()) if self._scope is None else self._scope
-        ids = frozenset(i for i in self._state.all_facts if self._is_offered(i))
+        known = self._state.all_facts.items()
+        found = {i: Expectation.of(one) for i, one in known if self._is_offered(i)}
         self._is_ranking = True
         self._executor.chore(
-            self._ranking,
-            partial(_look, canvas, [(plane, _whole(source, plane)) for plane in planes], ids),
+            self._ranking_key,
+            partial(
+                _look,
+                canvas,
+                [(plane, _whole(source, plane)) for plane in planes],
+                found,
+                self._state.journal.entries,
+            ),
             self._ranked_anew,
         )
         self.changed.emit()
@@ -441,22 +450,61 @@ class Queue:
                 self._failed(outcome.error)
             self.changed.emit()
             return
-        worst: dict[int, QueueItem] = {}
-        for (plane, i), one in judge(outcome.value, self._state.all_facts).items():
-            box = outcome.value[plane, i].box
-            item = QueueItem(i, plane, box, one.quality, one.worth, one.reasons)
-            if i not in worst or item.quality < worst[i].quality:
-                worst[i] = item
-        ranked = sorted(worst.values(), key=lambda item: item.quality)
-        self._ranked = {item.object_id: item for item in ranked}
-        self._order = tuple(self._ranked)
-        self._places = {i: place for place, i in enumerate(self._order)}
+        offered = None if self._is_beginning else self.current
+        self._ranking, self._ranked = outcome.value
+        self._judge((*self._rejudging.judged_ids, self._session.object_id), offered)
+        self._put_in_order(self._by_quality(self._ranked))
         self._left, self._listed = {i for i in self._order if self._is_left(i)}, None
         if self.current is None or self._is_beginning:
             self._is_beginning = False
             first = next((i for i in self._order if i in self._left), None)
             if first is not None:
                 self._last = self._session.object_id = first
+        self.changed.emit()
+        self._ask(self._order)
+
+    def _judge(self, object_ids: Iterable[int], offered: QueueItem | None) -> None:
+        """Take in what is expected of objects; the one offered stays where it is looked at."""
+        for i in object_ids:
+            if i not in self._ranked:
+                continue
+            found = Expectation.of(self._state.facts(i))
+            item = self._ranking.item(i, found, self._rejudging.said(i))
+            seen = self._ranking.seen(i)
+            if offered is not None and offered.object_id == i and offered.plane in seen:
+                item = replace(item, plane=offered.plane, box=seen[offered.plane].box)
+            self._ranked[i] = item
+
+    def _by_quality(self, object_ids: Iterable[int]) -> list[int]:
+        return sorted(object_ids, key=lambda i: self._ranked[i].quality)
+
+    def _put_in_order(self, order: Iterable[int]) -> None:
+        self._order, self._listed = tuple(order), None
+        self._places = {i: place for place, i in enumerate(self._order)}
+
+    # Judging anew
+
+    def _ask(self, object_ids: Iterable[int]) -> None:
+        """Have objects judged that another model found than the one that answers."""
+        model = self._rejudging.model
+        for i in object_ids:
+            if i in self._left and self._ranking.is_of_another(i, model):
+                seen, worst = self._ranking.seen(i), self._ranked[i].plane
+                for plane in dict.fromkeys((worst, *seen)):
+                    self._rejudging.ask(i, plane, seen[plane].box)
+        self._rejudging.go_on()
+
+    def _judged_anew(self, object_ids: Iterable[int]) -> None:
+        self._judge(object_ids, self.current)
+        now = self._clock()
+        if not self._rejudging.is_busy or now - self._sorted >= _SORTED_EVERY:
+            self._sorted = now
+            self._sort_behind()
+
+    def _sort_behind(self) -> None:
+        """Order what is still to be offered; what was offered stays where it was."""
+        behind = self._places.get(self._last, -1) + 1
+        self._put_in_order((*self._order[:behind], *self._by_quality(self._order[behind:])))
         self.changed.emit()
 
 
@@ -498,14 +546,16 @@ def _whole(source: PlaneSource, plane: Plane) -> Region:
 def _look(
     canvas: LabelCanvas,
     planes: Sequence[tuple[Plane, Region]],
-    object_ids: frozenset[int],
+    found: Mapping[int, Expectation | None],
+    entries: Sequence[Entry],
     report: Report,
-) -> dict[tuple[Plane, int], Appearance]:
-    """Return what objects look like on planes. Reads all of them."""
+) -> tuple[Ranking, dict[int, QueueItem]]:
+    """Look at objects on planes, and judge them by what was expected of them. Reads all planes."""
     seen: dict[tuple[Plane, int], Appearance] = {}
     for done, (plane, region) in enumerate(planes):
         report(done / len(planes))
         for i, one in appearances(canvas.read(plane, region)).items():
-            if i in object_ids:
+            if i in found:
                 seen[plane, i] = one
-    return seen
+    ranking = Ranking(seen, finders(entries))
+    return ranking, {i: ranking.item(i, found[i], {}) for i in ranking.object_ids}

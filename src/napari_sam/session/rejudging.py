@@ -1,0 +1,288 @@
+"""What the model that answers now expects of masks that another model found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.engine import Executor, Outcome
+from napari_sam.geometry import Region
+from napari_sam.masks import stability_score
+from napari_sam.planes import Plane, plane_axes
+from napari_sam.prompts import Prompts, tight_box
+from napari_sam.segmentation.protocol import Embedding, MaskPrediction, Segmenter
+from napari_sam.session.canvas import LabelCanvas
+from napari_sam.session.doubt import Expectation
+from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.journal import Entry, ObjectFacts
+from napari_sam.session.state import State
+
+Rectangle = tuple[int, int, int, int]
+"""(first row, first column, last row, last column)."""
+
+_PART = 8  # masks that are judged at a time: a click waits no longer than for these
+_OFFSET = 1.0  # logits: stability compares masks cut so much above and below the threshold
+
+
+def finders(entries: Iterable[Entry]) -> dict[int, str]:
+    """Return the keys of the models that found objects, by object, where they are known.
+
+    Parameters
+    ----------
+    entries
+        Of a journal, in order.
+    """
+    found: dict[int, str] = {}
+    runs: dict[int, str] = {}
+    for entry in entries:
+        if entry.kind == "found":
+            model = entry.details.get("model", runs.get(entry.part_of or 0, ""))
+            runs[entry.first_number] = model
+        scored = [c for c in entry.facts if _expected(c.after) not in (None, _expected(c.before))]
+        if entry.kind == "found":
+            found |= {change.key: model for change in scored}
+        elif scored:  # objects got other numbers
+            before = {_expected(c.before): found.get(c.key, "") for c in entry.facts}
+            found |= {c.key: before.get(_expected(c.after), "") for c in scored}
+    return {object_id: model for object_id, model in found.items() if model}
+
+
+def _expected(facts: ObjectFacts) -> tuple[float, float | None] | None:
+    return None if facts.score is None else (facts.score, facts.stability)
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """Masks of a plane that are being judged; of some of them labels show others since."""
+
+    plane: Plane
+    boxes: dict[int, Rectangle]
+    outdated: set[int] = field(default_factory=set)
+
+
+class Rejudging:
+    """Asks the model that answers now what it expects of masks, a few at a time.
+
+    It goes on while nobody waits for a decode, and only on what is encoded: no plane, nor a part of
+    one, is encoded for it. Other masks wait until theirs is, as when it comes on screen. What was
+    said of a mask is forgotten when labels show another, and that one is asked about.
+
+    Parameters
+    ----------
+    state
+        What there is.
+    embeddings
+        Of the planes, and the model.
+    executor
+        Where masks are decoded.
+    region_of
+        Returns a rectangle around an object's pixels on a plane, where that is known.
+    is_wanted
+        Returns whether an object is still to be judged.
+    judged
+        Called with the objects of which something else is expected.
+    failed
+        Called with the error when the model or the labels fail; nothing more is asked then.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        embeddings: Embeddings,
+        executor: Executor,
+        region_of: Callable[[int, Plane], Region | None],
+        is_wanted: Callable[[int], bool],
+        judged: Callable[[Iterable[int]], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._state = state
+        self._embeddings = embeddings
+        self._executor = executor
+        self._region_of = region_of
+        self._is_wanted = is_wanted
+        self._judged = judged
+        self._failed = failed
+        self._asked: dict[Plane, dict[int, Rectangle]] = {}
+        self._resting: dict[Plane, dict[int, Rectangle]] = {}  # what shows them isn't encoded
+        self._boxes: dict[Plane, dict[int, Rectangle]] = {}  # of those that were judged
+        self._said: dict[int, dict[Plane, Expectation]] = {}
+        self._part: _Part | None = None
+        state.applied.connect(self._follow)
+        embeddings.arrived.connect(self._embedded)
+
+    @property
+    def model(self) -> str:
+        """Key of the model that answers; empty while there is none."""
+        segmenter = self._embeddings.segmenter
+        return "" if segmenter is None else segmenter.model_key
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether masks are being judged."""
+        return self._part is not None
+
+    def said(self, object_id: int) -> Mapping[Plane, Expectation]:
+        """Return what is expected of an object, by plane."""
+        return self._said.get(object_id, {})
+
+    def ask(self, object_id: int, plane: Plane, box: Rectangle) -> None:
+        """Have a mask judged after those that were asked about before; :meth:`go_on` begins."""
+        if plane not in self.said(object_id) and object_id not in self._resting.get(plane, {}):
+            self._asked.setdefault(plane, {})[object_id] = box
+
+    @property
+    def judged_ids(self) -> tuple[int, ...]:
+        """The objects of which something was said."""
+        return tuple(self._said)
+
+    def clear(self) -> None:
+        """Forget everything: another model answers, or nobody wants to know any more."""
+        self._asked, self._resting, self._boxes, self._said = {}, {}, {}, {}
+        self._part = None
+
+    def wake(self, object_ids: Iterable[int]) -> None:
+        """Look again whether what shows some objects is encoded by now."""
+        for object_id in object_ids if self._resting else ():
+            for plane, boxes in self._resting.items():
+                if object_id in boxes:
+                    self._asked.setdefault(plane, {})[object_id] = boxes.pop(object_id)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Judge the next few masks, unless some are being judged."""
+        segmenter, canvas = self._embeddings.segmenter, self._state.canvas
+        if self._part is not None or segmenter is None or canvas is None:
+            return
+        encoded = {*self._embeddings.planes} if self._asked else ()
+        for plane in [plane for plane in self._asked if plane in encoded]:
+            embedding, boxes = self._embeddings.peek(plane), self._next_on(plane)
+            if embedding is None or not boxes:
+                del self._asked[plane]
+                continue
+            self._part = _Part(plane, boxes)
+            work = partial(_expectations, segmenter, embedding, canvas, plane, boxes)
+            done = partial(self._done, self._part)
+            self._executor.decode(("judged", self), work, done, background=True)
+            return
+
+    def _next_on(self, plane: Plane) -> dict[int, Rectangle]:
+        """Take a few masks of a plane out of those that are still to be judged."""
+        asked = self._asked[plane]
+        taken: dict[int, Rectangle] = {}
+        while asked and len(taken) < _PART:
+            object_id = next(iter(asked))
+            box = asked.pop(object_id)
+            if self._is_wanted(object_id):
+                region = self._region_of(object_id, plane)
+                taken[object_id] = box if region is None else _box_of(region)
+        return taken
+
+    def _done(self, part: _Part, outcome: Outcome) -> None:
+        if part is not self._part:
+            return
+        self._part = None
+        if outcome.error is not None:
+            self._asked.clear()
+            if not outcome.cancelled:
+                self._failed(outcome.error)
+            self._judged(())
+            return
+        said: dict[int, Expectation | None] = outcome.value
+        plane = part.plane
+        for object_id, box in part.boxes.items():
+            if object_id in part.outdated:
+                self._asked.setdefault(plane, {})[object_id] = box
+            elif (expected := said[object_id]) is None:
+                self._resting.setdefault(plane, {})[object_id] = box
+            else:
+                self._said.setdefault(object_id, {})[plane] = expected
+                self._boxes.setdefault(plane, {})[object_id] = box
+        self.go_on()
+        self._judged([i for i in part.boxes if plane in self.said(i)])
+
+    def _embedded(self, plane: Plane) -> None:
+        if plane in self._resting:
+            self._asked.setdefault(plane, {}).update(self._resting.pop(plane))
+        self.go_on()
+
+    def _follow(self, entry: Entry, backwards: bool) -> None:
+        """Forget what was said of masks that are others now."""
+        part = self._part
+        for change in entry.pixels if self._boxes or part is not None else ():
+            row, column, height, width = change.region
+            rows, columns = slice(row, row + height), slice(column, column + width)
+            for plane, boxes in self._boxes.items():
+                crosses = plane_axes(plane) != plane_axes(change.plane)
+                if not crosses and plane != change.plane:
+                    continue
+                for i in [i for i, box in boxes.items() if crosses or _meet(box, rows, columns)]:
+                    del self._said[i][plane]
+                    self._asked.setdefault(plane, {})[i] = boxes.pop(i)
+            if part is not None and part.plane == change.plane:
+                part.outdated |= {i for i, b in part.boxes.items() if _meet(b, rows, columns)}
+            elif part is not None and plane_axes(part.plane) != plane_axes(change.plane):
+                part.outdated |= part.boxes.keys()
+
+
+def _box_of(region: Region) -> Rectangle:
+    rows, columns = region
+    return rows.start, columns.start, rows.stop - 1, columns.stop - 1
+
+
+def _meet(box: Rectangle, rows: slice, columns: slice) -> bool:
+    r0, c0, r1, c1 = box
+    return r0 < rows.stop and r1 >= rows.start and c0 < columns.stop and c1 >= columns.start
+
+
+def _expectations(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    canvas: LabelCanvas,
+    plane: Plane,
+    boxes: Mapping[int, Rectangle],
+) -> dict[int, Expectation | None]:
+    """Return what a model expects of masks; None of those that nothing encoded shows."""
+    masks: dict[int, tuple[Region, NDArray[np.bool_]]] = {}
+    prompts: dict[int, Prompts] = {}
+    said: dict[int, Expectation | None] = dict.fromkeys(boxes)
+    for object_id, (r0, c0, r1, c1) in boxes.items():
+        region = slice(r0, r1 + 1), slice(c0, c1 + 1)
+        mask = canvas.read(plane, region) == object_id
+        if not mask.any():
+            continue
+        masks[object_id] = region, mask
+        top, left, bottom, right = tight_box(mask)
+        asked = Prompts(box=(top + r0, left + c0, bottom + r0, right + c0))
+        if segmenter.is_ready(embedding, asked):
+            prompts[object_id] = asked
+    drafts = segmenter.draft_many(embedding, list(prompts.values()), False) if prompts else ()
+    for object_id, draft in zip(prompts, drafts, strict=True):
+        if draft is not None:
+            said[object_id] = expectation(draft.prediction, *masks[object_id])
+    return said
+
+
+def expectation(prediction: MaskPrediction, region: Region, mask: NDArray[np.bool_]) -> Expectation:
+    """Return what a model that was given a mask's box expects of that mask.
+
+    Its predicted IoU is that of its own mask, which shares so much with this one.
+
+    Parameters
+    ----------
+    prediction
+        From the box.
+    region, mask
+        Where the mask lies, and its pixels there.
+    """
+    best = prediction.best_index
+    own = prediction.patch(best)
+    shared = int(np.count_nonzero(own.within(region) & mask))
+    either = own.area + int(np.count_nonzero(mask)) - shared
+    _, logits = prediction.part_logits(best, -_OFFSET)
+    score = float(prediction.scores[best]) * shared / max(either, 1)
+    stability = float(stability_score(logits, 0.0, _OFFSET))
+    return Expectation(min(max(score, 0.0), 1.0), stability)
