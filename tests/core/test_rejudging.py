@@ -22,16 +22,27 @@ class Judge(FakeSegmenter):
         super().__init__(key=key)
         self.encoder_key = encoder
         self.scores, self.asked = scores, []
+        self.unread, self.read = set(), []
 
     def decode(self, embedding, prompts, multimask="auto", progress=None) -> MaskPrediction:
         found = super().decode(embedding, prompts, multimask, progress)
+        number = self.number(prompts)
+        self.asked.append(number)
+        scores = np.array([self.scores[number]], np.float32)
+        return MaskPrediction(found.logits, scores, found.frame)
+
+    def number(self, prompts) -> int:
         r0, c0, r1, c1 = prompts.box
         at = {place: i for i, place in PLACES.items()}
-        number = at[round((r0 + r1) / 2), round((c0 + c1) / 2)]
-        self.asked.append(number)
-        return MaskPrediction(
-            found.logits, np.array([self.scores[number]], np.float32), found.frame
-        )
+        return at[round((r0 + r1) / 2), round((c0 + c1) / 2)]
+
+    def is_ready(self, embedding, prompts, further=False) -> bool:
+        return prompts.box is None or self.number(prompts) not in self.unread
+
+    def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
+        if prompts is not None and prompts.box is not None:
+            self.read.append(self.number(prompts))
+            self.unread -= {self.number(prompts), 1}  # 1 lies in each tile
 
 
 def session_of(labels, model, **options) -> Session:
@@ -172,6 +183,44 @@ def test_a_model_with_another_encoder_judges_only_the_plane_on_screen(labels):
     session.use_model(thorough)
     assert len(thorough.embedded) == 1
     assert sorted(thorough.asked) == [1, 2, 3, 4, 5]
+
+
+def test_of_a_large_plane_on_screen_the_parts_that_show_objects_are_read(labels, taught):
+    stack = np.stack([labels, np.where(labels, labels + 5, 0)])
+    session = session_of(stack, Judge("first", SCORES), prefetch=1)
+    find(session, SCORES | {i + 5: s for i, s in SCORES.items()})
+    session.show((0,))
+    assert len(session.embeddings.planes) == 2
+    session.queue.begin()
+    taught.unread = {1, 4, 5}
+    session.use_model(taught)
+    assert taught.read == [4, 5]  # with which 1 was
+    assert sorted(taught.asked) == [1, 2, 2, 3, 3, 4, 5]  # on the other plane only what is read
+    session.show((1,))
+    assert sorted(taught.asked) == sorted([*SCORES, *SCORES])
+
+
+def test_where_nothing_is_read_ahead_no_part_of_a_plane_is_read_for_it(session, taught):
+    taught.unread = {1, 4}
+    session.use_model(taught)
+    assert taught.read == []
+    assert sorted(taught.asked) == [2, 3, 5]
+
+
+def test_what_can_not_be_read_is_told_once_and_keeps_its_place(labels, taught):
+    def fail(*args, **options):
+        raise OSError("the disk is full")
+
+    session = session_of(labels, Judge("first", SCORES), prefetch=1)
+    told = []
+    session.failed.connect(told.append)
+    find(session, SCORES)
+    session.show(())
+    session.queue.begin()
+    taught.unread, taught.prepare = {1, 4}, fail
+    session.use_model(taught)
+    assert [str(error) for error in told] == ["the disk is full"]
+    assert offered(session) == [2, 4, 3, 5, 1]
 
 
 def test_an_error_of_the_model_is_told_and_keeps_the_old_order(session, taught):

@@ -202,7 +202,9 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._adoption = Adoption(
             self._state, executor, lambda: self.source, self._follow, self.failed.emit
         )
-        self._queue = Queue(self._state, self, executor, self._table.region, self.failed.emit)
+        self._queue = Queue(
+            *(self._state, self, self._ahead, executor, self._table.region, self.failed.emit)
+        )
         self._queue.changed.connect(self.queue_changed.emit)
         self.objects_changed.connect(self._queue.follow)
         self.object_changed.connect(self._queue.follow_current)
@@ -507,6 +509,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
             (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
         """
         self._answering.show(self.source.plane_of(plane), focus, view)
+        self._queue.follow_view()
 
     def look(self, focus: tuple[float, float], view: Box) -> None:
         """Say that the screen shows another part of the plane; see :meth:`show`.
@@ -535,6 +538,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         another prompt.
         """
         self._answering.cancel()
+        self._queue.stop_judging()
 
     def close(self, reason: ValueError) -> None:
         """Refuse every later change, as when the image has become another one.

@@ -20,12 +20,12 @@ from napari_sam.session.journal import BY_MACHINE, Entry
 from napari_sam.session.object_table import ObjectRow
 from napari_sam.session.ranking import QueueItem as QueueItem
 from napari_sam.session.ranking import Ranking
+from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.rejudging import Rejudging, finders
 from napari_sam.session.state import State
 from napari_sam.session.summary import LONGEST_STEP
 
 _SORTED_EVERY = 0.5  # seconds, while objects are being judged anew
-_AHEAD = 32  # objects that are offered next
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,10 @@ class Queue:
         What there is.
     session
         What objects are accepted in.
+    read_ahead
+        Tells which plane is on screen.
     executor
-        Where labels are looked at.
+        Where labels are looked at, and masks judged anew.
     region_of
         Returns a rectangle around an object's pixels on a plane, where that is known.
     failed
@@ -118,6 +120,7 @@ class Queue:
         self,
         state: State,
         session: Proofread,
+        read_ahead: ReadAhead,
         executor: Executor,
         region_of: Callable[[int, Plane], Region | None],
         failed: Callable[[Exception], None],
@@ -144,7 +147,7 @@ class Queue:
         self._sorted = -_SORTED_EVERY
         self._watch = Stopwatch(clock)
         self._rejudging = Rejudging(
-            *(state, session.embeddings, executor, region_of),
+            *(state, session.embeddings, read_ahead, executor, region_of),
             *(lambda i: i in self._left, self._judged_anew, failed),
         )
 
@@ -297,8 +300,6 @@ class Queue:
         self._refresh([self._last])  # what was corrected is accepted by being left
         if self.current is not None:
             self._last = self._session.object_id
-            at = self._places[self._last]
-            self._rejudging.wake(self._order[at : at + _AHEAD])
         self.changed.emit()
 
     def follow(self, object_ids: Iterable[int] | None) -> None:
@@ -317,9 +318,18 @@ class Queue:
         judged = self._rejudging.judged_ids
         self._rejudging.clear()
         if self._is_open and not self._is_ranking:
-            self._judge(judged, self.current)
-            self._sort_behind()
+            if judged:
+                self._judge(judged, self.current)
+                self._sort_behind()
             self._ask(self._order)
+
+    def follow_view(self) -> None:
+        """Take note that another plane is on screen: what lies there may be judged anew."""
+        self._rejudging.go_on()
+
+    def stop_judging(self) -> None:
+        """Have nothing more encoded to judge objects anew until something else changes."""
+        self._rejudging.stop_reading()
 
     def follow_labels(self) -> None:
         """Take note that the labels are others: what they don't have isn't offered any more."""

@@ -222,6 +222,11 @@ class ReadAhead:
         return sum(abs(n) * (2 if i == axis and n * forward < 0 else 1) for i, n in steps.items())
 
     @property
+    def reads_all(self) -> bool:
+        """Whether tiles of the plane on screen are encoded that nobody has clicked in."""
+        return self._prefetch > 0
+
+    @property
     def scrolled_axis(self) -> int | None:
         """The axis along which the plane shown moved last; None before that."""
         return None if self._scroll is None else self._scroll[0]

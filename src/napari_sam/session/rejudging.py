@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.engine import Executor, Outcome
+from napari_sam.engine import BACKGROUND, Executor, Outcome, Report
 from napari_sam.geometry import Region
 from napari_sam.masks import stability_score
 from napari_sam.planes import Plane, plane_axes
@@ -17,8 +17,9 @@ from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmentation.protocol import Embedding, MaskPrediction, Segmenter
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.doubt import Expectation
-from napari_sam.session.embeddings import Embeddings
+from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.journal import Entry, ObjectFacts
+from napari_sam.session.read_ahead import ReadAhead
 from napari_sam.session.state import State
 
 Rectangle = tuple[int, int, int, int]
@@ -67,9 +68,9 @@ class _Part:
 class Rejudging:
     """Asks the model that answers now what it expects of masks, a few at a time.
 
-    It goes on while nobody waits for a decode, and only on what is encoded: no plane, nor a part of
-    one, is encoded for it. Other masks wait until theirs is, as when it comes on screen. What was
-    said of a mask is forgotten when labels show another, and that one is asked about.
+    It goes on while nobody waits for a decode, and on planes that are embedded already: none is for
+    it. Of a large one on screen the parts that show masks are encoded when nothing else is to do.
+    What was said of a mask is forgotten when labels show another, and that one is asked about.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ class Rejudging:
         What there is.
     embeddings
         Of the planes, and the model.
+    read_ahead
+        Tells which plane is on screen, and whether more of it is encoded than clicks need.
     executor
         Where masks are decoded.
     region_of
@@ -93,6 +96,7 @@ class Rejudging:
         self,
         state: State,
         embeddings: Embeddings,
+        read_ahead: ReadAhead,
         executor: Executor,
         region_of: Callable[[int, Plane], Region | None],
         is_wanted: Callable[[int], bool],
@@ -101,6 +105,7 @@ class Rejudging:
     ) -> None:
         self._state = state
         self._embeddings = embeddings
+        self._ahead = read_ahead
         self._executor = executor
         self._region_of = region_of
         self._is_wanted = is_wanted
@@ -111,6 +116,8 @@ class Rejudging:
         self._boxes: dict[Plane, dict[int, Rectangle]] = {}  # of those that were judged
         self._said: dict[int, dict[Plane, Expectation]] = {}
         self._part: _Part | None = None
+        self._reading: object = None  # what is being encoded
+        self._read: set[tuple[Plane, int]] = set()  # masks that something was encoded for
         state.applied.connect(self._follow)
         embeddings.arrived.connect(self._embedded)
 
@@ -143,14 +150,14 @@ class Rejudging:
         """Forget everything: another model answers, or nobody wants to know any more."""
         self._asked, self._resting, self._boxes, self._said = {}, {}, {}, {}
         self._part = None
+        self._read.clear()
+        self.stop_reading()
 
-    def wake(self, object_ids: Iterable[int]) -> None:
-        """Look again whether what shows some objects is encoded by now."""
-        for object_id in object_ids if self._resting else ():
-            for plane, boxes in self._resting.items():
-                if object_id in boxes:
-                    self._asked.setdefault(plane, {})[object_id] = boxes.pop(object_id)
-        self.go_on()
+    def stop_reading(self) -> None:
+        """Encode nothing for it until :meth:`go_on`."""
+        if self._reading is not None:
+            self._reading = None
+            self._executor.cancel(self._key)
 
     def go_on(self) -> None:
         """Judge the next few masks, unless some are being judged."""
@@ -166,8 +173,44 @@ class Rejudging:
             self._part = _Part(plane, boxes)
             work = partial(_expectations, segmenter, embedding, canvas, plane, boxes)
             done = partial(self._done, self._part)
-            self._executor.decode(("judged", self), work, done, background=True)
+            self._executor.decode(self._key, work, done, background=True)
             return
+        self._read_on(segmenter)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return "judged", self
+
+    def _read_on(self, segmenter: Segmenter) -> None:
+        """Have encoded what shows the next mask on screen that nothing encoded shows."""
+        plane = self._ahead.shown
+        if self._reading is not None or plane is None or not self._ahead.reads_all:
+            return
+        resting, embedding = self._resting.get(plane, {}), self._embeddings.peek(plane)
+        boxes = {i: box for i, box in resting.items() if self._is_wanted(i)}
+        if embedding is None or not boxes:
+            return
+        self._resting[plane] = boxes
+        self._reading = object()
+        work = partial(_read, segmenter, embedding, dict(boxes))
+        done = partial(self._was_read, self._reading, plane, next(iter(boxes)))
+        self._executor.embed(self._key, work, done, BACKGROUND)
+
+    def _was_read(self, reading: object, plane: Plane, first: int, outcome: Outcome) -> None:
+        if reading is not self._reading:
+            return
+        self._reading = None
+        if outcome.error is not None:
+            self._resting.pop(plane, None)
+            if not outcome.cancelled:
+                self._failed(outcome.error)
+            return
+        self._read.add((plane, first))
+        resting = self._resting.get(plane, {})
+        for object_id in (first, *outcome.value):
+            if object_id in resting:
+                self._asked.setdefault(plane, {})[object_id] = resting.pop(object_id)
+        self.go_on()
 
     def _next_on(self, plane: Plane) -> dict[int, Rectangle]:
         """Take a few masks of a plane out of those that are still to be judged."""
@@ -197,6 +240,8 @@ class Rejudging:
             if object_id in part.outdated:
                 self._asked.setdefault(plane, {})[object_id] = box
             elif (expected := said[object_id]) is None:
+                if (plane, object_id) in self._read:
+                    continue  # nothing shows it
                 self._resting.setdefault(plane, {})[object_id] = box
             else:
                 self._said.setdefault(object_id, {})[plane] = expected
@@ -236,6 +281,15 @@ def _box_of(region: Region) -> Rectangle:
 def _meet(box: Rectangle, rows: slice, columns: slice) -> bool:
     r0, c0, r1, c1 = box
     return r0 < rows.stop and r1 >= rows.start and c0 < columns.stop and c1 >= columns.start
+
+
+def _read(
+    segmenter: Segmenter, embedding: Embedding, boxes: Mapping[int, Rectangle], report: Report
+) -> list[int]:
+    """Encode what shows the first of some objects; return all that are shown by then."""
+    first, *_ = boxes.values()
+    prepare(segmenter, embedding, Prompts(box=first), report)
+    return [i for i, box in boxes.items() if segmenter.is_ready(embedding, Prompts(box=box))]
 
 
 def _expectations(
