@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter
 from napari.layers import Image
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 from taught_models import teach
 
@@ -47,7 +48,7 @@ class Pupil:
             raise self.error
         offered = self.model is not None
         progress(TuneStep("learn", 0.4, 12.0))
-        progress(TuneStep("again", 0.6, 9.0, self.scores, offered))
+        progress(TuneStep("score", 0.6, 9.0, self.scores, offered))
         return TuneStep("again", 1.0, 0.0, self.scores, offered, self.model)
 
 
@@ -189,7 +190,10 @@ def test_model_is_offered_before_all_objects_are_learned_and_used_when_they_are(
     desk.start()
     assert states[0].progress == "Learning all of them · 9 s left"
     assert states[0].is_offered
+    assert states[0].title == "Teach · better: use it?"
     assert states[1].is_named
+    assert states[1].verdict.endswith("by a box 0.60 → 0.90.")
+    assert states[1].title == "Teach · 60%"
     assert desk.loaded == ["early"]
 
 
@@ -308,6 +312,9 @@ def test_taught_model_in_use_is_told_renamed_deleted_and_opened_from_its_file(
     controller.refused.connect(lambda error: refused.append(str(error)))
     section.accept.click()
     assert "a name that no model has" in refused[0]
+    section.rename.trigger()
+    qtbot.keyClick(section.name, Qt.Key.Key_Escape)
+    assert not section.name.isVisible()
     section.rename.trigger()
     section.name.setText("my coli")
     section.accept.click()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtGui import QAction  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction, QKeyEvent  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
@@ -72,6 +73,7 @@ class TaughtSection(Section[TaughtState]):
         self.told.setAccessibleName("what the model in use was taught")
         self.more = tool("⋯", "rename, save or delete the taught model")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # "⋯" says it
         menu = QMenu(self.more)
         self.rename, self.save, self.delete = (
             QAction(text, menu) for text in ("Rename", "Save as file…", "Delete")
@@ -105,6 +107,13 @@ class TaughtSection(Section[TaughtState]):
         self.name.returnPressed.connect(self._rename)
         self.yes.clicked.connect(self._delete)
         self.no.clicked.connect(self.redraw)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Leave everything as it is with Escape, and go back to the canvas."""
+        if event is not None and event.key() == Qt.Key.Key_Escape:
+            self._naming.hide()
+            self._asking.hide()
+        super().keyPressEvent(event)
 
     def _state(self) -> TaughtState:
         return taught_state_of(self._controller)

@@ -86,10 +86,10 @@ class TeachState:
     @property
     def title(self) -> str:
         """What stands there while the section is folded, too."""
+        if self.verdict and not self.is_named:
+            return f"{_TITLE} · {'better: use it?' if self.is_offered else 'no better'}"
         if self.progress:
             return f"{_TITLE} · {self.fraction:.0%}"
-        if self.verdict:
-            return f"{_TITLE} · {'better: use it?' if self.is_offered else 'no better'}"
         return f"{_TITLE} · {told_objects(self.count)}" if self.count else _TITLE
 
 
@@ -100,10 +100,10 @@ def teach_state_of(controller: Controller) -> TeachState:
     if (offer := teaching.offer) is not None:
         state = replace(
             state,
-            verdict=told_offer(offer),
+            verdict=told_offer(offer, is_named := teaching.naming is not None),
             is_offered=offer.is_better,
             name=offer.name,
-            is_named=teaching.naming is not None,
+            is_named=is_named,
         )
     if teaching.lecture is not None:
         told = told_lecture(teaching.lecture)
@@ -152,13 +152,22 @@ def told_lecture(lecture: Lecture) -> str:
     return " · ".join(parts)
 
 
-def told_offer(offer: Offer) -> str:
-    """Say how a taught model did on the objects held back, and what that rests on."""
+def told_offer(offer: Offer, is_named: bool = False) -> str:
+    """Say how a taught model did on the objects held back, and what that rests on.
+
+    Parameters
+    ----------
+    offer
+        What came of it.
+    is_named
+        Whether the user has said that it is going to be used.
+    """
     told = " · ".join(f"{what} {change}" for what, change in score_lines(offer.scores).items())
     rests = rests_on(offer.scores)
     if offer.is_better:
         alone = " Only finding all is taught." if only_finds(offer.scores) else ""
-        return f"On {rests}. IoU {told}.{alone} Use it?"
+        ask = "" if is_named else " Use it?"
+        return f"On {rests}. IoU {told}.{alone}{ask}"
     return f"No better on {rests}. IoU {told}. Everything stays as it is; finish more objects, or \
 other ones, and try again."
 
@@ -215,7 +224,7 @@ class TeachSection(Section[TeachState]):
         asked.addWidget(self.anew)
         asked.addWidget(self.plane)
         marks = line(self.regions, self.view, self.clear)
-        marks.setStretch(0, 1)
+        marks.addStretch(1)
         asked.addWidget(self._marks)
         self._marks.setLayout(marks)
         row = line(self.bar, self.cancel)

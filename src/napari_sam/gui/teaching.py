@@ -277,8 +277,9 @@ class Teaching:
         step, lecture = self._latest, self.lecture
         if step is None or lecture is None:
             return
+        phase = "again" if step.offered else step.phase  # what follows the offer
         self.lecture = Lecture(
-            lecture.model, lecture.count, step.phase, step.fraction, step.seconds_left
+            lecture.model, lecture.count, phase, step.fraction, step.seconds_left
         )
         if step.offered is not None and self.offer is None:
             self._offer(step, name)
