@@ -71,3 +71,22 @@ def test_model_that_is_not_at_hand_any_more_is_asked_for():
     session.use_model(small)
     assert session.segmenter is small
     assert session.next_redo == "changed the model from fake to fake"  # no step of its own
+
+
+def test_model_that_answers_on_in_an_opened_session_is_no_step_until_something_is_done(tmp_path):
+    session, small, large = new_session()
+    session.add_point(0, (10, 10))
+    session.use_model(large)
+    session.add_point(0, (30, 30), object_id=2)
+    session.save(path := tmp_path / "one.napari-sam")
+    later = Session.open(path, ArraySource(np.zeros(SHAPE)), small)
+    before = later.next_undo
+    later.use_model(large)  # it is loaded after the session is open
+    assert later.segmenter is large
+    assert later.next_undo == before == session.next_undo
+    later.undo()
+    later.redo()
+    later.use_model(small)
+    assert later.next_undo == "changed the model from fake to fake"
+    later.undo()
+    assert later.segmenter is large

@@ -169,6 +169,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._reserved = 0
         self._told_object = 1
         self._told_not_finite = False
+        self._opened_at = self.journal.position
         self._closed: ValueError | None = None
         self._models = ModelsInUse()
         if segmenter is not None:
@@ -456,6 +457,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._corrections.restore(saved.entries)
         if changes:  # before anything is answered: masks may come at once
             self._state.note_elsewhere(changes)
+        self._opened_at = self.journal.position
         self._follow(touched)
         self.reserve(saved.highest_label)
         self.object_id = saved.object_id

@@ -28,6 +28,7 @@ class WorkingWith(Following):
     noticed: SignalInstance
     _models: ModelsInUse
     _told_not_finite: bool
+    _opened_at: tuple[int, int]  # the journal's position where this sitting began
 
     # The model
 
@@ -43,8 +44,9 @@ class WorkingWith(Following):
     def use_model(self, segmenter: Segmenter | None, taught: TaughtModel | None = None) -> None:
         """Have another model answer later prompts, as one step; finished masks stay.
 
-        Undo brings the model of before back. It is no step where nothing was done yet, and where
-        the model is the same one on another device, or the first.
+        Undo brings the model of before back. It is no step where nothing was done yet, or nothing
+        since the session was opened, and where the model is the same one on another device, or
+        the first.
 
         Parameters
         ----------
@@ -64,7 +66,7 @@ class WorkingWith(Following):
             self._answer_by(None)
             return
         used = self._models.note(segmenter, taught)
-        begun = len(state.journal) > 0 or len(state.journal.undone) > 0
+        begun = state.journal.position != self._opened_at
         if is_first or not begun or used.key == state.model or self._closed is not None:
             state.model = used.key
             self._answer_by(segmenter)
