@@ -311,6 +311,12 @@ def test_info_tells_what_a_model_was_taught(taught, by):
     assert_refused(run("info", taught.path, "--methods"), 2, "expected a session")
 
 
+def test_info_says_what_it_tells_of_where_a_file_is_none_of_that(tmp_path):
+    (damaged := tmp_path / "damaged.safetensors").touch()
+    assert_refused(run("info", damaged), 2, "expected a taught model, got another checkpoint")
+    assert_refused(run("info", tmp_path / "none.safetensors"), 2, "nothing there")
+
+
 def test_taught_model_segments_by_its_name(image, tmp_path, taught):
     result = run("segment", image, "-o", tmp_path / "a.tif", "-m", "coli", "--device", "cpu")
     assert result.exit_code == 0, result.output

@@ -208,6 +208,12 @@ def test_labels_become_a_taught_model_of_a_name(
     assert weights.load("coli").config.name == "coli"
 
 
+def test_session_that_is_missing_is_told(tmp_path: Path) -> None:
+    code, _, error = run(missing := tmp_path / "none.napari-sam", "--name", "a")
+    assert code == 2
+    assert error.strip() == f"error: expected a session at {missing}, found nothing there"
+
+
 def test_what_is_no_better_is_not_written(
     session: Path, parent: Path, tmp_path: Path, lessons: list[tuple[Any, ...]]
 ) -> None:

@@ -86,11 +86,25 @@ def info(
         if file is not None and (taught := taught_library.find(file)) is not None:
             _tell_taught(taught, methods)
         elif file is not None:
+            _refuse_other(Path(file), taught_library.SUFFIX)
             _tell_session(Path(file), methods)
         elif methods:
             raise ValueError("expected a session to write about, got none; name its file")
         else:
             _tell_installation()
+
+
+def _refuse_other(path: Path, suffix: str) -> None:
+    """Refuse what is neither a session nor a taught model, as far as its name tells."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"expected a session, or a taught model's file or name, got {path}: nothing there, and "
+            "no taught model of that name"
+        )
+    if path.suffix == suffix:
+        raise ValueError(
+            f"{path}: expected a taught model, got another checkpoint, or a damaged file"
+        )
 
 
 def _tell_session(path: Path, methods: bool) -> None:

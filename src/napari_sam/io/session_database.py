@@ -188,6 +188,8 @@ def prepare_writing(connection: sqlite3.Connection) -> None:
 def check_header(path: Path) -> bool:
     """Refuse other files before SQLite sees them; return whether it is in WAL mode."""
     refuse_special(path)
+    if not path.exists():
+        raise FileNotFoundError(f"expected a session at {path}, found nothing there")
     with path.open("rb") as file:
         head = file.read(100)
     if not head.startswith(_MAGIC):
