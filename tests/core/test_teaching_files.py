@@ -17,6 +17,7 @@ from taught_models import teach
 from typer.testing import CliRunner
 
 from napari_sam import cli
+from napari_sam.batch.session_models import load_models
 from napari_sam.batch.teaching import (
     examples_of_labels,
     examples_of_session,
@@ -124,6 +125,18 @@ def test_sessions_of_a_taught_model_teach_its_parent(session: Path) -> None:
     assert model_to_teach(replace(saved, about={"model": {"name": "nano", "key": "0"}})) == "nano"
     with pytest.raises(ValueError, match=r"got one of components .* --model"):
         model_to_teach(saved)
+
+
+def test_what_is_missing_of_a_sessions_model_is_told(session: Path) -> None:
+    saved = read_without_image(session)
+    taught = teach(network(HYBRID), "own.safetensors").named("coli")
+    about = {"model": {"name": "coli", "key": taught.key}}
+    used = {taught.key: UsedModel(taught.key, "coli", card=taught.card)}
+    with pytest.raises(ValueError, match=r"that coli was taught from, own.safetensors .* found no"):
+        model_to_teach(replace(saved, about=about, models=used))
+    for of_session in (model_to_teach, load_models):
+        with pytest.raises(ValueError, match="with a model, got one in which none answered"):
+            of_session(replace(saved, about={}, models={}))
 
 
 # The command ------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ def _needed(saved: SavedSession) -> list[UsedModel]:
     others = [one for one in known if one.key != last.key and _loadable(saved, one) is not None]
     if asked and not (asked.keys() - {one.key for one in others}):
         return others  # the last one has answered nothing
+    if not (last.name or last.key):
+        raise ValueError(
+            "expected a session with a model, got one in which none answered; give a model or its "
+            "checkpoint with --with"
+        )
     if _loadable(saved, last) is None:
         raise ValueError(
             f"expected a session of one of the models {', '.join(REGISTRY)}, or of one that was "

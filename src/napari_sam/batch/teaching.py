@@ -145,15 +145,26 @@ def model_to_teach(saved: SavedSession) -> str:
         If it is a checkpoint of somebody, or none is told.
     """
     last = last_model(saved)
-    name, key = last.name or "none", last.key or "?"
-    if last.card is not None:
-        name = last.card.lesson.parent
-    elif (taught := taught_library.find_by_key(key)) is not None and taught.card is not None:
-        name = taught.card.lesson.parent
+    name, key, card = last.name or "none", last.key or "?", last.card
+    if card is None and (taught := taught_library.find_by_key(key)) is not None:
+        card = taught.card
+    if card is not None:
+        name = card.lesson.parent
     if name in REGISTRY:
         return name
     if Path(name).suffix and (path := models_folder() / Path(name).name).is_file():
         return str(path)
+    if card is not None:
+        raise ValueError(
+            f"expected the model that {last.name} was taught from, {name} "
+            f"({card.lesson.parent_key[:8]}), in {models_folder()}, found none; put a copy of "
+            f"{name} there, or say what is taught with --model"
+        )
+    if not (last.name or last.key):
+        raise ValueError(
+            "expected a session with a model, got one in which none answered; say what is taught "
+            "with --model"
+        )
     raise ValueError(
         f"expected a session of one of the models {', '.join(REGISTRY)}, or of one that you "
         f"taught, got one of {name} with the key {key}; say what is taught with --model"
