@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +26,9 @@ from napari_sam.session.state import State
 Rectangle = tuple[int, int, int, int]
 """(first row, first column, last row, last column)."""
 
-_PART = 8  # masks that are judged at a time: a click waits no longer than for these
+# Masks are judged for about so many seconds at a time, which a click waits at most; at first so
+# many, and never more than so many.
+_SECONDS, _FIRST, _MOST = 0.05, 2, 16
 _OFFSET = 1.0  # logits: stability compares masks cut so much above and below the threshold
 
 
@@ -116,6 +119,7 @@ class Rejudging:
         self._boxes: dict[Plane, dict[int, Rectangle]] = {}  # of those that were judged
         self._said: dict[int, dict[Plane, Expectation]] = {}
         self._part: _Part | None = None
+        self._seconds: float | None = None  # that one takes
         self._reading: object = None  # what is being encoded
         self._read: set[tuple[Plane, int]] = set()  # masks that something was encoded for
         state.applied.connect(self._follow)
@@ -149,7 +153,7 @@ class Rejudging:
     def clear(self) -> None:
         """Forget everything: another model answers, or nobody wants to know any more."""
         self._asked, self._resting, self._boxes, self._said = {}, {}, {}, {}
-        self._part = None
+        self._part = self._seconds = None
         self._read.clear()
         self.stop_reading()
 
@@ -216,7 +220,8 @@ class Rejudging:
         """Take a few masks of a plane out of those that are still to be judged."""
         asked = self._asked[plane]
         taken: dict[int, Rectangle] = {}
-        while asked and len(taken) < _PART:
+        most = _FIRST if self._seconds is None else int(_SECONDS / max(self._seconds, 1e-6))
+        while asked and len(taken) < max(1, min(most, _MOST)):
             object_id = next(iter(asked))
             box = asked.pop(object_id)
             if self._is_wanted(object_id):
@@ -234,7 +239,8 @@ class Rejudging:
                 self._failed(outcome.error)
             self._judged(())
             return
-        said: dict[int, Expectation | None] = outcome.value
+        said, seconds = outcome.value
+        self._seconds = seconds or self._seconds
         plane = part.plane
         for object_id, box in part.boxes.items():
             if object_id in part.outdated:
@@ -298,8 +304,12 @@ def _expectations(
     canvas: LabelCanvas,
     plane: Plane,
     boxes: Mapping[int, Rectangle],
-) -> dict[int, Expectation | None]:
-    """Return what a model expects of masks; None of those that nothing encoded shows."""
+) -> tuple[dict[int, Expectation | None], float]:
+    """Return what a model expects of masks, and the seconds that one took.
+
+    It is None of those that nothing encoded shows; these take no time.
+    """
+    start = time.perf_counter()
     masks: dict[int, tuple[Region, NDArray[np.bool_]]] = {}
     prompts: dict[int, Prompts] = {}
     said: dict[int, Expectation | None] = dict.fromkeys(boxes)
@@ -317,7 +327,7 @@ def _expectations(
     for object_id, draft in zip(prompts, drafts, strict=True):
         if draft is not None:
             said[object_id] = expectation(draft.prediction, *masks[object_id])
-    return said
+    return said, (time.perf_counter() - start) / len(prompts) if prompts else 0.0
 
 
 def expectation(prediction: MaskPrediction, region: Region, mask: NDArray[np.bool_]) -> Expectation:
