@@ -453,8 +453,8 @@ class SessionFiles:
         used = saved.model
         if used is not None and used.card is not None and self._controller.use_model_of(used):
             self._controller.noticed.emit(
-                f"The session was made with {used.name}, which came with it, is in the list of "
-                "models and answers further prompts"
+                f"The session was made with {used.name}, which came with it and is in the list of "
+                "models; it answers further prompts as soon as it is loaded"
             )
             return
         self._controller.noticed.emit(

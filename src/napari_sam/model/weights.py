@@ -199,7 +199,7 @@ def load(model: str | Path | TaughtModel, progress: Progress | None = None) -> S
     if taught is None:
         return _load_plain(model, progress)
     read = taught.read()
-    return read.applied_to(_parent_of(read, str(taught.path), (taught.path.parent,), progress))
+    return read.applied_to(_parent_of(read, taught.name, (taught.path.parent,), progress))
 
 
 def load_parent(model: str | Path, progress: Progress | None = None) -> Sam:
@@ -210,7 +210,7 @@ def load_parent(model: str | Path, progress: Progress | None = None) -> Sam:
     taught = taught_library.find(model)
     if taught is None:
         return _load_plain(model, progress)
-    return _parent_of(taught.read(), str(taught.path), (taught.path.parent,), progress)
+    return _parent_of(taught.read(), taught.name, (taught.path.parent,), progress)
 
 
 def _parent_of(
@@ -220,15 +220,15 @@ def _parent_of(
     parent, key = model.lesson.parent, model.lesson.parent_key
     if parent in REGISTRY:
         return _load_plain(parent, progress)
-    places = *beside, models_folder()
+    places = tuple(dict.fromkeys((*beside, models_folder())))
     here = [path for path in (place / parent for place in places) if path.is_file()]
     for path in here:
         if card_of(path) is None and model.fits(sam := _load_plain(path, progress)):
             return sam
     found = f"found another model in {', '.join(map(str, here))}" if here else "found none"
     raise CheckpointError(
-        f"{origin}: expected the model that was taught, {parent} ({key[:8]}), "
-        f"{'beside it or ' if beside else ''}in {places[-1]}, {found}; put a copy of {parent} there"
+        f"{origin}: expected the model that it was taught from, {parent} ({key[:8]}), in "
+        f"{' or '.join(map(str, places))}, {found}; put a copy of {parent} there"
     )
 
 
