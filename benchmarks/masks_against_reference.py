@@ -97,7 +97,7 @@ def main() -> None:
         ),
     }
     conclude(
-        f"{segmenter.config.name}, {plane.shape[0]} × {plane.shape[1]}", rows, args.output, figures
+        f"{segmenter.traits.name}, {plane.shape[0]} × {plane.shape[1]}", rows, args.output, figures
     )
 
 

@@ -19,6 +19,7 @@ from napari_sam.segmentation.protocol import (
     PixelSegmenter,
     Proposals,
 )
+from napari_sam.segmentation.traits import Traits
 
 CONFIG = SamConfig("components", 64, ViTConfig(8, 1, 1, (0,)))
 
@@ -35,7 +36,7 @@ class ComponentSegmenter:
     """
 
     def __init__(self, dense: bool = False, key: str = "components") -> None:
-        self.config = replace(CONFIG, dense_channels=8 if dense else 0)
+        self.traits = replace(Traits.of(CONFIG), proposes=dense)
         self.encoder_key = self.model_key = key
         self.device, self.precision = "cpu", "float32"
         self.embedded: list[np.ndarray] = []
@@ -85,7 +86,7 @@ class ComponentSegmenter:
         return [self.decode(embedding, one, multimask) for one in prompts]
 
     def propose(self, embedding, quick=False, progress=None) -> Proposals | None:
-        if not self.config.dense_channels:
+        if not self.traits.proposes:
             return None
         components = embedding.features[0][0, 0].numpy().astype(int)
         boxes = [

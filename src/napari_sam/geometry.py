@@ -8,18 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from napari_sam.model.config import Resize, SamConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Region = tuple[slice, slice]
 """Rows and columns of a rectangle of a plane."""
+
+Convention = Literal["sam", "own"]
+"""How coordinates of a plane become those of a model's input; see :class:`Frame`."""
 
 _CANVAS_MULTIPLE = 32  # coarsest stride of our own encoders
 
@@ -56,7 +57,7 @@ class Frame:
     shape: tuple[int, int]
     scaled: tuple[int, int]
     canvas: tuple[int, int]
-    convention: Resize
+    convention: Convention
 
     @property
     def region(self) -> tuple[slice, slice]:
@@ -260,9 +261,42 @@ def _resampling(cells: int, canvas: int, scaled: int, pixels: int) -> _Resamplin
     return _Resampling(matrix, used.argmax(1), cells - 1 - used[:, ::-1].argmax(1))
 
 
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How a plane is laid into a model's input.
+
+    Parameters
+    ----------
+    input_size
+        Side of the largest input, in model pixels.
+    max_upscale
+        Of a model that takes a plane at any scale that its input holds: the largest magnification
+        by default. The input is padded to a multiple of 32 then, and coordinates are
+        (x + 0.5)·s − 0.5. None where a plane always fills a square input, as in SAM; coordinates
+        are x·s there.
+    keeps_aspect
+        Whether height and width have the same scale, and the square is padded; otherwise both
+        sides become the input's.
+    """
+
+    input_size: int
+    max_upscale: float | None = None
+    keeps_aspect: bool = True
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether a plane may have any scale that the input holds."""
+        return self.max_upscale is not None
+
+    def default_scale(self, longest: int) -> float:
+        """Model pixels per pixel of a plane whose longer side has so many."""
+        fitting = self.input_size / longest
+        return fitting if self.max_upscale is None else min(fitting, self.max_upscale)
+
+
 def fit_frame(
     shape: tuple[int, int],
-    config: SamConfig,
+    geometry: Geometry,
     origin: tuple[int, int] = (0, 0),
     plane_shape: tuple[int, int] | None = None,
     scale: float | None = None,
@@ -273,24 +307,27 @@ def fit_frame(
     ----------
     shape
         (height, width) of the rectangle in pixels.
-    config
-        The model: its input size and resize policy.
+    geometry
+        Of the model.
     origin, plane_shape
         Where the rectangle lies; by default it is the whole plane.
     scale
         Model pixels per pixel of the plane that are wanted, if the input holds them; by default
-        as many as it holds, up to the configuration's `max_upscale`. Under ``"sam"`` there is no
-        choice.
+        as many as it holds, up to the geometry's `max_upscale`. Where a plane fills the input
+        there is no choice.
     """
-    fitting = config.image_size / max(shape)
-    if config.resize == "own":
-        fitting = min(fitting, config.max_upscale if scale is None else scale)
+    whole = geometry.input_size, geometry.input_size
+    plane_shape = plane_shape or shape
+    if not geometry.keeps_aspect:
+        return Frame(plane_shape, origin, shape, whole, whole, "sam")
+    fitting = geometry.default_scale(max(shape))
+    if geometry.has_choice and scale is not None:
+        fitting = min(geometry.input_size / max(shape), scale)
     h, w = (max(1, int(side * fitting + 0.5)) for side in shape)
-    if config.resize == "own":
-        canvas = (h + -h % _CANVAS_MULTIPLE, w + -w % _CANVAS_MULTIPLE)
-    else:
-        canvas = (config.image_size, config.image_size)
-    return Frame(plane_shape or shape, origin, shape, (h, w), canvas, config.resize)
+    if not geometry.has_choice:
+        return Frame(plane_shape, origin, shape, (h, w), whole, "sam")
+    canvas = (h + -h % _CANVAS_MULTIPLE, w + -w % _CANVAS_MULTIPLE)
+    return Frame(plane_shape, origin, shape, (h, w), canvas, "own")
 
 
 def tile_grid(shape: tuple[int, int], tile: int, halo: int) -> list[Tile]:

@@ -11,19 +11,20 @@ from small_models import HYBRID
 
 from napari_sam.geometry import fit_frame
 from napari_sam.segmentation.protocol import Embedding, MaskPrediction
+from napari_sam.segmentation.traits import Traits
 
 
 class Bright:
     """A model whose mask is the bright component that it sees under the first prompt."""
 
-    config, device, precision = HYBRID, "cpu", "float32"
+    traits, device, precision = Traits.of(HYBRID), "cpu", "float32"
     encoder_key = model_key = "bright"
 
     def __init__(self):
         self.frames = []
 
     def embed_pixels(self, pixels, frame=None, progress=None):
-        frame = frame or fit_frame(pixels.shape[:2], HYBRID)
+        frame = frame or fit_frame(pixels.shape[:2], self.traits.geometry)
         self.frames.append(frame)
         components, _ = ndimage.label(pixels[..., 0] > 127)
         return Embedding((torch.from_numpy(components),), frame, "bright", "float32")
@@ -42,14 +43,14 @@ class Bright:
 class Nearsighted(Bright):
     """A model that knows objects of up to 150 model pixels; of larger ones it sees a piece."""
 
-    config = replace(HYBRID, image_size=512)
+    traits = Traits.of(replace(HYBRID, image_size=512))
 
     def __init__(self, surest=0.9):
         super().__init__()
         self.surest = surest
 
     def embed_pixels(self, pixels, frame=None, progress=None):
-        frame = frame or fit_frame(pixels.shape[:2], self.config)
+        frame = frame or fit_frame(pixels.shape[:2], self.traits.geometry)
         return super().embed_pixels(pixels, frame, progress)
 
     def _decode(self, embedding, prompts):

@@ -12,6 +12,7 @@ from napari_sam.geometry import Frame
 from napari_sam.model.config import SamConfig, ViTConfig
 from napari_sam.planes import Plane
 from napari_sam.segmentation.protocol import Draft, Embedding, MaskPrediction, Segmenter
+from napari_sam.segmentation.traits import Traits
 
 CONFIG = SamConfig("fake", 64, ViTConfig(8, 1, 1, (0,)))
 
@@ -34,7 +35,7 @@ class FakeSegmenter:
     ) -> None:
         self.radius, self.blocks, self.seconds = radius, blocks, seconds
         self.encoder_key = self.model_key = key
-        self.config, self.device, self.precision = CONFIG, "cpu", "float32"
+        self.traits, self.device, self.precision = Traits.of(CONFIG), "cpu", "float32"
         self.embedded: list[np.ndarray] = []
         self.limits: list[tuple[float, float] | None] = []
         self.decodes = 0

@@ -21,6 +21,7 @@ from napari_sam.automask.grid import crop_boxes, point_grid
 from napari_sam.automask.objects import encode_region
 from napari_sam.automask.proposed import _propose
 from napari_sam.automask.stack import link_planes
+from napari_sam.geometry import Geometry
 from napari_sam.masks import Rle, decode_rle
 from napari_sam.model.checkpoint import load_into_new
 from napari_sam.segmentation.network import SamSegmenter
@@ -197,7 +198,7 @@ def test_progress_rises_to_one_and_can_cancel(heads):
     seen = []
     segmenter = ComponentSegmenter(dense=heads > 0)
     if heads == 2:
-        segmenter.config = replace(segmenter.config, roi_channels=8)
+        segmenter.traits = replace(segmenter.traits, judges=True)
     generate_masks(segmenter, disks(SHAPE, *CIRCLES), progress=seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == 1
@@ -381,7 +382,7 @@ class Judged(Boxed):
 
     def __init__(self, *proposed):
         super().__init__(*proposed)
-        self.config = replace(self.config, roi_channels=8)
+        self.traits = replace(self.traits, judges=True)
 
     def propose(self, embedding, quick=False, progress=None) -> Proposals:
         found = super().propose(embedding, quick, progress)
@@ -414,7 +415,7 @@ class Scalable(ComponentSegmenter):
 
     def __init__(self, knows=9999):
         super().__init__(dense=True)
-        self.config = replace(self.config, resize="own", image_size=256)
+        self.traits = replace(self.traits, geometry=Geometry(256, 2.0), decodes_windows=True)
         self.knows = knows
 
     def propose(self, embedding, quick=False, progress=None) -> Proposals:

@@ -23,6 +23,7 @@ from napari_sam.segmentation.cached import (
 )
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
+from napari_sam.segmentation.traits import Traits
 
 CLICK = Prompts([(10, 12)], [1])
 
@@ -75,7 +76,7 @@ def files(directory):
 def test_it_follows_the_protocol(plain, tmp_path):
     cached = CachedSegmenter(plain, tmp_path)
     assert isinstance(cached, Segmenter)
-    for name in ("config", "encoder_key", "model_key", "device", "precision"):
+    for name in ("traits", "encoder_key", "model_key", "device", "precision"):
         assert getattr(cached, name) == getattr(plain, name)
 
 
@@ -113,12 +114,17 @@ def test_default_directory_lies_in_the_home(encoder, private_home, plane):
 
 
 def test_key_follows_from_everything_that_decides_the_features(plane):
-    frame = fit_frame((40, 50), HYBRID)
+    frame = fit_frame((40, 50), Traits.of(HYBRID).geometry)
     keys = [
         embedding_key(plane, frame, "model", "float32"),
         embedding_key(plane ^ 1, frame, "model", "float32"),
         embedding_key(plane.reshape(50, 40, 3), frame, "model", "float32"),
-        embedding_key(plane, fit_frame((40, 50), HYBRID, (1, 0), (90, 90)), "model", "float32"),
+        embedding_key(
+            plane,
+            fit_frame((40, 50), Traits.of(HYBRID).geometry, (1, 0), (90, 90)),
+            "model",
+            "float32",
+        ),
         embedding_key(plane, frame, "other", "float32"),
         embedding_key(plane, frame, "model", "bfloat16"),
     ]

@@ -11,6 +11,7 @@ from reference import SMALL
 from small_models import HYBRID, VIT
 
 from napari_sam.geometry import Frame, fit_frame, tile_grid
+from napari_sam.segmentation.traits import Traits
 
 shapes = st.tuples(st.integers(2, 300), st.integers(2, 300))
 configs = st.sampled_from([SMALL, HYBRID])
@@ -19,14 +20,14 @@ configs = st.sampled_from([SMALL, HYBRID])
 @given(shapes, configs, st.tuples(st.integers(0, 99), st.integers(0, 99)))
 def test_points_return_from_the_model(shape, config, origin):
     plane = (shape[0] + 120, shape[1] + 120)
-    frame = fit_frame(shape, config, origin, plane)
+    frame = fit_frame(shape, Traits.of(config).geometry, origin, plane)
     corners = np.array([[0, 0], [shape[0] - 1, shape[1] - 1], [shape[0] / 3, 0.25]]) + origin
     np.testing.assert_allclose(frame.to_plane(frame.to_model(corners)), corners, atol=1e-9)
 
 
 @given(shapes, configs)
 def test_longest_side_fills_the_input_unless_growth_is_limited(shape, config):
-    frame = fit_frame(shape, config)
+    frame = fit_frame(shape, Traits.of(config).geometry)
     scale = max(frame.scaled) / max(shape)
     if config.resize == "sam":
         assert max(frame.scaled) == config.image_size
@@ -43,7 +44,7 @@ def test_longest_side_fills_the_input_unless_growth_is_limited(shape, config):
 def test_sam_coordinates_scale_from_the_corner_as_in_the_reference(shape):
     from segment_anything.utils.transforms import ResizeLongestSide
 
-    frame = fit_frame(shape, SMALL)
+    frame = fit_frame(shape, Traits.of(SMALL).geometry)
     transform = ResizeLongestSide(SMALL.image_size)
     points = np.array([[0.0, 0.0], [shape[1] - 1, shape[0] - 1], [1.5, 0.5]])  # (x, y)
     expected = transform.apply_coords(points, shape)
@@ -53,7 +54,7 @@ def test_sam_coordinates_scale_from_the_corner_as_in_the_reference(shape):
 
 @given(shapes)
 def test_own_coordinates_map_edges_to_edges(shape):
-    frame = fit_frame(shape, HYBRID)
+    frame = fit_frame(shape, Traits.of(HYBRID).geometry)
     outer = np.array([[-0.5, -0.5], [shape[0] - 0.5, shape[1] - 0.5]])
     expected = [[-0.5, -0.5], [frame.scaled[1] - 0.5, frame.scaled[0] - 0.5]]
     np.testing.assert_allclose(frame.to_model(outer), expected)
@@ -66,12 +67,12 @@ def test_region_is_the_rectangle():
     assert plane.sum() == 30 * 40
     assert plane[10, 20] == plane[39, 59] == 1
     assert not frame.is_whole
-    assert fit_frame((100, 200), HYBRID).is_whole
+    assert fit_frame((100, 200), Traits.of(HYBRID).geometry).is_whole
 
 
 @given(shapes, configs)
 def test_enlarged_logits_have_the_rectangles_shape(shape, config):
-    frame = fit_frame(shape, config)
+    frame = fit_frame(shape, Traits.of(config).geometry)
     low = tuple(side // 4 for side in frame.canvas)
     logits = torch.randn(2, *low, generator=torch.Generator().manual_seed(0))
     large = frame.enlarge(logits)
@@ -81,7 +82,7 @@ def test_enlarged_logits_have_the_rectangles_shape(shape, config):
 
 @given(shapes, configs, st.integers(0, 2**32 - 1), st.sampled_from([-0.7, 0.0, 0.4]))
 def test_enlarged_part_is_all_that_exceeds_the_threshold(shape, config, seed, threshold):
-    frame = fit_frame(shape, config, (7, 9), (shape[0] + 20, shape[1] + 20))
+    frame = fit_frame(shape, Traits.of(config).geometry, (7, 9), (shape[0] + 20, shape[1] + 20))
     h, w = (side // 4 for side in frame.canvas)
     rng = np.random.default_rng(seed)
     logits = np.full((h, w), -1, np.float32)
@@ -100,7 +101,7 @@ def test_enlarged_part_is_all_that_exceeds_the_threshold(shape, config, seed, th
 def test_mask_survives_reduction_and_enlargement(shape, config, row, column):
     """A half plane comes back with its edge in place to within a cell."""
     assume(min(shape) >= 16)
-    frame = fit_frame(shape, config)
+    frame = fit_frame(shape, Traits.of(config).geometry)
     stride = 4
     mask = np.zeros(shape, bool)
     mask[: max(1, int(row * shape[0])), : max(1, int(column * shape[1]))] = True
@@ -153,8 +154,10 @@ def test_halo_that_fills_the_tile_is_refused():
 
 @pytest.mark.parametrize(("wanted", "scaled"), [(0.5, (20, 25)), (1.2, (48, 60)), (9, (51, 64))])
 def test_wanted_scale_is_taken_as_far_as_the_input_holds(wanted, scaled):
-    assert fit_frame((40, 50), HYBRID, scale=wanted).scaled == scaled
+    assert fit_frame((40, 50), Traits.of(HYBRID).geometry, scale=wanted).scaled == scaled
 
 
 def test_sams_scale_is_no_choice():
-    assert fit_frame((40, 50), VIT, scale=0.5) == fit_frame((40, 50), VIT)
+    assert fit_frame((40, 50), Traits.of(VIT).geometry, scale=0.5) == fit_frame(
+        (40, 50), Traits.of(VIT).geometry
+    )

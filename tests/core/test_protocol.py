@@ -33,6 +33,7 @@ from napari_sam.segmentation.protocol import (
 )
 from napari_sam.segmentation.replay import replay_many
 from napari_sam.segmentation.tiled import TiledSegmenter
+from napari_sam.segmentation.traits import Traits
 
 CONFIGS = pytest.mark.parametrize("config", [VIT, HYBRID], ids=["vit", "hybrid"])
 CLICK = Prompts([(10, 20)], [1])
@@ -159,7 +160,7 @@ def test_masks_have_the_planes_shape_and_the_best_has_the_highest_score(made, pl
 
 def test_region_mask_is_the_masks_part_in_its_frame(made, plane):
     one = made[HYBRID.name]
-    frame = fit_frame((40, 50), HYBRID, (7, 9), (100, 120))
+    frame = fit_frame((40, 50), Traits.of(HYBRID).geometry, (7, 9), (100, 120))
     prediction = one.decode(one.embed_pixels(plane, frame), Prompts([(20, 30)], [1]))
     mask = prediction.mask(0)
     assert mask.shape == (100, 120)
@@ -320,7 +321,7 @@ def test_preprocessing_belongs_to_the_encoder(change):
 
 def test_embeddings_of_nano_on_disk_from_before_encoders_had_keys_are_still_found():
     nano = load_segmenter("nano", device="cpu", precision="float32")
-    pixels, frame = np.zeros((40, 50, 3), np.uint8), fit_frame((40, 50), nano.config)
+    pixels, frame = np.zeros((40, 50, 3), np.uint8), fit_frame((40, 50), nano.traits.geometry)
     kept_as = "5304559c53b9189271c9ae3fe2c1df8a"  # the name of its file
     assert embedding_key(pixels, frame, nano.encoder_key, "float32") == kept_as
 
@@ -375,7 +376,7 @@ def test_logits_and_masks_of_this_plane_are_taken(made, plane):
 
 def test_pixels_must_fit_their_frame(made, plane):
     with pytest.raises(ValueError, match=r"frame's shape \(40, 51\), got \(40, 50\)"):
-        made[HYBRID.name].embed_pixels(plane, fit_frame((40, 51), HYBRID))
+        made[HYBRID.name].embed_pixels(plane, fit_frame((40, 51), Traits.of(HYBRID).geometry))
 
 
 # Replaying --------------------------------------------------------------------------------------

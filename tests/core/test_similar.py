@@ -197,7 +197,7 @@ def test_a_run_is_saved_and_made_again(session, tmp_path):
     file = tmp_path / "one.napari-sam"
     save_session(session, file, ImageFacts("two planes", None))
     result = replay_session(
-        file, session.source, ComponentSegmenter(session.segmenter.config.dense_channels > 0)
+        file, session.source, ComponentSegmenter(session.segmenter.traits.proposes)
     )
     assert np.array_equal(result.labels, session.canvas.array)
     assert result.different == 0

@@ -27,6 +27,7 @@ from napari_sam.segmentation.pyramid import Look, Pyramid
 from napari_sam.segmentation.replay import replay
 from napari_sam.segmentation.resampling import resample_logits
 from napari_sam.segmentation.tiled import TiledEmbedding, TiledSegmenter
+from napari_sam.segmentation.traits import Traits
 
 CLICK = Prompts([(100, 40)], [1])
 
@@ -178,7 +179,7 @@ def test_logits_of_an_unknown_frame_are_taken_at_the_scale_that_has_their_shape(
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
     first = tiled.decode(embedding, Prompts([(200, 160)], [1]))
-    stride = tiled.config.mask_stride
+    stride = tiled.traits.mask_stride
     logits = np.zeros(first.frame.low_res(stride), np.float32)
     given = {
         "click": Prompts([(200, 160)], [1], mask=logits),
@@ -314,12 +315,12 @@ def test_larger_tile_must_be_as_sure_as_the_reduced_look_it_completes():
 
 def test_reduced_look_of_the_same_tile_completes_nothing():
     """A cut-off answer isn't given up for a speck that a closer look from the same tile shows."""
-    pyramid = Pyramid.of((2000, 2000), 512, 128, Nearsighted.config, rescales=True)
+    pyramid = Pyramid.of((2000, 2000), 512, 128, Nearsighted.traits, rescales=True)
     look = Look(pyramid, Prompts([(200, 200)], [1]), rescales=True)
 
     def shown(tile, score, extent):
         frame = pyramid.frame_of(tile)
-        logits = np.full((1, *frame.low_res(Nearsighted.config.mask_stride)), -1.0, np.float32)
+        logits = np.full((1, *frame.low_res(Nearsighted.traits.mask_stride)), -1.0, np.float32)
         logits[:, :extent, :extent] = 1.0
         return MaskPrediction(logits, np.float32([score]), frame)
 
@@ -337,7 +338,7 @@ def test_plane_that_another_model_embedded_is_looked_at_as_this_model_would():
     """What a model predicts depends on it alone, not on whose embedding of the plane is at hand."""
     sure = Tuning(scales=ScaleTuning(unsure=0.0, magnified=0.5))
     plain, tuned = Nearsighted(), Nearsighted()
-    tuned.config = replace(Nearsighted.config, tuning=sure)
+    tuned.traits = replace(Nearsighted.traits, tuning=sure)
     given, other = TiledSegmenter(plain), TiledSegmenter(tuned)
     plane = square(50, 300, 290, (700, 1100))
     click = Prompts([(180, 350)], [1])
@@ -445,7 +446,7 @@ def test_it_follows_the_protocols(plain):
     assert not isinstance(plain, SegmenterWrapper)
     assert isinstance(wrapped, Segmenter)
     assert isinstance(wrapped, SegmenterWrapper)
-    for name in ("config", "encoder_key", "model_key", "device", "precision"):
+    for name in ("traits", "encoder_key", "model_key", "device", "precision"):
         assert getattr(wrapped, name) == getattr(plain, name)
 
 
@@ -474,7 +475,7 @@ def test_large_plane_is_only_normalised_at_first(tiled, plane):
     embedding = tiled.embed(plane)
     assert tiled.inner.frames == []
     assert embedding.features == ()
-    assert embedding.frame == fit_frame((150, 200), HYBRID)
+    assert embedding.frame == fit_frame((150, 200), Traits.of(HYBRID).geometry)
     assert embedding.nbytes == 150 * 200
     assert not tiled.is_ready(embedding, CLICK)
 
@@ -552,8 +553,8 @@ def test_logits_move_with_the_object_to_another_tile(tiled, plane):
 
 
 def test_resampled_logits_cut_the_same_pixels(plane):
-    coarse = fit_frame((128, 128), HYBRID, (10, 40), (150, 200))
-    fine = fit_frame((64, 64), HYBRID, (30, 60), (150, 200))
+    coarse = fit_frame((128, 128), Traits.of(HYBRID).geometry, (10, 40), (150, 200))
+    fine = fit_frame((64, 64), Traits.of(HYBRID).geometry, (30, 60), (150, 200))
     rows, columns = np.mgrid[:32, :32]
     disk = (6.0 - np.hypot(rows - 13, columns - 12)).astype(np.float32)
     moved = resample_logits(disk, coarse, fine, (32, 32))

@@ -59,7 +59,7 @@ def same(one, other):
 
 
 def test_it_is_the_same_model(here, there):
-    assert there.config == here.config
+    assert there.traits == here.traits
     assert (there.encoder_key, there.model_key) == (here.encoder_key, here.model_key)
     assert (there.device, there.precision) == (here.device, here.precision)
 
@@ -70,7 +70,7 @@ def test_taught_model_is_loaded_there(private_home):
     kept = taught_library.keep(teach(parent), "coli")
     segmenter = ProcessSegmenter("coli", "cpu")
     try:
-        assert segmenter.config.name == "coli"
+        assert segmenter.traits.name == "coli"
         assert segmenter.model_key == kept.card.key
         assert segmenter.encoder_key == SamSegmenter(parent, "cpu").encoder_key
     finally:

@@ -16,6 +16,7 @@ from napari_sam.model.decode_windows import Windows
 from napari_sam.model.tuning import WindowTuning
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation import network
+from napari_sam.segmentation.traits import Traits
 from napari_sam.segmentation.window_choice import window_side
 
 GRID = (12, 16)  # cells of 8 pixels
@@ -175,7 +176,7 @@ def test_negative_window_is_refused(predicted):
         one.decode_many(embedding, prompts, window=-1)
 
 
-FRAME = fit_frame((256, 256), replace(HYBRID, image_size=512, max_upscale=2.0))
+FRAME = fit_frame((256, 256), Traits.of(replace(HYBRID, image_size=512, max_upscale=2.0)).geometry)
 CLICK = [(100, 100)], [1]
 LOGITS = np.full((256, 256), -1.0, np.float32)
 LOGITS[90:110, 90:200] = 1.0

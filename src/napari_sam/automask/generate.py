@@ -59,10 +59,10 @@ def generate_masks(
     """
     chosen = AutomaskSettings(**settings)
     pixels = normalise(plane, contrast_limits)
-    has_head = segmenter.config.dense_channels > 0
+    has_head = segmenter.traits.proposes
     if chosen.proposals and not has_head:
         raise ValueError(
-            f"expected a model with a dense head for proposals, got {segmenter.config.name}; "
+            f"expected a model with a dense head for proposals, got {segmenter.traits.name}; "
             "use proposals=False for a grid of points"
         )
     if chosen.proposals is False or not has_head:

@@ -97,9 +97,9 @@ def masks_from_proposals(
     """
     look = _propose(segmenter, pixels, settings, part_of(progress, 0.0, _FOUND))
     embedding, proposals = look.embedding, look.proposals
-    tuning = segmenter.config.tuning.proposals
+    tuning = segmenter.traits.tuning.proposals
     least = tuning.least_said
-    if segmenter.config.roi_channels:
+    if segmenter.traits.judges:
         judged = segmenter.propose(embedding, progress=part_of(progress, _FOUND, _JUDGED))
         assert judged is not None
         proposals, least = judged, tuning.least_judged
@@ -112,7 +112,7 @@ def masks_from_proposals(
     overlap = settings.proposal_overlap
     overlap = tuning.overlap if overlap is None else overlap
     plane_shape = embedding.frame.plane_shape
-    reach = _reach(proposals.boxes[order], segmenter.config.mask_stride / look.scale, plane_shape)
+    reach = _reach(proposals.boxes[order], segmenter.traits.mask_stride / look.scale, plane_shape)
     settling = Settling(plane_shape, proposals.scores[order], reach, overlap)
     begins = np.any(np.diff(blocks, axis=0), axis=1)  # whether another square does after a box
     squares = 1 + np.count_nonzero(begins)
@@ -153,14 +153,15 @@ def _propose(
     the size it knows. What gives them away is the IoU it expects of their boxes. It may fall and
     rise again on the way to the right scale: the search ends where objects are large enough.
     """
-    config, wanted = segmenter.config, settings.proposal_diameter
+    traits, wanted = segmenter.traits, settings.proposal_diameter
     if wanted is None:
-        wanted = config.tuning.proposals.diameter
-    if not config.decodes_windows or wanted <= 0:
+        wanted = traits.tuning.proposals.diameter
+    largest = traits.geometry.max_upscale
+    if largest is None or wanted <= 0:
         return _look(segmenter, pixels, None, progress)
-    whole = config.image_size / max(pixels.shape[:2])
+    whole = traits.input_size / max(pixels.shape[:2])
     near = whole / _STEP[0]  # up to here looks cost little
-    scale = min(config.max_upscale, _START * whole)
+    scale = min(largest, _START * whole)
     looks: list[_Look] = []
     for step in range(_LOOKS):
         report = part_of(progress, step / _LOOKS, (step + 1) / _LOOKS)
@@ -168,12 +169,12 @@ def _propose(
         seen = looks[-1].diameter
         enough = seen >= _LARGE_ENOUGH * wanted if seen else scale > 1 / _STEP[1]
         least = near if looks[-1].shows_several else 0.99 * whole
-        if scale == config.max_upscale or (scale >= least and enough):
+        if scale == largest or (scale >= least and enough):
             break
         factor = wanted / max(seen, 1.0)
         further = scale * min(max(factor, _STEP[0]), _STEP[1])
-        limit = whole if scale < least else config.max_upscale
-        scale = min(further, limit, config.max_upscale)
+        limit = whole if scale < least else largest
+        scale = min(further, limit, largest)
     return max(looks, key=lambda look: (look.worth, look.scale))
 
 
@@ -184,7 +185,7 @@ def _look(
     segmenter.prepare(embedding, None, part_of(progress, 0.4, 0.8))
     proposals = segmenter.propose(embedding, quick=True, progress=part_of(progress, 0.8, 1.0))
     assert proposals is not None
-    return _Look(embedding, proposals, scale or 1.0, segmenter.config.tuning.proposals)
+    return _Look(embedding, proposals, scale or 1.0, segmenter.traits.tuning.proposals)
 
 
 def _decode(
@@ -198,7 +199,7 @@ def _decode(
     prompts = [Prompts(box=proposals.boxes[i].tolist()) for i in batch]
     window = settings.proposal_window
     if window is None:
-        window = segmenter.config.tuning.proposals.window
+        window = segmenter.traits.tuning.proposals.window
     predictions = segmenter.decode_many(embedding, prompts, False, window)
     scores, centres = proposals.scores[batch].tolist(), proposals.centres[batch].tolist()
     for prediction, score, (row, column) in zip(predictions, scores, centres, strict=True):

@@ -219,7 +219,7 @@ class Player:
                 notes.append(
                     f"{count} {what}{'s' if count > 1 else ''} of the session "
                     f"{'were' if count > 1 else 'was'} made by another model (key {told}): "
-                    f"{self._first.config.name} made {'them' if count > 1 else 'it'} anew"
+                    f"{self._first.traits.name} made {'them' if count > 1 else 'it'} anew"
                 )
         return notes
 

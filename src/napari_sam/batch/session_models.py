@@ -115,8 +115,8 @@ def _load(saved: SavedSession, used: UsedModel, load: Load) -> Segmenter:
     if used.key != segmenter.model_key:
         raise ValueError(
             f"expected the model of the session, {_in_words(used)}, got "
-            f"{segmenter.config.name} with the key {segmenter.model_key}; give the session's "
-            f"checkpoint with --with, or answer by this model: --with {segmenter.config.name}"
+            f"{segmenter.traits.name} with the key {segmenter.model_key}; give the session's "
+            f"checkpoint with --with, or answer by this model: --with {segmenter.traits.name}"
         )
     return segmenter
 
@@ -130,7 +130,7 @@ def describe_difference(
     last = last_model(saved)
     before = f"{_in_words(last)} in {last.precision or '?'} on {last.device or '?'}"
     now = " and ".join(
-        f"{one.config.name} with the key {one.model_key} in {one.precision} on {one.device}"
+        f"{one.traits.name} with the key {one.model_key} in {one.precision} on {one.device}"
         for one in as_models(segmenters)
     )
     pixels = f"{replayed.different:,} pixel{'s differ' if replayed.different > 1 else ' differs'}"

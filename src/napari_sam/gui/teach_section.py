@@ -129,7 +129,7 @@ def teach_state_of(controller: Controller) -> TeachState:
         ask=ask,
         note=note,
         parent=taught_from(controller.model),
-        heads=segmenter.config.dense_channels > 0,
+        heads=segmenter.traits.proposes,
         complete=complete_of(annotation),
     )
 

@@ -26,7 +26,6 @@ from torch import Tensor
 from napari_sam.atomic import replaced, target_of
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits
-from napari_sam.model.config import SamConfig
 from napari_sam.model.weights import home
 from napari_sam.segmentation.protocol import (
     DelegatingSegmenter,
@@ -37,6 +36,7 @@ from napari_sam.segmentation.protocol import (
     SegmenterWrapper,
     embed_whole,
 )
+from napari_sam.segmentation.traits import Traits
 from napari_sam.special_files import refuse_special
 
 _log = logging.getLogger(__name__)
@@ -336,10 +336,10 @@ class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
         frame: Frame | None = None,
         progress: Progress | None = None,
     ) -> Embedding:
-        frame = frame or fit_frame((pixels.shape[0], pixels.shape[1]), self.config)
+        frame = frame or fit_frame((pixels.shape[0], pixels.shape[1]), self.traits.geometry)
         precision = self.precision
         key = embedding_key(pixels, frame, self.encoder_key, precision)
-        shapes = _shapes_of(frame, self.config)
+        shapes = _shapes_of(frame, self.traits)
         found = self._cache.get(key, frame, self.encoder_key, precision, shapes)
         if found is not None:
             if progress is not None:
@@ -367,11 +367,10 @@ def embedding_key(pixels: NDArray[np.uint8], frame: Frame, encoder_key: str, pre
     return digest.hexdigest()
 
 
-def _shapes_of(frame: Frame, config: SamConfig) -> Shapes:
-    """Return the shapes of an embedding: the encoder's stride, then a half and a quarter of it."""
-    h, w = frame.low_res(config.stride)
-    skips = ((1, c, h << i, w << i) for i, c in enumerate(config.skip_channels, start=1))
-    return ((1, config.embed_dim, h, w), *skips)
+def _shapes_of(frame: Frame, traits: Traits) -> Shapes:
+    """Return the shapes of an embedding's levels."""
+    h, w = frame.low_res(traits.stride)
+    return tuple((1, channels, h * cells, w * cells) for channels, cells in traits.levels)
 
 
 def _owner_of(path: Path) -> int:

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits
-from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.features import mean_of, similarity_of, unit_features
 from napari_sam.segmentation.protocol import (
@@ -24,12 +23,13 @@ from napari_sam.segmentation.protocol import (
     check_embedding,
     embed_whole,
 )
+from napari_sam.segmentation.traits import Traits
 
 
 class CompleteSegmenter(ABC):
     """Decodes whatever it is asked from an embedding alone: the encoder runs in `embed`, once."""
 
-    config: SamConfig
+    traits: Traits
     encoder_key: str
     model_key: str
 
@@ -108,7 +108,7 @@ class CompleteSegmenter(ABC):
     def _frame_of(self, pixels: NDArray[np.uint8], frame: Frame | None) -> Frame:
         """Return the frame of some pixels, that of a whole plane by default; refuse another's."""
         shape = (pixels.shape[0], pixels.shape[1])
-        frame = frame or fit_frame(shape, self.config)
+        frame = frame or fit_frame(shape, self.traits.geometry)
         if shape != frame.shape:
             raise ValueError(f"expected pixels of the frame's shape {frame.shape}, got {shape}")
         return frame
@@ -126,7 +126,7 @@ class CompleteSegmenter(ABC):
         """Multiply the plane's features by vectors; see :meth:`Segmenter.similarity`."""
         check_embedding(embedding, self)
         features = unit_features(embedding.features)
-        return similarity_of(features, embedding.frame, self.config.stride, vectors)
+        return similarity_of(features, embedding.frame, self.traits.stride, vectors)
 
     def prepare(  # noqa: B027 - there is nothing to do
         self,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from napari_sam.geometry import Frame
 from napari_sam.image import resize_pixels
+from napari_sam.model.config import HybridConfig
 from napari_sam.model.cuda_graphs import CudaRecorder, Replays
 from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
@@ -45,6 +46,7 @@ from napari_sam.segmentation.protocol import (
     check_embedding,
 )
 from napari_sam.segmentation.tidying import tidy_logits
+from napari_sam.segmentation.traits import Traits
 from napari_sam.segmentation.window_choice import window_side
 
 # Objects decoded in one pass at most: bounds the memory of decode_many.
@@ -109,10 +111,11 @@ class SamSegmenter(CompleteSegmenter):
 
     def __init__(self, sam: Sam, device: str = "auto", precision: str = "auto") -> None:
         self.config = sam.config
+        self.traits = Traits.of(sam.config)
         self.encoder_key, self.model_key = encoder_key(sam), model_key(sam)
         self._device = choose_device(device)
         self._precision: Precision = choose_precision(
-            precision, self._device, faster_in_half=sam.config.resize == "sam"
+            precision, self._device, faster_in_half=self.traits.gains_in_half
         )
         warn_if_emulated(self.precision, self._device)
         self._sam = sam.eval().requires_grad_(False)
@@ -186,10 +189,10 @@ class SamSegmenter(CompleteSegmenter):
         Objects are grouped by their number of tokens: padding would change results.
         """
         check_embedding(embedding, self)
-        low_res = embedding.frame.low_res(self.config.mask_stride)
+        low_res = embedding.frame.low_res(self.traits.mask_stride)
         if window is not None and window < 0:
             raise ValueError(f"window must be 0 (the whole plane) or a side, not {window}")
-        if not self.config.decodes_windows:
+        if not self.traits.decodes_windows:
             window = 0
         groups: dict[tuple[int, bool, bool, bool, int], list[int]] = {}
         for i, one in enumerate(prompts):
@@ -197,8 +200,8 @@ class SamSegmenter(CompleteSegmenter):
             wants = one.is_single_click if multimask == "auto" else bool(multimask)
             side = window
             if side is None:
-                windows = self.config.tuning.windows
-                side = window_side(one, embedding.frame, self.config.mask_stride, windows)
+                windows = self.traits.tuning.windows
+                side = window_side(one, embedding.frame, self.traits.mask_stride, windows)
             key = (len(one.points), one.box is not None, one.mask is not None, wants, side)
             groups.setdefault(key, []).append(i)
         ready = self._ready(embedding)
@@ -219,7 +222,7 @@ class SamSegmenter(CompleteSegmenter):
                     else:
                         results[i] = prediction
         found = [results[i] for i in range(len(prompts))]
-        if self.config.looks_twice and multimask == "auto":
+        if self.traits.looks_twice and multimask == "auto":
             clicks = [i for i, one in enumerate(prompts) if one.is_single_click]
             again = [
                 prompts[i].with_logits(found[i].logits[found[i].best_index], embedding.frame)
@@ -247,7 +250,7 @@ class SamSegmenter(CompleteSegmenter):
             logits[0][inside].sigmoid().cpu().numpy(),
             cell,
             judge is not None,
-            self.config.tuning.proposals,
+            self.traits.tuning.proposals,
         )
         if judge is not None:
             given, sure = self._tensor(edges), torch.logit(self._tensor(scores), 0.02)
@@ -256,7 +259,7 @@ class SamSegmenter(CompleteSegmenter):
             mended, judged = judge(features, (sides, logits), given, sure, first)
             edges, scores = mended.double().cpu().numpy(), judged.sigmoid().cpu().numpy()
             edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
-            kept = choose_boxes(edges, scores, self.config.tuning.proposals)
+            kept = choose_boxes(edges, scores, self.traits.tuning.proposals)
             edges, scores = edges[kept], scores[kept]
         corners = frame.to_plane(edges.reshape(-1, 2, 2)[..., ::-1] - 0.5)
         # an edge lies half a pixel beyond the centres of the outermost pixels
@@ -325,7 +328,7 @@ class SamSegmenter(CompleteSegmenter):
         """How many objects to decode in one pass, in windows of some side or a whole grid (0)."""
         if self._device.type != "cpu":
             return _CHUNK
-        side = window // self.config.stride or max(grid)
+        side = window // self.traits.stride or max(grid)
         cells = min(side, grid[0]) * min(side, grid[1])
         return max(_CPU_LEAST, min(_CHUNK, _CPU_CELLS // cells))
 
@@ -333,10 +336,10 @@ class SamSegmenter(CompleteSegmenter):
         self, masks: NDArray[np.float32], prompts: Prompts, frame: Frame
     ) -> NDArray[np.float32]:
         """Make the masks of a model of ours whole and fit; SAM's stay as the reference has them."""
-        if self.config.resize == "sam":
+        if not self.traits.tidies:
             return masks
         cells, labels = self._cells(frame, prompts.points), prompts.point_labels
-        tuning = self.config.tuning.tidying
+        tuning = self.traits.tuning.tidying
         if prompts.box is None:
             return np.stack([tidy_logits(one, cells, labels, 0.0, tuning) for one in masks])
         fitted: Iterable[NDArray[np.float32]] = masks
@@ -345,14 +348,14 @@ class SamSegmenter(CompleteSegmenter):
         # a positive click beyond the box says that the object goes on there
         if ((inside >= sides[0]) & (inside <= sides[1])).all():
             box, fill = self._cells(frame, sides).ravel(), not len(labels)
-            fitted = (fit_to_box(one, box, fill, self.config.tuning.box_fit) for one in masks)
+            fitted = (fit_to_box(one, box, fill, self.traits.tuning.box_fit) for one in masks)
         return np.stack(
             [tidy_logits(one, cells, labels, tuning.least_part, tuning) for one in fitted]
         )
 
     def _cells(self, frame: Frame, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map `(N, 2)` (row, column) of a plane to those of the logits' cells."""
-        return (frame.to_model(points)[:, ::-1] + 0.5) / self.config.mask_stride - 0.5
+        return (frame.to_model(points)[:, ::-1] + 0.5) / self.traits.mask_stride - 0.5
 
     def _prompt_tensors(self, frame: Frame, prompts: Sequence[Prompts]) -> PromptTensors:
         points = labels = boxes = masks = None
@@ -364,7 +367,7 @@ class SamSegmenter(CompleteSegmenter):
             corners = np.array([p.box for p in prompts]).reshape(-1, 2, 2)
             boxes = self._tensor(frame.to_model(corners).reshape(-1, 4))
         if prompts[0].mask is not None:
-            low_res = frame.low_res(self.config.mask_stride)
+            low_res = frame.low_res(self.traits.mask_stride)
             masks = self._tensor(np.stack([_mask_logits(p, frame, low_res) for p in prompts]))
             masks = masks[:, None]
         return points, labels, boxes, masks
@@ -402,16 +405,16 @@ class SamSegmenter(CompleteSegmenter):
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
     def _place(self) -> None:
-        own = self.config.resize == "own"
-        self._memory_format = torch.channels_last if own else torch.contiguous_format
+        convolves = isinstance(self.config.encoder, HybridConfig)
+        self._memory_format = torch.channels_last if convolves else torch.contiguous_format
         self._sam.to(self._device)
         self._sam.image_encoder.to(dtype=DTYPES[self.precision], memory_format=self._memory_format)  # type: ignore[call-overload]
         # a small decoder is bound by memory and gains nothing; float16 is too narrow for its sums
-        half = self.precision == "bfloat16" and not own
+        half = self.precision == "bfloat16" and self.traits.gains_in_half
         self._decodes_in = torch.bfloat16 if half else torch.float32
         self._sam.mask_decoder.compute_in(self._decodes_in)
-        # the input of a model of ours has many shapes, and a recording is of one
-        replays = self._device.type == "cuda" and not own
+        # a recording is of one shape of the input
+        replays = self._device.type == "cuda" and not self.traits.geometry.has_choice
         self._replays = Replays(CudaRecorder(self._device)) if replays else None
         self._decoders = {m: _Decoder(self._sam, self._positions, m) for m in (False, True)}
 

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
-from napari_sam.model.config import SamConfig
 from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.complete import CompleteSegmenter
@@ -42,6 +41,7 @@ from napari_sam.segmentation.protocol import (
     Proposals,
     check_embedding,
 )
+from napari_sam.segmentation.traits import Traits
 from napari_sam.segmentation.worker_process import WorkerProcess, give_back, take_worker
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class ProcessSegmenter(CompleteSegmenter):
             raise
         self._worker, self._sent = worker, set()
         weakref.finalize(self, worker.close)
-        self.config = SamConfig.from_json(answer.values["config"])
+        self.traits = Traits.from_json(answer.values["traits"])
         self.encoder_key = answer.values["encoder_key"]
         self.model_key = answer.values["model_key"]
         self._taught = answer.arrays.get("taught")

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
-from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.prediction import MaskPrediction as MaskPrediction
+from napari_sam.segmentation.traits import Traits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,8 +109,8 @@ class Segmenter(Protocol):
     """
 
     @property
-    def config(self) -> SamConfig:
-        """Configuration of the network."""
+    def traits(self) -> Traits:
+        """What callers may rely on."""
         ...
 
     @property
@@ -159,7 +159,7 @@ class Segmenter(Protocol):
         """Predict one object from its prompts; fast, once what it takes is encoded.
 
         ``"auto"`` gives three candidates for a single point and one mask otherwise. Of the three
-        a model that can do so (:attr:`SamConfig.looks_twice`) decodes the best one once more,
+        a model that can do so (:attr:`Traits.looks_twice`) decodes the best one once more,
         from its own logits. `progress` is called where something must be encoded for it, with
         the finished fraction of that; it may raise :class:`Cancelled`.
         """
@@ -190,7 +190,7 @@ class Segmenter(Protocol):
     ) -> list[MaskPrediction]:
         """Predict many objects of one plane in batches; equals :meth:`decode` one by one.
 
-        A model that can do so (:attr:`SamConfig.decodes_windows`) looks at a square around each
+        A model that can do so (:attr:`Traits.decodes_windows`) looks at a square around each
         object's prompts first, and at one of twice the side where a mask goes on beyond: faster
         for small objects, and as good. `window` is the first square's side in model pixels; by
         default it suits the prompts, and 0 is the whole embedding.
@@ -314,7 +314,7 @@ def embed_whole(
 ) -> Embedding:
     """Encode a plane in one piece by `embed_pixels`; see :meth:`Segmenter.embed`."""
     pixels = normalise(plane, contrast_limits)
-    frame = fit_frame((pixels.shape[0], pixels.shape[1]), segmenter.config, scale=scale)
+    frame = fit_frame((pixels.shape[0], pixels.shape[1]), segmenter.traits.geometry, scale=scale)
     return segmenter.embed_pixels(pixels, frame, progress)
 
 
@@ -354,9 +354,9 @@ class DelegatingSegmenter(Generic[_Inner]):
         self._inner = inner
 
     @property
-    def config(self) -> SamConfig:
-        """Configuration of the network."""
-        return self._inner.config
+    def traits(self) -> Traits:
+        """What callers may rely on."""
+        return self._inner.traits
 
     @property
     def encoder_key(self) -> str:
@@ -475,6 +475,6 @@ def check_embedding(embedding: Embedding, segmenter: Segmenter) -> None:
     key = segmenter.encoder_key
     if embedding.encoder_key != key:
         raise ValueError(
-            f"expected an embedding of this model's encoder ({segmenter.config.name}, {key[:8]}), "
+            f"expected an embedding of this model's encoder ({segmenter.traits.name}, {key[:8]}), "
             f"got one of another ({embedding.encoder_key[:8]}); embed the plane again"
         )

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame, Tile, fit_frame, region_of, tile_grid
-from napari_sam.model.config import SamConfig
 from napari_sam.model.tuning import ScaleTuning
 from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmentation.protocol import MaskPrediction
+from napari_sam.segmentation.traits import Traits
 
 # A larger tile is worth a look at less than this share of the scales looked at before.
 _NEW = 0.8
@@ -29,7 +29,7 @@ class Pyramid:
     ----------
     plane_shape
         (H, W) of the plane.
-    config
+    traits
         The model; its tuning says which objects suit which scale.
     tile
         Side of a tile of the finest level, in pixels.
@@ -45,7 +45,7 @@ class Pyramid:
     """
 
     plane_shape: tuple[int, int]
-    config: SamConfig
+    traits: Traits
     tile: int
     levels: tuple[tuple[Tile, ...], ...]
     magnified: tuple[Tile, ...] = ()
@@ -53,7 +53,7 @@ class Pyramid:
 
     @classmethod
     def of(
-        cls, shape: tuple[int, int], tile: int, halo: int, config: SamConfig, rescales: bool
+        cls, shape: tuple[int, int], tile: int, halo: int, traits: Traits, rescales: bool
     ) -> Pyramid:
         """Cut a plane into tiles.
 
@@ -63,24 +63,24 @@ class Pyramid:
             (H, W) of the plane.
         tile, halo
             Side of a tile of the finest level, and the least width around its core, in pixels.
-        config
+        traits
             The model.
         rescales
             Whether there are magnified and reduced tiles.
         """
         levels = tuple(_levels(shape, tile, halo))
         magnifies = rescales and len(levels) > 1
-        magnified = _magnified_tiles(shape, tile, config.tuning.scales) if magnifies else ()
-        return cls(shape, config, tile, levels, magnified, rescales)
+        magnified = _magnified_tiles(shape, tile, traits.tuning.scales) if magnifies else ()
+        return cls(shape, traits, tile, levels, magnified, rescales)
 
-    def of_model(self, config: SamConfig) -> Pyramid:
+    def of_model(self, traits: Traits) -> Pyramid:
         """Return the tiles of the same plane for another model with the same encoder."""
-        return self if config == self.config else _of_model(self, config)
+        return self if traits == self.traits else _of_model(self, traits)
 
     @property
     def scales(self) -> ScaleTuning:
         """Which objects suit which scale."""
-        return self.config.tuning.scales
+        return self.traits.tuning.scales
 
     @property
     def overview(self) -> Tile:
@@ -98,7 +98,9 @@ class Pyramid:
     def frame_of(self, tile: Tile) -> Frame:
         """Return the frame that a tile is encoded in."""
         r0, c0, r1, c1 = tile.outer
-        return fit_frame((r1 - r0, c1 - c0), self.config, (r0, c0), self.plane_shape, tile.scale)
+        return fit_frame(
+            (r1 - r0, c1 - c0), self.traits.geometry, (r0, c0), self.plane_shape, tile.scale
+        )
 
     def scale_of(self, tile: Tile) -> float:
         """Return a tile's model pixels per pixel of the plane."""
@@ -224,7 +226,7 @@ class Pyramid:
         """Return a tile at the scale at which logits have the prompts' shape, or as it is."""
         if prompts.logits is None:
             return tile
-        shape, stride = prompts.logits.shape, self.config.mask_stride
+        shape, stride = prompts.logits.shape, self.traits.mask_stride
         scales = self._scales(tile)
         return next((one for one in scales if self.frame_of(one).low_res(stride) == shape), tile)
 
@@ -371,11 +373,11 @@ def mask_extent(prediction: MaskPrediction) -> Box | None:
 
 
 @lru_cache(maxsize=4)  # of a large plane it has thousands of tiles, and is asked for at each click
-def _of_model(pyramid: Pyramid, config: SamConfig) -> Pyramid:
+def _of_model(pyramid: Pyramid, traits: Traits) -> Pyramid:
     magnified = pyramid.magnified
     if magnified:
-        magnified = _magnified_tiles(pyramid.plane_shape, pyramid.tile, config.tuning.scales)
-    return replace(pyramid, config=config, magnified=magnified)
+        magnified = _magnified_tiles(pyramid.plane_shape, pyramid.tile, traits.tuning.scales)
+    return replace(pyramid, traits=traits, magnified=magnified)
 
 
 def _magnified_tiles(shape: tuple[int, int], tile: int, tuning: ScaleTuning) -> tuple[Tile, ...]:

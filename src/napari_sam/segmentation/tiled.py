@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.lazy_plane import LazyPlane, StretchedPlane
-from napari_sam.model.config import SamConfig
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.features import even_grid, resample
 from napari_sam.segmentation.protocol import (
@@ -30,6 +29,7 @@ from napari_sam.segmentation.protocol import (
 )
 from napari_sam.segmentation.pyramid import Look, Pyramid
 from napari_sam.segmentation.resampling import resample_logits
+from napari_sam.segmentation.traits import Traits
 
 # Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
 # first. A cache below the tiles keeps them on disk.
@@ -113,8 +113,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                 "cache what has tiles"
             )
         super().__init__(segmenter)
-        self.rescale = segmenter.config.decodes_windows if rescale is None else rescale
-        self.tile = tile or segmenter.config.image_size
+        self.rescale = segmenter.traits.decodes_windows if rescale is None else rescale
+        self.tile = tile or segmenter.traits.input_size
         self.halo = self.tile // 4 if halo is None else halo
         tile_grid((1, 1), self.tile, self.halo)  # raises for a halo that leaves no core
 
@@ -143,14 +143,14 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         """
         tile, halo = self.tile, self.halo
         if scale is not None:
-            tile = round(self.config.image_size / scale)
+            tile = round(self.traits.input_size / scale)
             halo = tile // 8
         # a model that fills its input with a tile of any size knows objects of any size
-        rescales = self.rescale and self.config.resize == "own" and scale is None
+        rescales = self.rescale and self.traits.geometry.has_choice and scale is None
         if isinstance(plane, LazyPlane) and contrast_limits is not None and max(plane.shape) > tile:
-            pyramid = Pyramid.of(plane.shape, tile, halo, self.config, rescales)
+            pyramid = Pyramid.of(plane.shape, tile, halo, self.traits, rescales)
             seen = StretchedPlane(plane, contrast_limits)
-            frame = fit_frame(plane.shape, self.config)
+            frame = fit_frame(plane.shape, self.traits.geometry)
             return TiledEmbedding((), frame, self.encoder_key, self.precision, seen, pyramid)
         array = check_plane(plane)
         shape = (array.shape[0], array.shape[1])
@@ -160,8 +160,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
         if np.may_share_memory(pixels, array):  # what a caller writes there later is another plane
             pixels = pixels.copy()
-        pyramid = Pyramid.of(shape, tile, halo, self.config, rescales)
-        frame = fit_frame(shape, self.config)
+        pyramid = Pyramid.of(shape, tile, halo, self.traits, rescales)
+        frame = fit_frame(shape, self.traits.geometry)
         embedding = TiledEmbedding((), frame, self.encoder_key, self.precision, pixels, pyramid)
         if not fits:
             return embedding
@@ -230,7 +230,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         They are others where a model with the same encoder and another tuning embedded the plane.
         """
         check_embedding(embedding, self)
-        pyramid = embedding.pyramid.of_model(self.config)
+        pyramid = embedding.pyramid.of_model(self.traits)
         return embedding if pyramid is embedding.pyramid else replace(embedding, pyramid=pyramid)
 
     def _coarser_draft(
@@ -287,7 +287,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         multimask: Multimask,
         window: int | None = None,
     ) -> list[MaskPrediction]:
-        moved = [_moved(one, inner.frame, self.config) for one in prompts]
+        moved = [_moved(one, inner.frame, self.traits) for one in prompts]
         return self._inner.decode_many(inner, moved, multimask, window)
 
     def propose(
@@ -354,7 +354,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         pyramid = embedding.pyramid
         tiles = pyramid.levels[0]
         shape, scale = pyramid.plane_shape, pyramid.scale_of(tiles[0])
-        grid = even_grid(shape, scale, self.config.stride)
+        grid = even_grid(shape, scale, self.traits.stride)
         centres = [(np.arange(n) + 0.5) * side / n for n, side in zip(grid, shape, strict=True)]
         out = np.zeros((len(np.asarray(vectors)), *grid), np.float32)
         for tile in tiles:
@@ -531,12 +531,12 @@ def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:
     return [first, *(pyramid.looks_after(first, prompts) if further else ())]
 
 
-def _moved(prompts: Prompts, frame: Frame, config: SamConfig) -> Prompts:
+def _moved(prompts: Prompts, frame: Frame, traits: Traits) -> Prompts:
     """Give prompts whose logits belong to another tile the logits of this one."""
     logits, source = prompts.logits, prompts.mask_frame
     if logits is None or source is None or source == frame:
         return prompts
     if source.plane_shape != frame.plane_shape:
         return prompts  # of another plane: the segmenter says so
-    low_res = frame.low_res(config.mask_stride)
+    low_res = frame.low_res(traits.mask_stride)
     return prompts.with_logits(resample_logits(logits, source, frame, low_res), frame)

@@ -153,7 +153,7 @@ class Server:
             "result",
             message.call,
             {
-                "config": segmenter.config.to_json(),
+                "traits": segmenter.traits.to_json(),
                 "encoder_key": segmenter.encoder_key,
                 "model_key": segmenter.model_key,
             },

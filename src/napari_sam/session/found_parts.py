@@ -39,12 +39,12 @@ def goes_by_parts(
 
     What is done to masks afterwards needs all of them.
     """
-    is_proposed = segmenter.config.dense_channels > 0 and settings.get("proposals") is not False
+    is_proposed = segmenter.traits.proposes and settings.get("proposals") is not False
     return (
         len(planes) == 1
         and is_proposed
         and post_processing.is_off
-        and max(source.plane_shape(planes[0])) > segmenter.config.image_size
+        and max(source.plane_shape(planes[0])) > segmenter.traits.input_size
     )
 
 

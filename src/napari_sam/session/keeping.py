@@ -224,7 +224,7 @@ def about_session(session: Session, image: ImageFacts) -> dict[str, Json]:
     segmenter = session.segmenter
     if segmenter is not None:
         told["model"] = {
-            "name": segmenter.config.name,
+            "name": segmenter.traits.name,
             "key": segmenter.model_key,
             "encoder_key": segmenter.encoder_key,
             "precision": segmenter.precision,

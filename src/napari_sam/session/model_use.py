@@ -62,11 +62,11 @@ class UsedModel:
         if taught is not None and taught.key != segmenter.model_key:
             raise ValueError(
                 f"expected the taught model {taught.name} with the key {taught.key}, got "
-                f"{segmenter.config.name} with the key {segmenter.model_key}; load the taught model"
+                f"{segmenter.traits.name} with the key {segmenter.model_key}; load the taught model"
             )
         return cls(
             segmenter.model_key,
-            segmenter.config.name,
+            segmenter.traits.name,
             segmenter.encoder_key,
             segmenter.precision,
             str(segmenter.device),

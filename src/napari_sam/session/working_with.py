@@ -93,7 +93,7 @@ class WorkingWith(Following):
         now = self.segmenter
         if now is not None:
             self.noticed.emit(
-                f"The model {used.name} is not loaded: until it is, {now.config.name} answers"
+                f"The model {used.name} is not loaded: until it is, {now.traits.name} answers"
             )
         self.model_wanted.emit(used)
 

@@ -82,7 +82,7 @@ class Examiner:
 
     def figures(self, segmenter: Segmenter) -> Work[Figures]:
         """Click and box the objects; with a model that has heads, find everything as well."""
-        has_heads = segmenter.config.dense_channels > 0
+        has_heads = segmenter.traits.proposes
         figures = yield from _part_of(self.clicked(segmenter), 0.0, 0.5 if has_heads else 1.0)
         if not has_heads:
             return figures
@@ -119,7 +119,7 @@ class Examiner:
         if key not in self._embeddings:
             example = self._examples[number]
             part = example.plane_shape not in (None, example.labels.shape)
-            scale = session_scale(example, segmenter.config) if part else None
+            scale = session_scale(example, segmenter.traits.geometry) if part else None
             self._embeddings[key] = segmenter.embed(
                 example.image, example.contrast_limits, scale=scale
             )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam.examples import Example
-from napari_sam.geometry import Frame, fit_frame
+from napari_sam.geometry import Frame, Geometry, fit_frame
 from napari_sam.image import normalise, resize_pixels
 from napari_sam.model.config import SamConfig
 from napari_sam.model.sam import Sam
@@ -88,13 +88,10 @@ class View:
         return labels, complete
 
 
-def session_scale(example: Example, config: SamConfig) -> float:
+def session_scale(example: Example, geometry: Geometry) -> float:
     """Model pixels per pixel of the plane as a session sees it: in one piece, or in tiles."""
     longest = max(example.plane_shape or example.labels.shape)
-    fitting = config.image_size / longest
-    if config.resize == "own":
-        fitting = min(fitting, config.max_upscale)
-    return fitting if longest <= config.image_size else 1.0
+    return geometry.default_scale(longest) if longest <= geometry.input_size else 1.0
 
 
 class ViewMaker:
@@ -118,6 +115,7 @@ class ViewMaker:
         seed: int,
     ) -> None:
         self._segmenter = segmenter
+        self._geometry = segmenter.traits.geometry
         self._examples = examples
         self._chosen = list(chosen)
         self._seed = seed
@@ -139,24 +137,22 @@ class ViewMaker:
 
     def count(self) -> int:
         """How many views of all objects :meth:`as_clicked` makes."""
-        config = self._segmenter.config
-        if config.resize == "sam":  # an encoder that takes seconds a view
+        if not self._geometry.has_choice:  # an encoder that takes seconds a view
             return min(len(self._chosen), _FEWEST // 2)
         return min(max(_OF_EACH * len(self._chosen), _FEWEST), _MOST)
 
     def as_clicked(self) -> Iterator[View]:
         """Show objects as a session does, and varied: for what decodes prompts."""
-        config = self._segmenter.config
         order = np.random.default_rng((self._seed, 0)).permutation(len(self._chosen))
         plain = max(1, self.count() // _OF_EACH)
-        if config.resize == "sam":
+        if not self._geometry.has_choice:
             plain = self.count()
         for number in range(self.count()):
             rng = np.random.default_rng((self._seed, 1, number))
             example, label = self._chosen[order[number % len(order)]]
-            scale = session_scale(self._examples[example], config)
+            scale = session_scale(self._examples[example], self._geometry)
             varied = number >= plain
-            if varied and config.resize == "own":
+            if varied and self._geometry.has_choice:
                 scale *= float(np.exp(rng.uniform(-_SPREAD, _SPREAD)))
             yield self._view(example, label, scale, rng, varied)
 
@@ -181,13 +177,12 @@ class ViewMaker:
 
     def _view(self, number: int, label: int, scale: float, rng: Rng, varied: bool) -> View:
         """Cut a view of one object out of its plane."""
-        config = self._segmenter.config
         labels, shape = self._labels[number], self._labels[number].shape
         box = self._boxes[number][label]
         extent = float((box[2:] - box[:2]).max())
-        wanted = min(max(_ROOM * extent * scale, _LEAST_SIDE), config.image_size)
-        if config.resize == "sam":
-            wanted = config.image_size
+        wanted = min(max(_ROOM * extent * scale, _LEAST_SIDE), self._geometry.input_size)
+        if not self._geometry.has_choice:
+            wanted = self._geometry.input_size
         # an object that doesn't fit is shown smaller
         scale = min(scale, 0.95 * wanted / extent)
         reach = max(1, min(round(wanted / scale), max(shape)))
@@ -210,7 +205,7 @@ class ViewMaker:
             turns, flipped = int(rng.integers(4)), rng.random() < 0.5
             pixels = _vary_light(_turned(pixels, turns, flipped), rng)
             seen, known = _turned(seen, turns, flipped), _turned(known, turns, flipped)
-        frame = fit_frame((seen.shape[0], seen.shape[1]), config, scale=scale)
+        frame = fit_frame((seen.shape[0], seen.shape[1]), self._geometry, scale=scale)
         return View(
             np.ascontiguousarray(pixels),
             frame,
@@ -226,7 +221,7 @@ def view_of_crop(
     segmenter: SamSegmenter, pixels: NDArray[np.uint8], labels: NDArray[np.integer]
 ) -> View:
     """Make a view of a crop that is labelled completely, at its own scale."""
-    frame = fit_frame((labels.shape[0], labels.shape[1]), segmenter.config, scale=1.0)
+    frame = fit_frame((labels.shape[0], labels.shape[1]), segmenter.traits.geometry, scale=1.0)
     ids, sizes = np.unique(labels, return_counts=True)
     large = sizes >= min(24, int(sizes[ids > 0].max(initial=0)))
     objects = tuple(int(one) for one in ids[large] if one)

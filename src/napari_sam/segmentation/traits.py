@@ -1,0 +1,116 @@
+"""What callers may rely on of a model, whatever its network is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from napari_sam.geometry import Geometry
+from napari_sam.model.config import SamConfig
+from napari_sam.model.tuning import Tuning
+
+_LONGEST_TEXT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a model takes, gives and can do.
+
+    Parameters
+    ----------
+    name
+        Shown to people.
+    geometry
+        How a plane is laid into its input.
+    stride
+        Model pixels per cell of the image embedding.
+    mask_stride
+        Model pixels per cell of the low-resolution logits.
+    levels
+        Of an embedding's features, the image embedding first: channels, and how many cells of the
+        level there are to one of the image embedding, along each axis.
+    proposes
+        Whether :meth:`Segmenter.propose` finds objects.
+    judges
+        Whether it judges proposed boxes region by region.
+    looks_twice
+        Whether a first click's best candidate is decoded once more, from its own logits.
+    decodes_windows
+        Whether masks can be decoded from a part of an embedding: it was trained on crops.
+    tidies
+        Whether its masks are made whole and fitted to boxes; those of a published model stay as
+        its reference has them.
+    gains_in_half
+        Whether a narrower number makes it faster: a small network gains nothing.
+    tuning
+        Numbers tuned for it.
+    """
+
+    name: str
+    geometry: Geometry
+    stride: int
+    mask_stride: int
+    levels: tuple[tuple[int, int], ...]
+    proposes: bool = False
+    judges: bool = False
+    looks_twice: bool = False
+    decodes_windows: bool = False
+    tidies: bool = False
+    gains_in_half: bool = True
+    tuning: Tuning = field(default_factory=Tuning)
+
+    @classmethod
+    def of(cls, config: SamConfig) -> Traits:
+        """Return the traits of a network of ours."""
+        own = config.resize == "own"
+        skips = tuple((c, 1 << i) for i, c in enumerate(config.skip_channels, start=1))
+        return cls(
+            config.name,
+            Geometry(config.image_size, config.max_upscale if own else None),
+            config.stride,
+            config.mask_stride,
+            ((config.embed_dim, 1), *skips),
+            proposes=config.dense_channels > 0,
+            judges=config.roi_channels > 0,
+            looks_twice=own,
+            decodes_windows=own,
+            tidies=own,
+            gains_in_half=not own,
+            tuning=config.tuning,
+        )
+
+    @property
+    def input_size(self) -> int:
+        """Side of the largest input, in model pixels."""
+        return self.geometry.input_size
+
+    def renamed(self, name: str) -> Traits:
+        """Return the same traits under another name."""
+        return replace(self, name=name)
+
+    def to_json(self) -> str:
+        """Return them as text, for :meth:`from_json`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Traits:
+        """Read what :meth:`to_json` gave.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        try:
+            if len(text) > _LONGEST_TEXT:
+                raise ValueError(f"{len(text)} letters")
+            told: dict[str, Any] = json.loads(text)
+            geometry, tuning = Geometry(**told.pop("geometry")), told.pop("tuning")
+            levels = tuple((int(c), int(n)) for c, n in told.pop("levels"))
+            return cls(**told, geometry=geometry, levels=levels, tuning=Tuning.from_values(tuning))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"expected a model's traits, got {text[:80]!r} ({error}); the other end is another "
+                "version: install the same one at both"
+            ) from error
