@@ -98,6 +98,17 @@ def test_labels_of_another_shape_or_of_fractions_are_refused(
         examples_of_labels(pair[0], tmp_path / "b.tif")
 
 
+def test_image_given_as_labels_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(1, 200, LABELS.shape).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "grey.tif", grey)
+    with pytest.raises(ValueError, match=r"got .*grey\.tif.* seems to be an image"):
+        examples_of_labels(pair[0], tmp_path / "grey.tif")
+    crowded = np.kron(np.arange(1, 26).reshape(5, 5), np.ones((12, 12), int)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "crowded.tif", crowded)
+    (one,) = examples_of_labels(pair[0], tmp_path / "crowded.tif")
+    assert len(one.objects) == 25
+
+
 def test_finished_objects_of_a_session_come_as_the_model_saw_them(
     session: Path, pair: tuple[Path, Path]
 ) -> None:

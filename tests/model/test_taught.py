@@ -335,13 +335,16 @@ def test_model_is_renamed_and_removed(taught: TaughtModel) -> None:
 def test_damaged_file_is_listed_with_the_reason_and_can_be_removed(taught: TaughtModel) -> None:
     library.keep(taught, "good")
     (library.taught_folder() / "bad.safetensors").write_bytes(b"junk")
+    (library.taught_folder() / "cut.safetensors").write_bytes(taught.to_bytes()[:-9])
     (library.taught_folder() / "notes.txt").write_text("not ours")
     errors = {one.name: one.error for one in library.listed()}
     assert errors["good"] == ""
     assert "expected a taught model" in errors["bad"]
+    assert "cut short" in errors["cut"]
     with pytest.raises(CheckpointError, match="expected a taught model"):
         weights.load("bad")
     library.remove("bad")
+    library.remove("cut")
     assert library.names() == ["good"]
 
 

@@ -125,7 +125,13 @@ def examples_of_labels(
     canvas = ArrayCanvas(PixelsOfFile(labelled))
     boxes: dict[Plane, Mapping[int, Rectangle]] = {}
     for index in labelled.plane_indices():
-        if found := _boxes(labelled.plane(index)):
+        plane = labelled.plane(index)
+        if _is_picture(plane):
+            raise ValueError(
+                f"expected labels, one number for all pixels of an object, got {labels}, in which "
+                "most neighbours differ: it seems to be an image; give its labels"
+            )
+        if found := _boxes(plane):
             boxes[(*index, None, None)] = found
     whole = rectangle(None, opened.plane_shape)
     regions = dict.fromkeys(boxes, (whole,)) if complete else {}
@@ -207,6 +213,14 @@ def _boxes(labels: NDArray[Any]) -> dict[int, Rectangle]:
         for number, (rows, columns) in zip(numbers, found, strict=True)
         if number > 0
     }
+
+
+def _is_picture(labels: NDArray[Any]) -> bool:
+    """Whether most of two neighbours that are no background differ, as in grey values."""
+    pairs = ((labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1]))
+    both = [(a != 0) & (b != 0) for a, b in pairs]
+    differ = [np.count_nonzero(kept & (a != b)) for kept, (a, b) in zip(both, pairs, strict=True)]
+    return bool(2 * sum(differ) > sum(int(np.count_nonzero(kept)) for kept in both))
 
 
 def _named(examples: tuple[Example, ...], path: Path) -> tuple[Example, ...]:

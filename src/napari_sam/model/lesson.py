@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -245,9 +246,22 @@ def read_card(file: BinaryIO, origin: str) -> Card | None:
     try:
         if not isinstance(text, str):
             raise ValueError(f"expected text about a taught model, got {type(text).__name__}")
+        _check_whole(file, header, 8 + length)
         return Card.from_json(text)
     except ValueError as error:
         raise CheckpointError(f"{origin}: {error}") from error
+
+
+def _check_whole(file: BinaryIO, header: Mapping[str, Any], begin: int) -> None:
+    """Refuse a file that ends before the weights that its header lists do."""
+    size = file.seek(0, io.SEEK_END)
+    try:
+        ends = [int(one["data_offsets"][1]) for name, one in header.items() if name[:2] != "__"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"expected a list of weights, got {error}; it is damaged") from error
+    wanted = begin + max(ends, default=0)
+    if size < wanted:
+        raise ValueError(f"expected {wanted} bytes, got {size}; it is cut short: use another copy")
 
 
 def _word(value: Any) -> str:

@@ -83,11 +83,10 @@ class TuneSettings:
     anyway: bool = False
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0 or (self.steps is not None and self.steps < 1):
-            raise ValueError(
-                f"expected a time and a number of steps above 0, got {self.seconds} s and "
-                f"{self.steps} steps"
-            )
+        if not self.seconds > 0:
+            raise ValueError(f"expected a time above 0, got {self.seconds} s")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"expected at least one step, got {self.steps}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
