@@ -72,19 +72,21 @@ def _box_iou(box: Tensor, others: Tensor) -> Tensor:
     return overlap / (box_area(box[None]) + box_area(others) - overlap)
 
 
+TORCHVISION: dict[str, dict[str, Any]] = {
+    "torchvision": {},
+    "torchvision.ops": {},
+    "torchvision.ops.boxes": {"batched_nms": batched_nms, "box_area": box_area},
+    "torchvision.transforms": {},
+    "torchvision.transforms.functional": {"resize": resize, "to_pil_image": to_pil_image},
+}
+
+
 @contextmanager
-def _torchvision_stand_in() -> Iterator[None]:
-    """Put the stand-in into ``sys.modules`` while `segment_anything` is imported.
+def stood_in(contents: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Put stand-ins for modules into ``sys.modules`` while a reference is imported.
 
     Only for that long: `transformers` looks for torchvision too, and must not find this one.
     """
-    contents = {
-        "torchvision": {},
-        "torchvision.ops": {},
-        "torchvision.ops.boxes": {"batched_nms": batched_nms, "box_area": box_area},
-        "torchvision.transforms": {},
-        "torchvision.transforms.functional": {"resize": resize, "to_pil_image": to_pil_image},
-    }
     before = {name: sys.modules.get(name) for name in contents}
     for name, functions in contents.items():
         module = ModuleType(name)
@@ -100,7 +102,7 @@ def _torchvision_stand_in() -> Iterator[None]:
                 sys.modules[name] = module
 
 
-with _torchvision_stand_in():
+with stood_in(TORCHVISION):
     import segment_anything
     import segment_anything.modeling
     import segment_anything.modeling.image_encoder
@@ -173,10 +175,14 @@ def randomise(module: nn.Module, seed: int) -> None:
             noise = torch.randn(value.shape, generator=generator)
             if isinstance(layer, nn.Embedding) or name == "positional_encoding_gaussian_matrix":
                 value.copy_(noise)
-            elif name in ("pos_embed", "rel_pos_h", "rel_pos_w"):
+            elif name in ("pos_embed", "rel_pos_h", "rel_pos_w", "attention_biases"):
                 value.copy_(0.5 * noise)
-            elif name == "bias":
+            elif not value.is_floating_point():  # a count of batches
+                value.fill_(1000)
+            elif name in ("bias", "running_mean"):
                 value.copy_(0.1 * noise)
+            elif name == "running_var":
+                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
             elif value.ndim == 1:  # the scale of a normalisation layer
                 value.copy_(1 + 0.2 * noise)
             elif isinstance(layer, nn.ConvTranspose2d):

@@ -1,11 +1,11 @@
-"""Networks of both kinds with random weights, small enough for tests of milliseconds."""
+"""Networks of each kind with random weights, small enough for tests of milliseconds."""
 
 from __future__ import annotations
 
 import torch
 from reference import randomise
 
-from napari_sam.model.config import HybridConfig, SamConfig, ViTConfig
+from napari_sam.model.config import HybridConfig, SamConfig, TinyViTConfig, ViTConfig
 from napari_sam.model.sam import Sam, build
 from napari_sam.segmentation.network import SamSegmenter
 
@@ -13,6 +13,16 @@ VIT = SamConfig(
     "small vit",
     image_size=64,
     encoder=ViTConfig(32, 2, 2, (1,), window_size=3),
+    embed_dim=32,
+    mask_in_chans=8,
+    decoder_heads=4,
+    decoder_mlp_dim=64,
+    iou_head_hidden_dim=32,
+)
+TINY = SamConfig(
+    "small tiny vit",
+    image_size=64,
+    encoder=TinyViTConfig((8, 8, 12, 16), (1, 1, 1, 1), (2, 3, 2), (3, 2, 4)),
     embed_dim=32,
     mask_in_chans=8,
     decoder_heads=4,

@@ -17,6 +17,7 @@ from napari_sam import cli
 from napari_sam.io import read_image, write_labels, write_prompts
 from napari_sam.model import taught_library
 from napari_sam.model.checkpoint import save
+from napari_sam.model.registry import models_folder
 from napari_sam.prompts import Prompts
 
 
@@ -253,9 +254,10 @@ def test_warning_becomes_a_note(tmp_path, model):
 def test_models_are_listed(arguments):
     result = run(*arguments)
     assert result.exit_code == 0
-    for name in ("nano", "vit_b", "vit_b_em_organelles"):
+    for name in ("nano", "vit_t", "vit_b", "vit_b_em_organelles"):
         assert name in result.stdout
-    sizes = ["14 MB", "375 MB", "1,249 MB", "2,564 MB"]
+    assert str(models_folder()) in result.stdout
+    sizes = ["14 MB", "41 MB", "375 MB", "1,249 MB", "2,564 MB"]
     assert all(size in result.stdout for size in sizes)
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
     assert all(size in page for size in sizes)

@@ -14,7 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 from reference import SMALL
-from small_models import HYBRID
+from small_models import HYBRID, TINY
 
 from napari_sam.model import tensor_file
 from napari_sam.model.architecture import CheckpointError
@@ -236,7 +236,7 @@ def fields(config: SamConfig) -> list[tuple[str, ...]]:
     return [(name,) for name in asdict(config) if name != "encoder"] + encoder
 
 
-@pytest.mark.parametrize("config", [SMALL, HYBRID], ids=["vit", "hybrid"])
+@pytest.mark.parametrize("config", [SMALL, HYBRID, TINY], ids=["vit", "hybrid", "tiny_vit"])
 @pytest.mark.parametrize(
     "value", [None, "4", -1, 10**30, 1e300, float("nan"), (), ("a",), ((1,),), {"a": 1}]
 )
@@ -270,6 +270,7 @@ def test_networks_that_are_in_use_are_within_bounds(config):
         (replace(HYBRID, decoder_pooling=3), "decoder_pooling"),
         (replace(SMALL, encoder=replace(SMALL.encoder, num_heads=5)), "num_heads"),
         (replace(HYBRID, encoder=replace(HYBRID.encoder, head_dim=5)), "head_dim"),
+        (replace(TINY, encoder=replace(TINY.encoder, num_heads=(3, 3, 2))), "num_heads"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_before_the_first_click(config, told):

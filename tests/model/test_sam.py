@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from reference import SMALL, reference_sam
-from small_models import HYBRID
+from small_models import HYBRID, TINY
 
 from napari_sam.model import image_encoder
 from napari_sam.model.config import PRESETS, SamConfig
@@ -94,7 +94,7 @@ def test_statistics_of_pixels_are_not_among_the_saved_tensors():
     assert not {name for name in build(SMALL).state_dict() if name.startswith("pixel_")}
 
 
-@pytest.mark.parametrize("config", [*PRESETS.values(), SMALL], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [*PRESETS.values(), SMALL, TINY], ids=lambda config: config.name)
 def test_configuration_survives_json(config):
     assert SamConfig.from_json(config.to_json()) == config
 

@@ -79,7 +79,10 @@ def test_entry_is_complete(entry):
     assert re.fullmatch(rf"[0-9a-f]{{{lengths[algorithm]}}}", value)
     with torch.device("meta"):
         tensors = build(PRESETS[entry.config]).state_dict().values()
-    assert entry.size == pytest.approx(4 * sum(value.numel() for value in tensors), rel=0.01)
+    # MobileSAM's files hold the head that classified images into a thousand classes, too
+    unused = 1000 * 321 + 2 * 320 if entry.config == "vit_t" else 0
+    numbers = sum(value.numel() for value in tensors) + unused
+    assert entry.size == pytest.approx(4 * numbers, rel=0.01)
 
 
 def test_every_downloaded_model_has_a_file_of_its_own():

@@ -30,6 +30,7 @@ def list_by_default(context: typer.Context) -> None:
 @models.command("list")
 def list_models() -> None:
     """List models, their size and licence, and whether they are here; then those you taught."""
+    from napari_sam.model.registry import models_folder
     from napari_sam.model.taught_library import listed
     from napari_sam.model.weights import REGISTRY, is_downloaded, megabytes, size_of
 
@@ -39,6 +40,7 @@ def list_models() -> None:
         here = "yes" if is_downloaded(entry.name) else "no"
         table.add_row(entry.name, size, here, entry.licence, entry.description)
     out.print(table)
+    out.print(f"folder of downloads: {escape(str(models_folder()))}", soft_wrap=True)
     if taught := listed():
         _print_taught(taught)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from napari_sam.model.config import HybridConfig, Resize, SamConfig, ViTConfig
+from napari_sam.model.config import HybridConfig, Resize, SamConfig, TinyViTConfig, ViTConfig
 
 # Lowest and highest whole number; far beyond the largest network that is known to be of use.
 _COUNTS = {
@@ -75,6 +75,14 @@ def check_bounds(config: SamConfig) -> None:
         for channels, depth in zip(encoder.channels, encoder.attention_depths, strict=True):
             if depth:
                 _check_divides("channels", channels, "head_dim", encoder.head_dim)
+    elif isinstance(encoder, TinyViTConfig):
+        _check_whole("embed_dims", encoder.embed_dims, 2, 8192, (4,))
+        _check_whole("depths", encoder.depths, 0, 64, (4,))
+        _check_whole("num_heads", encoder.num_heads, 1, 256, (3,))
+        _check_whole("window_sizes", encoder.window_sizes, 1, 64, (3,))
+        _check_numbers("expand_ratio", (encoder.expand_ratio,), 1e-3, 64, (1,))
+        for channels, heads in zip(encoder.embed_dims[1:], encoder.num_heads, strict=True):
+            _check_divides("embed_dims", channels, "num_heads", heads)
     _check_numbers("mlp_ratio", (encoder.mlp_ratio,), 1e-3, 64, (1,))
     _check_divides("image_size", config.image_size, "the embedding's stride", encoder.stride)
     grid = config.image_size // encoder.stride

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from napari_sam.atomic import replaced
 from napari_sam.model import tensor_file
-from napari_sam.model.architecture import CheckpointError, config_of_shapes, some
+from napari_sam.model.architecture import CheckpointError, config_of_shapes, some, without_unused
 from napari_sam.model.bounds import check_bounds
 from napari_sam.model.config import SamConfig
 from napari_sam.model.sam import Sam, build
@@ -50,7 +50,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
         check_bounds(config)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return tensor_file.tensors(path), config
+    return without_unused(tensor_file.tensors(path), config), config
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

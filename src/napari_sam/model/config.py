@@ -73,6 +73,46 @@ class HybridConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TinyViTConfig:
+    """MobileSAM's encoder: a convolutional stage, then three of attention in windows.
+
+    The stages are at the strides 4, 8, 16 and 16 of the image.
+
+    Parameters
+    ----------
+    embed_dims, depths
+        Channels and number of blocks of the four stages.
+    num_heads, window_sizes
+        Heads and side of a window, in cells, of the three stages with attention.
+    mlp_ratio
+        Width of the MLP of a block with attention, in its channels.
+    expand_ratio
+        Width of a convolutional block, in its channels.
+    """
+
+    embed_dims: tuple[int, int, int, int] = (64, 128, 160, 320)
+    depths: tuple[int, int, int, int] = (2, 2, 6, 2)
+    num_heads: tuple[int, int, int] = (4, 5, 10)
+    window_sizes: tuple[int, int, int] = (7, 14, 7)
+    mlp_ratio: float = 4.0
+    expand_ratio: float = 4.0
+
+    @property
+    def stride(self) -> int:
+        """Model pixels per cell of the embedding."""
+        return 16
+
+
+Encoder = ViTConfig | HybridConfig | TinyViTConfig
+# By the name that a checkpoint's metadata has for each.
+_ENCODERS: dict[str, type[Encoder]] = {
+    "vit": ViTConfig,
+    "hybrid": HybridConfig,
+    "tiny_vit": TinyViTConfig,
+}
+
+
+@dataclass(frozen=True, slots=True)
 class SamConfig:
     """Everything needed to build a :class:`~napari_sam.model.sam.Sam`.
 
@@ -133,7 +173,7 @@ class SamConfig:
 
     name: str
     image_size: int
-    encoder: ViTConfig | HybridConfig
+    encoder: Encoder
     embed_dim: int = 256
     mask_in_chans: int = 16
     decoder_depth: int = 2
@@ -185,7 +225,7 @@ class SamConfig:
 
     def to_json(self) -> str:
         """Return the configuration as JSON, as stored in a checkpoint's metadata."""
-        kind = "vit" if isinstance(self.encoder, ViTConfig) else "hybrid"
+        kind = next(name for name, one in _ENCODERS.items() if isinstance(self.encoder, one))
         return json.dumps(asdict(self) | {"encoder": {"kind": kind} | asdict(self.encoder)})
 
     @classmethod
@@ -206,7 +246,7 @@ class SamConfig:
             values = json.loads(text)
             tuning = values.pop("tuning", {})
             encoder = dict(values.pop("encoder"))
-            kind = {"vit": ViTConfig, "hybrid": HybridConfig}[encoder.pop("kind")]
+            kind = _ENCODERS[encoder.pop("kind")]
             config = cls(encoder=kind(**_tuples(encoder)), **_tuples(values))
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
@@ -228,6 +268,7 @@ PRESETS: dict[str, SamConfig] = {
     "vit_b": SamConfig("vit_b", 1024, ViTConfig(768, 12, 12, (2, 5, 8, 11))),
     "vit_l": SamConfig("vit_l", 1024, ViTConfig(1024, 24, 16, (5, 11, 17, 23))),
     "vit_h": SamConfig("vit_h", 1024, ViTConfig(1280, 32, 16, (7, 15, 23, 31))),
+    "vit_t": SamConfig("vit_t", 1024, TinyViTConfig()),  # MobileSAM
     # not for users: SAM's architecture, small enough to be trained and measured on a CPU
     "sam_small": SamConfig(
         "sam_small",

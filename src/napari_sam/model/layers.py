@@ -58,7 +58,7 @@ class ConvBlock(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
-def add_mlp(x: Tensor, y: Tensor, norm: nn.LayerNorm, mlp: MLPBlock) -> Tensor:
+def add_mlp(x: Tensor, y: Tensor, norm: nn.LayerNorm, mlp: nn.Module) -> Tensor:
     """Return `x + mlp(norm(y))`.
 
     A CPU without gradients computes it part by part and writes it over `y`: at a fine stride, new

@@ -41,6 +41,7 @@ class Entry:
 
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
+_MOBILE = "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/master/weights/"
 _ZOO = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io/"
 _LM = "micro-sam's generalist for light microscopy"
 _EM = "micro-sam's generalist for organelles in electron microscopy"
@@ -56,6 +57,15 @@ REGISTRY: dict[str, Entry] = {
             "BSD-3-Clause",
             "small and fast, for microscopy; comes with the plugin",
             "nano",
+        ),
+        Entry(
+            "vit_t",
+            f"{_MOBILE}mobile_sam.pt",
+            "sha256:6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+            40_728_226,
+            "Apache-2.0",
+            "MobileSAM: Segment Anything with a light encoder, natural images",
+            "vit_t",
         ),
         Entry(
             "vit_b",
@@ -85,6 +95,15 @@ REGISTRY: dict[str, Entry] = {
             "vit_h",
         ),
         Entry(
+            "vit_t_lm",
+            f"{_ZOO}faithful-chicken/1.1/files/vit_t.pt",
+            "xxh128:72ec5074774761a6e5c05a08942f981e",
+            40_700_000,
+            "CC-BY-4.0",
+            f"{_LM}, MobileSAM's size",
+            "vit_t",
+        ),
+        Entry(
             "vit_b_lm",
             f"{_ZOO}diplomatic-bug/1.2/files/vit_b.pt",
             "xxh128:fe9252a29f3f4ea53c15a06de471e186",
@@ -101,6 +120,15 @@ REGISTRY: dict[str, Entry] = {
             "CC-BY-4.0",
             f"{_LM}, large",
             "vit_l",
+        ),
+        Entry(
+            "vit_t_em_organelles",
+            f"{_ZOO}greedy-whale/1/files/vit_t.pt",
+            "xxh128:253474720c497cce605e57c9b1d18fd9",
+            40_700_000,
+            "CC-BY-4.0",
+            f"{_EM}, MobileSAM's size",
+            "vit_t",
         ),
         Entry(
             "vit_b_em_organelles",

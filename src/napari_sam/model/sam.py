@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_sam.model.config import SamConfig, ViTConfig
+from napari_sam.model.config import HybridConfig, SamConfig, ViTConfig
 from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.hybrid_encoder import ImageEncoderHybrid
 from napari_sam.model.image_encoder import ImageEncoderViT
 from napari_sam.model.mask_decoder import MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
 from napari_sam.model.roi_head import RoiHead
+from napari_sam.model.tiny_vit import ImageEncoderTinyViT
 from napari_sam.model.two_way import FirstLayer, Positions
 
 if TYPE_CHECKING:
@@ -37,15 +38,17 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_encoder: ImageEncoderViT | ImageEncoderHybrid
+        self.image_encoder: ImageEncoderViT | ImageEncoderHybrid | ImageEncoderTinyViT
         if isinstance(config.encoder, ViTConfig):
             self.image_encoder = ImageEncoderViT(
                 config.encoder, config.image_size, config.embed_dim
             )
-        else:
+        elif isinstance(config.encoder, HybridConfig):
             self.image_encoder = ImageEncoderHybrid(
                 config.encoder, config.embed_dim, config.skip_channels
             )
+        else:
+            self.image_encoder = ImageEncoderTinyViT(config.encoder, config.embed_dim)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
         self.dense_head = (

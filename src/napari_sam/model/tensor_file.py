@@ -28,6 +28,8 @@ _Value = TypeVar("_Value")
 _WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "sam.", "model.")
 _MOST_WRAPPERS = 8
+# What batch norms count in training, as whole numbers; it is no weight.
+_COUNT = "num_batches_tracked"
 
 # ViT-H has 594 tensors, and three times as many with the state of its optimizer, in a pickle of
 # 0.2 MB and 50,000 operations.
@@ -104,7 +106,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
         with safetensors.safe_open(path, framework="pt") as file:
             # copies: views would keep the file mapped, which on Windows forbids replacing it
             names = file.keys()
-            state = {name: file.get_tensor(name).clone() for name in names}
+            state = {n: file.get_tensor(n).clone() for n in names if not n.endswith(_COUNT)}
     except (safetensors.SafetensorError, *_UNREADABLE) as error:
         raise CheckpointError(_damaged(path, "safetensors file", error)) from error
     return _unwrap(state, path)
@@ -171,7 +173,7 @@ def _outline_safetensors(
         with safetensors.safe_open(path, framework="pt") as file:
             names = file.keys()
             _check_count(names, path)
-            slices = {name: file.get_slice(name) for name in names}
+            slices = {name: file.get_slice(name) for name in names if not name.endswith(_COUNT)}
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
             kinds = {name: part.get_dtype() for name, part in slices.items()}
             config = (file.metadata() or {}).get("config")
@@ -297,7 +299,7 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         got = f"keys {some(map(str, seen))}" if isinstance(seen, Mapping) else type(seen).__name__
         raise CheckpointError(_no_state(path, got))
     _check_count(seen, path)
-    return _without_prefixes(seen)
+    return _without_prefixes({k: v for k, v in seen.items() if not k.endswith(_COUNT)})
 
 
 def _without_prefixes(state: Mapping[str, _Value]) -> dict[str, _Value]:
@@ -311,18 +313,18 @@ def _is_state(content: Any) -> bool:
     return (
         isinstance(content, Mapping)
         and len(content) > 0
-        and all(isinstance(k, str) and _is_plain(v) for k, v in content.items())
+        and all(isinstance(k, str) and _is_plain(v, k) for k, v in content.items())
     )
 
 
-def _is_plain(value: object) -> bool:
-    """Whether it is a tensor of floating-point numbers that are there."""
+def _is_plain(value: object, name: str) -> bool:
+    """Whether it is a tensor of floating-point numbers that are there, or a count of batches."""
     return (
         isinstance(value, Tensor)
         and value.layout is torch.strided
         and not value.is_nested
         and value.device.type == "cpu"
-        and value.is_floating_point()
+        and (value.is_floating_point() or name.endswith(_COUNT))
     )
 
 

@@ -16,13 +16,15 @@ from torch import Tensor
 
 from napari_sam.geometry import Frame
 from napari_sam.image import resize_pixels
-from napari_sam.model.config import HybridConfig
+from napari_sam.model.config import ViTConfig
 from napari_sam.model.cuda_graphs import CudaRecorder, Replays
 from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.keys import encoder_key, model_key
 from napari_sam.model.sam import Sam
 from napari_sam.model.taught import TaughtModel
+from napari_sam.model.tiny_vit import ImageEncoderTinyViT
+from napari_sam.model.tiny_vit_folded import fold
 from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.box_choice import choose_boxes, find_boxes
@@ -119,6 +121,9 @@ class SamSegmenter(CompleteSegmenter):
         )
         warn_if_emulated(self.precision, self._device)
         self._sam = sam.eval().requires_grad_(False)
+        # the network itself stays as its checkpoint has it: it is copied, taught and saved
+        encoder = sam.image_encoder
+        self._encoder = fold(encoder) if isinstance(encoder, ImageEncoderTinyViT) else encoder
         self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
         # a twentieth of the features in size, so there is no limit to how many are kept
         self._said: WeakKeyDictionary[Embedding, tuple[Tensor, Tensor]] = WeakKeyDictionary()
@@ -281,9 +286,9 @@ class SamSegmenter(CompleteSegmenter):
         x = x.contiguous(memory_format=self._memory_format)
         replays = self._replays
         if replays is None:
-            features: tuple[Tensor, ...] = self._sam.image_encoder(x, progress)
+            features: tuple[Tensor, ...] = self._encoder(x, progress)
             return features
-        features = replays.run(self._sam.image_encoder, x)
+        features = replays.run(self._encoder, x)
         if progress is not None:
             progress(1.0)
         return features
@@ -405,10 +410,12 @@ class SamSegmenter(CompleteSegmenter):
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
     def _place(self) -> None:
-        convolves = isinstance(self.config.encoder, HybridConfig)
+        convolves = not isinstance(self.config.encoder, ViTConfig)
         self._memory_format = torch.channels_last if convolves else torch.contiguous_format
         self._sam.to(self._device)
-        self._sam.image_encoder.to(dtype=DTYPES[self.precision], memory_format=self._memory_format)  # type: ignore[call-overload]
+        for encoder in (self._sam.image_encoder, self._encoder):
+            encoder.to(self._device)
+            encoder.to(dtype=DTYPES[self.precision], memory_format=self._memory_format)  # type: ignore[call-overload]
         # a small decoder is bound by memory and gains nothing; float16 is too narrow for its sums
         half = self.precision == "bfloat16" and self.traits.gains_in_half
         self._decodes_in = torch.bfloat16 if half else torch.float32
@@ -430,6 +437,7 @@ class SamSegmenter(CompleteSegmenter):
         self._device = torch.device("cpu")
         self._precision = "float32"
         self._sam.image_encoder.float()
+        self._encoder.float()
         self._place()
         self._derived.clear()
         self._said.clear()
