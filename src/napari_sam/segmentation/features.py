@@ -66,11 +66,23 @@ def mean_of(
     means
         `(N, C)`; zeros for a mask without a pixel in the frame.
     """
-    c, h, w = features.shape
-    shares = [frame.reduce(mask[frame.region], (h, w)).ravel() for mask in masks]
-    if not shares:
-        return np.zeros((0, c), np.float32)
-    share = torch.from_numpy(np.stack(shares))
+    _, h, w = features.shape
+    return mean_in(features, shares_of(frame, masks, (h, w)))
+
+
+def shares_of(
+    frame: Frame, masks: Iterable[NDArray[np.bool_]], grid: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return how much of each cell some masks `(H, W)` fill, `(N, cells)` of a grid (h, w)."""
+    shares = [frame.reduce(mask[frame.region], grid).ravel() for mask in masks]
+    return np.stack(shares) if shares else np.zeros((0, grid[0] * grid[1]), np.float32)
+
+
+def mean_in(features: Tensor, shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average unit features over masks by what :func:`shares_of` says of them."""
+    if not len(shares):
+        return np.zeros((0, len(features)), np.float32)
+    share = torch.from_numpy(shares)
     share = torch.where(share >= _LEAST_SHARE * share.amax(1, keepdim=True), share, 0)
     means = share @ features.cpu().flatten(1).T / share.sum(1, keepdim=True).clamp_min(1e-12)
     return means.numpy()

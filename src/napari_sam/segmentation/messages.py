@@ -16,8 +16,8 @@ from napari_sam.model.download import DownloadError
 from napari_sam.model.weights import CheckpointError
 from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
-from napari_sam.segmentation.pipe import Arrays
-from napari_sam.segmentation.protocol import Cancelled
+from napari_sam.segmentation.pipe import Arrays, Message
+from napari_sam.segmentation.protocol import Cancelled, MaskPrediction, Segmenter
 
 # What a call may raise at the other end; anything else arrives as a RuntimeError.
 _ERRORS: dict[str, type[Exception]] = {
@@ -44,6 +44,13 @@ def error_of(values: dict[str, Any]) -> Exception:
     """Return the error that was described."""
     kind, text = _ERRORS.get(values["error"]), values["text"]
     return RuntimeError(f"{values['error']}: {text}") if kind is None else kind(text)
+
+
+def sound(answer: Message) -> Message:
+    """Raise what a call raised at the other end, if it did; return its answer otherwise."""
+    if answer.kind == "error":
+        raise error_of(answer.values)
+    return answer
 
 
 def frame_values(frame: Frame) -> list[Any]:
@@ -112,3 +119,48 @@ def unpack_prompts(values: Sequence[dict[str, Any]], arrays: Arrays) -> list[Pro
         points, labels = arrays.get(f"points.{i}", ()), arrays.get(f"labels.{i}", ())
         prompts.append(Prompts(points, labels, about.get("box"), mask, frame))
     return prompts
+
+
+def pack_predictions(found: Sequence[MaskPrediction], cut: bool) -> tuple[dict[str, Any], Arrays]:
+    """Describe what was predicted for :func:`unpack_predictions`.
+
+    Parameters
+    ----------
+    found
+        Of one embedding.
+    cut
+        Whether the masks of a single object come along, cut out at the plane's resolution.
+    """
+    arrays: Arrays = {}
+    origins = []
+    for i, one in enumerate(found):
+        arrays[f"logits.{i}"], arrays[f"scores.{i}"] = one.logits, one.scores
+    if cut and len(found) == 1:
+        for i in range(len(found[0].scores)):
+            patch = found[0].patch(i)
+            origins.append(patch.origin)
+            arrays[f"patch.{i}"] = patch.pixels
+    return {"origins": origins}, arrays
+
+
+def unpack_predictions(
+    values: dict[str, Any], arrays: Arrays, frame: Frame, count: int
+) -> list[MaskPrediction]:
+    """Return so many predictions that were described, of an embedding's frame."""
+    patches = tuple(
+        Patch((row, column), arrays[f"patch.{i}"])
+        for i, (row, column) in enumerate(values["origins"])
+    )
+    return [
+        MaskPrediction(arrays[f"logits.{i}"], arrays[f"scores.{i}"], frame, patches=patches)
+        for i in range(count)
+    ]
+
+
+def model_values(segmenter: Segmenter) -> dict[str, Any]:
+    """Say what a model is, to the end that calls it."""
+    return {
+        "traits": segmenter.traits.to_json(),
+        "encoder_key": segmenter.encoder_key,
+        "model_key": segmenter.model_key,
+    }

@@ -22,15 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
-from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.complete import CompleteSegmenter
 from napari_sam.segmentation.messages import (
-    error_of,
     frame_values,
     pack_features,
     pack_prompts,
+    sound,
     unpack_features,
+    unpack_predictions,
 )
 from napari_sam.segmentation.pipe import Arrays, Message
 from napari_sam.segmentation.protocol import (
@@ -146,17 +146,7 @@ class ProcessSegmenter(CompleteSegmenter):
         values, arrays = pack_prompts(prompts)
         about = {"prompts": values, "multimask": multimask, "window": window}
         answer = self._call_about(embedding, "decode", about, arrays)
-        found = answer.arrays
-        patches = tuple(
-            Patch((row, column), found[f"patch.{i}"])
-            for i, (row, column) in enumerate(answer.values["origins"])
-        )
-        return [
-            MaskPrediction(
-                found[f"logits.{i}"], found[f"scores.{i}"], embedding.frame, patches=patches
-            )
-            for i in range(len(prompts))
-        ]
+        return unpack_predictions(answer.values, answer.arrays, embedding.frame, len(prompts))
 
     def propose(
         self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
@@ -181,7 +171,7 @@ class ProcessSegmenter(CompleteSegmenter):
         about = self._wanted | {"threads": threads}
         try:
             arrays = {} if self._taught is None else {"taught": self._taught}
-            answer = _sound(worker.call("load", about, arrays, progress))
+            answer = sound(worker.call("load", about, arrays, progress))
         except BaseException:
             give_back(worker)
             raise
@@ -206,7 +196,7 @@ class ProcessSegmenter(CompleteSegmenter):
         self._sent.difference_update(forgotten)
         worker = self.worker
         told = values | {"forgotten": forgotten}
-        answer = _sound(worker.call(kind, told, arrays, progress))
+        answer = sound(worker.call(kind, told, arrays, progress))
         self._learn(answer)
         return answer
 
@@ -251,10 +241,3 @@ class ProcessSegmenter(CompleteSegmenter):
     def _remember(self, embedding: Embedding, number: int) -> None:
         self._numbers[embedding] = number
         weakref.finalize(embedding, self._forgotten.append, number).atexit = False
-
-
-def _sound(answer: Message) -> Message:
-    """Raise what the call raised, if it did."""
-    if answer.kind == "error":
-        raise error_of(answer.values)
-    return answer

@@ -46,11 +46,43 @@ class Message:
     arrays: Arrays = field(default_factory=dict)
 
 
-def pack(message: Message) -> bytes:
-    """Return a message as bytes, its length first."""
+def to_bytes(message: Message) -> bytes:
+    """Return a message as bytes, for :func:`from_bytes`."""
     header = json.dumps([message.kind, message.call, message.values])
     arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
-    blob = safetensors.numpy.save(arrays, {_HEADER: header})
+    return safetensors.numpy.save(arrays, {_HEADER: header})
+
+
+def from_bytes(blob: bytes) -> Message:
+    """Read a message.
+
+    Raises
+    ------
+    ValueError
+        For bytes that are no message.
+    """
+    try:
+        (size,) = _LENGTH.unpack_from(blob)
+        about = json.loads(blob[_LENGTH.size : _LENGTH.size + size])["__metadata__"][_HEADER]
+        kind, call, values = json.loads(about)
+        if not (isinstance(kind, str) and type(call) is int and isinstance(values, dict)):
+            raise TypeError("its header says something else")
+        return Message(kind, call, values, safetensors.numpy.load(blob))
+    except (
+        SafetensorError,
+        struct.error,
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        raise ValueError(f"expected a message, got other bytes ({error})") from error
+
+
+def pack(message: Message) -> bytes:
+    """Return a message as bytes, its length first."""
+    blob = to_bytes(message)
     return _LENGTH.pack(len(blob)) + blob
 
 
@@ -85,7 +117,7 @@ class Reader:
             return None
         blob = bytes(self._buffer[_LENGTH.size : end])
         del self._buffer[:end]
-        return _unpacked(blob)
+        return from_bytes(blob)
 
     def _fill(self, count: int) -> bool:
         while len(self._buffer) < count:
@@ -134,13 +166,3 @@ def standard_streams() -> tuple[Reader, Writer]:
     printed = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
     os.dup2(printed, sys.stdout.fileno())  # whatever is printed is no answer
     return Reader(source), Writer(target)
-
-
-def _unpacked(blob: bytes) -> Message:
-    try:
-        (size,) = _LENGTH.unpack_from(blob)
-        about = json.loads(blob[_LENGTH.size : _LENGTH.size + size])["__metadata__"][_HEADER]
-        kind, call, values = json.loads(about)
-        return Message(kind, call, values, safetensors.numpy.load(blob))
-    except (SafetensorError, struct.error, ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"expected a message, got other bytes ({error})") from error

@@ -29,7 +29,9 @@ from napari_sam.segmentation.gentle import be_gentle
 from napari_sam.segmentation.messages import (
     error_values,
     frame_of,
+    model_values,
     pack_features,
+    pack_predictions,
     unpack_features,
     unpack_prompts,
 )
@@ -149,16 +151,7 @@ class Server:
         arrays: Arrays = {}
         if sam.taught is not None:
             arrays["taught"] = np.frombuffer(sam.taught.to_bytes(), np.uint8)
-        return Message(
-            "result",
-            message.call,
-            {
-                "traits": segmenter.traits.to_json(),
-                "encoder_key": segmenter.encoder_key,
-                "model_key": segmenter.model_key,
-            },
-            arrays,
-        )
+        return Message("result", message.call, model_values(segmenter), arrays)
 
     def _encode(self, message: Message) -> Message:
         pixels, frame = message.arrays["pixels"], frame_of(message.values["frame"])
@@ -173,16 +166,8 @@ class Server:
             return Message(UNKNOWN, message.call)
         prompts = unpack_prompts(values["prompts"], message.arrays)
         found = self._loaded.decode_many(embedding, prompts, values["multimask"], values["window"])
-        arrays: Arrays = {}
-        origins = []
-        for i, one in enumerate(found):
-            arrays[f"logits.{i}"], arrays[f"scores.{i}"] = one.logits, one.scores
-        if len(found) == 1:  # somebody waits to see it
-            for i in range(len(found[0].scores)):
-                patch = found[0].patch(i)
-                origins.append(patch.origin)
-                arrays[f"patch.{i}"] = patch.pixels
-        return Message("result", message.call, {"origins": origins}, arrays)
+        about, arrays = pack_predictions(found, cut=True)  # somebody waits to see the only one
+        return Message("result", message.call, about, arrays)
 
     def _propose(self, message: Message) -> Message:
         embedding = self._embedding_of(message)

@@ -9,21 +9,12 @@ import os
 import subprocess
 import sys
 import threading
-import warnings
 import weakref
-from collections import deque
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from napari_sam.segmentation.gentle import is_gentle
-from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_sam.segmentation.protocol import Progress
+from napari_sam.segmentation.calls import Caller
+from napari_sam.segmentation.pipe import Message, Reader, Writer
 
 _PIPE_BYTES = 2**20  # so that an answer comes in one piece
 _GOODBYE_SECONDS = 5.0
@@ -34,7 +25,7 @@ class WorkerLost(RuntimeError):
     """The process that runs the model has ended; it is started anew with the next call."""
 
 
-class WorkerProcess:
+class WorkerProcess(Caller):
     """A process that computes for this one.
 
     Parameters
@@ -64,6 +55,7 @@ class WorkerProcess:
         "smaller model",
         is_low: bool = False,
     ) -> None:
+        super().__init__()
         self._task, self._advice = task, advice
         home = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
@@ -90,12 +82,6 @@ class WorkerProcess:
         _widen(source)
         _widen(target)
         self._source, self._target = Reader(source), Writer(target)
-        self._calls = count(1)
-        # One of the threads that wait reads, for all of them: a thread that reads for others would
-        # be one more to wake for each answer.
-        self._state = threading.Condition()
-        self._answers: dict[int, deque[Message]] = {}
-        self._is_reading = self._has_ended = False
         weakref.finalize(self, _end, self._process)
 
     @property
@@ -112,64 +98,6 @@ class WorkerProcess:
         """End it."""
         _end(self._process)
 
-    def call(
-        self,
-        kind: str,
-        values: dict[str, Any],
-        arrays: Arrays | None = None,
-        progress: Progress | None = None,
-        told: Callable[[Message], None] | None = None,
-    ) -> Message:
-        """Have something computed, and wait for it.
-
-        Parameters
-        ----------
-        kind, values, arrays
-            The call.
-        progress
-            Called with the finished fraction; what it raises stops the call, and is raised here.
-        told
-            Called with each message of kind ``"step"``; raises nothing.
-
-        Returns
-        -------
-        answer
-            Of the kind ``"result"`` or ``"error"``, or another that the call may have.
-
-        Raises
-        ------
-        WorkerLost
-            If the process ends meanwhile, or has ended.
-        """
-        call = next(self._calls)
-        with self._state:
-            self._answers[call] = deque()
-        raised: BaseException | None = None
-        try:
-            self._send(Message(kind, call, values | {"gentle": is_gentle()}, arrays or {}))
-            while (answer := self._next(call)) is not None:
-                if answer.kind == "progress":
-                    if progress is not None and raised is None:
-                        try:
-                            progress(answer.values["fraction"])
-                        except BaseException as error:  # noqa: BLE001 - raised when it has stopped
-                            raised = error
-                            self._send(Message("cancel", call))
-                elif answer.kind == "step" and told is not None:
-                    told(answer)
-                elif answer.kind == "warning":
-                    _warn(answer.values)
-                else:
-                    break
-        finally:
-            with self._state:
-                del self._answers[call]
-        if raised is not None:
-            raise raised
-        if answer is None:
-            raise WorkerLost(self._why)
-        return answer
-
     @property
     def _why(self) -> str:
         with suppress(subprocess.TimeoutExpired):
@@ -181,35 +109,16 @@ class WorkerProcess:
             f"{self._advice}"
         )
 
-    def _send(self, message: Message) -> None:
-        try:
-            self._target.put(message)
-        except OSError:
-            self._has_ended = True
-            raise WorkerLost(self._why) from None
+    def _put(self, message: Message) -> None:
+        self._target.put(message)
 
-    def _next(self, call: int) -> Message | None:
-        """Wait for what is told of a call; None if nothing more will be."""
-        while True:
-            with self._state:
-                own = self._answers[call]
-                while not own and not self._has_ended and self._is_reading:
-                    self._state.wait()
-                if own or self._has_ended:
-                    return own.popleft() if own else None
-                self._is_reading = True
-            message = None
-            try:
-                with suppress(OSError, ValueError):
-                    message = self._source.next()
-            finally:
-                with self._state:
-                    self._is_reading = False
-                    if message is None:
-                        self._has_ended = True
-                    elif message.call in self._answers:
-                        self._answers[message.call].append(message)
-                    self._state.notify_all()
+    def _take(self) -> Message | None:
+        with suppress(OSError, ValueError):
+            return self._source.next()
+        return None
+
+    def _lost(self) -> WorkerLost:
+        return WorkerLost(self._why)
 
 
 _spare: list[WorkerProcess] = []
@@ -240,14 +149,6 @@ def give_back(worker: WorkerProcess) -> None:
             worker.close()
         else:
             _spare.append(worker)
-
-
-def _warn(values: dict[str, Any]) -> None:
-    """Warn here of what the process warns of."""
-    from napari_sam.segmentation.devices import DeviceWarning
-
-    category = DeviceWarning if values["category"] == DeviceWarning.__name__ else UserWarning
-    warnings.warn(values["text"], category, stacklevel=4)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
