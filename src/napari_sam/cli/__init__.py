@@ -1,7 +1,7 @@
 """The command line: ``napari-sam segment | auto | track | replay | tune | embed | models ...``."""
 
 # In the order in which help lists their commands.
-from napari_sam.cli import images, sessions, teaching, models, about  # isort: skip
+from napari_sam.cli import images, sessions, teaching, models, serving, about  # isort: skip
 from napari_sam.cli.application import app
 
-__all__ = ["about", "app", "images", "models", "sessions", "teaching"]
+__all__ = ["about", "app", "images", "models", "serving", "sessions", "teaching"]

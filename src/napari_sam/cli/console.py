@@ -46,6 +46,15 @@ def load_model(
     on_disk: bool = True,
 ) -> Segmenter:
     """Return a model by its name or path, or as it was taught; download it if it isn't here."""
+    from napari_sam.segmentation.address import is_address
+
+    if is_address(device):
+        from napari_sam.segmentation.loading import load_segmenter
+
+        with bar("loading") as report:
+            return load_segmenter(
+                model, device, precision, partial(report, Path(device)), cache=cache
+            )
     if (
         isinstance(model, str)
         and Path(model).suffix.lower() in _CHECKPOINTS

@@ -19,7 +19,10 @@ Model = Annotated[
         "--model", "-m", help="Name of a model, also of one that you taught, or path of a file."
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda, cuda:1, mps, or another machine: ws://HOST:PORT."),
+]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Contrast = Annotated[
     tuple[float, float] | None,

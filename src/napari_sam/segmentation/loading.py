@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam.model import weights
+from napari_sam.segmentation.address import is_address
 from napari_sam.segmentation.cached import DISK_BYTES, CachedSegmenter
 from napari_sam.segmentation.devices import choose_device, choose_precision
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.own_process import ProcessSegmenter
 from napari_sam.segmentation.protocol import PixelSegmenter, Progress, Segmenter
+from napari_sam.segmentation.remote import RemoteSegmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def load_segmenter(
     cache: bool | str | Path = True,
     disk_bytes: int = DISK_BYTES,
     own_process: bool = False,
+    token: str | None = None,
+    patience: float | None = 60.0,
 ) -> Segmenter:
     """Load a model; one that is known by name but not on this disk is downloaded first.
 
@@ -42,7 +46,9 @@ def load_segmenter(
         ``.pt``, ``.safetensors``), whose architecture is read from its metadata or its tensors.
         Or a taught model itself, such as a session has it.
     device
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``. Or
+        the address of another machine on which ``napari-sam serve`` runs, such as
+        ``"ws://127.0.0.1:8765"``: `model` is the name of one of its models then.
     precision
         Of the image encoder: ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"``.
     progress
@@ -60,6 +66,12 @@ def load_segmenter(
     own_process
         Whether the network runs in a process of its own, as the viewer has it: the same masks, at
         the same speed beside a busy window.
+    token
+        For another machine; by default of the environment, ``NAPARI_SAM_TOKEN`` or the file that
+        ``NAPARI_SAM_TOKEN_FILE`` names.
+    patience
+        Seconds that a call waits for a connection to another machine that was lost; None waits
+        for ever.
 
     Returns
     -------
@@ -75,9 +87,17 @@ def load_segmenter(
         damaged, unsafe or of another architecture
         (:class:`~napari_sam.model.weights.CheckpointError`).
     OSError
-        If a download fails (:class:`~napari_sam.model.weights.DownloadError`).
+        If a download fails (:class:`~napari_sam.model.weights.DownloadError`), or another machine
+        can't be reached (:class:`~napari_sam.segmentation.connection.ConnectionLost`) or refuses
+        the token.
     """
     plain: PixelSegmenter
+    if is_address(device):
+        # embeddings are kept there; as a cache on this machine rounds them, where one is wanted
+        plain = RemoteSegmenter(
+            model, device, token, precision, cache is not False, progress, patience
+        )
+        return TiledSegmenter(plain) if tiles else plain
     if own_process:
         plain = ProcessSegmenter(model, device, precision, progress)
     else:

@@ -18,6 +18,7 @@ from napari_sam.model.taught import HeldBack, Lesson, TaughtModel
 from napari_sam.segmentation.cached import CachedSegmenter
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.segmentation.remote import RemoteSegmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.training.average_precision import Counts
 from napari_sam.training.examples import ObjectOf, all_objects, held_back
@@ -162,6 +163,12 @@ def innermost(segmenter: Segmenter) -> SamSegmenter:
         inner: Segmenter | None = getattr(segmenter, "inner", None)
         if isinstance(segmenter, CachedSegmenter):
             inner = segmenter.uncached
+        if isinstance(segmenter, RemoteSegmenter):
+            raise ValueError(
+                f"expected a model whose weights are on this machine, got one at "
+                f"{segmenter.address}: weights stay where they are. Load it for a device of this "
+                "machine, or teach it there"
+            )
         if inner is None:
             raise ValueError(
                 f"expected a model whose weights are in this process, got "

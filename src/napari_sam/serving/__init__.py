@@ -1,0 +1,1 @@
+"""A model on this machine, computing for the viewers of others: ``napari-sam serve``."""
