@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Region = tuple[slice, slice]
 """Rows and columns of a rectangle of a plane."""
 
-Convention = Literal["sam", "own"]
+Convention = Literal["sam", "own", "stretched"]
 """How coordinates of a plane become those of a model's input; see :class:`Frame`."""
 
 _CANVAS_MULTIPLE = 32  # coarsest stride of our own encoders
@@ -49,7 +49,8 @@ class Frame:
         (height, width) of the padded model input, in model pixels.
     convention
         ``"sam"``: a coordinate x maps to x·s, as in SAM's reference. ``"own"``: pixel centres
-        map to pixel centres, (x + 0.5)·s − 0.5.
+        map to pixel centres, (x + 0.5)·s − 0.5. ``"stretched"``: as in SAM's, of another s along
+        each axis; logits become pixels of the plane at once, not by those of the model.
     """
 
     plane_shape: tuple[int, int]
@@ -69,6 +70,11 @@ class Frame:
     def is_whole(self) -> bool:
         """Whether the rectangle is the whole plane."""
         return self.shape == self.plane_shape
+
+    @property
+    def _enlarged_by(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Sizes that logits have on their way to pixels: of the canvas, and without its padding."""
+        return (self.shape,) * 2 if self.convention == "stretched" else (self.canvas, self.scaled)
 
     def low_res(self, stride: int) -> tuple[int, int]:
         """Return (h, w) of the grid over the canvas whose cells are `stride` model pixels wide."""
@@ -103,7 +109,8 @@ class Frame:
         logits
             `(M, *shape)`.
         """
-        x = _resample(logits[None], self.canvas)[..., : self.scaled[0], : self.scaled[1]]
+        canvas, scaled = self._enlarged_by
+        x = _resample(logits[None], canvas)[..., : scaled[0], : scaled[1]]
         return _resample(x, self.shape)[0]
 
     def enlarge_part(
@@ -138,7 +145,7 @@ class Frame:
             _resampling(*lengths).part(used.start, used.stop - 1)
             for used, lengths in zip(
                 region,
-                zip(logits.shape, self.canvas, self.scaled, self.shape, strict=True),
+                zip(logits.shape, *self._enlarged_by, self.shape, strict=True),
                 strict=True,
             )
         )
@@ -319,7 +326,7 @@ def fit_frame(
     whole = geometry.input_size, geometry.input_size
     plane_shape = plane_shape or shape
     if not geometry.keeps_aspect:
-        return Frame(plane_shape, origin, shape, whole, whole, "sam")
+        return Frame(plane_shape, origin, shape, whole, whole, "stretched")
     fitting = geometry.default_scale(max(shape))
     if geometry.has_choice and scale is not None:
         fitting = min(geometry.input_size / max(shape), scale)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import torch
 import xxhash
-from torch import nn
+from torch import Tensor
 
 from napari_sam.model.sam import Sam
 from napari_sam.model.tuning import Tuning
@@ -33,9 +35,7 @@ def encoder_key(sam: Sam) -> str:
         "resize": config.resize,
         "max_upscale": config.max_upscale,
     }
-    digest = xxhash.xxh3_128(json.dumps(about).encode())
-    _add_tensors(digest, sam.image_encoder)
-    key = digest.hexdigest()
+    key = key_of(about, sam.image_encoder.state_dict())
     return _KEPT_UNDER.get(key, key)
 
 
@@ -47,13 +47,22 @@ def model_key(sam: Sam) -> str:
     about = json.loads(sam.config.renamed("").to_json())
     if sam.config.tuning == Tuning():
         del about["tuning"]
+    return key_of(about, sam.state_dict())
+
+
+def key_of(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Hash a network.
+
+    Parameters
+    ----------
+    about
+        What its tensors don't say, as JSON has it.
+    tensors
+        By name, in their order.
+    """
     digest = xxhash.xxh3_128(json.dumps(about).encode())
-    _add_tensors(digest, sam)
-    return digest.hexdigest()
-
-
-def _add_tensors(digest: xxhash.xxh3_128, network: nn.Module) -> None:
-    for name, tensor in network.state_dict().items():
+    for name, tensor in tensors.items():
         digest.update(name.encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)  # strides of axes of length 1 are any
         digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -20,15 +20,19 @@ class Entry:
     url
         Where it is downloaded from; ``None`` for a model inside the package.
     digest
-        ``"sha256:..."`` or ``"xxh128:..."`` of the file.
+        ``"sha256:..."`` or ``"xxh128:..."`` of the file; None where it isn't known.
     size
-        Bytes to download, to within a percent.
+        Bytes to download, to within a percent; None where that isn't known.
     licence
         SPDX identifier of the weights' licence.
     description
         What the model is for, in one line.
     config
-        Name of its architecture in :data:`~napari_sam.model.config.PRESETS`.
+        Name of its architecture in :data:`~napari_sam.model.config.PRESETS`; of a model that runs
+        by the library transformers the name of its family.
+    repository
+        ``"owner/name"`` on Hugging Face's hub, of a model that runs by that library. Its files
+        are those of the commit that is found when it is downloaded: they have no digest here.
     """
 
     name: str
@@ -38,6 +42,21 @@ class Entry:
     licence: str
     description: str
     config: str
+    repository: str | None = None
+
+
+def _sam2(size: str, what: str) -> Entry:
+    repository = f"facebook/sam2.1-hiera-{size.replace('_', '-')}"
+    return Entry(
+        f"sam2.1_{size}",
+        f"https://huggingface.co/{repository}",
+        None,
+        None,
+        "Apache-2.0",
+        f"Segment Anything 2.1, {what}, natural images and video; needs the library transformers",
+        "sam2",
+        repository,
+    )
 
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -148,6 +167,10 @@ REGISTRY: dict[str, Entry] = {
             f"{_EM}, large",
             "vit_l",
         ),
+        _sam2("tiny", "tiny"),
+        _sam2("small", "small"),
+        _sam2("base_plus", "base size"),
+        _sam2("large", "large"),
     )
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from napari_sam.model import taught_library
+from napari_sam.model import pretrained, taught_library
 from napari_sam.model.architecture import CheckpointError
 from napari_sam.model.download import DownloadError, Progress, fetch, file_digest
 from napari_sam.model.lesson import card_of
@@ -50,6 +50,8 @@ _DIGESTS: dict[tuple[Path, str, int, int], str] = {}
 def path_of(name: str) -> Path:
     """Return where a registered model's file belongs, whether or not it is there.
 
+    Of one on the hub it is the folder of its files, where they are here.
+
     Raises
     ------
     ValueError
@@ -58,17 +60,23 @@ def path_of(name: str) -> Path:
     entry = _entry(name)
     if entry.url is None:
         return Path(__file__).parents[1] / "data" / f"{name}.safetensors"
+    if entry.repository is not None:
+        return pretrained.snapshot_of(entry.repository) or models_folder() / name
     return models_folder() / f"{name}{PurePosixPath(entry.url).suffix}"
 
 
 def is_downloaded(name: str) -> bool:
     """Tell whether a registered model's file is there; its content is checked on loading."""
+    if (repository := _entry(name).repository) is not None:
+        return pretrained.snapshot_of(repository) is not None
     return path_of(name).is_file()
 
 
 def size_of(name: str) -> int | None:
     """Return the bytes of a registered model's file, here or to be downloaded, if known."""
     path = path_of(name)
+    if path.is_dir():
+        return sum(one.stat().st_size for one in pretrained.weight_files(path))
     return path.stat().st_size if path.is_file() else _entry(name).size
 
 
@@ -85,6 +93,9 @@ def to_download(model: str | Path | TaughtModel) -> str | None:
     name: str | Path
     if not isinstance(model, str | Path):
         name = model.lesson.parent
+    elif (repository := pretrained.repository_of(model)) is not None:
+        here = pretrained.snapshot_of(repository) is not None
+        return None if here else pretrained.name_of(model)
     else:
         taught = taught_library.find(model)
         card = None if taught is None else taught.card
@@ -127,6 +138,9 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
         If it could not be fetched; the message says how to bring the file by hand.
     """
     entry, path = _entry(name), path_of(name)
+    if entry.repository is not None:
+        here = None if force else pretrained.snapshot_of(entry.repository)
+        return here or pretrained.download(entry.repository, progress, force)
     if entry.url is None or entry.digest is None:
         return _existing(name)
     if path.is_file() and not force:
@@ -153,6 +167,8 @@ def verify(model: str | Path) -> str:
     CheckpointError
         If the file is missing, altered, damaged, unsafe or of another architecture.
     """
+    if pretrained.is_pretrained(model):
+        return pretrained.verify(model)
     path = _existing(model)
     known = _known_digest(model)
     if known is not None:
@@ -236,6 +252,12 @@ def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
     """Load a model that is whole by itself."""
     from napari_sam.model.checkpoint import load_into_new, read
 
+    if pretrained.is_pretrained(model):
+        raise CheckpointError(
+            f"expected a model whose network is this program's own, got {pretrained.name_of(model)}"
+            ", which runs by the library transformers: it can be used, with load_segmenter, but "
+            "not taught or trained further; teach nano or a Segment Anything model"
+        )
     known, received = _known_digest(model), 0.0
     if known is not None and not is_downloaded(str(model)):
         download(str(model), progress)

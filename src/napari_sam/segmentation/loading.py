@@ -9,11 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam.model import weights
 from napari_sam.segmentation.address import is_address
 from napari_sam.segmentation.cached import DISK_BYTES, CachedSegmenter
-from napari_sam.segmentation.devices import choose_device, choose_precision
-from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.networks import load_network
 from napari_sam.segmentation.own_process import ProcessSegmenter
 from napari_sam.segmentation.protocol import PixelSegmenter, Progress, Segmenter
 from napari_sam.segmentation.remote import RemoteSegmenter
@@ -44,7 +42,9 @@ def load_segmenter(
         A name of :data:`~napari_sam.model.weights.REGISTRY`, such as ``"nano"`` or ``"vit_b"``,
         or of a model that you taught, or the path of a taught model or of a checkpoint (``.pth``,
         ``.pt``, ``.safetensors``), whose architecture is read from its metadata or its tensors.
-        Or a taught model itself, such as a session has it.
+        Or a taught model itself, such as a session has it. A SAM 2 model may also be a folder in
+        the format of the library transformers, or its name on Hugging Face's hub, such as
+        ``"facebook/sam2.1-hiera-tiny"``; it needs that library.
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``. Or
         the address of another machine on which ``napari-sam serve`` runs, such as
@@ -77,14 +77,14 @@ def load_segmenter(
     -------
     segmenter
         As the viewer and the command line have it. With neither `tiles` nor `cache` it is the
-        network alone, :class:`~napari_sam.segmentation.network.SamSegmenter`, whose embeddings
-        and logits are those of SAM's reference implementation.
+        network alone, such as :class:`~napari_sam.segmentation.network.SamSegmenter`, whose
+        embeddings and logits are those of SAM's reference implementation.
 
     Raises
     ------
     ValueError
         For an unknown model, device or precision, an absent device, or a checkpoint that is
-        damaged, unsafe or of another architecture
+        damaged, unsafe, of another architecture, or needs a library that isn't installed
         (:class:`~napari_sam.model.weights.CheckpointError`).
     OSError
         If a download fails (:class:`~napari_sam.model.weights.DownloadError`), or another machine
@@ -101,8 +101,7 @@ def load_segmenter(
     if own_process:
         plain = ProcessSegmenter(model, device, precision, progress)
     else:
-        choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
-        plain = SamSegmenter(weights.load(model, progress), device, precision)
+        plain = load_network(model, device, precision, progress)
     segmenter: Segmenter = TiledSegmenter(plain) if tiles else plain
     if cache is False:
         return segmenter

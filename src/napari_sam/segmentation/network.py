@@ -38,7 +38,7 @@ from napari_sam.segmentation.devices import (
     choose_precision,
     warn_if_emulated,
 )
-from napari_sam.segmentation.prediction import SURE
+from napari_sam.segmentation.prompt_input import check_prompts, mask_logits
 from napari_sam.segmentation.protocol import (
     Embedding,
     MaskPrediction,
@@ -201,7 +201,7 @@ class SamSegmenter(CompleteSegmenter):
             window = 0
         groups: dict[tuple[int, bool, bool, bool, int], list[int]] = {}
         for i, one in enumerate(prompts):
-            _check_prompts(one, embedding.frame, low_res)
+            check_prompts(one, embedding.frame, low_res)
             wants = one.is_single_click if multimask == "auto" else bool(multimask)
             side = window
             if side is None:
@@ -373,7 +373,7 @@ class SamSegmenter(CompleteSegmenter):
             boxes = self._tensor(frame.to_model(corners).reshape(-1, 4))
         if prompts[0].mask is not None:
             low_res = frame.low_res(self.traits.mask_stride)
-            masks = self._tensor(np.stack([_mask_logits(p, frame, low_res) for p in prompts]))
+            masks = self._tensor(np.stack([mask_logits(p, frame, low_res) for p in prompts]))
             masks = masks[:, None]
         return points, labels, boxes, masks
 
@@ -450,27 +450,3 @@ def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:
     best, logits, scores = first.best_index, first.logits.copy(), first.scores.copy()
     logits[best], scores[best] = second.logits[0], second.scores[0]
     return MaskPrediction(logits, scores, first.frame)
-
-
-def _check_prompts(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> None:
-    if prompts.is_empty:
-        raise ValueError("expected a click, a box or a mask, got no prompts; add one first")
-    prompts.check(frame.plane_shape)
-    logits = prompts.logits
-    if logits is None:
-        return
-    foreign = prompts.mask_frame is not None and prompts.mask_frame != frame
-    if foreign or logits.shape != low_res:
-        raise ValueError(
-            f"expected mask logits of this embedding's frame, shape {low_res}, got shape "
-            f"{logits.shape} of {'another' if foreign else 'an unknown'} frame; carry "
-            "logits only between predictions on the same plane, or give a bool mask"
-        )
-
-
-def _mask_logits(prompts: Prompts, frame: Frame, low_res: tuple[int, int]) -> NDArray[np.floating]:
-    if prompts.logits is not None:
-        return prompts.logits
-    patch = prompts.mask_patch
-    assert patch is not None, "a batch of prompts with masks"
-    return (2 * frame.reduce(patch.within(frame.region), low_res) - 1) * SURE

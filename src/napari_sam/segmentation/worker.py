@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_sam.model import weights
 from napari_sam.model.taught import TaughtModel
-from napari_sam.segmentation.devices import choose_device, choose_precision
+from napari_sam.segmentation.complete import CompleteSegmenter
 from napari_sam.segmentation.gentle import be_gentle
 from napari_sam.segmentation.messages import (
     error_values,
@@ -35,9 +34,9 @@ from napari_sam.segmentation.messages import (
     unpack_features,
     unpack_prompts,
 )
-from napari_sam.segmentation.network import SamSegmenter
+from napari_sam.segmentation.networks import load_network
 from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer, standard_streams
-from napari_sam.segmentation.protocol import Cancelled, Embedding
+from napari_sam.segmentation.protocol import Cancelled, Embedding, taught_of
 
 _THREADS = 8  # of each kind
 _KEPT_BYTES = 2**29  # of features
@@ -59,7 +58,7 @@ class Server:
 
     def __init__(self, source: Reader, target: Writer) -> None:
         self._source, self._target = source, target
-        self._segmenter: SamSegmenter | None = None
+        self._segmenter: CompleteSegmenter | None = None
         self._threads: int | None = None
         self._kept: OrderedDict[int, Embedding] = OrderedDict()
         self._kept_bytes = 0
@@ -142,15 +141,14 @@ class Server:
         self._threads = values["threads"] or torch.get_num_threads()
         torch.set_num_threads(self._threads)
         device, precision = values["device"], values["precision"]
-        choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
         model, told = values["model"], message.arrays.get("taught")
         if told is not None:
             model = TaughtModel.from_bytes(told.tobytes())
-        sam = weights.load(model, self._report_of(message))
-        segmenter = self._segmenter = SamSegmenter(sam, device, precision)
+        segmenter = load_network(model, device, precision, self._report_of(message))
+        self._segmenter = segmenter
         arrays: Arrays = {}
-        if sam.taught is not None:
-            arrays["taught"] = np.frombuffer(sam.taught.to_bytes(), np.uint8)
+        if (taught := taught_of(segmenter)) is not None:
+            arrays["taught"] = np.frombuffer(taught.to_bytes(), np.uint8)
         return Message("result", message.call, model_values(segmenter), arrays)
 
     def _encode(self, message: Message) -> Message:
@@ -179,7 +177,7 @@ class Server:
         return Message("result", message.call, {}, arrays)
 
     @property
-    def _loaded(self) -> SamSegmenter:
+    def _loaded(self) -> CompleteSegmenter:
         if self._segmenter is None:
             raise RuntimeError("expected a call of 'load' first, got another")
         return self._segmenter
