@@ -10,17 +10,20 @@ from hypothesis import strategies as st
 from reference import SMALL
 from small_models import HYBRID, VIT
 
-from napari_sam.geometry import Frame, fit_frame, tile_grid
+from napari_sam.geometry import Frame, Geometry, fit_frame, tile_grid
 from napari_sam.segmentation.traits import Traits
 
 shapes = st.tuples(st.integers(2, 300), st.integers(2, 300))
 configs = st.sampled_from([SMALL, HYBRID])
+geometries = st.sampled_from(
+    [Traits.of(SMALL).geometry, Traits.of(HYBRID).geometry, Geometry(96, keeps_aspect=False)]
+)
 
 
-@given(shapes, configs, st.tuples(st.integers(0, 99), st.integers(0, 99)))
-def test_points_return_from_the_model(shape, config, origin):
+@given(shapes, geometries, st.tuples(st.integers(0, 99), st.integers(0, 99)))
+def test_points_return_from_the_model(shape, geometry, origin):
     plane = (shape[0] + 120, shape[1] + 120)
-    frame = fit_frame(shape, Traits.of(config).geometry, origin, plane)
+    frame = fit_frame(shape, geometry, origin, plane)
     corners = np.array([[0, 0], [shape[0] - 1, shape[1] - 1], [shape[0] / 3, 0.25]]) + origin
     np.testing.assert_allclose(frame.to_plane(frame.to_model(corners)), corners, atol=1e-9)
 
@@ -70,9 +73,9 @@ def test_region_is_the_rectangle():
     assert fit_frame((100, 200), Traits.of(HYBRID).geometry).is_whole
 
 
-@given(shapes, configs)
-def test_enlarged_logits_have_the_rectangles_shape(shape, config):
-    frame = fit_frame(shape, Traits.of(config).geometry)
+@given(shapes, geometries)
+def test_enlarged_logits_have_the_rectangles_shape(shape, geometry):
+    frame = fit_frame(shape, geometry)
     low = tuple(side // 4 for side in frame.canvas)
     logits = torch.randn(2, *low, generator=torch.Generator().manual_seed(0))
     large = frame.enlarge(logits)
@@ -80,9 +83,9 @@ def test_enlarged_logits_have_the_rectangles_shape(shape, config):
     assert large.max() <= logits.max() + 1e-4
 
 
-@given(shapes, configs, st.integers(0, 2**32 - 1), st.sampled_from([-0.7, 0.0, 0.4]))
-def test_enlarged_part_is_all_that_exceeds_the_threshold(shape, config, seed, threshold):
-    frame = fit_frame(shape, Traits.of(config).geometry, (7, 9), (shape[0] + 20, shape[1] + 20))
+@given(shapes, geometries, st.integers(0, 2**32 - 1), st.sampled_from([-0.7, 0.0, 0.4]))
+def test_enlarged_part_is_all_that_exceeds_the_threshold(shape, geometry, seed, threshold):
+    frame = fit_frame(shape, geometry, (7, 9), (shape[0] + 20, shape[1] + 20))
     h, w = (side // 4 for side in frame.canvas)
     rng = np.random.default_rng(seed)
     logits = np.full((h, w), -1, np.float32)

@@ -21,6 +21,7 @@ from napari_sam.segmentation.devices import DeviceWarning
 from napari_sam.segmentation.protocol import Cancelled, PixelSegmenter
 from napari_sam.segmentation.sam2 import Sam2Segmenter
 from napari_sam.segmentation.traits import Traits
+from napari_sam.training.tuning import tune
 
 SHAPE = (50, 90)
 
@@ -316,6 +317,12 @@ def test_full_memory_of_the_cpu_is_an_error(plane, monkeypatch):
     monkeypatch.setattr(segmenter, "_encode", full)
     with pytest.raises(torch.OutOfMemoryError):
         segmenter.embed(plane)
+
+
+def test_it_can_not_be_taught(segmenter):
+    assert not segmenter.traits.learns
+    with pytest.raises(ValueError, match="small, which can't be taught"):
+        next(tune(TiledSegmenter(segmenter), ()))
 
 
 # Loading -------------------------------------------------------------------------------------

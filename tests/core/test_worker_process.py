@@ -13,10 +13,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import HYBRID, network
+from small_sam2 import small_network
 from taught_models import teach
 
-from napari_sam import samples
-from napari_sam.geometry import Frame
+from napari_sam import load_segmenter, samples
+from napari_sam.geometry import Frame, fit_frame
 from napari_sam.model import taught_library, weights
 from napari_sam.model.checkpoint import save
 from napari_sam.patches import Patch
@@ -324,6 +325,42 @@ def test_errors_of_other_kinds_name_themselves():
     error = messages.error_of(messages.error_values(ZeroDivisionError("by zero")))
     assert isinstance(error, RuntimeError)
     assert str(error) == "ZeroDivisionError: by zero"
+
+
+def test_a_model_of_another_library_answers_there(tmp_path):
+    small_network().save_pretrained(tmp_path / "mine")
+    (source, asks), (answers, target) = os.pipe(), os.pipe()
+    about = {"model": str(tmp_path / "mine"), "device": "cpu", "precision": "auto", "threads": 1}
+    calls = Writer(asks)
+    calls.put(Message("load", 1, about, {}))
+    server = Server(Reader(source), Writer(target))
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    reader = Reader(answers)
+    try:
+        loaded = answer_to(reader, 1)
+        assert loaded.values["traits"] == server._loaded.traits.to_json()
+        frame = fit_frame((50, 90), server._loaded.traits.geometry)
+        pixels = np.arange(50 * 90 * 3, dtype=np.uint8).reshape(50, 90, 3)
+        about = {"embedding": 1, "frame": messages.frame_values(frame)}
+        calls.put(Message("encode", 2, about, {"pixels": pixels}))
+        features = messages.unpack_features(answer_to(reader, 2).arrays)
+        alone = load_segmenter(tmp_path / "mine", "cpu", tiles=False, cache=False)
+        for one, other in zip(features, alone.embed_pixels(pixels).features, strict=True):
+            torch.testing.assert_close(one, other)
+    finally:
+        os.close(asks)
+        thread.join()
+        for descriptor in (source, answers, target):
+            os.close(descriptor)
+
+
+def answer_to(reader, call):
+    """Read the result of a call, past what is told on the way."""
+    while (answer := reader.next()).kind == "progress":
+        pass
+    assert (answer.kind, answer.call) == ("result", call), answer.values
+    return answer
 
 
 def test_a_call_before_a_model_is_loaded_is_refused():

@@ -32,12 +32,14 @@ def list_models() -> None:
     """List models, their size and licence, and whether they are here; then those you taught."""
     from napari_sam.model.registry import models_folder
     from napari_sam.model.taught_library import listed
-    from napari_sam.model.weights import REGISTRY, is_downloaded, megabytes, size_of
+    from napari_sam.model.weights import REGISTRY, is_downloaded, megabytes, path_of, size_of
 
     table = Table(Column("name", no_wrap=True), "size", "here", "licence", "description")
     for entry in REGISTRY.values():
         size = megabytes(size_of(entry.name))
         here = "yes" if is_downloaded(entry.name) else "no"
+        if here == "yes" and entry.repository is not None:
+            here += f", commit {path_of(entry.name).name[:7]}"
         table.add_row(entry.name, size, here, entry.licence, entry.description)
     out.print(table)
     out.print(f"folder of downloads: {escape(str(models_folder()))}", soft_wrap=True)

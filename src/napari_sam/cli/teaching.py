@@ -87,7 +87,10 @@ def tune(
         if steps is not None and seconds is not None:
             raise ValueError("expected a time or a number of steps, got both; leave one out")
         from napari_sam.batch.teaching import ImageOptions
+        from napari_sam.model.pretrained import refuse_to_teach
 
+        if model is not None:
+            refuse_to_teach(model)
         options = ImageOptions(axes, channel)
         examples = _examples(files, labels, image, options, complete)
         taught = model or ("nano" if labels else _model_of(files))

@@ -131,7 +131,7 @@ class ChoiceSection(Section[ChoiceState]):
     def _choose_model(self, row: int) -> None:
         model = self.model.itemData(row)
         if model is None:
-            kinds = "Models and checkpoints (*.safetensors *.pth *.pt)"
+            kinds = "Models and checkpoints (*.safetensors *.pth *.pt config.json)"
             model, _ = QFileDialog.getOpenFileName(self, "Open a model", "", kinds)
             if not model:
                 self.redraw()

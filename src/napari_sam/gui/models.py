@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from napari_sam.model import taught_library, weights
+from napari_sam.model import pretrained, taught_library, weights
 from napari_sam.model.lesson_facts import day_of, rests_on, score_lines, taught_on
 from napari_sam.model.taught_library import TaughtFile
 from napari_sam.segmentation.protocol import Segmenter
@@ -61,8 +61,7 @@ def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelCh
     listed = [_choice(entry, seconds.get(entry.name)) for entry in weights.REGISTRY.values()]
     listed += [_taught(one, seconds) for one in taught_library.listed() if one.card is not None]
     if extra is not None and extra not in {one.model for one in listed}:
-        size = weights.megabytes(Path(extra).stat().st_size) if Path(extra).is_file() else "missing"
-        text = _join(Path(extra).name, size, _speed(seconds.get(extra)))
+        text = _join(pretrained.name_of(extra), _size_of(extra), _speed(seconds.get(extra)))
         listed.append(ModelChoice(extra, text, extra, True))
     return listed
 
@@ -103,8 +102,9 @@ def _choice(entry: weights.Entry, seconds: float | None) -> ModelChoice:
     if entry.url is None:
         cost = "built in"
     else:
-        size = weights.megabytes(entry.size) if entry.size else ""
-        cost = size if here else f"download {size} ⤓"
+        size = entry.size or weights.size_of(entry.name)
+        told = weights.megabytes(size) if size else ""
+        cost = told if here else " ".join(("download", *([told] if told else []), "⤓"))
     tip = f"{entry.description}. Licence {entry.licence}."
     return ModelChoice(entry.name, _join(entry.name, cost, _speed(seconds)), tip, here)
 
@@ -122,6 +122,13 @@ def _taught(one: TaughtFile, seconds: dict[str, float]) -> ModelChoice:
     if not here:
         cost += f" · download {lesson.parent} ⤓"
     return ModelChoice(one.name, _join(one.name, cost, speed), tip, here)
+
+
+def _size_of(checkpoint: str) -> str:
+    if (folder := pretrained.local_folder(checkpoint)) is not None:
+        return weights.megabytes(sum(one.stat().st_size for one in folder.glob("*.safetensors")))
+    path = Path(checkpoint)
+    return weights.megabytes(path.stat().st_size) if path.is_file() else "missing"
 
 
 def _join(*parts: str) -> str:

@@ -112,6 +112,9 @@ def teach_state_of(controller: Controller) -> TeachState:
     if annotation is None or segmenter is None:
         return state
     count = annotation.session.finished_count
+    if not segmenter.traits.learns:
+        note = f"{segmenter.traits.name} can't be taught: its network isn't this program's own"
+        return replace(state, count=count, note=note)
     ask = note = ""
     if count >= LEAST:
         about = round(teaching.wishes.seconds)

@@ -13,7 +13,7 @@ from psygnal import Signal
 
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.gui.annotation import Annotation
-from napari_sam.model import taught_library
+from napari_sam.model import pretrained, taught_library
 from napari_sam.model.lesson import HeldBack
 from napari_sam.model.registry import REGISTRY, models_folder
 from napari_sam.model.taught_library import TaughtFile
@@ -210,6 +210,7 @@ class Teaching:
         try:
             if controller.segmenter is None:
                 raise ValueError("expected a model to teach, got none yet; wait until it is loaded")
+            pretrained.refuse_to_teach(controller.model)
             objects = self.objects_of(annotation)
             _check_found_again(controller.model)
         except ValueError as error:

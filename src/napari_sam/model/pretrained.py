@@ -56,7 +56,8 @@ def name_of(model: str | Path) -> str:
     for entry in REGISTRY.values():
         if repository is not None and entry.repository == repository:
             return entry.name
-    return repository or Path(model).name
+    folder = local_folder(model)
+    return repository or (Path(model) if folder is None else folder.resolve()).name
 
 
 def is_pretrained(model: str | Path) -> bool:
@@ -222,6 +223,22 @@ def download(repository: str, progress: Progress | None = None, force: bool = Fa
     return Path(found)
 
 
+def refuse_to_teach(model: str | Path) -> None:
+    """Raise an error if a model is one whose network isn't this program's own.
+
+    Raises
+    ------
+    CheckpointError
+        If it is; the message says what can be taught.
+    """
+    if is_pretrained(model):
+        raise CheckpointError(
+            f"expected a model whose network is this program's own, got {name_of(model)}, which "
+            "runs by the library transformers: it answers prompts, but can't be taught or trained "
+            "further; teach nano or a Segment Anything model"
+        )
+
+
 def verify(model: str | Path) -> str:
     """Check the weights of a model on this disk, and return what they are.
 
@@ -288,7 +305,7 @@ def _reporting(progress: Progress | None) -> type[tqdm[Any]]:
 
     report: Callable[[float], None] = progress or (lambda fraction: None)
 
-    class Reporting(tqdm):  # type: ignore[type-arg]
+    class Reporting(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)  # the library's own bars have one
             super().__init__(*args, **{**kwargs, "disable": True})

@@ -123,7 +123,7 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
     Parameters
     ----------
     name
-        A key of :data:`REGISTRY`.
+        A key of :data:`REGISTRY`, or a name on Hugging Face's hub.
     progress
         Called with the fraction received, 0 to 1; may raise to cancel. What came by then is kept
         and continued the next time.
@@ -137,10 +137,10 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
     DownloadError
         If it could not be fetched; the message says how to bring the file by hand.
     """
+    if (repository := pretrained.repository_of(name)) is not None:
+        here = None if force else pretrained.snapshot_of(repository)
+        return here or pretrained.download(repository, progress, force)
     entry, path = _entry(name), path_of(name)
-    if entry.repository is not None:
-        here = None if force else pretrained.snapshot_of(entry.repository)
-        return here or pretrained.download(entry.repository, progress, force)
     if entry.url is None or entry.digest is None:
         return _existing(name)
     if path.is_file() and not force:
@@ -252,12 +252,7 @@ def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
     """Load a model that is whole by itself."""
     from napari_sam.model.checkpoint import load_into_new, read
 
-    if pretrained.is_pretrained(model):
-        raise CheckpointError(
-            f"expected a model whose network is this program's own, got {pretrained.name_of(model)}"
-            ", which runs by the library transformers: it can be used, with load_segmenter, but "
-            "not taught or trained further; teach nano or a Segment Anything model"
-        )
+    pretrained.refuse_to_teach(model)  # whoever asks for the network itself does
     known, received = _known_digest(model), 0.0
     if known is not None and not is_downloaded(str(model)):
         download(str(model), progress)

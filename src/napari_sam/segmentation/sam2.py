@@ -50,7 +50,7 @@ from napari_sam.segmentation.protocol import (
 from napari_sam.segmentation.traits import Traits
 
 if TYPE_CHECKING:
-    from transformers import Sam2Config, Sam2Model
+    from transformers import Sam2Model
 
 # Objects decoded in one pass at most; on a CPU so many whose maps fit its caches.
 _CHUNK, _CPU_CHUNK = 32, 4
@@ -336,7 +336,7 @@ def load_sam2(
         try:
             config = Sam2Config.from_pretrained(folder, local_files_only=True)
             _check_size(Sam2Model, config, folder)
-            network, told = Sam2Model.from_pretrained(
+            loaded: Any = Sam2Model.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -348,6 +348,7 @@ def load_sam2(
             raise
         except (*_UNREADABLE, StrictDataclassError) as error:
             raise CheckpointError(f"{folder}: no network fits its files ({error})") from error
+    network, told = loaded
     if missing := sorted(told["missing_keys"]):
         raise CheckpointError(
             f"{folder}: expected all tensors of SAM 2, but {len(missing)} are missing "
@@ -361,7 +362,7 @@ def load_sam2(
     return Sam2Segmenter(network, pretrained.name_of(model), mean, std, device, precision)
 
 
-def traits_of(config: Sam2Config, name: str) -> Traits:
+def traits_of(config: Any, name: str) -> Traits:
     """Return what callers may rely on of a network.
 
     Raises
@@ -392,7 +393,7 @@ def traits_of(config: Sam2Config, name: str) -> Traits:
 
 def _keys_of(network: Sam2Model, mean: Sequence[float], std: Sequence[float]) -> tuple[str, str]:
     """Return the keys of the encoder and of the model, which newer libraries don't change."""
-    config = network.config
+    config: Any = network.config  # whose parts have no types of their own
     encoder = {
         "kind": "SAM 2",
         "mean": list(mean),
@@ -407,7 +408,7 @@ def _keys_of(network: Sam2Model, mean: Sequence[float], std: Sequence[float]) ->
     return key_of(encoder, encoding), key_of(encoder | decoder, tensors)
 
 
-def _check_size(kind: type[Sam2Model], config: Sam2Config, folder: Path) -> None:
+def _check_size(kind: type[Sam2Model], config: Any, folder: Path) -> None:
     """Refuse a configuration of a network far larger than its files before it is built."""
     blocks = sum(config.vision_config.backbone_config.blocks_per_stage)
     layers = config.mask_decoder_config.num_hidden_layers

@@ -41,6 +41,8 @@ class Traits:
     tidies
         Whether its masks are made whole and fitted to boxes; those of a published model stay as
         its reference has them.
+    learns
+        Whether it can be taught: its network is this program's own.
     gains_in_half
         Whether a narrower number makes it faster: a small network gains nothing.
     tuning
@@ -57,6 +59,7 @@ class Traits:
     looks_twice: bool = False
     decodes_windows: bool = False
     tidies: bool = False
+    learns: bool = False
     gains_in_half: bool = True
     tuning: Tuning = field(default_factory=Tuning)
 
@@ -76,6 +79,7 @@ class Traits:
             looks_twice=own,
             decodes_windows=own,
             tidies=own,
+            learns=True,
             gains_in_half=not own,
             tuning=config.tuning,
         )

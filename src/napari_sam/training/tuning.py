@@ -157,8 +157,13 @@ def innermost(segmenter: Segmenter) -> SamSegmenter:
     Raises
     ------
     ValueError
-        If it isn't in this process.
+        If it isn't in this process, or none of this program's own.
     """
+    if not segmenter.traits.learns:
+        raise ValueError(
+            f"expected a model whose network is this program's own, got {segmenter.traits.name}, "
+            "which can't be taught; teach nano or a Segment Anything model"
+        )
     while not isinstance(segmenter, SamSegmenter):
         inner: Segmenter | None = getattr(segmenter, "inner", None)
         if isinstance(segmenter, CachedSegmenter):
