@@ -1,4 +1,4 @@
-"""What the benchmarks against PyPI's `segment-anything` share: both networks, fair timing, JSON."""
+"""What benchmarks against `segment-anything` and `mobile_sam` share: networks, timing, JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_sam.model.checkpoint import load_into_new
-from napari_sam.model.config import PRESETS, SamConfig
+from napari_sam.model.config import PRESETS, SamConfig, TinyViTConfig
 from napari_sam.model.weights import load
 from napari_sam.segmentation.network import SamSegmenter
 
@@ -102,9 +102,22 @@ def networks(name: str, precision: str = "float32") -> tuple[SamSegmenter, Any]:
     from reference import SamPredictor, randomise, reference_sam
 
     config: SamConfig = PRESETS[name]
+    if isinstance(config.encoder, TinyViTConfig):
+        return _mobile_networks(config, precision)
     original = reference_sam(config)
     randomise(original, seed=7)
     ours = load_into_new(original.state_dict(), config, "the reference's weights")
+    return SamSegmenter(ours, "cpu", precision), SamPredictor(original)
+
+
+def _mobile_networks(config: SamConfig, precision: str) -> tuple[SamSegmenter, Any]:
+    from mobile_reference import SamPredictor, mobile_reference, used
+    from reference import randomise
+
+    original = mobile_reference(config)
+    randomise(original, seed=7)
+    original.eval()  # gathers its biases anew
+    ours = load_into_new(used(original.state_dict()), config, "the reference's weights")
     return SamSegmenter(ours, "cpu", precision), SamPredictor(original)
 
 

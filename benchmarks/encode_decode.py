@@ -27,7 +27,7 @@ def best_of(prediction: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray
 def main() -> None:
     """Compare, time, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="vit_b", help="a SAM preset: vit_b, vit_l, vit_h")
+    parser.add_argument("--model", default="vit_b", help="a SAM preset: vit_t, vit_b, vit_l, vit_h")
     parser.add_argument("--precision", default="float32", help="of our encoder")
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--encodes", type=int, help="repetitions of the encoder, if fewer")

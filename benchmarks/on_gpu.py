@@ -65,7 +65,7 @@ def measure(name: str, device: torch.device, repetitions: int) -> dict[str, floa
     config = PRESETS[name]
     segmenter = SamSegmenter(build(config), str(device))
     dtype, side = DTYPES[segmenter.precision], config.image_size
-    encoder, replays = segmenter._sam.image_encoder, segmenter._replays
+    encoder, replays = segmenter._encoder, segmenter._replays
     row: dict[str, float] = {}
     with torch.inference_mode():
         for batch in (1, 8) if replays else (1,):

@@ -283,7 +283,7 @@ def attend_in_windows(
     padding, size = F.linear(beyond, weight, bias), (cells.shape[1], cells.shape[2])
     parts = cut_windows(F.linear(cells, weight, bias), padding, window, len(biases))
     q, k, v = parts.unbind(0)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=biases)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=biases[None])
     return join_windows(y, window, size)
 
 
