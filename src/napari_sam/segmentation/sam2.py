@@ -52,8 +52,10 @@ from napari_sam.segmentation.traits import Traits
 if TYPE_CHECKING:
     from transformers import Sam2Model
 
-# Objects decoded in one pass at most; on a CPU so many whose maps fit its caches.
-_CHUNK, _CPU_CHUNK = 32, 4
+# Objects decoded in one pass at most; on a CPU as many as have so many cells of the embedding
+# together, whose maps fit its caches, but at least four.
+_CHUNK = 32
+_CPU_CELLS, _CPU_LEAST = 8192, 4
 # Embeddings whose features are kept as the decoder wants them: they may be a float32 copy each.
 _MAX_READY = 8
 # Of an encoder: a configuration of far more blocks would be built for ever.
@@ -201,7 +203,10 @@ class Sam2Segmenter(CompleteSegmenter):
             kind = len(one.points), one.box is not None, one.mask is not None, wants
             groups.setdefault(kind, []).append(i)
         found: dict[int, MaskPrediction] = {}
-        size = _CPU_CHUNK if self._device.type == "cpu" else _CHUNK
+        size = _CHUNK
+        if self._device.type == "cpu":
+            cells = (self.traits.input_size // self.traits.stride) ** 2
+            size = max(_CPU_LEAST, min(_CHUNK, _CPU_CELLS // cells))
         for (*_, wants), members in groups.items():
             for start in range(0, len(members), size):
                 chunk = members[start : start + size]
