@@ -10,11 +10,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from small_models import VIT
+from small_models import network as own_network
 from small_sam2 import SIDE, input_of, masks_of, small_config, small_network
 from transformers import Sam2Model, Sam2VideoConfig, Sam2VideoModel
 
 from napari_sam import CachedSegmenter, Prompts, TiledSegmenter, load_segmenter
 from napari_sam.model import pretrained
+from napari_sam.model.checkpoint import save
 from napari_sam.model.weights import CheckpointError
 from napari_sam.segmentation import sam2
 from napari_sam.segmentation.devices import DeviceWarning
@@ -435,6 +438,12 @@ def test_library_says_as_much_as_before(folder, capfd):
     load_segmenter(folder, "cpu")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_checkpoint_of_ours_beside_it_is_another_model(folder):
+    save(own_network(VIT), folder / "mine.safetensors")
+    found = load_segmenter(folder / "mine.safetensors", "cpu", tiles=False, cache=False)
+    assert found.traits.learns
 
 
 def test_model_of_the_library_is_found_by_its_folder(folder, tmp_path):

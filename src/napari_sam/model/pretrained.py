@@ -66,7 +66,7 @@ def is_pretrained(model: str | Path) -> bool:
 
 
 def local_folder(model: str | Path) -> Path | None:
-    """Return the folder of a model that a path means: its own, or that of a file in it.
+    """Return the folder of a model that a path means: its own, or that of one of its files.
 
     None where it is something else, such as a checkpoint of ours.
     """
@@ -74,7 +74,7 @@ def local_folder(model: str | Path) -> Path | None:
     if isinstance(model, str) and model in REGISTRY:
         return None
     folder = path if path.is_dir() else path.parent
-    if path.is_file() and not (path.name == _CONFIG or path.suffix == ".safetensors"):
+    if path.is_file() and not (path.name == _CONFIG or path.match(_WEIGHTS)):
         return None
     return folder if path.exists() and family_of(folder) is not None else None
 
