@@ -286,6 +286,8 @@ def test_waiting_ends_with_patience_or_where_it_is_given_up(here, plane):
         segmenter.connection.give_up()
         thread.join(10)
         assert raised
+        with pytest.raises(ConnectionLost):  # nor does a later call wait
+            segmenter.decode(embedding, CLICK)
 
 
 def test_another_model_under_the_name_is_noticed(here, plane):

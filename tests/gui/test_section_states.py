@@ -42,6 +42,9 @@ class FakeController:
         self.seconds, self.extra_model = {}, None
         self.model, self.device = "nano", "auto"
         self.everything = SimpleNamespace(progress=None)
+        self.machines = SimpleNamespace(
+            connection=None, asked=None, addresses=(), offered=lambda device: None
+        )
         self.first_steps = SimpleNamespace(are_shown=False)
         self.annotation = fake_annotation(layers[0], self.segmenter) if annotated else None
 
@@ -230,6 +233,17 @@ def test_images_models_and_plane_are_listed(image, stack):
     assert state.models[0].text.startswith("nano · built in")
     assert state.devices == ()
     assert state.plane == "z 2/5"
+
+
+def test_the_models_of_another_machine_are_listed_while_it_is_used(image):
+    controller = FakeController(image)
+    controller.device = "ws://gpu:1"
+    controller.seconds = {("vit_b", "ws://gpu:1"): 0.05, ("vit_b", "cpu"): 8.0}
+    controller.machines.addresses = ("ws://gpu:1",)
+    controller.machines.offered = {"ws://gpu:1": ("nano", "vit_b")}.get
+    state = choice_state_of(controller)
+    assert [choice.text for choice in state.models] == ["nano", "vit_b · 0.05 s a plane"]
+    assert state.devices[-1] == "ws://gpu:1"
 
 
 def test_without_a_chosen_image_the_menu_asks_for_one(image):

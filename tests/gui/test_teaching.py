@@ -58,6 +58,7 @@ class Desk:
     def __init__(self, pupil, clicks=4, times=1):
         self.segmenter = FakeSegmenter()
         self.model = self.model_name = "nano"
+        self.machines = SimpleNamespace(connection=None)
         self.loaded, self.errors = [], []
         image = Image(np.zeros((60, 60), np.uint8), name="coli")
         session = Session(self.segmenter, ArraySource(image.data))
@@ -86,6 +87,16 @@ class Desk:
 
     def start(self):
         self.teaching.start(self.annotation)
+
+
+def test_a_model_on_another_machine_is_not_taught():
+    desk = Desk(Pupil())
+    desk.machines.connection = SimpleNamespace(address="ws://gpu:1")
+    assert "its weights stay there" in desk.state.note
+    assert desk.state.ask == ""
+    desk.start()
+    assert "got one at ws://gpu:1" in desk.errors[0]
+    assert not desk.teaching.lecture
 
 
 def test_what_is_missing_is_told():

@@ -11,12 +11,15 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QSizePolicy
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import ElidedLabel, Items, combo, fill, line
-from napari_sam.gui.models import ModelChoice, choices, device_choices
+from napari_sam.gui.machine_form import MachineForm
+from napari_sam.gui.models import ModelChoice, choices, device_choices, elsewhere
 from napari_sam.gui.section import Section
 from napari_sam.model import taught_library
 from napari_sam.model.lesson import card_of
+from napari_sam.segmentation.address import is_address
 
 _OWN_FILE = "own checkpoint…"
+_OTHER = "another machine…"
 _PLANE = 90  # pixels of the plane's name that are seen at least
 
 
@@ -31,7 +34,8 @@ class ChoiceState:
     models, model
         Lines of the model menu, and the name or path of the one chosen.
     devices, device
-        Lines of the device menu, and the one chosen; no menu where there is no choice.
+        Devices of this machine and addresses of others, and the one chosen; none while no model
+        is loaded.
     plane
         Which plane is on screen; empty in 2-D.
     """
@@ -53,12 +57,14 @@ def choice_state_of(controller: Controller) -> ChoiceState:
         items.insert(0, ("choose an image" if images else "no image open", None))
     seconds = {m: s for (m, d), s in controller.seconds.items() if d == controller.device}
     loaded = controller.segmenter is not None  # before, the devices would wait for torch
+    offered = controller.machines.offered(controller.device)
+    here = choices(seconds, controller.extra_model) if offered is None else ()
     return ChoiceState(
         tuple(items),
         controller.image,
-        tuple(choices(seconds, controller.extra_model)),
+        tuple(here if offered is None else elsewhere(offered, seconds)),
         controller.model,
-        tuple(device_choices()) if loaded else (),
+        (*device_choices(), *controller.machines.addresses) if loaded else (),
         controller.device,
         plane_told(controller),
     )
@@ -92,6 +98,10 @@ class ChoiceSection(Section[ChoiceState]):
         row = line(self.model, self.device)
         row.setStretch(0, 1)
         grid.addLayout(row, 1, 1, 1, 2)
+        self.form = MachineForm()
+        grid.addWidget(self.form, 2, 0, 1, 3)
+        self.form.given.connect(self._connect)
+        self.form.left.connect(self.redraw)
         self.device.hide()
         self.image.activated.connect(self._choose_image)
         self.model.activated.connect(self._choose_model)
@@ -113,8 +123,10 @@ class ChoiceSection(Section[ChoiceState]):
         fill(self.model, (*models, (_OWN_FILE, None)), state.model)
         for row, choice in enumerate(state.models):
             self.model.setItemData(row, choice.tip, Qt.ItemDataRole.ToolTipRole)
-        fill(self.device, tuple((name, name) for name in state.devices), state.device)
-        self.device.setVisible(len(state.devices) > 1)
+        devices = tuple((name, name) for name in state.devices)
+        fill(self.device, (*devices, (_OTHER, None)), state.device)
+        self.device.setToolTip(f"where the model runs: {state.device}")
+        self.device.setVisible(bool(devices))
         self._draw_plane(state.plane)
 
     def _draw_plane(self, plane: str) -> None:
@@ -150,5 +162,16 @@ class ChoiceSection(Section[ChoiceState]):
         self._controller.load_model(model=path)
 
     def _choose_device(self, row: int) -> None:
-        self._controller.load_model(device=self.device.itemData(row))
+        device, machines = self.device.itemData(row), self._controller.machines
+        if device is None or (is_address(device) and not machines.has_token(device)):
+            self.form.ask(device or "")
+        elif is_address(device):
+            self._attempt(partial(machines.connect, device))
+        else:
+            self.form.put_away()
+            self._controller.load_model(device=device)
         self.redraw()
+
+    def _connect(self, address: str, token: str) -> None:
+        if self._attempt(partial(self._controller.machines.connect, address, token)):
+            self.form.put_away()

@@ -23,6 +23,7 @@ from napari_sam.gui.hidden_layers import HiddenLayers
 from napari_sam.gui.hover import Hover
 from napari_sam.gui.image_list import ListedImages
 from napari_sam.gui.keeping import SessionFiles
+from napari_sam.gui.machines import Machines
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
 from napari_sam.gui.placement import shape_of, told_shape
@@ -115,6 +116,9 @@ class Controller:
         self._refused_last = "", 0.0
         self.mailbox = Mailbox(self._open_mail)
         self.engine = Engine(self.mailbox.notify)
+        self.machines = Machines(self.engine, self._use_machine)
+        self.machines.changed.connect(self._machines_changed)
+        self.machines.refused.connect(self._refuse)
         self.everything = Everything()
         self.everything.refused.connect(self._refuse)
         self.follow = Follow(viewer)
@@ -332,6 +336,7 @@ class Controller:
     def load_model(self, model: str | None = None, device: str | None = None) -> None:
         """Load another model or move to another device; the one in use stays until that is done."""
         self.cancel_loading()
+        self.machines.give_up()
         self.model, self.device = model or self.model, device or self.device
         self.loading, self.load_error = 0.0, None
         if self._at_work:
@@ -358,6 +363,7 @@ class Controller:
 
     def _stay(self) -> None:
         self.loading = None
+        self.machines.give_up(False)
         if self._loaded is not None:
             self.model, self.device = self._loaded
         self.model_changed.emit()
@@ -378,8 +384,17 @@ class Controller:
             return
         self.segmenter, self._loaded, self.loading = outcome.value, wanted, None
         self._named[outcome.value.model_key] = wanted
+        self.machines.follow(self.segmenter)
         if self.annotation is not None:
             self.annotation.session.segmenter = self.segmenter
+        self.model_changed.emit()
+        self.status_changed.emit()
+
+    def _use_machine(self, address: str, models: tuple[str, ...]) -> None:
+        """Move to another machine, to the model in use if it is there."""
+        self.load_model(self.model if self.model in models else models[0], address)
+
+    def _machines_changed(self) -> None:
         self.model_changed.emit()
         self.status_changed.emit()
 
@@ -425,6 +440,7 @@ class Controller:
         if self.loading is not None:
             self.cancel_loading()
         self.segmenter = segmenter
+        self.machines.follow(segmenter)
         if (named := self._named.get(segmenter.model_key)) is not None:
             self.model, self.device = self._loaded = named
         self.model_changed.emit()
@@ -511,6 +527,7 @@ class Controller:
         self._appearing.close()
         self._beginning.close()
         self.mailbox.close()
+        self.machines.close()
         self.keeping.close()
         self.engine.close()
         self._hidden.close()

@@ -5,7 +5,7 @@ Torch is imported on the thread that loads, so that the window opens at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,6 +66,14 @@ def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelCh
     return listed
 
 
+def elsewhere(names: Sequence[str], seconds: dict[str, float]) -> list[ModelChoice]:
+    """List the models that another machine offers, each with its measured speed there."""
+    return [
+        ModelChoice(name, _join(name, _speed(seconds.get(name))), "on the other machine", True)
+        for name in names
+    ]
+
+
 def device_choices() -> list[str]:
     """List the devices of this machine, ``"auto"`` first where there is a choice."""
     import torch
@@ -91,7 +99,12 @@ def load_for_viewer(disk_bytes: int) -> Loader:
         from napari_sam.segmentation.loading import load_segmenter
 
         return load_segmenter(
-            model, device, progress=progress, disk_bytes=disk_bytes, own_process=True
+            model,
+            device,
+            progress=progress,
+            disk_bytes=disk_bytes,
+            own_process=True,
+            patience=None,  # a click waits for a lost connection until its user leaves it
         )
 
     return load

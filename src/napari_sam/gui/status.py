@@ -10,6 +10,7 @@ from typing import Literal
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.follow import quality_along, spans_along
+from napari_sam.gui.machines import Machines
 from napari_sam.gui.placement import shape_of
 from napari_sam.gui.planes import axis_name
 from napari_sam.session import Backlog, Plane
@@ -126,6 +127,8 @@ def status_of(controller: Controller) -> Status:
         return Status("idle", "Choose an image" if some else "Open an image, or File › Open Sample")
     if controller.segmenter is None:
         return Status("failed", "No model: " + _first_line(controller.load_error), None, "Resume")
+    if (lost := link_status(controller.machines)) is not None:
+        return lost
     plane = annotation.displayed()
     session = annotation.session
     if session.closed is not None:
@@ -160,7 +163,22 @@ def status_of(controller: Controller) -> Status:
     parts = ["Ready"]
     parts += [f"{seconds:.2g} s a plane"] if seconds else []
     parts += [precision] if precision != "float32" else []
+    connection = controller.machines.connection
+    parts += [f"{controller.segmenter.device} at {connection.address}"] if connection else []
     return Status("ready", " · ".join(parts))
+
+
+def link_status(machines: Machines) -> Status | None:
+    """Tell of a connection that isn't there; None where none is needed, or all is well."""
+    connection = machines.connection
+    if machines.asked is not None:
+        return Status("busy", f"Asking {machines.asked} for its models", -1)
+    if connection is None or connection.state == "connected":
+        return None
+    if connection.state == "refused":
+        return Status("failed", _first_line(connection.error))
+    text = f"Connection to {connection.address} lost: clicks wait, connecting again"
+    return Status("busy", text, -1)
 
 
 def decoding_status(backlog: Backlog) -> Status:

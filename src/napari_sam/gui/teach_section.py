@@ -115,6 +115,12 @@ def teach_state_of(controller: Controller) -> TeachState:
     if not segmenter.traits.learns:
         note = f"{segmenter.traits.name} can't be taught: its network isn't this program's own"
         return replace(state, count=count, note=note)
+    if controller.machines.connection is not None:
+        told = (
+            "A model on another machine can't be taught: its weights stay there. Choose a device "
+            "of this machine first."
+        )
+        return replace(state, count=count, note=told)
     ask = note = ""
     if count >= LEAST:
         about = round(teaching.wishes.seconds)

@@ -211,6 +211,12 @@ class Teaching:
             if controller.segmenter is None:
                 raise ValueError("expected a model to teach, got none yet; wait until it is loaded")
             pretrained.refuse_to_teach(controller.model)
+            if (connection := controller.machines.connection) is not None:
+                raise ValueError(
+                    "expected a model on this machine to teach, got one at "
+                    f"{connection.address}, whose weights stay there; choose a device of this "
+                    "machine first"
+                )
             objects = self.objects_of(annotation)
             _check_found_again(controller.model)
         except ValueError as error:

@@ -156,7 +156,7 @@ class Connection:
         self._listeners: list[Callable[[], None]] = []
         self._state: State = "lost"
         self._error: Exception | None = None
-        self._given_up = 0
+        self._given_up = False
         self._socket: _Socket | None = None
         first = _Socket(address, self._token)
         try:
@@ -212,7 +212,7 @@ class Connection:
         PermissionError, ValueError
             If the machine is there again and refuses us, or is another one.
         """
-        given_up, told, losses = self._given_up, 0.0, 0
+        told, losses = 0.0, 0
 
         def report(fraction: float) -> None:
             nonlocal told
@@ -221,7 +221,7 @@ class Connection:
                 progress(fraction)
 
         while True:
-            socket = self._wait(given_up, None if progress is None else lambda: report(told))
+            socket = self._wait(None if progress is None else lambda: report(told))
             try:
                 return sound(socket.call(kind, values, arrays, report))
             except ConnectionLost as error:
@@ -230,10 +230,13 @@ class Connection:
                     raise
                 self._lose(socket, error)
 
-    def give_up(self) -> None:
-        """Have calls that wait for the connection end with an error; it is still looked for."""
+    def give_up(self, now: bool = True) -> None:
+        """Have calls end with an error instead of waiting, until the connection is there again.
+
+        It is still looked for. With `now` False they wait again, as long as patience lasts.
+        """
         with self._changed:
-            self._given_up += 1
+            self._given_up = now
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -243,7 +246,7 @@ class Connection:
         if socket is not None:
             socket.close()
 
-    def _wait(self, given_up: int, report: Callable[[], None] | None) -> _Socket:
+    def _wait(self, report: Callable[[], None] | None) -> _Socket:
         start = time.monotonic()
         while True:
             with self._changed:
@@ -251,7 +254,7 @@ class Connection:
                     return self._socket
                 waited = time.monotonic() - start
                 impatient = self.patience is not None and waited > self.patience
-                if self._state in ("refused", "closed") or impatient or given_up < self._given_up:
+                if self._state in ("refused", "closed") or impatient or self._given_up:
                     assert self._error is not None
                     raise _again(self._error)
                 self._changed.wait(_HEARD_SECONDS)
@@ -305,6 +308,7 @@ class Connection:
                 return
             told = self._state != state
             self._state, self._error, self._socket = state, error, socket
+            self._given_up = self._given_up and state != "connected"
             self._changed.notify_all()
         for listener in list(self._listeners) if told else ():
             listener()

@@ -137,12 +137,7 @@ class RemoteSegmenter(CompleteSegmenter):
                 "sent there. Whoever runs 'napari-sam serve' can offer it with --model"
             )
         where = address if isinstance(address, Address) else Address.of(address)
-        token = token or usual_token()
-        if token is None:
-            raise ValueError(
-                f"expected a token for {where}, got none; give the one that 'napari-sam serve' "
-                f"printed there, in {TOKEN} or in a file of mode 600 that {TOKEN_FILE} names"
-            )
+        token = token or _token_of(where)
         # Nobody who doesn't have it can ask what this process has sent.
         self._secret = secrets.token_bytes(32)
         self._greeting = _Greeting(
@@ -365,11 +360,39 @@ class _Greeting:
         return largest
 
 
+def offered_models(address: Address) -> tuple[str, ...]:
+    """Name the models that another machine offers, the token being the usual one.
+
+    Raises
+    ------
+    ConnectionLost, PermissionError, ValueError, ImportError
+        As :class:`RemoteSegmenter` raises them.
+    """
+    names: list[str] = []
+
+    def greet(caller: Caller) -> int:
+        names.extend(sound(caller.call("models", {})).values["models"])
+        return 0
+
+    Connection(address, _token_of(address), greet).close()
+    return tuple(names)
+
+
 def remote_of(segmenter: Segmenter | PixelSegmenter | None) -> RemoteSegmenter | None:
     """Return the segmenter on another machine that wrappers hand their calls to, if it is one."""
     while segmenter is not None and not isinstance(segmenter, RemoteSegmenter):
         segmenter = cast("Segmenter | None", getattr(segmenter, "inner", None))
     return segmenter
+
+
+def _token_of(address: Address) -> str:
+    token = usual_token(str(address))
+    if token is None:
+        raise ValueError(
+            f"expected a token for {address}, got none; give the one that 'napari-sam serve' "
+            f"printed there, in {TOKEN} or in a file of mode 600 that {TOKEN_FILE} names"
+        )
+    return token
 
 
 def _cut_out(prompts: Prompts, frame: Frame) -> Prompts:

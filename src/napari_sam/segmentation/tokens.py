@@ -17,6 +17,8 @@ TOKEN, TOKEN_FILE = "NAPARI_SAM_TOKEN", "NAPARI_SAM_TOKEN_FILE"
 
 _LEAST, _MOST = 16, 512  # characters
 
+_given: dict[str, str] = {}  # by address, until this process ends; never written anywhere
+
 
 def new_token() -> str:
     """Make a token that nobody can guess."""
@@ -68,14 +70,27 @@ def read_token(path: str | Path) -> str:
         raise ValueError(f"{path}: {_reason(error)}") from None
 
 
-def usual_token() -> str | None:
-    """Return the token that the environment names; None if it names none.
+def keep_token(address: str, token: str) -> None:
+    """Use a token for an address while this process lives.
+
+    Raises
+    ------
+    ValueError
+        As :func:`checked_token` raises it.
+    """
+    _given[address] = checked_token(token)
+
+
+def usual_token(address: str = "") -> str | None:
+    """Return the token of an address: that of :func:`keep_token`, or else the environment's.
 
     Raises
     ------
     ValueError, OSError
         As :func:`checked_token` and :func:`read_token` raise them.
     """
+    if token := _given.get(address):
+        return token
     if token := os.environ.get(TOKEN):
         return checked_token(token)
     path = os.environ.get(TOKEN_FILE)

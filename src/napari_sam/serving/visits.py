@@ -100,6 +100,7 @@ class Visit:
         self._lock = threading.Lock()
         self._turn = object()  # whose turn it is in a queue
         self._answers: dict[str, Callable[[Message], Message]] = {
+            "models": self._models,
             "load": self._load,
             "encode": self._encode,
             "decode": self._decode,
@@ -191,6 +192,9 @@ class Visit:
                 self._tell(Message("progress", message.call, {"fraction": fraction}))
 
         return report
+
+    def _models(self, message: Message) -> Message:
+        return Message("result", message.call, {"models": list(self._desk.offers.names)})
 
     def _load(self, message: Message) -> Message:
         values = message.values
