@@ -11,6 +11,7 @@ import pytest
 import torch
 from serving import TOKEN, serving
 from small_models import HYBRID, segmenter
+from small_sam2 import small_network
 
 from napari_sam import load_segmenter
 from napari_sam.patches import Patch
@@ -21,6 +22,7 @@ from napari_sam.segmentation.connection import ConnectionLost
 from napari_sam.segmentation.messages import frame_values
 from napari_sam.segmentation.protocol import Cancelled
 from napari_sam.segmentation.remote import RemoteSegmenter, remote_of
+from napari_sam.segmentation.sam2 import Sam2Segmenter
 from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.serving import visits
 
@@ -94,6 +96,21 @@ def test_masks_proposals_and_features_are_equal_to_the_last_bit(here, there, pla
     np.testing.assert_array_equal(
         there.similarity(embedding, means), here.similarity(expected, means)
     )
+
+
+def test_a_model_that_resizes_in_its_own_way_gives_the_same_masks():
+    sam2 = Sam2Segmenter(small_network(), "small", device="cpu", precision="float32")
+    plane = np.random.default_rng(2).integers(0, 255, (50, 90, 3), np.uint8)
+    prompts, masks = [CLICK, Prompts(box=(5, 6, 30, 80))], [plane[..., 0] > 100]
+    with serving({"sam2": sam2}) as machine:
+        there = RemoteSegmenter("sam2", machine.address, TOKEN, rounded=False)
+        embedding, expected = there.embed(plane), sam2.embed(plane)
+        found, ours = there.decode_many(embedding, prompts), sam2.decode_many(expected, prompts)
+        assert all(same(one, other) for one, other in zip(found, ours, strict=True))
+        np.testing.assert_array_equal(
+            there.mean_features(embedding, masks), sam2.mean_features(expected, masks)
+        )
+        there.close()
 
 
 def test_features_stay_there_and_come_in_half_precision_where_asked_for(

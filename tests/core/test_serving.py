@@ -350,7 +350,7 @@ def test_offers_are_named_without_paths(tmp_path):
     assert "nano" in Offers.of().names
     file = tmp_path / "own.safetensors"
     file.write_bytes(b"")
-    assert Offers.of(["nano", str(file)]).names == ("nano", "own")
+    assert Offers.of(["nano", str(file), "sam2.1_tiny"]).names == ("nano", "own", "sam2.1_tiny")
     with pytest.raises(ValueError, match="two called 'nano'"):
         Offers.of(["nano", "nano"])
 

@@ -75,7 +75,8 @@ class RemoteEmbedding(Embedding):
     name
         What the other machine calls it.
     pixels
-        `(h, w, 3)` or, of a grey plane, `(h, w, 1)`: what the encoder saw, at its resolution.
+        `(h, w, 3)` or, of a grey plane, `(h, w, 1)`: what was sent, mostly at the encoder's own
+        resolution.
     """
 
     name: str
@@ -159,6 +160,7 @@ class RemoteSegmenter(CompleteSegmenter):
         self.traits = Traits.from_json(about["traits"])
         self.encoder_key, self.model_key = about["encoder_key"], about["model_key"]
         self._device, self._precision = about["device"], about["precision"]
+        self._resized = bool(about["resized"])
 
     @property
     def device(self) -> str:
@@ -197,7 +199,7 @@ class RemoteSegmenter(CompleteSegmenter):
     ) -> Embedding:
         """Encode normalised grey values there; see :meth:`PixelSegmenter.embed_pixels`."""
         frame = self._frame_of(pixels, frame)
-        seen = resize_pixels(pixels, frame.scaled)
+        seen = resize_pixels(pixels, frame.scaled) if self._resized else np.array(pixels)
         if np.array_equal(seen[..., 0], seen[..., 1]) and np.array_equal(
             seen[..., 0], seen[..., 2]
         ):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.geometry import Frame
+from napari_sam.geometry import Convention, Frame
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.messages import frame_of, unpack_prompts
 from napari_sam.segmentation.pipe import Arrays, Message
@@ -83,7 +83,7 @@ def checked_frame(values: Any, traits: Traits) -> Frame:
         whole = all(len(pair) == 2 and all(type(n) is int for n in pair) for pair in pairs)
     except (TypeError, ValueError, LookupError):
         whole = False
-    if not whole or frame.convention not in ("sam", "own"):
+    if not whole or frame.convention not in get_args(Convention):
         raise ValueError("expected a frame: five pairs of numbers and a convention")
     largest = traits.input_size
     for of_plane, origin, side, scaled, canvas in zip(*pairs, strict=True):
@@ -98,8 +98,8 @@ def checked_frame(values: Any, traits: Traits) -> Frame:
     return frame
 
 
-def checked_pixels(arrays: Arrays, frame: Frame) -> NDArray[np.uint8]:
-    """Return the grey values `(h, w, 3)` that a user sends of a frame.
+def checked_pixels(arrays: Arrays, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the grey values `(h, w, 3)` that a user sends, of the shape (h, w) they should have.
 
     Raises
     ------
@@ -107,13 +107,13 @@ def checked_pixels(arrays: Arrays, frame: Frame) -> NDArray[np.uint8]:
         If they are none, or of another shape.
     """
     pixels = arrays["pixels"]
-    expected = [(*frame.scaled, 1), (*frame.scaled, 3)]
+    expected = [(*shape, 1), (*shape, 3)]
     if pixels.dtype != np.uint8 or pixels.shape not in expected:
         raise ValueError(
             f"expected grey values of shape {expected[0]} or {expected[1]}, got {pixels.dtype} of "
             f"shape {pixels.shape}"
         )
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*frame.scaled, 3)))
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*shape, 3)))
 
 
 def checked_prompts(message: Message, traits: Traits, limits: ServerLimits) -> list[Prompts]:

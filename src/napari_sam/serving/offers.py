@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from napari_sam.model import taught_library, weights
+from napari_sam.model import pretrained, taught_library, weights
 from napari_sam.segmentation.devices import choose_device, choose_precision
 from napari_sam.segmentation.loading import load_segmenter
 from napari_sam.segmentation.protocol import PixelSegmenter, Progress
@@ -50,15 +50,9 @@ class Offers:
         choose_precision(precision, choose_device(device))
         loads: dict[str, Load] = {}
         for model in models or on_disk():
-            name = Path(model).stem if Path(model).suffix else model
+            name = _name_of(model)
             if name in loads:
                 raise ValueError(f"expected models of different names, got two called {name!r}")
-            known = model in weights.REGISTRY or taught_library.find(model) is not None
-            if not known and not Path(model).expanduser().is_file():
-                raise ValueError(
-                    f"expected the name of a model or the path of a file, got {model!r}; "
-                    "'napari-sam models' lists those that are known"
-                )
             loads[name] = _loader(model, device, precision)
         return cls(loads)
 
@@ -88,6 +82,22 @@ def on_disk() -> list[str]:
     """Name the models that can be loaded without a download, those that were taught last."""
     here = [name for name in weights.REGISTRY if weights.is_downloaded(name)]
     return here + [one.name for one in taught_library.listed() if one.card is not None]
+
+
+def _name_of(model: str) -> str:
+    """Return what users call a model; refuse what is none."""
+    if model in weights.REGISTRY:
+        return model
+    if (taught := taught_library.find(model)) is not None:
+        return taught.name
+    if pretrained.is_pretrained(model):
+        return pretrained.name_of(model)
+    if Path(model).expanduser().is_file():
+        return Path(model).stem
+    raise ValueError(
+        f"expected the name of a model or the path of a file, got {model!r}; 'napari-sam models' "
+        "lists those that are known"
+    )
 
 
 def _loader(model: str, device: str, precision: str) -> Load:

@@ -22,6 +22,7 @@ from napari_sam.segmentation.messages import (
     pack_features,
     pack_predictions,
 )
+from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.pipe import Arrays, Message
 from napari_sam.segmentation.protocol import Cancelled, Embedding, PixelSegmenter, Progress
 from napari_sam.segmentation.remote import UNKNOWN, VERSION
@@ -215,7 +216,10 @@ class Visit:
                 self._desk.users.leave(self._user)
                 self._user = None
         self._segmenter, self._rounded = segmenter, bool(values["rounded"])
-        about = model_values(segmenter) | {"message_bytes": self._desk.limits.message_bytes}
+        about = model_values(segmenter) | {
+            "message_bytes": self._desk.limits.message_bytes,
+            "resized": _is_resized(segmenter),
+        }
         return Message("result", message.call, about)
 
     def _encode(self, message: Message) -> Message:
@@ -227,10 +231,11 @@ class Visit:
         if embedding is None or embedding.frame != frame:
             if "pixels" not in message.arrays:
                 return Message(UNKNOWN, message.call)
-            pixels = checked_pixels(message.arrays, frame)
-            seen = Frame(
-                frame.scaled, (0, 0), frame.scaled, frame.scaled, frame.canvas, frame.convention
-            )
+            seen = frame
+            if _is_resized(segmenter):  # there already, so what comes is all that it sees
+                scaled, canvas = frame.scaled, frame.canvas
+                seen = Frame(scaled, (0, 0), scaled, scaled, canvas, frame.convention)
+            pixels = checked_pixels(message.arrays, seen.shape)
             embedding = segmenter.embed_pixels(pixels, seen, self._report_of(message))
             embedding = self._kept_form(embedding, frame)
             self._desk.users.keep(user, self._key(name), embedding)
@@ -323,3 +328,8 @@ class Visit:
     def _key(self, name: str) -> tuple[str, str]:
         segmenter, _ = self._loaded
         return f"{segmenter.encoder_key} {segmenter.precision} {self._rounded}", name
+
+
+def _is_resized(segmenter: PixelSegmenter) -> bool:
+    """Whether a model takes pixels resized as our networks do; others have their own way."""
+    return isinstance(segmenter, SamSegmenter)
