@@ -48,7 +48,7 @@ def replaced(target: Path, part: Path | None = None) -> Iterator[Path]:
     for path in (target,) if part is None else (part, target):
         refuse_special(path)
     heal(target)
-    temporary = part or _temporary(target)
+    temporary = part or temporary_beside(target)
     try:
         yield temporary
         if target.is_dir():
@@ -173,12 +173,13 @@ def _swap(temporary: Path, target: Path) -> None:
 
 def _discard(aside: Path, target: Path) -> None:
     """Remove a folder under a name that nobody takes for a whole one."""
-    rest = _temporary(target)
+    rest = temporary_beside(target)
     aside.rename(rest)
     shutil.rmtree(rest, ignore_errors=True)
 
 
-def _temporary(target: Path) -> Path:
+def temporary_beside(target: Path) -> Path:
+    """Return a hidden path that nobody else has, for what is to take a target's name."""
     return target.with_name(f".{secrets.token_hex(4)}-{target.name}")
 
 

@@ -405,7 +405,7 @@ def test_leftovers_of_killed_runs_are_swept_by_the_next(segmenter, tmp_path):
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_sam.batch.files.write_labels", kill)
+        patch.setattr("napari_sam.batch.labelling.write_labels", kill)
         with pytest.raises(Killed):
             segment_files(segmenter, images, out)
     gone = [leave(out / f".0123abcd-a_{name}") for name in ("labels.tif", "overlay.png")]

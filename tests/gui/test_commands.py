@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import npe2
 import numpy as np
@@ -13,7 +14,7 @@ from napari._app_model import get_app_model
 from napari.settings import get_plugin_settings
 from npe2.manifest.utils import import_python_name
 
-from napari_sam import samples
+from napari_sam import batch, samples
 from napari_sam.gui import commands, current_session, models, sample_data, widget
 from napari_sam.gui.batch_dialog import BatchDialog, time_left
 from napari_sam.gui.controller import controller_of
@@ -57,6 +58,24 @@ def test_files_are_segmented_by_paths(fake_models, folder, tmp_path):
     assert len(summary.done) == 2
     assert tifffile.imread(tmp_path / "out" / "a_labels.tif")[20, 30] == 3
     assert told[-1] == 1.0
+
+
+def test_files_are_segmented_where_the_form_says(monkeypatch, folder, tmp_path):
+    asked = []
+
+    @contextmanager
+    def on_cluster(model, device, **where):
+        asked.append((model, where))
+        yield FakeSegmenter()
+
+    monkeypatch.setattr(batch, "on_cluster", on_cluster)
+    summary = commands.segment_files(folder, tmp_path / "out", workers=2, scheduler="")
+    assert len(summary.done) == 2
+    commands.embed_files(folder, workers=0, scheduler="tcp://a:1")
+    assert asked == [
+        ("nano", {"workers": 2, "scheduler": None}),
+        ("nano", {"workers": None, "scheduler": "tcp://a:1"}),
+    ]
 
 
 def test_download_of_a_batchs_model_can_be_cancelled(monkeypatch, folder, tmp_path):

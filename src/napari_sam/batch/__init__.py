@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_sam.batch.cluster import ClusterError, ClusterModel, on_cluster
     from napari_sam.batch.exporting import export_sessions, import_session, objects_of_session
     from napari_sam.batch.files import embed_files, segment_all_files, segment_files
     from napari_sam.batch.image import label_everything, label_objects
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchProgress",
     "BatchSummary",
+    "ClusterError",
+    "ClusterModel",
     "Failure",
     "ManifestWarning",
     "Note",
@@ -37,6 +40,7 @@ __all__ = [
     "label_objects",
     "measure_labels",
     "objects_of_session",
+    "on_cluster",
     "replay_session",
     "segment_all_files",
     "segment_files",
@@ -47,6 +51,8 @@ __all__ = [
 _HOMES = {
     "BatchProgress": "run",
     "BatchSummary": "run",
+    "ClusterError": "cluster",
+    "ClusterModel": "cluster",
     "Failure": "run",
     "ManifestWarning": "manifest",
     "Note": "run",
@@ -62,6 +68,7 @@ _HOMES = {
     "label_objects": "image",
     "measure_labels": "files",
     "objects_of_session": "exporting",
+    "on_cluster": "cluster",
     "replay_session": "replay",
     "segment_all_files": "files",
     "segment_files": "files",

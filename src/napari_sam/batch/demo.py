@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam import samples
 from napari_sam.batch import label_objects
-from napari_sam.batch.files import draw_labels
+from napari_sam.batch.labelling import draw_labels
 from napari_sam.batch.model_input import InputReader
 from napari_sam.io import write_labels
 from napari_sam.segmentation.protocol import Segmenter

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_sam.atomic import heal, replaced
 from napari_sam.automask import AutomaskSettings
-from napari_sam.batch.image import Labels, label_everything, label_objects
+from napari_sam.batch.cluster import ClusterModel
 from napari_sam.batch.inputs import (
     Source,
-    Task,
     check_request,
-    files_of_prompts,
     find_images,
     is_label_file,
     plan,
-    saved_prompts,
 )
-from napari_sam.batch.manifest import Manifest, fingerprint
-from napari_sam.batch.model_input import InputReader, image_of_prompts, objects_in_words
-from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
+from napari_sam.batch.labelling import (
+    Everything,
+    FromPrompts,
+    Labelling,
+    Method,
+    Opening,
+    labelling_job,
+)
+from napari_sam.batch.manifest import Manifest
+from napari_sam.batch.model_input import InputReader
+from napari_sam.batch.run import BatchProgress, BatchSummary, Job, Part, run
 from napari_sam.image import Limits
-from napari_sam.io import (
-    ImageFile,
-    PlaneObject,
-    SavedPrompts,
-    read_image,
-    write_labels,
-    write_overlay,
-)
-from napari_sam.io.measured import measure_labels
-from napari_sam.measurements import table_to_csv
-from napari_sam.prompts import Prompts
+from napari_sam.io import ImageFile
+from napari_sam.segmentation.cached import embeddings_home
 from napari_sam.segmentation.protocol import Progress, Segmenter, part_of
 
-_Label = Callable[[ImageFile, Progress, Callable[[str], None]], Labels]
+# Planes that a process of a cluster encodes at a time: a stack is shared out, and little is lost
+# with a process.
+_PLANES = 8
 
 
 def embed_files(
-    segmenter: Segmenter,
+    segmenter: Segmenter | ClusterModel,
     images: Source | Iterable[Source],
     contrast_limits: Limits | None = None,
     progress: BatchProgress | None = None,
@@ -58,7 +55,8 @@ def embed_files(
     ----------
     segmenter
         A :class:`~napari_sam.CachedSegmenter`: its cache is what gets filled.
-        Planes it already has cost only their reading.
+        Planes it already has cost only their reading. Or a model on a cluster, from
+        :func:`on_cluster`: stacks are shared out plane by plane.
     images
         As :func:`find_images` takes them.
     contrast_limits
@@ -70,23 +68,59 @@ def embed_files(
     axes, channel
         As in :func:`~napari_sam.io.read_image`, for every image.
     """
+    opening, found = Opening(axes, channel), find_images(images)
+    if isinstance(segmenter, ClusterModel):
+        jobs = [_shared_embedding(path, opening, contrast_limits) for path in found]
+        home = embeddings_home()
+        with segmenter.sharing([home], found, embeddings=home) as run_shared:
+            return run_shared(jobs, progress)
+    wholes = [EmbeddingPart(path, opening, contrast_limits) for path in found]
+    return run(
+        [Job(one.image, _never, partial(one.work, segmenter, tell=_nobody)) for one in wholes],
+        progress,
+    )
 
-    def work(path: Path, report: Progress) -> None:
-        image = read_image(path, axes, channel)
-        reader = InputReader(image, contrast_limits)
-        count = int(np.prod(image.stack_shape))
-        for i, index in enumerate(image.plane_indices()):
-            part = part_of(report, i / count, (i + 1) / count)
-            shown = reader.read(index)
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingPart:
+    """Planes of an image to be encoded; all of them where no numbers are given."""
+
+    image: Path
+    opening: Opening
+    contrast_limits: Limits | None
+    planes: range | None = None
+
+    def work(self, segmenter: Segmenter, report: Progress, tell: Callable[[str], None]) -> None:
+        """Do it."""
+        image = self.opening.read(self.image)
+        reader = InputReader(image, self.contrast_limits)
+        planes = range(_count_planes(image)) if self.planes is None else self.planes
+        indexes = list(image.plane_indices())
+        for i, number in enumerate(planes):
+            part = part_of(report, i / len(planes), (i + 1) / len(planes))
+            shown = reader.read(indexes[number])
             embedding = segmenter.embed(shown.pixels, shown.limits, part)
             segmenter.prepare(embedding, None, part)
 
-    jobs = [Job(path, _never, partial(work, path)) for path in find_images(images)]
-    return run(jobs, progress)
+
+def _count_planes(image: ImageFile) -> int:
+    return int(np.prod(image.stack_shape))
+
+
+def _shared_embedding(path: Path, opening: Opening, contrast_limits: Limits | None) -> Job:
+    def parts() -> list[Part]:
+        count = _count_planes(opening.read(path))
+        whole = EmbeddingPart(path.absolute(), opening, contrast_limits)
+        return [
+            replace(whole, planes=range(start, min(start + _PLANES, count)))
+            for start in range(0, count, _PLANES)
+        ]
+
+    return Job(path, _never, parts=parts)
 
 
 def segment_files(
-    segmenter: Segmenter,
+    segmenter: Segmenter | ClusterModel,
     images: Source | Iterable[Source],
     output: Source,
     prompts: Source | None = None,
@@ -105,7 +139,7 @@ def segment_files(
     Parameters
     ----------
     segmenter
-        The model.
+        The model, or one on a cluster, from :func:`on_cluster`.
     images
         As :func:`find_images` takes them.
     output
@@ -146,41 +180,13 @@ def segment_files(
         can't have the names asked for.
     """
     found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
-    tasks = plan(found, output, suffix)
-    parameters: dict[str, object] = {
-        "model": (segmenter.model_key, segmenter.precision),
-        "contrast": contrast_limits,
-        "overwrite": overwrite,
-    }
-    opening = Opening(axes, channel)
-    parameters |= opening.given()
-
-    def job(task: Task, manifest: Manifest | None) -> Job:
-        def clicks() -> SavedPrompts:
-            return saved_prompts(task.image, prompts, boxes)
-
-        def read(path: Path) -> ImageFile:
-            return image_of_prompts(opening.read(path), clicks())
-
-        def label(image: ImageFile, report: Progress, tell: Callable[[str], None]) -> Labels:
-            given = clicks()
-            for note in (*given.notes, *_missing_boxes(given)):
-                tell(note)
-            return label_objects(segmenter, image, given, contrast_limits, overwrite, report, tell)
-
-        def about() -> Mapping[str, object]:
-            files = files_of_prompts(task.image, prompts, boxes)
-            return parameters | {"prompts": b"".join(path.read_bytes() for path in files)}
-
-        extras = _Extras(clicks if overlay else None, measurements, contrast_limits)
-        return _labelling(task, read, label, about, extras, manifest)
-
-    with manifest_of(output) as manifest:
-        return run([job(task, manifest) for task in tasks], progress)
+    method = FromPrompts(prompts, boxes, contrast_limits, overwrite)
+    opening, extras = Opening(axes, channel), (overlay, measurements)
+    return _label_files(segmenter, found, output, suffix, opening, method, extras, progress)
 
 
 def segment_all_files(
-    segmenter: Segmenter,
+    segmenter: Segmenter | ClusterModel,
     images: Source | Iterable[Source],
     output: Source,
     contrast_limits: Limits | None = None,
@@ -212,107 +218,40 @@ def segment_all_files(
     FileNotFoundError, ValueError, TypeError
         As in :func:`segment_files`, and for settings that don't exist or make no sense.
     """
-    tasks = plan(check_request(images, output, suffix=suffix), output, suffix)
+    found = check_request(images, output, suffix=suffix)
     AutomaskSettings(**settings)  # refuse wrong ones before any work
     settings["link_iou"] = link_iou
-    parameters: dict[str, object] = {
-        "model": (segmenter.model_key, segmenter.precision),
-        "contrast": contrast_limits,
-        "settings": sorted(settings.items()),
-    }
-    opening = Opening(axes, channel)
-    parameters |= opening.given()
+    method = Everything(contrast_limits, tuple(settings.items()))
+    opening, extras = Opening(axes, channel), (overlay, measurements)
+    return _label_files(segmenter, found, output, suffix, opening, method, extras, progress)
 
-    def label(image: ImageFile, report: Progress, tell: Callable[[str], None]) -> Labels:
-        return label_everything(segmenter, image, contrast_limits, report, **settings)
 
-    extras = _Extras(_no_prompts if overlay else None, measurements, contrast_limits)
+def _label_files(
+    segmenter: Segmenter | ClusterModel,
+    images: list[Path],
+    output: Source,
+    suffix: str,
+    opening: Opening,
+    method: Method,
+    extras: tuple[bool, bool],
+    progress: BatchProgress | None,
+) -> BatchSummary:
+    """Label images here or on a cluster; `extras` are an overlay and measurements."""
+    tasks = plan(images, output, suffix)
+    on_cluster = isinstance(segmenter, ClusterModel)
+    if on_cluster:
+        method = method.absolute()
     with manifest_of(output) as manifest:
-        jobs = [
-            _labelling(task, opening.read, label, lambda: parameters, extras, manifest)
-            for task in tasks
-        ]
+        jobs = []
+        for task in tasks:
+            there = task.absolute() if on_cluster else task
+            labelling = Labelling(there, opening, method, *extras)
+            jobs.append(replace(labelling_job(labelling, manifest, segmenter), image=task.image))
+        if isinstance(segmenter, ClusterModel):
+            folders = {task.labels.absolute().parent for task in tasks}
+            with segmenter.sharing(folders, images) as run_shared:
+                return run_shared(jobs, progress)
         return run(jobs, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """How images are opened, where they don't say it themselves."""
-
-    axes: str | None
-    channel: int | None
-
-    def given(self) -> dict[str, object]:
-        """Return what decides the labels; nothing by default."""
-        asked = {"axes": self.axes and self.axes.upper(), "channel": self.channel}
-        return {name: value for name, value in asked.items() if value is not None}
-
-    def read(self, path: Path) -> ImageFile:
-        """Open an image."""
-        return read_image(path, self.axes, self.channel)
-
-
-@dataclass(frozen=True, slots=True)
-class _Extras:
-    """What is written beside the labels.
-
-    `clicks`, where an overlay is wanted, gives what to draw in it.
-    """
-
-    clicks: Callable[[], Mapping[PlaneObject, Prompts]] | None
-    measurements: bool
-    contrast_limits: Limits | None
-
-    def are_there(self, task: Task) -> bool:
-        return (self.clicks is None or task.overlay.exists()) and (
-            not self.measurements or task.measurements.exists()
-        )
-
-    def write(self, task: Task, image: ImageFile, labels: Labels) -> None:
-        if self.clicks is not None:
-            draw_labels(task.overlay, image, labels, self.clicks(), self.contrast_limits)
-        if self.measurements:
-            with replaced(task.measurements) as path:
-                path.write_text(table_to_csv(measure_labels(image, labels)), "utf-8")
-
-
-def _labelling(
-    task: Task,
-    read: Callable[[Path], ImageFile],
-    label: _Label,
-    about: Callable[[], Mapping[str, object]],
-    extras: _Extras,
-    manifest: Manifest | None,
-) -> Job:
-    """Make the job of reading an image, labelling it and writing the results.
-
-    `about` gives what decides the labels, `read` the image that they belong to.
-    """
-    notes: list[str] = []
-
-    def is_labelled() -> bool:
-        heal(task.labels)
-        mark = fingerprint(task.image, about())
-        return manifest is not None and manifest.is_done(task.labels, mark)
-
-    def is_done() -> bool:
-        return is_labelled() and extras.are_there(task)
-
-    def work(report: Progress) -> None:
-        image, mark = read(task.image), fingerprint(task.image, about())
-        if is_labelled():  # perhaps edited since: only what goes beside them is missing
-            extras.write(task, image, read_labels(task.labels, image))
-            return
-        labels = label(image, report, notes.append)
-        if manifest is not None:
-            manifest.begin(task.labels)
-        axes = image.axes.removesuffix("S")
-        write_labels(task.labels, labels, axes, image.pixel_size, image.unit)
-        extras.write(task, image, labels)
-        if manifest is not None:
-            manifest.add(task.labels, mark)
-
-    return Job(task.image, is_done, work, notes)
 
 
 def manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
@@ -320,55 +259,9 @@ def manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
     return nullcontext() if is_label_file(output) else Manifest(Path(output).expanduser())
 
 
-def read_labels(path: Path, image: ImageFile) -> Labels:
-    """Read the labels of an image, with its axes of length 1, for which TIFF has no place."""
-    labels = np.asarray(read_image(path).data[...])
-    shape = image.stack_shape + image.plane_shape
-    if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:
-        raise ValueError(
-            f"expected labels of the image's shape {shape} in {path}, got {labels.shape}; move "
-            "the file away to have it made again"
-        )
-    return labels.reshape(shape)
-
-
 def _never() -> bool:
     return False
 
 
-def _no_prompts() -> Mapping[PlaneObject, Prompts]:
-    return {}
-
-
-def _missing_boxes(given: SavedPrompts) -> list[str]:
-    if not given.boxed or given.has_boxes:
-        return []
-    numbers = objects_in_words(sorted({*given.boxed}))
-    return [
-        f"the viewer had boxes of {numbers}, which this run lacks: save the layer "
-        "'... · shapes' as CSV, too, and give it with --boxes FILE"
-    ]
-
-
-def draw_labels(
-    path: Path,
-    image: ImageFile,
-    labels: Labels,
-    prompts: Mapping[PlaneObject, Prompts],
-    contrast_limits: Limits | None = None,
-) -> None:
-    """Draw labels and prompts over an image; of a stack the plane with most objects.
-
-    Parameters
-    ----------
-    path
-        The PNG to write.
-    image, labels, prompts, contrast_limits
-        As in :func:`label_objects`.
-    """
-    index = max(image.plane_indices(), key=lambda at: len(np.unique(labels[at])))
-    here = {key: one for key, one in prompts.items() if key[0] == index}
-    inputs = prompts.inputs if isinstance(prompts, SavedPrompts) else {}
-    given = next((inputs[key] for key in here if key in inputs), None)
-    shown = InputReader(image, contrast_limits).read(index, given)
-    write_overlay(path, shown.pixels, labels[index], list(here.values()), shown.limits)
+def _nobody(_: str) -> None:
+    pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from napari_sam.batch.manifest import ENDINGS
@@ -41,6 +41,10 @@ class Task:
     measurements: Path
     tracks: Path
     ctc: Path
+
+    def absolute(self) -> Task:
+        """Return the same task for processes that work in another folder."""
+        return Task(*(getattr(self, one.name).absolute() for one in fields(self)))
 
 
 def check_request(

@@ -85,7 +85,7 @@ class Manifest:
             with locked(self._path) as is_alone:
                 if is_alone:
                     names = {other for name in self._done for other in results_beside(name)}
-                    sweep(self._path.parent, names)
+                    sweep(self._path.parent, names | {NAME})
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from napari_sam.segmentation.protocol import Cancelled, Progress
+from napari_sam.segmentation.protocol import Cancelled, Progress, Segmenter
 
 BatchProgress = Callable[[Path, float], None]
 """Called with the image that is worked on and the finished fraction of the whole batch."""
@@ -57,6 +58,26 @@ class BatchSummary:
     notes: tuple[Note, ...] = ()
 
 
+class Part(Protocol):
+    """Some of a job's work as a value, which another process can do."""
+
+    def work(self, segmenter: Segmenter, report: Progress, tell: Callable[[str], None]) -> None:
+        """Do it; `tell` gets sentences about what was done."""
+        ...
+
+
+def _nothing() -> None:
+    pass
+
+
+def _no_work(_: Progress) -> None:
+    raise AssertionError("a job of parts is done by other processes")
+
+
+def _no_parts() -> Sequence[Part]:
+    raise AssertionError("a job without parts is done in this process")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One image's work.
@@ -68,15 +89,21 @@ class Job:
     is_done
         Asks whether it was done before.
     work
-        Does it; gets a callback for the finished fraction.
+        Does it in this process; gets a callback for the finished fraction.
     notes
         Sentences that the work leaves about itself.
+    parts
+        Begins it for other processes: returns the parts of which it is made.
+    finish
+        Ends it when other processes have done all parts.
     """
 
     image: Path
     is_done: Callable[[], bool]
-    work: Callable[[Progress], None]
+    work: Callable[[Progress], None] = _no_work
     notes: list[str] = field(default_factory=list)
+    parts: Callable[[], Sequence[Part]] = _no_parts
+    finish: Callable[[], None] = _nothing
 
 
 def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSummary:
@@ -111,12 +138,12 @@ def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSumm
         except Exception as error:  # noqa: BLE001 - the others don't depend on this one
             _log.warning("%s: %s", job.image, error)
             _log.info("where it happened:", exc_info=error)
-            failed.append(Failure(job.image, _reason(error)))
+            failed.append(Failure(job.image, reason_of(error)))
         report(1.0)
     return BatchSummary(tuple(done), tuple(skipped), tuple(failed), tuple(notes))
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Tell an error in one line; of one that we didn't foresee, also what kind it is."""
     told = isinstance(error, _TOLD) and str(error)
     return str(error) if told else f"{type(error).__name__} {error}".strip()

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from napari_sam.atomic import heal, replaced
 from napari_sam.automask import AutomaskSettings
-from napari_sam.batch.files import Opening, manifest_of, read_labels
+from napari_sam.batch.files import manifest_of
 from napari_sam.batch.image import label_everything
 from napari_sam.batch.inputs import Source, Task, check_request, plan, stem_of
+from napari_sam.batch.labelling import Opening, read_labels
 from napari_sam.batch.manifest import Manifest, fingerprint
 from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
 from napari_sam.image import Limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from napari_sam.batch import BatchSummary, PromptCount
+    from napari_sam.batch import BatchSummary, ClusterModel, PromptCount
     from napari_sam.model.taught import TaughtModel
     from napari_sam.segmentation.protocol import Segmenter
 
@@ -55,12 +55,7 @@ def load_model(
             return load_segmenter(
                 model, device, precision, partial(report, Path(device)), cache=cache
             )
-    if (
-        isinstance(model, str)
-        and Path(model).suffix.lower() in _CHECKPOINTS
-        and not Path(model).expanduser().exists()
-    ):
-        raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
+    check_checkpoint(model)
     from napari_sam.model.weights import to_download
     from napari_sam.segmentation.cached import DISK_BYTES
     from napari_sam.segmentation.loading import load_segmenter
@@ -77,6 +72,58 @@ def load_model(
         with bar("downloading") as report:
             return load(progress=partial(report, Path(fetched)))
     return load()
+
+
+@contextmanager
+def open_model(
+    model: str,
+    device: str,
+    precision: str,
+    scheduler: str | None,
+    workers: int | None,
+    on_disk: bool = True,
+) -> Iterator[Segmenter | ClusterModel]:
+    """Yield a model that is loaded here, or where a cluster is asked for on all of its workers."""
+    if scheduler is None and workers is None:
+        yield load_model(model, device, precision, on_disk=on_disk)
+        return
+    from napari_sam.batch import on_cluster
+    from napari_sam.model import weights
+
+    if not logging.getLogger().isEnabledFor(logging.INFO):
+        _silence_dask()
+    check_checkpoint(model)
+    if (fetched := weights.to_download(model)) is not None:  # once, and not by all workers
+        with bar("downloading") as report:
+            weights.download(fetched, partial(report, Path(fetched)))
+    cluster = on_cluster(
+        model, device, precision, scheduler=scheduler, workers=workers, on_disk=on_disk
+    )
+    with ExitStack() as stack:
+        with err.status("loading the model on all workers"):
+            opened = stack.enter_context(cluster)
+        yield opened
+
+
+def _silence_dask() -> None:
+    """Have dask keep its diary to itself; to be called before `distributed` is imported."""
+    import dask
+
+    dask.config.set(logging={"distributed": "critical", "distributed.client": "critical"})
+
+
+def check_checkpoint(model: str | TaughtModel) -> None:
+    """Refuse the path of a checkpoint where there is none, before torch is imported.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there.
+    """
+    if not isinstance(model, str) or Path(model).suffix.lower() not in _CHECKPOINTS:
+        return
+    if not Path(model).expanduser().exists():
+        raise FileNotFoundError(f"expected a checkpoint at {model}, found nothing there")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_sam.cli.application import app
-from napari_sam.cli.console import announce, bar, clear_errors, conclude, load_model
+from napari_sam.cli.console import announce, bar, clear_errors, conclude, load_model, open_model
 from napari_sam.cli.options import (
     Axes,
     Cache,
@@ -23,6 +23,8 @@ from napari_sam.cli.options import (
     Output,
     Overlay,
     Precision,
+    Scheduler,
+    Workers,
 )
 
 
@@ -55,6 +57,8 @@ def segment(
     axes: Axes = None,
     channel: ChannelNumber = None,
     cache: Cache = True,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
 ) -> None:
     """Segment images from clicks and boxes, or sessions, saved in the viewer."""
     with clear_errors():
@@ -62,10 +66,12 @@ def segment(
 
         found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
         announce(count_prompts(found, prompts, boxes))
-        segmenter = load_model(model, device, precision, on_disk=cache)
         from napari_sam.batch import segment_files
 
-        with bar("segmenting") as report:
+        with (
+            open_model(model, device, precision, scheduler, workers, cache) as segmenter,
+            bar("segmenting") as report,
+        ):
             summary = segment_files(
                 segmenter,
                 found,
@@ -103,6 +109,8 @@ def auto(
         typer.Option(help="Prompt with a grid of so many points a side, as SAM does."),
     ] = None,
     min_score: MinScore = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
 ) -> None:
     """Segment everything in images; along z, overlapping objects are one."""
     settings = _with_scores_from(min_score)
@@ -112,10 +120,12 @@ def auto(
         from napari_sam.batch import check_request
 
         found = check_request(images, output, suffix=suffix)
-        segmenter = load_model(model, device, precision, on_disk=cache)
         from napari_sam.batch import segment_all_files
 
-        with bar("segmenting") as report:
+        with (
+            open_model(model, device, precision, scheduler, workers, cache) as segmenter,
+            bar("segmenting") as report,
+        ):
             summary = segment_all_files(
                 segmenter,
                 found,
@@ -203,17 +213,21 @@ def embed(
     contrast: Contrast = None,
     axes: Axes = None,
     channel: ChannelNumber = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
 ) -> None:
     """Encode images ahead, so that every plane answers clicks at once."""
     with clear_errors():
         from napari_sam.batch import check_request
 
         found = check_request(images)
-        segmenter = load_model(model, device, precision)
         from napari_sam.batch import embed_files
         from napari_sam.segmentation.cached import embeddings_home
 
-        with bar("embedding") as report:
+        with (
+            open_model(model, device, precision, scheduler, workers) as segmenter,
+            bar("embedding") as report,
+        ):
             summary = embed_files(segmenter, found, contrast, report, axes=axes, channel=channel)
         conclude(summary, f"embeddings in {embeddings_home()}")
 

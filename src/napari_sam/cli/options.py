@@ -47,3 +47,13 @@ Cache = Annotated[
 ]
 Format = Annotated[str, typer.Option(help="Labels in a folder: .tif or .zarr.")]
 MinScore = Annotated[float | None, typer.Option(help="Drop masks whose predicted IoU is smaller.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Compute on the workers of this dask scheduler, tcp://... or tls://..., or its file.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Compute in so many processes that share the cores.")
+]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import CheckBox, ComboBox, FileEdit
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit, SpinBox
 from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
@@ -166,6 +166,12 @@ def _fields() -> dict[str, Any]:
         "overlay": CheckBox(value=True, text="a picture of each result too"),
         "overwrite": CheckBox(value=False, text="later objects may take pixels of earlier ones"),
         "measurements": CheckBox(value=True, text="a table of each object's size and intensity"),
+        "workers": SpinBox(
+            value=0, max=1024, tooltip="processes that share this machine's cores; 0: this one"
+        ),
+        "scheduler": LineEdit(
+            tooltip="address of a dask scheduler, tcp://... or tls://..., whose workers compute"
+        ),
     }
 
 

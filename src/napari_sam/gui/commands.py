@@ -6,12 +6,13 @@ works without napari; called without images, as napari's menus do, a command ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_sam.batch import BatchProgress, BatchSummary
+    from napari_sam.batch import BatchProgress, BatchSummary, ClusterModel
     from napari_sam.segmentation.protocol import Segmenter
 
 
@@ -26,6 +27,8 @@ def segment_files(
     measurements: bool = False,
     progress: BatchProgress | None = None,
     boxes: Any = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> BatchSummary | None:
     """Segment images from prompts that were saved in the viewer.
 
@@ -50,6 +53,9 @@ def segment_files(
         Called with the image and the finished fraction of all work.
     boxes
         A boxes file, as napari saves it for a Shapes layer, or a folder of them.
+    workers, scheduler
+        Compute in so many processes here, or on a dask cluster, as
+        :func:`napari_sam.batch.on_cluster`; by default in this process.
 
     Returns
     -------
@@ -68,17 +74,18 @@ def segment_files(
 
     output = _given(output)
     found = batch.check_request(images, output, prompts, needs_prompts=True, boxes=boxes)
-    return batch.segment_files(
-        _segmenter(model, device, progress),
-        found,
-        output,
-        prompts,
-        overwrite=overwrite,
-        overlay=overlay,
-        measurements=measurements,
-        progress=progress,
-        boxes=boxes,
-    )
+    with _model(model, device, progress, workers, scheduler) as segmenter:
+        return batch.segment_files(
+            segmenter,
+            found,
+            output,
+            prompts,
+            overwrite=overwrite,
+            overlay=overlay,
+            measurements=measurements,
+            progress=progress,
+            boxes=boxes,
+        )
 
 
 def segment_all_files(
@@ -89,6 +96,8 @@ def segment_all_files(
     overlay: bool = False,
     measurements: bool = True,
     progress: BatchProgress | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> BatchSummary | None:
     """Segment everything in images; parameters as of :func:`segment_files`."""
     if images is None:
@@ -98,14 +107,15 @@ def segment_all_files(
 
     output = _given(output)
     found = batch.check_request(images, output)
-    return batch.segment_all_files(
-        _segmenter(model, device, progress),
-        found,
-        output,
-        overlay=overlay,
-        measurements=measurements,
-        progress=progress,
-    )
+    with _model(model, device, progress, workers, scheduler) as segmenter:
+        return batch.segment_all_files(
+            segmenter,
+            found,
+            output,
+            overlay=overlay,
+            measurements=measurements,
+            progress=progress,
+        )
 
 
 def embed_files(
@@ -113,6 +123,8 @@ def embed_files(
     model: str = "nano",
     device: str = "auto",
     progress: BatchProgress | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> BatchSummary | None:
     """Embed every plane of images ahead, so that they open ready for clicks.
 
@@ -124,7 +136,8 @@ def embed_files(
     from napari_sam import batch
 
     found = batch.check_request(images)
-    return batch.embed_files(_segmenter(model, device, progress), found, progress=progress)
+    with _model(model, device, progress, workers, scheduler) as segmenter:
+        return batch.embed_files(segmenter, found, progress=progress)
 
 
 COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
@@ -141,16 +154,50 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
             "overlay",
             "overwrite",
             "measurements",
+            "workers",
+            "scheduler",
         ),
     ),
     "segment_all_files": (
         "Segment everything in files",
         segment_all_files,
-        ("images", "output", "model", "device", "overlay", "measurements"),
+        (
+            "images",
+            "output",
+            "model",
+            "device",
+            "overlay",
+            "measurements",
+            "workers",
+            "scheduler",
+        ),
     ),
-    "embed_files": ("Embed files ahead", embed_files, ("images", "model", "device")),
+    "embed_files": (
+        "Embed files ahead",
+        embed_files,
+        ("images", "model", "device", "workers", "scheduler"),
+    ),
 }
 """Of each command: its title, its function, and what a dialog asks for."""
+
+
+@contextmanager
+def _model(
+    model: str,
+    device: str,
+    progress: BatchProgress | None,
+    workers: int | None,
+    scheduler: str | None,
+) -> Iterator[Segmenter | ClusterModel]:
+    """Yield a model that is loaded here, or on a cluster where one is asked for."""
+    if not workers and not scheduler:
+        yield _segmenter(model, device, progress)
+        return
+    from napari_sam.batch import on_cluster
+
+    where = on_cluster(model, device, workers=workers or None, scheduler=scheduler or None)
+    with where as loaded:
+        yield loaded
 
 
 def _segmenter(model: str, device: str, progress: BatchProgress | None) -> Segmenter:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from napari_sam.io.image_file import MICROMETRE
@@ -40,6 +42,7 @@ def write_tiff(
                 metadata[f"PhysicalSize{axis}Unit"] = unit or "reference frame"
         if "T" in sizes:
             metadata |= {"TimeIncrement": sizes["T"], "TimeIncrementUnit": "s"}
+        metadata["UUID"] = _uuid_of(labels, dtype, repr((tuple(labels.shape), metadata)))
     elif sizes:
         metadata |= {"pixel_size": sizes, "unit": unit}
     resolution: dict[str, Any] = {}
@@ -62,6 +65,14 @@ def write_tiff(
         maxworkers=1,
         **resolution,
     )
+
+
+def _uuid_of(labels: Any, dtype: np.dtype[Any], about: str) -> str:
+    """Return the UUID of a document, from its content: the same labels are the same file."""
+    digest = xxhash.xxh3_128(about.encode())
+    for plane in _planes(labels, dtype):
+        digest.update(plane.data)
+    return str(uuid5(NAMESPACE_OID, digest.hexdigest()))
 
 
 def _planes(labels: Any, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
