@@ -75,6 +75,14 @@ def test_one_place_to_compute_is_asked_for(where):
         pass
 
 
+def test_device_on_another_machine_is_refused():
+    with (
+        pytest.raises(ValueError, match="a device of the cluster's workers"),
+        on_cluster(device="ws://127.0.0.1:8765", workers=2),
+    ):
+        pass
+
+
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (

@@ -26,6 +26,7 @@ from napari_sam.batch.cluster_worker import Assignment, Loaded, Outcome, Sight, 
 from napari_sam.batch.manifest import NAME as MANIFEST
 from napari_sam.batch.run import BatchProgress, BatchSummary, Failure, Job, Note, reason_of
 from napari_sam.model.pretrained import local_folder
+from napari_sam.model.registry import REGISTRY
 from napari_sam.segmentation.address import is_address
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def on_cluster(
             f"expected a device of the cluster's workers, such as auto, cpu or cuda, got {device}; "
             "another machine's GPU is used without a cluster"
         )
-    if Path(model).expanduser().is_file() or local_folder(model) is not None:
+    is_path = Path(model).expanduser().is_file() or local_folder(model) is not None
+    if is_path and model not in REGISTRY:  # a relative one means something else to a worker
         model = Path(model).expanduser().absolute()
     wanted = WantedModel(str(model), device, precision, on_disk)
     with ExitStack() as stack:
