@@ -87,12 +87,12 @@ def open_model(
     if scheduler is None and workers is None:
         yield load_model(model, device, precision, on_disk=on_disk)
         return
+    check_checkpoint(model)
     from napari_sam.batch import on_cluster
     from napari_sam.model import weights
 
     if not logging.getLogger().isEnabledFor(logging.INFO):
         _silence_dask()
-    check_checkpoint(model)
     if (fetched := weights.to_download(model)) is not None:  # once, and not by all workers
         with bar("downloading") as report:
             weights.download(fetched, partial(report, Path(fetched)))

@@ -66,27 +66,25 @@ def segment(
 
         found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
         announce(count_prompts(found, prompts, boxes))
-        from napari_sam.batch import segment_files
+        with open_model(model, device, precision, scheduler, workers, cache) as segmenter:
+            from napari_sam.batch import segment_files
 
-        with (
-            open_model(model, device, precision, scheduler, workers, cache) as segmenter,
-            bar("segmenting") as report,
-        ):
-            summary = segment_files(
-                segmenter,
-                found,
-                output,
-                prompts,
-                contrast,
-                overwrite=overwrite,
-                overlay=overlay,
-                measurements=measurements,
-                suffix=suffix,
-                progress=report,
-                axes=axes,
-                channel=channel,
-                boxes=boxes,
-            )
+            with bar("segmenting") as report:
+                summary = segment_files(
+                    segmenter,
+                    found,
+                    output,
+                    prompts,
+                    contrast,
+                    overwrite=overwrite,
+                    overlay=overlay,
+                    measurements=measurements,
+                    suffix=suffix,
+                    progress=report,
+                    axes=axes,
+                    channel=channel,
+                    boxes=boxes,
+                )
         conclude(summary, f"labels in {output}")
 
 
@@ -120,25 +118,23 @@ def auto(
         from napari_sam.batch import check_request
 
         found = check_request(images, output, suffix=suffix)
-        from napari_sam.batch import segment_all_files
+        with open_model(model, device, precision, scheduler, workers, cache) as segmenter:
+            from napari_sam.batch import segment_all_files
 
-        with (
-            open_model(model, device, precision, scheduler, workers, cache) as segmenter,
-            bar("segmenting") as report,
-        ):
-            summary = segment_all_files(
-                segmenter,
-                found,
-                output,
-                contrast,
-                overlay=overlay,
-                measurements=measurements,
-                suffix=suffix,
-                progress=report,
-                axes=axes,
-                channel=channel,
-                **settings,
-            )
+            with bar("segmenting") as report:
+                summary = segment_all_files(
+                    segmenter,
+                    found,
+                    output,
+                    contrast,
+                    overlay=overlay,
+                    measurements=measurements,
+                    suffix=suffix,
+                    progress=report,
+                    axes=axes,
+                    channel=channel,
+                    **settings,
+                )
         conclude(summary, f"labels in {output}")
 
 
@@ -221,14 +217,14 @@ def embed(
         from napari_sam.batch import check_request
 
         found = check_request(images)
-        from napari_sam.batch import embed_files
-        from napari_sam.segmentation.cached import embeddings_home
+        with open_model(model, device, precision, scheduler, workers) as segmenter:
+            from napari_sam.batch import embed_files
+            from napari_sam.segmentation.cached import embeddings_home
 
-        with (
-            open_model(model, device, precision, scheduler, workers) as segmenter,
-            bar("embedding") as report,
-        ):
-            summary = embed_files(segmenter, found, contrast, report, axes=axes, channel=channel)
+            with bar("embedding") as report:
+                summary = embed_files(
+                    segmenter, found, contrast, report, axes=axes, channel=channel
+                )
         conclude(summary, f"embeddings in {embeddings_home()}")
 
 
