@@ -16,6 +16,7 @@ from reference import randomise, relative_error
 from small_models import TINY, network, segmenter
 
 from napari_sam import load_segmenter
+from napari_sam.model import tiny_vit_folded
 from napari_sam.model.architecture import CheckpointError, infer_config
 from napari_sam.model.checkpoint import load_into_new, save
 from napari_sam.model.config import PRESETS, SamConfig
@@ -72,6 +73,18 @@ def test_embedding_equals_the_reference(networks):
         assert relative_error(encoder(x)[0], expected) < TOLERANCE
         memory = x.contiguous(memory_format=torch.channels_last)
         assert relative_error(encoder(memory)[0], expected) < TOLERANCE
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strip", [2, 6, 12])
+def test_rows_taken_a_few_at_a_time_give_the_same_embedding(monkeypatch, strip):
+    """Strips that divide the 16 rows of the first stage, and that don't."""
+    encoder = network(TINY).eval().image_encoder
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = encoder(x)[0]
+    # 16 cells of 32 channels a row
+    monkeypatch.setattr(tiny_vit_folded, "_CACHE_BYTES", strip * 16 * 32 * 4)
+    assert relative_error(fold(encoder)(x)[0], expected) < 1e-5
 
 
 @torch.no_grad()
