@@ -7,6 +7,7 @@ import os
 import signal
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -36,8 +37,11 @@ from napari_sam.segmentation.protocol import Cancelled
 @pytest.fixture(scope="module")
 def two_workers():
     pytest.importorskip("distributed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without cryptography it warns
+    from distributed import Security
+
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")  # that it isn't encrypted: others than it connect
+        patch.setattr(Security, "temporary", Mock(side_effect=ImportError))
         local = cluster.local_cluster(2)
     with local:
         yield local

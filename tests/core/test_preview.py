@@ -1,11 +1,12 @@
 """What a click would take: the latest place wins, nothing waits for it, nothing is recorded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 from core.stepping_executor import SteppingExecutor
 
-from napari_sam.model.config import SamConfig
 from napari_sam.session import ArrayCanvas, ArraySource, Session
 
 SHAPE = 40, 50
@@ -84,7 +85,7 @@ def test_latest_place_wins(segmenter):
 @pytest.fixture
 def looks(segmenter, monkeypatch):
     """Return what the decodes of a model that looks twice were asked for."""
-    monkeypatch.setattr(SamConfig, "looks_twice", True)
+    monkeypatch.setattr(segmenter, "traits", replace(segmenter.traits, looks_twice=True))
     asked, decode = [], segmenter.decode
 
     def noting(embedding, prompts, multimask="auto", progress=None):

@@ -30,7 +30,7 @@ def replay(tmp_path, monkeypatch, segmenter):
         if boxes:
             me.annotation.shapes.layer.save(str(tmp_path / "boxes.csv"))
             arguments += ["--boxes", tmp_path / "boxes.csv"]
-        monkeypatch.setattr(cli.images, "load_model", lambda *_, **__: segmenter)
+        monkeypatch.setattr(cli.console, "load_model", lambda *_, **__: segmenter)
         result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
         assert result.exit_code == 0, result.output
         return np.asarray(read_image(labels).data[...]), result.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from core.fake_segmenter import FakeSegmenter
 from labelled import block
 from small_models import HYBRID, VIT, segmenter
 
@@ -237,7 +238,7 @@ def test_network_within_cache_and_tiles_is_found(hybrid: SamSegmenter, tmp_path:
 
 def test_network_elsewhere_is_refused(example: Example) -> None:
     with pytest.raises(ValueError, match="weights are in this process"):
-        tune(object(), [example])  # type: ignore[arg-type]
+        tune(FakeSegmenter(), [example])
 
 
 def test_optimizer_is_adam() -> None:

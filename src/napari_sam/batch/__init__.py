@@ -66,7 +66,7 @@ _HOMES = {
     "import_session": "exporting",
     "label_everything": "image",
     "label_objects": "image",
-    "measure_labels": "files",
+    "measure_labels": "labelling",
     "objects_of_session": "exporting",
     "on_cluster": "cluster",
     "replay_session": "replay",
