@@ -15,7 +15,7 @@ from napari_sam.geometry import fit_frame
 from napari_sam.model.decode_windows import Windows
 from napari_sam.model.tuning import WindowTuning
 from napari_sam.prompts import Prompts
-from napari_sam.segmentation import network
+from napari_sam.segmentation import on_device
 from napari_sam.segmentation.traits import Traits
 from napari_sam.segmentation.window_choice import window_side
 
@@ -142,7 +142,7 @@ def test_small_windows_are_decoded_many_at_a_time_and_whole_planes_four(
         return decode(features, points, *rest, **options)
 
     monkeypatch.setattr(one._sam, "decode", counted)
-    monkeypatch.setattr(network, "_CPU_CELLS", 128)
+    monkeypatch.setattr(on_device, "_CPU_CELLS", 128)
     monkeypatch.setattr(Windows, "left", lambda *_: [])
     prompts = [Prompts([(4 + 2 * i, 40)], [1]) for i in range(20)]
     one.decode_many(embedding, prompts, False, window)
@@ -158,7 +158,7 @@ def test_masks_that_go_on_beyond_their_windows_are_decoded_together(predicted, m
         seen.append((self.shape, len(logits)))
         return [0, len(logits) - 1] if self.shape == (2, 2) else left(self, logits)
 
-    monkeypatch.setattr(network, "_CPU_CELLS", 16)
+    monkeypatch.setattr(on_device, "_CPU_CELLS", 16)
     monkeypatch.setattr(Windows, "left", first_and_last)
     prompts = [Prompts(box=(4 * i, 30, 4 * i + 4, 40)) for i in range(8)]
     found = one.decode_many(embedding, prompts, False, 16)

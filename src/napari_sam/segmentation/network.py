@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,15 +28,8 @@ from napari_sam.model.two_way import FirstLayer, Positions
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.box_choice import choose_boxes, find_boxes
 from napari_sam.segmentation.box_fit import fit_to_box
-from napari_sam.segmentation.complete import CompleteSegmenter
-from napari_sam.segmentation.devices import (
-    DTYPES,
-    DeviceWarning,
-    Precision,
-    choose_device,
-    choose_precision,
-    warn_if_emulated,
-)
+from napari_sam.segmentation.devices import DTYPES
+from napari_sam.segmentation.on_device import CHUNK, MAX_READY, Latest, OnDevice
 from napari_sam.segmentation.prompt_input import check_prompts, mask_logits
 from napari_sam.segmentation.protocol import (
     Embedding,
@@ -50,14 +42,6 @@ from napari_sam.segmentation.protocol import (
 from napari_sam.segmentation.tidying import tidy_logits
 from napari_sam.segmentation.traits import Traits
 from napari_sam.segmentation.window_choice import window_side
-
-# Objects decoded in one pass at most: bounds the memory of decode_many.
-_CHUNK = 32
-# On a CPU as many as have so many cells of the embedding together, whose maps fit its caches, but
-# at least four: they share what each operation costs however small it is.
-_CPU_CELLS, _CPU_LEAST = 8192, 4
-# Embeddings whose features are kept ready for the decoder: they may be a float32 copy each.
-_MAX_DERIVED = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +75,7 @@ class _Decoder:
         )
 
 
-class SamSegmenter(CompleteSegmenter):
+class SamSegmenter(OnDevice):
     """A network on a device. Safe to use from several threads at once.
 
     Parameters
@@ -115,19 +99,15 @@ class SamSegmenter(CompleteSegmenter):
         self.config = sam.config
         self.traits = Traits.of(sam.config)
         self.encoder_key, self.model_key = encoder_key(sam), model_key(sam)
-        self._device = choose_device(device)
-        self._precision: Precision = choose_precision(
-            precision, self._device, faster_in_half=self.traits.gains_in_half
-        )
-        warn_if_emulated(self.precision, self._device)
+        self._choose(device, precision, self.traits.gains_in_half)
         self._sam = sam.eval().requires_grad_(False)
         # the network itself stays as its checkpoint has it: it is copied, taught and saved
         encoder = sam.image_encoder
         self._encoder = fold(encoder) if isinstance(encoder, ImageEncoderTinyViT) else encoder
-        self._derived: WeakKeyDictionary[Embedding, _Ready] = WeakKeyDictionary()
+        self._derived: Latest[_Ready] = Latest()
         # a twentieth of the features in size, so there is no limit to how many are kept
         self._said: WeakKeyDictionary[Embedding, tuple[Tensor, Tensor]] = WeakKeyDictionary()
-        self._positions = lru_cache(maxsize=2 * _MAX_DERIVED)(self._sam.positions)
+        self._positions = lru_cache(maxsize=2 * MAX_READY)(self._sam.positions)
         self._place()
         self._lock = Lock()
 
@@ -140,47 +120,6 @@ class SamSegmenter(CompleteSegmenter):
     def taught(self) -> TaughtModel | None:
         """What makes the network another than its parent; None for one that nobody taught."""
         return self._sam.taught
-
-    @property
-    def device(self) -> str:
-        """Device the network is on; becomes ``"cpu"`` after the GPU's memory ran out."""
-        return str(self._device)
-
-    @property
-    def precision(self) -> Precision:
-        """Precision of the image encoder."""
-        return self._precision
-
-    def embed_pixels(
-        self,
-        pixels: NDArray[np.uint8],
-        frame: Frame | None = None,
-        progress: Progress | None = None,
-    ) -> Embedding:
-        """Encode normalised grey values.
-
-        Parameters
-        ----------
-        pixels
-            `(h, w, 3)` from :func:`~napari_sam.image.normalise`, of the frame's rectangle.
-        frame
-            Where the rectangle lies in its plane; by default it is a whole plane.
-        progress
-            Called with the finished fraction between blocks, or once at the end where a GPU does
-            them all at once; it may raise :class:`Cancelled`.
-        """
-        frame = self._frame_of(pixels, frame)
-        full: str | None = None
-        try:
-            features = self._encode(pixels, frame, progress)
-        except torch.OutOfMemoryError as error:
-            if self._device.type == "cpu":
-                raise
-            full = str(error)  # the error itself would keep what the GPU was working on
-        if full is not None:
-            self._fall_back_to_cpu(full)
-            features = self._encode(pixels, frame, progress)
-        return Embedding(features, frame, self.encoder_key, self.precision)
 
     def decode_many(
         self,
@@ -308,7 +247,7 @@ class SamSegmenter(CompleteSegmenter):
         cells = Windows.around(given, window, grid, self.config) if window else None
         beyond: set[int] = set()
         replays = self._replays
-        if replays is not None and len(prompts) in (1, _CHUNK):
+        if replays is not None and len(prompts) in (1, CHUNK):
             logits, scores = replays.run(self._decoders[multimask], *features, *given)
         elif cells is None:
             logits, scores = self._sam.decode(
@@ -331,11 +270,8 @@ class SamSegmenter(CompleteSegmenter):
 
     def _chunk(self, window: int, grid: tuple[int, int]) -> int:
         """How many objects to decode in one pass, in windows of some side or a whole grid (0)."""
-        if self._device.type != "cpu":
-            return _CHUNK
         side = window // self.traits.stride or max(grid)
-        cells = min(side, grid[0]) * min(side, grid[1])
-        return max(_CPU_LEAST, min(_CHUNK, _CPU_CELLS // cells))
+        return self._at_once(min(side, grid[0]) * min(side, grid[1]))
 
     def _tidied(
         self, masks: NDArray[np.float32], prompts: Prompts, frame: Frame
@@ -391,10 +327,7 @@ class SamSegmenter(CompleteSegmenter):
             if self._device.type == "cpu":  # nothing folds elsewhere
                 first = self._sam.first_layer(features, positions)
             ready = _Ready(features, grid, first)
-            with self._lock:
-                self._derived[embedding] = ready
-                while len(self._derived) > _MAX_DERIVED:
-                    self._derived.pop(next(iter(self._derived)))
+            self._derived.keep(embedding, ready)
         return ready
 
     def _said_by(self, head: DenseHead, embedding: Embedding) -> tuple[Tensor, Tensor]:
@@ -405,9 +338,6 @@ class SamSegmenter(CompleteSegmenter):
             with self._lock:
                 self._said[embedding] = said
         return said
-
-    def _tensor(self, array: NDArray[np.floating]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
 
     def _place(self) -> None:
         convolves = not isinstance(self.config.encoder, ViTConfig)
@@ -425,24 +355,17 @@ class SamSegmenter(CompleteSegmenter):
         self._replays = Replays(CudaRecorder(self._device)) if replays else None
         self._decoders = {m: _Decoder(self._sam, self._positions, m) for m in (False, True)}
 
-    def _fall_back_to_cpu(self, error: str) -> None:
-        warnings.warn(
-            f"the memory of {self.device} ran out ({error}); going on with the CPU. Close other "
-            "programs that use the GPU, or choose a smaller model",
-            DeviceWarning,
-            stacklevel=4,
-        )
+    def _let_go(self) -> None:
         if self._replays is not None:
             self._replays.close()
-        self._device = torch.device("cpu")
-        self._precision = "float32"
+
+    def _move_to_cpu(self) -> None:
         self._sam.image_encoder.float()
         self._encoder.float()
         self._place()
         self._derived.clear()
         self._said.clear()
         self._positions.cache_clear()
-        torch.cuda.empty_cache()
 
 
 def _with_best(first: MaskPrediction, second: MaskPrediction) -> MaskPrediction:

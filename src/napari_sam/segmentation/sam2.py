@@ -9,12 +9,10 @@ Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024, https://arxiv
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -29,15 +27,8 @@ from napari_sam.model.architecture import CheckpointError, some
 from napari_sam.model.keys import key_of
 from napari_sam.model.tensor_file import outline
 from napari_sam.prompts import Prompts
-from napari_sam.segmentation.complete import CompleteSegmenter
-from napari_sam.segmentation.devices import (
-    DTYPES,
-    DeviceWarning,
-    Precision,
-    choose_device,
-    choose_precision,
-    warn_if_emulated,
-)
+from napari_sam.segmentation.devices import DTYPES
+from napari_sam.segmentation.on_device import Latest, OnDevice
 from napari_sam.segmentation.prompt_input import check_prompts, mask_logits
 from napari_sam.segmentation.protocol import (
     Embedding,
@@ -52,12 +43,6 @@ from napari_sam.segmentation.traits import Traits
 if TYPE_CHECKING:
     from transformers import Sam2Model
 
-# Objects decoded in one pass at most; on a CPU as many as have so many cells of the embedding
-# together, whose maps fit its caches, but at least four.
-_CHUNK = 32
-_CPU_CELLS, _CPU_LEAST = 8192, 4
-# Embeddings whose features are kept as the decoder wants them: they may be a float32 copy each.
-_MAX_READY = 8
 # Of an encoder: a configuration of far more blocks would be built for ever.
 _MOST_BLOCKS = 1000
 
@@ -97,7 +82,7 @@ _DECODER_FACTS = (
 )
 
 
-class Sam2Segmenter(CompleteSegmenter):
+class Sam2Segmenter(OnDevice):
     """SAM 2.1 on a device; see :class:`Segmenter`. Safe to use from several threads at once.
 
     Parameters
@@ -135,49 +120,16 @@ class Sam2Segmenter(CompleteSegmenter):
     ) -> None:
         self.traits = traits_of(network.config, name)
         self.encoder_key, self.model_key = _keys_of(network, mean, std)
-        self._device = choose_device(device)
-        self._precision: Precision = choose_precision(precision, self._device)
-        warn_if_emulated(self.precision, self._device)
+        self._choose(device, precision)
         self._network = network.eval().requires_grad_(False).to(self._device)
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1) for values in (mean, std)
         )
-        self._ready: WeakKeyDictionary[Embedding, list[Tensor]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._ready: Latest[list[Tensor]] = Latest()
         self._here = threading.local()
         blocks = list(network.vision_encoder.backbone.blocks)
         for i, block in enumerate(blocks, start=1):
             block.register_forward_hook(self._reporting(i / len(blocks)))
-
-    @property
-    def device(self) -> str:
-        """Device the network is on; becomes ``"cpu"`` after the GPU's memory ran out."""
-        return str(self._device)
-
-    @property
-    def precision(self) -> Precision:
-        """Precision of the image encoder."""
-        return self._precision
-
-    def embed_pixels(
-        self,
-        pixels: NDArray[np.uint8],
-        frame: Frame | None = None,
-        progress: Progress | None = None,
-    ) -> Embedding:
-        """Encode normalised grey values; see :meth:`PixelSegmenter.embed_pixels`."""
-        frame = self._frame_of(pixels, frame)
-        full: str | None = None
-        try:
-            features = self._encode(pixels, frame, progress)
-        except torch.OutOfMemoryError as error:
-            if self._device.type == "cpu":
-                raise
-            full = str(error)  # the error itself would keep what the GPU was working on
-        if full is not None:
-            self._fall_back_to_cpu(full)
-            features = self._encode(pixels, frame, progress)
-        return Embedding(features, frame, self.encoder_key, self.precision)
 
     def decode_many(
         self,
@@ -203,10 +155,7 @@ class Sam2Segmenter(CompleteSegmenter):
             kind = len(one.points), one.box is not None, one.mask is not None, wants
             groups.setdefault(kind, []).append(i)
         found: dict[int, MaskPrediction] = {}
-        size = _CHUNK
-        if self._device.type == "cpu":
-            cells = (self.traits.input_size // self.traits.stride) ** 2
-            size = max(_CPU_LEAST, min(_CHUNK, _CPU_CELLS // cells))
+        size = self._at_once((self.traits.input_size // self.traits.stride) ** 2)
         for (*_, wants), members in groups.items():
             for start in range(0, len(members), size):
                 chunk = members[start : start + size]
@@ -288,27 +237,12 @@ class Sam2Segmenter(CompleteSegmenter):
         ready = self._ready.get(embedding)
         if ready is None:
             ready = [f.to(self._device, torch.float32) for f in reversed(embedding.features)]
-            with self._lock:
-                self._ready[embedding] = ready
-                while len(self._ready) > _MAX_READY:
-                    self._ready.pop(next(iter(self._ready)))
+            self._ready.keep(embedding, ready)
         return ready
 
-    def _tensor(self, array: NDArray[np.floating]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
-
-    def _fall_back_to_cpu(self, error: str) -> None:
-        warnings.warn(
-            f"the memory of {self.device} ran out ({error}); going on with the CPU. Close other "
-            "programs that use the GPU, or choose a smaller model",
-            DeviceWarning,
-            stacklevel=4,
-        )
-        self._device = torch.device("cpu")
-        self._precision = "float32"
+    def _move_to_cpu(self) -> None:
         self._network.to(self._device)
         self._ready.clear()
-        torch.cuda.empty_cache()
 
 
 def load_sam2(
