@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from reference import TORCHVISION, stood_in
+from reference import TORCHVISION, decoder_of, stood_in
 from torch import Tensor, nn
 
 from napari_sam.model.config import SamConfig, TinyViTConfig
@@ -81,26 +81,7 @@ def mobile_reference(config: SamConfig) -> Any:
             mbconv_expand_ratio=encoder.expand_ratio,
             drop_path_rate=0.0,
         ),
-        prompt_encoder=modeling.PromptEncoder(
-            embed_dim=config.embed_dim,
-            image_embedding_size=(grid, grid),
-            input_image_size=(config.image_size, config.image_size),
-            mask_in_chans=config.mask_in_chans,
-        ),
-        mask_decoder=modeling.MaskDecoder(
-            num_multimask_outputs=config.num_multimask_outputs,
-            transformer=modeling.TwoWayTransformer(
-                depth=config.decoder_depth,
-                embedding_dim=config.embed_dim,
-                mlp_dim=config.decoder_mlp_dim,
-                num_heads=config.decoder_heads,
-            ),
-            transformer_dim=config.embed_dim,
-            iou_head_depth=config.iou_head_depth,
-            iou_head_hidden_dim=config.iou_head_hidden_dim,
-        ),
-        pixel_mean=list(config.pixel_mean),
-        pixel_std=list(config.pixel_std),
+        **decoder_of(modeling, config, grid),
     )
     return sam.eval()
 

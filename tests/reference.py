@@ -137,13 +137,21 @@ def reference_sam(config: SamConfig) -> segment_anything.modeling.Sam:
             window_size=encoder.window_size,
             out_chans=config.embed_dim,
         ),
-        prompt_encoder=modeling.PromptEncoder(
+        **decoder_of(modeling, config, grid),
+    )
+    return sam.eval()
+
+
+def decoder_of(modeling: Any, config: SamConfig, grid: int) -> dict[str, Any]:
+    """Build what a reference has beside its image encoder, by the names that its Sam takes."""
+    return {
+        "prompt_encoder": modeling.PromptEncoder(
             embed_dim=config.embed_dim,
             image_embedding_size=(grid, grid),
             input_image_size=(config.image_size, config.image_size),
             mask_in_chans=config.mask_in_chans,
         ),
-        mask_decoder=modeling.MaskDecoder(
+        "mask_decoder": modeling.MaskDecoder(
             num_multimask_outputs=config.num_multimask_outputs,
             transformer=modeling.TwoWayTransformer(
                 depth=config.decoder_depth,
@@ -155,10 +163,9 @@ def reference_sam(config: SamConfig) -> segment_anything.modeling.Sam:
             iou_head_depth=config.iou_head_depth,
             iou_head_hidden_dim=config.iou_head_hidden_dim,
         ),
-        pixel_mean=list(config.pixel_mean),
-        pixel_std=list(config.pixel_std),
-    )
-    return sam.eval()
+        "pixel_mean": list(config.pixel_mean),
+        "pixel_std": list(config.pixel_std),
+    }
 
 
 @torch.no_grad()

@@ -95,7 +95,7 @@ class OnDevice(CompleteSegmenter):
     ) -> tuple[Tensor, ...]:
         """Return the features of a frame's pixels."""
 
-    def _let_go(self) -> None:  # noqa: B027 - most have nothing
+    def _let_go(self) -> None:
         """End what is bound to the GPU, before anything moves."""
 
     @abstractmethod

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
 from napari_sam.prompts import Prompts
-from napari_sam.segmentation.complete import CompleteSegmenter
+from napari_sam.segmentation.asking import AskingSegmenter
 from napari_sam.segmentation.messages import (
     frame_values,
     pack_features,
@@ -38,7 +38,6 @@ from napari_sam.segmentation.protocol import (
     MaskPrediction,
     Multimask,
     Progress,
-    Proposals,
     check_embedding,
 )
 from napari_sam.segmentation.traits import Traits
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from napari_sam.model.taught import TaughtModel
 
 
-class ProcessSegmenter(CompleteSegmenter):
+class ProcessSegmenter(AskingSegmenter):
     """A network in a process of its own; see :class:`Segmenter`. Safe to use from several threads.
 
     Same masks as :class:`~napari_sam.segmentation.network.SamSegmenter`, to the last bit.
@@ -88,16 +87,6 @@ class ProcessSegmenter(CompleteSegmenter):
         self._forgotten: deque[int] = deque()
         self._device = self._precision = ""
         self._start(progress)
-
-    @property
-    def device(self) -> str:
-        """Device the network is on; becomes ``"cpu"`` after the GPU's memory ran out."""
-        return self._device
-
-    @property
-    def precision(self) -> str:
-        """Precision of the image encoder."""
-        return self._precision
 
     @property
     def taught(self) -> TaughtModel | None:
@@ -147,17 +136,6 @@ class ProcessSegmenter(CompleteSegmenter):
         about = {"prompts": values, "multimask": multimask, "window": window}
         answer = self._call_about(embedding, "decode", about, arrays)
         return unpack_predictions(answer.values, answer.arrays, embedding.frame, len(prompts))
-
-    def propose(
-        self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
-    ) -> Proposals | None:
-        """Find objects with the dense head; see :meth:`Segmenter.propose`."""
-        answer = self._call_about(embedding, "propose", {"quick": quick}, {}, progress)
-        if not answer.arrays:
-            return None
-        if progress is not None:
-            progress(1.0)
-        return Proposals(answer.arrays["boxes"], answer.arrays["scores"])
 
     def close(self) -> None:
         """End the process; a later call starts another."""
@@ -226,10 +204,6 @@ class ProcessSegmenter(CompleteSegmenter):
             if worker is self._worker:
                 self._sent.add(number)
         return answer
-
-    def _learn(self, answer: Message) -> None:
-        self._device = answer.values.get("device", self._device)
-        self._precision = answer.values.get("precision", self._precision)
 
     def _number_of(self, embedding: Embedding) -> int:
         number = self._numbers.get(embedding)

@@ -24,7 +24,7 @@ from napari_sam.geometry import Frame
 from napari_sam.image import resize_pixels
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.address import Address
-from napari_sam.segmentation.complete import CompleteSegmenter
+from napari_sam.segmentation.asking import AskingSegmenter
 from napari_sam.segmentation.connection import Connection, State
 from napari_sam.segmentation.features import shares_of
 from napari_sam.segmentation.messages import (
@@ -41,7 +41,6 @@ from napari_sam.segmentation.protocol import (
     Multimask,
     PixelSegmenter,
     Progress,
-    Proposals,
     Segmenter,
     check_embedding,
     part_of,
@@ -88,7 +87,7 @@ class RemoteEmbedding(Embedding):
         return self.pixels.nbytes
 
 
-class RemoteSegmenter(CompleteSegmenter):
+class RemoteSegmenter(AskingSegmenter):
     """A network on another machine; see :class:`Segmenter`. Safe to use from several threads.
 
     Parameters
@@ -163,16 +162,6 @@ class RemoteSegmenter(CompleteSegmenter):
         self._resized = bool(about["resized"])
 
     @property
-    def device(self) -> str:
-        """Device of the other machine that the network is on."""
-        return self._device
-
-    @property
-    def precision(self) -> str:
-        """Precision of the image encoder."""
-        return self._precision
-
-    @property
     def connection(self) -> Connection:
         """The connection to the other machine."""
         return self._connection
@@ -234,17 +223,6 @@ class RemoteSegmenter(CompleteSegmenter):
             answer = self._call_about(embedding, "decode", about, arrays)
             found += unpack_predictions(answer.values, answer.arrays, embedding.frame, len(part))
         return found
-
-    def propose(
-        self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
-    ) -> Proposals | None:
-        """Find objects with the dense head; see :meth:`Segmenter.propose`."""
-        answer = self._call_about(embedding, "propose", {"quick": quick}, {}, progress)
-        if not answer.arrays:
-            return None
-        if progress is not None:
-            progress(1.0)
-        return Proposals(answer.arrays["boxes"], answer.arrays["scores"])
 
     def mean_features(
         self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]
@@ -324,8 +302,7 @@ class RemoteSegmenter(CompleteSegmenter):
     ) -> Message:
         told = values | {"forgotten": self._no_more()}
         answer = self._connection.call(kind, told, arrays, progress)
-        self._device = answer.values.get("device", self._device)
-        self._precision = answer.values.get("precision", self._precision)
+        self._learn(answer)
         return answer
 
     def _no_more(self) -> list[str]:

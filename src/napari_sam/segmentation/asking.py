@@ -1,0 +1,54 @@
+"""What segmenters have in common whose network is elsewhere: in a process, or on a machine."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from napari_sam.segmentation.complete import CompleteSegmenter
+from napari_sam.segmentation.pipe import Arrays, Message
+from napari_sam.segmentation.protocol import Embedding, Progress, Proposals
+
+
+class AskingSegmenter(CompleteSegmenter):
+    """A network that is asked by messages, whose answers tell where it is by now."""
+
+    _device: str
+    _precision: str
+
+    @property
+    def device(self) -> str:
+        """Device the network is on; becomes ``"cpu"`` after the GPU's memory ran out."""
+        return self._device
+
+    @property
+    def precision(self) -> str:
+        """Precision of the image encoder."""
+        return self._precision
+
+    def propose(
+        self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
+    ) -> Proposals | None:
+        """Find objects with the dense head; see :meth:`Segmenter.propose`."""
+        answer = self._call_about(embedding, "propose", {"quick": quick}, {}, progress)
+        if not answer.arrays:
+            return None
+        if progress is not None:
+            progress(1.0)
+        return Proposals(answer.arrays["boxes"], answer.arrays["scores"])
+
+    @abstractmethod
+    def _call_about(
+        self,
+        embedding: Embedding,
+        kind: str,
+        values: dict[str, Any],
+        arrays: Arrays,
+        progress: Progress | None = None,
+    ) -> Message:
+        """Ask something of an embedding, which is sent where the other end doesn't have it."""
+
+    def _learn(self, answer: Message) -> None:
+        """Take note of where the network is by now."""
+        self._device = answer.values.get("device", self._device)
+        self._precision = answer.values.get("precision", self._precision)
