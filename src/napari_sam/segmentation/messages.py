@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -17,7 +18,9 @@ from napari_sam.model.weights import CheckpointError
 from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.pipe import Arrays, Message
-from napari_sam.segmentation.protocol import Cancelled, MaskPrediction, Segmenter
+from napari_sam.segmentation.protocol import Cancelled, MaskPrediction, Progress, Segmenter
+
+_TOLD_SECONDS = 0.05  # between two reports
 
 # What a call may raise at the other end; anything else arrives as a RuntimeError.
 _ERRORS: dict[str, type[Exception]] = {
@@ -33,6 +36,34 @@ _ERRORS: dict[str, type[Exception]] = {
         ValueError,
     )
 }
+
+
+def report_of(
+    call: int, tell: Callable[[Message], None], is_cancelled: Callable[[], bool]
+) -> Progress:
+    """Return what tells a call's progress now and then, until the call is cancelled.
+
+    Parameters
+    ----------
+    call
+        Number of the call.
+    tell
+        Sends a message.
+    is_cancelled
+        Returns whether nobody waits for the call any more; it may wait itself, for others.
+    """
+    told = 0.0
+
+    def report(fraction: float) -> None:
+        nonlocal told
+        if is_cancelled():
+            raise Cancelled("cancelled")
+        now = time.monotonic()
+        if now - told > _TOLD_SECONDS:
+            told = now
+            tell(Message("progress", call, {"fraction": fraction}))
+
+    return report
 
 
 def error_values(error: BaseException) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -31,17 +30,17 @@ from napari_sam.segmentation.messages import (
     model_values,
     pack_features,
     pack_predictions,
+    report_of,
     unpack_features,
     unpack_prompts,
 )
 from napari_sam.segmentation.networks import load_network
 from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer, standard_streams
-from napari_sam.segmentation.protocol import Cancelled, Embedding, taught_of
+from napari_sam.segmentation.protocol import Embedding, Progress, taught_of
 
 _THREADS = 8  # of each kind
 _KEPT_BYTES = 2**29  # of features
 _LONGEST_PAUSE = 0.1  # seconds that a gentle call leaves the processor to others, at each report
-_TOLD_SECONDS = 0.05  # between two reports
 
 UNKNOWN = "unknown embedding"
 """Kind of the answer to a call whose embedding has to be sent again."""
@@ -119,22 +118,14 @@ class Server:
     def _tell(self, message: Message) -> None:
         self._target.put(message)
 
-    def _report_of(self, message: Message) -> Callable[[float], None]:
-        told = 0.0
-
-        def report(fraction: float) -> None:
-            nonlocal told
+    def _report_of(self, message: Message) -> Progress:
+        def is_cancelled() -> bool:
             if message.values.get("gentle"):
                 with self._quick:
                     self._quick.wait_for(lambda: not self._quick_calls, _LONGEST_PAUSE)
-            if message.call in self._cancelled:
-                raise Cancelled("cancelled")
-            now = time.monotonic()
-            if now - told > _TOLD_SECONDS:
-                told = now
-                self._tell(Message("progress", message.call, {"fraction": fraction}))
+            return message.call in self._cancelled
 
-        return report
+        return report_of(message.call, self._tell, is_cancelled)
 
     def _load(self, message: Message) -> Message:
         values = message.values

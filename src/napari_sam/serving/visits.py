@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from napari_sam.segmentation.messages import (
     model_values,
     pack_features,
     pack_predictions,
+    report_of,
 )
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.pipe import Arrays, Message
@@ -41,7 +41,6 @@ from napari_sam.serving.users import User, Users
 
 _log = logging.getLogger(__name__)
 
-_TOLD_SECONDS = 0.05  # between two reports
 _LONGEST_PAUSE = 0.1  # seconds that an encode leaves the processor to clicks, at each report
 _QUICK_THREADS = 2
 
@@ -179,20 +178,12 @@ class Visit:
         self._tell(answer)
 
     def _report_of(self, message: Message) -> Progress:
-        told = 0.0
-
-        def report(fraction: float) -> None:
-            nonlocal told
+        def is_cancelled() -> bool:
             if message.kind == "encode":
                 self._desk.quick.wait_until_idle(_LONGEST_PAUSE)
-            if self._ended or message.call in self._cancelled:
-                raise Cancelled("cancelled")
-            now = time.monotonic()
-            if now - told > _TOLD_SECONDS:
-                told = now
-                self._tell(Message("progress", message.call, {"fraction": fraction}))
+            return self._ended or message.call in self._cancelled
 
-        return report
+        return report_of(message.call, self._tell, is_cancelled)
 
     def _models(self, message: Message) -> Message:
         return Message("result", message.call, {"models": list(self._desk.offers.names)})
