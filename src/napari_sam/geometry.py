@@ -76,9 +76,9 @@ class Frame:
         """Sizes that logits have on their way to pixels: of the canvas, and without its padding."""
         return (self.shape,) * 2 if self.convention == "stretched" else (self.canvas, self.scaled)
 
-    def low_res(self, stride: int) -> tuple[int, int]:
+    def low_res(self, stride: float) -> tuple[int, int]:
         """Return (h, w) of the grid over the canvas whose cells are `stride` model pixels wide."""
-        return self.canvas[0] // stride, self.canvas[1] // stride
+        return int(self.canvas[0] // stride), int(self.canvas[1] // stride)
 
     def to_model(self, points_yx: ArrayLike) -> NDArray[np.float64]:
         """Map `(..., 2)` (row, column) plane pixels to (x, y) model pixels."""

@@ -23,7 +23,7 @@ def unit_features(levels: Sequence[Tensor]) -> Tensor:
     Parameters
     ----------
     levels
-        `(1, C, h, w)`, then finer ones, each twice as fine as the one before.
+        `(1, C, h, w)`, then others, as fine, or finer by a power of two.
 
     Returns
     -------
@@ -32,9 +32,9 @@ def unit_features(levels: Sequence[Tensor]) -> Tensor:
         an object is shows in the coarse ones, how bright and rough it is in the fine ones.
     """
     parts = []
-    for i, level in enumerate(levels):
+    for level in levels:
         part = level[0].float()
-        for _ in range(i):
+        while part.shape[1] > levels[0].shape[2]:
             part = _halved(part)
         cells = part.movedim(0, -1)  # as encoders on CPUs lay them out
         parts.append(cells / cells.norm(dim=-1, keepdim=True).clamp_min(1e-12))

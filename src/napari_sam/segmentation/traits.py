@@ -26,7 +26,7 @@ class Traits:
     stride
         Model pixels per cell of the image embedding.
     mask_stride
-        Model pixels per cell of the low-resolution logits.
+        Model pixels per cell of the low-resolution logits; of some models no whole number.
     levels
         Of an embedding's features, the image embedding first: channels, and how many cells of the
         level there are to one of the image embedding, along each axis.
@@ -52,7 +52,7 @@ class Traits:
     name: str
     geometry: Geometry
     stride: int
-    mask_stride: int
+    mask_stride: float
     levels: tuple[tuple[int, int], ...]
     proposes: bool = False
     judges: bool = False

@@ -15,7 +15,7 @@ from napari_sam.prompts import Prompts, tight_box
 _WINDOW_STEP = 32
 
 
-def window_side(prompts: Prompts, frame: Frame, stride: int, tuning: WindowTuning) -> int:
+def window_side(prompts: Prompts, frame: Frame, stride: float, tuning: WindowTuning) -> int:
     """Choose the side, in model pixels, of a square that shows an object whole most of the time.
 
     It lies around the clicks and the box, and holds the mask that the prompts carry; 0, which is
