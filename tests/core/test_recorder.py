@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from napari_sam.io import session_file
 from napari_sam.io.session_file import SessionFile
 from napari_sam.session.entry_records import Reading, labels_of
 from napari_sam.session.journal import Change, Entry, Journal, JournalChange
@@ -91,6 +92,28 @@ def test_entries_are_on_disk_without_being_asked_for(recorder):
     assert entries[1].prompts[0].after == click(2).prompts[0].after
 
 
+def test_a_reader_sees_one_moment_of_a_file_that_is_being_written(recorder, file, monkeypatch):
+    rows_of, read = session_file.rows_of, []
+
+    def meanwhile(connection, table, types):
+        if table == "places":
+            add(recorder, 2)
+            recorder.flush(20)
+        return rows_of(connection, table, types)
+
+    add(recorder, 1)
+    recorder.flush(20)
+    reader = SessionFile.open(recorder.path)
+    monkeypatch.setattr(session_file, "rows_of", meanwhile)
+    try:
+        read += [reader.read().in_force]
+        monkeypatch.undo()
+        read += [reader.read().in_force]
+    finally:
+        reader.close()
+    assert read == [(1,), (1, 2)]
+
+
 def test_a_disk_that_is_slow_keeps_nobody_waiting(recorder, file):
     file.may_write.clear()
     add(recorder, *range(1, 50))
@@ -136,6 +159,16 @@ def test_undo_and_redo_are_recorded_as_the_journal_has_them(recorder):
     again.close()
     assert content(recorder.path).in_force == (5, 7)
     assert content(recorder.path).undone == ()
+
+
+def test_what_was_put_back_is_kept_and_never_holds(recorder):
+    recorder.record(JournalChange((click(1),)))
+    recorder.record(JournalChange(put_back=(Entry(2, "painted", "", 1.0),)))
+    recorder.record(JournalChange((click(3),)))
+    recorder.flush(20)
+    found = content(recorder.path)
+    assert [entry.number for entry in found.entries] == [1, 2, 3]
+    assert (found.in_force, found.undone) == ((1, 3), ())
 
 
 def test_a_journal_is_followed(recorder):
@@ -303,6 +336,7 @@ def test_a_copy_is_refused_while_something_cant_be_written(recorder, file, tmp_p
 
 SCRIPT = """
 import sys, time
+from napari_sam.io import session_file
 from napari_sam.io.session_file import SessionFile
 from napari_sam.session.journal import Entry, JournalChange
 from napari_sam.session.recorder import Recorder

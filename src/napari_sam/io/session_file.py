@@ -220,6 +220,7 @@ class SessionFile:
         removed: Collection[int],
         appended: Sequence[EntryRecord],
         undone: Sequence[int] | None = None,
+        put_back: Sequence[EntryRecord] = (),
     ) -> None:
         """Take entries out of force and put others in, in one transaction.
 
@@ -233,6 +234,8 @@ class SessionFile:
         undone
             Numbers of all that can be made again, first the one that was taken back first; None
             leaves them as they were.
+        put_back
+            Entries that never hold: they only tell what labels showed before them.
 
         Raises
         ------
@@ -246,7 +249,8 @@ class SessionFile:
             places |= {number: (0, rank) for rank, number in enumerate(undone)}
         ranks = range(self._next_rank, self._next_rank + len(appended))
         places |= {entry.number: (1, rank) for entry, rank in zip(appended, ranks, strict=True)}
-        new = {entry.number: entry for entry in appended if entry.number not in self._numbers}
+        told = *put_back, *appended
+        new = {entry.number: entry for entry in told if entry.number not in self._numbers}
         with self._change() as change:
             for entry in new.values():
                 self._insert(change, entry)
@@ -318,7 +322,7 @@ class SessionFile:
                 change.insert("models", (digest, weights))
 
     def read(self) -> Content:
-        """Read everything, and check that it is what was written.
+        """Read everything, as it is at one moment, and check that it is what was written.
 
         Raises
         ------
@@ -326,7 +330,11 @@ class SessionFile:
             If anything is missing, was altered, or is of a type that it shouldn't be.
         """
         with checked(self.path):
-            return _content_of(self._connection)
+            self._connection.execute("BEGIN")  # whoever writes meanwhile changes nothing here
+            try:
+                return _content_of(self._connection)
+            finally:
+                self._connection.execute("ROLLBACK")
 
     def steps(self) -> Iterator[Mapping[str, Json]]:
         """Yield what the entries in force tell, in order, but those that only follow from others.

@@ -97,6 +97,8 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         Something that :attr:`queue` says is another.
     journal_changed
         Something happened, was taken back or made again.
+    relabelled
+        The labels are others than before, by no entry's doing.
     rules_changed
         :attr:`overlap` or :attr:`post_processing` is another one.
     run_changed
@@ -139,6 +141,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     objects_changed = Signal(object)
     queue_changed = Signal()
     journal_changed = Signal()
+    relabelled = Signal()
     rules_changed = Signal()
     run_changed = Signal()
     follow_changed = Signal()
@@ -210,6 +213,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self.objects_changed.connect(self._queue.follow)
         self.object_changed.connect(self._queue.follow_current)
         self._state.relabelled.connect(self._queue.follow_labels)
+        self._state.relabelled.connect(self.relabelled.emit)
         self.model_changed.connect(self._queue.follow_model)
         self._imports = Imports(
             self._state,

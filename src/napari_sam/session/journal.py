@@ -261,11 +261,14 @@ class JournalChange:
         Numbers of entries that were set aside together, and can be made again.
     dropped
         Numbers of entries that are gone.
+    put_back
+        Entries that never held: their pixels were put back as soon as they were told.
     """
 
     added: tuple[Entry, ...] = ()
     undone: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
+    put_back: tuple[Entry, ...] = ()
 
 
 class Journal:
@@ -351,6 +354,11 @@ class Journal:
             self._undone.clear()
         self._add(entry)
         self.changed.emit(JournalChange((entry,), (), dropped))
+
+    def note_put_back(self, entry: Entry) -> None:
+        """Have an entry stored that doesn't hold: labels showed it, and were put back."""
+        self._next = max(self._next, entry.number + 1)
+        self.changed.emit(JournalChange(put_back=(entry,)))
 
     def since_last_step(self) -> list[Entry]:
         """Return the last step and every mask that came after it, in order."""

@@ -95,6 +95,7 @@ class Keeping:
         if missing:
             self._record(JournalChange(tuple(missing)))
         session.journal.changed.connect(self._record)
+        session.relabelled.connect(self._keep_others)
         session.journal_changed.connect(self._follow)
         session.object_changed.connect(self._follow)
         session.rules_changed.connect(self._follow)
@@ -114,6 +115,7 @@ class Keeping:
         """Write what is left and record nothing more; return whether all is written."""
         session = self._session
         session.journal.changed.disconnect(self._record)
+        session.relabelled.disconnect(self._keep_others)
         session.journal_changed.disconnect(self._follow)
         session.object_changed.disconnect(self._follow)
         session.rules_changed.disconnect(self._follow)
@@ -125,9 +127,15 @@ class Keeping:
     def _record(self, change: JournalChange) -> None:
         if self._session.canvas is not self._canvas:  # a mask that others had refused is in it
             self._keep_labels()
-        self._last = max(self._last, *(entry.number for entry in change.added), 0)
+        told = *change.added, *change.put_back
+        self._last = max(self._last, *(entry.number for entry in told), 0)
         self.recorder.record(change)
         if any(entry.ends_undo for entry in change.added):
+            self._keep_labels()
+
+    def _keep_others(self) -> None:
+        """Keep labels that took the place of those kept, unless an entry has told it."""
+        if self._session.journal.barrier is None:
             self._keep_labels()
 
     def _follow(self, *_: object) -> None:

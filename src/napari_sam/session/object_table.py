@@ -365,6 +365,9 @@ class ObjectTable:
 
     def _settle(self, change: JournalChange) -> None:
         """Tell what has changed, when all of it has."""
+        if self._is_followed:  # what was put back may have been counted before that
+            for pixels in (pixels for entry in change.put_back for pixels in entry.pixels):
+                self._uncounted |= dict.fromkeys(self._index.planes_of(pixels))
         self._count()
         self._tell()
 

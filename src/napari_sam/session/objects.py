@@ -394,7 +394,7 @@ class Objects:
             is_stale |= bool(change.undone or change.dropped) or any(
                 entry.ends_undo for entry in change.added
             )
-            for entry in change.added:
+            for entry in (*change.added, *change.put_back):
                 meanwhile.update(dict.fromkeys(pixels.plane for pixels in entry.pixels))
 
         def found(outcome: Outcome) -> None:

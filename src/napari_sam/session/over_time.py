@@ -143,6 +143,8 @@ class OverTime:
         self._stale |= dict.fromkeys(change.plane for change in entry.pixels)
 
     def _settle(self, change: JournalChange) -> None:
+        for entry in change.put_back:  # it may have been counted before that
+            self._follow(entry, True)
         self._count()
 
     def _count(self) -> None:

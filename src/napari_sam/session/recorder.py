@@ -112,8 +112,8 @@ class Recorder:
         """Have labels written as they were before the session changed them.
 
         They are read on the recorder's thread, when nothing else is to be written. Pixels that
-        an entry changes meanwhile are of no matter: entries tell what was there before. Labels
-        that were kept earlier count no more.
+        an entry changes meanwhile are of no matter: entries tell what was there before, also
+        those of what was put back at once. Labels that were kept earlier count no more.
 
         Parameters
         ----------
@@ -267,14 +267,20 @@ class Recorder:
         return changes
 
     def _task_of(self, changes: list[JournalChange]) -> Callable[[], None]:
-        entries = [entry for change in changes for entry in change.added]
+        entries = [entry for change in changes for entry in (*change.put_back, *change.added)]
+        apart = {entry.number for change in changes for entry in change.put_back}
         aside = [number for change in changes for number in change.undone]
         dropped = {number for change in changes for number in change.dropped}
         self._undone = [n for n in self._undone if n not in dropped] + aside
         undone = list(self._undone)
         return _once(
             lambda: [self._spelling.spell(entry) for entry in entries],
-            lambda records: self._file.travel([*aside, *dropped], records, undone),
+            lambda records: self._file.travel(
+                [*aside, *dropped],
+                [record for record in records if record.number not in apart],
+                undone,
+                [record for record in records if record.number in apart],
+            ),
         )
 
     def _read_plane(self, entry: int, plane: Plane, read: ReadPlane) -> PlaneRecord | None:

@@ -298,13 +298,24 @@ class State:
 
         Pixels of locked objects are put back.
         """
+        put_back: list[PixelChange] = []
         if locked := self.locked:
             changes, put_back = without(changes, locked)
             if put_back:
-                self._try_to_write(put_back, backwards=True)
+                try:
+                    self.write(put_back, backwards=True)
+                except OSError as error:
+                    self.refused.emit(error)
                 told = ", ".join(str(i) for i in sorted(locked & numbers_of(put_back)))
                 self.noticed.emit(f"Object {told} is locked: its pixels were put back")
-        return self._record_painted("painted", changes, text)
+        touched = self._record_painted("painted", changes, text)
+        self.note_put_back(put_back, text)  # when the journal tells all that labels show
+        return touched
+
+    def note_put_back(self, changes: Sequence[PixelChange], text: str) -> None:
+        """Have stored what was there before pixels that were put back: they may have been read."""
+        if changes and self._canvas is not None and not self._canvas.is_kept:
+            self.journal.note_put_back(self.journal.new("painted", text, pixels=tuple(changes)))
 
     def note_elsewhere(self, changes: Sequence[PixelChange]) -> Touched | None:
         """Record what somebody else has changed in the labels already."""
@@ -463,9 +474,10 @@ class State:
         new -= {*self._book.object_ids} if new else set()
         origin = ObjectFacts(origin="painted")
         facts = () if kind != "painted" else tuple(Change(i, self.facts(i), origin) for i in new)
+        on = numbers_of(changes, before=False) or numbers_of(changes)
         entry = self._entry(
             kind,
-            text + _on_objects(numbers_of(changes, before=False) or numbers_of(changes)),
+            f"{text} on {told_ids(on)}" if on else text,
             marks=self.marks_changes(self.ownership.by_hand(changes)),
             facts=facts,
             pixels=tuple(changes),
@@ -554,21 +566,15 @@ class State:
         """Change pixels: all of them, or none, raising OSError."""
         if backwards:
             self.write_all([change.backwards() for change in reversed(changes)])
-        else:
+            return
+        try:
             self.write_all([change.forwards() for change in changes])
+        except OSError:
+            self.note_put_back(changes, "refused by the labels")
+            raise
 
     def write_all(self, writes: Sequence[Write]) -> None:
         """Write pixels in order: all of them, or none, raising OSError."""
         if writes:
             assert self._canvas is not None, "pixels without labels"
             self._canvas.write(writes)
-
-    def _try_to_write(self, changes: Sequence[PixelChange], backwards: bool) -> None:
-        try:
-            self.write(changes, backwards)
-        except OSError as error:
-            self.refused.emit(error)
-
-
-def _on_objects(numbers: set[int]) -> str:
-    return f" on {told_ids(numbers)}" if numbers else ""
