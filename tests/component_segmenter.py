@@ -12,11 +12,16 @@ from scipy import ndimage
 from napari_sam.geometry import Frame
 from napari_sam.image import normalise
 from napari_sam.model.config import SamConfig, ViTConfig
+from napari_sam.patches import cut
+from napari_sam.prompts import Prompts
+from napari_sam.segmentation.concepts import Concept, Instance
 from napari_sam.segmentation.protocol import (
+    ConceptSegmenter,
     Draft,
     Embedding,
     MaskPrediction,
     PixelSegmenter,
+    Progress,
     Proposals,
 )
 from napari_sam.segmentation.traits import Traits
@@ -140,7 +145,46 @@ class ComponentSegmenter:
         return int(np.bincount(touched).argmax()) if len(touched) else 0
 
 
+class ReadingSegmenter(ComponentSegmenter):
+    """Knows two words: "bright" is every component, and "large" those of more than 150 pixels.
+
+    Examples are of about their size. The score of an object falls with its number.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.traits = replace(self.traits, reads_text=True)
+
+    def find_concept(
+        self,
+        embedding: Embedding,
+        concept: Concept,
+        least_score: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Instance]:
+        concept.check(embedding.frame.plane_shape)
+        components = embedding.features[0][0, 0].numpy().astype(int)
+        areas = np.bincount(components.ravel())
+        wanted = np.full(len(areas), concept.text in ("bright", "")) | (
+            (concept.text == "large") & (areas > 150)
+        )
+        for given, sign in ((concept.boxes, True), (concept.negative_boxes, False)):
+            for box in given:
+                size = areas[self._touched(components, Prompts(box=box))]
+                alike = (areas > size / 2) & (areas < 2 * size)
+                wanted &= alike if sign else ~alike
+        found = []
+        for number in np.flatnonzero(wanted[1:]) + 1:
+            patch, score = cut(components == number), 0.95 - 0.1 * float(number - 1)
+            if score > least_score:
+                found.append(Instance(patch, patch.box, score, 1.0, (0, 0, *components.shape)))
+        if progress is not None:
+            progress(1.0)
+        return found
+
+
 if TYPE_CHECKING:
+    _reads: ConceptSegmenter = ReadingSegmenter()
     _follows_the_protocol: PixelSegmenter = ComponentSegmenter()
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,13 @@ from napari_sam.special_files import refuse_special
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-FAMILIES = {"sam2": "SAM 2", "sam2_video": "SAM 2"}
+FAMILIES = {"sam2": "SAM 2", "sam2_video": "SAM 2", "sam3_video": "SAM 3"}
 """Kinds of models that can be used, by what their configuration calls them."""
 
 _CONFIG = "config.json"
 _WEIGHTS = "model*.safetensors"
-_FILES = (_CONFIG, _WEIGHTS, f"{_WEIGHTS}.index.json", "*processor_config.json")
+_TOKENIZER = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
+_FILES = (_CONFIG, _WEIGHTS, f"{_WEIGHTS}.index.json", "*processor_config.json", *_TOKENIZER)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _CONFIG_BYTES = 10**6
@@ -275,6 +277,27 @@ def verify(model: str | Path) -> str:
             )
         told.append(digest)
     return ", ".join(told)
+
+
+def require_library(model: str | Path) -> None:
+    """Raise an error if the library isn't installed.
+
+    Parameters
+    ----------
+    model
+        Of which :func:`is_pretrained` is true.
+
+    Raises
+    ------
+    CheckpointError
+        If it isn't; the message says what to install for this model.
+    """
+    if find_spec("transformers") is None:
+        folder, name = local_folder(model), name_of(model)
+        kind = REGISTRY[name].config if name in REGISTRY else ""
+        if folder is not None:
+            kind = family_of(folder) or ""
+        raise missing_library(name, "sam3" if kind.startswith("sam3") else "sam2")
 
 
 def missing_library(model: str, extra: str = "sam2") -> CheckpointError:

@@ -24,7 +24,7 @@ class Entry:
     size
         Bytes to download, to within a percent; None where that isn't known.
     licence
-        SPDX identifier of the weights' licence.
+        SPDX identifier of the weights' licence; its name where it has none.
     description
         What the model is for, in one line.
     config
@@ -171,6 +171,17 @@ REGISTRY: dict[str, Entry] = {
         _sam2("small", "small"),
         _sam2("base_plus", "base size"),
         _sam2("large", "large"),
+        Entry(
+            "sam3",
+            "https://huggingface.co/facebook/sam3",
+            None,
+            None,
+            "SAM License",
+            "Segment Anything 3, natural images; finds objects by a text, too; needs the library "
+            "transformers, and its owners' leave",
+            "sam3",
+            "facebook/sam3",
+        ),
     )
 }
 

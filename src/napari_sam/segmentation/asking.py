@@ -6,6 +6,8 @@ from abc import abstractmethod
 from typing import Any
 
 from napari_sam.segmentation.complete import CompleteSegmenter
+from napari_sam.segmentation.concepts import Concept, Instance
+from napari_sam.segmentation.messages import pack_concept, unpack_instances
 from napari_sam.segmentation.pipe import Arrays, Message
 from napari_sam.segmentation.protocol import Embedding, Progress, Proposals
 
@@ -36,6 +38,20 @@ class AskingSegmenter(CompleteSegmenter):
         if progress is not None:
             progress(1.0)
         return Proposals(answer.arrays["boxes"], answer.arrays["scores"])
+
+    def find_concept(
+        self,
+        embedding: Embedding,
+        concept: Concept,
+        least_score: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Instance]:
+        """Find every object of a kind; see :meth:`ConceptSegmenter.find_concept`."""
+        about = {"concept": pack_concept(concept), "least_score": least_score}
+        answer = self._call_about(embedding, "find_concept", about, {}, progress)
+        if progress is not None:
+            progress(1.0)
+        return unpack_instances(answer.values, answer.arrays)
 
     @abstractmethod
     def _call_about(

@@ -42,9 +42,9 @@ def load_segmenter(
         A name of :data:`~napari_sam.model.weights.REGISTRY`, such as ``"nano"`` or ``"vit_b"``,
         or of a model that you taught, or the path of a taught model or of a checkpoint (``.pth``,
         ``.pt``, ``.safetensors``), whose architecture is read from its metadata or its tensors.
-        Or a taught model itself, such as a session has it. A SAM 2 model may also be a folder in
-        the format of the library transformers, or its name on Hugging Face's hub, such as
-        ``"facebook/sam2.1-hiera-tiny"``; it needs that library.
+        Or a taught model itself, such as a session has it. A SAM 2 or SAM 3 model may also be a
+        folder in the format of the library transformers, or its name on Hugging Face's hub, such
+        as ``"facebook/sam2.1-hiera-tiny"``; it needs that library.
     device
         ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``. Or
         the address of another machine on which ``napari-sam serve`` runs, such as

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from napari_sam.model.download import DownloadError
 from napari_sam.model.weights import CheckpointError
 from napari_sam.patches import Patch
 from napari_sam.prompts import Prompts
+from napari_sam.segmentation.concepts import Concept, Instance
 from napari_sam.segmentation.pipe import Arrays, Message
 from napari_sam.segmentation.protocol import Cancelled, MaskPrediction, Progress, Segmenter
 
@@ -186,6 +187,31 @@ def unpack_predictions(
         MaskPrediction(arrays[f"logits.{i}"], arrays[f"scores.{i}"], frame, patches=patches)
         for i in range(count)
     ]
+
+
+def pack_concept(concept: Concept) -> dict[str, Any]:
+    """Describe what is looked for, for :func:`unpack_concept`."""
+    return asdict(concept)
+
+
+def unpack_concept(values: dict[str, Any]) -> Concept:
+    """Return what was described."""
+    return Concept(values["text"], values["boxes"], values["negative_boxes"])
+
+
+def pack_instances(found: Sequence[Instance]) -> tuple[dict[str, Any], Arrays]:
+    """Describe what was found for :func:`unpack_instances`."""
+    values = [[one.patch.origin, one.box, one.score, one.stability, one.seen] for one in found]
+    return {"found": values}, {f"patch.{i}": one.patch.pixels for i, one in enumerate(found)}
+
+
+def unpack_instances(values: dict[str, Any], arrays: Arrays) -> list[Instance]:
+    """Return what was described."""
+    found = []
+    for i, ((row, column), box, score, stability, seen) in enumerate(values["found"]):
+        patch = Patch((row, column), arrays[f"patch.{i}"])
+        found.append(Instance(patch, tuple(box), score, stability, tuple(seen)))
+    return found
 
 
 def model_values(segmenter: Segmenter) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def load_network(
     """Load the network of a model; parameters and errors are those of `load_segmenter`."""
     choose_precision(precision, choose_device(device))  # a wrong one must not cost a download
     if isinstance(model, str | Path) and pretrained.is_pretrained(model):
+        pretrained.require_library(model)  # its lack must not cost a download either
+        folder = pretrained.folder_of(model, progress)
+        if pretrained.family_of(folder) == "sam3_video":
+            from napari_sam.segmentation.sam3 import load_sam3
+
+            return load_sam3(model, device, precision, progress)
         from napari_sam.segmentation.sam2 import load_sam2
 
         return load_sam2(model, device, precision, progress)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.prompts import Box, Prompts
+from napari_sam.segmentation.concepts import Concept, Instance
 from napari_sam.segmentation.prediction import MaskPrediction as MaskPrediction
 from napari_sam.segmentation.traits import Traits
 
@@ -305,6 +306,38 @@ class PixelSegmenter(Segmenter, Protocol):
         ...
 
 
+@runtime_checkable
+class ConceptSegmenter(Protocol):
+    """A segmenter that finds objects by a text or by examples (:attr:`Traits.reads_text`)."""
+
+    def find_concept(
+        self,
+        embedding: Embedding,
+        concept: Concept,
+        least_score: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Instance]:
+        """Find every object of a kind on a plane, the most likely first; they may overlap.
+
+        `least_score` is what an object's score must exceed, 0-1. `progress` is called with the
+        finished fraction; it may raise :class:`Cancelled`.
+        """
+        ...
+
+
+def concept_segmenter(segmenter: Segmenter) -> ConceptSegmenter:
+    """Return a segmenter as one that finds objects by a text.
+
+    Raises
+    ------
+    ValueError
+        If it can't.
+    """
+    if segmenter.traits.reads_text and isinstance(segmenter, ConceptSegmenter):
+        return segmenter
+    raise ValueError(f"expected a model that reads text, got {segmenter.traits.name}; choose sam3")
+
+
 def embed_whole(
     segmenter: PixelSegmenter,
     plane: ArrayLike,
@@ -430,6 +463,17 @@ class DelegatingSegmenter(Generic[_Inner]):
     ) -> Proposals | None:
         """Find objects with the model's dense head; see :meth:`Segmenter.propose`."""
         return self._inner.propose(embedding, quick, progress)
+
+    def find_concept(
+        self,
+        embedding: Embedding,
+        concept: Concept,
+        least_score: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Instance]:
+        """Find every object of a kind; see :meth:`ConceptSegmenter.find_concept`."""
+        inner = concept_segmenter(self._inner)
+        return inner.find_concept(embedding, concept, least_score, progress)
 
     def mean_features(
         self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]

@@ -14,6 +14,7 @@ from napari_sam.geometry import Frame, Tile, fit_frame, tile_grid
 from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.lazy_plane import LazyPlane, StretchedPlane
 from napari_sam.prompts import Box, Prompts
+from napari_sam.segmentation.concepts import Concept, Instance, in_order
 from napari_sam.segmentation.features import even_grid, resample
 from napari_sam.segmentation.protocol import (
     DelegatingSegmenter,
@@ -25,6 +26,7 @@ from napari_sam.segmentation.protocol import (
     Progress,
     Proposals,
     check_embedding,
+    concept_segmenter,
     part_of,
 )
 from napari_sam.segmentation.pyramid import Look, Pyramid
@@ -314,6 +316,33 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             scores.append(found.scores[here])
         order = np.argsort(-np.concatenate(scores), kind="stable")
         return Proposals(np.concatenate(boxes)[order], np.concatenate(scores)[order])
+
+    def find_concept(
+        self,
+        embedding: Embedding,
+        concept: Concept,
+        least_score: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Instance]:
+        """Find every object of a kind; see :meth:`ConceptSegmenter.find_concept`.
+
+        By a text each tile of the finest level tells the objects whose middles lie in its core.
+        With examples the plane is looked at in one piece: they are known where they are seen alone.
+        """
+        finder = concept_segmenter(self._inner)
+        if not isinstance(embedding, TiledEmbedding):
+            return finder.find_concept(embedding, concept, least_score, progress)
+        concept.check(embedding.frame.plane_shape)
+        embedding = self._own(embedding)
+        pyramid = embedding.pyramid
+        tiles = (pyramid.overview,) if concept.has_boxes else pyramid.levels[0]
+        found: list[Instance] = []
+        for i, tile in enumerate(tiles):
+            report = part_of(progress, i / len(tiles), (i + 1) / len(tiles))
+            inner = self._embed_tile(embedding, tile, part_of(report, 0.0, 0.8))
+            here = finder.find_concept(inner, concept, least_score, part_of(report, 0.8, 1.0))
+            found += [one for one in here if one.lies_in(tile.core)]
+        return in_order(found)
 
     def mean_features(
         self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]

@@ -32,6 +32,8 @@ class Traits:
         level there are to one of the image embedding, along each axis.
     proposes
         Whether :meth:`Segmenter.propose` finds objects.
+    reads_text
+        Whether it finds objects by a text or by examples: it is a :class:`ConceptSegmenter`.
     judges
         Whether it judges proposed boxes region by region.
     looks_twice
@@ -55,6 +57,7 @@ class Traits:
     mask_stride: float
     levels: tuple[tuple[int, int], ...]
     proposes: bool = False
+    reads_text: bool = False
     judges: bool = False
     looks_twice: bool = False
     decodes_windows: bool = False

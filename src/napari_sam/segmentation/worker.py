@@ -29,14 +29,16 @@ from napari_sam.segmentation.messages import (
     frame_of,
     model_values,
     pack_features,
+    pack_instances,
     pack_predictions,
     report_of,
+    unpack_concept,
     unpack_features,
     unpack_prompts,
 )
 from napari_sam.segmentation.networks import load_network
 from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer, standard_streams
-from napari_sam.segmentation.protocol import Embedding, Progress, taught_of
+from napari_sam.segmentation.protocol import Embedding, Progress, concept_segmenter, taught_of
 
 _THREADS = 8  # of each kind
 _KEPT_BYTES = 2**29  # of features
@@ -71,6 +73,7 @@ class Server:
             "encode": self._encode,
             "decode": self._decode,
             "propose": self._propose,
+            "find_concept": self._find_concept,
         }
 
     def serve(self) -> None:
@@ -166,6 +169,16 @@ class Server:
         found = self._loaded.propose(embedding, message.values["quick"], report)
         arrays: Arrays = {} if found is None else {"boxes": found.boxes, "scores": found.scores}
         return Message("result", message.call, {}, arrays)
+
+    def _find_concept(self, message: Message) -> Message:
+        embedding, values = self._embedding_of(message), message.values
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        concept, report = unpack_concept(values["concept"]), self._report_of(message)
+        found = concept_segmenter(self._loaded).find_concept(
+            embedding, concept, values["least_score"], report
+        )
+        return Message("result", message.call, *pack_instances(found))
 
     @property
     def _loaded(self) -> CompleteSegmenter:

@@ -19,12 +19,20 @@ from napari_sam.segmentation.messages import (
     error_values,
     model_values,
     pack_features,
+    pack_instances,
     pack_predictions,
     report_of,
+    unpack_concept,
 )
 from napari_sam.segmentation.network import SamSegmenter
 from napari_sam.segmentation.pipe import Arrays, Message
-from napari_sam.segmentation.protocol import Cancelled, Embedding, PixelSegmenter, Progress
+from napari_sam.segmentation.protocol import (
+    Cancelled,
+    Embedding,
+    PixelSegmenter,
+    Progress,
+    concept_segmenter,
+)
 from napari_sam.segmentation.remote import UNKNOWN, VERSION
 from napari_sam.serving.fair_queue import FairQueue
 from napari_sam.serving.limits import (
@@ -43,6 +51,9 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 0.1  # seconds that an encode leaves the processor to clicks, at each report
 _QUICK_THREADS = 2
+
+# What takes longer than anybody waits for with a click.
+_SLOW = ("encode", "find_concept")
 
 # What a user may be told of; anything else stays in the server's log.
 _EXPECTED = (Cancelled, DownloadError, MemoryError, TypeError, ValueError)
@@ -105,6 +116,7 @@ class Visit:
             "encode": self._encode,
             "decode": self._decode,
             "propose": self._propose,
+            "find_concept": self._find_concept,
             "mean_features": self._mean_features,
             "similarity": self._similarity,
             "fetch": self._fetch,
@@ -155,7 +167,7 @@ class Visit:
     def _lane_of(self, message: Message) -> FairQueue:
         if message.kind == "load":
             return self._desk.loading
-        is_slow = message.kind == "encode" or message.values.get("gentle")
+        is_slow = message.kind in _SLOW or message.values.get("gentle")
         return self._desk.slow if is_slow else self._desk.quick
 
     def _answer(self, message: Message) -> None:
@@ -265,6 +277,17 @@ class Visit:
         found = segmenter.propose(embedding, quick, self._report_of(message))
         arrays: Arrays = {} if found is None else {"boxes": found.boxes, "scores": found.scores}
         return Message("result", message.call, {}, arrays)
+
+    def _find_concept(self, message: Message) -> Message:
+        embedding, values = self._embedding_of(message), message.values
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        segmenter, _ = self._loaded
+        concept, report = unpack_concept(values["concept"]), self._report_of(message)
+        found = concept_segmenter(segmenter).find_concept(
+            embedding, concept, float(values["least_score"]), report
+        )
+        return Message("result", message.call, *pack_instances(found))
 
     @torch.inference_mode()
     def _mean_features(self, message: Message) -> Message:
