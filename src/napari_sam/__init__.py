@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_sam.automask import ObjectMask, generate_masks, segment_all
+    from napari_sam.automask import ObjectMask, find_text, generate_masks, segment_all
     from napari_sam.prompts import Prompts
     from napari_sam.propagate import propagate
     from napari_sam.segmentation.cached import CachedSegmenter
@@ -42,6 +42,7 @@ __all__ = [
     "Segmenter",
     "TiledSegmenter",
     "__version__",
+    "find_text",
     "generate_masks",
     "load_segmenter",
     "propagate",
@@ -58,6 +59,7 @@ _HOMES = {
     "Prompts": "prompts",
     "Segmenter": "segmentation.protocol",
     "TiledSegmenter": "segmentation.tiled",
+    "find_text": "automask",
     "generate_masks": "automask",
     "load_segmenter": "segmentation.loading",
     "propagate": "propagate",

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from component_segmenter import ComponentSegmenter, disks
+from component_segmenter import ComponentSegmenter, ReadingSegmenter, disks
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
@@ -245,3 +245,59 @@ def test_outlines_of_what_was_found_and_of_one_object_are_moved(told):
     assert (me.labels == 2).sum() < (before == 2).sum()
     assert (me.labels == 1).sum() == (before == 1).sum()
     assert not errors
+
+
+class TestWithAModelThatReads:
+    """The text field is there for it alone, and what it finds waits to be proofread."""
+
+    @pytest.fixture
+    def segmenter(self):
+        return ReadingSegmenter()
+
+    def type_and_find(self, me, text, button=None) -> None:
+        field = me.dock.everything.text
+        field.clear()
+        QTest.keyClicks(field, text)
+        if button is None:
+            QTest.keyClick(field, Qt.Key.Key_Return)
+        else:
+            QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        assert me.controller.engine.wait(20, background=True)
+        me.settle()
+
+    def test_text_and_enter_find_what_it_says_on_the_plane_shown(self, user):
+        me = user(np.stack([TWO, TWO, ONE]), axis_labels=("z", "y", "x"))
+        section = me.dock.everything
+        assert section.told.isVisibleTo(me.dock)
+        assert not section.text_plane.isEnabled()
+        heard: list[str] = []
+        me.session.noticed.connect(heard.append)
+        self.type_and_find(me, "large")
+        assert np.array_equal(me.labels[0] > 0, disks(SHAPE, (28, 35, 8)) > 0)
+        assert not me.labels[1:].any()
+        assert me.session.queue.waiting == 1
+        assert heard == ["1 object of “large” found"]
+        me.session.undo()
+        assert not me.labels.any()
+
+    def test_whole_stack_is_searched_by_its_button(self, user):
+        me = user(np.stack([TWO, TWO, ONE]), axis_labels=("z", "y", "x"))
+        assert me.dock.everything.text_stack.text() == "all 3 planes"
+        self.type_and_find(me, "large", me.dock.everything.text_stack)
+        assert numbers(me.labels[:2, 28, 35]) == [1]
+        assert not me.labels[2].any()
+
+    def test_enter_without_a_text_finds_nothing_and_what_is_not_there_is_told(self, user):
+        me = user(TWO)
+        heard: list[str] = []
+        me.session.noticed.connect(heard.append)
+        self.type_and_find(me, "  ")
+        assert not me.labels.any()
+        self.type_and_find(me, "purple", me.dock.everything.text_plane)
+        assert not me.labels.any()
+        assert heard[0].startswith("Nothing of “purple” was found")
+
+
+def test_model_that_reads_no_text_has_no_field_for_it(user):
+    me = user(TWO)
+    assert not me.dock.everything.told.isVisibleTo(me.dock)

@@ -1,5 +1,6 @@
 """Everything in a plane or a stack, without a click."""
 
+from napari_sam.automask.concept import find_text
 from napari_sam.automask.generate import generate_masks
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.settings import AutomaskSettings
@@ -30,6 +31,7 @@ __all__ = [
     "SimilarSettings",
     "examples_of",
     "find_similar",
+    "find_text",
     "generate_masks",
     "join_examples",
     "label_plane",

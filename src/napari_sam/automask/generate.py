@@ -1,4 +1,4 @@
-"""All objects of a plane as masks: from a dense head's proposals, or from a grid of points."""
+"""All objects of a plane as masks: from a head's proposals, a grid of points, or a text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from napari_sam.automask.concept import masks_of_concept
 from napari_sam.automask.grid import masks_from_grid
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.proposed import masks_from_proposals
@@ -26,7 +27,8 @@ def generate_masks(
     """Find every object of a plane.
 
     A model with a dense head proposes one box for each object it sees; other models are
-    prompted with a regular grid of points, which equals SAM's automatic mask generation.
+    prompted with a regular grid of points, which equals SAM's automatic mask generation. With a
+    text or boxes among the settings it is every object that they tell of.
 
     Parameters
     ----------
@@ -55,10 +57,16 @@ def generate_masks(
     TypeError
         For a setting that doesn't exist, or as :func:`~napari_sam.image.normalise` does.
     ValueError
-        If `proposals` is True and the model has no dense head; or as `normalise` does.
+        If `proposals` is True and the model has no dense head; if there is a text and the model
+        reads none; or as `normalise` does.
     """
     chosen = AutomaskSettings(**settings)
     pixels = normalise(plane, contrast_limits)
+    if (concept := chosen.concept) is not None:
+        found = masks_of_concept(segmenter, pixels, concept, chosen.text_score_thresh, progress)
+        if on_part is not None:
+            on_part(PlanePart(found, 1, 1))
+        return found
     has_head = segmenter.traits.proposes
     if chosen.proposals and not has_head:
         raise ValueError(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_sam.prompts import Box
+from napari_sam.segmentation.concepts import Concept
+
 
 @dataclass(frozen=True, slots=True)
 class AutomaskSettings:
@@ -52,6 +55,11 @@ class AutomaskSettings:
     proposal_overlap
         With proposals: largest share of a kept mask that may lie in masks of a higher score; with
         `nano` 0.3.
+    text, boxes, negative_boxes
+        What is looked for, with a model that reads text; see :func:`find_text`. Without any it is
+        everything.
+    text_score_thresh
+        With a text or boxes: what an object's score must exceed.
 
     Raises
     ------
@@ -75,8 +83,23 @@ class AutomaskSettings:
     proposal_window: int | None = None
     proposal_diameter: float | None = None
     proposal_overlap: float | None = None
+    text: str = ""
+    boxes: tuple[Box, ...] = ()
+    negative_boxes: tuple[Box, ...] = ()
+    text_score_thresh: float = 0.5
+
+    @property
+    def concept(self) -> Concept | None:
+        """What is looked for; None where it is everything."""
+        if not (self.text or self.boxes or self.negative_boxes):
+            return None
+        return Concept(self.text, tuple(self.boxes), tuple(self.negative_boxes))
 
     def __post_init__(self) -> None:
+        if self.concept is not None and not 0 <= self.text_score_thresh <= 1:
+            raise ValueError(
+                f"expected text_score_thresh between 0 and 1, got {self.text_score_thresh}"
+            )
         for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.automask import AutomaskSettings
 from napari_sam.batch.model_input import PixelsOfFile, image_of_prompts
 from napari_sam.batch.replay_player import (
     PlanesOfFile,
@@ -442,6 +443,9 @@ def _check_entry(entry: Entry, ndim: int) -> None:
         if not details["planes"] or len(details["planes"]) != len(details["given"]):
             raise ValueError(f"{len(details['planes'])} planes, {len(details['given'])} inputs")
         examples = [Example.of_words(words) for words in details.get("examples", ())]
+        settings = details["settings"]
+        if "text" in settings:
+            AutomaskSettings(**settings)  # refuses what tells of nothing
         shown = given_by(details)
         for plane in [*(plane for plane, _ in shown), *(list(one.plane) for one in examples)]:
             if len(plane) != ndim or list(plane).count(None) != 2:

@@ -106,17 +106,25 @@ def auto(
         int | None,
         typer.Option(help="Prompt with a grid of so many points a side, as SAM does."),
     ] = None,
+    text: Annotated[
+        str,
+        typer.Option(help='Only what this says, such as "nuclei"; with a model that reads text.'),
+    ] = "",
     min_score: MinScore = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
 ) -> None:
     """Segment everything in images; along z, overlapping objects are one."""
     settings = _with_scores_from(min_score)
+    if text:
+        settings = {"text": text} | ({} if min_score is None else {"text_score_thresh": min_score})
     if points_per_side is not None:
         settings |= {"proposals": False, "points_per_side": points_per_side}
     with clear_errors():
         from napari_sam.batch import check_request
 
+        if text and points_per_side is not None:
+            raise ValueError("expected --text or --points-per-side, got both; give one")
         found = check_request(images, output, suffix=suffix)
         with open_model(model, device, precision, scheduler, workers, cache) as segmenter:
             from napari_sam.batch import segment_all_files

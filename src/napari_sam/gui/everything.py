@@ -47,8 +47,10 @@ class Everything:
         """Show the runs of an image, also those that a script begins."""
         annotation.session.run_changed.connect(partial(self._run_changed, annotation))
 
-    def start(self, annotation: Annotation, plane: Plane, axis: int | None = None) -> None:
-        """Find everything on a plane, or on all planes along an axis.
+    def start(
+        self, annotation: Annotation, plane: Plane, axis: int | None = None, text: str = ""
+    ) -> None:
+        """Find everything on a plane, or on all planes along an axis; or what a text says.
 
         Parameters
         ----------
@@ -59,6 +61,8 @@ class Everything:
         axis
             The axis to go along; None for the one plane alone. Objects that overlap from plane to
             plane become one, except along channels.
+        text
+            What to find; everything if it is empty.
         """
         self.cancel()
         planes = [plane]
@@ -66,7 +70,11 @@ class Everything:
             length = annotation.session.source.shape[axis]
             planes = [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
         try:
-            annotation.session.find_all(planes, axis != channel_axis(annotation.image))
+            linked = axis != channel_axis(annotation.image)
+            if text:
+                annotation.session.find_text(text, planes, linked)
+            else:
+                annotation.session.find_all(planes, linked)
         except ValueError as error:
             self.refused.emit(error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from qtpy.QtWidgets import QLabel, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import button, caption, line, thin_bar
@@ -14,6 +14,7 @@ from napari_sam.gui.outlines import move_found_outlines
 from napari_sam.gui.planes import axis_name, channel_axis
 from napari_sam.gui.section import Section
 from napari_sam.gui.told import told_left, told_objects
+from napari_sam.segmentation.concepts import LONGEST_TEXT
 from napari_sam.session import RunProgress
 
 
@@ -33,6 +34,8 @@ class EverythingState:
         Whether there are objects to find more of.
     found
         Whether there are objects of a machine that nobody has accepted yet.
+    reads
+        Whether the model finds what a text says.
     stack, tip
         What the button for the whole stack says; empty where there is one plane.
     """
@@ -44,6 +47,7 @@ class EverythingState:
     stack: str = ""
     tip: str = ""
     progress: str = ""
+    reads: bool = False
 
 
 def everything_state_of(controller: Controller) -> EverythingState:
@@ -63,7 +67,8 @@ def everything_state_of(controller: Controller) -> EverythingState:
     found = annotation is not None and annotation.session.queue.waiting > 0
     run = controller.everything.progress
     told, fraction = ("", None) if run is None else (told_run(run), run.fraction)
-    return EverythingState(fraction, ready, more, found, stack, tip, told)
+    reads = ready and controller.segmenter.traits.reads_text
+    return EverythingState(fraction, ready, more, found, stack, tip, told, reads)
 
 
 def told_run(run: RunProgress) -> str:
@@ -101,6 +106,16 @@ class EverythingSection(Section[EverythingState]):
             "More like these",
             with_key("find more objects like those that are accepted, here", "find_similar"),
         )
+        self.text = QLineEdit()
+        self.text.setPlaceholderText("nuclei, dividing cell …")
+        self.text.setMaxLength(LONGEST_TEXT)
+        self.text.setAccessibleName("what to find")
+        self.text.setToolTip(
+            "what to find, as a short English phrase: this model knows everyday words best; "
+            "Enter finds it in the plane shown"
+        )
+        self.text_plane = button("this plane", "find every object that the text says, here")
+        self.text_stack = button("", "")
         self.narrow = button(
             "Narrow all", "move the outlines of all found objects of this plane inwards by a pixel"
         )
@@ -121,6 +136,11 @@ class EverythingSection(Section[EverythingState]):
         asked = QVBoxLayout(asking)
         asked.setContentsMargins(0, 0, 0, 0)
         asked.addLayout(row)
+        self.told = QWidget()
+        row = line(QLabel("Find"), self.text, QLabel("in"), self.text_plane, self.text_stack)
+        row.setStretch(1, 1)
+        self.told.setLayout(row)
+        asked.addWidget(self.told)
         asked.addWidget(self.similar)
         asked.addLayout(line(self.narrow, self.widen))
         row = line(QLabel("Finding all"), self.bar, self.keep, self.cancel)
@@ -136,6 +156,10 @@ class EverythingSection(Section[EverythingState]):
         column.addWidget(self.pages)
         self.plane.clicked.connect(self._find_plane)
         self.stack.clicked.connect(self._find_stack)
+        self.text.textChanged.connect(self._text_changed)
+        self.text.returnPressed.connect(partial(self._start, stack=False, by_text=True))
+        self.text_plane.clicked.connect(partial(self._start_text, False))
+        self.text_stack.clicked.connect(partial(self._start_text, True))
         self.similar.clicked.connect(self._find_similar)
         self.narrow.clicked.connect(partial(self._move_outlines, -1))
         self.widen.clicked.connect(partial(self._move_outlines, 1))
@@ -157,6 +181,20 @@ class EverythingSection(Section[EverythingState]):
         self.stack.setVisible(bool(state.stack))
         self.stack.setText(state.stack)
         self.stack.setToolTip(state.tip)
+        self.told.setVisible(state.reads)
+        self.text_stack.setVisible(bool(state.stack))
+        self.text_stack.setText(state.stack)
+        self.text_stack.setToolTip(state.tip.replace("every object", "every object that it says"))
+        self._text_changed()
+
+    def _text_changed(self, *_: object) -> None:
+        """Let only a text be looked for."""
+        says_something = bool(self.text.text().strip())
+        self.text_plane.setEnabled(says_something)
+        self.text_stack.setEnabled(says_something)
+
+    def _start_text(self, stack: bool, *_: object) -> None:
+        self._start(stack, by_text=True)
 
     def _find_plane(self) -> None:
         self._start(stack=False)
@@ -178,10 +216,11 @@ class EverythingSection(Section[EverythingState]):
         if annotation is not None:
             self._attempt(partial(move_found_outlines, annotation, pixels))
 
-    def _start(self, stack: bool) -> None:
+    def _start(self, stack: bool, by_text: bool = False) -> None:
         annotation = self._controller.annotation
         plane = annotation.displayed() if annotation else None
-        if annotation is None or plane is None:
+        text = self.text.text().strip() if by_text else ""
+        if annotation is None or plane is None or (by_text and not text):
             return
         axis = annotation.scrolled_axis(plane) if stack else None
-        self._controller.everything.start(annotation, plane, axis)
+        self._controller.everything.start(annotation, plane, axis, text)

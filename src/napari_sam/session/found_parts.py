@@ -43,6 +43,7 @@ def goes_by_parts(
     return (
         len(planes) == 1
         and is_proposed
+        and not any(settings.get(name) for name in ("text", "boxes"))
         and post_processing.is_off
         and max(source.plane_shape(planes[0])) > segmenter.traits.input_size
     )

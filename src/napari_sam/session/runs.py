@@ -12,7 +12,7 @@ from psygnal import Signal
 
 from napari_sam.engine import SOON, Executor, Outcome
 from napari_sam.planes import Plane, PlaneSource, plane_axes
-from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.segmentation.protocol import Segmenter, concept_segmenter
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.found import Decided, Found, Part, decide, find_plane, name_objects
 from napari_sam.session.found_parts import (
@@ -31,6 +31,7 @@ from napari_sam.session.state import State, Touched
 
 _NOTHING = "Nothing was found; a higher contrast or another model may help"
 _NOTHING_NEW = "Nothing new was found: what is there already stays as it is"
+_NOTHING_SAID = "Nothing of “{}” was found; other words or a higher contrast may help"
 _NONE_LIKE_THESE = "Nothing more like these was found; accept some that look different, or click it"
 
 
@@ -167,7 +168,9 @@ class Runs:
         if settings:
             from napari_sam.automask import AutomaskSettings
 
-            AutomaskSettings(**settings)  # refuses what makes no sense
+            chosen = AutomaskSettings(**settings)  # refuses what makes no sense
+            if chosen.concept is not None:
+                concept_segmenter(run.segmenter)
         if goes_by_parts(run.segmenter, source, run.planes, settings, run.post_processing):
             run.parts = PlaneParts(run.segmenter, source, run.planes[0], settings)
             run.canvas = self._state.canvas
@@ -332,7 +335,7 @@ class Runs:
         if any(len(found.numbers) > 1 for found in run.found):
             self._decide(run, range(len(run.planes)))
         else:
-            self._end(_NOTHING if run.similar is None else _NONE_LIKE_THESE)
+            self._end(_nothing(run))
 
     # Writing the parts of one large plane as they are found
 
@@ -554,7 +557,14 @@ def _parts(run: _Run) -> Iterator[Part]:
 
 
 def _what(run: _Run, count: int) -> str:
-    return f"{count} {'' if run.similar is None else 'more '}object{'s' if count > 1 else ''}"
+    what = f"{count} {'' if run.similar is None else 'more '}object{'s' if count > 1 else ''}"
+    return f"{what} of “{text}”" if (text := run.settings.get("text")) else what
+
+
+def _nothing(run: _Run) -> str:
+    if run.similar is not None:
+        return _NONE_LIKE_THESE
+    return _NOTHING_SAID.format(text) if (text := run.settings.get("text")) else _NOTHING
 
 
 def _on_planes(count: int) -> str:

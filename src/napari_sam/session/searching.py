@@ -8,6 +8,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from napari_sam.planes import PlaneSource
+from napari_sam.prompts import Box
+from napari_sam.segmentation.concepts import Concept
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.similar import Example, chosen
@@ -58,6 +60,44 @@ class Searching(ObjectCommands):
         self._check_open()
         at = [self.source.plane_of(plane) for plane in planes]
         self._runs.find_all(self.segmenter, self.source, at, linked, settings)
+
+    def find_text(
+        self,
+        text: str = "",
+        planes: Iterable[object] = ((),),
+        linked: bool = True,
+        boxes: Iterable[Box] = (),
+        negative_boxes: Iterable[Box] = (),
+        least_score: float = 0.5,
+    ) -> None:
+        """Find every object that a text or some boxes tell of, as one step of the journal.
+
+        Objects are written as by :meth:`find_all`.
+
+        Parameters
+        ----------
+        text
+            A short noun phrase in English, such as ``"nuclei"``; empty where boxes alone tell.
+        planes, linked
+            As of :meth:`find_all`.
+        boxes, negative_boxes
+            (row 0, column 0, row 1, column 1) in pixels of each of these planes: around objects
+            of the kind, and around some that are none.
+        least_score
+            What the score of an object must exceed, 0-1.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`find_all` does, and where the model reads no text, nothing is told, or a box
+            is none.
+        """
+        concept = Concept(text, tuple(boxes), tuple(negative_boxes))
+        told: dict[str, Any] = {"text": concept.text, "text_score_thresh": float(least_score)}
+        if concept.has_boxes:  # as a file keeps them
+            told["boxes"] = [list(box) for box in concept.boxes]
+            told["negative_boxes"] = [list(box) for box in concept.negative_boxes]
+        self.find_all(planes, linked, **told)
 
     def find_similar(
         self,
