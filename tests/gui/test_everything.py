@@ -267,6 +267,7 @@ class TestWithAModelThatReads:
 
     def test_text_and_enter_find_what_it_says_on_the_plane_shown(self, user):
         me = user(np.stack([TWO, TWO, ONE]), axis_labels=("z", "y", "x"))
+        me.scroll_to(0)
         section = me.dock.everything
         assert section.told.isVisibleTo(me.dock)
         assert not section.text_plane.isEnabled()

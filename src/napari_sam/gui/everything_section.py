@@ -67,7 +67,8 @@ def everything_state_of(controller: Controller) -> EverythingState:
     found = annotation is not None and annotation.session.queue.waiting > 0
     run = controller.everything.progress
     told, fraction = ("", None) if run is None else (told_run(run), run.fraction)
-    reads = ready and controller.segmenter.traits.reads_text
+    segmenter = controller.segmenter
+    reads = ready and segmenter is not None and segmenter.traits.reads_text
     return EverythingState(fraction, ready, more, found, stack, tip, told, reads)
 
 

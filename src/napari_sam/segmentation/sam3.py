@@ -273,7 +273,8 @@ def load_sam3(
         tracker, detector = parts_of(whole)
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: no tracker fits its files ({error})") from error
-    reader = TextReader(folder, detector.config.text_config.max_position_embeddings)
+    config: Any = detector.config  # whose parts have no types of their own
+    reader = TextReader(folder, config.text_config.max_position_embeddings)
     mean, std = colours_of(folder, (_MEAN, _STD))
     return Sam3Segmenter(tracker, detector, name, reader, mean, std, device, precision)
 
@@ -292,14 +293,14 @@ def parts_of(whole: Any) -> tuple[Sam3TrackerModel, Sam3Model]:
     told = whole.config.tracker_config
     vision = deepcopy(told.vision_config.to_dict())
     vision["scale_factors"] = list(vision["scale_factors"])[:_LEVELS]
-    config = Sam3TrackerConfig(
+    config: Any = Sam3TrackerConfig(
         vision_config=vision,
         prompt_encoder_config=told.prompt_encoder_config.to_dict(),
         mask_decoder_config=told.mask_decoder_config.to_dict(),
     )
     with torch.device("meta"):
         tracker = Sam3TrackerModel(config)
-    detector = whole.detector_model
+    detector: Any = whole.detector_model
     side, inner = config.prompt_encoder_config.image_size, detector.config.vision_config
     if inner.image_size != side or inner.backbone_config.hidden_size != (
         config.vision_config.backbone_config.hidden_size
