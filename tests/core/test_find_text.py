@@ -13,6 +13,7 @@ from napari_sam.cli import app
 from napari_sam.io import write_labels
 from napari_sam.io.session_file import SessionFileError
 from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session.methods import methods_text
 
 SHAPE = (40, 50)
 SMALL, LARGE = (12, 12, 5), (28, 35, 9)
@@ -89,7 +90,7 @@ def test_session_finds_a_text_as_one_step_that_waits_to_be_proofread(session, la
         lambda: fractions.append(session.run.fraction if session.run else None)
     )
     session.find_text("large", range(3))
-    assert told == ["1 object of “large” found"]
+    assert told == ["1 object of ‘large’ found"]
     assert fractions[-1] is None
     assert np.array_equal(labels[0] > 0, disks(SHAPE, LARGE) > 0)
     assert np.array_equal(labels[0], labels[1])
@@ -113,12 +114,12 @@ def test_session_finds_by_examples_and_leaves_what_is_there(session, labels, tol
     assert set(np.unique(labels[0])) == {0, 7, 8}
     session.find_text("", [2], boxes=[BOX])
     assert np.array_equal(labels[2] > 0, disks(SHAPE, SMALL) > 0)
-    assert told == ["1 object of “bright” found", "1 object found"]
+    assert told == ["1 object of ‘bright’ found", "1 object found"]
 
 
 def test_session_says_what_was_not_found_or_can_not_be(session, told):
     session.find_text("purple", [0])
-    assert told == ["Nothing of “purple” was found; other words or a higher contrast may help"]
+    assert told == ["Nothing of ‘purple’ was found; other words or a higher contrast may help"]
     assert not session.journal.entries
     with pytest.raises(ValueError, match="expected a text, or boxes"):
         session.find_text("  ", [0])
@@ -139,6 +140,15 @@ def test_kept_session_is_replayed(session, segmenter, labels, tmp_path):
     assert [entry.details["settings"] for entry in opened.journal.entries] == [
         entry.details["settings"] for entry in session.journal.entries
     ]
+
+
+def test_methods_tell_the_texts(session):
+    session.find_all([0])
+    assert "told what to find" not in methods_text({}, session.journal.entries)
+    session.find_text("large", [1])
+    session.find_text("bright", [2])
+    told = methods_text({}, session.journal.entries)
+    assert "The texts “large” and “bright” told what to find." in told
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ class TestWithAModelThatReads:
         assert np.array_equal(me.labels[0] > 0, disks(SHAPE, (28, 35, 8)) > 0)
         assert not me.labels[1:].any()
         assert me.session.queue.waiting == 1
-        assert heard == ["1 object of “large” found"]
+        assert heard == ["1 object of ‘large’ found"]
         me.session.undo()
         assert not me.labels.any()
 
@@ -296,7 +296,7 @@ class TestWithAModelThatReads:
         assert not me.labels.any()
         self.type_and_find(me, "purple", me.dock.everything.text_plane)
         assert not me.labels.any()
-        assert heard[0].startswith("Nothing of “purple” was found")
+        assert heard[0].startswith("Nothing of ‘purple’ was found")
 
 
 def test_model_that_reads_no_text_has_no_field_for_it(user):

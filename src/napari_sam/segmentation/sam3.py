@@ -210,7 +210,7 @@ class TextReader:
         """
         if self._tokenizer is None:
             self._tokenizer = self._read()
-        count = len(self._tokenizer(text)["input_ids"])
+        count = len(self._tokenizer(text, verbose=False)["input_ids"])
         if count > self._longest:
             raise ValueError(
                 f"expected a text of at most {self._longest - 2} tokens, about a word each, got "

@@ -32,7 +32,8 @@ def methods_text(about: Mapping[str, Json], entries: Sequence[Entry]) -> str:
     summary = summarize(entries)
     sentences = [_made(about, summary), *_taught(about, summary)]
     if summary.objects:
-        sentences += [_came_about(summary), _corrected(summary), _prompted(summary)]
+        sentences += [_came_about(summary), _searched(summary)]
+        sentences += [_corrected(summary), _prompted(summary)]
         sentences += [_retouched(summary), _followed(summary), _took(summary)]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -126,6 +127,13 @@ def _came_about(summary: Summary) -> str:
     told = [f"{first} ({share(first, count)}) {_were(first)} {how}"]
     told += [f"{n} ({share(n, count)}) {how}" for n, how in others]
     return f"Of these, {', '.join(told[:-1])} and {told[-1]}."
+
+
+def _searched(summary: Summary) -> str:
+    if not summary.texts:
+        return ""
+    told = _listed([f"“{text}”" for text in summary.texts])
+    return f"The text{'s' if len(summary.texts) > 1 else ''} {told} told what to find."
 
 
 def _corrected(summary: Summary) -> str:

@@ -31,7 +31,7 @@ from napari_sam.session.state import State, Touched
 
 _NOTHING = "Nothing was found; a higher contrast or another model may help"
 _NOTHING_NEW = "Nothing new was found: what is there already stays as it is"
-_NOTHING_SAID = "Nothing of “{}” was found; other words or a higher contrast may help"
+_NOTHING_SAID = "Nothing of ‘{}’ was found; other words or a higher contrast may help"
 _NONE_LIKE_THESE = "Nothing more like these was found; accept some that look different, or click it"
 
 
@@ -558,7 +558,7 @@ def _parts(run: _Run) -> Iterator[Part]:
 
 def _what(run: _Run, count: int) -> str:
     what = f"{count} {'' if run.similar is None else 'more '}object{'s' if count > 1 else ''}"
-    return f"{what} of “{text}”" if (text := run.settings.get("text")) else what
+    return f"{what} of ‘{text}’" if (text := run.settings.get("text")) else what
 
 
 def _nothing(run: _Run) -> str:

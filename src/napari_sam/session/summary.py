@@ -57,6 +57,8 @@ class Summary:
     carried
         Of each object that was followed through a stack: how many masks were carried to further
         planes, and are still what was carried.
+    texts
+        What runs were told to find, in words.
     """
 
     prompts: dict[int, Counter[str]] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Summary:
     models: tuple[str, ...] = ()
     taken_over: frozenset[int] = frozenset()
     carried: dict[int, int] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
 
     @property
     def objects(self) -> frozenset[int]:
@@ -108,6 +111,7 @@ def summarize(entries: Sequence[Entry]) -> Summary:
     retouched: set[int] = set()
     planes: set[Any] = set()
     models: dict[str, None] = {}
+    texts: dict[str, None] = {}
     rejected = 0
     known: dict[ObjectPlane, PlaneFacts] = {}
     for entry in entries:
@@ -124,6 +128,8 @@ def summarize(entries: Sequence[Entry]) -> Summary:
         is_run = entry.kind in ("found", "carried")
         if is_run and isinstance(key := entry.details.get("model"), str):
             models[key] = None
+        if (text := _text_of(entry)) is not None:
+            texts[text] = None
     groups = {key: group for key, group in groups.items() if not group.is_empty}
     prompts = _counted(groups)
     words = "found", "painted", "adopted", "imported"
@@ -142,7 +148,15 @@ def summarize(entries: Sequence[Entry]) -> Summary:
         tuple(models),
         frozenset(taken_over),
         dict(Counter(object_id for object_id, _ in followed)),
+        tuple(texts),
     )
+
+
+def _text_of(entry: Entry) -> str | None:
+    """Return what a run that found objects was told to find; None where it was everything."""
+    settings = entry.details.get("settings") if entry.kind == "found" else None
+    text = settings.get("text") if isinstance(settings, dict) else None
+    return text if isinstance(text, str) and text else None
 
 
 def facts_of(saved: SavedSession) -> dict[str, str]:
