@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 class ProcessSegmenter(AskingSegmenter):
     """A network in a process of its own; see :class:`Segmenter`. Safe to use from several threads.
 
-    Same masks as :class:`~napari_sam.segmentation.network.SamSegmenter`, to the last bit.
+    Same answers as :class:`~napari_sam.segmentation.network.SamSegmenter`, to the last bit where
+    both compute in as many threads. Calls that somebody waits for have half of this process's
+    threads there: on a CPU their logits may differ by rounding.
 
     Parameters
     ----------
