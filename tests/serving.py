@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from napari_sam.segmentation.protocol import PixelSegmenter
 from napari_sam.serving.gate import Gate
@@ -29,21 +30,26 @@ class Machine:
 
 @contextmanager
 def serving(
-    models: Mapping[str, PixelSegmenter], limits: ServerLimits | None = None, port: int = 0
+    models: Mapping[str, PixelSegmenter],
+    limits: ServerLimits | None = None,
+    port: int = 0,
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Machine]:
-    """Serve some models on loopback."""
+    """Serve some models on loopback; with files of a certificate and its key, by TLS."""
     offers = Offers({name: lambda _, one=one: one for name, one in models.items()})
     desk = Desk(offers, limits or ServerLimits())
     with open_socket("127.0.0.1", port) as listening:
         port = listening.getsockname()[1]
-        server = make_server(make_app(desk, Gate(TOKEN)), desk.limits.message_bytes)
+        app = make_app(desk, Gate(TOKEN))
+        server = make_server(app, desk.limits.message_bytes, *(certificate or ()))
         arguments = {"sockets": [listening]}
         thread = threading.Thread(target=server.run, kwargs=arguments, daemon=True)
         thread.start()
         try:
             while not server.started:
                 time.sleep(0.002)
-            yield Machine(f"ws://127.0.0.1:{port}", port, desk)
+            scheme = "ws" if certificate is None else "wss"
+            yield Machine(f"{scheme}://127.0.0.1:{port}", port, desk)
         finally:
             server.should_exit = True
             thread.join(10)

@@ -59,10 +59,17 @@ def serve(
         from napari_sam.segmentation.tokens import new_token, read_token
         from napari_sam.serving.gate import Gate, check_exposure, own_names
         from napari_sam.serving.limits import ServerLimits
-        from napari_sam.serving.listening import make_app, make_server, open_socket
+        from napari_sam.serving.listening import (
+            check_certificate,
+            make_app,
+            make_server,
+            open_socket,
+        )
         from napari_sam.serving.offers import Offers
         from napari_sam.serving.visits import Desk
 
+        if cert is not None and key is not None:
+            check_certificate(cert, key)
         check_exposure(name, cert is not None, insecure)
         token = new_token() if token_file is None else read_token(token_file)
         limits = ServerLimits(

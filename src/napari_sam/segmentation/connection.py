@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import ssl
 import threading
 import time
 import weakref
@@ -79,7 +80,10 @@ class _Socket(Caller):
         except (InvalidHandshake, EOFError) as error:
             raise ConnectionLost(
                 f"{address}: expected 'napari-sam serve' there, got another answer ({error})"
+                + ("; if it encrypts, its address begins with wss://" if _is_plain(address) else "")
             ) from None
+        except ssl.SSLError as error:
+            raise ConnectionLost(_distrusted(address, error)) from None
         except OSError as error:
             raise ConnectionLost(
                 f"{address} can't be reached ({error}); check that 'napari-sam serve' runs there, "
@@ -327,6 +331,37 @@ def _close_all() -> None:
 def _again(error: Exception) -> Exception:
     """Return an error to raise that others may be raising at the same time."""
     return type(error)(*error.args)
+
+
+# Numbers of OpenSSL's verification errors (x509_vfy.h).
+_NOT_YET, _EXPIRED, _OTHER_HOST, _OTHER_IP = 9, 10, 62, 64
+
+
+def _distrusted(address: Address, error: ssl.SSLError) -> str:
+    """Say what is wrong with the encryption, and what to do."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"{address} doesn't encrypt as expected ({error.reason or error}); if 'napari-sam "
+            "serve' runs there without --cert, its address begins with ws://"
+        )
+    code = error.verify_code
+    if code == _EXPIRED:
+        return f"the certificate of {address} has expired; ask whoever runs it for a new one"
+    if code == _NOT_YET:
+        return f"the certificate of {address} isn't valid yet; check the clock of this machine"
+    if code in (_OTHER_HOST, _OTHER_IP):
+        return (
+            f"the certificate of {address} is of another machine ({error.verify_message}); use "
+            "the name that it was made for, or ask for one that names this"
+        )
+    return (
+        f"the certificate of {address} isn't trusted here ({error.verify_message}); if you know "
+        "who signed it, name their certificate, a PEM file, in SSL_CERT_FILE and start again"
+    )
+
+
+def _is_plain(address: Address) -> bool:
+    return address.scheme == "ws"
 
 
 def _refused(address: Address, status: int, body: bytes | bytearray | None) -> Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -88,6 +89,23 @@ def make_server(
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
     )
     return uvicorn.Server(config)
+
+
+def check_certificate(cert: Path, key: Path) -> None:
+    """Refuse files that a server can't encrypt with.
+
+    Raises
+    ------
+    ValueError
+        If they are no PEM files of a certificate and its private key.
+    """
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"expected a certificate and its private key, PEM files, got {cert} and {key} "
+            f"({error.reason or error}); name those that belong together"
+        ) from None
 
 
 async def _refuse(web: WebSocket, refusal: Refusal) -> None:
