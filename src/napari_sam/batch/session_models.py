@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from napari_sam.model import pretrained
 from napari_sam.model.registry import REGISTRY, models_folder
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.model_use import UsedModel
@@ -27,7 +28,8 @@ def load_models(saved: SavedSession, load: Load | None = None) -> tuple[Segmente
     """Load the models that answered in a session, each in the precision that it had there.
 
     What was taught to a model is in the session's file; its parent must be known by name, or lie
-    in the folder of models.
+    in the folder of models. One of the hub must have been downloaded before, by the name that the
+    session tells.
 
     Parameters
     ----------
@@ -69,6 +71,12 @@ def _needed(saved: SavedSession) -> list[UsedModel]:
             "checkpoint with --with"
         )
     if _loadable(saved, last) is None:
+        if (on_hub := pretrained.repository_of(last.name)) is not None:
+            raise ValueError(
+                f"expected the session's model {on_hub} on this machine, found none; if you trust "
+                f"whoever offers it on huggingface.co, fetch it with 'napari-sam models download "
+                f"{on_hub}' and start again, or give another model with --with"
+            )
         raise ValueError(
             f"expected a session of one of the models {', '.join(REGISTRY)}, or of one that was "
             f"taught, got one of {_in_words(last)}; give a model or its checkpoint with --with"
@@ -86,7 +94,9 @@ def _loadable(saved: SavedSession, used: UsedModel) -> str | TaughtModel | None:
             return parent
         if (path := models_folder() / parent).is_file():
             return str(path)
-    return None
+    on_hub = pretrained.repository_of(used.name)
+    is_here = on_hub is not None and pretrained.snapshot_of(on_hub) is not None
+    return on_hub if is_here else None  # nothing that a file names is downloaded unasked
 
 
 def last_model(saved: SavedSession) -> UsedModel:
