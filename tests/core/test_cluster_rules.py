@@ -10,8 +10,8 @@ import pytest
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam.batch import ClusterError, on_cluster
-from napari_sam.batch.cluster import agreed
-from napari_sam.batch.cluster_worker import Loaded, Sight, Watch
+from napari_sam.batch.cluster import _Run, agreed
+from napari_sam.batch.cluster_worker import Loaded, Outcome, Sight, Watch
 from napari_sam.batch.inputs import plan
 from napari_sam.batch.labelling import Everything, Labelling, Opening, labelling_job
 from napari_sam.batch.manifest import Manifest
@@ -67,6 +67,46 @@ def test_progress_is_told_now_and_then():
     for i in range(1000):
         watch(i / 1000)
     assert 1 <= len(told) < 100
+
+
+class Task:
+    """A future, as far as a run that is stopped asks it."""
+
+    def __init__(self, status: str) -> None:
+        self.status, self.released = status, False
+
+    def result(self) -> Outcome:
+        assert self.status == "finished"
+        return Outcome()
+
+    def release(self) -> None:
+        self.released = True
+
+
+class Image:
+    """An image of a batch, with one part."""
+
+    def __init__(self) -> None:
+        self.image, self.is_finished = "cells.tif", False
+
+    def is_done(self) -> bool:
+        return False
+
+    def finish(self) -> None:
+        self.is_finished = True
+
+
+def test_a_stopped_run_takes_what_has_come_and_says_how_to_go_on():
+    images = [Image(), Image(), Image()]
+    run = _Run(None, None, images, None)
+    tasks = [Task("finished"), Task("pending")]
+    run._data = {task: (n, 0) for n, task in enumerate(tasks)}
+    for n in range(2):
+        run._open[n], run._fractions[n], run._notes[n] = 1, [0.0], {}
+    with pytest.warns(UserWarning, match="stopped with 1 of 3 images finished; start the same"):
+        run._stop()
+    assert [image.is_finished for image in images] == [True, False, False]
+    assert tasks[0].released
 
 
 @pytest.mark.parametrize("where", [{}, {"workers": 2, "scheduler": "tcp://a:1"}])

@@ -306,10 +306,25 @@ class _Run:
                 for future in _finished(self._data):
                     self._take(future)
                 self._report()
+        except KeyboardInterrupt:
+            self._stop()
+            raise
         finally:
             with suppress(Exception):  # the scheduler may be what is gone
                 self._client.cancel(list(self._data), force=True)
                 self._client.unsubscribe_topic(self._assignment.topic)
+
+    def _stop(self) -> None:
+        """Take what has come by now, and say how to go on."""
+        for future in [future for future in self._data if future.status == "finished"]:
+            with suppress(ClusterError):
+                self._take(future)
+        ended = len(self._done) + len(self._skipped)
+        warnings.warn(
+            f"stopped with {ended} of {len(self._jobs)} images finished; start the same again to "
+            "go on with the others",
+            stacklevel=2,
+        )
 
     def _count_workers(self) -> int:
         if self._client.status != "running":
