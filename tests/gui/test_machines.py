@@ -69,6 +69,16 @@ def test_a_machine_that_refuses_or_is_not_there_is_told_and_not_remembered(machi
             machines.connect(address, token)
 
 
+def test_a_machine_that_is_used_without_being_asked_lists_its_models(machines, monkeypatch, tiny):
+    with serving({"tiny": tiny, "other": tiny}) as machine:
+        monkeypatch.setenv(tokens.TOKEN, TOKEN)  # as where the preferences name the device
+        there = load_segmenter("tiny", machine.address)
+        machines.follow(there)
+        assert sorted(machines.offered(machine.address)) == ["other", "tiny"]
+        assert not machines.used
+    assert not machines.errors
+
+
 def test_a_damaged_list_of_addresses_is_left_out(qapp, private_home):
     for content in ("{", "[1]", '["nonsense"]', "{}"):
         (private_home / "machines.json").write_text(content)

@@ -111,6 +111,7 @@ class Machines:
         self.connection = connection
         if connection is not None:
             connection.listen(self._mailbox.notify)
+            self._list(connection.address)
         self.changed.emit()
 
     def give_up(self, now: bool = True) -> None:
@@ -126,6 +127,24 @@ class Machines:
         self._mailbox.close()
         if self.connection is not None:
             self.connection.give_up()
+
+    def _list(self, where: Address) -> None:
+        """Ask a machine in use what else it offers, where it wasn't asked before it was used."""
+        if str(where) in self._offered:
+            return
+        self._executor.chore(
+            ("models of", str(where)),
+            partial(_ask, where),
+            partial(self._listed, str(where)),
+            awaited=False,
+        )
+
+    def _listed(self, address: str, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            _log.warning("the models of %s can't be listed: %s", address, outcome.error)
+        elif not outcome.cancelled:
+            self._offered[address] = outcome.value
+            self.changed.emit()
 
     def _answered(self, address: str, outcome: Outcome) -> None:
         if outcome.cancelled or self.asked != address:
