@@ -207,6 +207,17 @@ def test_given_mask_and_features_fit_a_grid_of_no_whole_stride(segmenter, embedd
     assert segmenter.similarity(embedding, means).shape == (1, 2, 4)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_close(folder, embedding, plane, precision):
+    half = load_segmenter(folder, "cpu", precision, tiles=False, cache=False)
+    found = half.embed(plane)
+    assert (half.encoder_key, found.precision) == (embedding.encoder_key, precision)
+    for narrow, wide in zip(found.features, embedding.features, strict=True):
+        assert (narrow.float() - wide).norm() < 0.05 * wide.norm()
+    assert half.decode(found, CLICK).logits.dtype == np.float32
+    assert half.find_concept(found, Concept("nuclei"), 0.0)
+
+
 # Texts and examples --------------------------------------------------------------------------
 
 
@@ -351,6 +362,14 @@ def test_damaged_tokenizer_is_told(folder, tmp_path):
     with pytest.raises(CheckpointError, match="expected a tokenizer"):
         TextReader(tmp_path, 32).tokens("cell")
     assert TextReader(folder, 32).tokens(WORDS[0])["attention_mask"].sum() == 3
+
+
+@pytest.mark.parametrize("kind", ["sam3", "sam3_tracker", "edgetam"])
+def test_folder_of_a_part_or_of_another_model_is_told(copied, kind):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"model_type": kind}))
+    with pytest.raises(CheckpointError, match=f"of the kind '{kind}'"):
+        load_segmenter(copied, "cpu")
 
 
 def test_missing_tensors_and_other_layouts_are_told(network, copied):

@@ -26,6 +26,9 @@ FILES = {
     "config.json": b'{"model_type": "sam2_video"}',
     "model.safetensors": WEIGHTS,
     "sam2.1_hiera_tiny.pt": b"a pickle",
+    "vocab.json": b"{}",
+    "merges.txt": b"",
+    "README.md": b"what it is",
 }
 
 
@@ -125,7 +128,12 @@ def test_model_is_fetched_once_with_its_commit(hub, private_home):
     assert folder.is_relative_to(private_home / "models")
     assert folder.name == COMMIT
     assert fractions[-1] == 1
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "merges.txt",
+        "model.safetensors",
+        "vocab.json",
+    ]
     asked = len(hub.asked)
     assert weights.download(NAME) == pretrained.folder_of(REPOSITORY) == folder
     assert len(hub.asked) == asked

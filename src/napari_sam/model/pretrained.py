@@ -158,12 +158,17 @@ def folder_of(model: str | Path, progress: Progress | None = None) -> Path:
     else:
         folder = snapshot_of(repository) or download(repository, progress)
     if folder is None or family_of(folder) is None:
-        kind = read_json(folder / _CONFIG).get("model_type") if folder is not None else None
-        raise CheckpointError(
-            f"expected a model of {' or '.join(dict.fromkeys(FAMILIES.values()))}, got {model}, "
-            f"of the kind {kind!r}; choose one of the list"
-        )
+        raise foreign_folder(model, folder)
     return folder
+
+
+def foreign_folder(model: str | Path, folder: Path | None) -> CheckpointError:
+    """Return the error that says of what kind a folder's model is, which can't be used."""
+    kind = read_json(folder / _CONFIG).get("model_type") if folder is not None else None
+    return CheckpointError(
+        f"expected a model of {' or '.join(dict.fromkeys(FAMILIES.values()))}, whole, got {model}, "
+        f"of the kind {kind!r}; choose one of the list"
+    )
 
 
 def download(repository: str, progress: Progress | None = None, force: bool = False) -> Path:

@@ -310,6 +310,8 @@ def _existing(model: str | Path) -> Path:
         refuse_special(path)
     except SpecialFileError as error:
         raise CheckpointError(str(error)) from error
+    if path.is_dir():
+        raise pretrained.foreign_folder(model, path)
     if not path.is_file():
         raise CheckpointError(f"expected a model, but there is no file {path}; {advice}")
     return path
