@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, Sam2Config, Sam2Model
+from transformers import PreTrainedModel, Sam2Config, Sam2Model, Sam2VideoConfig, Sam2VideoModel
+
+from napari_sam.segmentation.sam2 import Sam2Segmenter
+from napari_sam.segmentation.sam2_memory import MemoryNetwork
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDE = 64
@@ -46,12 +49,53 @@ def small_config(kind: type[Any] = Sam2Config) -> Any:
     return kind(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
 
 
+def small_video_config() -> Sam2VideoConfig:
+    """Return a configuration of a network that remembers three planes, and four pointers."""
+    config = small_config(Sam2VideoConfig).to_dict()
+    config["vision_config"]["fpn_hidden_size"] = 128
+    for part in ("prompt_encoder_config", "mask_decoder_config"):
+        config[part]["hidden_size"] = 128
+    config |= {
+        "image_size": SIDE,
+        "num_maskmem": 4,
+        "max_object_pointers_in_encoder": 5,
+        "memory_attention_hidden_size": 128,
+        "memory_attention_num_layers": 2,
+        "memory_attention_feed_forward_hidden_size": 48,
+        "memory_attention_rope_feat_sizes": [4, 4],
+        "memory_encoder_hidden_size": 128,
+        "mask_downsampler_embed_dim": 128,
+        "memory_fuser_embed_dim": 128,
+        "memory_fuser_intermediate_dim": 48,
+    }
+    return Sam2VideoConfig(**config)
+
+
+def small_video() -> Any:
+    """Build the network that remembers, with weights that are never zero."""
+    return small_network(Sam2VideoModel, small_video_config())
+
+
+def remembering(network: Any, **options: Any) -> Sam2Segmenter:
+    """Return a segmenter with the weights of a video model."""
+    parts = {name: of for name, of in network.config.to_dict().items() if name.endswith("_config")}
+    image, memory = Sam2Model(Sam2Config(**parts)), MemoryNetwork(network.config)
+    state = network.state_dict()
+    for one in (image, memory):
+        one.load_state_dict({name: state[name] for name in one.state_dict()})
+    return Sam2Segmenter(image, "small", memory=memory, **({"device": "cpu"} | options))
+
+
 def small_network(kind: type[PreTrainedModel] = Sam2Model, config: Any = None) -> Any:
     """Build the network, with weights that are never zero."""
     network = kind(config or small_config()).eval()
     generator = torch.Generator().manual_seed(7)
+    kept = network.state_dict()  # what else there is, such as frequencies, is worked out
     with torch.no_grad():
-        for value in (*network.parameters(), *network.buffers()):
+        for value in (
+            *network.parameters(),
+            *(value for name, value in network.named_buffers() if name in kept),
+        ):
             if value.is_floating_point():
                 spread = (
                     1.0

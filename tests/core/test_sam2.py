@@ -12,8 +12,16 @@ import pytest
 import torch
 from small_models import VIT
 from small_models import network as own_network
-from small_sam2 import SIDE, input_of, masks_of, small_config, small_network
-from transformers import Sam2Model, Sam2VideoConfig, Sam2VideoModel
+from small_sam2 import (
+    SIDE,
+    input_of,
+    masks_of,
+    remembering,
+    small_config,
+    small_network,
+    small_video,
+)
+from transformers import Sam2Model
 
 from napari_sam import CachedSegmenter, Prompts, TiledSegmenter, load_segmenter
 from napari_sam.model import pretrained
@@ -338,19 +346,12 @@ def test_folder_and_any_file_in_it_are_the_model(folder, segmenter, plane, embed
     assert torch.equal(found.embed(plane).features[0], embedding.features[0])
 
 
-def test_folder_of_the_video_model_is_the_model_too(segmenter, tmp_path):
-    small = small_config(Sam2VideoConfig)
-    small.memory_attention_hidden_size = small.memory_encoder_hidden_size = 32
-    small.memory_attention_feed_forward_hidden_size = 48
-    small.memory_attention_num_attention_heads = 1
-    small.memory_fuser_embed_dim = small.memory_fuser_intermediate_dim = 32
-    small.memory_encoder_output_channels = 16
-    small.memory_attention_rope_feat_sizes = [4, 4]
-    video = Sam2VideoModel(small)
-    video.load_state_dict(small_network().state_dict(), strict=False)
+def test_folder_of_the_video_model_is_the_model_too(tmp_path):
+    video = small_video()
     video.save_pretrained(tmp_path / "video")
     found = load_segmenter(tmp_path / "video", "cpu", "float32", tiles=False, cache=False)
-    assert found.model_key == segmenter.model_key
+    assert found.encoder_key == remembering(video).encoder_key
+    assert found.traits.remembers
 
 
 def test_colours_are_normalised_as_the_folder_says(folder, segmenter):

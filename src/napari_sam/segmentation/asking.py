@@ -53,6 +53,17 @@ class AskingSegmenter(CompleteSegmenter):
             progress(1.0)
         return unpack_instances(answer.values, answer.arrays)
 
+    def ask_about(
+        self,
+        embedding: Embedding,
+        kind: str,
+        values: dict[str, Any],
+        arrays: Arrays,
+        progress: Progress | None = None,
+    ) -> Message:
+        """Ask something of an embedding, for what else the network can do."""
+        return self._call_about(embedding, kind, values, arrays, progress)
+
     @abstractmethod
     def _call_about(
         self,

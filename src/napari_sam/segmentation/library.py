@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -159,17 +159,19 @@ class LibrarySegmenter(OnDevice):
         # as the library's processor does it, in uint8
         x = F.interpolate(x, frame.scaled, mode="bilinear", antialias=True)
         x = ((x.float() / 255 - self._mean) / self._std).to(self._device)
-        half = self.precision != "float32"
-        narrow = (
-            torch.autocast(self._device.type, DTYPES[self.precision]) if half else nullcontext()
-        )
         self._here.progress = progress
         try:
-            with narrow:
+            with self.narrow():
                 levels = self._network.get_image_embeddings(x)
         finally:
             self._here.progress = None
         return tuple(level.contiguous() for level in reversed(levels))
+
+    def narrow(self) -> AbstractContextManager[Any]:
+        """Return a context in which products are as narrow as the precision has it."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, DTYPES[self.precision])
 
     def _reporting(self, fraction: float) -> Any:
         """Return what a block of the encoder calls when it has computed on some thread."""
@@ -269,6 +271,9 @@ def read_network(kind: Any, config_kind: Any, folder: Path, family: str) -> Any:
         raise CheckpointError(
             f"{folder}: expected finite weights, got NaN or infinity in {some(broken)}"
         )
+    for value in (*network.parameters(), *network.buffers()):
+        # in a file tensors lie anywhere, and the last bits of products depend on that
+        value.data = value.data.clone()
     return network
 
 

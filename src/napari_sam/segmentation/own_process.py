@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from napari_sam.geometry import Frame
 from napari_sam.prompts import Prompts
+from napari_sam.segmentation.asked_memory import FORGOTTEN, AskedMemory, Name
 from napari_sam.segmentation.asking import AskingSegmenter
 from napari_sam.segmentation.messages import (
     frame_values,
@@ -86,7 +87,8 @@ class ProcessSegmenter(AskingSegmenter):
         self._worker: WorkerProcess | None = None
         self._sent: set[int] = set()  # embeddings that the process should have
         # a finalizer may run amid a call of the same thread, so it makes none itself
-        self._forgotten: deque[int] = deque()
+        self._forgotten: deque[Name] = deque()
+        self._memory = AskedMemory(weakref.proxy(self))
         self._device = self._precision = ""
         self._start(progress)
 
@@ -96,6 +98,15 @@ class ProcessSegmenter(AskingSegmenter):
         from napari_sam.model.taught import TaughtModel
 
         return None if self._taught is None else TaughtModel.from_bytes(self._taught.tobytes())
+
+    @property
+    def memory(self) -> AskedMemory | None:
+        """What has memories made and used in the process; None for a model without."""
+        return self._memory if self.traits.remembers else None
+
+    def new_name(self) -> int:
+        """Return a number that nothing has in the process."""
+        return next(self._next_number)
 
     @property
     def worker(self) -> WorkerProcess:
@@ -195,7 +206,7 @@ class ProcessSegmenter(AskingSegmenter):
         answer = None
         if number in self._sent:
             answer = self._call(kind, values, arrays, progress)
-        if answer is None or answer.kind != "result":
+        if answer is None or answer.kind not in ("result", FORGOTTEN):
             about = {
                 "frame": frame_values(embedding.frame),
                 "encoder_key": embedding.encoder_key,
@@ -206,6 +217,10 @@ class ProcessSegmenter(AskingSegmenter):
             if worker is self._worker:
                 self._sent.add(number)
         return answer
+
+    def forget(self, name: Name) -> None:
+        """Tell the process with the next call that a number isn't needed any more."""
+        self._forgotten.append(name)
 
     def _number_of(self, embedding: Embedding) -> int:
         number = self._numbers.get(embedding)

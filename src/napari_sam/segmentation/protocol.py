@@ -387,6 +387,11 @@ class DelegatingSegmenter(Generic[_Inner]):
         self._inner = inner
 
     @property
+    def wrapped(self) -> _Inner:
+        """The segmenter that does the work, whose further abilities are asked for there."""
+        return self._inner
+
+    @property
     def traits(self) -> Traits:
         """What callers may rely on."""
         return self._inner.traits

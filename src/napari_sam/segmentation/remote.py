@@ -24,6 +24,7 @@ from napari_sam.geometry import Frame
 from napari_sam.image import resize_pixels
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.address import Address
+from napari_sam.segmentation.asked_memory import AskedMemory, Name
 from napari_sam.segmentation.asking import AskingSegmenter
 from napari_sam.segmentation.connection import Connection, State
 from napari_sam.segmentation.features import shares_of
@@ -150,8 +151,9 @@ class RemoteSegmenter(AskingSegmenter):
             },
             progress,
         )
-        self._forgotten: deque[str] = deque()
-        self._sent: dict[str, int] = {}  # embeddings alive of each name that the server has got
+        self._forgotten: deque[Name] = deque()
+        self._memory = AskedMemory(weakref.proxy(self))
+        self._sent: dict[Name, int] = {}  # embeddings alive of each name that the server has got
         self._lock = threading.Lock()
         self._connection = Connection(where, token, self._greeting, patience)
         weakref.finalize(self, self._connection.close)
@@ -175,6 +177,19 @@ class RemoteSegmenter(AskingSegmenter):
     def state(self) -> State:
         """Whether there is a connection."""
         return self._connection.state
+
+    @property
+    def memory(self) -> AskedMemory | None:
+        """What has memories made and used there; None for a model without."""
+        return self._memory if self.traits.remembers else None
+
+    def new_name(self) -> str:
+        """Return a name that nothing has there."""
+        return secrets.token_hex(16)
+
+    def forget(self, name: Name) -> None:
+        """Tell the other machine with the next call that a name isn't needed any more."""
+        self._forgotten.append(name)
 
     def close(self) -> None:
         """End the connection for good."""
@@ -305,8 +320,8 @@ class RemoteSegmenter(AskingSegmenter):
         self._learn(answer)
         return answer
 
-    def _no_more(self) -> list[str]:
-        """Name what no embedding of this process has any more."""
+    def _no_more(self) -> list[Name]:
+        """Name what nothing in this process has any more."""
         names = []
         with self._lock:
             while self._forgotten:

@@ -47,6 +47,11 @@ class Traits:
         Whether it can be taught: its network is this program's own.
     gains_in_half
         Whether a narrower number makes it faster: a small network gains nothing.
+    memory_planes
+        On how many planes behind it an object that is followed is remembered as it was seen there;
+        0 for a model without a memory.
+    memory_pointers
+        On how many planes behind it is remembered what the object is.
     tuning
         Numbers tuned for it.
     """
@@ -64,6 +69,8 @@ class Traits:
     tidies: bool = False
     learns: bool = False
     gains_in_half: bool = True
+    memory_planes: int = 0
+    memory_pointers: int = 0
     tuning: Tuning = field(default_factory=Tuning)
 
     @classmethod
@@ -91,6 +98,11 @@ class Traits:
     def input_size(self) -> int:
         """Side of the largest input, in model pixels."""
         return self.geometry.input_size
+
+    @property
+    def remembers(self) -> bool:
+        """Whether objects can be followed by what is remembered of them."""
+        return self.memory_planes > 0
 
     def renamed(self, name: str) -> Traits:
         """Return the same traits under another name."""

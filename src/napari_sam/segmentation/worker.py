@@ -22,8 +22,10 @@ import numpy as np
 import torch
 
 from napari_sam.model.taught import TaughtModel
+from napari_sam.segmentation.asked_memory import Name, answer_recall, answer_remember
 from napari_sam.segmentation.complete import CompleteSegmenter
 from napari_sam.segmentation.gentle import be_gentle
+from napari_sam.segmentation.memory import Memory
 from napari_sam.segmentation.messages import (
     error_values,
     frame_of,
@@ -41,7 +43,7 @@ from napari_sam.segmentation.pipe import Arrays, Message, Reader, Writer, standa
 from napari_sam.segmentation.protocol import Embedding, Progress, concept_segmenter, taught_of
 
 _THREADS = 8  # of each kind
-_KEPT_BYTES = 2**29  # of features
+_KEPT_BYTES = 2**29  # of features and memories
 _LONGEST_PAUSE = 0.1  # seconds that a gentle call leaves the processor to others, at each report
 
 UNKNOWN = "unknown embedding"
@@ -61,7 +63,7 @@ class Server:
         self._source, self._target = source, target
         self._segmenter: CompleteSegmenter | None = None
         self._threads: int | None = None
-        self._kept: OrderedDict[int, Embedding] = OrderedDict()
+        self._kept: OrderedDict[Name, Embedding | Memory] = OrderedDict()
         self._kept_bytes = 0
         self._cancelled: set[int] = set()
         self._lock = threading.Lock()
@@ -74,6 +76,8 @@ class Server:
             "decode": self._decode,
             "propose": self._propose,
             "find_concept": self._find_concept,
+            "remember": self._remember,
+            "recall": self._recall,
         }
 
     def serve(self) -> None:
@@ -180,6 +184,32 @@ class Server:
         )
         return Message("result", message.call, *pack_instances(found))
 
+    def _remember(self, message: Message) -> Message:
+        embedding = self._embedding_of(message)
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        report = self._report_of(message)
+        arrays, memories = answer_remember(self._loaded, embedding, message, report)
+        for name, one in memories.items():
+            self._keep(name, one)
+        return Message("result", message.call, {}, arrays)
+
+    def _recall(self, message: Message) -> Message:
+        embedding = self._embedding_of(message)
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        report = self._report_of(message)
+        answer, memories = answer_recall(
+            self._loaded, embedding, message, self._memory_named, report
+        )
+        for name, one in memories.items():
+            self._keep(name, one)
+        return answer
+
+    def _memory_named(self, name: Name) -> Memory | None:
+        found = self._kept_under(name)
+        return found if isinstance(found, Memory) else None
+
     @property
     def _loaded(self) -> CompleteSegmenter:
         if self._segmenter is None:
@@ -191,23 +221,29 @@ class Server:
         values, features = message.values, unpack_features(message.arrays)
         key = values["embedding"]
         if not features:
-            with self._lock:
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-                return self._kept.get(key)
+            found = self._kept_under(key)
+            return found if isinstance(found, Embedding) else None
         frame, about = frame_of(values["frame"]), (values["encoder_key"], values["precision_of"])
         embedding = Embedding(features, frame, *about)
         self._keep(key, embedding)
         return embedding
 
-    def _keep(self, key: int, embedding: Embedding) -> None:
+    def _kept_under(self, key: Name) -> Embedding | Memory | None:
         with self._lock:
-            self._kept[key] = embedding
-            self._kept_bytes += embedding.nbytes
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: Name, one: Embedding | Memory) -> None:
+        with self._lock:
+            if (before := self._kept.pop(key, None)) is not None:
+                self._kept_bytes -= before.nbytes
+            self._kept[key] = one
+            self._kept_bytes += one.nbytes
             while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
                 self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
 
-    def _forget(self, key: int) -> None:
+    def _forget(self, key: Name) -> None:
         with self._lock:
             embedding = self._kept.pop(key, None)
             if embedding is not None:

@@ -18,6 +18,7 @@ from napari_sam.segmentation.traits import Traits
 _LONGEST_SIDE = 2**16  # pixels of a plane's rectangle that a model looks at
 _LARGEST_PLACE = 2**31
 _LONGEST_NAME = 128
+_MOST_MEMORIES = 64  # of an object
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +151,60 @@ def checked_names(values: Any) -> Sequence[str]:
     if not isinstance(values, list):
         raise ValueError("expected a list of names, got something else")
     return [checked_name(value) for value in values]
+
+
+def check_remembered(message: Message, frame: Frame, limits: ServerLimits) -> None:
+    """Refuse a user's masks to remember that are none of a plane, or too many.
+
+    Raises
+    ------
+    ValueError, TypeError, LookupError
+        If they are.
+    """
+    origins, names = message.values["origins"], checked_names(message.values["names"])
+    limits.check_count(len(names))
+    if not isinstance(origins, list) or len(origins) != len(names):
+        raise ValueError("expected a mask of each object to remember, got something else")
+    for i, (row, column) in enumerate(origins):
+        mask = message.arrays[f"mask.{i}"]
+        is_mask = mask.dtype == bool and mask.ndim == 2 and type(row) is type(column) is int
+        if not is_mask or min(row, column) < 0:
+            raise ValueError("expected masks of a plane to remember, got something else")
+        if (
+            row + mask.shape[0] > frame.plane_shape[0]
+            or column + mask.shape[1] > (frame.plane_shape[1])
+        ):
+            raise ValueError(f"expected masks of a plane of {frame.plane_shape}, got one beyond it")
+
+
+def check_recalled(message: Message, limits: ServerLimits) -> None:
+    """Refuse what a user tells to be remembered that makes no sense, or is too much.
+
+    Raises
+    ------
+    ValueError, TypeError, LookupError
+        If it does.
+    """
+    values, names = message.values, checked_names(message.values["names"])
+    limits.check_count(len(names))
+    pasts, count, sent = values["pasts"], values["count"], values["sent"]
+    if not (isinstance(pasts, list) and isinstance(sent, list) and len(pasts) == len(names)):
+        raise ValueError("expected what is remembered of each object, got something else")
+    if type(count) is not int or count < 1:
+        raise ValueError("expected a number of planes, got something else")
+    for past in pasts:
+        if len(past) > _MOST_MEMORIES:
+            raise ValueError(
+                f"expected at most {_MOST_MEMORIES} memories of an object, got {len(past)}"
+            )
+        if not all(checked_name(name) and type(away) is int for name, away in past):
+            raise ValueError("expected distances as whole numbers, got others")
+    for i, (name, has_features, is_given) in enumerate(sent):
+        checked_name(name)
+        pointer = message.arrays[f"pointer.{i}"]
+        is_memory = pointer.dtype == np.float32 and pointer.ndim == 1
+        if has_features:
+            features = message.arrays[f"memory.{i}"]
+            is_memory = is_memory and features.dtype == np.int16 and features.ndim == 3
+        if not is_memory or type(is_given) is not bool:
+            raise ValueError("expected memories, got other arrays")

@@ -8,11 +8,14 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from napari_sam.segmentation.memory import Memory
 from napari_sam.segmentation.protocol import Embedding
 from napari_sam.serving.limits import ServerLimits
 
 Key = tuple[str, str]
-"""Of an embedding: the key of the encoder, and how its user calls it."""
+"""Of what is kept: the key of the encoder, and how its user calls it."""
+
+Kept = Embedding | Memory
 
 
 @dataclass(slots=True, eq=False)
@@ -28,12 +31,12 @@ class User:
     digest: bytes
     connections: int = 0
     last_here: float = 0.0
-    kept: OrderedDict[Key, Embedding] = field(default_factory=OrderedDict)
+    kept: OrderedDict[Key, Kept] = field(default_factory=OrderedDict)
     nbytes: int = 0
 
 
 class Users:
-    """All users and their embeddings. Safe to use from several threads.
+    """All users, and what is kept for them. Safe to use from several threads.
 
     Parameters
     ----------
@@ -86,34 +89,34 @@ class Users:
             user.last_here = time.monotonic()
             self._forget_gone()
 
-    def get(self, user: User, key: Key) -> Embedding | None:
-        """Return an embedding of a user; None if it isn't kept."""
+    def get(self, user: User, key: Key) -> Kept | None:
+        """Return what is kept for a user; None if it isn't."""
         with self._lock:
             if key in user.kept:
                 user.kept.move_to_end(key)
             return user.kept.get(key)
 
-    def keep(self, user: User, key: Key, embedding: Embedding) -> None:
-        """Keep an embedding for a user; who has most makes room, but for the latest of each."""
+    def keep(self, user: User, key: Key, one: Kept) -> None:
+        """Keep something for a user; who has most makes room, but for the latest of each."""
         with self._lock:
             self._forget(user, key)
-            user.kept[key] = embedding
-            user.nbytes += embedding.nbytes
-            while sum(one.nbytes for one in self._users.values()) > self._limits.memory_bytes:
-                most = max(self._users.values(), key=lambda one: (len(one.kept) > 1, one.nbytes))
+            user.kept[key] = one
+            user.nbytes += one.nbytes
+            while sum(user.nbytes for user in self._users.values()) > self._limits.memory_bytes:
+                most = max(self._users.values(), key=lambda user: (len(user.kept) > 1, user.nbytes))
                 if len(most.kept) <= 1:
                     break
                 self._forget(most, next(iter(most.kept)))
 
     def forget(self, user: User, key: Key) -> None:
-        """Drop an embedding of a user."""
+        """Drop what is kept for a user."""
         with self._lock:
             self._forget(user, key)
 
     def _forget(self, user: User, key: Key) -> None:
-        embedding = user.kept.pop(key, None)
-        if embedding is not None:
-            user.nbytes -= embedding.nbytes
+        one = user.kept.pop(key, None)
+        if one is not None:
+            user.nbytes -= one.nbytes
 
     def _forget_gone(self) -> None:
         longest_ago = time.monotonic() - self._limits.remembered_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -13,8 +13,10 @@ import torch
 
 from napari_sam.geometry import Frame
 from napari_sam.model.download import DownloadError
+from napari_sam.segmentation.asked_memory import Name, answer_recall, answer_remember
 from napari_sam.segmentation.features import mean_in, unit_features
 from napari_sam.segmentation.gentle import be_gentle
+from napari_sam.segmentation.memory import Memory
 from napari_sam.segmentation.messages import (
     error_values,
     model_values,
@@ -37,6 +39,8 @@ from napari_sam.segmentation.remote import UNKNOWN, VERSION
 from napari_sam.serving.fair_queue import FairQueue
 from napari_sam.serving.limits import (
     ServerLimits,
+    check_recalled,
+    check_remembered,
     checked_frame,
     checked_name,
     checked_names,
@@ -53,7 +57,7 @@ _LONGEST_PAUSE = 0.1  # seconds that an encode leaves the processor to clicks, a
 _QUICK_THREADS = 2
 
 # What takes longer than anybody waits for with a click.
-_SLOW = ("encode", "find_concept")
+_SLOW = ("encode", "find_concept", "remember", "recall")
 
 # What a user may be told of; anything else stays in the server's log.
 _EXPECTED = (Cancelled, DownloadError, MemoryError, TypeError, ValueError)
@@ -120,6 +124,8 @@ class Visit:
             "mean_features": self._mean_features,
             "similarity": self._similarity,
             "fetch": self._fetch,
+            "remember": self._remember,
+            "recall": self._recall,
         }
 
     @property
@@ -191,7 +197,7 @@ class Visit:
 
     def _report_of(self, message: Message) -> Progress:
         def is_cancelled() -> bool:
-            if message.kind == "encode":
+            if message.kind in _SLOW:
                 self._desk.quick.wait_until_idle(_LONGEST_PAUSE)
             return self._ended or message.call in self._cancelled
 
@@ -230,7 +236,8 @@ class Visit:
         self._forget(message)
         frame = checked_frame(message.values["frame"], segmenter.traits)
         name = checked_name(message.values["embedding"])
-        embedding = self._desk.users.get(user, self._key(name))
+        known = self._desk.users.get(user, self._key(name))
+        embedding = known if isinstance(known, Embedding) else None
         if embedding is None or embedding.frame != frame:
             if "pixels" not in message.arrays:
                 return Message(UNKNOWN, message.call)
@@ -322,6 +329,38 @@ class Visit:
         half = [level.half() for level in embedding.features]
         return Message("result", message.call, {}, pack_features(half))
 
+    def _remember(self, message: Message) -> Message:
+        embedding = self._embedding_of(message)
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        segmenter, _ = self._loaded
+        check_remembered(message, embedding.frame, self._desk.limits)
+        arrays, memories = answer_remember(segmenter, embedding, message, self._report_of(message))
+        self._keep_memories(memories)
+        return Message("result", message.call, {}, arrays)
+
+    def _recall(self, message: Message) -> Message:
+        embedding = self._embedding_of(message)
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        segmenter, _ = self._loaded
+        check_recalled(message, self._desk.limits)
+        answer, memories = answer_recall(
+            segmenter, embedding, message, self._memory_named, self._report_of(message)
+        )
+        self._keep_memories(memories)
+        return answer
+
+    def _memory_named(self, name: Name) -> Memory | None:
+        _, user = self._loaded
+        found = self._desk.users.get(user, self._key(checked_name(name)))
+        return found if isinstance(found, Memory) else None
+
+    def _keep_memories(self, memories: Mapping[Name, Memory]) -> None:
+        _, user = self._loaded
+        for name, one in memories.items():
+            self._desk.users.keep(user, self._key(checked_name(name)), one)
+
     @property
     def _loaded(self) -> tuple[PixelSegmenter, User]:
         if self._segmenter is None or self._user is None:
@@ -332,7 +371,8 @@ class Visit:
         _, user = self._loaded
         self._forget(message)
         name = checked_name(message.values["embedding"])
-        return self._desk.users.get(user, self._key(name))
+        found = self._desk.users.get(user, self._key(name))
+        return found if isinstance(found, Embedding) else None
 
     def _forget(self, message: Message) -> None:
         _, user = self._loaded
