@@ -13,9 +13,10 @@ from serving import TOKEN, serving
 from small_sam2 import SIDE, input_of, remembering, small_network, small_video
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-from napari_sam import CachedSegmenter, TiledSegmenter, load_segmenter
+from napari_sam import CachedSegmenter, TiledSegmenter, load_segmenter, propagate
 from napari_sam.model.weights import CheckpointError
 from napari_sam.patches import Patch, cut
+from napari_sam.propagate import Judge
 from napari_sam.segmentation.memory import Past, memory_of
 from napari_sam.segmentation.own_process import ProcessSegmenter
 from napari_sam.segmentation.protocol import Cancelled
@@ -189,6 +190,10 @@ def test_nothing_is_remembered_of_tiles(segmenter, stack):
     embedding = tiled.embed(stack[0])
     with pytest.raises(ValueError, match="in one piece, got one in tiles"):
         memory_of(tiled).remember(embedding, [cut(disk(20, 30))])
+    steps = list(propagate(tiled, stack[:3], {0: disk(20, 30)}))
+    plain = list(propagate(tiled, stack[:3], {0: disk(20, 30)}, memory=False))
+    assert [s.index for s in steps] == [s.index for s in plain]
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(steps, plain, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -286,3 +291,20 @@ def test_memory_that_does_not_fit_is_refused(folder, tmp_path, name, value, mess
     (tmp_path / "config.json").write_text(json.dumps(config | {name: value}))
     with pytest.raises(CheckpointError, match=message):
         load_segmenter(tmp_path, "cpu")
+
+
+def test_propagation_uses_the_memory_and_repeats_to_the_last_bit(segmenter, stack):
+    given = {0: disk(20, 30), 6: disk(24, 40)}
+    runs = [list(propagate(segmenter, stack, given)) for _ in range(2)]
+    assert {s.index for s in runs[0]} >= {0, 6}
+    for one, other in zip(*runs, strict=True):
+        assert one.index == other.index
+        assert np.array_equal(one.mask, other.mask)
+        assert (one.score, one.quality) == (other.score, other.quality)
+    recalled = told_by_ours(segmenter, [segmenter.embed(p) for p in stack], {0: {1: disk(20, 30)}})
+    always = replace(Judge(), negligible=1.0)  # believes in no end
+    steps = list(propagate(segmenter, stack, {0: disk(20, 30)}, judge=always))
+    masks = {s.index: s.mask for s in steps[1:]}
+    assert masks
+    for z, mask in masks.items():
+        assert np.array_equal(mask, recalled[z, 1].prediction.best())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,21 @@ from numpy.typing import NDArray
 
 from napari_sam.patches import Patch, cut, minus
 from napari_sam.prompts import Prompts
-from napari_sam.propagate.anchors import Anchors, Ends, NotHere, simplified
+from napari_sam.propagate.anchors import Anchor, Anchors, Ends, NotHere, simplified
 from napari_sam.propagate.judge import Causes, Judge, Vector, cosine, judge_of
-from napari_sam.propagate.march import Carried, Followed, appearances, join, prompts_after, step
+from napari_sam.propagate.march import (
+    Carried,
+    Followed,
+    appearances,
+    carried,
+    join,
+    prompts_after,
+    step,
+)
 from napari_sam.propagate.planes import FollowPlanes
+from napari_sam.propagate.recollection import Recollection, worth_remembering
+from napari_sam.propagate.track import Track
+from napari_sam.segmentation.memory import Recalled
 from napari_sam.segmentation.protocol import Embedding, Progress, part_of
 from napari_sam.segmentation.replay import replay_many
 
@@ -60,34 +71,6 @@ class Upcoming:
     prompts: Sequence[Prompts]
 
 
-@dataclass(slots=True, eq=False)
-class _Track:
-    """An object on its way from an anchor in one direction."""
-
-    object_id: int
-    start: int
-    stop: int  # the first plane that it doesn't reach
-    is_between: bool
-    is_denied: bool  # the object isn't on that plane, as a user said
-    last: Followed
-    look: Vector | None
-    is_on: bool = True
-    found: dict[int, Carried] = field(default_factory=dict)
-    seen: list[Causes] = field(default_factory=list)  # from the start outward
-    waiting: list[int] = field(default_factory=list)  # planes found, but not judged yet
-    met_stop: bool = False  # whether the plane where it isn't was seen, too
-    present: float = 1.0  # on the last plane that was judged
-    lowest: float = 1.0  # predicted IoU up to there
-
-    def covers(self, z: int) -> bool:
-        """Whether the track may still come to a plane, or came there.
-
-        It looks at the plane where the object is said not to be, too, and leaves it.
-        """
-        is_there = self.start < z < self.stop or self.stop < z < self.start
-        return is_there or (self.is_denied and z == self.stop)
-
-
 def follow(
     planes: FollowPlanes,
     anchors: Anchors,
@@ -96,6 +79,7 @@ def follow(
     progress: Progress | None = None,
     judge: Judge | None = None,
     may_overlap: bool = False,
+    memory: bool = True,
 ) -> Iterator[FollowedPlane]:
     """Follow objects through a stack from where they are known, all of them together.
 
@@ -123,6 +107,10 @@ def follow(
         Tells where an object ends, and how good its masks are; by default that of the model.
     may_overlap
         Whether followed objects may share pixels, so that each is followed as if it were alone.
+    memory
+        Whether a model that remembers objects (:attr:`Traits.remembers`) does so. It finds them by
+        what they are and looked like where they were given and on the planes passed, instead of by
+        a box and a mask; a plane that it sees in tiles excepted.
 
     Yields
     ------
@@ -137,7 +125,7 @@ def follow(
         If an object has no anchor, or one that lies outside the stack or is no mask of a plane;
         or what reading raises, where no plane with an anchor can be read.
     """
-    for one in follow_steps(planes, anchors, taken, ends, progress, judge, may_overlap):
+    for one in follow_steps(planes, anchors, taken, ends, progress, judge, may_overlap, memory):
         if isinstance(one, FollowedPlane):
             yield one
 
@@ -150,12 +138,14 @@ def follow_steps(
     progress: Progress | None = None,
     judge: Judge | None = None,
     may_overlap: bool = False,
+    memory: bool = True,
 ) -> Iterator[FollowedPlane | Upcoming]:
     """Follow objects as :func:`follow` does, and stop before each plane that is asked for.
 
-    So whoever has planes embedded elsewhere may do that between two steps.
+    So whoever has planes embedded elsewhere may do that between two steps. Where a model remembers
+    objects, which takes time, a plane is asked for again for each group of them.
     """
-    yield from _Following(planes, taken, ends, progress, judge, may_overlap).run(anchors)
+    yield from _Following(planes, taken, ends, progress, judge, may_overlap, memory).run(anchors)
 
 
 class _Following:
@@ -167,8 +157,10 @@ class _Following:
         progress: Progress | None,
         judge: Judge | None,
         may_overlap: bool,
+        memory: bool,
     ) -> None:
         self._planes, self._taken = planes, taken
+        self._memory = Recollection.of(planes.segmenter, planes.count) if memory else None
         self._judge = judge or judge_of(planes.segmenter.encoder_key)
         self._progress, self._open = progress, ends.open
         self._may_overlap = may_overlap
@@ -179,13 +171,15 @@ class _Following:
         self._known: dict[int, dict[int, Followed]] = {}  # plane to object
         self._given: set[tuple[int, int]] = set()  # (plane, object) of masks that stay
         self._denied: set[tuple[int, int]] = set()  # (plane, object) that are said not to be
-        self._tracks: list[_Track] = []
+        self._tracks: list[Track] = []
         self._done: set[int] = set()
 
     def run(self, anchors: Anchors) -> Iterator[FollowedPlane | Upcoming]:
         looks = yield from self._read_anchors(anchors)
         for object_id, of_object in anchors.items():
             self._start_tracks(object_id, sorted(of_object), looks)
+        if self._memory is not None:
+            self._memory.forget()
         tracks = self._tracks
         for z in sorted({*self._known, *self._failed}):
             if not any(t.covers(z) for t in tracks):
@@ -204,7 +198,9 @@ class _Following:
                 active = [t for t in going if t.is_on and t.covers(z)]
                 if active:
                     yield Upcoming(z, [prompts_after(t.last) for t in active])
-                self._step(z, active)
+                yield from self._step(
+                    z, active, part_of(self._progress, *[(passed - 1) / total] * 2)
+                )
                 if self._progress is not None:
                     self._progress(passed / total)
                 behind.append(z)
@@ -246,6 +242,7 @@ class _Following:
                     )
                 at.setdefault(z, {})[object_id] = anchor
         looks: dict[tuple[int, int], Vector] = {}
+        wanted = {i: self._worth_remembering(of_object) for i, of_object in anchors.items()}
         for z in sorted(at):
             yield Upcoming(z, [one for one in at[z].values() if isinstance(one, Prompts)])
             embedding = self._embedding(z, blank=True)
@@ -269,6 +266,10 @@ class _Following:
                 causes = Causes(expected_iou=score)
                 found[i] = Followed(prediction.patch(best), score, score, causes)
             self._known[z] = self._apart(z, found, found)
+            if self._memory is not None and embedding.features:
+                given_here = {i: one.patch for i, one in self._known[z].items() if z in wanted[i]}
+                for _ in self._memory.remember(z, embedding, given_here, within):
+                    yield Upcoming(z, [])
             seen = appearances(
                 self._planes.segmenter, embedding, [one.patch for one in found.values()]
             )
@@ -276,6 +277,11 @@ class _Following:
         if self._failed and not any(self._known.values()):
             raise next(iter(self._failed.values()))
         return looks
+
+    def _worth_remembering(self, of_object: Mapping[int, Anchor]) -> set[int]:
+        """Return the planes of an object's anchors that are worth a memory."""
+        there = [z for z, one in of_object.items() if not isinstance(one, NotHere)]
+        return worth_remembering(there, self._first, self._last)
 
     def _start_tracks(
         self, object_id: int, anchored: list[int], looks: Mapping[tuple[int, int], Vector]
@@ -302,7 +308,9 @@ class _Following:
                 start = replace(one, quality=1.0)
                 look = looks.get((reference, object_id))
                 is_denied = inside and (stop, object_id) in self._denied
-                track = _Track(object_id, z, stop, there is not None, is_denied, start, look)
+                track = Track(object_id, z, stop, there is not None, is_denied, start, look)
+                if self._memory is not None:
+                    track.trail = self._memory.trail(object_id, z, stop)
                 for at in dict.fromkeys((reference, z)):
                     if (at, object_id) not in self._given:
                         causes = self._known[at][object_id].causes
@@ -322,24 +330,65 @@ class _Following:
         }
         return max(areas, key=areas.__getitem__, default=anchored[0])
 
-    def _step(self, z: int, tracks: list[_Track]) -> None:
+    def _step(self, z: int, tracks: list[Track], progress: Progress | None) -> Iterator[Upcoming]:
         """Carry tracks to a plane, and end those that have lost their object."""
         if not tracks:
             return
         embedding = self._embedding(z)
         if embedding is None:
             return  # they wait for the plane behind
-        found = step(
-            self._planes.segmenter, embedding, [t.last for t in tracks], [t.look for t in tracks]
+        if self._memory is not None and embedding.features:
+            came = yield from self._recalled(z, embedding, tracks, self._memory, progress)
+        else:
+            last, looks = [t.last for t in tracks], [t.look for t in tracks]
+            came = list(
+                zip(tracks, step(self._planes.segmenter, embedding, last, looks), strict=True)
+            )
+        self._take(z, came)
+
+    def _recalled(
+        self,
+        z: int,
+        embedding: Embedding,
+        tracks: Sequence[Track],
+        memory: Recollection,
+        progress: Progress | None,
+    ) -> Generator[Upcoming, None, list[tuple[Track, Carried]]]:
+        """Find objects by what is remembered of them; those hidden where they must be are left out.
+
+        They wait for the plane behind.
+        """
+        trails = [t.trail for t in tracks if t.trail is not None]
+        assert len(trails) == len(tracks), "what is given is remembered"
+        found: list[Recalled] = []
+        for some in memory.recall(z, embedding, trails, progress):
+            found += some
+            if len(found) < len(trails):
+                yield Upcoming(z, [])
+        came = carried(
+            self._planes.segmenter,
+            embedding,
+            [t.last for t in tracks],
+            [t.look for t in tracks],
+            [one.prediction for one in found],
+            [one.presence for one in found],
         )
+        return [
+            (track, one)
+            for track, one in zip(tracks, came, strict=True)
+            if not one.found.patch.is_empty or not (track.is_between or self._must_reach(track, z))
+        ]
+
+    def _take(self, z: int, came: Sequence[tuple[Track, Carried]]) -> None:
+        """Take in what was found on a plane."""
         kept = {}
-        for track, carried in zip(tracks, found, strict=True):
-            one = carried.found
+        for track, result in came:
+            one = result.found
             is_lost = track.is_between and one.score < self._judge.least_between
             track.is_on = not one.patch.is_empty and (not is_lost or self._must_reach(track, z))
             if track.is_on:
                 track.seen = track.seen or [replace(one.causes, agreement=1.0, appearance=1.0)]
-                track.seen.append(one.causes)
+                track.seen.append(one.causes if track.trail is None else _found_anywhere(one))
                 track.met_stop = z == track.stop
                 if not track.met_stop:
                     track.waiting.append(z)
@@ -347,11 +396,11 @@ class _Following:
         others = {t.object_id: t.found[z].found for t in self._tracks if z in t.found}
         known = self._known.get(z, {})
         apart = self._apart(z, {**others, **kept, **known}, known)
-        for track, carried in zip(tracks, found, strict=True):
+        for track, result in came:
             mine = apart.get(track.object_id) if track.is_on else None
             if mine is not None:
                 track.last = mine
-                track.found[z] = replace(carried, found=mine)
+                track.found[z] = replace(result, found=mine)
             elif track.is_on and not track.met_stop:
                 track.is_on = False
                 track.waiting.remove(z)
@@ -364,7 +413,7 @@ class _Following:
                 ahead = self._judge.ahead
             self._settle(track, ahead)
 
-    def _must_reach(self, track: _Track, z: int) -> bool:
+    def _must_reach(self, track: Track, z: int) -> bool:
         """Whether it was said that an object is there, or still farther away from its anchor."""
         return any(
             i == track.object_id
@@ -373,7 +422,7 @@ class _Following:
             for i, at in self._open
         )
 
-    def _presence(self, track: _Track, z: int) -> float:
+    def _presence(self, track: Track, z: int) -> float:
         """Return the probability that an object is still on a plane that isn't judged yet."""
         if track.is_between or self._must_reach(track, z):
             return 1.0
@@ -382,12 +431,12 @@ class _Following:
         ends = [self._judge.end(track.seen, first + i) for i in range(planes.index(z) + 1)]
         return track.present * float(np.prod(np.subtract(1, ends)))
 
-    def _judged(self, track: _Track, one: Followed, present: float) -> Followed:
+    def _judged(self, track: Track, one: Followed, present: float) -> Followed:
         """Tell how good a mask is."""
         quality = self._judge.quality(present, min(track.lowest, one.score))
         return replace(one, quality=quality, causes=replace(one.causes, present=present))
 
-    def _settle(self, track: _Track, ahead: int) -> None:
+    def _settle(self, track: Track, ahead: int) -> None:
         """Judge planes that have seen so many behind them; without its object, a track ends."""
         # Where an object is said not to be it has ended before: that share counts no more.
         gone = self._presence(track, track.stop) if track.met_stop else 0.0
@@ -436,7 +485,7 @@ class _Following:
             return
         self._done.add(z)
         objects = dict(self._known.get(z, {}))
-        came: dict[int, list[_Track]] = {}
+        came: dict[int, list[Track]] = {}
         for track in self._tracks:
             if z in track.found:
                 came.setdefault(track.object_id, []).append(track)
@@ -453,3 +502,11 @@ class _Following:
                 del track.found[z]
         if apart or z in self._failed:
             yield FollowedPlane(z, apart, str(self._failed[z]) if z in self._failed else "")
+
+
+def _found_anywhere(one: Followed) -> Causes:
+    """Return what speaks for the end of an object that was found by memory.
+
+    It may be anywhere: that it has moved off its place on the plane before is no sign of its end.
+    """
+    return replace(one.causes, agreement=1.0)

@@ -24,7 +24,8 @@ class Followed:
     patch
         Its mask.
     score
-        Predicted IoU, 0-1; 1 for a mask that was given.
+        Predicted IoU, 0-1; 1 for a mask that was given. Of a model that tells whether an object is
+        there, times the probability of that.
     quality
         IoU that the mask can be expected to have, 0-1: by how sure it is that the object is still
         there, and by the lowest predicted IoU since it was given. Between two planes where it was
@@ -86,13 +87,37 @@ def step(
         Nothing is said yet of presence, nor of quality beyond the predicted IoU.
     """
     predictions = segmenter.decode_many(embedding, [prompts_after(one) for one in last])
+    return carried(segmenter, embedding, last, starts, predictions)
+
+
+def carried(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    last: Sequence[Followed],
+    starts: Sequence[Vector | None],
+    predictions: Sequence[MaskPrediction],
+    presences: Sequence[float] | None = None,
+) -> list[Carried]:
+    """Return objects on a plane from what the model predicts of them there.
+
+    Parameters
+    ----------
+    segmenter, embedding, last, starts
+        As :func:`step` takes them.
+    predictions
+        Of each object.
+    presences
+        Probability that each is there, where the model tells one: what IoU can be expected is the
+        predicted one times that.
+    """
     patches = [one.patch(one.best_index) for one in predictions]
     looks = appearances(segmenter, embedding, patches)
     found = []
-    for before, start, prediction, patch, look in zip(
-        last, starts, predictions, patches, looks, strict=True
+    sure = [1.0] * len(last) if presences is None else presences
+    for before, start, prediction, patch, look, there in zip(
+        last, starts, predictions, patches, looks, sure, strict=True
     ):
-        score = float(np.clip(prediction.scores[prediction.best_index], 0, 1))
+        score = there * float(np.clip(prediction.scores[prediction.best_index], 0, 1))
         alike = 1.0 if start is None else cosine(start, look)
         causes = Causes(
             1.0, score, overlap(before.patch, patch), patch.area / before.patch.area, alike

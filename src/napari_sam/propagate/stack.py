@@ -34,7 +34,8 @@ class PropagationStep:
     mask
         `(H, W)`; empty on a plane that could not be read.
     score
-        Predicted IoU of the mask, 0-1: 1 for a mask that was given.
+        Predicted IoU of the mask, 0-1: 1 for a mask that was given. Of a model that tells whether
+        the object is there, times the probability of that.
     quality
         How far the mask can be trusted, 0-1: the planes to look at first have the lowest. It
         also tells what was lost on the way to this plane.
@@ -57,6 +58,7 @@ def propagate(
     contrast_limits: Limits | None = None,
     progress: Progress | None = None,
     judge: Judge | None = None,
+    memory: bool = True,
 ) -> Iterator[PropagationStep]:
     """Carry an object from prompted planes through a stack.
 
@@ -87,6 +89,10 @@ def propagate(
         :class:`~napari_sam.Cancelled`; its fraction is that of one plane.
     judge
         Tells where the object ends.
+    memory
+        Whether a model that remembers objects, such as SAM 2.1, finds this one by what it is and
+        looked like where it was prompted and on the planes passed, instead of by its box and mask
+        on the last one. Planes that the model sees in tiles are passed without.
 
     Yields
     ------
@@ -112,7 +118,9 @@ def propagate(
         int(z): simplified(one, int(z), planes.shape) for z, one in prompts.items()
     }
     done = part_of(progress, 1, 1)  # a plane is always whole here
-    for plane in follow(planes, {_OBJECT: anchors}, None, progress=done, judge=judge):
+    for plane in follow(
+        planes, {_OBJECT: anchors}, None, progress=done, judge=judge, memory=memory
+    ):
         if plane.failed:
             empty = np.zeros(planes.shape, bool)
             yield PropagationStep(plane.index, empty, 0.0, 0.0, plane.failed)
