@@ -9,13 +9,14 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from serving import TOKEN, serving
 from small_models import HYBRID, segmenter
 
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.connection import ConnectionLost
 from napari_sam.segmentation.remote import RemoteSegmenter
-from napari_sam.serving.listening import check_certificate
+from napari_sam.serving.listening import check_certificate, make_server
 
 pytest.importorskip("cryptography", reason="makes the certificates; comes with the extra 'cluster'")
 
@@ -142,3 +143,8 @@ def test_a_key_of_another_certificate_is_refused_before_anything_listens(authori
     for pair in ((certificate, key), (nothing, key)):
         with pytest.raises(ValueError, match="a certificate and its private key"):
             check_certificate(*pair)
+
+
+def test_a_server_sends_no_tickets_that_a_client_would_read_while_it_writes(authority):
+    server = make_server(FastAPI(), 1 << 20, *authority.sign("127.0.0.1"))
+    assert server.config.ssl.num_tickets == 0

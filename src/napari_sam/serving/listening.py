@@ -88,6 +88,11 @@ def make_server(
         ssl_keyfile=None if key is None else str(key),
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
     )
+    config.load()
+    if config.ssl is not None:
+        # A client reads and writes in two threads: a ticket, which comes unasked after the
+        # handshake, makes both change one TLS state at once, and some connections never answer.
+        config.ssl.num_tickets = 0
     return uvicorn.Server(config)
 
 
