@@ -27,17 +27,18 @@ WORKERS ?= auto
 TWO_AT_ONCE := --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
 
-.PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs-test pytest coverage clean
+.PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs docs-test pytest coverage clean
 
 help:
 	@echo "setup      install the plugin and what it needs into $(VENV)"
 	@echo "demo       segment the sample images into demo-output/"
-	@echo "test       lint, typecheck, imports and docs-test, two at once; then pytest"
+	@echo "test       lint, typecheck, imports, docs-test and docs, two at once; then pytest"
 	@echo "lint       ruff: rules and layout"
 	@echo "format     rewrite the layout with ruff"
 	@echo "typecheck  mypy"
 	@echo "imports    the import contracts of pyproject.toml"
 	@echo "docs-test  links and Python examples in README.md and docs/"
+	@echo "docs       the documentation site, into build/site; open its index.html"
 	@echo "pytest     the tests alone; choose with ARGS='-k io', or WORKERS=0 for one process"
 	@echo "coverage   the tests, and which lines they run"
 	@echo "clean      remove $(VENV) and every cache"
@@ -71,7 +72,7 @@ demo: $(VENV)/.runtime
 # What needs one core goes beside what does, then the tests, which take all cores there are;
 # so pytest's closing line is the last.
 test: $(VENV)/.test
-	+$(MAKE) $(TWO_AT_ONCE) lint typecheck imports docs-test
+	+$(MAKE) $(TWO_AT_ONCE) lint typecheck imports docs-test docs
 	+$(MAKE) pytest
 
 lint: $(VENV)/.test
@@ -91,6 +92,11 @@ imports: $(VENV)/.test
 docs-test: $(VENV)/.test
 	$(BIN)/python tools/check_docs.py README.md CHANGELOG.md docs
 
+# Strict: a link, a name or a page in no contents list that leads nowhere is an error.
+docs: $(VENV)/.test
+	$(BIN)/python -m sphinx -b html -q --fail-on-warning --fresh-env docs build/site
+	$(BIN)/python tools/check_site.py build/site docs README.md
+
 pytest: $(VENV)/.test system-libraries
 	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
@@ -99,4 +105,4 @@ coverage: PYTEST += --cov --cov-report=term:skip-covered
 coverage: pytest
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov demo-output
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov build demo-output
