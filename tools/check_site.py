@@ -116,7 +116,8 @@ def wrong_pictures(page: Page) -> Iterator[str]:
     for name in page.wordless:
         yield f"the picture {name} has no text that says what it shows"
     files = {target_of(page.path, name) for name in page.loads if not is_elsewhere(name)}
-    pictures = {file: file.stat().st_size for file in files if file.suffix in PICTURES}
+    present = (file for file in files if file.suffix in PICTURES and file.is_file())
+    pictures = {file: file.stat().st_size for file in present}
     for file, size in pictures.items():
         if size > LARGEST_PICTURE:
             yield f"{file.name} has {size:,} bytes, at most {LARGEST_PICTURE:,} are wanted"
