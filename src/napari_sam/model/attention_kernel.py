@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 # Queries of a program, rows of the window whose keys it takes at a time, and its warps: see
-# docs/performance.md for others.
+# docs/lab/performance.md for others.
 _QUERIES, _KEY_ROWS, _WARPS = 64, 2, 4
 
 
