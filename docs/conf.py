@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from functools import cache
 from importlib.metadata import version as version_of
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.nodes import make_refnode
 
 project = "napari-sam-live"
 author = "napari-sam-live developers"
@@ -28,7 +35,15 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 # The reference
 
+# `Prompts` becomes a link, and what isn't in the reference, such as `(H, W)`, code.
 default_role = "py:obj"
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    # Of other projects, whose contents lists aren't fetched.
+    ("py:.*", r"(collections|concurrent|dask|numpy|pathlib|psygnal|torch)\..*"),
+    ("py:class", r"ArrayLike|Client|NDArray|Path|Tensor|np\..*|tuple\[.*"),
+]
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autodoc_typehints_format = "short"
 autodoc_member_order = "groupwise"
 autodoc_preserve_defaults = True
@@ -44,3 +59,64 @@ html_title = "napari-sam-live"
 html_show_sourcelink = False
 html_copy_source = False
 suppress_warnings = ["misc.highlighting_failure"]
+
+
+_ARRAY = re.compile(
+    r"~?numpy\.ndarray\[tuple\[~?typing\.Any, \.\.\.\], ~?numpy\.dtype\[([^\[\]]*)\]\]"
+)
+
+
+def shorten_arrays(
+    _app: Any, _what: str, _name: str, _object: Any, _options: Any, signature: Any, returns: Any
+) -> tuple[str | None, str | None]:
+    """Say ``NDArray[float32]``, as the source does, instead of what that stands for."""
+    shorten = lambda text: text and _ARRAY.sub(r"~numpy.typing.NDArray[\1]", text)  # noqa: E731
+    return shorten(signature), shorten(returns)
+
+
+def find_in_code(
+    app: Any, environment: Any, node: nodes.Element, shown: nodes.Element
+) -> nodes.Node | None:
+    """Find a name that is documented elsewhere than where it is said to be.
+
+    Docstrings name things as their own module does; the reference has them where callers import
+    them. A name that is on no page is shown without a link if the code has it; otherwise it is
+    an error.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"]
+    tail = ".".join(target.split(".")[-2 if node["reftype"] in {"attr", "meth"} else -1 :])
+    python = environment.get_domain("py")
+    context = (node.get("py:class") or "").split(".")[-1]
+    for wanted in (tail, f"{context}.{tail}"):
+        found = [
+            name
+            for name, entry in python.objects.items()
+            if f".{name}".endswith(f".{wanted}") and not entry.aliased
+        ]
+        if len(found) == 1:
+            entry = python.objects[found[0]]
+            builder, page = app.builder, node["refdoc"]
+            return make_refnode(builder, page, entry.docname, entry.node_id, [shown], found[0])
+    names = target.removeprefix("napari_sam.").split(".")
+    return shown if set(names) <= names_in_code() else None
+
+
+@cache
+def names_in_code() -> frozenset[str]:
+    """Return every name of the package's modules, and of the classes in them."""
+    every: set[str] = set()
+    for name in [name for name in sys.modules if name.startswith("napari_sam")]:
+        every.update(name.split("."))
+        for key, value in vars(sys.modules[name]).items():
+            every.add(key)
+            if isinstance(value, type):
+                every.update(dir(value), getattr(value, "__annotations__", ()))
+    return frozenset(every)
+
+
+def setup(app: Any) -> None:
+    """Have signatures shortened and names found."""
+    app.connect("missing-reference", find_in_code)
+    app.connect("autodoc-process-signature", shorten_arrays)

@@ -44,7 +44,7 @@ class Following(Searching):
         Known is an object where it was prompted, painted, erased, adopted, found, or accepted:
         such planes stay as they are. On others masks are written as they come, where neither
         another object is nor a locked one. :attr:`follow_progress` says how far that is,
-        :attr:`noticed` how it ended. Until :meth:`stop_following`, a plane that is corrected has
+        :attr:`noticed` how it ended. Until :meth:`cancel_following`, a plane that is corrected has
         what depends on it made anew.
 
         Parameters
