@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from functools import cache
 from importlib.metadata import version as version_of
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -56,11 +57,13 @@ numpydoc_show_class_members = False
 
 html_theme = "furo"
 html_title = "napari-sam-live"
+html_favicon = "images/logo.svg"
 html_show_sourcelink = False
 html_copy_source = False
 suppress_warnings = ["misc.highlighting_failure"]
 
 
+_DEFINED = re.compile(r"(?m)^ *(?:def |class |self\.)?(\w+)(?: *=|:|\(|\[)")
 _ARRAY = re.compile(
     r"~?numpy\.ndarray\[tuple\[~?typing\.Any, \.\.\.\], ~?numpy\.dtype\[([^\[\]]*)\]\]"
 )
@@ -86,6 +89,8 @@ def find_in_code(
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"]
+    if node["reftype"] == "obj" and not target.split(".")[-1][:1].isupper():
+        return None  # a parameter, as a rule
     tail = ".".join(target.split(".")[-2 if node["reftype"] in {"attr", "meth"} else -1 :])
     python = environment.get_domain("py")
     context = (node.get("py:class") or "").split(".")[-1]
@@ -105,14 +110,11 @@ def find_in_code(
 
 @cache
 def names_in_code() -> frozenset[str]:
-    """Return every name of the package's modules, and of the classes in them."""
+    """Return every name that the package's modules define, and theirs."""
     every: set[str] = set()
-    for name in [name for name in sys.modules if name.startswith("napari_sam")]:
-        every.update(name.split("."))
-        for key, value in vars(sys.modules[name]).items():
-            every.add(key)
-            if isinstance(value, type):
-                every.update(dir(value), getattr(value, "__annotations__", ()))
+    for path in Path(find_spec("napari_sam").origin).parent.rglob("*.py"):
+        every.update(path.with_suffix("").parts)
+        every.update(_DEFINED.findall(path.read_text(encoding="utf-8")))
     return frozenset(every)
 
 
