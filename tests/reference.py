@@ -198,6 +198,26 @@ def randomise(module: nn.Module, seed: int) -> None:
                 value.copy_(noise * (1.5 / value[0].numel()) ** 0.5)
 
 
+def make_masks_small(original: Any, image: np.ndarray) -> None:
+    """Shift the logits of random weights until a few percent of them in an image are positive.
+
+    Masks that fill the image all have one box, and nothing could be compared.
+    """
+    seen, decoder = [], original.mask_decoder
+    hook = decoder.output_upscaling.register_forward_hook(lambda _, __, out: seen.append(out))
+    predictor = SamPredictor(original)
+    predictor.set_image(image)
+    points = torch.rand(30, 1, 2, generator=torch.Generator().manual_seed(0)) * 64
+    logits = predictor.predict_torch(points, torch.ones(30, 1), multimask_output=True)[2]
+    hook.remove()
+    direction = seen[0].mean((0, 2, 3))
+    for k, mlp in enumerate(decoder.output_hypernetworks_mlps[1:]):
+        cut = logits[:, k].quantile(0.97)
+        mlp.layers[-1].bias.data -= cut * direction / direction.square().sum()
+        for value in mlp.layers[-1].parameters():  # logits of a usual size
+            value.data *= 20
+
+
 def _saved_buffers(layer: nn.Module) -> list[tuple[str, Tensor]]:
     saved = layer.state_dict(keep_vars=True)
     return [(name, value) for name, value in layer.named_buffers(recurse=False) if name in saved]

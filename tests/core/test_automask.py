@@ -12,7 +12,7 @@ from component_segmenter import ComponentSegmenter, disks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from reference import SamAutomaticMaskGenerator, SamPredictor, randomise, reference_sam
+from reference import SamAutomaticMaskGenerator, make_masks_small, randomise, reference_sam
 from small_models import VIT
 
 from napari_sam import generate_masks, samples, segment_all
@@ -47,29 +47,9 @@ def both():
     """Our segmenter and the reference's network with the same weights."""
     original = reference_sam(VIT)
     randomise(original, seed=19)
-    make_masks_small(original)
+    make_masks_small(original, image())
     ours = load_into_new(original.state_dict(), VIT, "the reference's weights")
     return SamSegmenter(ours, "cpu", "float32"), original
-
-
-def make_masks_small(original) -> None:
-    """Shift the logits of random weights until a few percent of them are positive.
-
-    Masks that fill the image all have one box, and nothing could be compared.
-    """
-    seen, decoder = [], original.mask_decoder
-    hook = decoder.output_upscaling.register_forward_hook(lambda _, __, out: seen.append(out))
-    predictor = SamPredictor(original)
-    predictor.set_image(image())
-    points = torch.rand(30, 1, 2, generator=torch.Generator().manual_seed(0)) * 64
-    logits = predictor.predict_torch(points, torch.ones(30, 1), multimask_output=True)[2]
-    hook.remove()
-    direction = seen[0].mean((0, 2, 3))
-    for k, mlp in enumerate(decoder.output_hypernetworks_mlps[1:]):
-        cut = logits[:, k].quantile(0.97)
-        mlp.layers[-1].bias.data -= cut * direction / direction.square().sum()
-        for value in mlp.layers[-1].parameters():  # logits of a usual size
-            value.data *= 20
 
 
 def image() -> np.ndarray:
@@ -327,7 +307,6 @@ masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(lam
 
 @given(region=masks, r=st.integers(0, 3), c=st.integers(0, 3), margin=st.integers(0, 3))
 def test_encoding_a_region_equals_the_references_of_the_plane(region, r, c, margin):
-    import torch
     from segment_anything.utils.amg import mask_to_rle_pytorch
 
     h, w = region.shape

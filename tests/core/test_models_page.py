@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
-import re
+import importlib.util
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from small_sam2 import remembering, small_video
 from typer.testing import CliRunner
 
 from napari_sam import cli
 from napari_sam.model.registry import REGISTRY, models_folder
-from napari_sam.model.weights import megabytes, path_of, size_of
 
-PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
-
-
-def rows() -> dict[str, tuple[str, str]]:
-    """Return what the page's table says, by name: size and licence."""
-    found = {}
-    for line in PAGE.splitlines():
-        if not line.startswith("| `"):
-            continue
-        names, _, sizes, licence = (cell.strip() for cell in line.strip("|").split(" | "))
-        names = re.findall(r"`([\w.]+)`", names)
-        of_each = re.findall(r"[\d,]*\d(?=,? |, |$)", sizes.replace(" MB", "").split(", inside")[0])
-        for n, name in enumerate(names):
-            found[name] = of_each[min(n, len(of_each) - 1)] if of_each else "?", licence
-    return found
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
-def test_it_names_every_model_with_its_licence():
-    told = {name: licence for name, (_, licence) in rows().items()}
-    assert told == {entry.name: entry.licence for entry in REGISTRY.values()}
+@pytest.fixture(scope="module")
+def maker() -> Any:
+    """The script that writes the table."""
+    path = ROOT / "tools" / "models_table.py"
+    spec = importlib.util.spec_from_file_location("models_table", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize("name", list(REGISTRY))
-def test_it_says_how_large_a_model_is(name):
-    told, _ = rows()[name]
-    known = megabytes(size_of(name))
-    assert (told if told == "?" else f"{told} MB") == known
+def test_the_table_is_the_one_that_the_script_makes(maker):
+    assert maker.replaced(PAGE) == PAGE, "run tools/models_table.py"
+    assert all(f"| `{name}` |" in PAGE for name in REGISTRY)
 
 
-def test_the_model_in_the_package_is_as_large_as_it_says():
-    assert round(path_of("nano").stat().st_size / 1e6) == int(rows()["nano"][0])
+def test_it_says_of_sam2_what_its_network_can_do(maker):
+    traits = remembering(small_video()).traits
+    assert traits.remembers == ("sam2" in maker.REMEMBERS)
+    assert traits.reads_text == ("sam2" in maker.READS_TEXT)
+
+
+def test_what_it_says_to_install_is_an_extra_of_the_package():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for entry in REGISTRY.values():
+        if entry.repository is not None:
+            assert entry.config in extras["optional-dependencies"]
 
 
 def test_the_list_ends_with_the_folder_that_the_page_speaks_of(private_home):

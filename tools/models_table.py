@@ -1,0 +1,91 @@
+"""Write the table of models into docs/models.md: what the program knows of them, a line each.
+
+Usage: ``models_table.py``. What a model is for and how fast it is are said here; names, sizes,
+licences and what a model can do come from the program. ``table`` is what a test compares.
+"""
+
+from pathlib import Path
+
+from napari_sam.model.config import PRESETS
+from napari_sam.model.registry import REGISTRY, Entry
+from napari_sam.model.weights import megabytes, path_of
+from napari_sam.segmentation.traits import Traits
+
+PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+BEGIN, END = "<!-- table of models: tools/models_table.py -->", "<!-- end of the table -->"
+HEADING = (
+    "model",
+    "what for",
+    "size",
+    "a plane on two CPU cores",
+    "licence",
+    "install besides",
+    "finds everything",
+    "remembers",
+    "reads text",
+)
+LIGHT, ORGANELLES = "cells and nuclei in light microscopy", "organelles in electron microscopy"
+FOR = {
+    "nano": "small and fast, for microscopy ([card](models/nano.md))",
+    "vit_t": "natural images, light (MobileSAM)",
+    "vit_b": "natural images (Segment Anything)",
+    "vit_l": "natural images, more exact",
+    "vit_h": "natural images, most exact",
+    "vit_t_lm": f"{LIGHT} (micro-sam), light",
+    "vit_b_lm": f"{LIGHT} (micro-sam)",
+    "vit_l_lm": f"{LIGHT}, more exact",
+    "vit_t_em_organelles": f"{ORGANELLES} (micro-sam), light",
+    "vit_b_em_organelles": f"{ORGANELLES} (micro-sam)",
+    "vit_l_em_organelles": f"{ORGANELLES}, more exact",
+    "sam2.1_tiny": "natural images and video ([SAM 2.1](models/sam2-sam3.md#sam-21))",
+    "sam2.1_small": "the same, larger",
+    "sam2.1_base_plus": "the same, larger again",
+    "sam2.1_large": "the same, largest",
+    "sam3": "natural images, by a text, too ([SAM 3](models/sam2-sam3.md#sam-3))",
+}
+# Seconds as docs/performance.md has them; by architecture, as weights make no difference.
+SECONDS = {"nano": "0.1 to 0.2 s", "vit_t": "1.2 s", "vit_b": "3.3 to 6.9 s"}
+REMEMBERS, READS_TEXT = {"sam2"}, {"sam3"}
+"""Families of the library transformers whose networks do: see their ``Traits``."""
+
+
+def table() -> str:
+    """Return the table as Markdown."""
+    rows = [HEADING, ("---",) * len(HEADING), *(row(entry) for entry in REGISTRY.values())]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def row(entry: Entry) -> tuple[str, ...]:
+    """Return what is told of a model, cell by cell."""
+    if entry.repository is None:
+        traits = Traits.of(PRESETS[entry.config])
+        extra, remembers, reads = "–", traits.remembers, traits.reads_text
+        finds = "boxes of its own" if traits.proposes else "grid of points"
+    else:
+        extra, remembers = f"`[{entry.config}]`", entry.config in REMEMBERS
+        finds, reads = "grid of points", entry.config in READS_TEXT
+    size = entry.size
+    if entry.url is None:
+        size = path_of(entry.name).stat().st_size
+    return (
+        f"`{entry.name}`",
+        FOR[entry.name],
+        "told once here" if size is None else megabytes(size),
+        SECONDS.get(entry.config, "not measured"),
+        entry.licence,
+        extra,
+        finds,
+        "yes" if remembers else "no",
+        "yes" if reads else "no",
+    )
+
+
+def replaced(page: str) -> str:
+    """Return a page with its table made anew."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
