@@ -24,7 +24,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 from scipy import ndimage
 
-from napari_sam import samples
+from napari_sam import load_segmenter, samples
+from napari_sam.batch import segment_all_files
 from napari_sam.gui import current_session, sample_data
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.everything_section import EverythingSection
@@ -38,6 +39,7 @@ from napari_sam.gui.seen_section import SeenSection
 from napari_sam.gui.session_section import SessionSection
 from napari_sam.gui.teach_section import TeachSection
 from napari_sam.session import Preview
+from napari_sam.training.synthetic.movies import generate_movie
 
 HERE = Path(__file__).parent
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
@@ -514,6 +516,34 @@ def follow(folder: Path) -> None:
     scene.close()
 
 
+def tracks(folder: Path) -> None:
+    """A procedural movie whose objects were found and linked, and its tracks."""
+    movie = generate_movie(np.random.default_rng(3), frames=12, size=160, cells=8, blank=0)
+    scene = Scene(movie.image, (6,), size=(1400, 980), name="movie")
+    scene.viewer.dims.axis_labels = ("t", "y", "x")
+    scene.wait_for_all()
+    QTest.mouseClick(scene.part(EverythingSection).stack, LEFT)
+    scene.wait_for_all()
+    scene.session.link_objects()
+    scene.wait_for_all()
+    scene.press(Qt.Key.Key_L, CONTROL)
+    scene.wait_for_all()
+    scene.viewer.dims.set_current_step(0, 10)
+    scene.wait_for_all()
+    scene.save("viewer-tracks", folder)
+    scene.close()
+
+
+def batch_overlay(folder: Path) -> None:
+    """The picture that a batch writes beside its labels."""
+    with tempfile.TemporaryDirectory() as place:
+        image = Path(place) / "tissue.png"
+        write(np.asarray(samples.load("histology").data), image)
+        segment_all_files(load_segmenter("nano"), image, place, overlay=True)
+        overlay = Image.open(Path(place) / "tissue_overlay.png").convert("RGB")
+        write(np.asarray(overlay), folder / "batch-overlay.png")
+
+
 # The animations
 
 
@@ -713,8 +743,8 @@ SCENES: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
         clicks, preview, strokes, queue, objects, seen, seen_badge, correct, clean_up, images,
-        light, help_overlay, session, everything, phase_contrast, stack, follow, animation,
-        stack_animation,
+        light, help_overlay, session, everything, phase_contrast, stack, follow, tracks,
+        batch_overlay, animation, stack_animation,
     )
 }  # fmt: skip
 
