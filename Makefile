@@ -94,6 +94,7 @@ docs-test: $(VENV)/.test
 
 # Strict: a link, a name or a page in no contents list that leads nowhere is an error.
 docs: $(VENV)/.test
+	$(BIN)/python docs/draw_diagrams.py
 	$(BIN)/python -m sphinx -b html -q --fail-on-warning --fresh-env docs build/site
 	$(BIN)/python tools/check_site.py build/site docs README.md
 

@@ -60,7 +60,6 @@ html_title = "napari-sam-live"
 html_favicon = "images/logo.svg"
 html_show_sourcelink = False
 html_copy_source = False
-suppress_warnings = ["misc.highlighting_failure"]
 
 
 _DEFINED = re.compile(r"(?m)^ *(?:def |class |self\.)?(\w+)(?: *=|:|\(|\[)")

@@ -1,4 +1,4 @@
-"""Check the documentation: every relative link leads somewhere, every example runs.
+"""Check the documentation: links lead somewhere, examples run, users' pages are short.
 
 Usage: ``check_docs.py FILE_OR_FOLDER ...``. The ``python`` blocks of one page share their
 names, in order, as a reader would type them; they run in an empty folder. A block that needs
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+MOST_WORDS = 2000  # of a page for users, examples counted
+LONG = {"architecture.md", "trouble.md"}  # looked up, not read
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 ELSEWHERE = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 NOT_RUN = re.compile(r"<!--\s*not run:\s*\S.*-->")
@@ -54,8 +56,16 @@ def find_pages(arguments: list[str]) -> Iterator[Path]:
 
 def check_page(page: Path) -> list[str]:
     """Return what is wrong with one page, a line each."""
-    prose, blocks = split_blocks(page.read_text(encoding="utf-8"))
-    return [*check_links(page, prose), *run_blocks(page, blocks)]
+    text = page.read_text(encoding="utf-8")
+    prose, blocks = split_blocks(text)
+    return [*check_length(page, text), *check_links(page, prose), *run_blocks(page, blocks)]
+
+
+def check_length(page: Path, text: str) -> Iterator[str]:
+    """Yield a line if a page for users has too many words."""
+    is_for_users = (page.parent / "conf.py").exists() and page.name not in LONG
+    if is_for_users and (count := len(text.split())) > MOST_WORDS:
+        yield f"{page}: {count:,} words, at most {MOST_WORDS:,} are wanted; split or shorten it"
 
 
 def split_blocks(text: str) -> tuple[list[str], list[Block]]:
