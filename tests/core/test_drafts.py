@@ -117,7 +117,7 @@ def test_view_is_ready_by_the_finest_tiles_too_where_they_are_encoded():
 
 
 def test_tiles_on_screen_stay_where_memory_holds_few(monkeypatch):
-    monkeypatch.setattr("napari_sam.segmentation.tiled._MAX_TILE_BYTES", 1)
+    monkeypatch.setattr("napari_sam.segmentation.tile_store._MAX_TILE_BYTES", 1)
     tiled, embedding = tiled_on(square(0, 0, 1500, (1500, 1500)))
     tiled.prepare_view(embedding, (0, 0, 499, 499))
     tiled.prepare(embedding)

@@ -390,7 +390,7 @@ def test_looks_of_an_unsure_click_can_be_encoded_ahead():
 
 
 def test_all_tiles_are_encoded_once_where_memory_holds_few(tiled, plane, monkeypatch):
-    monkeypatch.setattr("napari_sam.segmentation.tiled._MAX_TILE_BYTES", 1)
+    monkeypatch.setattr("napari_sam.segmentation.tile_store._MAX_TILE_BYTES", 1)
     embedding = tiled.embed(plane)
     tiled.prepare(embedding, CLICK)
     tiled.prepare(embedding)
@@ -687,7 +687,7 @@ def test_two_threads_encode_a_tile_once(tiled, plane):
 
 
 def test_memory_of_tiles_is_bounded(tiled, plane, monkeypatch):
-    monkeypatch.setattr("napari_sam.segmentation.tiled._MAX_TILE_BYTES", 1)
+    monkeypatch.setattr("napari_sam.segmentation.tile_store._MAX_TILE_BYTES", 1)
     embedding = tiled.embed(plane)
     tiled.decode(embedding, CLICK)
     one = embedding.nbytes

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from threading import Lock
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,11 +29,8 @@ from napari_sam.segmentation.protocol import (
 )
 from napari_sam.segmentation.pyramid import Look, Pyramid
 from napari_sam.segmentation.resampling import resample_logits
+from napari_sam.segmentation.tile_store import TileStore
 from napari_sam.segmentation.traits import Traits
-
-# Features of the tiles that one embedding keeps in memory, in bytes; the least recently used go
-# first. A cache below the tiles keeps them on disk.
-_MAX_TILE_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +51,7 @@ class TiledEmbedding(Embedding):
 
     pixels: NDArray[np.uint8] | StretchedPlane
     pyramid: Pyramid
-    store: _TileStore = field(default_factory=lambda: _TileStore(), repr=False)
+    store: TileStore = field(default_factory=TileStore, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -489,53 +484,6 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         frame = embedding.pyramid.frame_of(tile)
         pixels = np.repeat(embedding.pixels[frame.region], 3 // embedding.pixels.shape[2], axis=2)
         return self._inner.embed_pixels(pixels, frame, progress)
-
-
-class _TileStore:
-    """Encoded tiles by rectangle, the most recently used up to a limit; safe between threads.
-
-    Those that :meth:`keep` names stay, and so does the latest.
-    """
-
-    def __init__(self, tiles: Mapping[Tile, Embedding] | None = None) -> None:
-        self.computing = Lock()
-        self._lock = Lock()
-        self._tiles = OrderedDict(tiles or {})
-        self._held = set(self._tiles)
-        self._kept: frozenset[Tile] = frozenset()
-        self.nbytes = sum(embedding.nbytes for embedding in self._tiles.values())
-
-    def __reduce__(self) -> tuple[type[_TileStore], tuple[dict[Tile, Embedding]]]:
-        """Pickle and copy the tiles, not the locks."""
-        with self._lock:
-            return _TileStore, (dict(self._tiles),)
-
-    def get(self, tile: Tile) -> Embedding | None:
-        with self._lock:
-            found = self._tiles.get(tile)
-            if found is not None:
-                self._tiles.move_to_end(tile)
-            return found
-
-    def keep(self, tiles: Iterable[Tile]) -> None:
-        """Let these tiles stay, and no longer those that were named before."""
-        with self._lock:
-            self._kept = frozenset(tiles)
-
-    def has_held(self, tile: Tile) -> bool:
-        """Whether a tile was ever put here, even if it had to go since."""
-        with self._lock:
-            return tile in self._held
-
-    def put(self, tile: Tile, embedding: Embedding) -> None:
-        with self._lock:
-            self._held.add(tile)
-            self._tiles[tile] = embedding
-            self._tiles.move_to_end(tile)
-            self.nbytes += embedding.nbytes
-            spare = [one for one in self._tiles if one != tile and one not in self._kept]
-            while self.nbytes > _MAX_TILE_BYTES and spare:
-                self.nbytes -= self._tiles.pop(spare.pop(0)).nbytes
 
 
 def _by_tile(wanted: Mapping[int, Tile]) -> dict[Tile, list[int]]:
