@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
+INSTANCES = "instance_decoder."
+"""Beginning of the names of a decoder for instances among the tensors of a whole network."""
+
 # Beginnings of tensor names by which architectures other than SAM's are recognised.
 _RELATIVES = {
     "image_encoder.trunk.": "SAM 2",
@@ -68,8 +71,50 @@ def config_of_shapes(shapes: _Shapes) -> SamConfig:
         raise CheckpointError(_unknown_architecture(shapes, error)) from error
     for name, preset in PRESETS.items():
         if config.renamed(name) == preset:
-            return preset
-    return config
+            config = preset
+    decoder = {k.removeprefix(INSTANCES): v for k, v in shapes.items() if k.startswith(INSTANCES)}
+    return with_instances(config, decoder) if decoder else config
+
+
+def with_instances(config: SamConfig, shapes: _Shapes) -> SamConfig:
+    """Return the configuration of a network to which a decoder for instances is added.
+
+    Parameters
+    ----------
+    config
+        The network without one.
+    shapes
+        Of the decoder's tensors, by the names of micro-sam's checkpoints.
+
+    Raises
+    ------
+    CheckpointError
+        If they are of something else, or of a decoder for another embedding.
+    """
+    try:
+        channels = tuple(shapes[f"deconv{i}.block.1.block.weight"][0] for i in range(1, 5))
+        maps, embed_dim = shapes["out_conv.weight"][0], shapes["base.block.1.weight"][1]
+    except (LookupError, ValueError) as error:
+        raise CheckpointError(
+            "expected the tensors of micro-sam's decoder for instances, which works on the image "
+            f"embedding alone, got {len(shapes)} tensors, {some(shapes)} (no {error})"
+        ) from error
+    if maps != 3:
+        raise CheckpointError(
+            "expected a decoder for instances with three maps (foreground, distance to the centre "
+            f"and to the boundary), got one with {maps}; it was trained for something else"
+        )
+    if embed_dim != config.embed_dim:
+        raise CheckpointError(
+            f"expected a decoder for instances for embeddings of {config.embed_dim} channels, as "
+            f"this model's are, got one for {embed_dim}; it belongs to another model"
+        )
+    is_bilinear = "deconv1.block.0.conv.weight" in shapes
+    return replace(
+        config,
+        instance_channels=channels,
+        instance_upsampling="bilinear" if is_bilinear else "transposed",
+    )
 
 
 def without_unused(state: Mapping[str, Tensor], config: SamConfig) -> dict[str, Tensor]:
@@ -159,6 +204,11 @@ def _unknown_architecture(state: Mapping[str, object], error: Exception) -> str:
     relative = next(
         (kind for part, kind in _RELATIVES.items() if any(k.startswith(part) for k in state)), None
     )
+    if "deconv1.block.1.block.weight" in state:
+        relative = (
+            "a decoder for instances alone; give the model beside which it lies: that of "
+            "NAME_decoder.pt is NAME.pt"
+        )
     return (
         "expected the tensors of a Segment Anything network with a ViT or TinyViT encoder, got "
         + (f"those of {relative}" if relative else f"{len(state)} tensors, {some(state)}")

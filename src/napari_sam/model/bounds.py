@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, get_args
 
-from napari_sam.model.config import HybridConfig, Resize, SamConfig, TinyViTConfig, ViTConfig
+from napari_sam.model.config import (
+    HybridConfig,
+    Resize,
+    SamConfig,
+    TinyViTConfig,
+    Upsampling,
+    ViTConfig,
+)
 
 # Lowest and highest whole number; far beyond the largest network that is known to be of use.
 _COUNTS = {
@@ -60,6 +68,15 @@ def check_bounds(config: SamConfig) -> None:
     _check_numbers("pixel_mean", config.pixel_mean, -1e6, 1e6, (3,))
     _check_numbers("pixel_std", config.pixel_std, 1e-6, 1e6, (3,))
     _check_whole("skip_channels", config.skip_channels, 1, 4096, (0, 2))
+    _check_whole("instance_channels", config.instance_channels, 1, 8192, (0, 4))
+    for wide, narrow in pairwise(config.instance_channels):
+        if wide != 2 * narrow:
+            raise ValueError(
+                _wrong("instance_channels", "each half of the one before", config.instance_channels)
+            )
+    if config.instance_upsampling not in get_args(Upsampling):
+        wanted = f"one of {get_args(Upsampling)}"
+        raise ValueError(_wrong("instance_upsampling", wanted, config.instance_upsampling))
     encoder = config.encoder
     if isinstance(encoder, ViTConfig):
         _check_counts(encoder, _VIT_COUNTS)

@@ -14,7 +14,14 @@ from torch.overrides import TorchFunctionMode
 
 from napari_sam.atomic import replaced
 from napari_sam.model import tensor_file
-from napari_sam.model.architecture import CheckpointError, config_of_shapes, some, without_unused
+from napari_sam.model.architecture import (
+    INSTANCES,
+    CheckpointError,
+    config_of_shapes,
+    some,
+    with_instances,
+    without_unused,
+)
 from napari_sam.model.bounds import check_bounds
 from napari_sam.model.config import SamConfig
 from napari_sam.model.sam import Sam, build
@@ -25,7 +32,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
 
     Accepted are PyTorch files that hold a state dict with SAM's names, at the top level or
     wrapped by a trainer, and safetensors files; a configuration in the latter's metadata is
-    taken as it is, otherwise it is inferred from the tensors.
+    taken as it is, otherwise it is inferred from the tensors. micro-sam's trainer has a decoder
+    for instances beside the network, which is taken along.
 
     Parameters
     ----------
@@ -51,6 +59,33 @@ def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return without_unused(tensor_file.tensors(path), config), config
+
+
+def with_decoder(
+    state: Mapping[str, Tensor], config: SamConfig, path: Path
+) -> tuple[dict[str, Tensor], SamConfig]:
+    """Add a decoder for instances, from a file of its own, to a network that has none.
+
+    Parameters
+    ----------
+    state, config
+        As from :func:`read`.
+    path
+        The decoder's file: a state dict with the names of micro-sam's, or a safetensors file.
+
+    Raises
+    ------
+    CheckpointError, OSError
+        As from :func:`read`; also if the decoder belongs to another model.
+    """
+    shapes, _ = tensor_file.outline(path)
+    try:
+        joined = with_instances(config, shapes)
+        check_bounds(joined)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    decoder = {f"{INSTANCES}{name}": value for name, value in tensor_file.tensors(path).items()}
+    return {**state, **decoder}, joined
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from napari_sam.model.tuning import Tuning
 
 Resize = Literal["sam", "own"]
+Upsampling = Literal["bilinear", "transposed"]
+"""How maps get twice as fine: by interpolation, or by a convolution that was trained."""
 
 _LONGEST_TEXT = 10_000  # six times what a configuration needs
 
@@ -159,6 +161,9 @@ class SamConfig:
         Convolutional blocks of the dense head that read boxes, at stride 4.
     roi_channels
         Width of the head that judges those boxes region by region, 0 where there is none.
+    instance_channels, instance_upsampling
+        Channels of the four stages of the decoder for instances, empty where there is none, and
+        how it makes maps finer; see :class:`~napari_sam.model.instance_decoder.InstanceDecoder`.
     pixel_mean, pixel_std
         Normalisation of the three channels, in 0-255 grey values.
     resize
@@ -192,6 +197,8 @@ class SamConfig:
     dense_depth: int = 0
     box_depth: int = 0
     roi_channels: int = 0
+    instance_channels: tuple[int, ...] = ()
+    instance_upsampling: Upsampling = "bilinear"
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     resize: Resize = "sam"

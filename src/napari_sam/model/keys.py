@@ -11,6 +11,7 @@ import torch
 import xxhash
 from torch import Tensor
 
+from napari_sam.model.architecture import INSTANCES
 from napari_sam.model.sam import Sam
 from napari_sam.model.tuning import Tuning
 
@@ -40,14 +41,26 @@ def encoder_key(sam: Sam) -> str:
 
 
 def model_key(sam: Sam) -> str:
-    """Hash what a prediction depends on: all weights and the configuration but its name.
+    """Hash what a prediction from prompts depends on: weights, and the configuration.
 
-    Numbers of a model's tuning count where they aren't the defaults, which never change.
+    Its name doesn't count, nor does the decoder for instances, which has a key of its own: the
+    same clicks on the same model give the same masks whether it is there or not. Numbers of a
+    model's tuning count where they aren't the defaults, which never change.
     """
     about = json.loads(sam.config.renamed("").to_json())
+    del about["instance_channels"], about["instance_upsampling"]
     if sam.config.tuning == Tuning():
         del about["tuning"]
-    return key_of(about, sam.state_dict())
+    state = sam.state_dict()
+    return key_of(about, {k: v for k, v in state.items() if not k.startswith(INSTANCES)})
+
+
+def instance_key(sam: Sam) -> str:
+    """Hash the decoder for instances; empty where there is none."""
+    if sam.instance_decoder is None:
+        return ""
+    about = {"instance_upsampling": sam.config.instance_upsampling}
+    return key_of(about, sam.instance_decoder.state_dict())
 
 
 def key_of(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

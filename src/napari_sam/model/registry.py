@@ -33,6 +33,9 @@ class Entry:
     repository
         ``"owner/name"`` on Hugging Face's hub, of a model that runs by that library. Its files
         are those of the commit that is found when it is downloaded: they have no digest here.
+    decoder_digest
+        As `digest`, of the file of its decoder for instances, which is downloaded along with it;
+        None for a model that has none.
     """
 
     name: str
@@ -43,6 +46,15 @@ class Entry:
     description: str
     config: str
     repository: str | None = None
+    decoder_digest: str | None = None
+
+    @property
+    def decoder_url(self) -> str | None:
+        """Where its decoder for instances is downloaded from; None where it has none."""
+        if self.url is None or self.decoder_digest is None:
+            return None
+        stem, _, suffix = self.url.rpartition(".")
+        return f"{stem}_decoder.{suffix}"
 
 
 def _sam2(size: str, what: str) -> Entry:
@@ -121,6 +133,7 @@ REGISTRY: dict[str, Entry] = {
             "CC-BY-4.0",
             f"{_LM}, MobileSAM's size",
             "vit_t",
+            decoder_digest="xxh128:3e914a5f397b0312cdd36813031f8823",
         ),
         Entry(
             "vit_b_lm",
@@ -130,6 +143,7 @@ REGISTRY: dict[str, Entry] = {
             "CC-BY-4.0",
             f"{_LM}, base size",
             "vit_b",
+            decoder_digest="xxh128:708b15ac620e235f90bb38612c4929ba",
         ),
         Entry(
             "vit_l_lm",
@@ -139,6 +153,7 @@ REGISTRY: dict[str, Entry] = {
             "CC-BY-4.0",
             f"{_LM}, large",
             "vit_l",
+            decoder_digest="xxh128:2faeafa03819dfe03e7c46a44aaac64a",
         ),
         Entry(
             "vit_t_em_organelles",
@@ -148,6 +163,7 @@ REGISTRY: dict[str, Entry] = {
             "CC-BY-4.0",
             f"{_EM}, MobileSAM's size",
             "vit_t",
+            decoder_digest="xxh128:8f897c7bb93174a4d1638827c4dd6f44",
         ),
         Entry(
             "vit_b_em_organelles",
@@ -157,6 +173,7 @@ REGISTRY: dict[str, Entry] = {
             "CC-BY-4.0",
             f"{_EM}, base size",
             "vit_b",
+            decoder_digest="xxh128:bb6398956a6b0132c26b631c14f95ce2",
         ),
         Entry(
             "vit_l_em_organelles",
@@ -166,6 +183,7 @@ REGISTRY: dict[str, Entry] = {
             "CC-BY-4.0",
             f"{_EM}, large",
             "vit_l",
+            decoder_digest="xxh128:334877640bfdaaabce533e3252a17294",
         ),
         _sam2("tiny", "tiny"),
         _sam2("small", "small"),

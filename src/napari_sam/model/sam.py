@@ -12,6 +12,7 @@ from napari_sam.model.config import HybridConfig, SamConfig, ViTConfig
 from napari_sam.model.dense_head import DenseHead
 from napari_sam.model.hybrid_encoder import ImageEncoderHybrid
 from napari_sam.model.image_encoder import ImageEncoderViT
+from napari_sam.model.instance_decoder import InstanceDecoder
 from napari_sam.model.mask_decoder import MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
 from napari_sam.model.roi_head import RoiHead
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Sam(nn.Module):
-    """Image encoder, prompt encoder and mask decoder, and heads that propose where there are.
+    """Image encoder, prompt encoder and mask decoder, and what finds objects where there is.
 
     Attributes
     ----------
@@ -65,6 +66,11 @@ class Sam(nn.Module):
         self.roi_head = (
             RoiHead(config.embed_dim, config.skip_channels, config.roi_channels, config.cell)
             if config.roi_channels
+            else None
+        )
+        self.instance_decoder = (
+            InstanceDecoder(config.embed_dim, config.instance_channels, config.instance_upsampling)
+            if config.instance_channels
             else None
         )
         for name, values in (("pixel_mean", config.pixel_mean), ("pixel_std", config.pixel_std)):

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from napari_sam.model.architecture import CheckpointError, some
+from napari_sam.model.architecture import INSTANCES, CheckpointError, some
 from napari_sam.special_files import SpecialFileError, refuse_special
 
 _Value = TypeVar("_Value")
@@ -27,6 +27,8 @@ _Value = TypeVar("_Value")
 # Where trainers put the state dict, and what they put before its names.
 _WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "sam.", "model.")
+# Where micro-sam's trainer puts the decoder for instances, beside the network.
+_DECODER = "decoder_state"
 _MOST_WRAPPERS = 8
 # What batch norms count in training, as whole numbers; it is no weight.
 _COUNT = "num_batches_tracked"
@@ -93,7 +95,9 @@ def tensors(path: Path) -> dict[str, Tensor]:
     Returns
     -------
     state
-        Floating-point tensors by name, without what a trainer put before the names, on the CPU.
+        Floating-point tensors by name, without what a trainer put before the names, on the CPU. A
+        decoder for instances that a trainer saved beside the network is among them, with its
+        names behind ``instance_decoder.``.
 
     Raises
     ------
@@ -286,8 +290,12 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """Find the state dict in what a trainer saved, and take prefixes off its names."""
+    """Find the state dict in what a trainer saved, and take prefixes off its names.
+
+    A decoder for instances beside it joins it.
+    """
     seen = content
+    decoder = content.get(_DECODER) if isinstance(content, Mapping) else None
     for _ in range(_MOST_WRAPPERS):
         if not isinstance(seen, Mapping) or _is_state(seen):
             break
@@ -298,8 +306,17 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     if not _is_state(seen):
         got = f"keys {some(map(str, seen))}" if isinstance(seen, Mapping) else type(seen).__name__
         raise CheckpointError(_no_state(path, got))
-    _check_count(seen, path)
-    return _without_prefixes({k: v for k, v in seen.items() if not k.endswith(_COUNT)})
+    state = _without_prefixes({k: v for k, v in seen.items() if not k.endswith(_COUNT)})
+    if decoder is not None and seen is not content:
+        if not _is_state(decoder):
+            raise CheckpointError(
+                f"{path}: expected tensors by name under {_DECODER!r}, got something else; the "
+                "file is damaged, or was written by another program"
+            )
+        joined = {k: v for k, v in decoder.items() if not k.endswith(_COUNT)}
+        state |= {f"{INSTANCES}{name}": value for name, value in joined.items()}
+    _check_count(state, path)
+    return state
 
 
 def _without_prefixes(state: Mapping[str, _Value]) -> dict[str, _Value]:

@@ -6,6 +6,7 @@ Torch comes with the first model that is loaded: a list of models doesn't wait f
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -26,7 +27,9 @@ __all__ = [
     "CheckpointError",
     "DownloadError",
     "Entry",
+    "beside",
     "called",
+    "decoder_path_of",
     "download",
     "file_digest",
     "home",
@@ -42,6 +45,11 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+
+_SUFFIXES = (".pt", ".pth", ".safetensors")
+
+# Of the progress of a download, what a model's file is; the rest is its decoder for instances.
+_MODEL_SHARE = 0.9
 
 # Of the files that were checked in this process.
 _DIGESTS: dict[tuple[Path, str, int, int], str] = {}
@@ -63,6 +71,27 @@ def path_of(name: str) -> Path:
     if entry.repository is not None:
         return pretrained.snapshot_of(entry.repository) or models_folder() / name
     return models_folder() / f"{name}{PurePosixPath(entry.url).suffix}"
+
+
+def decoder_path_of(name: str) -> Path | None:
+    """Return where a registered model's decoder for instances belongs; None if it has none.
+
+    Raises
+    ------
+    ValueError
+        If no model has that name.
+    """
+    return None if _entry(name).decoder_url is None else beside(path_of(name))
+
+
+def beside(path: Path) -> Path:
+    """Return the file beside a checkpoint that has its decoder for instances, if it is there.
+
+    That of ``NAME.pt`` is ``NAME_decoder.pt``, or has another ending that checkpoints have.
+    """
+    suffixes = dict.fromkeys((path.suffix, *_SUFFIXES))
+    paths = [path.with_name(f"{path.stem}_decoder{suffix}") for suffix in suffixes]
+    return next((one for one in paths if one.exists()), paths[0])
 
 
 def is_downloaded(name: str) -> bool:
@@ -120,6 +149,8 @@ def megabytes(size: int | None) -> str:
 def download(name: str, progress: Progress | None = None, force: bool = False) -> Path:
     """Fetch a registered model, unless an intact copy is there, and return its path.
 
+    Its decoder for instances, where it has one, is fetched along with it.
+
     Parameters
     ----------
     name
@@ -143,13 +174,40 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
     entry, path = _entry(name), path_of(name)
     if entry.url is None or entry.digest is None:
         return _existing(name)
-    if path.is_file() and not force:
-        if _digest(path, entry.digest, _heard(progress, 0.0)) == entry.digest:
-            return path
-        _log.warning("%s is not the file that %s should be; fetching it anew", path, name)
-    _log.info("downloading %s to %s", entry.url, path)
-    fetch(entry.url, path, entry.digest, entry.size, progress)
+    decoder, url, digest = decoder_path_of(name), entry.decoder_url, entry.decoder_digest
+    if decoder is None or url is None or digest is None:
+        _fetch(name, path, entry.url, entry.digest, entry.size, progress, force)
+        return path
+    first = _part(progress, 0.0, _MODEL_SHARE)
+    _fetch(name, path, entry.url, entry.digest, entry.size, first, force)
+    last = _part(progress, _MODEL_SHARE, 1.0)
+    _fetch(f"the decoder of {name}", decoder, url, digest, None, last, force)
     return path
+
+
+def _fetch(
+    name: str,
+    path: Path,
+    url: str,
+    digest: str,
+    size: int | None,
+    progress: Progress | None,
+    force: bool,
+) -> None:
+    """Fetch a file, unless an intact copy is there."""
+    if path.is_file() and not force:
+        if _digest(path, digest, _heard(progress, 0.0)) == digest:
+            return
+        _log.warning("%s is not the file that %s should be; fetching it anew", path, name)
+    _log.info("downloading %s to %s", url, path)
+    fetch(url, path, digest, size, progress)
+
+
+def _part(progress: Progress | None, low: float, high: float) -> Progress | None:
+    """Return a callback that reports its fraction as a part of the whole."""
+    if progress is None:
+        return None
+    return lambda fraction: progress(low + fraction * (high - low))
 
 
 def verify(model: str | Path) -> str:
@@ -158,7 +216,8 @@ def verify(model: str | Path) -> str:
     Parameters
     ----------
     model
-        A key of :data:`REGISTRY`: the file must be there and have the known digest. Or a path,
+        A key of :data:`REGISTRY`: the file must be there and have the known digest, and so must
+        its decoder for instances if that is there. Or a path,
         or a model without a known digest: the file must load. A taught model's file must be
         whole, and fit its parent if that is here.
 
@@ -173,6 +232,7 @@ def verify(model: str | Path) -> str:
     known = _known_digest(model)
     if known is not None:
         _check_digest(str(model), path, known, _heard(None, 0.0))
+        _checked_decoder(str(model), path, _heard(None, 0.0))
         return known
     if to_download(model) is None:
         load(model)
@@ -190,9 +250,10 @@ def load(model: str | Path | TaughtModel, progress: Progress | None = None) -> S
         A key of :data:`REGISTRY`, the name of a model that was taught on this machine (see
         :mod:`~napari_sam.model.taught_library`), or a path: of a taught model, or of a checkpoint,
         which is a ``.pth`` or ``.pt`` state dict with SAM's names, plain or wrapped by a trainer,
-        or ``.safetensors``. The parent of a taught model is loaded by its name, or from the file
-        of that name beside the taught one or in ``models`` of :func:`home`. Or a taught model
-        itself, as a session's file has it.
+        or ``.safetensors``. A file ``NAME_decoder.pt`` beside a checkpoint ``NAME.pt`` that has
+        no decoder for instances itself is that decoder. The parent of a taught model is loaded by
+        its name, or from the file of that name beside the taught one or in ``models`` of
+        :func:`home`. Or a taught model itself, as a session's file has it.
     progress
         As in :func:`download`.
 
@@ -250,7 +311,7 @@ def _parent_of(
 
 def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
     """Load a model that is whole by itself."""
-    from napari_sam.model.checkpoint import load_into_new, read
+    from napari_sam.model.checkpoint import load_into_new, read, with_decoder
 
     pretrained.refuse_to_teach(model)  # whoever asks for the network itself does
     known, received = _known_digest(model), 0.0
@@ -261,10 +322,38 @@ def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
     if known is not None:
         _check_digest(str(model), path, known, _heard(progress, received))
     state, config = read(path)
+    decoder = _checked_decoder(str(model), path, _heard(progress, received))
+    if decoder is not None and not config.instance_channels:
+        state, config = with_decoder(state, config, decoder)
     sam = load_into_new(state, config, str(path))
     if isinstance(model, str) and model in REGISTRY:  # several have one architecture
         sam.config = sam.config.renamed(model)
     return sam
+
+
+def _checked_decoder(model: str, path: Path, heard: Callable[[], None]) -> Path | None:
+    """Return the file of a decoder for instances beside a model's; None if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        If it is that of a registered model, and another file than it should be.
+    """
+    decoder = beside(path)
+    digest = REGISTRY[model].decoder_digest if model in REGISTRY else None
+    if not decoder.exists():
+        if digest is not None:
+            warnings.warn(
+                f"the decoder for instances of {model} isn't here, so everything is found by a "
+                "grid of points, which takes longer; fetch it with: napari-sam models download "
+                f"{model}",
+                UserWarning,
+                stacklevel=2,
+            )
+        return None
+    if digest is not None:
+        _check_digest(model, decoder, digest, heard)
+    return decoder
 
 
 def _heard(progress: Progress | None, fraction: float) -> Callable[[], None]:
