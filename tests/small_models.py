@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from reference import randomise
 
@@ -19,6 +21,7 @@ VIT = SamConfig(
     decoder_mlp_dim=64,
     iou_head_hidden_dim=32,
 )
+WITH_DECODER = replace(VIT, name="small vit with a decoder", instance_channels=(16, 8, 4, 2))
 TINY = SamConfig(
     "small tiny vit",
     image_size=64,

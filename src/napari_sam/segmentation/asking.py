@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_sam.segmentation.complete import CompleteSegmenter
 from napari_sam.segmentation.concepts import Concept, Instance
 from napari_sam.segmentation.messages import pack_concept, unpack_instances
@@ -63,6 +66,15 @@ class AskingSegmenter(CompleteSegmenter):
     ) -> Message:
         """Ask something of an embedding, for what else the network can do."""
         return self._call_about(embedding, kind, values, arrays, progress)
+
+    def instance_maps(
+        self, embedding: Embedding, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Map the objects of a plane; see :meth:`InstanceSegmenter.instance_maps`."""
+        answer = self._call_about(embedding, "instance_maps", {}, {}, progress)
+        if progress is not None:
+            progress(1.0)
+        return answer.arrays["maps"]
 
     @abstractmethod
     def _call_about(

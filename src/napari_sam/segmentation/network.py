@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from napari_sam.model.config import ViTConfig
 from napari_sam.model.cuda_graphs import CudaRecorder, Replays
 from napari_sam.model.decode_windows import PromptTensors, Windows
 from napari_sam.model.dense_head import DenseHead
-from napari_sam.model.keys import encoder_key, model_key
+from napari_sam.model.keys import encoder_key, instance_key, model_key
 from napari_sam.model.sam import Sam
 from napari_sam.model.taught import TaughtModel
 from napari_sam.model.tiny_vit import ImageEncoderTinyViT
@@ -97,7 +97,7 @@ class SamSegmenter(OnDevice):
 
     def __init__(self, sam: Sam, device: str = "auto", precision: str = "auto") -> None:
         self.config = sam.config
-        self.traits = Traits.of(sam.config)
+        self.traits = replace(Traits.of(sam.config), instance_key=instance_key(sam))
         self.encoder_key, self.model_key = encoder_key(sam), model_key(sam)
         self._choose(device, precision, self.traits.gains_in_half)
         self._sam = sam.eval().requires_grad_(False)
@@ -214,6 +214,25 @@ class SamSegmenter(OnDevice):
         if progress is not None:
             progress(1.0)
         return Proposals(boxes, scores)
+
+    @torch.inference_mode()
+    def instance_maps(
+        self, embedding: Embedding, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Map the objects of a plane; see :meth:`InstanceSegmenter.instance_maps`.
+
+        In bfloat16 where the mask decoder computes in it, in float32 otherwise. Maps become
+        pixels of the plane as masks do.
+        """
+        check_embedding(embedding, self)
+        decoder = self._sam.instance_decoder
+        assert decoder is not None, "who has none is not asked"
+        # from a cache or another process they come in another layout, and other sums
+        features = embedding.features[0].to(self._device, self._decodes_in).contiguous()
+        maps = embedding.frame.enlarge(decoder(features)[0].float()).cpu().numpy()
+        if progress is not None:
+            progress(1.0)
+        return maps
 
     @torch.inference_mode()
     def _encode(
@@ -350,6 +369,8 @@ class SamSegmenter(OnDevice):
         half = self.precision == "bfloat16" and self.traits.gains_in_half
         self._decodes_in = torch.bfloat16 if half else torch.float32
         self._sam.mask_decoder.compute_in(self._decodes_in)
+        if self._sam.instance_decoder is not None:
+            self._sam.instance_decoder.to(dtype=self._decodes_in)
         # a recording is of one shape of the input
         replays = self._device.type == "cuda" and not self.traits.geometry.has_choice
         self._replays = Replays(CudaRecorder(self._device)) if replays else None

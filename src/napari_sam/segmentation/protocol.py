@@ -13,6 +13,7 @@ from napari_sam.geometry import Frame, fit_frame
 from napari_sam.image import Limits, normalise
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.concepts import Concept, Instance
+from napari_sam.segmentation.instance_maps import instance_maps as maps_by
 from napari_sam.segmentation.prediction import MaskPrediction as MaskPrediction
 from napari_sam.segmentation.traits import Traits
 
@@ -479,6 +480,12 @@ class DelegatingSegmenter(Generic[_Inner]):
         """Find every object of a kind; see :meth:`ConceptSegmenter.find_concept`."""
         inner = concept_segmenter(self._inner)
         return inner.find_concept(embedding, concept, least_score, progress)
+
+    def instance_maps(
+        self, embedding: Embedding, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Map the objects of a plane; see :meth:`InstanceSegmenter.instance_maps`."""
+        return maps_by(self._inner, embedding, progress)
 
     def mean_features(
         self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]

@@ -14,6 +14,7 @@ from napari_sam.lazy_plane import LazyPlane, StretchedPlane
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.concepts import Concept, Instance, in_order
 from napari_sam.segmentation.features import even_grid, resample
+from napari_sam.segmentation.instance_maps import join_maps
 from napari_sam.segmentation.protocol import (
     DelegatingSegmenter,
     Draft,
@@ -338,6 +339,25 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
             here = finder.find_concept(inner, concept, least_score, part_of(report, 0.8, 1.0))
             found += [one for one in here if one.lies_in(tile.core)]
         return in_order(found)
+
+    def instance_maps(
+        self, embedding: Embedding, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Map the objects of a plane; see :meth:`InstanceSegmenter.instance_maps`.
+
+        Tiles of the finest level are joined without seams.
+        """
+        if not isinstance(embedding, TiledEmbedding):
+            return super().instance_maps(embedding, progress)
+        embedding = self._own(embedding)
+        tiles = embedding.pyramid.levels[0]
+
+        def maps_of(number: int) -> NDArray[np.float32]:
+            report = part_of(progress, number / len(tiles), (number + 1) / len(tiles))
+            inner = self._embed_tile(embedding, tiles[number], part_of(report, 0.0, 0.5))
+            return super(TiledSegmenter, self).instance_maps(inner, part_of(report, 0.5, 1.0))
+
+        return join_maps(tiles, embedding.pyramid.plane_shape, maps_of)
 
     def mean_features(
         self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from napari_sam.geometry import Geometry
 from napari_sam.model.config import SamConfig
 from napari_sam.model.tuning import Tuning
+
+Way = Literal["head", "decoder", "grid"]
+"""How every object of a plane is found."""
+
+WAYS: dict[Way, str] = {
+    "head": "the model's proposals",
+    "decoder": "the model's decoder for instances",
+    "grid": "a grid of points",
+}
+"""What each way is called, after a "by"."""
 
 _LONGEST_TEXT = 10_000
 
@@ -54,6 +64,9 @@ class Traits:
         On how many planes behind it is remembered what the object is.
     tuning
         Numbers tuned for it.
+    instance_key
+        Hash of its decoder for instances, by which it maps every object of a plane at once; empty
+        where it has none.
     """
 
     name: str
@@ -72,6 +85,7 @@ class Traits:
     memory_planes: int = 0
     memory_pointers: int = 0
     tuning: Tuning = field(default_factory=Tuning)
+    instance_key: str = ""
 
     @classmethod
     def of(cls, config: SamConfig) -> Traits:
@@ -93,6 +107,20 @@ class Traits:
             gains_in_half=not own,
             tuning=config.tuning,
         )
+
+    @property
+    def maps_instances(self) -> bool:
+        """Whether :meth:`InstanceSegmenter.instance_maps` shows objects."""
+        return bool(self.instance_key)
+
+    def way(self, proposals: bool | None = None) -> Way:
+        """Tell how every object of a plane is found.
+
+        `proposals` is that of :class:`~napari_sam.automask.AutomaskSettings`.
+        """
+        if proposals is False:
+            return "grid"
+        return "head" if self.proposes else "decoder" if self.maps_instances else "grid"
 
     @property
     def input_size(self) -> int:

@@ -25,6 +25,7 @@ from napari_sam.model.taught import TaughtModel
 from napari_sam.segmentation.asked_memory import Name, answer_recall, answer_remember
 from napari_sam.segmentation.complete import CompleteSegmenter
 from napari_sam.segmentation.gentle import be_gentle
+from napari_sam.segmentation.instance_maps import instance_maps
 from napari_sam.segmentation.memory import Memory
 from napari_sam.segmentation.messages import (
     error_values,
@@ -78,6 +79,7 @@ class Server:
             "find_concept": self._find_concept,
             "remember": self._remember,
             "recall": self._recall,
+            "instance_maps": self._instance_maps,
         }
 
     def serve(self) -> None:
@@ -209,6 +211,13 @@ class Server:
     def _memory_named(self, name: Name) -> Memory | None:
         found = self._kept_under(name)
         return found if isinstance(found, Memory) else None
+
+    def _instance_maps(self, message: Message) -> Message:
+        embedding = self._embedding_of(message)
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        maps = instance_maps(self._loaded, embedding, self._report_of(message))
+        return Message("result", message.call, {}, {"maps": maps})
 
     @property
     def _loaded(self) -> CompleteSegmenter:

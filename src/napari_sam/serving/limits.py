@@ -51,6 +51,20 @@ class ServerLimits:
     clicks: int = 4096
     remembered_seconds: float = 600.0
 
+    def check_bytes(self, count: int) -> None:
+        """Refuse a call whose answer would be too long.
+
+        Raises
+        ------
+        ValueError
+            If it would.
+        """
+        if count > self.message_bytes:
+            raise ValueError(
+                f"expected an answer of at most {self.message_bytes} bytes, but that would have "
+                f"{count}; look at the plane in tiles"
+            )
+
     def check_count(self, count: int) -> None:
         """Refuse a call about too much.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from napari_sam.model.download import DownloadError
 from napari_sam.segmentation.asked_memory import Name, answer_recall, answer_remember
 from napari_sam.segmentation.features import mean_in, unit_features
 from napari_sam.segmentation.gentle import be_gentle
+from napari_sam.segmentation.instance_maps import instance_maps
 from napari_sam.segmentation.memory import Memory
 from napari_sam.segmentation.messages import (
     error_values,
@@ -57,7 +59,7 @@ _LONGEST_PAUSE = 0.1  # seconds that an encode leaves the processor to clicks, a
 _QUICK_THREADS = 2
 
 # What takes longer than anybody waits for with a click.
-_SLOW = ("encode", "find_concept", "remember", "recall")
+_SLOW = ("encode", "find_concept", "instance_maps", "remember", "recall")
 
 # What a user may be told of; anything else stays in the server's log.
 _EXPECTED = (Cancelled, DownloadError, MemoryError, TypeError, ValueError)
@@ -121,6 +123,7 @@ class Visit:
             "decode": self._decode,
             "propose": self._propose,
             "find_concept": self._find_concept,
+            "instance_maps": self._instance_maps,
             "mean_features": self._mean_features,
             "similarity": self._similarity,
             "fetch": self._fetch,
@@ -295,6 +298,15 @@ class Visit:
             embedding, concept, float(values["least_score"]), report
         )
         return Message("result", message.call, *pack_instances(found))
+
+    def _instance_maps(self, message: Message) -> Message:
+        embedding = self._embedding_of(message)
+        if embedding is None:
+            return Message(UNKNOWN, message.call)
+        segmenter, _ = self._loaded
+        self._desk.limits.check_bytes(12 * math.prod(embedding.frame.shape))
+        maps = instance_maps(segmenter, embedding, self._report_of(message))
+        return Message("result", message.call, {}, {"maps": maps})
 
     @torch.inference_mode()
     def _mean_features(self, message: Message) -> Message:
