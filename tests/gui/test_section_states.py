@@ -7,6 +7,7 @@ import pytest
 from core.fake_segmenter import FakeSegmenter
 from napari.components import LayerList
 from napari.layers import Image, Labels, Points, Shapes
+from small_models import WITH_DECODER, segmenter
 
 from napari_sam.gui.ahead_section import AheadState, ahead_state_of
 from napari_sam.gui.channel_section import channel_state_of
@@ -281,6 +282,10 @@ def test_everything_is_searched_in_a_plane_or_along_the_scrolled_axis(image, sta
     assert told == "7 objects · 3 of 12 squares · 75 s left"
     controller.segmenter = None
     assert not everything_state_of(controller).ready
+    assert everything_state_of(controller).plane_tip == "find every object of the plane shown"
+    controller.segmenter = segmenter(WITH_DECODER)
+    tip = "find every object of the plane shown, by the model's decoder for instances"
+    assert everything_state_of(controller).plane_tip == tip
 
 
 def test_short_unnamed_axis_is_searched_as_channels(rng):

@@ -1,19 +1,24 @@
-"""All objects of a plane as masks: from a head's proposals, a grid of points, or a text."""
+"""All objects of a plane as masks: by what the model has for it, from a grid, or by a text."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from napari_sam.automask.concept import masks_of_concept
 from napari_sam.automask.grid import masks_from_grid
+from napari_sam.automask.instances import masks_from_decoder
 from napari_sam.automask.objects import ObjectMask
 from napari_sam.automask.proposed import masks_from_proposals
 from napari_sam.automask.settings import AutomaskSettings
 from napari_sam.automask.settling import OnPart, PlanePart
 from napari_sam.image import Limits, normalise
 from napari_sam.segmentation.protocol import Progress, Segmenter
+from napari_sam.segmentation.traits import WAYS
+
+_log = logging.getLogger(__name__)
 
 
 def generate_masks(
@@ -26,9 +31,11 @@ def generate_masks(
 ) -> list[ObjectMask]:
     """Find every object of a plane.
 
-    A model with a dense head proposes one box for each object it sees; other models are
-    prompted with a regular grid of points, which equals SAM's automatic mask generation. With a
-    text or boxes among the settings it is every object that they tell of.
+    A model with a dense head proposes one box for each object it sees. One with a decoder for
+    instances, such as micro-sam's, maps foreground and distances, in which a watershed finds
+    objects. Other models are prompted with a regular grid of points, which equals SAM's automatic
+    mask generation. :meth:`Traits.way` tells which it is, and so does the log. With a text or
+    boxes among the settings it is every object that they tell of.
 
     Parameters
     ----------
@@ -42,23 +49,24 @@ def generate_masks(
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
     on_part
         Called with a :class:`PlanePart` again and again, as objects are known that nothing still
-        to come can change: together they are the result. From a grid all come at the end, when
-        duplicates are known.
+        to come can change: together they are the result. From a grid, whose duplicates have to be
+        known first, and from a decoder all come at the end.
     **settings
         Fields of :class:`AutomaskSettings`, such as ``points_per_side=16``.
 
     Returns
     -------
     objects
-        The highest score first, or from a grid in the order of the reference. They may overlap.
+        The highest score first, or from a grid in the order of the reference. They may overlap,
+        but for those from a decoder, whose score is the mean probability of foreground.
 
     Raises
     ------
     TypeError
         For a setting that doesn't exist, or as :func:`~napari_sam.image.normalise` does.
     ValueError
-        If `proposals` is True and the model has no dense head; if there is a text and the model
-        reads none; or as `normalise` does.
+        If `proposals` is True and the model has neither a dense head nor a decoder for instances;
+        if there is a text and the model reads none; or as `normalise` does.
     """
     chosen = AutomaskSettings(**settings)
     pixels = normalise(plane, contrast_limits)
@@ -67,15 +75,19 @@ def generate_masks(
         if on_part is not None:
             on_part(PlanePart(found, 1, 1))
         return found
-    has_head = segmenter.traits.proposes
-    if chosen.proposals and not has_head:
+    traits = segmenter.traits
+    way = traits.way(chosen.proposals)
+    if chosen.proposals and way == "grid":
         raise ValueError(
-            f"expected a model with a dense head for proposals, got {segmenter.traits.name}; "
-            "use proposals=False for a grid of points"
+            "expected a model with a dense head for proposals, or a decoder for instances, got "
+            f"{traits.name}; use proposals=False for a grid of points"
         )
-    if chosen.proposals is False or not has_head:
-        found = masks_from_grid(segmenter, pixels, chosen, progress)
+    if way == "head":
+        found = masks_from_proposals(segmenter, pixels, chosen, progress, on_part)
+    else:
+        find = masks_from_grid if way == "grid" else masks_from_decoder
+        found = find(segmenter, pixels, chosen, progress)
         if on_part is not None:
             on_part(PlanePart(found, 1, 1))
-        return found
-    return masks_from_proposals(segmenter, pixels, chosen, progress, on_part)
+    _log.info("%s: %d objects by %s", traits.name, len(found), WAYS[way])
+    return found

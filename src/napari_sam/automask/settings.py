@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from napari_sam.prompts import Box
 from napari_sam.segmentation.concepts import Concept
 
+_MOST_SMOOTHING = 100
+
 
 @dataclass(frozen=True, slots=True)
 class AutomaskSettings:
     """Settings of :func:`generate_masks`; names and defaults as in SAM's mask generator.
 
+    Those of a decoder for instances have the names and defaults of micro-sam's.
+
     Parameters
     ----------
     proposals
-        Whether prompts come from the model's dense head rather than from a grid of points.
-        ``None`` uses the head where the model has one.
+        Whether objects come from what the model has for it, a dense head that proposes boxes or a
+        decoder for instances, rather than from a grid of points. ``None`` uses what the model
+        has.
     points_per_side
         Points along each side of the grid; the grid has its square.
     points_per_batch
@@ -37,7 +42,8 @@ class AutomaskSettings:
     crop_n_points_downscale_factor
         The grid of pass i has `points_per_side` divided by this factor to the power i.
     min_mask_region_area
-        Holes and islands of fewer pixels are removed, and the masks compared again.
+        With a grid: holes and islands of fewer pixels are removed, and the masks compared again.
+        With a decoder: objects of fewer pixels are dropped.
     proposal_iou_thresh
         With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes what the
         model was tuned for: with `nano` 0.55, or 0.65 where no head judges boxes region by region
@@ -60,6 +66,16 @@ class AutomaskSettings:
         everything.
     text_score_thresh
         With a text or boxes: what an object's score must exceed.
+    foreground_threshold
+        With a decoder: pixels of at most this probability are background.
+    center_distance_threshold, boundary_distance_threshold
+        With a decoder: an object grows from where both distances are below these.
+    foreground_smoothing, distance_smoothing
+        With a decoder: standard deviations, in pixels, of the Gaussians that smooth the
+        foreground and the distances; 0 smooths nothing.
+    instance_score_thresh
+        With a decoder: objects of a smaller score, which is the mean probability of foreground,
+        are dropped.
 
     Raises
     ------
@@ -87,6 +103,12 @@ class AutomaskSettings:
     boxes: tuple[Box, ...] = ()
     negative_boxes: tuple[Box, ...] = ()
     text_score_thresh: float = 0.5
+    foreground_threshold: float = 0.5
+    center_distance_threshold: float = 0.5
+    boundary_distance_threshold: float = 0.5
+    foreground_smoothing: float = 1.0
+    distance_smoothing: float = 1.6
+    instance_score_thresh: float = 0.0
 
     @property
     def concept(self) -> Concept | None:
@@ -106,6 +128,16 @@ class AutomaskSettings:
         for name in ("crop_n_layers", "min_mask_region_area", "proposal_window"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
+        if not 0 < self.foreground_threshold < 1:
+            raise ValueError(
+                "expected foreground_threshold between 0 and 1, which it is a probability of, got "
+                f"{self.foreground_threshold}"
+            )
+        for name in ("foreground_smoothing", "distance_smoothing"):
+            if not 0 <= getattr(self, name) <= _MOST_SMOOTHING:
+                raise ValueError(
+                    f"expected {name} from 0 to {_MOST_SMOOTHING} pixels, got {getattr(self, name)}"
+                )
         finest = self.points_per_side // self.crop_n_points_downscale_factor**self.crop_n_layers
         if finest < 1:
             raise ValueError(

@@ -32,6 +32,8 @@ from napari_sam.segmentation.address import is_address
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+    from napari_sam.segmentation.traits import Traits
+
 # Parts under way for each worker: one that it does, one that it has ready.
 _AHEAD = 2
 # Seconds between two looks at progress, and until workers and a scheduler are given up.
@@ -51,7 +53,7 @@ class ClusterModel:
 
     Attributes
     ----------
-    model_key, precision
+    model_key, precision, traits
         As of a :class:`~napari_sam.Segmenter`.
     workers
         Addresses of those that were there at the start.
@@ -65,6 +67,12 @@ class ClusterModel:
         self._expected = agreed(answers, __version__)
         self.model_key, self.precision = self._expected.model_key, self._expected.precision
         self.workers = tuple(answers)
+
+    @property
+    def traits(self) -> Traits:
+        """What may be relied on of the model."""
+        assert self._expected.traits is not None, "workers tell them"
+        return self._expected.traits
 
     @contextmanager
     def sharing(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_sam.batch.run import Part
     from napari_sam.segmentation.protocol import Segmenter
+    from napari_sam.segmentation.traits import Traits
 
 # Seconds between two reports of a part's progress, and looks whether it is still wanted.
 _PAUSE = 0.5
@@ -48,11 +49,15 @@ class WantedModel:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a worker has loaded: the version of this package, the model's key and precision."""
+    """What a worker has loaded: the version of this package, the model's keys and precision.
+
+    `traits` are those of the model, None where they aren't known.
+    """
 
     version: str
     model_key: str
     precision: str
+    traits: Traits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,8 @@ class _Process:
                 disk_bytes=DISK_BYTES if wanted.on_disk else 0,
             )
             key, precision = self._segmenter.model_key, self._segmenter.precision
-            self._loaded, self._wanted = Loaded(__version__, key, precision), wanted
+            self._loaded = Loaded(__version__, key, precision, self._segmenter.traits)
+            self._wanted = wanted
         return self._segmenter, self._loaded
 
 
@@ -256,6 +262,11 @@ def differences(loaded: Loaded, expected: Loaded) -> str:
         return f"has another model by that name ({loaded.model_key[:8]})"
     if loaded.precision != expected.precision:
         return f"computes in {loaded.precision}, expected {expected.precision}"
+    if loaded != expected:
+        return (
+            "has another decoder for instances, or none; fetch the model on every machine with "
+            "'napari-sam models download', or put the same NAME_decoder.pt beside its file"
+        )
     return ""
 
 

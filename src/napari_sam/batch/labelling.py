@@ -180,9 +180,10 @@ class Labelling:
     overlay: bool
     measurements: bool
 
-    def fingerprint(self, model_key: str, precision: str) -> str:
+    def fingerprint(self, segmenter: Segmenter | ClusterModel) -> str:
         """Hash the image's identity and everything that decides its labels."""
-        about = {"model": (model_key, precision), **self.method.about(self.task)}
+        about = keys_of(segmenter, isinstance(self.method, Everything))
+        about |= self.method.about(self.task)
         return fingerprint(self.task.image, about | self.opening.given())
 
     def has_extras(self) -> bool:
@@ -215,6 +216,14 @@ class Labelling:
         if self.measurements:
             with replaced(task.measurements) as path:
                 path.write_text(table_to_csv(measure_labels(image, labels)), "utf-8")
+
+
+def keys_of(segmenter: Segmenter | ClusterModel, finds: bool) -> dict[str, object]:
+    """Return what of a model decides labels; of its decoder for instances, where it `finds`."""
+    keys: dict[str, object] = {"model": (segmenter.model_key, segmenter.precision)}
+    if finds and segmenter.traits.maps_instances:
+        keys["decoder"] = segmenter.traits.instance_key
+    return keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +262,7 @@ def labelling_job(
     sent: list[str] = []  # the fingerprint of labels that are made elsewhere
 
     def mark() -> str:
-        return labelling.fingerprint(segmenter.model_key, segmenter.precision)
+        return labelling.fingerprint(segmenter)
 
     def is_labelled() -> bool:
         heal(task.labels)

@@ -16,7 +16,7 @@ from napari_sam.automask import AutomaskSettings
 from napari_sam.batch.files import manifest_of
 from napari_sam.batch.image import label_everything
 from napari_sam.batch.inputs import Source, Task, check_request, plan, stem_of
-from napari_sam.batch.labelling import Opening, read_labels
+from napari_sam.batch.labelling import Opening, keys_of, read_labels
 from napari_sam.batch.manifest import Manifest, fingerprint
 from napari_sam.batch.run import BatchProgress, BatchSummary, Job, run
 from napari_sam.image import Limits
@@ -99,8 +99,8 @@ def track_files(
         _check_labels(tasks, Path(labels))
     parameters: dict[str, object] = {"tracks": settings}
     if labels is None and segmenter is not None:
+        parameters |= keys_of(segmenter, finds=True)
         parameters |= {
-            "model": (segmenter.model_key, segmenter.precision),
             "contrast": contrast_limits,
             "settings": sorted(automask.items()),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,10 @@ from napari_sam.cli.options import (
     Scheduler,
     Workers,
 )
+
+if TYPE_CHECKING:
+    from napari_sam.batch import ClusterModel
+    from napari_sam.segmentation.protocol import Segmenter
 
 
 @app.command(epilog="Example: napari-sam segment cells.tif --prompts clicks.csv -o labels.tif")
@@ -111,11 +115,21 @@ def auto(
         typer.Option(help='Only what this says, such as "nuclei"; with a model that reads text.'),
     ] = "",
     min_score: MinScore = None,
+    min_area: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="By a decoder for instances: drop objects of fewer pixels; by a grid: holes and "
+            "islands.",
+        ),
+    ] = 0,
     scheduler: Scheduler = None,
     workers: Workers = None,
 ) -> None:
     """Segment everything in images; along z, overlapping objects are one."""
     settings = _with_scores_from(min_score)
+    if min_area:
+        settings["min_mask_region_area"] = min_area
     if text:
         settings = {"text": text} | ({} if min_score is None else {"text_score_thresh": min_score})
     if points_per_side is not None:
@@ -143,7 +157,7 @@ def auto(
                     channel=channel,
                     **settings,
                 )
-        conclude(summary, f"labels in {output}")
+        conclude(summary, f"labels in {output}, by {found_by(segmenter, settings)}")
 
 
 @app.command(epilog="Example: napari-sam track movie.tif -o tracks/ --ctc")
@@ -237,5 +251,15 @@ def embed(
 
 
 def _with_scores_from(least: float | None) -> dict[str, Any]:
-    """Return the settings by which masks of a smaller predicted IoU are dropped."""
-    return {} if least is None else {"pred_iou_thresh": least, "proposal_iou_thresh": least}
+    """Return the settings by which masks of a smaller score are dropped."""
+    names = ("pred_iou_thresh", "proposal_iou_thresh", "instance_score_thresh")
+    return {} if least is None else dict.fromkeys(names, least)
+
+
+def found_by(segmenter: Segmenter | ClusterModel, settings: dict[str, Any]) -> str:
+    """Say how a model finds everything, or what a text tells of."""
+    if "text" in settings:
+        return "the text"
+    from napari_sam.segmentation.traits import WAYS
+
+    return WAYS[segmenter.traits.way(settings.get("proposals"))]

@@ -46,7 +46,7 @@ Cache = Annotated[
     bool, typer.Option("--cache/--no-cache", help="Keep embeddings on disk, and use those kept.")
 ]
 Format = Annotated[str, typer.Option(help="Labels in a folder: .tif or .zarr.")]
-MinScore = Annotated[float | None, typer.Option(help="Drop masks whose predicted IoU is smaller.")]
+MinScore = Annotated[float | None, typer.Option(help="Drop masks whose score is smaller.")]
 Scheduler = Annotated[
     str | None,
     typer.Option(

@@ -15,7 +15,11 @@ from napari_sam.gui.planes import axis_name, channel_axis
 from napari_sam.gui.section import Section
 from napari_sam.gui.told import told_left, told_objects
 from napari_sam.segmentation.concepts import LONGEST_TEXT
+from napari_sam.segmentation.protocol import Segmenter
+from napari_sam.segmentation.traits import WAYS
 from napari_sam.session import RunProgress
+
+_PLANE_TIP = "find every object of the plane shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class EverythingState:
         Whether there are objects of a machine that nobody has accepted yet.
     reads
         Whether the model finds what a text says.
+    plane_tip
+        What the button for the plane shown does.
     stack, tip
         What the button for the whole stack says; empty where there is one plane.
     """
@@ -48,6 +54,7 @@ class EverythingState:
     tip: str = ""
     progress: str = ""
     reads: bool = False
+    plane_tip: str = _PLANE_TIP
 
 
 def everything_state_of(controller: Controller) -> EverythingState:
@@ -69,7 +76,15 @@ def everything_state_of(controller: Controller) -> EverythingState:
     told, fraction = ("", None) if run is None else (told_run(run), run.fraction)
     segmenter = controller.segmenter
     reads = ready and segmenter is not None and segmenter.traits.reads_text
-    return EverythingState(fraction, ready, more, found, stack, tip, told, reads)
+    return EverythingState(
+        fraction, ready, more, found, stack, tip, told, reads, _plane_tip(segmenter)
+    )
+
+
+def _plane_tip(segmenter: Segmenter | None) -> str:
+    """Say what finding everything here does, and with a decoder for instances how."""
+    way = "head" if segmenter is None else segmenter.traits.way()
+    return f"{_PLANE_TIP}, by {WAYS[way]}" if way == "decoder" else _PLANE_TIP
 
 
 def told_run(run: RunProgress) -> str:
@@ -101,7 +116,7 @@ class EverythingSection(Section[EverythingState]):
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
-        self.plane = button("this plane", "find every object of the plane shown")
+        self.plane = button("this plane", _PLANE_TIP)
         self.stack = button("", "")
         self.similar = button(
             "More like these",
@@ -185,6 +200,7 @@ class EverythingSection(Section[EverythingState]):
         self.similar.setVisible(state.more)
         for moving in (self.narrow, self.widen):
             moving.setVisible(state.found)
+        self.plane.setToolTip(state.plane_tip)
         self.stack.setVisible(bool(state.stack))
         self.stack.setText(state.stack)
         self.stack.setToolTip(state.tip)

@@ -39,7 +39,7 @@ def goes_by_parts(
 
     What is done to masks afterwards needs all of them.
     """
-    is_proposed = segmenter.traits.proposes and settings.get("proposals") is not False
+    is_proposed = segmenter.traits.way(settings.get("proposals")) == "head"
     return (
         len(planes) == 1
         and is_proposed

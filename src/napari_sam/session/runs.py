@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_sam.engine import SOON, Executor, Outcome
 from napari_sam.planes import Plane, PlaneSource, plane_axes
 from napari_sam.segmentation.protocol import Segmenter, concept_segmenter
+from napari_sam.segmentation.traits import WAYS
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.found import Decided, Found, Part, decide, find_plane, name_objects
 from napari_sam.session.found_parts import (
@@ -503,7 +504,7 @@ class Runs:
         taken = current in labels and current not in self._state.book.object_ids
         touched = self._state.commit(
             "found",
-            f"found {_what(run, len(labels))}" + _on_planes(len(run.planes)),
+            f"found {_what(run, len(labels))}{_on_planes(len(run.planes))}{_by(run)}",
             pixels=tuple(part.pixels for part in _parts(run) if part.pixels is not None),
             marks=self._state.marks_changes(marks),
             facts=tuple(
@@ -516,7 +517,7 @@ class Runs:
         self._run = None
         self._written(touched, highest)
         if touched is not None:
-            self.finished.emit(f"{_what(run, len(labels))} found")
+            self.finished.emit(f"{_what(run, len(labels))} found{_by(run)}")
         self.changed.emit()
 
     # Ending
@@ -565,6 +566,12 @@ def _nothing(run: _Run) -> str:
     if run.similar is not None:
         return _NONE_LIKE_THESE
     return _NOTHING_SAID.format(text) if (text := run.settings.get("text")) else _NOTHING
+
+
+def _by(run: _Run) -> str:
+    """Say how a run finds objects, where that isn't what users of any model expect."""
+    way = run.segmenter.traits.way(run.settings.get("proposals"))
+    return f" by {WAYS[way]}" if way == "decoder" and run.similar is None else ""
 
 
 def _on_planes(count: int) -> str:
