@@ -7,7 +7,9 @@ import pytest
 from component_segmenter import ComponentSegmenter, ReadingSegmenter, disks
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from trained_decoder import FILE, draw
 
+from napari_sam import load_segmenter
 from napari_sam.session import runs
 
 SHAPE = (40, 50)
@@ -302,3 +304,23 @@ class TestWithAModelThatReads:
 def test_model_that_reads_no_text_has_no_field_for_it(user):
     me = user(TWO)
     assert not me.dock.everything.told.isVisibleTo(me.dock)
+
+
+class TestWithADecoderForInstances:
+    """Nuclei that a small trained network finds."""
+
+    @pytest.fixture
+    def segmenter(self):
+        return load_segmenter(FILE, "cpu", "float32", cache=False)
+
+    def test_objects_are_found_told_and_undone(self, user):
+        plane, truth = draw(100, np.random.default_rng(7), count=14)
+        me = user(plane)
+        told = []
+        me.session.noticed.connect(lambda notice: told.append(str(notice)))
+        assert me.dock.everything.plane.toolTip().endswith("decoder for instances")
+        find(me, me.dock.everything.plane)
+        assert abs(len(numbers(me.labels)) - truth.max()) <= 3
+        assert any("by the model's decoder for instances" in one for one in told)
+        me.session.undo()
+        assert not me.labels.any()
