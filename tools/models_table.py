@@ -61,6 +61,8 @@ def row(entry: Entry) -> tuple[str, ...]:
         traits = Traits.of(PRESETS[entry.config])
         extra, remembers, reads = "–", traits.remembers, traits.reads_text
         finds = "boxes of its own" if traits.proposes else "grid of points"
+        if entry.decoder_digest is not None:
+            finds = "[decoder for instances](#decoders-for-instances)"
     else:
         extra, remembers = f"`[{entry.config}]`", entry.config in REMEMBERS
         finds, reads = "grid of points", entry.config in READS_TEXT
