@@ -27,6 +27,7 @@ from scipy import ndimage
 from napari_sam import load_segmenter, samples
 from napari_sam.batch import segment_all_files
 from napari_sam.gui import current_session, sample_data
+from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import controller_of
 from napari_sam.gui.everything_section import EverythingSection
 from napari_sam.gui.follow_section import FollowSection
@@ -534,6 +535,21 @@ def tracks(folder: Path) -> None:
     scene.close()
 
 
+def machine(folder: Path) -> None:
+    """The top of the dock, where another machine's address is asked for."""
+    scene = Scene("nuclei")
+    scene.wait_for_all()
+    section = scene.part(ChoiceSection)
+    row = section.device.findText("another machine…")
+    section.device.setCurrentIndex(row)
+    section.device.activated.emit(row)
+    section.form.address.setText("ws://127.0.0.1:8765")
+    section.form.token.setText("x" * 43)
+    scene.settle(0.5)
+    write(scene.grab(section), folder / "viewer-machine.png")
+    scene.close()
+
+
 def batch_overlay(folder: Path) -> None:
     """The picture that a batch writes beside its labels."""
     with tempfile.TemporaryDirectory() as place:
@@ -744,7 +760,7 @@ SCENES: dict[str, Callable[[Path], None]] = {
     for made in (
         clicks, preview, strokes, queue, objects, seen, seen_badge, correct, clean_up, images,
         light, help_overlay, session, everything, phase_contrast, stack, follow, tracks,
-        batch_overlay, animation, stack_animation,
+        machine, batch_overlay, animation, stack_animation,
     )
 }  # fmt: skip
 
