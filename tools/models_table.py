@@ -62,7 +62,7 @@ def row(entry: Entry) -> tuple[str, ...]:
         extra, remembers, reads = "–", traits.remembers, traits.reads_text
         finds = "boxes of its own" if traits.proposes else "grid of points"
         if entry.decoder_digest is not None:
-            finds = "[decoder for instances](#decoders-for-instances)"
+            finds = "[decoder for instances](models/micro-sam.md)"
     else:
         extra, remembers = f"`[{entry.config}]`", entry.config in REMEMBERS
         finds, reads = "grid of points", entry.config in READS_TEXT
