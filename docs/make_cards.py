@@ -15,12 +15,12 @@ PARTS = {
     "many-objects": ("viewer-everything", (400, 220, 1000, 595)),
     "finish": ("viewer-queue", (650, 90, 1400, 559)),
     "stacks": ("viewer-follow", (420, 290, 900, 590)),
-    "time": ("viewer-phase-contrast", (400, 300, 880, 600)),
+    "time": ("viewer-tracks", (350, 270, 1030, 695)),
     "fix-labels": ("viewer-correct", (350, 200, 1010, 612)),
     "teach": ("teach-before-after", (0, 0, 588, 368)),
     "hand-over": ("viewer-objects", (1044, 655, 1396, 875)),
     "many-images": ("viewer-images", None),
-    "batch": ("viewer", (360, 190, 1040, 615)),
+    "batch": ("batch-overlay", None),
     "remote": ("viewer-dock", None),
 }
 

@@ -680,6 +680,34 @@ def stack_animation(folder: Path) -> None:
     scene.close()
 
 
+def queue_animation(folder: Path) -> None:
+    """The queue: delete, accept, and all that is left at once."""
+    scene = Scene("nuclei", zoom=1.2, size=(900, 900), narrow=True)
+    film = Film(scene)
+    scene.find_all()
+    film.take(1500, mouse=False, caption="Everything is found. Is it right?")
+    scene.press(Qt.Key.Key_Q, SHIFT)
+    scene.wait_for_all()
+    for key, caption in (
+        (None, "Shift+Q: the most doubtful object comes first"),
+        (Qt.Key.Key_0, "A speck: 0 deletes it"),
+        (Qt.Key.Key_0, "Another one: 0"),
+        (Qt.Key.Key_8, "A nucleus: 8 accepts it"),
+        (Qt.Key.Key_8, "At the border, and right: 8"),
+    ):
+        film.take(1500, mouse=False, caption=caption)
+        if key is not None:
+            scene.press(key)
+            scene.wait_for_all()
+    film.take(1500, mouse=False, caption="Shift+R: accept this and all above it")
+    scene.press(Qt.Key.Key_R, SHIFT)
+    scene.wait_for_all()
+    scene.viewer.reset_view()
+    film.take(2500, mouse=False, caption="The field is done; Ctrl+Z takes anything back")
+    film.save(folder / "queue.gif")
+    scene.close()
+
+
 def teach(folder: Path, data: Path) -> None:
     """Bacteria before and after five of them are taught, and the dock in between.
 
@@ -760,7 +788,7 @@ SCENES: dict[str, Callable[[Path], None]] = {
     for made in (
         clicks, preview, strokes, queue, objects, seen, seen_badge, correct, clean_up, images,
         light, help_overlay, session, everything, phase_contrast, stack, follow, tracks,
-        machine, batch_overlay, animation, stack_animation,
+        machine, batch_overlay, animation, queue_animation, stack_animation,
     )
 }  # fmt: skip
 
