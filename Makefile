@@ -95,7 +95,8 @@ docs-test: $(VENV)/.test
 # Strict: a link, a name or a page in no contents list that leads nowhere is an error.
 docs: $(VENV)/.test
 	$(BIN)/python docs/draw_diagrams.py
-	$(BIN)/python -m sphinx -b html -q --fail-on-warning --fresh-env docs build/site
+	rm -rf build/site
+	$(BIN)/python -m sphinx -b html -q --fail-on-warning --keep-going docs build/site
 	$(BIN)/python tools/check_site.py build/site docs README.md
 
 pytest: $(VENV)/.test system-libraries
