@@ -306,8 +306,10 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     if not _is_state(seen):
         got = f"keys {some(map(str, seen))}" if isinstance(seen, Mapping) else type(seen).__name__
         raise CheckpointError(_no_state(path, got))
+    _check_count(seen, path)
     state = _without_prefixes({k: v for k, v in seen.items() if not k.endswith(_COUNT)})
-    if decoder is not None and seen is not content:
+    is_empty = decoder is None or (isinstance(decoder, Mapping) and not decoder)
+    if not is_empty and seen is not content:
         if not _is_state(decoder):
             raise CheckpointError(
                 f"{path}: expected tensors by name under {_DECODER!r}, got something else; the "
@@ -315,7 +317,7 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             )
         joined = {k: v for k, v in decoder.items() if not k.endswith(_COUNT)}
         state |= {f"{INSTANCES}{name}": value for name, value in joined.items()}
-    _check_count(state, path)
+        _check_count(state, path)
     return state
 
 

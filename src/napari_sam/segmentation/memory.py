@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from napari_sam.geometry import Frame
 from napari_sam.patches import Patch
@@ -21,6 +19,9 @@ from napari_sam.segmentation.protocol import (
     Progress,
     Segmenter,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
