@@ -308,8 +308,9 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(_no_state(path, got))
     _check_count(seen, path)
     state = _without_prefixes({k: v for k, v in seen.items() if not k.endswith(_COUNT)})
-    is_empty = decoder is None or (isinstance(decoder, Mapping) and not decoder)
-    if not is_empty and seen is not content:
+    if isinstance(decoder, Mapping) and not decoder:
+        decoder = None
+    if decoder is not None and seen is not content:
         if not _is_state(decoder):
             raise CheckpointError(
                 f"{path}: expected tensors by name under {_DECODER!r}, got something else; the "
