@@ -50,6 +50,8 @@ __all__ = [
     "segment_all",
 ]
 
+__version__ = "1.0.0"
+
 _HOMES = {
     "CachedSegmenter": "segmentation.cached",
     "Cancelled": "segmentation.protocol",
@@ -69,14 +71,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: Any = version("napari-sam-live")
-    elif name in _HOMES:
-        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
