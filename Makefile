@@ -27,12 +27,16 @@ WORKERS ?= auto
 TWO_AT_ONCE := --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
 
-.PHONY: help setup setup-test system-libraries demo test lint format typecheck imports docs docs-test pytest coverage clean
+.PHONY: help setup setup-test system-libraries demo test ci wheel-test sbom release lint format typecheck imports docs docs-test pytest coverage clean
 
 help:
 	@echo "setup      install the plugin and what it needs into $(VENV)"
 	@echo "demo       segment the sample images into demo-output/"
 	@echo "test       lint, typecheck, imports, docs-test and docs, two at once; then pytest"
+	@echo "ci         the same, and wheel-test beside them"
+	@echo "wheel-test build wheel and sdist into build/wheel/dist, try the wheel in a new environment"
+	@echo "sbom       what the wheel comes with, as CycloneDX, into build/wheel/sbom.json"
+	@echo "release    wheel-test with every address known, and the recipe for conda-forge"
 	@echo "lint       ruff: rules and layout"
 	@echo "format     rewrite the layout with ruff"
 	@echo "typecheck  mypy"
@@ -71,9 +75,30 @@ demo: $(VENV)/.runtime
 
 # What needs one core goes beside what does, then the tests, which take all cores there are;
 # so pytest's closing line is the last.
+CHECKS := lint typecheck imports docs-test docs
 test: $(VENV)/.test
-	+$(MAKE) $(TWO_AT_ONCE) lint typecheck imports docs-test docs
+	+$(MAKE) $(TWO_AT_ONCE) $(CHECKS)
 	+$(MAKE) pytest
+
+# The new environment waits for the network and the disk most of its time.
+ci: $(VENV)/.test
+	+$(MAKE) $(TWO_AT_ONCE) wheel-test $(CHECKS)
+	+$(MAKE) pytest
+
+wheel-test: $(VENV)/.test system-libraries
+	$(WITH_SCREEN) $(BIN)/python tools/check_wheel.py build/wheel "$(TORCH)"
+
+# The tool has an environment of its own: it tells of another.
+sbom: wheel-test
+	$(BIN)/python -m venv build/sbom-env
+	build/sbom-env/bin/python -m pip --disable-pip-version-check --quiet install "cyclonedx-bom>=7"
+	build/sbom-env/bin/cyclonedx-py environment --output-reproducible \
+	  --output-file build/wheel/sbom.json build/wheel/env
+
+release: $(VENV)/.test
+	$(BIN)/python tools/release.py
+	+$(MAKE) wheel-test
+	$(BIN)/python tools/release.py build/wheel/dist
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check $(wildcard $(SOURCES))

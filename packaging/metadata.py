@@ -12,7 +12,9 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 # A Markdown link or picture whose target is neither an address nor a heading of the same page.
-RELATIVE = re.compile(r"(!?)(\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\]\()(?![a-z][a-z0-9+.-]*:|#)([^)\s]+)")
+RELATIVE = re.compile(
+    r"(!?)(\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*\]\()(?![a-z][a-z0-9+.-]*:|#)([^)\s]+)"
+)
 
 
 class PublishedMetadata(MetadataHookInterface):
@@ -22,7 +24,7 @@ class PublishedMetadata(MetadataHookInterface):
         """Add both to the metadata of `[project]`."""
         root = Path(self.root)
         known = read(root / "packaging" / "release.toml")
-        metadata["urls"] = urls(known)
+        metadata["urls"] = urls(known, metadata["version"])
         text = (root / "README.md").read_text(encoding="utf-8")
         metadata["readme"] = {
             "content-type": "text/markdown",
@@ -35,14 +37,14 @@ def read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def urls(known: dict[str, Any]) -> dict[str, str]:
+def urls(known: dict[str, Any], version: str) -> dict[str, str]:
     """Return the links that are known, by the names that PyPI and napari's hub know them by."""
     every = {
         "Homepage": known["repository"],
         "Documentation": known["documentation"],
         "Source Code": known["repository"],
         "Bug Tracker": known["issues"],
-        "Changelog": known["pages"] and known["pages"] + "CHANGELOG.md",
+        "Changelog": known["pages"] and known["pages"].format(version=version) + "CHANGELOG.md",
     }
     return {name: url for name, url in every.items() if url}
 

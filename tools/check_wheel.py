@@ -87,7 +87,9 @@ def contents(wheel: Path, sdist: Path) -> list[str]:
     needed = {"pyproject.toml", "LICENSE", "LICENCES.md", "packaging/metadata.py", "CHANGELOG.md"}
     problems += [f"the sdist lacks {name}" for name in sorted(needed - sources)]
     if wheel.stat().st_size > MOST_BYTES:
-        problems.append(f"the wheel has {wheel.stat().st_size} bytes, expected {MOST_BYTES} at most")
+        problems.append(
+            f"the wheel has {wheel.stat().st_size} bytes, expected {MOST_BYTES} at most"
+        )
     return problems
 
 
