@@ -115,7 +115,7 @@ imports: $(VENV)/.test
 	$(BIN)/lint-imports
 
 docs-test: $(VENV)/.test
-	$(BIN)/python tools/check_docs.py README.md CHANGELOG.md docs
+	$(BIN)/python tools/check_docs.py README.md CONTRIBUTING.md SECURITY.md CODE_OF_CONDUCT.md CHANGELOG.md docs
 
 # Strict: a link, a name or a page in no contents list that leads nowhere is an error.
 docs: $(VENV)/.test
