@@ -17,6 +17,8 @@ if sys.platform != "win32":
 
 # Temporary files and folders carry the name they are for behind a token of eight digits.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(?P<target>.+)", re.DOTALL)
+# Whether what a program has open can't be replaced, and how many seconds it is tried again.
+_OPEN_FILES_STAY, _PATIENCE = sys.platform == "win32", 2.0
 _A_DAY = 24 * 3600.0
 
 
@@ -54,7 +56,7 @@ def replaced(target: Path, part: Path | None = None) -> Iterator[Path]:
         if target.is_dir():
             _swap(temporary, target)
         else:
-            os.replace(temporary, target)
+            _replace(temporary, target)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -156,6 +158,28 @@ if sys.platform != "win32":
         except OSError:  # this disk has no locks
             return True
         return True
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Give a file its name; what another program has open can't be replaced on Windows.
+
+    Virus scanners and indexers open what has just been written, for a moment.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.replace(temporary, target)
+        except PermissionError as error:
+            if not _OPEN_FILES_STAY:
+                raise
+            if time.monotonic() > end:
+                raise PermissionError(
+                    f"expected {target} to be closed, got a file that another program has open; "
+                    "close it there and try again, it is as it was"
+                ) from error
+            time.sleep(_PATIENCE / 20)
+        else:
+            return
 
 
 def _swap(temporary: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_sam import atomic
 from napari_sam.atomic import heal, locked, replaced, sweep
 
 KILLED_AT_ITS_RENAME = """
@@ -154,3 +155,49 @@ def test_part_is_kept_where_it_can_be_gone_on_with(tmp_path):
         assert temporary.read_text() == "half"
     assert target.read_text() == "half"
     assert not part.exists()
+
+
+@pytest.fixture
+def windows(monkeypatch) -> list[Path]:
+    """Windows' refusal to replace a file that is open, as often as there are entries."""
+    refusals: list[Path] = []
+    replace = os.replace
+
+    def refuse(source, target):
+        if refusals:
+            refusals.pop()
+            raise PermissionError(13, "Access is denied", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(atomic, "_OPEN_FILES_STAY", True)
+    monkeypatch.setattr(atomic, "_PATIENCE", 0.05)
+    monkeypatch.setattr(atomic.os, "replace", refuse)
+    return refusals
+
+
+def test_file_that_a_scanner_has_open_for_a_moment_is_replaced(tmp_path, windows):
+    target = tmp_path / "labels.tif"
+    target.write_text("old")
+    windows[:] = [target] * 3
+    with replaced(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    assert [*tmp_path.iterdir()] == [target]
+
+
+def test_file_that_stays_open_elsewhere_is_told_and_kept(tmp_path, windows):
+    target = tmp_path / "labels.tif"
+    target.write_text("old")
+    windows[:] = [target] * 10_000
+    with pytest.raises(PermissionError, match="another program has open"), replaced(target) as new:
+        new.write_text("new")
+    assert target.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [target]
+
+
+def test_folder_that_may_not_be_written_is_told_at_once_elsewhere(tmp_path, windows, monkeypatch):
+    monkeypatch.setattr(atomic, "_OPEN_FILES_STAY", False)
+    windows[:] = [tmp_path] * 10_000
+    with pytest.raises(PermissionError, match="denied"), replaced(tmp_path / "labels.tif") as new:
+        new.write_text("new")
+    assert len(windows) == 9_999
