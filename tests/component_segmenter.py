@@ -117,10 +117,10 @@ class ComponentSegmenter:
     def _bright(self, embedding) -> np.ndarray:
         return (embedding.features[0][0, 0] > 0).float().numpy()
 
-    def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
+    def prepare(self, embedding, prompts=None, progress=None, every_scale=False) -> None:
         return None
 
-    def is_ready(self, embedding, prompts, further=False) -> bool:
+    def is_ready(self, embedding, prompts, every_scale=False) -> bool:
         return True
 
     def prepare_view(self, embedding, view, progress=None, finest=False) -> None:

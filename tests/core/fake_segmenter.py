@@ -94,10 +94,10 @@ class FakeSegmenter:
         vectors = np.asarray(vectors, np.float32)
         return np.broadcast_to(vectors[..., None], (len(vectors), *embedding.frame.plane_shape))
 
-    def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
+    def prepare(self, embedding, prompts=None, progress=None, every_scale=False) -> None:
         return None
 
-    def is_ready(self, embedding, prompts, further=False) -> bool:
+    def is_ready(self, embedding, prompts, every_scale=False) -> bool:
         return True
 
     def prepare_view(self, embedding, view, progress=None, finest=False) -> None:

@@ -178,7 +178,7 @@ def mask_of(*points):
     session = Session(tiled, ArraySource(LARGE, contrast_limits=(0, 255)))
     session.show(())
     embedding = session.embeddings.get((None, None))
-    tiled.prepare(embedding, Prompts([points[0]], [1]), further=True)
+    tiled.prepare(embedding, Prompts([points[0]], [1]), every_scale=True)
     for point in points:
         session.add_point((), point)
     return session.mask(1, ())

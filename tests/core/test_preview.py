@@ -85,7 +85,7 @@ def test_latest_place_wins(segmenter):
 @pytest.fixture
 def looks(segmenter, monkeypatch):
     """Return what the decodes of a model that looks twice were asked for."""
-    monkeypatch.setattr(segmenter, "traits", replace(segmenter.traits, looks_twice=True))
+    monkeypatch.setattr(segmenter, "traits", replace(segmenter.traits, refines_first_click=True))
     asked, decode = [], segmenter.decode
 
     def noting(embedding, prompts, multimask="auto", progress=None):

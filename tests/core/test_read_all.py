@@ -101,7 +101,7 @@ def test_tiles_of_large_planes_are_read_too(stack):
             whole = super().embed(*arguments)
             return Embedding((), whole.frame, whole.encoder_key, whole.precision)
 
-        def prepare(self, embedding, prompts=None, progress=None, further=False):
+        def prepare(self, embedding, prompts=None, progress=None, every_scale=False):
             prepared.append(prompts)
 
     prepared = []

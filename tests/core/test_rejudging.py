@@ -36,10 +36,10 @@ class Judge(FakeSegmenter):
         at = {place: i for i, place in PLACES.items()}
         return at[round((r0 + r1) / 2), round((c0 + c1) / 2)]
 
-    def is_ready(self, embedding, prompts, further=False) -> bool:
+    def is_ready(self, embedding, prompts, every_scale=False) -> bool:
         return prompts.box is None or self.number(prompts) not in self.unread
 
-    def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
+    def prepare(self, embedding, prompts=None, progress=None, every_scale=False) -> None:
         if prompts is not None and prompts.box is not None:
             self.read.append(self.number(prompts))
             self.unread -= {self.number(prompts), 1}  # 1 lies in each tile

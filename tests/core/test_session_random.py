@@ -31,7 +31,7 @@ class TilesSegmenter(FakeSegmenter):
             embedding = super().embed(plane, contrast_limits, progress)
         return replace(embedding, features=())
 
-    def is_ready(self, embedding, prompts, further=False) -> bool:
+    def is_ready(self, embedding, prompts, every_scale=False) -> bool:
         return _stripe(prompts) in self._stripes.get(embedding, ())
 
     def draft(self, embedding, prompts, multimask="auto") -> Draft | None:
@@ -42,7 +42,7 @@ class TilesSegmenter(FakeSegmenter):
             return Draft(FakeSegmenter(9.0).decode(embedding, prompts, multimask), False)
         return Draft(self.decode(embedding, prompts, multimask), True)
 
-    def prepare(self, embedding, prompts=None, progress=None, further=False) -> None:
+    def prepare(self, embedding, prompts=None, progress=None, every_scale=False) -> None:
         with _unwinding(self.seconds):
             for fraction in (0.0, 0.5):
                 time.sleep(self.seconds)

@@ -211,8 +211,8 @@ class SlowTiles(FakeSegmenter):
         embedding = super().embed(plane, contrast_limits, progress)
         return replace(embedding, features=()) if self.tiles else embedding
 
-    def is_ready(self, embedding, prompts, further=False):
-        if further:
+    def is_ready(self, embedding, prompts, every_scale=False):
+        if every_scale:
             return prompts.points.tolist() in self.looked_further
         return not self.tiles or bool(self.prepared)
 
@@ -220,17 +220,17 @@ class SlowTiles(FakeSegmenter):
         ready = self.is_ready(embedding, prompts)
         return super().draft(embedding, prompts, multimask) if ready else None
 
-    def prepare(self, embedding, prompts=None, progress=None, further=False):
+    def prepare(self, embedding, prompts=None, progress=None, every_scale=False):
         goes_on = False
         while not goes_on:  # as an encoder does, it asks once more before it is done
             goes_on = self.may_embed.wait(0.005)
             progress(0.5)
-        self.prepared.append((prompts, further))
+        self.prepared.append((prompts, every_scale))
 
     @property
     def looked_further(self):
         """Clicks for whose unsure answers something was encoded ahead."""
-        return [prompts.points.tolist() for prompts, further in self.prepared if further]
+        return [prompts.points.tolist() for prompts, every_scale in self.prepared if every_scale]
 
 
 @pytest.fixture
@@ -288,10 +288,10 @@ def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(slow, ahead
     ahead.show((), focus=(12, 34))
     assert ahead.wait(5)
     assert engine.wait(5, background=True)
-    (first, _), (then, further), (rest, _) = slow.prepared
+    (first, _), (then, every_scale), (rest, _) = slow.prepared
     assert first.points.tolist() == [[12, 34]]
     assert then.points.tolist() == [[12, 34]]
-    assert further
+    assert every_scale
     assert rest is None
 
 
@@ -304,9 +304,9 @@ def test_plane_of_one_tile_needs_only_its_further_looks_ahead(engine, rng):
     assert session.wait(5)
     assert engine.wait(5, background=True)
     assert session.mask(1, ()).any()
-    ((click, further),) = small.prepared
+    ((click, every_scale),) = small.prepared
     assert click.points.tolist() == [[12, 34]]
-    assert further
+    assert every_scale
 
 
 def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(slow, ahead, engine):
@@ -315,9 +315,9 @@ def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(slow,
     ahead.add_point((), (20, 20))
     assert ahead.wait(5)
     assert engine.wait(5, background=True)
-    clicked, further = slow.prepared[-1]
+    clicked, every_scale = slow.prepared[-1]
     assert clicked.points.tolist() == [[20, 20]]
-    assert further
+    assert every_scale
 
 
 def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(slow, ahead, engine):
@@ -327,9 +327,9 @@ def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(slow, ahead, e
     ahead.show(())  # its tiles are being encoded from here on
     ahead.add_point((), (20, 20))
     finish_after_the_mask(slow, ahead, engine)
-    (clicked, further), (rest, _) = slow.prepared[-2:]
+    (clicked, every_scale), (rest, _) = slow.prepared[-2:]
     assert clicked.points.tolist() == [[20, 20]]
-    assert further
+    assert every_scale
     assert rest is None
 
 
@@ -388,9 +388,9 @@ def test_model_that_comes_later_finds_the_middle_of_the_screen(slow, engine, rng
     session.segmenter = slow
     assert session.wait(5)
     assert engine.wait(5, background=True)
-    (first, _), (then, further), _ = slow.prepared
+    (first, _), (then, every_scale), _ = slow.prepared
     assert first.points.tolist() == then.points.tolist() == [[12, 34]]
-    assert further
+    assert every_scale
 
 
 def test_without_prefetch_other_scales_are_left_to_the_clicks(slow, engine, rng):

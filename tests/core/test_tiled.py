@@ -379,10 +379,10 @@ def test_looks_of_an_unsure_click_can_be_encoded_ahead():
     tiled.prepare(embedding, click)
     assert len(tiled.inner.frames) == 1
     assert tiled.is_ready(embedding, click)
-    assert not tiled.is_ready(embedding, click, further=True)
+    assert not tiled.is_ready(embedding, click, every_scale=True)
     seen = []
-    tiled.prepare(embedding, click, seen.append, further=True)
-    assert tiled.is_ready(embedding, click, further=True)
+    tiled.prepare(embedding, click, seen.append, every_scale=True)
+    assert tiled.is_ready(embedding, click, every_scale=True)
     assert seen == sorted(seen)
     assert [frame.scaled[0] for frame in tiled.inner.frames] == [512, 256, 128]
     assert iou(tiled.decode(embedding, click).best(), plane > 0) > 0.97
@@ -405,7 +405,7 @@ def test_all_tiles_are_encoded_once_where_memory_holds_few(tiled, plane, monkeyp
 def test_nothing_further_is_encoded_for_what_is_never_unsure(prompts):
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(square(50, 20, 30, (512, 512)), (0, 255))
-    tiled.prepare(embedding, prompts, further=True)
+    tiled.prepare(embedding, prompts, every_scale=True)
     assert len(tiled.inner.frames) == 1
 
 

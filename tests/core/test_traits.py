@@ -35,8 +35,10 @@ def test_numbers_beyond_measure_are_refused():
 
 def test_each_policy_of_nano_and_of_sam_has_a_name():
     nano, sam = Traits.of(PRESETS["nano"]), Traits.of(PRESETS["vit_b"])
-    assert (nano.proposes, nano.judges, nano.looks_twice, nano.decodes_windows) == (True,) * 4
-    assert (sam.proposes, sam.judges, sam.looks_twice, sam.decodes_windows) == (False,) * 4
+    assert (nano.proposes, nano.judges, nano.refines_first_click, nano.decodes_windows) == (
+        True,
+    ) * 4
+    assert (sam.proposes, sam.judges, sam.refines_first_click, sam.decodes_windows) == (False,) * 4
     assert (nano.tidies, nano.gains_in_half) == (True, False)
     assert (sam.tidies, sam.gains_in_half) == (False, True)
     assert nano.geometry.has_choice

@@ -226,7 +226,7 @@ class SamConfig:
         return self.resize == "own"
 
     @property
-    def looks_twice(self) -> bool:
+    def refines_first_click(self) -> bool:
         """Whether a first click's best candidate is decoded once more, from its own logits."""
         return self.resize == "own"
 

@@ -133,11 +133,11 @@ class CompleteSegmenter(ABC):
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
-        further: bool = False,
+        every_scale: bool = False,
     ) -> None:
         """Do nothing: an embedding is complete."""
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, every_scale: bool = False) -> bool:
         """Return True: an embedding is complete."""
         return True
 

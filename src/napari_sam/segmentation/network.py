@@ -166,7 +166,7 @@ class SamSegmenter(OnDevice):
                     else:
                         results[i] = prediction
         found = [results[i] for i in range(len(prompts))]
-        if self.traits.looks_twice and multimask == "auto":
+        if self.traits.refines_first_click and multimask == "auto":
             clicks = [i for i, one in enumerate(prompts) if one.is_single_click]
             again = [
                 prompts[i].with_logits(found[i].logits[found[i].best_index], embedding.frame)

@@ -161,7 +161,7 @@ class Segmenter(Protocol):
         """Predict one object from its prompts; fast, once what it takes is encoded.
 
         ``"auto"`` gives three candidates for a single point and one mask otherwise. Of the three
-        a model that can do so (:attr:`Traits.looks_twice`) decodes the best one once more,
+        a model that can do so (:attr:`Traits.refines_first_click`) decodes the best one once more,
         from its own logits. `progress` is called where something must be encoded for it, with
         the finished fraction of that; it may raise :class:`Cancelled`.
         """
@@ -254,19 +254,19 @@ class Segmenter(Protocol):
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
-        further: bool = False,
+        every_scale: bool = False,
     ) -> None:
         """Run what the encoder still has to do before `prompts` (any, if None) can be decoded.
 
-        With `further`, also what an unsure answer to these prompts may be looked at again in.
+        With `every_scale`, also the other scales that an unsure answer to these prompts may take.
         """
         ...
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, every_scale: bool = False) -> bool:
         """Whether decoding these prompts begins with no run of the encoder.
 
-        Their answer may still ask for a look at another scale, which needs one; with `further`,
-        that has been prepared, too.
+        An unsure answer may still take another scale, which needs one; with `every_scale`, that
+        has been encoded, too.
         """
         ...
 
@@ -502,14 +502,14 @@ class DelegatingSegmenter(Generic[_Inner]):
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
-        further: bool = False,
+        every_scale: bool = False,
     ) -> None:
         """Run what the encoder still has to do; see :meth:`Segmenter.prepare`."""
-        self._inner.prepare(embedding, prompts, progress, further)
+        self._inner.prepare(embedding, prompts, progress, every_scale)
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, every_scale: bool = False) -> bool:
         """Whether decoding begins with no run of the encoder; see :meth:`Segmenter.is_ready`."""
-        return self._inner.is_ready(embedding, prompts, further)
+        return self._inner.is_ready(embedding, prompts, every_scale)
 
     def prepare_view(
         self,

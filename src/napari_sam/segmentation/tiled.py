@@ -419,30 +419,31 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         embedding: Embedding,
         prompts: Prompts | None = None,
         progress: Progress | None = None,
-        further: bool = False,
+        every_scale: bool = False,
     ) -> None:
         """Encode the tile that `prompts` need, or all tiles of the finest level.
 
-        See :meth:`Segmenter.prepare`. With `further`, also the reduced tiles that a first click's
-        answer may ask for. Without prompts, no tile is encoded for the second time: where memory
-        doesn't hold all of them, those that had to go are left to the prompts that need them.
+        See :meth:`Segmenter.prepare`. With `every_scale`, also the reduced tiles that a first
+        click's answer may ask for. Without prompts, no tile is encoded for the second time: where
+        memory doesn't hold all of them, those that had to go are left to the prompts that need
+        them.
         """
         if not isinstance(embedding, TiledEmbedding):
-            self._inner.prepare(embedding, prompts, progress, further)
+            self._inner.prepare(embedding, prompts, progress, every_scale)
             return
         embedding = self._own(embedding)
         store, pyramid = embedding.store, embedding.pyramid
         if prompts is None:
             tiles = [tile for tile in pyramid.levels[0] if not store.has_held(tile)]
         else:
-            tiles = _tiles_for(pyramid, prompts, further)
+            tiles = _tiles_for(pyramid, prompts, every_scale)
         self._embed_tiles(embedding, tiles, progress)
 
-    def is_ready(self, embedding: Embedding, prompts: Prompts, further: bool = False) -> bool:
+    def is_ready(self, embedding: Embedding, prompts: Prompts, every_scale: bool = False) -> bool:
         """Whether the tile of these prompts is in memory; see :meth:`Segmenter.is_ready`."""
         if not isinstance(embedding, TiledEmbedding):
-            return self._inner.is_ready(embedding, prompts, further)
-        tiles = _tiles_for(self._own(embedding).pyramid, prompts, further)
+            return self._inner.is_ready(embedding, prompts, every_scale)
+        tiles = _tiles_for(self._own(embedding).pyramid, prompts, every_scale)
         return all(embedding.store.get(tile) is not None for tile in tiles)
 
     def prepare_view(
@@ -522,10 +523,10 @@ def _first_encoded(embedding: TiledEmbedding, view: Box) -> list[Tile] | None:
     return None
 
 
-def _tiles_for(pyramid: Pyramid, prompts: Prompts, further: bool) -> list[Tile]:
-    """Return the tile to look at first, and with `further` those that may come after it."""
+def _tiles_for(pyramid: Pyramid, prompts: Prompts, every_scale: bool) -> list[Tile]:
+    """Return the tile to look at first, and with `every_scale` those that may come after it."""
     first = pyramid.tile_of(prompts)
-    return [first, *(pyramid.looks_after(first, prompts) if further else ())]
+    return [first, *(pyramid.looks_after(first, prompts) if every_scale else ())]
 
 
 def _moved(prompts: Prompts, frame: Frame, traits: Traits) -> Prompts:

@@ -46,7 +46,7 @@ class Traits:
         Whether it finds objects by a text or by examples: it is a :class:`ConceptSegmenter`.
     judges
         Whether it judges proposed boxes region by region.
-    looks_twice
+    refines_first_click
         Whether a first click's best candidate is decoded once more, from its own logits.
     decodes_windows
         Whether masks can be decoded from a part of an embedding: it was trained on crops.
@@ -77,7 +77,7 @@ class Traits:
     proposes: bool = False
     reads_text: bool = False
     judges: bool = False
-    looks_twice: bool = False
+    refines_first_click: bool = False
     decodes_windows: bool = False
     tidies: bool = False
     learns: bool = False
@@ -100,7 +100,7 @@ class Traits:
             ((config.embed_dim, 1), *skips),
             proposes=config.dense_channels > 0,
             judges=config.roi_channels > 0,
-            looks_twice=own,
+            refines_first_click=own,
             decodes_windows=own,
             tidies=own,
             learns=True,

@@ -264,14 +264,16 @@ def prepare(
     embedding: Embedding,
     prompts: Prompts | None,
     report: Report,
-    further: bool = False,
+    every_scale: bool = False,
 ) -> float | None:
     """Encode the tile that prompts need, or all; return the seconds of one, if it was work.
 
-    With `further`, also what :meth:`Segmenter.prepare` says.
+    With `every_scale`, also what :meth:`Segmenter.prepare` says.
     """
-    seconds = _timed(lambda tell: segmenter.prepare(embedding, prompts, tell, further), report)[1]
-    return None if prompts is None or further else seconds
+    seconds = _timed(lambda tell: segmenter.prepare(embedding, prompts, tell, every_scale), report)[
+        1
+    ]
+    return None if prompts is None or every_scale else seconds
 
 
 def _timed(work: Callable[[Report], T], report: Report) -> tuple[T, float | None]:

@@ -202,7 +202,7 @@ class _Decode:
     @property
     def has_first_look(self) -> bool:
         """Whether what a model sees at a first look is shown before it has looked twice."""
-        return self.segmenter.traits.looks_twice and self.group.prompts.is_single_click
+        return self.segmenter.traits.refines_first_click and self.group.prompts.is_single_click
 
     def __call__(self, at_first_look: bool) -> _Seen | None:
         if not self.segmenter.is_ready(self.embedding, self.group.prompts):

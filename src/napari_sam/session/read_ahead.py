@@ -155,8 +155,8 @@ class ReadAhead:
         self, key: str, segmenter: Segmenter, embedding: Embedding, click: Prompts
     ) -> None:
         """Encode what an unsure answer to a click would be looked at again in."""
-        if self._prefetch and not segmenter.is_ready(embedding, click, further=True):
-            work = partial(prepare, segmenter, embedding, click, further=True)
+        if self._prefetch and not segmenter.is_ready(embedding, click, every_scale=True):
+            work = partial(prepare, segmenter, embedding, click, every_scale=True)
             self._executor.embed((key, self), work, self._prepared, SOON)
 
     def cancel(self) -> None:

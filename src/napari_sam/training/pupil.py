@@ -125,7 +125,7 @@ class Pupil:
         picked = pick(views, config, rng, side, features)
         rounds = 1 + int(rng.choice(len(_ROUNDS), p=_ROUNDS))
         by_box, again_looked = rng.random() < _BOX_SHARE, rng.random() < _SECOND_LOOK
-        second = again_looked and config.looks_twice
+        second = again_looked and config.refines_first_click
         plan = Plan(rounds, by_box, second_look=second, balance=_BALANCE)
         free = config.image_size - picked.side
         losses, _ = prompted_losses(self._model, picked.features, picked.target, plan, rng, free)
