@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.nodes import make_refnode
 
+import napari_sam
+
 project = "napari-sam-live"
 author = "napari-sam-live developers"
 project_copyright = author
-release = version = version_of("napari-sam-live")
+release = version = napari_sam.__version__
 
 extensions = [
     "myst_parser",
