@@ -1,5 +1,6 @@
 """Files and folders that appear complete or not at all, and what killed runs leave of them."""
 
+import errno
 import os
 import re
 import secrets
@@ -7,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_sam.special_files import refuse_special
@@ -20,16 +21,19 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(?P<target>.+)", re.DOTALL)
 # Whether what a program has open can't be replaced, and how many seconds it is tried again.
 _OPEN_FILES_STAY, _PATIENCE = sys.platform == "win32", 2.0
 _A_DAY = 24 * 3600.0
+# What disks answer that have no such call, among them some of the network.
+_NO_SYNC = errno.EINVAL, errno.ENOSYS, errno.ENOTSUP
 
 
 @contextmanager
-def replaced(target: Path, part: Path | None = None) -> Iterator[Path]:
+def replaced(target: Path, part: Path | None = None, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `target` that takes its name when the block succeeds.
 
     What stood under the name before stays untouched until then, and for good if the block
     raises. The temporary path has the target's suffix; the block makes a file or a folder of
     it. Missing parent folders are made. A folder is replaced in two steps; where a run was
     killed between them, the next one to replace it, or :func:`heal`, puts the old one back.
+    After a power cut, too, either the old or the new one is there, whole.
 
     Parameters
     ----------
@@ -38,6 +42,9 @@ def replaced(target: Path, part: Path | None = None) -> Iterator[Path]:
     part
         The temporary path, of a file that may be gone on with: it is kept if the block raises.
         By default one that nobody else has, which is removed then.
+    durable
+        Whether it must outlast a power cut, which takes some milliseconds a file; without, its
+        reader has to recognise a damaged file.
 
     Raises
     ------
@@ -53,10 +60,14 @@ def replaced(target: Path, part: Path | None = None) -> Iterator[Path]:
     temporary = part or temporary_beside(target)
     try:
         yield temporary
+        if durable:
+            _flush(temporary)
         if target.is_dir():
             _swap(temporary, target)
         else:
             _replace(temporary, target)
+        if durable:
+            _flush_names(target.parent)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -158,6 +169,40 @@ if sys.platform != "win32":
         except OSError:  # this disk has no locks
             return True
         return True
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or all that is in a folder, written to the disk itself.
+
+    Otherwise the disk may learn a new file's name before its content.
+    """
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                _flush_file(Path(folder, name))
+            _flush_names(Path(folder))
+    else:
+        _flush_file(path)
+
+
+def _flush_file(path: Path) -> None:
+    # Windows flushes only what may be written to.
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _flush_names(folder: Path) -> None:
+    """Have the names in a folder written to the disk; Windows does so by itself."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # what is lost with a name is no more than what there was before
+        _flush_file(folder)
 
 
 def _replace(temporary: Path, target: Path) -> None:

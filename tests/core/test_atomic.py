@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -201,3 +202,85 @@ def test_folder_that_may_not_be_written_is_told_at_once_elsewhere(tmp_path, wind
     with pytest.raises(PermissionError, match="denied"), replaced(tmp_path / "labels.tif") as new:
         new.write_text("new")
     assert len(windows) == 9_999
+
+
+@pytest.fixture
+def flushes(monkeypatch) -> list[str]:
+    """Names of what is flushed to the disk and what takes its name, in order."""
+    seen: list[str] = []
+    names: dict[int, str] = {}
+    open_, replace, rename = os.open, os.replace, Path.rename
+
+    def opened(path, *args, **kwargs):
+        descriptor = open_(path, *args, **kwargs)
+        names[descriptor] = Path(path).name
+        return descriptor
+
+    def named(source, target):
+        seen.append(f"named {Path(target).name}")
+        replace(source, target)
+
+    def renamed(self, target):
+        seen.append(f"named {Path(target).name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(atomic.os, "open", opened)
+    monkeypatch.setattr(atomic.os, "fsync", lambda one: seen.append(names[one]))
+    monkeypatch.setattr(atomic.os, "replace", named)
+    monkeypatch.setattr(Path, "rename", renamed)
+    return seen
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows flushes names by itself")
+
+
+@posix
+def test_file_is_on_the_disk_before_it_takes_its_name(tmp_path, flushes):
+    target = tmp_path / "labels.tif"
+    with replaced(target) as temporary:
+        temporary.write_text("new")
+    assert flushes == [temporary.name, "named labels.tif", tmp_path.name]
+
+
+@posix
+def test_all_of_a_folder_is_on_the_disk_before_it_takes_its_name(tmp_path, flushes):
+    target = folder(tmp_path / "labels.zarr", "old")
+    with replaced(target) as temporary:
+        (folder(temporary, "new") / "0.0").mkdir()
+        (temporary / "0.0" / "c").write_text("chunk")
+    before = flushes[: flushes.index("named labels.zarr")]
+    assert {"0", "1", "c", "0.0", temporary.name} <= set(before)
+    assert flushes[-1] == tmp_path.name
+
+
+def test_what_can_be_made_again_is_not_waited_for(tmp_path, flushes):
+    with replaced(tmp_path / "embedding", durable=False) as temporary:
+        temporary.write_text("new")
+    assert flushes == ["named embedding"]
+
+
+@pytest.mark.parametrize("target", ["file", "folder"])
+def test_disk_that_cannot_flush_is_written_as_well(tmp_path, monkeypatch, target):
+    def refuse(descriptor):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(atomic.os, "fsync", refuse)
+    with replaced(tmp_path / target) as temporary:
+        if target == "file":
+            temporary.write_text("new")
+        else:
+            folder(temporary, "new")
+    assert (tmp_path / target).exists()
+
+
+def test_disk_that_fails_to_flush_keeps_the_old_file(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    target = tmp_path / "labels.tif"
+    target.write_text("old")
+    monkeypatch.setattr(atomic.os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"), replaced(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [target]

@@ -261,7 +261,7 @@ class EmbeddingCache:
                 return
         if not path.is_file():
             path.unlink(missing_ok=True)  # a named pipe, say
-        with replaced(path) as temporary:
+        with replaced(path, durable=False) as temporary:
             temporary.write_bytes(data)
         with self._lock:
             if self._disk_bytes is None:
