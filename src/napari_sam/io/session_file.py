@@ -2,7 +2,7 @@
 
 This module knows rows, not what they mean: it keeps JSON values, masks and numbers, says whether
 a file is whole, and reads nothing that it did not check. Nothing in a file is ever executed or
-unpickled. The tables are described in docs/session-files.md.
+unpickled. The tables are described in docs/develop/session-files.md.
 """
 
 from __future__ import annotations
