@@ -8,7 +8,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
 
 from napari_sam.gui.classes_section import new_class
-from napari_sam.gui.looks import class_colormap, colours_apart_from
+from napari_sam.gui.mask_style import class_colormap, colours_apart_from
 from napari_sam.gui.object_model import COLUMNS, ObjectModel
 from napari_sam.session import ArrayCanvas, ArraySource, ObjectClass, PostProcessing, Session
 

@@ -13,7 +13,7 @@ from napari_sam.gui.controls import ElidedButton
 from napari_sam.gui.keeping import Question
 from napari_sam.gui.question_section import QuestionSection
 from napari_sam.gui.session_section import SessionSection, session_state_of
-from napari_sam.gui.told import told_objects, told_size, told_time
+from napari_sam.gui.wording import object_count_text, size_text, time_text
 from napari_sam.session.library import KeptSession
 
 NOW = time.mktime((2026, 11, 29, 12, 0, 0, 0, 0, -1))
@@ -91,13 +91,13 @@ def cross(section):
     [((2026, 11, 28, 14, 10), "28 Nov 14:10"), ((2025, 3, 1, 9, 5), "1 Mar 2025")],
 )
 def test_times_are_told_as_people_do(then, told):
-    assert told_time(time.mktime((*then, 0, 0, 0, -1)), NOW) == told
+    assert time_text(time.mktime((*then, 0, 0, 0, -1)), NOW) == told
 
 
 def test_objects_and_sizes_are_told_in_words():
-    assert told_objects(1) == "1 object"
-    assert told_objects(37) == "37 objects"
-    assert [told_size(n) for n in (10, 12_345, 3_400_000)] == ["1 kB", "12 kB", "3.4 MB"]
+    assert object_count_text(1) == "1 object"
+    assert object_count_text(37) == "37 objects"
+    assert [size_text(n) for n in (10, 12_345, 3_400_000)] == ["1 kB", "12 kB", "3.4 MB"]
 
 
 def test_session_that_is_open_is_listed_as_such(controller):

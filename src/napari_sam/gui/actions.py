@@ -13,7 +13,7 @@ from napari_sam.gui import current_session, open_dock
 from napari_sam.gui.controller import bare
 from napari_sam.gui.help_overlay import toggle_help
 from napari_sam.gui.image_dialogs import ask_for_folder
-from napari_sam.gui.looks import outline_masks
+from napari_sam.gui.mask_style import outline_masks
 from napari_sam.gui.outlines import move_found_outlines, move_outlines
 from napari_sam.gui.proofreading import act_on_queue
 from napari_sam.gui.session_dialogs import (

@@ -11,7 +11,7 @@ from napari_sam.gui.controls import button, caption, line
 from napari_sam.gui.section import Section
 from napari_sam.gui.status import StripState
 from napari_sam.gui.status_section import StatusSection
-from napari_sam.gui.told import told_left
+from napari_sam.gui.wording import time_left_text
 from napari_sam.session.read_all import ReadProgress
 
 
@@ -43,7 +43,7 @@ def ahead_state_of(strip: StripState | None, progress: ReadProgress | None) -> A
     """
     if progress is not None:
         parts = [f"Reading ahead: {progress.done} of {progress.count}"]
-        parts += [] if progress.seconds_left is None else [told_left(progress.seconds_left)]
+        parts += [] if progress.seconds_left is None else [time_left_text(progress.seconds_left)]
         return AheadState("", " · ".join(parts))
     if strip is None or all(state == "ready" for state in strip.states):
         return AheadState()

@@ -13,7 +13,7 @@ from napari_sam.gui.key_table import with_key
 from napari_sam.gui.outlines import move_found_outlines
 from napari_sam.gui.planes import axis_name, channel_axis
 from napari_sam.gui.section import Section
-from napari_sam.gui.told import told_left, told_objects
+from napari_sam.gui.wording import object_count_text, time_left_text
 from napari_sam.segmentation.concepts import LONGEST_TEXT
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.segmentation.traits import WAYS
@@ -89,12 +89,12 @@ def _plane_tip(segmenter: Segmenter | None) -> str:
 
 def told_run(run: RunProgress) -> str:
     """Say how far a search is: what is found, where it is, and how long it still takes."""
-    told = [told_objects(run.objects)]
+    told = [object_count_text(run.objects)]
     if run.squares is not None:
         told.append(f"{run.squares[0]} of {run.squares[1]} squares")
     elif run.count > 1:
         told.append(f"{run.done} of {run.count} planes")
-    told += [] if run.seconds_left is None else [told_left(run.seconds_left)]
+    told += [] if run.seconds_left is None else [time_left_text(run.seconds_left)]
     return " · ".join(told)
 
 

@@ -15,7 +15,7 @@ from napari_sam.gui.key_table import with_key
 from napari_sam.gui.keys import run_action
 from napari_sam.gui.planes import axis_name
 from napari_sam.gui.section import Section
-from napari_sam.gui.told import told_left
+from napari_sam.gui.wording import time_left_text
 from napari_sam.session import FollowProgress, PlaneFacts, Span
 from napari_sam.session.prompt_words import told_ids
 from napari_sam.session.spans import DOUBTFUL
@@ -137,7 +137,7 @@ def told_progress(running: FollowProgress, name: str, count: int) -> str:
     index = None if running.plane is None else running.plane[running.axis]
     where = [] if index is None else [f"{name} {index}/{count - 1}"]
     far = [f"{running.done} of {running.count} steps"]
-    far += [] if running.seconds_left is None else [told_left(running.seconds_left)]
+    far += [] if running.seconds_left is None else [time_left_text(running.seconds_left)]
     what = [f"Following {told_ids(running.object_ids)}", *where]
     return " · ".join(what) + "\n" + " · ".join(far)
 

@@ -20,7 +20,7 @@ from psygnal import Signal
 from napari_sam.batch import find_images
 from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.gui.layers import image_of_masks
-from napari_sam.gui.told import told_images
+from napari_sam.gui.wording import image_count_text
 from napari_sam.io import ImageFile, read_image
 from napari_sam.session.image_list import ImageList, ImageProgress, ListedImage, list_images
 from napari_sam.session.library import Library
@@ -184,7 +184,7 @@ class ListedImages:
             raise ValueError("expected an image with objects to export, got none begun")
         flush = keeping.flusher(_FLUSH_SECONDS) if self._current_annotation() else _nothing
         task = partial(_export, flush, pairs, to, folder, only_accepted)
-        self._run(f"Exporting {told_images(len(pairs))}…", task, self._exported)
+        self._run(f"Exporting {image_count_text(len(pairs))}…", task, self._exported)
 
     def leave(self) -> None:
         """Forget the list; the open image stays in the viewer."""

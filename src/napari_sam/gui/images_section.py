@@ -14,7 +14,7 @@ from napari_sam.gui.controls import Fold, button, check, combo, line, quietly, r
 from napari_sam.gui.image_dialogs import ask_for_folder, ask_for_images, ask_where_to_export_all
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.section import Section
-from napari_sam.gui.told import told_objects
+from napari_sam.gui.wording import object_count_text
 from napari_sam.io.exports import FORMATS
 from napari_sam.session.image_list import ImageList, ListedImage
 
@@ -68,7 +68,7 @@ class ImagesState:
 
 
 def _line(image: ListedImage) -> str:
-    objects = f" · {told_objects(image.objects)}" if image.objects else ""
+    objects = f" · {object_count_text(image.objects)}" if image.objects else ""
     return f"{_SIGNS[image.progress]}  {image.path.name}{objects}"
 
 

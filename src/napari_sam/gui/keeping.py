@@ -15,7 +15,7 @@ from napari_sam.engine import Executor, Outcome, Report
 from napari_sam.gui.exchange import export_chore, import_file
 from napari_sam.gui.placement import finest
 from napari_sam.gui.planes import source_of
-from napari_sam.gui.told import told_objects, told_time
+from napari_sam.gui.wording import object_count_text, time_text
 from napari_sam.io.session_file import SUFFIX, SessionFile
 from napari_sam.planes import PlaneSource
 from napari_sam.session.image_identity import ImageContent, read_identity
@@ -506,8 +506,8 @@ def question_of(found: KeptSession) -> Question:
     """Ask whether to go on with a session: what is in it, and what happened last."""
     last = f" · last: “{found.last}”" if found.last else ""
     return Question(
-        f"Unfinished session of this image, {told_time(found.changed)}\n"
-        f"{told_objects(found.objects)}{last}",
+        f"Unfinished session of this image, {time_text(found.changed)}\n"
+        f"{object_count_text(found.objects)}{last}",
         "Continue",
         "Start anew",
         "bring back its prompts, objects, masks and undo",

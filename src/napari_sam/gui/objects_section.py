@@ -24,7 +24,7 @@ from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import Fold, button, check, combo, fill, line, quietly, rule
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.key_table import with_key
-from napari_sam.gui.looks import COLOURS, Colours, colour_masks, colours_of, outline_masks
+from napari_sam.gui.mask_style import COLOURS, Colours, colour_masks, colours_of, outline_masks
 from napari_sam.gui.object_model import ObjectModel
 from napari_sam.gui.outlines import move_outlines
 from napari_sam.gui.section import Section

@@ -12,7 +12,7 @@ from napari_sam.gui.controls import bring_up, button, line, thin_bar, tool
 from napari_sam.gui.key_table import with_key
 from napari_sam.gui.proofreading import act_on_queue
 from napari_sam.gui.section import Section
-from napari_sam.gui.told import told_objects
+from napari_sam.gui.wording import object_count_text
 from napari_sam.session.proofreading import Queue
 
 
@@ -138,7 +138,7 @@ class QueueSection(Section[QueueState]):
         if state.offered and not self._offers:
             bring_up(self)
         self._offers = bool(state.offered)
-        self.begin.setText(f"Proofread {told_objects(state.waiting)}")
+        self.begin.setText(f"Proofread {object_count_text(state.waiting)}")
         self._inside.setVisible(state.is_open)
         self.offered.setText(state.offered or state.note)
         for control in (self.accept, self.fix, self.delete):

@@ -30,7 +30,7 @@ from napari_sam.gui.session_dialogs import (
     ask_which_to_import,
     ask_which_to_open,
 )
-from napari_sam.gui.told import told_objects, told_size, told_time
+from napari_sam.gui.wording import object_count_text, size_text, time_text
 
 if TYPE_CHECKING:
     from napari_sam.session.library import KeptSession
@@ -110,8 +110,8 @@ def session_state_of(controller: Controller, asked: Path | None = None) -> Sessi
 
 def kept_line(kept: KeptSession, is_open: bool, now: float | None = None) -> KeptLine:
     """Spell a kept session: image, date, objects and size."""
-    told = "can't be read" if kept.error else told_objects(kept.objects)
-    parts = [kept.image or "image", told_time(kept.changed, now), told, told_size(kept.size)]
+    told = "can't be read" if kept.error else object_count_text(kept.objects)
+    parts = [kept.image or "image", time_text(kept.changed, now), told, size_text(kept.size)]
     what = "this is the session being worked on" if is_open else "go on with this session"
     tip = f"{kept.error or what}\n{kept.path}"
     can_open = not is_open and not kept.error

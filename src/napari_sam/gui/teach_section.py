@@ -23,7 +23,7 @@ from napari_sam.gui.planes import visible_part
 from napari_sam.gui.section import Section
 from napari_sam.gui.taught_section import TaughtSection
 from napari_sam.gui.teaching import LEAST, Complete, Lecture, Offer, Teaching, Wishes, complete_of
-from napari_sam.gui.told import told_left, told_objects
+from napari_sam.gui.wording import object_count_text, time_left_text
 from napari_sam.model import taught_library
 from napari_sam.model.lesson_facts import only_finds, rests_on, score_lines
 from napari_sam.model.registry import REGISTRY
@@ -90,7 +90,7 @@ class TeachState:
             return f"{_TITLE} · {'better: use it?' if self.is_offered else 'no better'}"
         if self.progress:
             return f"{_TITLE} · {self.fraction:.0%}"
-        return f"{_TITLE} · {told_objects(self.count)}" if self.count else _TITLE
+        return f"{_TITLE} · {object_count_text(self.count)}" if self.count else _TITLE
 
 
 def teach_state_of(controller: Controller) -> TeachState:
@@ -125,7 +125,7 @@ def teach_state_of(controller: Controller) -> TeachState:
     if count >= LEAST:
         about = round(teaching.wishes.seconds)
         time = f"{about} s" if about < 100 else f"{about // 60} min"
-        ask = f"{told_objects(count)}: adapt to these (about {time})"
+        ask = f"{object_count_text(count)}: adapt to these (about {time})"
     else:
         more = f"{LEAST - count} more objects" if LEAST - count > 1 else "1 more object"
         note = f"Finish {more}: then the model can learn from them"
@@ -157,7 +157,7 @@ def told_lecture(lecture: Lecture) -> str:
     """Say how far teaching is."""
     parts = [_PHASES[lecture.phase]]
     if lecture.seconds_left is not None:
-        parts.append(told_left(lecture.seconds_left))
+        parts.append(time_left_text(lecture.seconds_left))
     return " · ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""How masks look: filled or outlined, and in which colours."""
+"""The appearance of masks: filled or outlined, and in which colours."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def outline_masks(annotation: Annotation, on: bool | None = None) -> None:
     Parameters
     ----------
     annotation
-        Whose masks.
+        The annotation whose masks are shown so.
     on
-        Whether as outlines; None for the other way than now.
+        True for outlines, False for filled masks, None to switch.
 
     Raises
     ------
     ValueError
-        If there are no masks yet.
+        If the annotation has no masks yet.
     """
     masks = annotation.labels
     if masks is None:
@@ -62,17 +62,17 @@ def colours_of(masks: Labels) -> Colours:
 
 
 def colour_masks(annotation: Annotation, colours: Colours, executor: Executor) -> None:
-    """Give masks other colours; those that a user chose in napari's own controls go.
+    """Colour masks, in place of any colours that a user chose in napari's own controls.
 
     Parameters
     ----------
     annotation
-        Whose masks.
+        The annotation whose masks are coloured.
     colours
-        What gives a mask its colour; ``by class`` shows the classes that objects have now, and
-        does nothing if it shows them already.
+        What gives a mask its colour. ``by class`` shows the current classes of the objects, and
+        does nothing if they are shown already.
     executor
-        Where the colours of classes are put together: there may be fifty thousand objects.
+        Builds the colours of classes in the background: there may be fifty thousand objects.
     """
     masks = annotation.labels
     if masks is None:
@@ -98,25 +98,25 @@ def colour_masks(annotation: Annotation, colours: Colours, executor: Executor) -
 
 
 def colours_apart_from(shown: ArrayLike, count: int) -> NDArray[np.float32]:
-    """Return bright colours that an image doesn't have, and that differ from each other.
+    """Return bright colours that differ from those of an image, and from each other.
 
     Parameters
     ----------
     shown
         `(n, 3)` colours of the image, red, green and blue from 0 to 1.
     count
-        How many are wanted.
+        Number of colours to return.
 
     Returns
     -------
     colours
-        `(count, 3)`, those that differ most from each other first.
+        `(count, 3)`, red, green and blue from 0 to 1; those that differ most come first.
 
     Notes
     -----
-    Distances are those of CIELAB, in which equal ones look alike. Of the hues at two brightnesses
-    the half that is farther from what the image has is taken, and of these one after the other
-    the colour that is farthest from those before.
+    Distances are measured in CIELAB, where equal distances appear equally large. Candidates are
+    36 hues at two brightnesses. The half that is farther from the image's colours is kept, and
+    from it the colour farthest from all chosen so far is added until there are enough.
     """
     from skimage.color import hsv2rgb, rgb2lab
 
@@ -137,16 +137,16 @@ def colours_apart_from(shown: ArrayLike, count: int) -> NDArray[np.float32]:
 def class_colormap(
     members: Mapping[int, str], colours: Mapping[str, str], dtype: np.dtype = _INT32
 ) -> DirectLabelColormap:
-    """Return the colours of classes; grey for objects without one.
+    """Return a colormap that colours objects by class; objects without a class are grey.
 
     Parameters
     ----------
     members
-        The class of every object that has one.
+        The class of every object that has one, by object id.
     colours
         The colour of each class, as ``#rrggbb``.
     dtype
-        Of the labels that will be shown: what napari needs for them is made here.
+        Type of the labels that will be shown; napari's lookup table for it is built here.
     """
     others: dict[int | None, NDArray[np.float32]] = {
         None: np.array(_OTHERS, np.float32),
@@ -154,9 +154,9 @@ def class_colormap(
     }
     made = DirectLabelColormap(color_dict=others)
     rgba = {name: _rgba(colour) for name, colour in colours.items()}
-    # not as an argument: napari looks at each object's colour as if it were a word
+    # not as an argument: napari would parse each object's colour as a name
     made.color_dict.update({i: rgba[name] for i, name in members.items() if name in rgba})
-    made.map(np.zeros(1, dtype))  # which it remembers the table for
+    made.map(np.zeros(1, dtype))  # builds the table, which the colormap keeps
     return made
 
 
