@@ -1,9 +1,10 @@
-"""Write the table of models into docs/models.md: what the program knows of them, a line each.
+"""Write the tables of models into docs/models.md.
 
-Usage: ``models_table.py``. What a model is for and how fast it is are said here; names, sizes,
-licences and what a model can do come from the program. ``table`` is what a test compares.
+Usage: ``models_table.py``. What a model is for and how fast it is are kept here; names, sizes,
+licences and what a model can do come from the program. A test compares the page with ``table``.
 """
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from napari_sam.model.config import PRESETS
@@ -12,18 +13,9 @@ from napari_sam.model.weights import megabytes, path_of
 from napari_sam.segmentation.traits import Traits
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
-BEGIN, END = "<!-- table of models: tools/models_table.py -->", "<!-- end of the table -->"
-HEADING = (
-    "model",
-    "what for",
-    "size",
-    "a plane on two CPU cores",
-    "licence",
-    "install besides",
-    "finds everything",
-    "remembers",
-    "reads text",
-)
+BEGIN, END = "<!-- tables of models: tools/models_table.py -->", "<!-- end of the tables -->"
+MODELS = ("model", "what for", "size", "a plane on two CPU cores", "licence")
+ABILITIES = ("models", "*Find all* by", "*Follow* by memory", "reads text", "install besides")
 LIGHT, ORGANELLES = "cells and nuclei in light microscopy", "organelles in electron microscopy"
 FOR = {
     "nano": "small and fast, for microscopy ([card](models/nano.md))",
@@ -41,7 +33,7 @@ FOR = {
     "sam2.1_small": "the same, larger",
     "sam2.1_base_plus": "the same, larger again",
     "sam2.1_large": "the same, largest",
-    "sam3": "natural images, by a text, too ([SAM 3](models/sam2-sam3.md#sam-3))",
+    "sam3": "natural images, also by a text ([SAM 3](models/sam2-sam3.md#sam-3))",
 }
 # Seconds as docs/performance.md has them; by architecture, as weights make no difference.
 SECONDS = {"nano": "0.1 to 0.2 s", "vit_t": "1.2 s", "vit_b": "3.3 to 6.9 s"}
@@ -50,13 +42,39 @@ REMEMBERS, READS_TEXT = {"sam2"}, {"sam3"}
 
 
 def table() -> str:
-    """Return the table as Markdown."""
-    rows = [HEADING, ("---",) * len(HEADING), *(row(entry) for entry in REGISTRY.values())]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    """Return both tables as Markdown: the models one by one, and by what they can do."""
+    by_ability: dict[tuple[str, ...], list[str]] = {}
+    for entry in REGISTRY.values():
+        by_ability.setdefault(abilities(entry), []).append(f"`{entry.name}`")
+    return "\n\n".join(
+        (
+            markdown(MODELS, map(facts, REGISTRY.values())),
+            "What they can do beyond clicks, boxes and strokes:",
+            markdown(ABILITIES, ((", ".join(names), *can) for can, names in by_ability.items())),
+        )
+    )
 
 
-def row(entry: Entry) -> tuple[str, ...]:
-    """Return what is told of a model, cell by cell."""
+def markdown(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = heading, ("---",) * len(heading), *rows
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def facts(entry: Entry) -> tuple[str, ...]:
+    """Return a model's line of the first table, cell by cell."""
+    size = path_of(entry.name).stat().st_size if entry.url is None else entry.size
+    return (
+        f"`{entry.name}`",
+        FOR[entry.name],
+        "shown after download" if size is None else megabytes(size),
+        SECONDS.get(entry.config, "not measured"),
+        entry.licence,
+    )
+
+
+def abilities(entry: Entry) -> tuple[str, ...]:
+    """Return what a model can do, cell by cell of the second table."""
     if entry.repository is None:
         traits = Traits.of(PRESETS[entry.config])
         extra, remembers, reads = "–", traits.remembers, traits.reads_text
@@ -66,24 +84,11 @@ def row(entry: Entry) -> tuple[str, ...]:
     else:
         extra, remembers = f"`[{entry.config}]`", entry.config in REMEMBERS
         finds, reads = "grid of points", entry.config in READS_TEXT
-    size = entry.size
-    if entry.url is None:
-        size = path_of(entry.name).stat().st_size
-    return (
-        f"`{entry.name}`",
-        FOR[entry.name],
-        "told once here" if size is None else megabytes(size),
-        SECONDS.get(entry.config, "not measured"),
-        entry.licence,
-        extra,
-        finds,
-        "yes" if remembers else "no",
-        "yes" if reads else "no",
-    )
+    return finds, "yes" if remembers else "no", "yes" if reads else "no", extra
 
 
 def replaced(page: str) -> str:
-    """Return a page with its table made anew."""
+    """Return a page with its tables made anew."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
