@@ -13,7 +13,7 @@ from napari_sam.patches import Patch, cut
 from napari_sam.plane_input import ColourInput, PlaneInput
 from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
-from napari_sam.session.entry_records import Reading, Spelling
+from napari_sam.session.entry_records import EntryReader, EntryWriter
 from napari_sam.session.groups import (
     NOTHING,
     BoxPrompt,
@@ -153,20 +153,20 @@ class Writer:
         )
 
     def forget_some(self) -> None:
-        """As undo does: an object is again what it was earlier."""
+        """Return some objects to an earlier state, as undo does."""
         for known in (self.groups, self.answers, self.marks):
             for key in [key for key in known if self.rng.random() < 0.3]:
                 del known[key]
 
 
-def told(value):
-    """Return what says everything about a value, to compare."""
+def comparable(value):
+    """Return a value as tuples and lists that can be compared."""
     if isinstance(value, Patch):
         return (value.origin, value.pixels.tolist()) if value.pixels.size else ()
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, tuple):
-        return tuple(told(one) for one in value)
+        return tuple(comparable(one) for one in value)
     names = {
         Entry: "number kind text time prompts answers marks facts pixels objects details classes",
         Change: "key before after",
@@ -174,34 +174,34 @@ def told(value):
         Marks: "written erased",
         PixelChange: "plane region where before after area",
     }.get(type(value), "")
-    return [told(getattr(value, name)) for name in names.split()] or value
+    return [comparable(getattr(value, name)) for name in names.split()] or value
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_entries_come_back_as_they_were(tmp_path, seed):
-    writer, spelling = Writer(seed), Spelling()
+    writer, records = Writer(seed), EntryWriter()
     file = SessionFile.create(tmp_path / "one.napari-sam")
     entries = []
     for number in range(1, 60):
         if number % 20 == 0:
             writer.forget_some()
         if number % 25 == 0:
-            spelling = Spelling()  # the session was closed and opened
+            records = EntryWriter()  # the session was closed and opened
         entries.append(writer.entry(number))
-        file.append([spelling.spell(entries[-1])])
-    reading = Reading(shape_of)
+        file.append([records.record_of(entries[-1])])
+    reader = EntryReader(shape_of)
     for entry, record in zip(entries, file.read().entries, strict=True):
-        assert told(reading.read(record)) == told(entry)
+        assert comparable(reader.read(record)) == comparable(entry)
     file.close()
 
 
-def test_a_further_click_is_told_alone():
+def test_only_the_new_click_of_a_group_is_recorded():
     key = 1, PLANES[0]
     clicks = tuple(Click(i, *key, (1.5, i / 10), 1) for i in range(1, 201))
-    spelling, sizes = Spelling(), []
+    records, sizes = EntryWriter(), []
     for number in range(1, 200):
         change = Change(key, Group(clicks[: number - 1]), Group(clicks[:number]))
-        record = spelling.spell(Entry(number, "prompts", "a click", 1.0, (change,)))
+        record = records.record_of(Entry(number, "prompts", "a click", 1.0, (change,)))
         sizes.append(len(str(record.data)))
     assert max(sizes) < 150
 
@@ -216,13 +216,13 @@ def one_record(**data):
         *(1, "mask", "", 1.0, (Change(key, NOTHING, group),), (Change(key, None, answer),)),
         pixels=(change,),
     )
-    record = Spelling().spell(entry)
+    record = EntryWriter().record_of(entry)
     return replace(record, data={**record.data, **data})
 
 
-def test_a_mask_that_is_written_as_it_is_is_kept_once():
+def test_a_mask_that_is_also_written_is_stored_once():
     assert len(one_record().patches) == 1
-    Reading(shape_of).read(one_record())
+    EntryReader(shape_of).read(one_record())
 
 
 PLANE = [0, None, None]
@@ -258,9 +258,9 @@ PLANE = [0, None, None]
         {"details": []},
     ],
 )
-def test_what_no_entry_says_is_refused(data):
+def test_records_of_no_valid_entry_are_refused(data):
     with pytest.raises(SessionFileError, match="entry 1 of the session"):
-        Reading(inside).read(one_record(**data))
+        EntryReader(inside).read(one_record(**data))
 
 
 def inside(plane):
@@ -300,7 +300,7 @@ def bomb(size: int) -> bytes:
 )
 def test_pixels_that_dont_fit_the_plane_are_refused_before_they_are_unpacked(values):
     with pytest.raises(SessionFileError, match="entry 1 of the session"):
-        Reading(inside).read(changed(one_record(), **values))
+        EntryReader(inside).read(changed(one_record(), **values))
 
 
 def test_a_patch_that_is_no_change_may_be_a_mask():
@@ -308,5 +308,5 @@ def test_a_patch_that_is_no_change_may_be_a_mask():
     patch = PatchRecord(PLANES[0], (0, 0, 1, 8), 8, zlib.compress(b"\xff"))
     record = replace(record, patches=(*record.patches, patch))
     marks = {"marks": [[1, PLANE, None, [1, None]]]}
-    entry = Reading(inside).read(replace(record, data={**record.data, **marks}))
+    entry = EntryReader(inside).read(replace(record, data={**record.data, **marks}))
     assert entry.marks[0].after.written.area == 8

@@ -14,7 +14,7 @@ import pytest
 
 from napari_sam.io import session_file
 from napari_sam.io.session_file import SessionFile
-from napari_sam.session.entry_records import Reading, labels_of
+from napari_sam.session.entry_records import EntryReader, labels_of
 from napari_sam.session.journal import Change, Entry, Journal, JournalChange
 from napari_sam.session.prompt_book import NOTHING, Click, Group
 from napari_sam.session.recorder import Recorder
@@ -87,8 +87,8 @@ def until(condition, seconds: float = 20.0) -> bool:
 def test_entries_are_on_disk_without_being_asked_for(recorder):
     add(recorder, 1, 2)
     assert until(lambda: content(recorder.path).in_force == (1, 2))
-    reading = Reading(lambda plane: (9, 9))
-    entries = [reading.read(record) for record in content(recorder.path).entries]
+    reader = EntryReader(lambda plane: (9, 9))
+    entries = [reader.read(record) for record in content(recorder.path).entries]
     assert entries[1].prompts[0].after == click(2).prompts[0].after
 
 

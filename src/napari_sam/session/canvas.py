@@ -1,4 +1,4 @@
-"""Labels that a session writes, plane by plane."""
+"""The canvas: the labels that a session reads and writes, plane by plane."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from napari_sam.geometry import Region
 from napari_sam.image import as_pixels
 from napari_sam.planes import Plane, plane_axes
 
-_PART = 64 << 20  # bytes of labels that are searched at a time
+_PART = 64 << 20  # bytes of labels that are read at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Write:
-    """Pixels of a plane and what they become.
+    """New values for some pixels of a plane.
 
     Parameters
     ----------
     plane
-        The plane.
+        The plane: for every axis its index, or None for the two that it spans.
     region
-        (rows, columns), as slices with a start and a stop.
+        (rows, columns) of a rectangle, as slices with a start and a stop.
     where
-        `(h, w)`; which pixels of the region change.
+        `(h, w)` bool; which pixels of the rectangle change.
     values
-        `(n,)`; what they become, in C order of `where`.
+        `(n,)` the new values of these pixels, in C order of `where`.
     """
 
     plane: Plane
@@ -42,84 +42,113 @@ class Write:
 
 
 class LabelCanvas(Protocol):
-    """Labels that a session reads and writes; only its owner's thread writes.
+    """Protocol of the labels that a session reads and writes.
 
-    Other threads read planes, too: where objects are looked for, followed, linked or recorded.
-    Labels may change meanwhile, so what they found is written by what labels show by then.
+    Only the thread that uses the session writes; background threads may read at the same time.
     """
 
     @property
     def is_kept(self) -> bool:
-        """Whether the labels outlive the process without us, as on a disk."""
+        """Whether the labels persist without the session, such as in a file."""
         ...
 
     def prepare(self, plane: Plane, highest: int) -> None:
-        """Have a plane and a number fit in; enlarge the labels where that is possible.
+        """Make sure that the labels have a plane and can hold a number; enlarge them if possible.
+
+        Parameters
+        ----------
+        plane
+            The plane.
+        highest
+            The highest number that will be written.
 
         Raises
         ------
         ValueError
             If the labels don't have the plane, or can't hold the number.
         MemoryError
-            If they would not fit into memory.
+            If the enlarged labels don't fit into memory.
         """
         ...
 
     def read(self, plane: Plane, region: Region) -> NDArray[Any]:
-        """Return the labels `(h, w)` of a region of a plane, as a copy.
+        """Return a copy of the labels of a region of a plane.
+
+        Parameters
+        ----------
+        plane
+            The plane.
+        region
+            (rows, columns), as slices with a start and a stop.
+
+        Returns
+        -------
+        labels
+            `(h, w)` integers.
 
         Raises
         ------
         OSError
-            If they can't be read.
+            If the labels can't be read.
         """
         ...
 
     def write(self, writes: Sequence[Write]) -> None:
-        """Change pixels: all of the writes, or none.
+        """Change pixels: either all of the writes or, if there is an error, none.
+
+        Parameters
+        ----------
+        writes
+            The new values.
 
         Raises
         ------
         OSError
-            If the labels can't be written; every pixel is as it was.
+            If the labels can't be written; all pixels have their previous values then.
         """
         ...
 
     def planes(self) -> Sequence[Plane]:
-        """Return every plane that labels have, of the source's two spanned axes."""
+        """Return every plane of the labels, along the two axes that planes of the image span."""
         ...
 
     def settle(self) -> None:
-        """Tell the session what was painted up to now, also of a stroke that is being made."""
+        """Report what was painted so far to the session, including an unfinished brush stroke."""
         ...
 
     def highest(self, report: Report | None = None) -> int:
-        """Return the highest number in all labels; another thread may ask, since it takes long.
+        """Return the highest number in all labels. This may be slow, and may run in any thread.
 
         Parameters
         ----------
         report
-            As of :func:`highest_label`.
+            Called between the parts that are read; it may raise an exception to cancel.
 
         Raises
         ------
         OSError
-            If they can't be read.
+            If the labels can't be read.
         """
         ...
 
 
 class ArrayCanvas:
-    """Labels in an array: NumPy, zarr, anything that is sliced and assigned alike.
+    """A canvas on an array: NumPy, zarr, or another array that supports slices and assignment.
 
     Parameters
     ----------
     array
-        Integers, with the axes of the image.
+        The labels, of an integer type, with the axes of the image.
     channel_axis
-        Axis whose positions are the model's colours: all of them get the same labels.
+        The axis along which channels are passed to the model as colours, as of the image: all its
+        positions get the same labels. None if there is none.
     displayed
         The two axes that a plane spans; the last two by default.
+
+    Raises
+    ------
+    ValueError
+        If the array is not of an integer type.
     """
 
     def __init__(
@@ -136,11 +165,11 @@ class ArrayCanvas:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the labels outlive the process: those of NumPy don't."""
+        """Whether the labels persist without the session: True unless they are a NumPy array."""
         return not isinstance(self.array, np.ndarray)
 
     def prepare(self, plane: Plane, highest: int) -> None:
-        """Refuse a number that the labels can't hold, and a plane that they don't have."""
+        """Raise a ValueError if the labels don't have a plane or can't hold a number."""
         if highest > np.iinfo(self.array.dtype).max:
             raise ValueError(
                 f"expected labels that hold {highest}, got {self.array.dtype}, which ends at "
@@ -152,11 +181,11 @@ class ArrayCanvas:
             raise ValueError(f"expected labels with the plane {plane}, got the shape {shape}")
 
     def read(self, plane: Plane, region: Region) -> NDArray[Any]:
-        """Return the labels `(h, w)` of a region of a plane, as a copy."""
+        """Return a copy of the labels `(h, w)` of a region of a plane."""
         return np.array(self.array[self._at(plane, region)])
 
     def write(self, writes: Sequence[Write]) -> None:
-        """Change pixels: all of the writes, or none."""
+        """Change pixels: either all of the writes or, if there is an error, none."""
         done: list[tuple[Write, NDArray[Any]]] = []
         try:
             for write in writes:
@@ -187,7 +216,7 @@ class ArrayCanvas:
         ]
 
     def settle(self) -> None:
-        """Do nothing: nobody paints in an array."""
+        """Do nothing: an array is not painted in by hand."""
 
     def highest(self, report: Report | None = None) -> int:
         """Return the highest number in all labels."""
@@ -210,14 +239,14 @@ class ArrayCanvas:
 
 
 def highest_label(data: Any, report: Report | None = None) -> int:
-    """Return the highest number in labels, reading them part by part, and each chunk once.
+    """Return the highest number in labels, reading them part by part and each chunk once.
 
     Parameters
     ----------
     data
-        Whatever can be sliced.
+        The labels: an array that supports slices.
     report
-        Called before each part, to be stopped there; how many there are isn't said.
+        Called with 0 before each part; it may raise an exception to cancel.
     """
     chunks = getattr(data, "chunks", None) or (1, 1)
     rows, columns = (n if isinstance(n, int) else 1 for n in chunks[:2])

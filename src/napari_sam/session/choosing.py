@@ -1,4 +1,4 @@
-"""What a click would take before it is made, and which of the masks that it may mean."""
+"""The preview of a click, and the choice among its candidate masks."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from napari_sam.session.preview import Preview, Previews
 from napari_sam.session.prompt_book import ObjectPlane
 from napari_sam.session.prompting import as_point
 
-_AROUND = 256  # pixels to each side that are looked at for an object nothing is known of
+_AROUND = 256  # pixels to each side in which the mask of an unknown object is read
 
 
 class Choosing(Pointing, ABC):
-    """The part of a session that shows what a click would take, and chooses among its masks.
+    """The part of a session that previews clicks and chooses among their candidate masks.
 
     Attributes
     ----------
     preview_changed
-        What a click would do: a :class:`~napari_sam.session.preview.Preview`, or None when there
-        is none any more.
+        The preview of a click changed; with a :class:`~napari_sam.session.preview.Preview`, or
+        None if there is no preview any more.
     granularity_changed
-        :attr:`granularity` is another one.
+        :attr:`granularity` changed; with its new value.
     """
 
     preview_changed = Signal(object)
@@ -45,25 +45,26 @@ class Choosing(Pointing, ABC):
         label: int = 1,
         continues: bool = False,
     ) -> None:
-        """Show what a click would take, as far as that needs no run of the encoder.
+        """Predict the mask that a click would give, without adding the click.
 
-        Nothing is recorded, and nothing waits for it: it is decoded while no other decode is
-        waiting, and of several places the latest counts. :attr:`preview_changed` tells what came
-        of it. A click at the same place needs no decode of its own.
+        The preview is decoded in the background when no other decode is waiting, and
+        :attr:`preview_changed` is emitted with the result; a later call replaces one that is
+        still waiting. It never runs the encoder: without an embedding of the plane there is no
+        preview. A click at the same place reuses the decoded mask.
 
         Parameters
         ----------
         plane
-            Index of the plane.
+            Index of the plane, as for :meth:`add_point`.
         point
             (row, column) in pixels of the plane; None ends the preview.
         label, continues
-            As of :meth:`click`.
+            As for :meth:`click`.
 
         Raises
         ------
         ValueError
-            If the plane doesn't exist or the point is none.
+            If the plane doesn't exist or the point is not two numbers.
         """
         if point is None or self._closed is not None:
             self._previews.clear()
@@ -81,7 +82,7 @@ class Choosing(Pointing, ABC):
                 return
             book = self.prompts.with_click(key, place, label, self.granularity)
             group = with_adopted(self._state, book, [key], self.embeddings.source).group(key)
-        except OSError:  # labels that can't be read: the click will say so
+        except OSError:  # the labels can't be read: the click itself reports that
             self._previews.clear()
             return
         segmenter, embedding = self.embeddings.segmenter, self.embeddings.get(at)
@@ -98,19 +99,19 @@ class Choosing(Pointing, ABC):
 
     @property
     def shown_preview(self) -> Preview | None:
-        """What a click would do, as it was told last."""
+        """The latest preview; None if there is none."""
         return self._previews.shown
 
     @property
     def preview_seconds(self) -> float | None:
-        """How long a preview takes to decode; None before enough have been timed with this model.
+        """Seconds that a preview takes to decode; None until several were timed with this model.
 
-        Of the latest ones, and of the latest clicks, it is the fastest: a machine is busy at times.
+        This is the fastest of the latest ones, so that other work of the machine counts little.
         """
         return self._previews.seconds
 
     def _on_another(self, plane: Plane, point: tuple[float, float], object_id: int) -> Preview:
-        """Return what a click on another object's mask would do, and the mask, if it is known."""
+        """Return the preview of a click on another object, with its mask if that is known."""
         shown = self._previews.shown
         there = plane, object_id, "go to"
         if shown is not None and (shown.plane, shown.object_id, shown.action) == there:
@@ -127,10 +128,10 @@ class Choosing(Pointing, ABC):
 
     @property
     def granularity(self) -> Granularity | Literal[""]:
-        """Which mask of an object's first click is taken, by area; empty for the model's best.
+        """The candidate mask that later objects take after their first click, by area.
 
-        It holds for the first clicks that are still to come: ``"whole"`` is the largest of the
-        masks that a click may mean, ``"sub-part"`` the smallest.
+        ``"whole"`` is the largest of the candidates, then ``"part"``, ``"sub-part"`` the smallest;
+        empty for the one that the model scores best.
         """
         return self._state.granularity
 
@@ -153,17 +154,17 @@ class Choosing(Pointing, ABC):
         object_id: int | None = None,
         remember: bool = False,
     ) -> None:
-        """Take another candidate of the first click as the mask; later clicks build on it.
+        """Use another candidate of the first click as the mask; later clicks refine that one.
 
         Parameters
         ----------
         candidate
-            Its place, as in :meth:`scores`, or ``"whole"``, ``"part"`` or ``"sub-part"``; that is
-            what later objects begin with, too.
+            Its index, as in :meth:`scores`, or ``"whole"``, ``"part"`` or ``"sub-part"``. A name
+            also becomes the :attr:`granularity` of later objects.
         plane, object_id
-            As of :meth:`add_point`.
+            As for :meth:`add_point`.
         remember
-            Whether later objects begin with the same also where its place is given.
+            Whether a candidate that is given by its index becomes the :attr:`granularity`, too.
 
         Raises
         ------
@@ -189,17 +190,17 @@ class Choosing(Pointing, ABC):
         self.prompts = self.prompts.with_candidate(key, candidate)
 
     def next_candidate(self, plane: object, object_id: int | None = None, step: int = 1) -> None:
-        """Take the next smaller of the masks that a first click may mean, or the whole again.
+        """Switch to the next smaller candidate of a first click; after the smallest, the largest.
 
-        That is the click whose preview is shown, else the object's first one. Later objects begin
-        with the same.
+        This changes the preview if one is shown for a new object, otherwise the object's mask.
+        Later objects start with the same :attr:`granularity`.
 
         Parameters
         ----------
         plane, object_id
-            As of :meth:`add_point`.
+            As for :meth:`add_point`.
         step
-            1 for the next smaller one, -1 for the next larger one.
+            1 for the next smaller candidate, -1 for the next larger one.
         """
         shown = self._previews.shown
         if object_id is None and shown is not None and shown.action == "new":
@@ -211,13 +212,13 @@ class Choosing(Pointing, ABC):
             self.choose_candidate(_following(self._granularity_of(key), step), key[1], key[0])
 
     def _granularity_of(self, key: ObjectPlane) -> Granularity | None:
-        """Say which of its candidates an object's mask is, by area; None where it isn't known."""
+        """Return the granularity of an object's mask; None if it isn't known."""
         answer = self._results.answer(key)
-        told = None if answer is None else self._named(key, answer.chosen)
-        return told or self.prompts.group(key).granularity or None
+        named = None if answer is None else self._named(key, answer.chosen)
+        return named or self.prompts.group(key).granularity or None
 
     def _named(self, key: ObjectPlane, index: int) -> Granularity | None:
-        """Say what a candidate is, by its area; None where it isn't known any more."""
+        """Return the granularity of a candidate, by its area; None if it isn't known any more."""
         chain = self._results.chain(key)
         if chain is None or len(chain.steps) != 1:
             return None

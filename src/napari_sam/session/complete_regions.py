@@ -1,4 +1,4 @@
-"""Rectangles of a plane in which every object is labelled."""
+"""Complete regions: rectangles of a plane in which every object is labelled."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def rectangle(box: Box | None, shape: tuple[int, int]) -> Rectangle:
 
 
 def with_rectangle(regions: Regions, added: Rectangle) -> Regions:
-    """Return regions that a further one is part of."""
+    """Return regions with another rectangle added."""
     if any(_holds(one, added) for one in regions):
         return regions
     return (*(one for one in regions if not _holds(added, one)), added)
 
 
 def without_rectangle(regions: Regions, removed: Rectangle) -> Regions:
-    """Return what is left of regions outside of a rectangle."""
+    """Return the parts of regions that lie outside of a rectangle."""
     return tuple(part for one in regions for part in _rest(one, removed))
 
 
@@ -55,7 +55,7 @@ def _holds(one: Rectangle, other: Rectangle) -> bool:
 
 
 def _rest(one: Rectangle, removed: Rectangle) -> Regions:
-    """Return up to four rectangles that are one without another."""
+    """Return one rectangle without another, as up to four rectangles."""
     r0, c0, r1, c1 = one
     top, left = max(r0, removed[0]), max(c0, removed[1])
     bottom, right = min(r1, removed[2]), min(c1, removed[3])

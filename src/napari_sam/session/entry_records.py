@@ -26,17 +26,17 @@ from napari_sam.planes import Plane
 from napari_sam.prompts import GRANULARITIES
 from napari_sam.session.answers import Answer
 from napari_sam.session.fact_records import (
+    classes_json,
+    complete_json,
+    facts_json,
+    given_json,
+    plane_facts_json,
     read_classes_change,
     read_complete,
     read_facts,
     read_given,
     read_model_change,
     read_plane_facts,
-    spell_classes,
-    spell_complete,
-    spell_facts,
-    spell_given,
-    spell_plane_facts,
 )
 from napari_sam.session.groups import (
     NOTHING,
@@ -65,19 +65,19 @@ from napari_sam.session.record_values import (
 _T = TypeVar("_T")
 
 PlaneShape = Callable[[Plane], tuple[int, int]]
-"""Returns (H, W) of a plane, or raises ValueError where the image has none such."""
+"""Returns (H, W) of a plane, or raises ValueError if the image has no such plane."""
 
-_LEVEL = 1  # of zlib, as pixels.py has it: a mask that is in both is kept once
-_REMEMBERED = 32  # values of one object on one plane that later entries may name
+_LEVEL = 1  # of zlib, as in pixels.py: equal masks then compress to equal bytes, stored once
+_REMEMBERED = 32  # values of one object on one plane that later entries may refer to
 _INTEGER_TYPE = re.compile(r"[<>|][iu][1248]")
-_SAME = "same"  # of a prompt that was there before
+_SAME = "same"  # a prompt that the entry did not change
 
 
-class Spelling:
-    """Spells entries as records, one after the other, in their order.
+class EntryWriter:
+    """Converts journal entries to records, one after the other, in their order.
 
-    What an entry starts from is nearly always what an earlier one ended with; that one's number
-    is told then.
+    The previous value of a change nearly always equals the new value of an earlier entry; the
+    record then contains the number of that entry instead of the value.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Spelling:
         self._marks: dict[ObjectPlane, list[tuple[int, Marks]]] = {}
         self._given: dict[PlaneInput, int] = {}
 
-    def spell(self, entry: Entry) -> EntryRecord:
+    def record_of(self, entry: Entry) -> EntryRecord:
         """Return the record of an entry."""
         masks = _Masks()
         pixels = [masks.of_change(change) for change in entry.pixels]
@@ -99,41 +99,41 @@ class Spelling:
         data |= self._results(entry, masks)
         if entry.facts:
             data["facts"] = [
-                [int(c.key), spell_facts(c.before), spell_facts(c.after)] for c in entry.facts
+                [int(c.key), facts_json(c.before), facts_json(c.after)] for c in entry.facts
             ]
         if entry.classes is not None:
             data["classes"] = [
-                spell_classes(entry.classes.before),
-                spell_classes(entry.classes.after),
+                classes_json(entry.classes.before),
+                classes_json(entry.classes.after),
             ]
         if entry.planes:
             data["planes"] = [
-                [*_spell_key(c.key), spell_plane_facts(c.before), spell_plane_facts(c.after)]
+                [*_key_json(c.key), plane_facts_json(c.before), plane_facts_json(c.after)]
                 for c in entry.planes
             ]
         if entry.complete:
-            data["complete"] = spell_complete(entry.complete)
+            data["complete"] = complete_json(entry.complete)
         if entry.model is not None:
             data["model"] = [entry.model.before, entry.model.after]
         patches = tuple(masks.records)
         return EntryRecord(entry.number, entry.kind, entry.text, entry.time, data, patches)
 
     def _prompts(self, entry: Entry, masks: _Masks) -> dict[str, Json]:
-        told = []
+        changes = []
         for change in entry.prompts:
             before = self._group(change.key, change.before, masks)
-            after = _spell_group(change.after, masks, change.before)
-            told.append([*_spell_key(change.key), before, after])
+            after = _group_json(change.after, masks, change.before)
+            changes.append([*_key_json(change.key), before, after])
         for change in entry.prompts:
             _remember(self._groups, change.key, entry.number, change.after)
-        return {"prompts": told} if told else {}
+        return {"prompts": changes} if changes else {}
 
     def _results(self, entry: Entry, masks: _Masks) -> dict[str, Json]:
         data: dict[str, Json] = {}
         if entry.answers:
             data["answers"] = [
                 [
-                    *_spell_key(c.key),
+                    *_key_json(c.key),
                     self._answer(c.key, c.before, masks),
                     self._answer(c.key, c.after, masks),
                 ]
@@ -142,7 +142,7 @@ class Spelling:
         if entry.marks:
             data["marks"] = [
                 [
-                    *_spell_key(c.key),
+                    *_key_json(c.key),
                     self._known_marks(c.key, c.before, masks),
                     self._known_marks(c.key, c.after, masks),
                 ]
@@ -158,7 +158,7 @@ class Spelling:
         if group == NOTHING:
             return None
         known = _number_of(self._groups, key, lambda one: one is group or one == group)
-        return _spell_group(group, masks) if known is None else known
+        return _group_json(group, masks) if known is None else known
 
     def _answer(self, key: ObjectPlane, answer: Answer | None, masks: _Masks) -> Json:
         if answer is None:
@@ -166,7 +166,7 @@ class Spelling:
         known = _number_of(self._answers, key, lambda one: one is answer)
         if known is not None:
             return known
-        told: dict[str, Json] = {
+        record: dict[str, Json] = {
             "mask": masks.of_patch(key[1], answer.patch),
             "scores": [as_json_number(score) for score in answer.scores],
             "chosen": int(answer.chosen),
@@ -174,13 +174,13 @@ class Spelling:
             "prompts": self._group(key, answer.prompts, masks),
         }
         if words := answer.post_processing.words():
-            told["post_processing"] = words
+            record["post_processing"] = words
         if answer.given is not None:
-            told["given"] = self._given.get(answer.given)
-            if told["given"] is None:
+            record["given"] = self._given.get(answer.given)
+            if record["given"] is None:
                 new = self._given[answer.given] = len(self._given)
-                told["given"] = [new, spell_given(answer.given)]
-        return told
+                record["given"] = [new, given_json(answer.given)]
+        return record
 
     def _known_marks(self, key: ObjectPlane, marks: Marks, masks: _Masks) -> Json:
         if marks.is_empty:
@@ -191,13 +191,13 @@ class Spelling:
         return [masks.of_patch(key[1], patch) for patch in (marks.written, marks.erased)]
 
 
-class Reading:
-    """Reads the records of a file, in their order, as entries.
+class EntryReader:
+    """Converts the records of a file to journal entries, in their order.
 
     Parameters
     ----------
     plane_shape
-        Says how large planes are; whatever lies outside is refused.
+        Returns the shape of a plane; pixels outside of it are an error.
     """
 
     def __init__(self, plane_shape: PlaneShape) -> None:
@@ -209,12 +209,12 @@ class Reading:
         self._given: dict[int, PlaneInput] = {}
 
     def read(self, record: EntryRecord) -> Entry:
-        """Return the entry that a record spells.
+        """Return the entry of a record.
 
         Raises
         ------
         SessionFileError
-            If it spells none, or one that doesn't fit into the image.
+            If the record is not valid, or doesn't fit the image.
         """
         try:
             return self._read(record)
@@ -243,12 +243,12 @@ class Reading:
         answers = []
         for object_id, plane, *both in data.get("answers", ()):
             key = self._key(object_id, plane)
-            answered = [self._answer(key, told, masks) for told in both]
+            answered = [self._answer(key, value, masks) for value in both]
             answers.append(Change(key, answered[0], answered[1]))
         marks = []
         for object_id, plane, *both in data.get("marks", ()):
             key = self._key(object_id, plane)
-            known = [self._known_marks(key, told, masks) for told in both]
+            known = [self._known_marks(key, value, masks) for value in both]
             marks.append(Change(key, known[0], known[1]))
         for one in answers:
             self._answers.setdefault(one.key, {})[number] = one.after
@@ -307,57 +307,57 @@ class Reading:
         self._shape_of(at)
         return as_object(object_id), at
 
-    def _group(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Group:
-        if isinstance(told, int):
-            return self._groups[key][told]
-        return _read_group(key, told, NOTHING, masks)
+    def _group(self, key: ObjectPlane, value: Json, masks: Sequence[Patch]) -> Group:
+        if isinstance(value, int):
+            return self._groups[key][value]
+        return _read_group(key, value, NOTHING, masks)
 
-    def _answer(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Answer | None:
-        if told is None:
+    def _answer(self, key: ObjectPlane, value: Json, masks: Sequence[Patch]) -> Answer | None:
+        if value is None:
             return None
-        if isinstance(told, int):
-            return self._answers[key][told]
-        scores = tuple(math.nan if score is None else float(score) for score in told["scores"])
-        chosen = as_index(told["chosen"])
-        if chosen >= max(1, len(scores)):  # a given mask has no score
+        if isinstance(value, int):
+            return self._answers[key][value]
+        scores = tuple(math.nan if score is None else float(score) for score in value["scores"])
+        chosen = as_index(value["chosen"])
+        if chosen >= max(1, len(scores)):  # a mask prompt has no score
             raise ValueError(f"candidate {chosen} of {len(scores)}")
         return Answer(
-            _mask_of(told["mask"], masks),
+            _mask_of(value["mask"], masks),
             scores,
             chosen,
-            as_text(told["model"]),
-            self._given_of(told.get("given")),
-            self._group(key, told["prompts"], masks),
-            PostProcessing.of_words(told.get("post_processing", {})),
+            as_text(value["model"]),
+            self._given_of(value.get("given")),
+            self._group(key, value["prompts"], masks),
+            PostProcessing.of_words(value.get("post_processing", {})),
         )
 
-    def _given_of(self, told: Json) -> PlaneInput | None:
-        if told is None:
+    def _given_of(self, value: Json) -> PlaneInput | None:
+        if value is None:
             return None
-        if isinstance(told, int):
-            return self._given[told]
-        number, spelled = told
-        self._given[as_index(number)] = read_given(spelled)
+        if isinstance(value, int):
+            return self._given[value]
+        number, words = value
+        self._given[as_index(number)] = read_given(words)
         return self._given[number]
 
-    def _known_marks(self, key: ObjectPlane, told: Json, masks: Sequence[Patch]) -> Marks:
-        if told is None:
+    def _known_marks(self, key: ObjectPlane, value: Json, masks: Sequence[Patch]) -> Marks:
+        if value is None:
             return Marks()
-        if isinstance(told, int):
-            return self._marks[key][told]
-        written, erased = told
+        if isinstance(value, int):
+            return self._marks[key][value]
+        written, erased = value
         return Marks(_mask_of(written, masks), _mask_of(erased, masks))
 
 
 @dataclass
 class _Masks:
-    """The masks of an entry, each kept once."""
+    """The masks of an entry, each stored once."""
 
     records: list[PatchRecord] = field(default_factory=list)
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def of_change(self, change: PixelChange) -> int:
-        """Return the position of the pixels of a change."""
+        """Store the pixels of a change, and return their position."""
         old, new = _numbers_of(change.old), _numbers_of(change.new)
         region = change.region
         record = PatchRecord(change.plane, region, change.area, change.mask, old, new)
@@ -367,7 +367,7 @@ class _Masks:
         return position
 
     def of_patch(self, plane: Plane, patch: Patch) -> int | None:
-        """Return the position of a mask; None if it is empty."""
+        """Store a mask unless it is stored already, and return its position; None if empty."""
         area = patch.area
         if not area:
             return None
@@ -401,37 +401,37 @@ def labels_of(record: PlaneRecord, shape: tuple[int, int]) -> NDArray[np.integer
         ) from error
 
 
-# Values, one way and the other
+# Values to JSON and back
 
 
-def _spell_key(key: ObjectPlane) -> list[Json]:
+def _key_json(key: ObjectPlane) -> list[Json]:
     return [int(key[0]), list(key[1])]
 
 
-def _spell_group(group: Group, masks: _Masks, before: Group = NOTHING) -> Json:
-    """Spell prompts, and of those that were there before only that they are."""
+def _group_json(group: Group, masks: _Masks, before: Group = NOTHING) -> Json:
+    """Return prompts as JSON; of those that were there before, only a reference."""
     if group == NOTHING:
         return None
     kept = _count_kept(group.clicks, before.clicks)
-    told: dict[str, Json] = {"kept": kept} if kept else {}
-    told["clicks"] = [
+    record: dict[str, Json] = {"kept": kept} if kept else {}
+    record["clicks"] = [
         [c.id, float(c.point[0]), float(c.point[1]), int(c.label)] for c in group.clicks[kept:]
     ]
     if group.box is not None:
-        told["box"] = [group.box.id, *(float(x) for x in group.box.box)]
+        record["box"] = [group.box.id, *(float(x) for x in group.box.box)]
     if group.candidate is not None:
-        told["candidate"] = int(group.candidate)
+        record["candidate"] = int(group.candidate)
     if group.granularity:
-        told["granularity"] = group.granularity
+        record["granularity"] = group.granularity
     if group.strokes:
         same = _count_kept(group.strokes, before.strokes)
-        told["strokes"] = [same, *([s.id, int(s.label), s.path] for s in group.strokes[same:])]
+        record["strokes"] = [same, *([s.id, int(s.label), s.path] for s in group.strokes[same:])]
     if (lasso := group.lasso) is not None:
-        told["lasso"] = _SAME if lasso == before.lasso else [lasso.id, lasso.polygon]
+        record["lasso"] = _SAME if lasso == before.lasso else [lasso.id, lasso.polygon]
     if (mask := group.mask) is not None:
         position = None if mask == before.mask else masks.of_patch(mask.plane, mask.patch)
-        told["mask"] = _SAME if position is None else [mask.id, position, mask.is_first]
-    return told
+        record["mask"] = _SAME if position is None else [mask.id, position, mask.is_first]
+    return record
 
 
 def _count_kept(now: Sequence[object], before: Sequence[object]) -> int:
@@ -444,35 +444,35 @@ def _count_kept(now: Sequence[object], before: Sequence[object]) -> int:
     return kept
 
 
-def _read_group(key: ObjectPlane, told: Json, before: Group, masks: Sequence[Patch]) -> Group:
-    if told is None:
+def _read_group(key: ObjectPlane, value: Json, before: Group, masks: Sequence[Patch]) -> Group:
+    if value is None:
         return NOTHING
     clicks = tuple(
         Click(as_index(i), *key, (as_finite(row), as_finite(column)), as_flag(label))
-        for i, row, column, label in told["clicks"]
+        for i, row, column, label in value["clicks"]
     )
     box = None
-    if (spelled := told.get("box")) is not None:
-        number, *ends = spelled
+    if (numbers := value.get("box")) is not None:
+        number, *ends = numbers
         r0, c0, r1, c1 = (as_finite(x) for x in ends)
         box = BoxPrompt(as_index(number), *key, (r0, c0, r1, c1))
-    candidate = told.get("candidate")
+    candidate = value.get("candidate")
     chosen = None if candidate is None else as_index(candidate)
-    granularity = told.get("granularity", "")
+    granularity = value.get("granularity", "")
     if granularity not in ("", *GRANULARITIES):
         raise ValueError(f"the granularity {str(granularity)[:40]!r}")
-    same, *given = told.get("strokes", (0,))
+    same, *given = value.get("strokes", (0,))
     strokes = tuple(
         Stroke(as_index(i), *key, as_path(path), as_flag(label)) for i, label, path in given
     )
     return Group(
-        (*_kept(before.clicks, told.get("kept", 0)), *clicks),
+        (*_kept(before.clicks, value.get("kept", 0)), *clicks),
         box,
         chosen,
         granularity,
         (*_kept(before.strokes, same), *strokes),
-        _read_lasso(key, told.get("lasso"), before),
-        _read_mask(key, told.get("mask"), before, masks),
+        _read_lasso(key, value.get("lasso"), before),
+        _read_mask(key, value.get("mask"), before, masks),
     )
 
 
@@ -482,10 +482,10 @@ def _kept(before: tuple[_T, ...], count: Json) -> tuple[_T, ...]:
     return before[:count]
 
 
-def _read_lasso(key: ObjectPlane, told: Json, before: Group) -> Lasso | None:
-    if told is None or told == _SAME:
-        return _there(before.lasso) if told is not None else None
-    number, corners = told
+def _read_lasso(key: ObjectPlane, value: Json, before: Group) -> Lasso | None:
+    if value is None or value == _SAME:
+        return _there(before.lasso) if value is not None else None
+    number, corners = value
     polygon = as_path(corners)
     if len(polygon) < 3:
         raise ValueError(f"a lasso of {len(polygon)} corners")
@@ -493,11 +493,11 @@ def _read_lasso(key: ObjectPlane, told: Json, before: Group) -> Lasso | None:
 
 
 def _read_mask(
-    key: ObjectPlane, told: Json, before: Group, masks: Sequence[Patch]
+    key: ObjectPlane, value: Json, before: Group, masks: Sequence[Patch]
 ) -> MaskPrompt | None:
-    if told is None or told == _SAME:
-        return _there(before.mask) if told is not None else None
-    number, position, is_first = told
+    if value is None or value == _SAME:
+        return _there(before.mask) if value is not None else None
+    number, position, is_first = value
     if not isinstance(is_first, bool):
         raise TypeError(f"{str(is_first)[:40]} as the place of a mask")
     return MaskPrompt(as_index(number), *key, masks[as_index(position)], is_first)
@@ -544,12 +544,12 @@ def _patch_of(patch: PatchRecord) -> Patch:
     return Patch((row, column), pixels)
 
 
-def _mask_of(told: Json, masks: Sequence[Patch]) -> Patch:
-    return Patch() if told is None else masks[as_index(told)]
+def _mask_of(value: Json, masks: Sequence[Patch]) -> Patch:
+    return Patch() if value is None else masks[as_index(value)]
 
 
 def _expanded(data: bytes, size: int) -> bytes:
-    """Decompress to a size that is known: whatever else comes is an error, and never made."""
+    """Decompress to a known size; more or fewer bytes raise an error before they are made."""
     machine = zlib.decompressobj()
     try:
         out = machine.decompress(data, size)

@@ -1,4 +1,4 @@
-"""What is known of objects, their classes, and what a model was given, as plain records."""
+"""Properties of objects, classes and model inputs as JSON values, and back."""
 
 from __future__ import annotations
 
@@ -16,67 +16,68 @@ from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.record_values import as_finite, as_index, as_text
 
 
-def spell_facts(facts: ObjectFacts) -> Json:
-    """Spell what is known of an object."""
-    told: dict[str, Json] = {}
+def facts_json(facts: ObjectFacts) -> Json:
+    """Return the properties of an object as JSON."""
+    record: dict[str, Json] = {}
     if facts.locked:
-        told["locked"] = True
+        record["locked"] = True
     if facts.origin:
-        told["origin"] = facts.origin
+        record["origin"] = facts.origin
     if facts.class_name:
-        told["class"] = facts.class_name
+        record["class"] = facts.class_name
     if facts.accepted is not None:
-        told["accepted"] = facts.accepted
+        record["accepted"] = facts.accepted
     for name in ("score", "stability"):
         if (value := getattr(facts, name)) is not None:
-            told[name] = float(value)
+            record[name] = float(value)
     if facts.parent is not None:
-        told["parent"] = int(facts.parent)
-    return told
+        record["parent"] = int(facts.parent)
+    return record
 
 
-def read_facts(told: Json) -> ObjectFacts:
-    """Read what is known of an object."""
-    locked, origin = told.get("locked", False), told.get("origin", "")
-    accepted = told.get("accepted")
+def read_facts(value: Json) -> ObjectFacts:
+    """Return the properties of an object from JSON."""
+    locked, origin = value.get("locked", False), value.get("origin", "")
+    accepted = value.get("accepted")
     if not isinstance(locked, bool) or origin not in get_args(Origin):
-        raise ValueError(f"facts {str(told)[:100]}")
+        raise ValueError(f"facts {str(value)[:100]}")
     if not isinstance(accepted, bool | None):
         raise TypeError(f"{type(accepted).__name__} as whether an object is accepted")
-    class_name = as_text(told.get("class", ""))
+    class_name = as_text(value.get("class", ""))
     score, stability = (
-        None if told.get(name) is None else as_finite(told[name]) for name in ("score", "stability")
+        None if value.get(name) is None else as_finite(value[name])
+        for name in ("score", "stability")
     )
-    parent = None if told.get("parent") is None else as_index(told["parent"])
+    parent = None if value.get("parent") is None else as_index(value["parent"])
     return ObjectFacts(locked, origin, class_name, accepted, score, stability, parent)
 
 
-def spell_plane_facts(facts: PlaneFacts) -> Json:
-    """Spell what is known of an object on a plane."""
-    told: dict[str, Json] = {}
+def plane_facts_json(facts: PlaneFacts) -> Json:
+    """Return the properties of an object on a plane as JSON."""
+    record: dict[str, Json] = {}
     for name in ("quality", "score"):
         if (value := getattr(facts, name)) is not None:
-            told[name] = float(value)
+            record[name] = float(value)
     if facts.axis is not None:
-        told["axis"] = int(facts.axis)
+        record["axis"] = int(facts.axis)
     if facts.causes is not None:
-        told["causes"] = {
+        record["causes"] = {
             one.name: float(getattr(facts.causes, one.name)) for one in fields(facts.causes)
         }
     if facts.said:
-        told["said"] = facts.said
-    return told
+        record["said"] = facts.said
+    return record
 
 
-def read_plane_facts(told: Json) -> PlaneFacts:
-    """Read what is known of an object on a plane; causes that are not known here are left out."""
-    said = told.get("said", "")
+def read_plane_facts(value: Json) -> PlaneFacts:
+    """Return the properties of an object on a plane from JSON; unknown causes are left out."""
+    said = value.get("said", "")
     if said not in get_args(Said):
-        raise ValueError(f"facts of a plane {str(told)[:100]}")
+        raise ValueError(f"facts of a plane {str(value)[:100]}")
     quality, score = (
-        None if told.get(name) is None else as_finite(told[name]) for name in ("quality", "score")
+        None if value.get(name) is None else as_finite(value[name]) for name in ("quality", "score")
     )
-    axis, causes = told.get("axis"), told.get("causes")
+    axis, causes = value.get("axis"), value.get("causes")
     known = {one.name for one in fields(Causes)}
     return PlaneFacts(
         quality,
@@ -89,58 +90,58 @@ def read_plane_facts(told: Json) -> PlaneFacts:
     )
 
 
-def spell_classes(classes: Sequence[ObjectClass]) -> Json:
-    """Spell classes."""
+def classes_json(classes: Sequence[ObjectClass]) -> Json:
+    """Return classes as JSON."""
     return [[one.name, one.colour, one.key] for one in classes]
 
 
-def read_classes_change(told: Json) -> Change[str, tuple[ObjectClass, ...]] | None:
-    """Read what became of the classes; None where they stayed."""
-    if told is None:
+def read_classes_change(value: Json) -> Change[str, tuple[ObjectClass, ...]] | None:
+    """Return a change of the classes from JSON; None if there is none."""
+    if value is None:
         return None
     before, after = (
         checked(
             ObjectClass(as_text(name), as_text(colour), as_text(key)) for name, colour, key in some
         )
-        for some in told
+        for some in value
     )
     return Change("classes", before, after)
 
 
-def spell_complete(changes: Sequence[Change[Plane, Regions]]) -> Json:
-    """Spell where everything is labelled, by plane."""
+def complete_json(changes: Sequence[Change[Plane, Regions]]) -> Json:
+    """Return changes of complete regions as JSON."""
     return [
         [list(one.key), [list(region) for region in one.before], [list(r) for r in one.after]]
         for one in changes
     ]
 
 
-def read_complete(plane: Plane, told: Json, shape: tuple[int, int]) -> Change[Plane, Regions]:
-    """Read where everything of a plane was labelled, and where it is."""
-    before, after = (tuple(_read_rectangle(one, shape) for one in some) for some in told)
+def read_complete(plane: Plane, value: Json, shape: tuple[int, int]) -> Change[Plane, Regions]:
+    """Return a change of the complete regions of a plane from JSON."""
+    before, after = (tuple(_read_rectangle(one, shape) for one in some) for some in value)
     return Change(plane, before, after)
 
 
-def _read_rectangle(told: Json, shape: tuple[int, int]) -> Rectangle:
-    r0, c0, r1, c1 = (as_index(value) for value in told)
+def _read_rectangle(value: Json, shape: tuple[int, int]) -> Rectangle:
+    r0, c0, r1, c1 = (as_index(one) for one in value)
     if not (r0 <= r1 < shape[0] and c0 <= c1 < shape[1]):
-        raise ValueError(f"the rectangle {told} in a plane of {shape[0]} x {shape[1]}")
+        raise ValueError(f"the rectangle {value} in a plane of {shape[0]} x {shape[1]}")
     return r0, c0, r1, c1
 
 
-def read_model_change(told: Json) -> Change[str, str] | None:
-    """Read which model answered, and which does; None where it stayed."""
-    if told is None:
+def read_model_change(value: Json) -> Change[str, str] | None:
+    """Return a change of the model from JSON; None if there is none."""
+    if value is None:
         return None
-    before, after = (as_text(key) for key in told)
+    before, after = (as_text(key) for key in value)
     return Change("model", before, after)
 
 
-def spell_given(given: PlaneInput) -> Json:
-    """Spell what a model was given of a plane."""
+def given_json(given: PlaneInput) -> Json:
+    """Return the model's input of a plane as JSON."""
     return {
         "displayed": list(given.displayed),
-        "colours": [one and _spell_colour(one) for one in given.colours],
+        "colours": [one and _colour_json(one) for one in given.colours],
         "channel_axis": given.channel_axis,
         "known": given.known,
         "projection": given.projection,
@@ -148,7 +149,7 @@ def spell_given(given: PlaneInput) -> Json:
     }
 
 
-def _spell_colour(one: ColourInput) -> Json:
+def _colour_json(one: ColourInput) -> Json:
     return {
         "limits": None if one.limits is None else [float(x) for x in one.limits],
         "index": one.index,
@@ -159,30 +160,30 @@ def _spell_colour(one: ColourInput) -> Json:
     }
 
 
-def read_given(told: Json) -> PlaneInput:
-    """Read what a model was given of a plane."""
-    rows, columns = told["displayed"]
-    axis = told["channel_axis"]
+def read_given(value: Json) -> PlaneInput:
+    """Return the model's input of a plane from JSON."""
+    rows, columns = value["displayed"]
+    axis = value["channel_axis"]
     return PlaneInput(
         (as_index(rows), as_index(columns)),
-        tuple(None if one is None else _read_colour(one) for one in told["colours"]),
+        tuple(None if one is None else _read_colour(one) for one in value["colours"]),
         None if axis is None else as_index(axis),
-        bool(told["known"]),
-        as_text(told["projection"]),
-        tuple((as_index(a), as_index(b), as_index(c)) for a, b, c in told["spans"]),
+        bool(value["known"]),
+        as_text(value["projection"]),
+        tuple((as_index(a), as_index(b), as_index(c)) for a, b, c in value["spans"]),
     )
 
 
-def _read_colour(told: Json) -> ColourInput:
-    limits, index = told["limits"], told["index"]
+def _read_colour(value: Json) -> ColourInput:
+    limits, index = value["limits"], value["index"]
     if limits is not None:
         low, high = limits
         limits = float(low), float(high)
     return ColourInput(
         limits,
         None if index is None else as_index(index),
-        as_text(told["layer"]),
-        as_text(told["checksum"]),
-        float(told["gamma"]),
-        bool(told["inverted"]),
+        as_text(value["layer"]),
+        as_text(value["checksum"]),
+        float(value["gamma"]),
+        bool(value["inverted"]),
     )

@@ -1,4 +1,4 @@
-"""Objects followed through a stack or a movie, and what a person says of the planes they cross."""
+"""Following objects through a stack or a movie, and reviewing the planes they cross."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_sam.session.travel import Travel
 
 
 class Following(Searching):
-    """The part of a session that follows objects along an axis."""
+    """The part of a session that follows objects along an axis of the image."""
 
     spans_changed: SignalInstance
     _travel: Travel
@@ -39,29 +39,29 @@ class Following(Searching):
         first: int | None = None,
         last: int | None = None,
     ) -> None:
-        """Follow objects from the planes where they are known, in the background, as one step.
+        """Follow objects through a stack or a movie, in the background, as one step.
 
-        Known is an object where it was prompted, painted, erased, adopted, found, or accepted:
-        such planes stay as they are. On others masks are written as they come, where neither
-        another object is nor a locked one. :attr:`follow_progress` says how far that is,
-        :attr:`noticed` how it ended. Until :meth:`cancel_following`, a plane that is corrected has
-        what depends on it made anew.
+        Following starts at the planes on which an object was prompted, painted, erased, adopted,
+        found or accepted; these planes keep their masks. On the other planes masks are written as
+        they are predicted, without covering other objects. :attr:`follow_progress` is the
+        progress, and :attr:`noticed` is emitted with the outcome. After a later correction on a
+        plane, the masks that depend on it are predicted again, until :meth:`cancel_following`.
 
         Parameters
         ----------
         object_ids
-            The objects; by default the current one. All of a plane are :meth:`followable`.
+            The objects; by default the current one. :meth:`followable` returns all of a plane.
         axis
-            The axis to go along; by default :attr:`follow_axis`.
+            The axis along which to follow; by default :attr:`follow_axis`.
         first, last
-            Indices of the outermost planes along the axis, inclusive; by default all.
+            Indices of the first and the last plane along the axis, inclusive; by default all.
 
         Raises
         ------
         ValueError
-            If an object is locked or nowhere known, the image has one plane only, an index or
-            the axis makes no sense, there is no model or are no labels to write into, or a run
-            is going on already.
+            If an object is locked or has no mask on any plane, the image has only one plane, the
+            axis or an index is not valid, there is no model, there are no labels to write into, or
+            another run is in progress.
         """
         self._check_open()
         ids = ids_of(self.object_id if object_ids is None else object_ids)
@@ -83,7 +83,7 @@ class Following(Searching):
                 f"expected the first plane before the last, got {first} to {last}; swap them"
             )
         run = self._follow_runs.new_run(ids, line, first, last)
-        for object_id in ids:  # what is being made anew is a part of it
+        for object_id in ids:  # the run includes what is being predicted again
             self._follow_runs.drop(object_id, line)
             run.on_end(
                 partial(self._corrections.forget, object_id, line, run.walk.first, run.walk.last)
@@ -92,33 +92,39 @@ class Following(Searching):
 
     @property
     def follow_axis(self) -> int | None:
-        """The axis that objects are followed along by default; None in an image of one plane.
+        """The axis along which objects are followed by default; None in an image of one plane.
 
-        That is the one that was scrolled last, else the last one with several planes that the
-        planes don't span.
+        This is the axis that was scrolled last (:meth:`show`), or else the last axis with several
+        planes.
         """
         axes = self._axes()
         scrolled = self._ahead.scrolled_axis
         return scrolled if scrolled in axes else (axes[-1] if axes else None)
 
     def followable(self, plane: object = None) -> list[int]:
-        """Return the objects of a plane, by default the one shown, that can be followed."""
+        """Return the objects on a plane that can be followed: those that are not locked.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane; by default the one shown.
+        """
         at = self._plane(plane)
         rows = (row for row in self._table.rows if at in row.planes)
         return [row.id for row in rows if row.state != "locked"]
 
     @property
     def follow_progress(self) -> FollowProgress | None:
-        """How far objects are followed; None while none is."""
+        """The progress of following; None if no object is being followed."""
         return self._follow_runs.progress
 
     def cancel_following(self, keep: bool = True) -> None:
-        """Follow no further.
+        """Stop following.
 
         Parameters
         ----------
         keep
-            Whether the planes that are done stay; otherwise they are as they were before.
+            Whether to keep the masks written so far; otherwise they are removed.
         """
         for run in [*self._follow_runs.runs][::-1]:
             self._follow_runs.cancel(run)
@@ -126,7 +132,13 @@ class Following(Searching):
                 self._follow(self._travel.drop(run.entries))
 
     def spans(self, object_id: int | None = None) -> tuple[Span, ...]:
-        """Return the parts of the stack through which an object, or any, was carried."""
+        """Return the spans of planes through which objects were followed.
+
+        Parameters
+        ----------
+        object_id
+            The object; by default every object that was followed.
+        """
         self._table.start()
         ids = self._state.known.objects if object_id is None else (object_id,)
         found: list[Span] = []
@@ -141,22 +153,39 @@ class Following(Searching):
         return tuple(found)
 
     def quality(self, object_id: int) -> dict[Plane, float]:
-        """Return how far each mask that was carried can be trusted, 0-1, by plane in order.
+        """Return the estimated quality (0-1) of each followed mask of an object.
 
-        Planes of which somebody said that they are right have 1.
+        Parameters
+        ----------
+        object_id
+            The object.
+
+        Returns
+        -------
+        quality
+            By plane, in the order of the planes; 1 for masks that were accepted
+            (:meth:`accept_plane`).
         """
         known = self._state.known.planes(object_id)
-        told: dict[Plane, float] = {}
+        quality: dict[Plane, float] = {}
         for plane in sorted(known, key=plane_order):
             facts = known[plane]
             if facts.said == "right":
-                told[plane] = 1.0
+                quality[plane] = 1.0
             elif facts.quality is not None:
-                told[plane] = facts.quality
-        return told
+                quality[plane] = facts.quality
+        return quality
 
     def plane_facts(self, object_id: int, plane: object) -> PlaneFacts:
-        """Return what is known of an object on a plane: its quality, and what that comes from."""
+        """Return the quality of a followed mask on a plane, its causes, and how it was reviewed.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        plane
+            Index of the plane, as for :meth:`add_point`.
+        """
         return self._state.known.of(self._key(object_id, plane))
 
     def next_doubtful(
@@ -167,11 +196,16 @@ class Following(Searching):
         Parameters
         ----------
         step
-            1 for the next along the axis, -1 for the one before; it goes round at the end.
+            1 for the next along the axis, -1 for the previous; after the last comes the first.
         object_id
             The object; the current one by default.
         plane
-            The plane from which to go on; the one shown by default.
+            Index of the plane from which to search; the one shown by default.
+
+        Returns
+        -------
+        plane
+            The plane; None if no mask of the object is doubtful.
         """
         quality = self.quality(self.object_id if object_id is None else object_id)
         doubtful = [plane for plane, one in quality.items() if one < DOUBTFUL]
@@ -184,20 +218,31 @@ class Following(Searching):
         return next((one for one in doubtful[::-1] if plane_order(one) < here), doubtful[-1])
 
     def worst_plane(self, object_id: int | None = None) -> Plane | None:
-        """Return the plane on which an object's mask is the most doubtful; None if none is.
+        """Return the plane on which an object's followed mask has the lowest quality.
 
-        Notes
-        -----
-        It is the plane of the lowest quality, in the order that the strip of planes shows. Where a
-        correction can be expected to mend most is another question, which
-        :func:`napari_sam.propagate.attention.worth_a_look` answers from the areas beyond, too.
+        Parameters
+        ----------
+        object_id
+            The object; the current one by default.
+
+        Returns
+        -------
+        plane
+            The plane; None if the object has no followed masks that are not accepted.
+
+        See Also
+        --------
+        napari_sam.propagate.attention.worth_a_look
+            The planes on which a correction is expected to improve the masks most.
         """
         quality = self.quality(self.object_id if object_id is None else object_id)
         carried = {plane: one for plane, one in quality.items() if one < 1}
         return min(carried, key=lambda plane: carried[plane], default=None)
 
     def accept_plane(self, object_id: int | None = None, plane: object = None) -> None:
-        """Say that an object's mask is right on a plane: it stays, and others follow from it.
+        """Accept an object's mask on a plane, as one step.
+
+        The mask is then kept, and masks on other planes are predicted from it.
 
         Parameters
         ----------
@@ -207,15 +252,16 @@ class Following(Searching):
         Raises
         ------
         ValueError
-            If it has no mask there, or is locked.
+            If the object has no mask on the plane, or is locked.
         """
         self._check_open()
         self._follow(self._reviewing.accept(self._here(object_id, plane)))
 
     def stop_here(self, object_id: int | None = None, plane: object = None) -> None:
-        """Say that an object ends before a plane, seen from where it is known.
+        """Mark an object as ended before a plane, as one step.
 
-        Its carried masks there and beyond go.
+        Its followed masks on this plane and beyond it, seen from where following started, are
+        removed.
 
         Parameters
         ----------
@@ -225,16 +271,18 @@ class Following(Searching):
         Raises
         ------
         ValueError
-            If the object is known to be there, was never followed, or is locked.
+            If the object was prompted, painted or accepted on the plane, was never followed, or is
+            locked.
         """
         self._check_open()
         key = self._here(object_id, plane)
         self._follow(self._reviewing.stop(key, self._followed_line(key)))
 
     def go_on(self, object_id: int | None = None, plane: object = None) -> None:
-        """Say that an object is on a plane, whatever the model says: it is followed on there.
+        """Mark an object as present on a plane on which following had stopped, as one step.
 
-        On the last plane that it has, it is followed to the next one.
+        Following then continues through that plane, whatever the model predicts for it. If the
+        plane is the last one with the object, following continues on the next plane.
 
         Parameters
         ----------
@@ -244,8 +292,8 @@ class Following(Searching):
         Raises
         ------
         ValueError
-            If it was never followed, ends there since the stack does, or is locked, or if the
-            plane is known to show nothing.
+            If the object was never followed or is locked, the plane is the last of the stack, or
+            the plane is blank.
         """
         self._check_open()
         key = self._here(object_id, plane)
@@ -272,7 +320,7 @@ class Following(Searching):
         return key
 
     def _plane(self, plane: object) -> Plane:
-        """Complete a plane; None is the one shown."""
+        """Return the plane of an index; None is the plane shown."""
         if plane is None and self.shown is None:
             raise ValueError("expected a plane, got none, and none is shown; name one")
         return self.source.plane_of(self.shown if plane is None else plane)
@@ -306,7 +354,7 @@ class Following(Searching):
         return axis
 
     def _line_of(self, object_ids: Sequence[int], axis: int) -> Line:
-        """Return the line through the plane shown, if objects are there, or one that has all."""
+        """Return the line through the plane shown, if all objects are on it, or another such."""
         shown = [] if self.shown is None else [Line.through(self.shown, axis)]
         mine = [
             {Line.through(plane, axis) for plane in self._planes_of(object_id)}
@@ -342,7 +390,7 @@ class Following(Searching):
         return {p for p in planes if all(p[axis] is None for axis in spanned)}
 
     def _followed_line(self, key: ObjectPlane) -> Line:
-        """Return the line along which an object was followed, that has a plane."""
+        """Return the line through a plane along which an object was followed."""
         lines = [line for line in self._state.known.lines(key[0]) if line.index(key[1]) is not None]
         axis = self.follow_axis
         lines.sort(key=lambda line: line.axis != axis)
@@ -356,7 +404,7 @@ class Following(Searching):
     # What follows from changes
 
     def _go_on_following(self, *_: object) -> None:
-        """Follow on what waits for masks or for labels to be counted."""
+        """Continue the runs that were waiting for masks or for labels to be counted."""
         if self._corrections.has_pending:
             self._table.start()
             self._corrections.advance()
@@ -370,6 +418,6 @@ class Following(Searching):
             )
         )
 
-    def _tell_spans(self, touched: Touched) -> None:
+    def _emit_spans(self, touched: Touched) -> None:
         if touched.planes:
             self.spans_changed.emit(tuple(sorted({object_id for object_id, _ in touched.planes})))

@@ -1,4 +1,4 @@
-"""What tells that an image is the one a session was made with, wherever it lies by now."""
+"""Recognising the image of a session by its pixels, even if its file was moved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_sam.image import as_pixels
 from napari_sam.io.session_file import Json
 
 _SAMPLED = 5  # planes that are read
-_WHOLE = 2**22  # pixels of a plane that are looked at; of a larger one, windows are
+_WHOLE = 2**22  # pixels of a plane that is read whole; of a larger one, windows are read
 _WINDOWS, _WINDOW = 4, 256  # along rows and along columns; pixels
 
 Index = tuple[int, ...]
@@ -23,16 +23,16 @@ Index = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A plane of an image.
+    """The hash of one plane of an image.
 
     Parameters
     ----------
     index
-        Of the axes before the plane's.
+        Index of the plane along the axes before its own.
     digest
         Hash of its pixels.
     is_blank
-        Whether all of them are equal, so that it tells little.
+        Whether all its pixels are equal, so that many images may have such a plane.
     """
 
     index: Index
@@ -42,20 +42,22 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ImageIdentity:
-    """An image by its content, and where it came from.
+    """What identifies an image: hashes of some planes, and its file.
 
     Parameters
     ----------
     shape, dtype
-        Of its array; with `rgb`, the last axis holds the samples.
+        Shape and type of its array, including the axis of colours if `rgb`.
     samples
-        Some of its planes.
+        Hashes of some of its planes.
     rgb
         Whether its last axis holds red, green and blue.
     layer
         Name of the layer.
-    path, size, time
-        Its file, where it has one, and the file's bytes and time of change in ns.
+    path
+        Its file; empty if it has none.
+    size, time
+        Size of the file in bytes, and time of its last change in ns since 1970.
     """
 
     shape: tuple[int, ...]
@@ -69,13 +71,13 @@ class ImageIdentity:
 
     @property
     def family(self) -> str:
-        """A word that is the same for images that may be the same, more planes or not."""
+        """A hash of type and plane shape, equal for images that may differ only in planes."""
         planes = _leading(self.shape, self.rgb)
         about = self.dtype, len(self.shape), self.shape[planes:], self.rgb
         return xxhash.xxh3_64(repr(about).encode()).hexdigest()
 
     def spell(self) -> Json:
-        """Return what a saved file may tell of it: nothing about where it lies."""
+        """Return the identity as JSON values for a session file, without the path."""
         return {
             "shape": list(self.shape),
             "dtype": self.dtype,
@@ -85,22 +87,22 @@ class ImageIdentity:
         }
 
     def where(self) -> Json:
-        """Return where it lies, for kept files alone."""
+        """Return the path, size and time of the file as JSON values, for the library only."""
         return {"path": self.path, "size": self.size, "time": self.time}
 
 
 @dataclass(eq=False)
 class ImageContent:
-    """An image whose planes are looked at as far as that is needed. Reading may be slow.
+    """An image to be identified, whose planes are read when they are needed.
 
     Parameters
     ----------
     data
-        Array-like.
+        The array.
     rgb, layer
-        As of :class:`ImageIdentity`.
+        As for :class:`ImageIdentity`.
     path
-        The image's file, if it has one.
+        The image's file; None if it has none.
     """
 
     data: Any
@@ -111,11 +113,11 @@ class ImageContent:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """Shape of the array."""
         return tuple(int(n) for n in np.shape(self.data))
 
     def identity(self) -> ImageIdentity:
-        """Say what the image is; reads a few planes."""
+        """Return the identity of the image; reads a few planes."""
         lengths = self.shape[: _leading(self.shape, self.rgb)]
         count = int(np.prod(lengths))
         picked = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int))
@@ -125,7 +127,7 @@ class ImageContent:
             path = str(self.path.absolute())
             try:
                 state = self.path.stat()
-            except OSError:  # not there any more: its content tells
+            except OSError:  # the file is gone; the pixels identify the image
                 pass
             else:
                 size, time = state.st_size, state.st_mtime_ns
@@ -134,7 +136,7 @@ class ImageContent:
         return ImageIdentity(self.shape, dtype, samples, self.rgb, self.layer, path, size, time)
 
     def sample(self, index: Index) -> Sample:
-        """Look at a plane; one that was looked at before is not read again."""
+        """Return the hash of a plane; each plane is read once only."""
         if index not in self._samples:
             plane = as_pixels(self.data[index])
             parts = list(_parts(plane))
@@ -147,7 +149,7 @@ class ImageContent:
         return self._samples[index]
 
     def is_image_of(self, other: ImageIdentity) -> bool:
-        """Whether this is an image of before, moved, touched or grown by planes perhaps."""
+        """Whether this is the image of an identity; it may have moved and have more planes."""
         planes = _leading(self.shape, self.rgb)
         if (self.rgb, np.dtype(self.data.dtype).str) != (other.rgb, other.dtype):
             return False
@@ -167,32 +169,32 @@ class ImageContent:
         )
 
 
-def read_identity(told: Json, where: Json = None) -> ImageIdentity:
-    """Read what :meth:`ImageIdentity.spell` and :meth:`ImageIdentity.where` told.
+def read_identity(stored: Json, where: Json = None) -> ImageIdentity:
+    """Return the identity that :meth:`ImageIdentity.spell` and :meth:`ImageIdentity.where` gave.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not valid.
     """
     place = where if isinstance(where, Mapping) else {}
     try:
         samples = tuple(
             Sample(_lengths(index), str(digest), bool(blank))
-            for index, digest, blank in told["samples"]
+            for index, digest, blank in stored["samples"]
         )
         return ImageIdentity(
-            _lengths(told["shape"]),
-            str(told["dtype"]),
+            _lengths(stored["shape"]),
+            str(stored["dtype"]),
             samples,
-            bool(told["rgb"]),
-            str(told["layer"]),
+            bool(stored["rgb"]),
+            str(stored["layer"]),
             str(place.get("path", "")),
             int(place.get("size", 0)),
             int(place.get("time", 0)),
         )
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"expected what an image is, got {str(told)[:100]}") from error
+        raise ValueError(f"expected what an image is, got {str(stored)[:100]}") from error
 
 
 def _lengths(value: Json) -> tuple[int, ...]:

@@ -46,76 +46,77 @@ from napari_sam.session.working_with import WorkingWith
 
 
 class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
-    """Objects and their prompts on the planes of one image, and the masks that follow from them.
+    """The prompts, objects and masks of one image, with undo.
 
-    Every method returns at once; with threads behind `executor`, masks arrive later, announced
-    by :attr:`mask_changed`, or awaited with :meth:`wait`. Only one thread may use a session.
+    No method waits for the model. By default the model runs within the call; with an `executor`
+    that has threads, masks arrive later: :attr:`mask_changed` is emitted for each, and
+    :meth:`wait` blocks until all have arrived. A session may only be used from one thread.
 
     Parameters
     ----------
     segmenter
-        Predicts; None while a model is still loading (clicks are kept and answered later).
+        The model; None while it is still loading: prompts are kept and answered once it is there.
     source
         The image.
     executor
-        Where embeds and decodes run; by default at once, in the caller's thread.
+        Runs the model; by default in the caller's thread, within the call that needs it.
     max_bytes
-        Memory for embeddings.
+        Memory for embeddings, in bytes.
     prefetch
-        How many neighbours of the plane shown are embedded ahead, in each direction.
+        Number of neighbouring planes to embed ahead, on each side of the plane shown.
     canvas
-        The labels that masks are written into; None keeps them in memory alone.
+        The labels into which masks are written; with None masks are only kept by the session.
 
     Attributes
     ----------
     prompts_changed
-        :attr:`prompts` was replaced.
+        Emitted without arguments when :attr:`prompts` was replaced. All attributes listed here
+        are signals.
     prompts_edited
-        The same: of which objects on which planes, as a tuple of (object, plane).
+        As :attr:`prompts_changed`, with a tuple of the (object, plane) whose prompts changed.
     object_changed
-        Another object is current.
+        Another object became current; with its number.
     mask_changed
-        There is another mask, or none any more: (object, plane).
+        A mask changed or was removed; with the object and the plane.
     draft_changed
-        There is another draft of a mask, or none any more: (object, plane).
+        A draft of a mask changed or was removed; with the object and the plane.
     facts_changed
-        What :meth:`facts` says of objects has changed.
+        The :meth:`facts` of some object changed.
     classes_changed
-        There are other :attr:`classes`.
+        :attr:`classes` changed.
     complete_changed
-        :meth:`complete_regions` of a plane are others.
+        The :meth:`complete_regions` of some plane changed.
     model_changed
-        Another :attr:`segmenter` answers.
+        :attr:`segmenter` was replaced.
     model_wanted
-        Undo or redo came to a model that isn't at hand: a
-        :class:`~napari_sam.session.model_use.UsedModel`, to be loaded and given to
+        Undo or redo reached a model that is not loaded; with a
+        :class:`~napari_sam.session.model_use.UsedModel`, to be loaded and passed to
         :meth:`use_model`.
     objects_changed
-        Rows of :attr:`objects` are others, new or gone: the objects, as a tuple, or None where
-        these are many.
+        Rows of :attr:`objects` changed, were added or removed; with a tuple of the objects, or
+        None if these are many.
     queue_changed
-        Something that :attr:`queue` says is another.
+        The state of :attr:`queue` changed.
     journal_changed
-        Something happened, was taken back or made again.
+        An entry was added to the :attr:`journal`, undone or redone.
     relabelled
-        The labels are others than before, by no entry's doing.
+        The labels were replaced or changed without an entry in the journal.
     rules_changed
-        :attr:`overlap` or :attr:`post_processing` is another one.
+        :attr:`overlap` or :attr:`post_processing` changed.
     run_changed
-        A run over planes began, went on, or ended.
+        A run over planes started, progressed or ended; see :attr:`run`.
     follow_changed
-        :attr:`follow_progress` is another.
+        :attr:`follow_progress` changed.
     tracks_changed
-        :attr:`tracks` or :meth:`suggested_divisions` are others.
+        :attr:`tracks` or :meth:`suggested_divisions` changed.
     spans_changed
-        What :meth:`spans` and :meth:`quality` say of objects has changed: the objects, as a
-        tuple.
+        The :meth:`spans` or :meth:`quality` of objects changed; with a tuple of the objects.
     activity_changed
-        Embeddings were started, finished or dropped.
+        An embedding was started, finished or dropped.
     failed
-        Something asked for could not be done: the error.
+        Something that was requested failed; with the exception.
     noticed
-        Something a user should know once: a sentence.
+        A message for the user, shown once; with its text.
 
     Examples
     --------
@@ -170,8 +171,8 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self.object_changed.connect(self._table.note_current)
         self._travel = Travel(self._state)
         self._reserved = 0
-        self._told_object = 1
-        self._told_not_finite = False
+        self._emitted_object = 1
+        self._has_warned_not_finite = False
         self._opened_at = self.journal.position
         self._closed: ValueError | None = None
         self._models = ModelsInUse()
@@ -247,9 +248,9 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     # What follows from a change
 
     def _follow(self, touched: Touched | None) -> None:
-        """Tell what has changed, and have answered what has no answer."""
+        """Emit the signals of a change, and request masks for prompts without an answer."""
         if touched is None:
-            self.prompts_changed.emit()  # whoever shows prompts may show some that were refused
+            self.prompts_changed.emit()  # a view of the prompts may show some that were refused
             self.journal_changed.emit()
             return
         if touched.model:
@@ -258,7 +259,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         unanswered = [key for key in keys if not self._state.is_answered(key)]
         for key in keys:
             self._answering.forget(key)
-        for key in unanswered:  # before anybody is told: what a listener raises loses no click
+        for key in unanswered:  # before any signal: an error of a listener then loses no click
             self._answering.note_change(key)
         if keys:
             self.prompts_edited.emit(keys)
@@ -273,11 +274,11 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
             self.classes_changed.emit()
         if touched.complete:
             self.complete_changed.emit()
-        self._tell_object()
+        self._emit_object()
         self.journal_changed.emit()
         for key in keys:
             self._answering.answer(key)
-        self._tell_spans(touched)
+        self._emit_spans(touched)
         self._go_on_following()
 
     def _take_answer(self, key: ObjectPlane, answer: Answer, chain: Chain | None) -> None:
@@ -290,11 +291,12 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     # What happened
 
     def undo(self) -> None:
-        """Take back whatever happened last: prompts, a choice, painting, an object, a run.
+        """Undo the last step: prompts, a chosen candidate, painting, an object or a run.
 
-        Labels are what they were before, pixel by pixel. Those that were changed elsewhere are
-        not touched: that is recorded first, as a step of its own. Objects that are being followed
-        since are followed no further, and a run whose objects are taken back ends.
+        The labels get back the pixels that they had before. Pixels that another program or layer
+        changed in the meantime keep their values: that change is recorded first, as a separate
+        step. Following that started after the step stops, and so does a run whose objects are
+        undone.
         """
         if self._closed is None and self._follow_runs.cancel_unwritten():
             return  # nothing was done yet
@@ -303,7 +305,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._go(self._travel.undo)
 
     def redo(self) -> None:
-        """Make again what was taken back last."""
+        """Redo the step that was undone last."""
         self._go(self._travel.redo)
 
     def _go(self, travel: Callable[[], Touched | None]) -> None:
@@ -317,17 +319,17 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._follow(touched)
 
     def paint(self, changes: Sequence[PixelChange], text: str = "a brush stroke") -> None:
-        """Record what a person has painted into the labels.
+        """Record what a user has painted into the labels.
 
-        Pixels that were taken away from an object stay away, whatever is predicted later; pixels
-        of locked objects are put back. What lies outside of the image is no part of the session.
+        Pixels that were erased from an object are not given back to it by later predictions.
+        Pixels of locked objects are restored. Pixels outside of the image are ignored.
 
         Parameters
         ----------
         changes
-            What the labels show already, and what they showed before.
+            The changed pixels: the values that the labels have now, and those before.
         text
-            What it was, in a few words.
+            A short description for the history, such as ``"a brush stroke"``.
         """
         self._check_open()
         changes = self._inside(changes)
@@ -336,13 +338,13 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._reserved = max(self._reserved, highest)  # the current object stays the one painted
 
     def note_elsewhere(self, changes: Sequence[PixelChange] | None) -> None:
-        """Record that somebody else has changed the labels.
+        """Record that the labels were changed outside of the session, such as by a script.
 
         Parameters
         ----------
         changes
-            What they show, and what they showed before; None if that is not known: then nothing
-            that was done before can be taken back.
+            The changed pixels: the values that the labels have now, and those before. None if
+            they are not known: earlier steps can't be undone then.
         """
         if changes is None:
             self._state.begin_anew("the labels were changed elsewhere")
@@ -352,7 +354,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
             self._follow(self._state.note_elsewhere(self._inside(changes)))
 
     def _inside(self, changes: Sequence[PixelChange]) -> list[PixelChange]:
-        """Return what lies in the image: labels may have more planes, and larger ones."""
+        """Return the part of changes within the image; labels may be larger than it."""
         inside = []
         for change in changes:
             try:
@@ -368,21 +370,21 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
             )
         return inside
 
-    # Keeping it
+    # Saving
 
     def save(self, path: str | Path) -> None:
-        """Save the session as one file; :meth:`open` goes on with it.
+        """Save the session to one file, from which :meth:`open` resumes it.
 
         Parameters
         ----------
         path
-            The file, by convention with the suffix ``.napari-sam``; one that is there is
+            The file, by convention with the suffix ``.napari-sam``; an existing file is
             replaced.
 
         Raises
         ------
         OSError
-            If it can't be written.
+            If the file can't be written.
         """
         save_session(self, path)
 
@@ -395,26 +397,34 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         canvas: LabelCanvas | None = None,
         **options: Any,
     ) -> Session:
-        """Go on with a session that was saved.
+        """Open a saved session and resume it.
 
         Parameters
         ----------
         path
             The file; it is only read.
         source
-            The image it is of; it may have grown.
+            The image that the session belongs to; it may have more planes than when it was saved.
         segmenter, canvas
-            As of the class. The canvas is filled where it is empty and in memory alone, and
-            otherwise only compared; see :meth:`restore`. None makes labels in memory.
+            As for the class. Planes of the canvas that are empty and only in memory are filled;
+            others are only compared with the session, see :meth:`restore`. With None new labels
+            are created in memory.
         options
-            Further arguments of the class.
+            Other arguments of the class.
+
+        Returns
+        -------
+        session
+            The session, which can be undone and continued. Later changes are not written to
+            `path`; :meth:`save` does that.
 
         Raises
         ------
         SessionFileError
-            If the file is no session of this image, is damaged or of a newer version.
+            If the file is not a session of this image, is damaged or was written by a newer
+            version.
         OSError
-            If it can't be opened.
+            If the file can't be opened.
         """
         saved = read_session(path, source)
         labels = canvas or canvas_for(saved, source)
@@ -423,32 +433,32 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         return session
 
     def restore(self, saved: SavedSession, fill: bool | None = None) -> int:
-        """Go on with a session that was saved; this one must be new.
+        """Load a saved session into this one, which must be new.
 
-        Prompts, candidates, masks, objects and settings come back, and what can be undone and
-        redone. Pixels of the labels that show something else than the session says are left as
-        they are: that is recorded as a change from elsewhere, which undo takes back.
+        Restores prompts, candidates, masks, objects, settings and the history for undo and redo.
+        Pixels of the labels that differ from the saved session keep their values: the difference
+        is recorded as a change from outside, which undo reverts.
 
         Parameters
         ----------
         saved
-            What :func:`~napari_sam.session.saved.read_session` returns.
+            The session as :func:`~napari_sam.session.saved.read_session` returns it.
         fill
-            Whether planes of the labels that are empty are filled; by default those in memory
-            alone are.
+            Whether to fill empty planes of the labels; by default only if the labels are in
+            memory.
 
         Returns
         -------
         different
-            Number of pixels that show something else.
+            Number of pixels whose label differs from the saved session.
 
         Raises
         ------
         OSError
             If the labels can't be read or written.
         ValueError, MemoryError
-            If something happened in this session already, or the labels can't hold the
-            session's numbers or lack its planes. Nothing has changed then.
+            If this session is not new, or if its labels can't hold the saved object numbers or
+            lack some of the planes. Nothing has changed then.
         """
         self._check_open()
         if len(self.journal) or self.can_redo:
@@ -475,9 +485,9 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
 
     # Objects
 
-    def _tell_object(self) -> None:
-        if self._told_object != self.object_id:
-            self._told_object = self.object_id
+    def _emit_object(self) -> None:
+        if self._emitted_object != self.object_id:
+            self._emitted_object = self.object_id
             self.object_changed.emit(self.object_id)
 
     # Running over planes
@@ -487,7 +497,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._follow(touched)
 
     def _take_carried(self, touched: Touched) -> None:
-        self._tell_spans(touched)
+        self._emit_spans(touched)
         self.journal_changed.emit()
 
     def _take_imported(self, touched: Touched | None, highest: int) -> None:
@@ -502,59 +512,69 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         focus: tuple[float, float] | None = None,
         view: Box | None = None,
     ) -> None:
-        """Say which plane is on screen: it is embedded first, then its neighbours.
+        """Set the plane that is on screen: it is embedded first, then its neighbours.
 
         Parameters
         ----------
         plane
-            Index of the plane.
+            Index of the plane, as for :meth:`add_point`.
         focus
-            (row, column) in the middle of the screen: in a large plane, what is around it is
-            encoded before the rest.
+            (row, column) at the centre of the screen, in pixels of the plane. Of a large plane,
+            the tiles around it are encoded first.
         view
-            (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
+            The part of the plane on screen: (row 0, column 0, row 1, column 1) in pixels, ends
+            inclusive.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist.
         """
         self._answering.show(self.source.plane_of(plane), focus, view)
         self._queue.follow_view()
 
     def look(self, focus: tuple[float, float], view: Box) -> None:
-        """Say that the screen shows another part of the plane; see :meth:`show`.
+        """Set which part of the plane is on screen; see :meth:`show`.
 
-        What was cancelled stays so.
+        In contrast to :meth:`show`, work that was cancelled is not resumed.
         """
         self._answering.look(focus, view)
 
     def read_all(self, planes: Iterable[object]) -> None:
-        """Have planes embedded when nothing else is to do, those near the plane shown first.
+        """Embed planes in idle time, starting with those near the plane shown.
 
-        A click anywhere goes first. :attr:`read_progress` says how far that is.
+        Clicks take precedence. :attr:`read_progress` is the progress.
 
         Parameters
         ----------
         planes
-            Indices of planes, in the place of those that were asked for before; with none,
-            nothing more is read, and what was read stays.
+            Indices of the planes, which replace those of an earlier call. If it is empty, no more
+            planes are embedded; existing embeddings are kept.
+
+        Raises
+        ------
+        ValueError
+            If a plane doesn't exist.
         """
         self._ahead.all.begin([self.source.plane_of(plane) for plane in planes])
 
     def cancel(self) -> None:
-        """Stop embedding and decoding; what runs stops in a moment.
+        """Stop embedding and decoding; work that is running stops within a moment.
 
-        Prompts without an answer wait until anything is asked for again, by :meth:`show` or by
-        another prompt.
+        Prompts without a mask stay and are answered after the next :meth:`show` or prompt.
         """
         self._answering.cancel()
         self._queue.stop_judging()
 
     def close(self, reason: ValueError) -> None:
-        """Refuse every later change, as when the image has become another one.
+        """Close the session for changes, such as when its image was replaced.
 
-        Prompts and masks can still be read; what was not answered yet never will be.
+        Prompts and masks can still be read. Prompts without a mask are no longer answered.
 
         Parameters
         ----------
         reason
-            Raised by every later change of prompts.
+            The exception that every later change raises.
         """
         self._closed = reason
         self._runs.stop(reason)
@@ -570,12 +590,16 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every prompt is answered, the plane shown is embedded and runs have ended.
 
+        Parameters
+        ----------
+        timeout
+            The longest time to wait, in seconds; None waits as long as it takes.
+
         Returns
         -------
         finished
-            False if `timeout` (seconds) passed first, or if nothing is going on any more and
-            something has still no answer: it was cancelled, there is no model, or it failed, which
-            :attr:`failed` has told.
+            False if `timeout` passed first, or if some prompt remains without a mask because it
+            was cancelled, there is no model, or the model failed (see :attr:`failed`).
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -590,8 +614,8 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         return self.run is not None or self.follow_progress is not None
 
     def _notice_not_finite(self, plane: Plane, count: int) -> None:
-        if not self._told_not_finite:
-            self._told_not_finite = True
+        if not self._has_warned_not_finite:
+            self._has_warned_not_finite = True
             self.noticed.emit(
                 f"{count} pixels of this plane are NaN, infinite or masked: the model sees them as "
                 "the low contrast limit"

@@ -17,7 +17,7 @@ from napari_sam.atomic import replaced
 from napari_sam.io.session_file import Json, SessionFile
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.canvas import LabelCanvas
-from napari_sam.session.entry_records import Spelling
+from napari_sam.session.entry_records import EntryWriter
 from napari_sam.session.journal import JournalChange
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.recorder import ReadPlane, Recorder, pack_plane
@@ -204,7 +204,7 @@ def save_session(
         If the file can't be written.
     """
     target, image = Path(path), image or ImageFacts()
-    journal, spelling = session.journal, Spelling()
+    journal, writer = session.journal, EntryWriter()
     aside = [entry for group in journal.undone for entry in group]
     entries = sorted((*journal.entries, *aside), key=lambda entry: entry.number)
     about = _shared(about_session(session, image) | dict(further or {}), image, target)
@@ -213,7 +213,7 @@ def save_session(
         try:
             for digest, weights in taught_weights(session).items():
                 file.put_model(digest, weights)
-            file.append([spelling.spell(entry) for entry in entries])
+            file.append([writer.record_of(entry) for entry in entries])
             numbers = [entry.number for entry in aside]
             file.travel(numbers, (), numbers)
             _put_labels(session, file, _barrier(session))

@@ -1,4 +1,4 @@
-"""Where sessions are kept, one file each, and how that of an image is found again."""
+"""The library of saved sessions, one file each, and how the session of an image is found."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class KeptSession:
     Parameters
     ----------
     path
-        Its file.
+        The file of the session.
     image
         Name of the image.
     changed
-        When it was last changed, in seconds since 1970.
+        Time of the last change, in seconds since 1970.
     entries
-        How many entries it has.
+        Number of entries of its journal.
     objects
-        How many objects have prompts, or were found or painted.
+        Number of objects that have prompts, or were found or painted.
     size
         Bytes on disk.
     error
-        Why it can't be read; empty if it can.
+        Why the session can't be read; empty if it can.
     last
-        What happened last, in a few words.
+        A short description of the last step.
     source
-        Where its image lay when it was last worked on; empty if it has no file.
+        Path of the image when the session was last used; empty if it has no file.
     is_done
         Whether the user has marked the image as done.
     """
@@ -58,68 +58,78 @@ class KeptSession:
 
 
 def sessions_folder() -> Path:
-    """Return the folder of kept sessions.
+    """Return the default folder of the library; it need not exist yet.
 
-    It is ``sessions`` in the directory that the environment variable ``NAPARI_SAM_HOME`` names,
-    otherwise in the platform's data directory of the user. It need not exist yet.
+    This is ``sessions`` in the directory that the environment variable ``NAPARI_SAM_HOME`` names,
+    or else in the user's data directory of the platform.
     """
     return data_folder("sessions")
 
 
 class Library:
-    """The kept sessions of a user. Nothing in it is ever deleted but by :meth:`remove`.
+    """The folder with a user's sessions. Only :meth:`remove` ever deletes one.
 
-    Methods read files, and may be called on any thread.
+    The methods read and write files, and may be called in any thread.
 
     Parameters
     ----------
     folder
-        Where the files lie; :func:`sessions_folder` by default. Made when it is needed.
+        The folder, which is created when it is needed. By default ``sessions`` in the directory
+        that the environment variable ``NAPARI_SAM_HOME`` names, or else in the user's data
+        directory.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = sessions_folder() if folder is None else Path(folder)
 
     def begin(self, image: ImageIdentity, about: Mapping[str, Json] | None = None) -> SessionFile:
-        """Make a file for a new session, which nobody else writes into until it is closed.
+        """Create the file of a new session, locked against other processes until it is closed.
+
+        Parameters
+        ----------
+        image
+            The image, by which the session is found again.
+        about
+            Properties of the session to store.
 
         Raises
         ------
         OSError
-            If it can't be made.
+            If the file can't be created.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{image.family}-{secrets.token_hex(6)}{SUFFIX}"
-        told = {**(about or {}), **_about(image)}
-        lock = _taken(path)
-        assert lock is not None, "a name that nobody knew"
-        with _given_back(lock):
-            file = _LockedFile.create(path, told)
+        stored = {**(about or {}), **_about(image)}
+        lock = _lock(path)
+        assert lock is not None, "the name is new"
+        with _released_on_error(lock):
+            file = _LockedFile.create(path, stored)
             file.lock = lock
         return file
 
     def resume(self, path: str | Path, image: ImageIdentity | None = None) -> SessionFile | None:
-        """Open a kept session to go on with it; None if another viewer has it open.
+        """Open a session of the library for writing; None if another viewer has it open.
 
         Parameters
         ----------
         path
             The session's file.
         image
-            The image as it is now, if it was moved or has grown: it is found by that next time.
+            The image as it is now, if it was moved or has more planes; it is stored, so that the
+            session is found by it later.
 
         Raises
         ------
         SessionFileError
-            If it is damaged or of a newer version.
+            If the file is damaged or was written by a newer version.
         OSError
-            If it can't be opened.
+            If the file can't be opened.
         """
         path = Path(path)
-        lock = _taken(path)
+        lock = _lock(path)
         if lock is None:
             return None
-        with _given_back(lock):
+        with _released_on_error(lock):
             file = _LockedFile.open(path, writable=True)
             file.lock = lock
             if image is not None:
@@ -127,20 +137,27 @@ class Library:
         return file
 
     def adopt(self, path: str | Path, image: ImageIdentity) -> SessionFile:
-        """Copy a saved session into the library, to go on with the copy.
+        """Copy a saved session into the library, and open the copy for writing.
+
+        Parameters
+        ----------
+        path
+            The file of the session; it is only read.
+        image
+            The image, by which the copy is found again.
 
         Raises
         ------
         SessionFileError
-            If it is no session, is damaged or of a newer version.
+            If the file is not a session, is damaged or was written by a newer version.
         OSError
-            If it can't be read, or the copy not written.
+            If the file can't be read, or the copy can't be written.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = self.folder / f"{image.family}-{secrets.token_hex(6)}{SUFFIX}"
-        lock = _taken(target)
-        assert lock is not None, "a name that nobody knew"
-        with _given_back(lock):
+        lock = _lock(target)
+        assert lock is not None, "the name is new"
+        with _released_on_error(lock):
             saved = SessionFile.open(path)
             try:
                 saved.save_to(target, _about(image))
@@ -152,10 +169,15 @@ class Library:
         return file
 
     def find(self, image: ImageContent) -> list[KeptSession]:
-        """Return the sessions of an image that nobody has open, the likeliest first.
+        """Return the sessions of an image that no viewer has open, the best match first.
 
-        It is found by its content, whether it was moved or touched, or has more planes. An image
-        without any content, all of one value, is found where it lay.
+        An image is recognised by its pixels, even if its file was moved or rewritten or it has
+        more planes now. An image whose pixels are all equal is recognised by its path.
+
+        Parameters
+        ----------
+        image
+            The image.
 
         Raises
         ------
@@ -166,59 +188,69 @@ class Library:
         found = []
         for path in sorted(self.folder.glob(f"{identity.family}-*{SUFFIX}")):
             try:
-                kept, before = _looked_at(path), _identity_of(path)
+                kept, before = _read_kept(path), _identity_of(path)
             except (SessionFileError, OSError):
-                continue  # the list shows it
-            if kept.entries and image.is_image_of(before) and not _is_taken(path):
+                continue  # `sessions` lists it with its error
+            if kept.entries and image.is_image_of(before) and not _is_locked(path):
                 likeness = _likeness(identity, before)
                 if likeness is not None:
                     found.append(((likeness, kept.changed), kept))
         return [kept for _, kept in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def sessions(self) -> list[KeptSession]:
-        """Return all sessions, those that were changed last first."""
+        """Return all sessions, the most recently changed first."""
         found = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             try:
-                found.append(_looked_at(path))
+                found.append(_read_kept(path))
             except FileNotFoundError:  # removed meanwhile
                 continue
             except (SessionFileError, OSError) as error:
                 state = path.stat()
-                told = path.name, state.st_mtime, 0, 0, state.st_size, str(error)
-                found.append(KeptSession(path, *told))
+                values = path.name, state.st_mtime, 0, 0, state.st_size, str(error)
+                found.append(KeptSession(path, *values))
         return sorted(found, key=lambda kept: kept.changed, reverse=True)
 
     def look_at(self, path: str | Path) -> KeptSession:
-        """Return what is known of one session.
+        """Return the entry of one session in the library.
+
+        Parameters
+        ----------
+        path
+            The session's file.
 
         Raises
         ------
         SessionFileError, OSError
-            If it can't be read.
+            If the file can't be read.
         """
-        return _looked_at(Path(path))
+        return _read_kept(Path(path))
 
     def is_open(self, path: str | Path) -> bool:
         """Whether a viewer has a session open."""
-        return _is_taken(Path(path))
+        return _is_locked(Path(path))
 
     def remove(self, path: str | Path) -> None:
-        """Delete a kept session for good.
+        """Delete a session permanently.
+
+        Parameters
+        ----------
+        path
+            The session's file.
 
         Raises
         ------
         ValueError
-            If it is none of this library, or is open.
+            If the file is not in this library, or the session is open.
         OSError
-            If it can't be deleted.
+            If the file can't be deleted.
         """
         path = Path(path)
         if path.parent.resolve() != self.folder.resolve() or path.suffix != SUFFIX:
             raise ValueError(
                 f"expected a session in {self.folder}, got {path}; delete other files yourself"
             )
-        lock = _taken(path)
+        lock = _lock(path)
         if lock is None:
             raise ValueError(
                 f"expected a session that is not open, got {path.name}; close its viewer first"
@@ -232,7 +264,7 @@ class Library:
 
 
 class _LockedFile(SessionFile):
-    """A session file that nobody else writes into."""
+    """A session file with a lock that is released when the file is closed."""
 
     lock: BaseFileLock | None = None
 
@@ -246,10 +278,10 @@ def _about(image: ImageIdentity) -> dict[str, Json]:
     return {"identity": image.spell(), **({"source": image.where()} if image.path else {})}
 
 
-def _taken(path: Path, seconds: float = 0.2) -> BaseFileLock | None:
-    """Lock a file against other viewers and processes; None if one of them has it.
+def _lock(path: Path, seconds: float = 0.2) -> BaseFileLock | None:
+    """Lock a file against other viewers and processes; None if one of them has locked it.
 
-    Somebody who only looks whether it is taken has it for a moment.
+    Waits `seconds` for the lock, since :func:`_is_locked` takes it for a moment.
     """
     name = path.with_name(path.name + _LOCK)
     for kind in (FileLock, SoftFileLock):
@@ -264,8 +296,8 @@ def _taken(path: Path, seconds: float = 0.2) -> BaseFileLock | None:
     return None
 
 
-def _is_taken(path: Path) -> bool:
-    lock = _taken(path, 0)
+def _is_locked(path: Path) -> bool:
+    lock = _lock(path, 0)
     if lock is None:
         return True
     lock.release()
@@ -273,7 +305,7 @@ def _is_taken(path: Path) -> bool:
 
 
 @contextmanager
-def _given_back(lock: BaseFileLock) -> Iterator[None]:
+def _released_on_error(lock: BaseFileLock) -> Iterator[None]:
     """Release a lock if a block raises."""
     try:
         yield
@@ -282,7 +314,7 @@ def _given_back(lock: BaseFileLock) -> Iterator[None]:
         raise
 
 
-def _looked_at(path: Path) -> KeptSession:
+def _read_kept(path: Path) -> KeptSession:
     file = SessionFile.open(path)
     try:
         about = file.about

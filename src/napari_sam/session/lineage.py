@@ -1,4 +1,4 @@
-"""Objects that divide over time: what a user says of them."""
+"""Objects over time: tracks, linking, and divisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_sam.tracking import Division, LinkSettings
 
 
 class Lineage(ObjectCommands):
-    """The part of a session that knows which object descends from which."""
+    """The part of a session that tracks objects over time and records their divisions."""
 
     tracks_changed: SignalInstance
     _objects: Descent
@@ -25,38 +25,38 @@ class Lineage(ObjectCommands):
     _relinking: Relinking
 
     def watch_tracks(self, axis: int | None = None, spacing: Sequence[float] | None = None) -> None:
-        """Look at the labels of all frames in the background, and again where they change.
+        """Compute :attr:`tracks` in the background, and keep them up to date with the labels.
 
-        :attr:`tracks_changed` tells when :attr:`tracks` and :meth:`suggested_divisions` are
-        others.
+        :attr:`tracks_changed` is emitted when :attr:`tracks` or :meth:`suggested_divisions`
+        change.
 
         Parameters
         ----------
         axis
-            Of time; by default the first that planes don't span.
+            The time axis; by default the first axis that planes don't span.
         spacing
-            Distance of neighbouring pixels along (planes,) rows and columns, which decides what
-            is near; 1 by default.
+            Pixel size along (planes,) rows and columns, for distances between objects; 1 by
+            default.
 
         Raises
         ------
         ValueError
-            If the image has no such axis, or more than two axes beside those of a plane.
+            If the image has no such axis, or more than two axes besides those of a plane.
         """
         self._check_open()
         self._over_time.begin(self._time_axis(axis), spacing)
 
     def stop_watching_tracks(self) -> None:
-        """Look at labels no more; :attr:`tracks` is None then."""
+        """Stop updating :attr:`tracks`, which is None then."""
         self._over_time.end()
 
     @property
     def tracks(self) -> TrackPoints | None:
-        """Where each object is on each frame; None until labels were looked at."""
+        """The position of each object on each frame; None until :meth:`watch_tracks` has run."""
         return self._over_time.points
 
     def suggested_divisions(self) -> tuple[Division, ...]:
-        """Return divisions that are plausible and of which nobody has said anything, by frame."""
+        """Return plausible divisions that are neither confirmed nor rejected, ordered by frame."""
         parents = {facts.parent for facts in self._state.all_facts.values()}
         return tuple(
             one
@@ -67,7 +67,7 @@ class Lineage(ObjectCommands):
 
     @property
     def parents(self) -> Mapping[int, int]:
-        """The object that an object descends from, where a user, or a file, said so."""
+        """The parent of each object whose descent a user confirmed or a file states."""
         known = self._state.all_facts.items()
         return {object_id: facts.parent for object_id, facts in known if facts.parent}
 
@@ -78,26 +78,26 @@ class Lineage(ObjectCommands):
         settings: LinkSettings | None = None,
         everything: bool = False,
     ) -> None:
-        """Give the objects of all frames one number for each track, in the background, as one step.
+        """Link objects over time, so that each track has one number, as one step.
 
-        An object keeps the number that most of it has. Prompts and what is known go with the
-        pixels; locked objects stay as they are. A division that was confirmed stays: a daughter is
-        linked with nothing before its first frame. Others are left to be confirmed:
-        :meth:`suggested_divisions`.
+        This runs in the background. A track gets the number that most of its pixels have. Prompts
+        and properties of objects move with their pixels; locked objects stay as they are.
+        Confirmed divisions are kept: a daughter is not linked with objects before its first frame.
+        Other divisions are only suggested, see :meth:`suggested_divisions`.
 
-        Where objects were linked before in the same way, only those around the frames on which
-        something has changed since are linked anew; the others stay what they are.
+        If objects were linked before with the same arguments, only those near frames that have
+        changed since are linked again.
 
         Parameters
         ----------
         axis
-            Of time; by default the first that planes don't span.
+            The time axis; by default the first axis that planes don't span.
         spacing
-            Distance of neighbouring pixels along (planes,) rows and columns; 1 by default.
+            Pixel size along (planes,) rows and columns; 1 by default.
         settings
-            How far objects move, and how long they may be missing.
+            How far objects may move from frame to frame, and how long they may be missing.
         everything
-            Whether all frames are linked anew, whatever has changed.
+            Whether to link all frames again, also those that have not changed.
 
         Raises
         ------
@@ -112,33 +112,33 @@ class Lineage(ObjectCommands):
     def confirm_division(
         self, parent: int, daughters: Sequence[int], frame: int, axis: int | None = None
     ) -> tuple[int, int]:
-        """Say that an object has become two others, as one step.
+        """Confirm that an object divided into two daughters, as one step.
 
-        The number of each is its own from there on: where that of the parent goes on in one of
-        the two, this daughter gets a new one, with its prompts. In large labels objects are
-        looked for in the background, and :attr:`failed` tells what can't be done.
+        A daughter that has the parent's number gets a new one from this frame on, with its
+        prompts. Large labels are searched for the objects in the background, and errors are then
+        emitted by :attr:`failed`.
 
         Parameters
         ----------
         parent
-            The object, on frames before.
+            The object that divided.
         daughters
-            The two that it has become. One may be the parent, where its number goes on.
+            The two daughters. One of them may be the parent, if it keeps the parent's number.
         frame
-            The first frame that both are on, or could be: an index along the axis.
+            The first frame after the division: an index along the axis.
         axis
-            Of time; by default the first that planes don't span.
+            The time axis; by default the first axis that planes don't span.
 
         Returns
         -------
         daughters
-            Their numbers from now on.
+            The numbers of the daughters after the step.
 
         Raises
         ------
         ValueError
-            If an object is locked, the two are not two, or they are not where parent and
-            daughters have to be.
+            If an object is locked, the daughters are not two different objects, or the frames on
+            which parent and daughters are present don't fit a division at this frame.
         """
         self._check_open()
         one, other = self._two(daughters)
@@ -156,21 +156,22 @@ class Lineage(ObjectCommands):
         return (new if one == parent else one), (new if other == parent else other)
 
     def reject_division(self, parent: int, daughters: Collection[int]) -> None:
-        """Say that objects don't descend from another one, nor from any, as one step.
+        """Reject a division, as one step: the daughters are recorded to have no parent.
 
-        It is not suggested again.
+        The division is not suggested again.
 
         Parameters
         ----------
         parent
-            The object.
+            The suggested parent.
         daughters
-            The others; the parent itself may be among them, of which nothing is said.
+            The suggested daughters. The parent may be one of them; for itself nothing is
+            recorded.
 
         Raises
         ------
         ValueError
-            If there are none, or an object isn't there, or a daughter is locked.
+            If there is no daughter, an object doesn't exist, or a daughter is locked.
         """
         self._check_open()
         others = set(daughters) - {parent}

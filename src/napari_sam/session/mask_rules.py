@@ -1,4 +1,4 @@
-"""How masks are written: over what, and what is done to them before."""
+"""How masks are written: overlaps with other labels, and post-processing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Literal, get_args
 from napari_sam.session.post_processing import OFF, PostProcessing
 
 Overlap = Literal["keep", "overwrite", "fill gaps"]
-"""What a mask does where other labels are.
+"""How a mask treats pixels of other labels.
 
-``keep``: these keep their pixels. ``overwrite``: the mask takes them, but for those of locked
-objects. ``fill gaps``: they keep them, and narrow gaps between them and the mask are filled, too.
+``keep``: these pixels stay with their labels. ``overwrite``: the mask takes them, except those of
+locked objects. ``fill gaps``: as ``keep``, and narrow gaps between the mask and other labels are
+filled.
 """
 
 
@@ -23,14 +24,14 @@ class MaskRules:
     Parameters
     ----------
     overlap
-        What happens where other labels are.
+        How a mask treats pixels of other labels.
     post_processing
-        What is done to a mask before.
+        What is done to a mask before it is written.
 
     Raises
     ------
     ValueError
-        If there is no such rule.
+        If `overlap` is none of the rules.
     """
 
     overlap: Overlap = "keep"
@@ -44,20 +45,22 @@ class MaskRules:
             )
 
     def words(self) -> dict[str, Any]:
-        """Return what differs from the default, as values of JSON by name."""
-        told: dict[str, Any] = {} if self.overlap == "keep" else {"overlap": self.overlap}
-        if words := self.post_processing.words():
-            told["post_processing"] = words
-        return told
+        """Return the settings that differ from the default, as JSON values by name."""
+        words: dict[str, Any] = {} if self.overlap == "keep" else {"overlap": self.overlap}
+        if post_processing := self.post_processing.words():
+            words["post_processing"] = post_processing
+        return words
 
     @classmethod
     def of_words(cls, words: Mapping[str, Any]) -> MaskRules:
-        """Return what :meth:`words` tells, among other things; ``overwrite`` is how it was told.
+        """Return the rules that :meth:`words` returned; other entries are ignored.
+
+        Earlier versions stored ``overwrite`` in the place of ``overlap``.
 
         Raises
         ------
         ValueError, TypeError
-            If it tells no rules.
+            If a value is not one of a rule.
         """
         overlap = words.get("overlap", "overwrite" if words.get("overwrite") else "keep")
         return cls(overlap, PostProcessing.of_words(words.get("post_processing", {})))

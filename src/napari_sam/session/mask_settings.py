@@ -1,4 +1,4 @@
-"""How later masks are written: over what, and what is done to them before."""
+"""The settings of later masks: overlaps with other labels, and post-processing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from napari_sam.session.readable import Readable
 
 
 class MaskSettings(Readable):
-    """The part of a session that says how masks are written."""
+    """The part of a session with the settings for how masks are written."""
 
     rules_changed: SignalInstance
 
     @property
     def overlap(self) -> Overlap:
-        """What later masks do where other labels are: keep, overwrite, or fill gaps."""
+        """How later masks treat pixels of other labels.
+
+        ``"keep"``: these pixels stay with their labels. ``"overwrite"``: the mask takes them,
+        except those of locked objects. ``"fill gaps"``: as ``"keep"``, and narrow gaps between the
+        mask and other labels are filled.
+        """
         return self._state.rules.overlap
 
     @overlap.setter
@@ -27,7 +32,7 @@ class MaskSettings(Readable):
 
     @property
     def overwrite(self) -> bool:
-        """Whether :attr:`overlap` is to overwrite; False keeps what other labels have."""
+        """Whether :attr:`overlap` is ``"overwrite"``; assigning False sets it to ``"keep"``."""
         return self.overlap == "overwrite"
 
     @overwrite.setter
@@ -37,7 +42,7 @@ class MaskSettings(Readable):
 
     @property
     def post_processing(self) -> PostProcessing:
-        """What is done to later masks before they are written; nothing by default."""
+        """The post-processing of later masks before they are written; none by default."""
         return self._state.rules.post_processing
 
     @post_processing.setter

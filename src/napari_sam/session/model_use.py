@@ -1,4 +1,4 @@
-"""Which models answered in a session: what is known of each, and those that are at hand."""
+"""The models that were used in a session: a description of each, and the loaded ones."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ from napari_sam.segmentation.protocol import Segmenter, taught_of
 if TYPE_CHECKING:
     from napari_sam.model.taught import TaughtModel
 
-# Models that undo brings back at once: the latest. Each may hold a process and a GPU's memory.
+# Number of the latest models that stay loaded for undo. Each may hold a process and GPU memory.
 _HELD = 3
 
 
 @dataclass(frozen=True, slots=True)
 class UsedModel:
-    """A model that answered in a session.
+    """A model that was used in a session.
 
     Parameters
     ----------
-    key, name, encoder_key, precision, device
-        As of its segmenter.
+    key
+        The model key: a hash of everything that predictions depend on.
+    name
+        Name of the model.
+    encoder_key
+        A hash of everything that embeddings depend on.
+    precision, device
+        Floating-point type and device it ran with.
     card
-        What a taught model says of itself; None for one that nobody taught.
+        The description of a taught model; None for other models.
     weights
-        The file of a taught model.
+        The file contents of a taught model; None for other models.
     """
 
     key: str
@@ -49,14 +55,14 @@ class UsedModel:
         Parameters
         ----------
         segmenter
-            It.
+            The segmenter.
         taught
-            What it was taught, where the segmenter doesn't tell that.
+            The taught model that it runs, if the segmenter itself doesn't provide it.
 
         Raises
         ------
         ValueError
-            If it is another model than what was taught makes.
+            If the segmenter runs another model than `taught`.
         """
         taught = taught or taught_of(segmenter)
         if taught is not None and taught.key != segmenter.model_key:
@@ -75,7 +81,7 @@ class UsedModel:
 
     @property
     def loadable(self) -> str | TaughtModel | None:
-        """What :func:`~napari_sam.load_segmenter` takes for it; None where that isn't known.
+        """The argument of :func:`~napari_sam.load_segmenter` for this model; None if not known.
 
         Raises
         ------
@@ -89,63 +95,63 @@ class UsedModel:
         return TaughtModel.from_bytes(self.weights, f"the model {self.name} of the session")
 
     def words(self) -> dict[str, Json]:
-        """Spell it for a session's file, without the weights."""
-        told: dict[str, Json] = {
+        """Return the description as JSON values for a session file, without the weights."""
+        words: dict[str, Json] = {
             "name": self.name,
             "encoder_key": self.encoder_key,
             "precision": self.precision,
             "device": self.device,
         }
         if self.card is not None:
-            told["taught"] = json.loads(self.card.to_json())
-        return told
+            words["taught"] = json.loads(self.card.to_json())
+        return words
 
     @classmethod
     def of_words(cls, key: str, words: Json, weights: Mapping[str, bytes]) -> UsedModel:
-        """Read what :meth:`words` spelled.
+        """Return the model that :meth:`words` described.
 
         Parameters
         ----------
         key
-            Of the model.
+            The model key.
         words
-            What was spelled.
+            The description.
         weights
-            Files of taught models, by their digests.
+            File contents of taught models, by their digests.
 
         Raises
         ------
         ValueError, LookupError, TypeError
-            If it is something else.
+            If the description is not valid.
         """
         names = "name", "encoder_key", "precision", "device"
-        told = {name: words[name] for name in names}
-        if not all(isinstance(text, str) for text in (key, *told.values())):
-            raise TypeError(f"{str(told)[:200]} as a model")
+        texts = {name: words[name] for name in names}
+        if not all(isinstance(text, str) for text in (key, *texts.values())):
+            raise TypeError(f"{str(texts)[:200]} as a model")
         if (taught := words.get("taught")) is None:
-            return cls(key, **told)
+            return cls(key, **texts)
         card = Card.from_json(json.dumps(taught))
-        return cls(key, **told, card=card, weights=weights.get(card.digest))
+        return cls(key, **texts, card=card, weights=weights.get(card.digest))
 
 
 def used_models(about: Mapping[str, Json], weights: Mapping[str, bytes]) -> dict[str, UsedModel]:
-    """Return the models that a session's file tells, by their keys.
+    """Return the models that a session file describes, by model key.
 
     Parameters
     ----------
     about
-        What the file tells of the session.
+        The stored properties of the session.
     weights
-        Files of taught models in it, by their digests.
+        File contents of the taught models in it, by their digests.
 
     Raises
     ------
     SessionFileError
-        If it is damaged.
+        If the file is damaged.
     """
-    told = about.get("models", {})
+    stored = about.get("models", {})
     try:
-        return {key: UsedModel.of_words(key, words, weights) for key, words in told.items()}
+        return {key: UsedModel.of_words(key, words, weights) for key, words in stored.items()}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise SessionFileError(
             f"expected what models the session used, got {type(error).__name__}: {error}; it is "
@@ -154,7 +160,7 @@ def used_models(about: Mapping[str, Json], weights: Mapping[str, bytes]) -> dict
 
 
 class ModelsInUse:
-    """The models that a session used, by their keys, and the latest segmenters."""
+    """The models that a session used, by model key, and the latest segmenters."""
 
     def __init__(self) -> None:
         self._known: dict[str, UsedModel] = {}
@@ -162,11 +168,11 @@ class ModelsInUse:
 
     @property
     def known(self) -> Mapping[str, UsedModel]:
-        """What is known of each."""
+        """The description of each model, by model key."""
         return self._known
 
     def note(self, segmenter: Segmenter, taught: TaughtModel | None = None) -> UsedModel:
-        """Take note that a segmenter answers from here on.
+        """Add the model of a segmenter, and keep the segmenter loaded.
 
         Raises
         ------
@@ -185,9 +191,9 @@ class ModelsInUse:
         return used
 
     def restore(self, models: Mapping[str, UsedModel]) -> None:
-        """Know what an earlier session knew."""
+        """Add the models of a saved session."""
         self._known = {**models, **self._known}
 
     def segmenter(self, key: str) -> Segmenter | None:
-        """Return the segmenter of a model; None if it isn't at hand any more."""
+        """Return the segmenter of a model; None if it isn't loaded any more."""
         return self._held.get(key)

@@ -1,4 +1,4 @@
-"""The classes of objects that a session knows: cell types, say."""
+"""The classes of objects in a session, such as cell types."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _LONGEST = 200  # characters of a name
 
 @dataclass(frozen=True, slots=True)
 class ObjectClass:
-    """A class that objects can have.
+    """A class that objects can have, such as a cell type.
 
     Parameters
     ----------
     name
-        What it is called.
+        The name.
     colour
-        How its objects are drawn: ``"#rrggbb"``.
+        The colour in which its objects are drawn, as ``"#rrggbb"``.
     key
-        What gives it to an object while the section of classes is open, as napari spells keys,
+        The key that assigns the class while the section of classes is open, in napari's notation,
         such as ``"Shift-C"``; empty for none.
 
     Raises
     ------
     ValueError
-        If it has no name, or the colour is none.
+        If the name is empty or too long, or the colour is not of the form ``"#rrggbb"``.
     """
 
     name: str
@@ -48,12 +48,12 @@ class ObjectClass:
 
 
 def checked(classes: Iterable[ObjectClass]) -> tuple[ObjectClass, ...]:
-    """Return classes, of which no two have the same name or key.
+    """Return the classes as a tuple, after checking that names and keys are unique.
 
     Raises
     ------
     ValueError
-        If two have.
+        If two classes have the same name or key.
     """
     classes = tuple(classes)
     for what in ("name", "key"):

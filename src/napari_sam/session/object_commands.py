@@ -1,4 +1,4 @@
-"""What a user does with whole objects: go to one, lock, accept, classify, join, cut and delete."""
+"""Commands on whole objects: go to, lock, accept, classify, merge, split and delete them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_sam.session.proofreading import Queue
 
 
 class ObjectCommands(Prompting):
-    """The part of a session that is about whole objects."""
+    """The part of a session with the commands on whole objects."""
 
     _objects: Objects
     _table: ObjectTable
@@ -28,85 +28,99 @@ class ObjectCommands(Prompting):
 
     @property
     def objects(self) -> tuple[ObjectRow, ...]:
-        """Every object that has pixels or prompts, by number.
+        """Every object that has pixels or prompts, in the order of their numbers.
 
-        Labels are counted when this is first asked for, large ones in the background: until
-        :attr:`objects_changed` tells that all may have changed, some rows may be missing.
+        The labels are read when this is first accessed; if they are large, in the background.
+        While :attr:`is_counting`, rows may be missing; :attr:`objects_changed` is emitted when
+        they are there.
         """
         return self._table.rows
 
     @property
     def object_ids(self) -> Sequence[int]:
-        """The numbers of all :attr:`objects`, ascending; for a table that shows a few at a time."""
+        """The numbers of all :attr:`objects`, ascending; fast, since no rows are built."""
         return self._table.ids
 
     @property
     def class_names(self) -> dict[int, str]:
-        """The class of every object that has one."""
+        """The class name of every object that has a class, by object."""
         known = self._state.all_facts.items()
         return {object_id: facts.class_name for object_id, facts in known if facts.class_name}
 
     def object_row(self, object_id: int) -> ObjectRow | None:
-        """Return what :attr:`objects` tells of one object; None if there is no such object."""
+        """Return the row of one object, as in :attr:`objects`; None if there is no such object."""
         return self._table.row(object_id)
 
     @property
     def queue(self) -> Queue:
-        """Offers objects that a machine made, the most doubtful first, until each is accepted."""
+        """The proofreading queue: found objects that are not accepted yet, most doubtful first."""
         return self._queue
 
     def object_place(self, object_id: int, near: object = None) -> tuple[Plane, Box] | None:
-        """Return where an object can be seen.
+        """Return a plane on which an object has pixels, and a rectangle around them.
 
         Parameters
         ----------
         object_id
             The object.
         near
-            Index of a plane: that one, if the object is on it; otherwise the one where it is
-            largest.
+            Index of the preferred plane. By default, and if the object is not on it, the plane
+            on which the object is largest.
 
         Returns
         -------
         plane, box
-            A plane and a rectangle around its pixels there (row 0, column 0, row 1, column 1),
-            ends inclusive; it may be larger than it had to be. None if it has no pixels.
+            The plane, and (row 0, column 0, row 1, column 1) around the object in its pixels,
+            ends inclusive; the rectangle may be larger than the object. None if the object has no
+            pixels.
+
+        Raises
+        ------
+        ValueError
+            If the plane `near` doesn't exist.
         """
         plane = None if near is None else self.embeddings.source.plane_of(near)
         return self._table.place(object_id, plane)
 
     @property
     def is_counting(self) -> bool:
-        """Whether labels are being counted, so that rows of :attr:`objects` may be missing."""
+        """Whether labels are still being read, so that rows of :attr:`objects` may be missing."""
         return self._table.is_counting
 
     @property
     def object_id(self) -> int:
-        """The current object, which new prompts speak of; also its label."""
+        """Number of the current object, to which new prompts belong; also the value of its label.
+
+        Assign another number to make that object current; it need not exist yet.
+        """
         return self._state.object_id
 
     @object_id.setter
     def object_id(self, object_id: int) -> None:
         check_number(object_id)
         self._state.object_id = int(object_id)
-        self._tell_object()
+        self._emit_object()
 
     @abstractmethod
-    def _tell_object(self) -> None:
-        """Tell if another object is current."""
+    def _emit_object(self) -> None:
+        """Emit a signal if another object is current."""
 
     def new_object(self) -> int:
-        """Make an object current that has no prompts and no label yet; return its number."""
+        """Make a new object current, without prompts or pixels, and return its number."""
         self.object_id = self.highest_object + 1
         return self.object_id
 
     def step_object(self, step: int) -> None:
-        """Go to the object `step` places after the current one, among those with prompts."""
+        """Make the object `step` places after the current one current.
+
+        Only objects with prompts count, in the order of their numbers; after the last one comes
+        the first.
+        """
         ids = sorted({*self.prompts.object_ids, self.object_id})
         self.object_id = ids[(ids.index(self.object_id) + step) % len(ids)]
 
     def reserve(self, highest_label: int) -> None:
-        """Keep new objects above the labels that a picked labels layer holds already."""
+        """Give later objects numbers above `highest_label`, so that they meet no existing label."""
         self._reserved = max(self._reserved, int(highest_label))
         if self.object_id <= self._reserved and self.object_id not in self.prompts.object_ids:
             self.new_object()
@@ -114,66 +128,83 @@ class ObjectCommands(Prompting):
     # What is known of them
 
     def lock(self, object_ids: Iterable[int], locked: bool = True) -> None:
-        """Let nothing change some objects, or anything again.
+        """Lock objects against changes, or unlock them, as one step.
 
-        Prompts for a locked object are refused, its pixels are kept from masks, from runs and
-        from painting.
+        Prompts for a locked object raise a ValueError, and its pixels are protected from masks of
+        other objects, from runs and from painting.
+
+        Parameters
+        ----------
+        object_ids
+            The objects.
+        locked
+            False unlocks them.
         """
         self._check_open()
         self._objects.lock(object_ids, locked)
 
     def accept(self, object_ids: Iterable[int], accepted: bool | None = True) -> None:
-        """Say that objects are right, as one step.
+        """Mark objects as accepted or rejected, as one step.
 
-        What was clicked, painted or corrected counts as accepted when another object becomes
-        current; what was found, carried or adopted only when this is said.
+        An object that was clicked, painted or corrected counts as accepted once another object
+        becomes current. One that was found, followed or adopted is only accepted by this method.
 
         Parameters
         ----------
         object_ids
             The objects.
         accepted
-            False says that they aren't; None takes back whatever was said.
+            True accepts the objects, False rejects them, None removes either mark.
         """
         self._check_open()
         self._objects.accept(object_ids, accepted)
 
     @property
     def classes(self) -> tuple[ObjectClass, ...]:
-        """The classes that objects can have, in their order."""
+        """The classes that objects can have, in the order in which they are listed."""
         return self._state.classes
 
     def set_classes(self, classes: Iterable[ObjectClass]) -> None:
-        """Have other classes, as one step; objects of those that are gone have none then.
+        """Replace the classes, as one step; objects of a class that is removed have none then.
+
+        Parameters
+        ----------
+        classes
+            All classes, in the order in which they are listed.
 
         Raises
         ------
         ValueError
-            If two have the same name or key.
+            If two classes have the same name or key.
         """
         self._check_open()
         self._objects.set_classes(classes)
 
     def rename_class(self, name: str, new: str) -> None:
-        """Call a class by another name, with all its objects.
+        """Rename a class, as one step; its objects keep it.
+
+        Parameters
+        ----------
+        name, new
+            The present name and the new one.
 
         Raises
         ------
         ValueError
-            If there is no such class, or one of that name already.
+            If there is no class `name`, or another class is already called `new`.
         """
         self._check_open()
         self._objects.rename_class(name, new)
 
     def set_class(self, object_ids: Iterable[int], name: str) -> None:
-        """Give objects a class, as one step.
+        """Assign a class to objects, as one step.
 
         Parameters
         ----------
         object_ids
             The objects.
         name
-            Of one of :attr:`classes`; empty for none.
+            Name of one of the :attr:`classes`; empty removes the class.
 
         Raises
         ------
@@ -186,18 +217,18 @@ class ObjectCommands(Prompting):
     # Changing them
 
     def import_objects(self, read: ReadObjects, name: str) -> None:
-        """Write objects of a file where the labels are free, as one step.
+        """Import the objects of a file into the background of the labels, as one step.
 
-        The file is read in the background; :attr:`failed` tells what can't be done. In labels
-        that are empty the objects keep their numbers, else they get new ones. Those that the file
-        tells to be accepted or locked are.
+        The file is read in the background; errors are emitted by :attr:`failed`. If the labels
+        are empty the objects keep their numbers, otherwise they get new ones. Objects that the
+        file marks as accepted or locked stay so.
 
         Parameters
         ----------
         read
-            Reads the file, as :func:`napari_sam.io.imports.read_objects` does.
+            Function that reads the file, such as :func:`napari_sam.io.imports.read_objects`.
         name
-            Of the file.
+            Name of the file, for the history and messages.
 
         Raises
         ------
@@ -208,43 +239,51 @@ class ObjectCommands(Prompting):
         self._imports.begin(read, name)
 
     def delete_object(self, object_id: int, plane: object = None) -> None:
-        """Delete an object: its prompts and all pixels that have its number.
+        """Delete an object, as one step: its prompts and all its pixels.
 
         Parameters
         ----------
         object_id
             The object.
         plane
-            Where; everywhere by default. In large labels it is looked for in the background.
+            Index of the plane on which to delete it; by default all planes. Large labels are
+            searched for the object in the background.
 
         Raises
         ------
         ValueError
-            If it is locked.
+            If the object is locked, or the plane doesn't exist.
         """
         self.delete_objects([object_id], plane)
 
     def delete_objects(self, object_ids: Iterable[int], plane: object = None) -> None:
-        """Delete objects on all planes or on one, as one step; see :meth:`delete_object`.
+        """Delete objects, as one step; see :meth:`delete_object`.
+
+        Parameters
+        ----------
+        object_ids
+            The objects.
+        plane
+            As for :meth:`delete_object`.
 
         Raises
         ------
         ValueError
-            If one of them is locked.
+            If one of them is locked, or the plane doesn't exist.
         """
         self._check_open()
         at = None if plane is None else self.embeddings.source.plane_of(plane)
         self._objects.delete(object_ids, at)
 
     def merge_objects(self, object_id: int, other: int) -> None:
-        """Make another object a part of an object: its prompts and pixels become the latter's.
+        """Merge another object into an object, as one step, with its prompts and pixels.
 
         Parameters
         ----------
         object_id
-            The object that stays. Of two boxes on a plane, its own stays.
+            The object that remains. Where both have a box on a plane, its own box is kept.
         other
-            The object that goes.
+            The object that is merged into it and disappears.
 
         Raises
         ------
@@ -255,7 +294,13 @@ class ObjectCommands(Prompting):
         self._objects.merge(object_id, other)
 
     def found_objects(self, plane: object = ()) -> list[int]:
-        """Return the objects of a plane that a machine made and nobody has clicked or locked."""
+        """Return the objects of a plane that were made by a model and neither prompted nor locked.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, as for :meth:`add_point`.
+        """
         self._check_open()
         at = self.embeddings.source.plane_of(plane)
         rows = (row for row in self._table.rows if at in row.planes and not row.prompts)
@@ -264,15 +309,15 @@ class ObjectCommands(Prompting):
     def grow_objects(
         self, pixels: int, plane: object = (), object_ids: Iterable[int] | None = None
     ) -> None:
-        """Move the outlines of objects on a plane outwards, or inwards, as one step.
+        """Grow or shrink objects on a plane by some pixels, as one step.
 
-        They grow into the background alone, and one that would vanish stays as it is. What is
-        predicted later is not moved.
+        Objects grow only into the background, and an object that would vanish stays as it is.
+        Later predictions are not affected.
 
         Parameters
         ----------
         pixels
-            How far; below 0 inwards.
+            The distance by which outlines move outwards; negative moves them inwards.
         plane
             Index of the plane.
         object_ids
@@ -289,9 +334,9 @@ class ObjectCommands(Prompting):
         self._objects.grow(ids, at, int(pixels))
 
     def split_object(self, object_id: int, plane: object, path: Sequence[Sequence[float]]) -> int:
-        """Cut an object in two on a plane: the larger part keeps the number.
+        """Split an object on a plane along a stroke, as one step; the largest part stays its mask.
 
-        What is predicted of the object later stays on its side.
+        Later predictions of the object do not take the other parts back.
 
         Parameters
         ----------
@@ -300,17 +345,17 @@ class ObjectCommands(Prompting):
         plane
             Index of the plane.
         path
-            Vertices (row, column) of a stroke across, in pixels of the plane.
+            `(N, 2)` vertices (row, column) of a stroke across the object, in pixels of the plane.
 
         Returns
         -------
         new
-            The number of the rest, which is an object of its own, of the same class.
+            The number of the new object with the other parts, of the same class.
 
         Raises
         ------
         ValueError
-            If the object is locked or not there, or the stroke leaves it in one piece.
+            If the object is locked or not on the plane, or the stroke doesn't cut it in two.
         """
         self._check_open()
         vertices = [as_point(vertex) for vertex in path]
@@ -325,13 +370,20 @@ class ObjectCommands(Prompting):
         return new
 
     def renumber(self, object_id: int, new: int) -> None:
-        """Give an object another number, which nothing has yet.
+        """Give an object another, unused number, as one step.
+
+        Parameters
+        ----------
+        object_id
+            The present number.
+        new
+            The new number.
 
         Raises
         ------
         ValueError
-            If it is locked, or something has the new number. In large labels that is found out
-            in the background, and told by :attr:`failed`.
+            If the object is locked, or the new number is already used. Large labels are searched
+            for that in the background, and the error is emitted by :attr:`failed`.
         """
         self._check_open()
         check_number(new)

@@ -20,38 +20,40 @@ from napari_sam.session.state import State
 from napari_sam.session.work_log import WorkLog
 
 ObjectState = Literal["proposed", "accepted", "locked"]
-"""How far an object is: made by a machine or still worked on, held right, or kept from change."""
+"""The state of an object: proposed by a model or still being edited; accepted; or locked."""
 
-_FEW = 64  # rows that come in one by one
-_MANY = 1000  # rows that are not told one by one
+_FEW = 64  # new rows that are inserted into the order one by one
+_MANY = 1000  # changed rows that are announced as "all"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
-    """What a table tells of an object.
+    """An object as a row of a table.
 
     Parameters
     ----------
     id
-        Its number, also its label.
+        Number of the object, which is also the value of its label.
     class_name
         Name of its class; empty for none.
     state
-        ``"locked"``; ``"accepted"`` if a user said so, or if it was clicked, painted or corrected
-        and another is current since; otherwise ``"proposed"``.
+        ``"locked"``; ``"accepted"`` if a user accepted it, or clicked, painted or corrected it and
+        then went on to another object; otherwise ``"proposed"``.
     origin
-        Where its pixels came from first; empty where that was prompts, or isn't known.
+        How the object was first made, such as ``"found"`` or ``"painted"``; empty if by prompts,
+        or if it isn't known.
     planes
-        Those where it has pixels or prompts, ascending.
+        The planes on which it has pixels or prompts, ascending.
     area
         Number of its pixels on all planes.
     score
-        IoU that the model expects, the lowest of its planes, 0-1; None where none was asked.
+        The IoU (0-1) that the model predicts, the lowest of all planes; None if no model
+        predicted it.
     prompts
         Number of its prompts on all planes.
     seconds
-        That were spent on it: from the entry before to each of its own, but for pauses of more
-        than a minute.
+        Time spent on it: the sum of the times from the previous journal entry to each entry of
+        the object, without pauses of more than a minute.
     """
 
     id: int
@@ -66,19 +68,18 @@ class ObjectRow:
 
 
 class ObjectTable:
-    """Rows of all objects. Labels are counted when somebody first asks, and followed since.
+    """Rows of all objects. Labels are counted at the first access, and kept up to date then.
 
     Parameters
     ----------
     state
-        What there is.
+        The state of the session.
     executor
-        Where labels are counted.
+        Runs the counting.
     source
         Returns the image.
     changed
-        Called with the objects whose rows are others or are gone; with None where these are
-        many.
+        Called with the objects whose rows changed or were removed; with None if these are many.
     """
 
     def __init__(
@@ -104,16 +105,16 @@ class ObjectTable:
         self._finished: dict[int, int] = {}  # of the rows: their numbers of prompts
         self._order: list[int] = []  # of the rows: ascending
         self._listed: tuple[ObjectRow, ...] | None = None
-        self._stale: set[int] = set()  # rows to be made anew
-        self._placed: set[int] = set()  # those that are in the order
-        self._unplaced: set[int] = set()  # those that may have come or gone
-        self._untold: set[int] = set()
+        self._stale: set[int] = set()  # rows to be built again
+        self._placed: set[int] = set()  # objects that are in the order
+        self._unplaced: set[int] = set()  # objects that may have been added or removed
+        self._unannounced: set[int] = set()  # changed rows that were not passed to `changed` yet
         state.applied.connect(self._follow)
         state.relabelled.connect(self._begin_anew)
         state.journal.changed.connect(self._settle)
 
     def close(self) -> None:
-        """Count nothing more."""
+        """Stop counting."""
         self._is_closed = True
         self._executor.cancel(self._counting_key)
 
@@ -121,14 +122,14 @@ class ObjectTable:
 
     @property
     def ids(self) -> Sequence[int]:
-        """The numbers of all objects, ascending; rows are not made for it."""
+        """The numbers of all objects, ascending; no rows are built for this."""
         self.start()
         self._place()
         return tuple(self._order)
 
     @property
     def rows(self) -> tuple[ObjectRow, ...]:
-        """All rows, by number. While labels are still being counted, those that are known."""
+        """All rows, by number; while labels are being counted, those known so far."""
         self._freshen()
         if self._listed is None:
             self._listed = tuple(map(self._rows.__getitem__, self._order))
@@ -136,16 +137,16 @@ class ObjectTable:
 
     @property
     def finished(self) -> Mapping[int, int]:
-        """The objects with pixels that are accepted, or were before they were locked.
+        """The number of prompts of each finished object.
 
-        How many prompts each has, by number. While labels are still being counted, those that are
-        known.
+        An object is finished if it has pixels and is accepted, or was before it was locked. While
+        labels are being counted, only the objects known so far are included.
         """
         self._freshen()
         return self._finished
 
     def _freshen(self) -> None:
-        """Make the rows anew that have changed."""
+        """Build the rows again that have changed."""
         self.start()
         self._place()
         if self._stale:
@@ -165,7 +166,7 @@ class ObjectTable:
 
     @property
     def highest(self) -> int:
-        """The highest number that an object has; it may read all labels, if nobody has yet."""
+        """The highest number of an object; reads all labels if they are not counted yet."""
         known = max((*self.ids[-1:], *self._state.all_facts), default=0)
         canvas = self._state.canvas
         return max(known, canvas.highest()) if self._counting and canvas is not None else known
@@ -176,12 +177,12 @@ class ObjectTable:
         return bool(self._counting)
 
     def extents(self, object_id: int) -> Mapping[Plane, Extent]:
-        """Return where an object has pixels, by plane."""
+        """Return the area of an object and the rectangle around it, by plane."""
         self.start()
         return self._index.of(object_id)
 
     def region(self, object_id: int, plane: Plane) -> Region | None:
-        """Return a rectangle around an object's pixels on a plane; None where that isn't known."""
+        """Return a rectangle around an object's pixels on a plane; None if it isn't known."""
         if not (self._is_settled and self._index.is_counted(plane)):
             return None
         extent = self._index.of(object_id).get(plane)
@@ -189,11 +190,11 @@ class ObjectTable:
         return slice(r0, r1 + 1), slice(c0, c1 + 1)
 
     def planes(self, object_id: int) -> Sequence[Plane] | None:
-        """Return the planes where an object has pixels; None where that isn't known."""
+        """Return the planes on which an object has pixels; None if they aren't known."""
         return tuple(self._index.of(object_id)) if self._is_settled else None
 
     def all_extents(self) -> dict[int, dict[Plane, Extent]] | None:
-        """Return where all objects have pixels, as it is now; None while they are counted."""
+        """Return a copy of the extents of all objects; None while labels are being counted."""
         self.start()
         if not self._is_settled:
             return None
@@ -201,11 +202,11 @@ class ObjectTable:
 
     @property
     def _is_settled(self) -> bool:
-        """Whether all labels are counted; nothing is begun for it."""
+        """Whether all labels are counted; this doesn't start counting."""
         return self._is_followed and not self._counting and not self._uncounted
 
     def place(self, object_id: int, near: Plane | None = None) -> tuple[Plane, Box] | None:
-        """Return where an object can be seen: a plane, and a rectangle around its pixels there."""
+        """Return a plane with pixels of an object, and the rectangle around them."""
         extents: dict[Plane, Extent] = dict(self.extents(object_id))
         if not extents:
             for plane in self._prompted.get(object_id, {}):
@@ -221,7 +222,7 @@ class ObjectTable:
         return plane, extents[plane].box
 
     def _make(self, object_id: int) -> None:
-        """Make a row anew, or have it go with its object."""
+        """Build a row again, or remove it if its object is gone."""
         row = self._row(object_id)
         self._finished.pop(object_id, None)
         if row is None:
@@ -284,7 +285,7 @@ class ObjectTable:
         return "accepted" if self._is_accepted(object_id) else "proposed"
 
     def _is_accepted(self, object_id: int) -> bool:
-        """Whether a user said that an object is right, or made it and went on to another."""
+        """Whether a user accepted an object, or made or corrected it and went on to another."""
         facts = self._state.facts(object_id)
         if facts.accepted is not None:
             return facts.accepted
@@ -296,7 +297,7 @@ class ObjectTable:
     # Following what happens
 
     def start(self) -> None:
-        """Look at everything that there is, when it is first asked for."""
+        """Read the prompts, the journal and the labels at the first access."""
         if self._is_followed:
             return
         self._is_followed = True
@@ -308,18 +309,18 @@ class ObjectTable:
                 self._note_prompts((object_id, plane), group)
         for entry in self._state.journal.entries:
             self._log.add(entry)
-        self._look_anew()
+        self._count_all()
 
     def _begin_anew(self) -> None:
-        """Take note that labels are others than they were."""
+        """Count again after the labels were replaced."""
         if self._is_followed:
             self._is_followed = False
             self.start()
-        self._untold.clear()
+        self._unannounced.clear()
         self._changed(None)
 
     def _follow(self, entry: Entry, backwards: bool) -> None:
-        """Take in what an entry changes, or what taking it back does."""
+        """Apply what an entry changes, or what undoing it does."""
         self._mark(object_id for object_id, _ in entry.keys)
         self._mark(change.key for change in entry.facts)
         if not self._is_followed:
@@ -348,12 +349,12 @@ class ObjectTable:
                 del self._prompted[object_id]
 
     def note(self, object_ids: Iterable[int]) -> None:
-        """Take note that rows are others, other than by an entry."""
+        """Mark rows as changed by something other than a journal entry."""
         self._mark(object_ids)
-        self._tell()
+        self._announce()
 
     def note_current(self, object_id: int) -> None:
-        """Take note that another object is current: the one before may be done."""
+        """Handle another current object: the previous one may count as accepted now."""
         before, self._current = self._current, object_id
         self.note((before, object_id))
 
@@ -361,22 +362,22 @@ class ObjectTable:
         object_ids = set(object_ids)
         self._stale |= object_ids
         self._unplaced |= object_ids
-        self._untold |= object_ids
+        self._unannounced |= object_ids
 
     def _settle(self, change: JournalChange) -> None:
-        """Tell what has changed, when all of it has."""
-        if self._is_followed:  # what was put back may have been counted before that
+        """Announce the changed rows after a change of the journal is complete."""
+        if self._is_followed:  # reverted pixels may have been counted before they were reverted
             for pixels in (pixels for entry in change.put_back for pixels in entry.pixels):
                 self._uncounted |= dict.fromkeys(self._index.planes_of(pixels))
         self._count()
-        self._tell()
+        self._announce()
 
-    def _tell(self) -> None:
-        told, self._untold = self._untold, set()
-        if len(told) > _MANY:
+    def _announce(self) -> None:
+        changed, self._unannounced = self._unannounced, set()
+        if len(changed) > _MANY:
             self._changed(None)
-        elif told:
-            self._changed(tuple(sorted(told)))
+        elif changed:
+            self._changed(tuple(sorted(changed)))
 
     # Counting
 
@@ -384,8 +385,8 @@ class ObjectTable:
     def _counting_key(self) -> tuple[object, ...]:
         return "count objects", self
 
-    def _look_anew(self) -> None:
-        """Count all labels."""
+    def _count_all(self) -> None:
+        """Count the labels of all planes."""
         canvas = self._state.canvas
         self._mark(self._placed)
         self._mark(self._prompted)
@@ -397,7 +398,7 @@ class ObjectTable:
         self._count()
 
     def _count(self) -> None:
-        """Count the planes that have to be, beside all other work."""
+        """Count the planes that are not counted yet, in the background."""
         canvas = self._state.canvas
         if canvas is None or self._counting or self._is_closed or not self._uncounted:
             return
@@ -427,21 +428,21 @@ class ObjectTable:
             if plane not in self._uncounted:  # nothing has changed there since
                 self._mark(self._index.put(plane, counted))
         self._count()
-        self._tell()
+        self._announce()
 
 
 def count_planes(
     canvas: LabelCanvas, shapes: Mapping[Plane, tuple[int, int]], report: Report
 ) -> dict[Plane, dict[int, Extent]]:
-    """Count the objects of planes, each of a shape (H, W); labels are read and nothing is kept."""
+    """Return the extents of all objects on planes, each of a shape (H, W), from the labels."""
     found: dict[Plane, dict[int, Extent]] = {}
     for plane, shape in shapes.items():
         done = len(found)
 
-        def told(fraction: float, done: int = done) -> None:
+        def report_part(fraction: float, done: int = done) -> None:
             report((done + fraction) / len(shapes))
 
-        found[plane] = count_plane(partial(canvas.read, plane), shape, told)
+        found[plane] = count_plane(partial(canvas.read, plane), shape, report_part)
     return found
 
 

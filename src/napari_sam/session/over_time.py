@@ -1,4 +1,4 @@
-"""Where objects are on each frame of a movie, and which may divide, as labels are changed."""
+"""Positions of objects on each frame of a movie, and suggested divisions, kept up to date."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _Sums = dict[int, tuple[int, float, float]]  # pixels, and sums of rows and colu
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackPoints:
-    """A point for each object on each frame that it is on, by object, then by frame.
+    """The position of each object on each of its frames, sorted by object, then by frame.
 
     Parameters
     ----------
     axis
-        Of time.
+        The time axis.
     objects, frames
-        `(N,)`.
+        `(N,)` the number of the object and the index of the frame.
     places
-        `(N, 2)` or `(N, 3)`: the middle of its pixels, (plane,) row and column.
+        `(N, 2)` or `(N, 3)` the centroid of its pixels: (plane,) row and column.
     """
 
     axis: int
@@ -56,23 +56,23 @@ class _Counted:
 
 
 class OverTime:
-    """Looks at labels frame by frame, beside all other work; what changes is looked at again.
+    """Reads labels frame by frame in the background, and again where they change.
 
     Parameters
     ----------
     state
-        Whose labels.
+        The state with the labels.
     executor
-        Where they are looked at.
+        Runs the reading.
     source
         Returns the image.
 
     Attributes
     ----------
     changed
-        There are other points or divisions.
+        Signal: points or divisions changed.
     failed
-        Labels could not be read: the error.
+        Signal: the labels could not be read; with the exception.
     """
 
     changed = Signal()
@@ -89,11 +89,11 @@ class OverTime:
 
     @property
     def is_on(self) -> bool:
-        """Whether labels are looked at."""
+        """Whether tracks are computed and kept up to date."""
         return self._watch is not None
 
     def begin(self, axis: int, spacing: Sequence[float] | None) -> None:
-        """Look at all frames; see :meth:`napari_sam.session.Session.watch_tracks`."""
+        """Read all frames; see :meth:`napari_sam.session.Session.watch_tracks`."""
         source = self._source()
         axes = [a for a in range(len(source.shape)) if a not in source.spanned]
         others = [a for a in axes if a not in (axis, source.channel_axis)]
@@ -113,18 +113,18 @@ class OverTime:
         self.end()
         self._watch = watch
         self._state.applied.connect(self._follow)
-        self._state.relabelled.connect(self._look_anew)
+        self._state.relabelled.connect(self._mark_all)
         self._state.journal.changed.connect(self._settle)
-        self._look_anew()
+        self._mark_all()
         self._count()
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop reading, and drop what was found."""
         if self._watch is None:
             return
         self._watch = None
         self._state.applied.disconnect(self._follow)
-        self._state.relabelled.disconnect(self._look_anew)
+        self._state.relabelled.disconnect(self._mark_all)
         self._state.journal.changed.disconnect(self._settle)
         self._executor.cancel(self._key)
         self._sums, self._stale, self._counting = {}, {}, ()
@@ -134,7 +134,8 @@ class OverTime:
     def _key(self) -> tuple[object, ...]:
         return "over time", self
 
-    def _look_anew(self) -> None:
+    def _mark_all(self) -> None:
+        """Mark all planes to be read."""
         canvas = self._state.canvas
         self._sums = {}
         self._stale = {} if canvas is None else dict.fromkeys(canvas.planes())
@@ -171,7 +172,7 @@ class OverTime:
                 self.failed.emit(outcome.error)
             return
         if canvas is not self._state.canvas:
-            self._look_anew()
+            self._mark_all()
         else:
             found: _Counted = outcome.value
             self._sums = dict(found.planes)

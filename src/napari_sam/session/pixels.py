@@ -1,4 +1,4 @@
-"""Changes of labels, with what was there before: small enough to keep every one of a session."""
+"""Changes of label pixels with their previous values, compressed to keep all of a session."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from napari_sam.geometry import Region
 from napari_sam.planes import Plane
 from napari_sam.session.canvas import Write
 
-_AT_ONCE = 1 << 24  # pixels of a rectangle that are read to make many changes in it
-_LEVEL = 1  # of zlib: bits of masks and runs of equal numbers shrink well at any
+_AT_ONCE = 1 << 24  # pixels of a rectangle that is read at once to apply many changes in it
+_LEVEL = 1  # of zlib: masks and runs of equal numbers compress well at any level
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Numbers `(n,)` as bytes: one of them where all are equal, compressed where they aren't.
+    """Numbers `(n,)` as bytes: a single one if all are equal, otherwise compressed.
 
     Parameters
     ----------
     dtype
-        As NumPy spells it, such as ``"<i4"``.
+        The type as NumPy writes it, such as ``"<i4"``.
     count
-        How many there are.
+        How many numbers there are.
     data
-        The number that all of them are, or all of them compressed.
+        The bytes of one number if `is_constant`, otherwise of all, compressed.
     is_constant
-        Which of both it is.
+        Whether all numbers are equal.
     """
 
     dtype: str
@@ -55,7 +55,7 @@ class Packed:
         return np.full(self.count, values[0]) if self.is_constant else values
 
     def shortest(self) -> NDArray[Any]:
-        """Return the numbers, or `(1,)` that all of them are."""
+        """Return the numbers `(n,)`; if all are equal, one of them as `(1,)`."""
         dtype = np.dtype(self.dtype)
         if self.is_constant:
             return np.frombuffer(self.data, dtype)
@@ -64,18 +64,21 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class PixelChange:
-    """Pixels of one plane that changed.
+    """Changed label pixels of one plane, with their previous and new values.
+
+    :func:`pixel_changes` and :meth:`of` create one from arrays.
 
     Parameters
     ----------
     plane
-        The plane.
+        The plane: for every axis its index, or None for the two that it spans.
     region
-        (first row, first column, rows, columns) of the smallest rectangle around them.
+        (first row, first column, number of rows, number of columns) of the smallest rectangle
+        around the pixels.
     mask
-        Which pixels of the rectangle, as compressed bits in C order.
+        Which pixels of the rectangle changed, as compressed bits in C order.
     old, new
-        What they were, and what they became.
+        The previous and the new values, compressed.
     """
 
     plane: Plane
@@ -93,14 +96,18 @@ class PixelChange:
         before: NDArray[Any],
         after: NDArray[Any],
     ) -> PixelChange:
-        """Keep a change.
+        """Return a change from arrays.
 
         Parameters
         ----------
-        plane, region, where
-            As of :class:`~napari_sam.session.canvas.Write`; there is at least one pixel.
+        plane
+            The plane: for every axis its index, or None for the two that it spans.
+        region
+            (rows, columns) of a rectangle, as slices with a start and a stop.
+        where
+            `(h, w)` bool; which pixels of the rectangle change: at least one.
         before, after
-            `(n,)`, in C order of `where`.
+            `(n,)` the previous and the new values, in C order of `where`.
         """
         rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
         r0, r1, c0, c1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
@@ -110,42 +117,42 @@ class PixelChange:
 
     @property
     def slices(self) -> Region:
-        """The rectangle as slices of the plane."""
+        """The rectangle as slices (rows, columns) of the plane."""
         r, c, h, w = self.region
         return slice(r, r + h), slice(c, c + w)
 
     @property
     def where(self) -> NDArray[np.bool_]:
-        """Which pixels of the rectangle `(h, w)`."""
+        """`(h, w)` bool; which pixels of the rectangle changed."""
         _, _, h, w = self.region
         bits = np.frombuffer(_expand(self.mask, -(-h * w // 8)), np.uint8)
         return np.unpackbits(bits, count=h * w).reshape(h, w).astype(bool)
 
     @property
     def before(self) -> NDArray[Any]:
-        """What the pixels were `(n,)`, in C order of :attr:`where`."""
+        """The previous values `(n,)` of the pixels, in C order of :attr:`where`."""
         return self.old.unpack()
 
     @property
     def after(self) -> NDArray[Any]:
-        """What they became `(n,)`."""
+        """The new values `(n,)` of the pixels, in C order of :attr:`where`."""
         return self.new.unpack()
 
     @property
     def area(self) -> int:
-        """How many pixels changed."""
+        """Number of changed pixels."""
         return self.old.count
 
     def forwards(self) -> Write:
-        """Return what makes the change."""
+        """Return the write that applies the change."""
         return Write(self.plane, self.slices, self.where, self.after)
 
     def backwards(self) -> Write:
-        """Return what takes it back."""
+        """Return the write that reverts the change."""
         return Write(self.plane, self.slices, self.where, self.before)
 
     def meets(self, plane: Plane) -> bool:
-        """Whether a plane can share pixels: it is the same, or crosses this one."""
+        """Whether a plane can share pixels with this one: it is the same plane, or crosses it."""
         return all(i is None or j is None or i == j for i, j in zip(self.plane, plane, strict=True))
 
     def touches(self, other: PixelChange) -> bool:
@@ -157,23 +164,23 @@ class PixelChange:
         return all(a.start < b.stop and b.start < a.stop for a, b in spans)
 
     def _spans(self) -> list[range]:
-        """Return its positions on every axis."""
+        """Return the range of its positions on every axis."""
         spanned = iter(range(s.start, s.stop) for s in self.slices)
         return [next(spanned) if i is None else range(i, i + 1) for i in self.plane]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composed:
-    """What many changes come to.
+    """The combined effect of many changes.
 
     Parameters
     ----------
     different
-        Where labels don't show what was there before the first of them.
+        Pixels whose labels are not those before the first change.
     fits
-        Whether they show that, and each change begins with what those before it leave.
+        Whether there are none, and each change starts with the values that the one before left.
     writes
-        What makes all of them: one for each plane where that is possible.
+        The writes that apply all changes: one for each plane if possible.
     """
 
     different: list[PixelChange]
@@ -185,14 +192,14 @@ def composed(
     steps: Sequence[tuple[PixelChange, bool]],
     read: Callable[[Plane], Callable[[Region], NDArray[Any]]],
 ) -> Composed:
-    """Put changes together, so that each plane is read and written once, however many they are.
+    """Combine changes, so that each plane is read and written only once.
 
     Parameters
     ----------
     steps
-        Changes in the order in which they are made, each with whether it is taken back.
+        Changes in the order in which they are applied, each with whether it is reverted.
     read
-        Returns what reads the labels of a plane, region by region.
+        Returns a function that reads regions of the labels of a plane.
     """
     by_plane: dict[Plane, list[tuple[PixelChange, bool]]] = {}
     for step in steps:
@@ -212,7 +219,7 @@ def composed(
 def _compose(
     steps: Sequence[tuple[PixelChange, bool]], read: Callable[[Region], NDArray[Any]]
 ) -> Composed:
-    """Put changes of one plane together."""
+    """Combine changes of one plane."""
     top = min(change.region[0] for change, _ in steps)
     left = min(change.region[1] for change, _ in steps)
     bottom = max(change.region[0] + change.region[2] for change, _ in steps)
@@ -238,7 +245,7 @@ def _compose(
 
 
 def _shows(labels: NDArray[Any], where: NDArray[np.bool_], values: Packed) -> bool:
-    """Whether pixels of labels `(h, w)` are some values."""
+    """Whether pixels of labels `(h, w)` have some values."""
     if values.is_constant:
         return not ((labels != values.shortest()) & where).any()
     return bool((labels[where] == values.unpack()).all())
@@ -257,7 +264,7 @@ def _different(
     read: Callable[[Region], NDArray[Any]],
     box: tuple[int, int, int, int],
 ) -> Iterator[PixelChange]:
-    """Yield where labels don't show what was there before changes of one plane."""
+    """Yield the pixels of one plane whose labels are not those before the first change."""
     top, left, bottom, right = box
     seen = np.zeros((bottom - top, right - left), bool)
     for change, is_back in steps:
@@ -277,17 +284,22 @@ def pixel_changes(
     before: NDArray[Any],
     after: NDArray[Any],
 ) -> list[PixelChange]:
-    """Keep a change that is given by pixels in any order; an empty list where nothing changes.
+    """Return the change of pixels that are listed in any order.
 
     Parameters
     ----------
     plane
-        The plane.
+        The plane: for every axis its index, or None for the two that it spans.
     pixels
-        (rows, columns), each `(n,)`. Of a pixel that is given twice, the first `before` and the
-        last `after` hold.
+        (rows, columns), each `(n,)`. If a pixel is listed twice, its first `before` and its last
+        `after` count.
     before, after
-        `(n,)`.
+        `(n,)` the previous and the new values.
+
+    Returns
+    -------
+    changes
+        A list with one change, or an empty list if no value changes.
     """
     rows, columns = (np.asarray(x, np.intp) for x in pixels)
     if not len(rows):
@@ -314,14 +326,14 @@ def part_of(
     before: NDArray[Any],
     after: NDArray[Any],
 ) -> PixelChange:
-    """Keep some pixels of a change: `kept`, `before` and `after` are `(n,)`."""
+    """Return a change of some pixels of a change; `kept`, `before` and `after` are `(n,)`."""
     mask = where.copy()
     mask[where] = kept
     return PixelChange.of(change.plane, change.slices, mask, before[kept], after[kept])
 
 
 def within(change: PixelChange, shape: tuple[int, int]) -> PixelChange | None:
-    """Return the part of a change that lies in a plane `(H, W)`; None if nothing does."""
+    """Return the part of a change within a plane of shape `(H, W)`; None if it lies outside."""
     row, column, height, width = change.region
     if row + height <= shape[0] and column + width <= shape[1]:
         return change
@@ -333,14 +345,14 @@ def within(change: PixelChange, shape: tuple[int, int]) -> PixelChange | None:
 
 
 def total_area(changes: Sequence[PixelChange]) -> int:
-    """Return how many pixels changes concern."""
+    """Return the number of changed pixels."""
     return sum(change.area for change in changes)
 
 
 def without(
     changes: Sequence[PixelChange], locked: AbstractSet[int]
 ) -> tuple[list[PixelChange], list[PixelChange]]:
-    """Part changes into those that leave locked objects alone, and those that don't."""
+    """Split changes into those that leave locked objects alone, and those that don't."""
     free: list[PixelChange] = []
     held: list[PixelChange] = []
     for change in changes:
@@ -353,7 +365,7 @@ def without(
 
 
 def numbers_of(changes: Iterable[PixelChange], before: bool = True) -> set[int]:
-    """Return the objects that changes give pixels, and those that they take some from."""
+    """Return the objects that gain pixels and, with `before`, those that lose some."""
     numbers: set[int] = set()
     for change in changes:
         numbers |= {int(i) for i in np.unique(change.after)}
@@ -363,7 +375,7 @@ def numbers_of(changes: Iterable[PixelChange], before: bool = True) -> set[int]:
 
 
 def _expand(data: bytes, size: int) -> bytes:
-    """Decompress to a size that is known: whatever else comes is an error, and never made."""
+    """Decompress to a known size; more or fewer bytes raise an error before they are made."""
     machine = zlib.decompressobj()
     out = machine.decompress(data, size) if size else b""
     if len(out) != size or machine.decompress(machine.unconsumed_tail, 1):

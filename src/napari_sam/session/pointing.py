@@ -1,4 +1,4 @@
-"""What a click in the image does: go to an object, begin one, or speak of the current one."""
+"""What a click in the image does: go to an object, start a new one, or refine the current one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam.session.prompting import Prompting, as_point
 
-_REACHES = 8, 32, 128  # pixels to either side in which the nearest object is looked for
+_REACHES = 8, 32, 128  # pixels to each side in which the nearest object is searched
 
 ClickAction = Literal["new", "refine", "go to"]
 
@@ -22,10 +22,10 @@ class ClickMeaning:
     Parameters
     ----------
     action
-        ``new``: it is the first prompt of an object. ``refine``: it is a further prompt of the
-        current object. ``go to``: it makes another object current and adds nothing.
+        ``new``: it is the first prompt of a new object. ``refine``: it is another prompt of the
+        current object. ``go to``: it makes another object current and adds no prompt.
     object_id
-        The object that it is about.
+        The object that it prompts or makes current.
     """
 
     action: ClickAction
@@ -33,24 +33,30 @@ class ClickMeaning:
 
 
 class Pointing(Prompting):
-    """The part of a session that knows what a click means where it is made.
+    """The part of a session that decides what a click means, by what it points at.
 
     Attributes
     ----------
     new_each_click
-        Whether a plain click on the background begins an object each time. Nothing that is saved
-        depends on it.
+        Whether each positive click on the background starts a new object. It is not saved.
     """
 
     new_each_click: bool = False
 
     def object_at(self, plane: object, point: Sequence[float]) -> int:
-        """Return the object whose pixel lies at a (row, column) of a plane; 0 for none.
+        """Return the object that has the pixel at a point; 0 for the background.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, as for :meth:`add_point`.
+        point
+            (row, column) in pixels of the plane.
 
         Raises
         ------
         ValueError
-            If the plane doesn't exist, or the point is none.
+            If the plane doesn't exist, or the point is not two numbers.
         OSError
             If the labels can't be read.
         """
@@ -63,12 +69,19 @@ class Pointing(Prompting):
         return max(int(pixel[0, 0]), 0)
 
     def object_near(self, plane: object, point: Sequence[float]) -> int:
-        """Return the object at a (row, column) of a plane, or the nearest; 0 for none near.
+        """Return the object at a point, or else the nearest within 128 pixels; 0 if none is near.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, as for :meth:`add_point`.
+        point
+            (row, column) in pixels of the plane.
 
         Raises
         ------
         ValueError
-            If the plane doesn't exist, or the point is none.
+            If the plane doesn't exist, or the point is not two numbers.
         OSError
             If the labels can't be read.
         """
@@ -91,7 +104,7 @@ class Pointing(Prompting):
         return 0
 
     def correct(self, plane: object, point: Sequence[float], label: int = 1) -> int:
-        """Correct the object that a click points at, whichever is current.
+        """Add a click to the object that it points at, and make that object current.
 
         Parameters
         ----------
@@ -100,19 +113,19 @@ class Pointing(Prompting):
         point
             (row, column) in pixels of the plane.
         label
-            1 if the point belongs to the object, which is the nearest one then; 0 if it doesn't
-            belong to the object that has it.
+            1: the point belongs to the object nearest to it. 0: the point does not belong to the
+            object whose mask covers it.
 
         Returns
         -------
         object_id
-            The object; it is current now.
+            The object that was corrected.
 
         Raises
         ------
         ValueError
-            If there is no such object, the plane doesn't exist, the point lies outside of it, or
-            the object is locked.
+            If there is no object at or near the point, the plane doesn't exist, the point lies
+            outside of it, or the object is locked.
         OSError
             If the labels can't be read.
         """
@@ -128,12 +141,19 @@ class Pointing(Prompting):
         return object_id
 
     def go_to(self, plane: object, point: Sequence[float]) -> int:
-        """Make the object at a (row, column) of a plane current; return its number.
+        """Make the object at a point current, and return its number.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, as for :meth:`add_point`.
+        point
+            (row, column) in pixels of the plane.
 
         Raises
         ------
         ValueError
-            If there is none.
+            If the plane doesn't exist, or there is no object at the point.
         OSError
             If the labels can't be read.
         """
@@ -149,12 +169,19 @@ class Pointing(Prompting):
     def click_meaning(
         self, plane: object, point: Sequence[float], label: int = 1, continues: bool = False
     ) -> ClickMeaning:
-        """Return what :meth:`click` would do.
+        """Return what :meth:`click` would do, without doing it.
 
         Parameters
         ----------
         plane, point, label, continues
-            As of :meth:`click`.
+            As for :meth:`click`.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the point is not two numbers.
+        OSError
+            If the labels can't be read.
         """
         current = self.object_id
         is_begun = current <= self.highest_object
@@ -177,18 +204,25 @@ class Pointing(Prompting):
     ) -> int:
         """Return the object that a stroke drawn on a plane belongs to.
 
-        That is the current one, also on the masks of others; but a new one where a click at the
-        middle of the stroke would begin one.
+        This is a new object if a click at the middle of the stroke would start one, otherwise the
+        current object, even where the stroke crosses the masks of others.
 
         Parameters
         ----------
         plane, label, continues
-            As of :meth:`click`.
+            As for :meth:`click`.
         path
-            Vertices of the stroke, (row, column) in pixels of the plane.
+            `(N, 2)` vertices of the stroke, (row, column) in pixels of the plane.
+
+        Returns
+        -------
+        object_id
+            The number of the object; nothing is changed.
 
         Raises
         ------
+        ValueError
+            If the plane doesn't exist.
         OSError
             If the labels can't be read.
         """
@@ -198,11 +232,11 @@ class Pointing(Prompting):
     def click(
         self, plane: object, point: Sequence[float], label: int = 1, continues: bool = False
     ) -> ClickMeaning:
-        """Do what a click in the image does.
+        """Handle a click in the image as the dock does.
 
-        A positive click on the mask of another object makes that one current, and adds nothing.
-        Any other click is a prompt of the current object; with :attr:`new_each_click`, a positive
-        one on the background is the first of a new object.
+        A positive click on the mask of another object makes that object current and adds no
+        prompt. Any other click becomes a prompt of the current object; with
+        :attr:`new_each_click`, a positive click on the background starts a new object.
 
         Parameters
         ----------
@@ -213,12 +247,12 @@ class Pointing(Prompting):
         label
             1 if the point belongs to the object, 0 if not.
         continues
-            Whether it is a prompt of the current object wherever it is.
+            Whether the click is a prompt of the current object wherever it points.
 
         Returns
         -------
         meaning
-            What it did.
+            What the click did.
 
         Raises
         ------

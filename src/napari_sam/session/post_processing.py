@@ -1,4 +1,4 @@
-"""What is done to a mask before it is written: holes filled, islands dropped, outlines smoothed."""
+"""Post-processing of masks: fill holes, remove islands, smooth outlines."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from numpy.typing import NDArray
 from napari_sam.patches import Patch, cut
 from napari_sam.prompts import Prompts
 
-_NEAR = 1  # pixels: a click so far beside a part still belongs to it
+_NEAR = 1  # pixels: a click at most so far beside a component counts as on it
 _LARGEST = {"smallest": 10**9, "smoothing": 100.0}
 
 
 @dataclass(frozen=True, slots=True)
 class PostProcessing:
-    """What is done to masks, in this order; nothing by default.
+    """Steps applied to a mask before it is written, in the order given here; none by default.
 
     Parameters
     ----------
     smoothing
-        Standard deviation in pixels of the Gaussian that the mask is smoothed with, and cut at
-        one half. A mask that would vanish stays as it is.
+        Standard deviation, in pixels, of the Gaussian filter that is applied to the mask before
+        it is thresholded at 0.5. A mask that would vanish stays as it is.
     clicked_component
-        Whether only parts with a positive click stay; where none has one, the largest.
+        Whether to keep only the connected components with a positive click; if there is none,
+        the largest component.
     smallest
-        Pixels that a part must have to stay. The parts with a positive click, or else the
-        largest one, always do; of what is found without a click, nothing smaller is written.
+        Number of pixels below which a component is removed. Components with a positive click,
+        or else the largest one, are always kept; of an object found without prompts, every
+        smaller component is removed.
     fill_holes
-        Whether holes are filled, but those with a negative click.
+        Whether to fill holes, except those with a negative click.
 
     Raises
     ------
     ValueError
-        If a size is negative, or makes no sense.
+        If `smoothing` or `smallest` is negative or too large.
     """
 
     fill_holes: bool = False
@@ -54,11 +56,11 @@ class PostProcessing:
 
     @property
     def is_off(self) -> bool:
-        """Whether masks stay as they are."""
+        """Whether nothing is changed."""
         return self == OFF
 
     def words(self) -> dict[str, bool | int | float]:
-        """Return what is on, as values of JSON by name."""
+        """Return the settings that differ from the default, as JSON values by name."""
         return {
             name: getattr(self, name)
             for name in self.__slots__
@@ -67,12 +69,12 @@ class PostProcessing:
 
     @classmethod
     def of_words(cls, words: Mapping[str, Any]) -> PostProcessing:
-        """Return what :meth:`words` tells.
+        """Return the post-processing that :meth:`words` returned.
 
         Raises
         ------
         ValueError, TypeError
-            If they are others.
+            If a name or a value is not valid.
         """
         if not isinstance(words, Mapping):
             raise TypeError(f"{type(words).__name__} as post-processing")
@@ -84,14 +86,15 @@ class PostProcessing:
         return cls(**words)
 
     def apply(self, patch: Patch, prompts: Prompts | None = None) -> Patch:
-        """Return what becomes of a mask.
+        """Return a mask after post-processing.
 
         Parameters
         ----------
         patch
             The mask.
         prompts
-            What it answers; None for what was found without: it may become empty.
+            The prompts that it was predicted from; None for an object found without prompts,
+            whose mask may become empty.
         """
         from scipy import ndimage
 

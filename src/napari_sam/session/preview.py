@@ -1,4 +1,4 @@
-"""What a click would take, before it is made: never recorded, never waited for."""
+"""Previews: the mask that a click would give, decoded before the click is made."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ class Preview:
 
     Parameters
     ----------
-    plane, point
-        Where: (row, column) in pixels of the plane.
+    plane
+        The plane: for every axis its index, or None for the two that it spans.
+    point
+        The place of the click, (row, column) in pixels of the plane.
     object_id
-        The object that the click is about.
+        The object that the click would prompt or make current.
     action
-        ``new``: it would be the first prompt of an object. ``refine``: a further prompt of the
-        current object. ``go to``: it would make that object current, and add nothing.
+        ``new``: the click would be the first prompt of a new object. ``refine``: it would be
+        another prompt of the current object. ``go to``: it would make the object current and add
+        no prompt.
     candidates
-        The masks that the click may mean; of an object that it would go to, its pixels as far as
-        they are known.
+        The candidate masks of the click; with ``go to`` the mask of that object, as far as it is
+        known.
     scores
-        The predicted IoU of each, 0 to 1; empty for an object that it would go to.
+        The predicted IoU (0-1) of each candidate; empty with ``go to``.
     chosen
-        Which of them the click would take.
+        Index of the candidate that the click would take.
     granularity
-        What that one is among the others, by its area; empty where there is no choice.
+        The rank of that candidate by its area; None if there is only one.
     """
 
     plane: Plane
@@ -57,21 +60,21 @@ class Preview:
 
     @property
     def mask(self) -> Patch:
-        """The mask that the click would take; empty where nothing is known."""
+        """The mask that the click would give; an empty patch if it is not known."""
         return self.candidates[self.chosen] if self.candidates else Patch()
 
 
 class Previews:
-    """Has previews decoded while nobody waits for a decode; the latest place wins.
+    """Decodes previews while no other decode is waiting; of several requests the latest counts.
 
     Parameters
     ----------
     executor
-        Where they are decoded.
+        Runs the decodes.
     foreseen
-        Takes what is decoded, for the click that may follow.
+        Keeps decoded predictions for the click that may follow.
     show
-        Called with every preview, and with None when there is none any more.
+        Called with each preview, and with None when there is none any more.
 
     Attributes
     ----------
@@ -85,26 +88,26 @@ class Previews:
         self._executor = executor
         self._foreseen = foreseen
         self._show = show
-        self._asked = 0  # what was asked before the last `clear` comes too late
-        self._latest: object = None  # that was asked for
+        self._requests = 0  # results of requests before the last `clear` are dropped
+        self._latest: object = None  # request
         self._seconds: deque[float] = deque(maxlen=_TIMED)
         self._timed: Segmenter | None = None
-        self._prediction: MaskPrediction | None = None  # of the one that is shown
+        self._prediction: MaskPrediction | None = None  # of the preview that is shown
         self.shown: Preview | None = None
 
     @property
     def seconds(self) -> float | None:
-        """How long decoding one takes, of the latest few the fastest; None before there are any."""
+        """Seconds of the fastest of the latest few decodes; None before there are enough."""
         return min(self._seconds) if len(self._seconds) == _TIMED else None
 
     def clear(self) -> None:
-        """Show none, also not those that are being decoded."""
-        self._asked += 1
+        """Show no preview, and drop those that are being decoded."""
+        self._requests += 1
         self._put(None)
 
     def put(self, preview: Preview) -> None:
-        """Show one that needs no decode."""
-        self._asked += 1
+        """Show a preview that needs no decode."""
+        self._requests += 1
         self._put(preview)
 
     def ask(
@@ -115,54 +118,54 @@ class Previews:
         embedding: Embedding,
         drafting: Drafting,
     ) -> None:
-        """Have one decoded and shown, unless another is asked for before it begins.
+        """Have a preview decoded and shown, unless another is requested before that starts.
 
         Parameters
         ----------
         preview
-            What is known of it already.
+            The preview, still without masks.
         group
-            What would be said about the object after the click.
+            The prompts that the object would have after the click.
         segmenter, embedding
             What to decode with.
         drafting
-            The group's prompts.
+            The steps of these prompts that are still to be decoded.
         """
         if drafting.steps_left > _MOST_STEPS:
             self.clear()
             return
-        told = preview.action, preview.object_id, preview.plane
-        if self.shown and told != (self.shown.action, self.shown.object_id, self.shown.plane):
-            self.clear()  # until it is decoded, it would say something else
+        subject = preview.action, preview.object_id, preview.plane
+        if self.shown and subject != (self.shown.action, self.shown.object_id, self.shown.plane):
+            self.clear()  # the preview that is shown is about something else
         if segmenter is not self._timed:
             self._timed = segmenter
             self._seconds.clear()
         work = _Decode(segmenter, embedding, group, drafting, self._foreseen)
         self._latest = work
-        self._start(preview, work, work.has_first_look)
+        self._start(preview, work, work.has_first_pass)
 
-    def _start(self, preview: Preview, work: _Decode, at_first_look: bool) -> None:
+    def _start(self, preview: Preview, work: _Decode, first_pass: bool) -> None:
         self._executor.decode(
             ("preview", self),
-            partial(work, at_first_look),
-            partial(self._decoded, preview, work, self._asked),
+            partial(work, first_pass),
+            partial(self._decoded, preview, work, self._requests),
             background=True,
         )
 
     def choose(self, granularity: Granularity | None) -> None:
-        """Take another of the masks that the click may mean; None leaves it to the model."""
+        """Choose another candidate of the click; None leaves it to the model."""
         if self.shown is not None and self.shown.action == "new" and self._prediction is not None:
             self._put(_choosing(self.shown, self._prediction, granularity), self._prediction)
 
-    def _decoded(self, preview: Preview, work: _Decode, asked: int, outcome: Outcome) -> None:
-        if asked != self._asked:
+    def _decoded(self, preview: Preview, work: _Decode, request: int, outcome: Outcome) -> None:
+        if request != self._requests:
             return
-        if outcome.error is not None or outcome.value is None:  # the click itself will tell
+        if outcome.error is not None or outcome.value is None:  # the click reports the error
             self._put(None)
             return
         seen: _Seen = outcome.value
-        if seen.is_first_look and work is self._latest:  # else the mouse has moved on
-            self._start(preview, work, at_first_look=False)
+        if seen.is_first_pass and work is self._latest:  # else the mouse has moved on
+            self._start(preview, work, first_pass=False)
         if seen.seconds is not None:
             self._seconds.append(seen.seconds)
         scores = tuple(float(min(max(x, 0.0), 1.0)) for x in seen.prediction.scores)
@@ -180,18 +183,18 @@ class Previews:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
-    """What was decoded: every candidate of the last step, which is the answer's, time per step."""
+    """A decoded preview: the candidates of the last step, the chosen one, and time per step."""
 
     prediction: MaskPrediction
     masks: tuple[Patch, ...]
     chosen: int
     seconds: float | None
-    is_first_look: bool = False
+    is_first_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decode:
-    """Decodes what a click would take; None where that would begin with a run of the encoder."""
+    """Decodes the mask that a click would give; None if the encoder would have to run first."""
 
     segmenter: Segmenter
     embedding: Embedding
@@ -200,18 +203,18 @@ class _Decode:
     foreseen: Foreseen
 
     @property
-    def has_first_look(self) -> bool:
-        """Whether what a model sees at a first look is shown before it has looked twice."""
+    def has_first_pass(self) -> bool:
+        """Whether the mask is shown once before the model refines it in a second decode."""
         return self.segmenter.traits.refines_first_click and self.group.prompts.is_single_click
 
-    def __call__(self, at_first_look: bool) -> _Seen | None:
+    def __call__(self, first_pass: bool) -> _Seen | None:
         if not self.segmenter.is_ready(self.embedding, self.group.prompts):
             return None
         start, drafting = time.perf_counter(), self.drafting
         self.foreseen.give(self.segmenter, [drafting])  # the mouse may have moved back
-        if at_first_look and drafting.steps_left:
+        if first_pass and drafting.steps_left:
             draft = self.segmenter.draft(self.embedding, self.group.prompts, True)
-            return None if draft is None else _first_look(draft.prediction, self.group, start)
+            return None if draft is None else _first_pass(draft.prediction, self.group, start)
         decodes = drafting.steps_left
         while drafting.steps_left:
             draft_steps(self.segmenter, self.embedding, [drafting])
@@ -228,14 +231,14 @@ class _Decode:
         return _Seen(last, tuple(masks), answer.chosen, seconds)
 
 
-def _first_look(prediction: MaskPrediction, group: Group, start: float) -> _Seen:
+def _first_pass(prediction: MaskPrediction, group: Group, start: float) -> _Seen:
     masks = tuple(prediction.patch(i) for i in range(len(prediction.scores)))
     seconds = time.perf_counter() - start
-    return _Seen(prediction, masks, prediction.index_of(group.choice), seconds, is_first_look=True)
+    return _Seen(prediction, masks, prediction.index_of(group.choice), seconds, is_first_pass=True)
 
 
 def _choosing(preview: Preview, prediction: MaskPrediction, choice: Candidate | None) -> Preview:
-    """Return a preview of which another candidate is chosen."""
+    """Return a preview with another candidate chosen."""
     chosen, by_area = prediction.index_of(choice), prediction.by_area[: len(GRANULARITIES)]
-    told = GRANULARITIES[by_area.index(chosen)] if chosen in by_area else None
-    return replace(preview, chosen=chosen, granularity=told)
+    granularity = GRANULARITIES[by_area.index(chosen)] if chosen in by_area else None
+    return replace(preview, chosen=chosen, granularity=granularity)

@@ -1,4 +1,4 @@
-"""What a user says about objects: clicks and boxes."""
+"""The prompts of a session: clicks, scribbles, boxes, lassos and masks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Prompting(Readable, ABC):
 
     @property
     def prompts(self) -> PromptBook:
-        """All prompts. Assign another book to change many at once."""
+        """All prompts, immutable. Assign another book to change many prompts in one step."""
         return self._state.book
 
     @prompts.setter
@@ -47,14 +47,14 @@ class Prompting(Readable, ABC):
         label: int = 1,
         object_id: int | None = None,
     ) -> int:
-        """Add a click.
+        """Add a click, as one step; the object's mask on the plane is predicted again.
 
         Parameters
         ----------
         plane
             Index of the plane, such as ``4`` or ``(t, z)``; ``()`` in a 2-D image.
         point
-            (row, column) in pixels of the plane.
+            (row, column) in pixels of the plane; the centre of a pixel has integer coordinates.
         label
             1 if the point belongs to the object, 0 if not.
         object_id
@@ -63,12 +63,14 @@ class Prompting(Readable, ABC):
         Returns
         -------
         id
-            For :meth:`move_point`, :meth:`remove_point` and :meth:`flip_point`.
+            Identifier of the click, for :meth:`move_point`, :meth:`remove_point` and
+            :meth:`flip_point`.
 
         Raises
         ------
         ValueError
-            If the plane doesn't exist, the point lies outside it or is not finite.
+            If the plane doesn't exist, the point lies outside it or is not finite, or the object
+            is locked.
         """
         key = self._key(object_id, plane)
         click_id = self.prompts.next_id
@@ -82,23 +84,24 @@ class Prompting(Readable, ABC):
         prompts: Mapping[tuple[int, Any], Prompts],
         candidates: Mapping[tuple[int, Any], Candidate] | None = None,
     ) -> None:
-        """Add the prompts of many objects at once, as one change that :meth:`undo` takes back.
+        """Add the prompts of many objects, as one step.
 
-        Masks arrive as if the prompts had been given one after the other; :meth:`cancel` stops
-        that.
+        The masks are the same as if the prompts had been added one after the other;
+        :meth:`cancel` stops the predictions that are left.
 
         Parameters
         ----------
         prompts
-            (object, plane) to its clicks and its box there, a plane as for :meth:`add_point`.
+            The clicks and the box of each (object, plane); the plane as for :meth:`add_point`.
         candidates
-            Which masks were chosen, from 0 or by area; where none is given, the model chooses.
+            The candidate of the first click for each (object, plane): its index, ``"whole"``,
+            ``"part"`` or ``"sub-part"``; by default the model's best.
 
         Raises
         ------
         ValueError
-            If a plane doesn't exist, or a prompt lies outside it or holds a mask. Nothing is
-            added then.
+            If a plane doesn't exist, a prompt lies outside it or contains a mask, or an object is
+            locked. No prompt is added then.
         """
         given: dict[ObjectPlane, Prompts] = {}
         for (object_id, plane), one in prompts.items():
@@ -115,12 +118,12 @@ class Prompting(Readable, ABC):
         self.prompts = self.prompts.with_prompts(given, chosen)
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
-        """Move a click within its plane; its object is predicted again."""
+        """Move a click to another (row, column) of its plane; its object is predicted again."""
         click = replace(self.prompts.click(click_id), point=as_point(point))
         self.prompts = self.prompts.with_changed(click)
 
     def flip_point(self, click_id: int) -> None:
-        """Make a positive click negative, or the other way round."""
+        """Make a positive click negative, or a negative one positive."""
         click = self.prompts.click(click_id)
         self.prompts = self.prompts.with_changed(replace(click, label=1 - click.label))
 
@@ -130,7 +133,22 @@ class Prompting(Readable, ABC):
         self.prompts = self.prompts.without([click_id])
 
     def set_box(self, plane: object, box: Box | None, object_id: int | None = None) -> None:
-        """Give an object a box (row 0, column 0, row 1, column 1) on a plane, or take it away."""
+        """Set the box of an object on a plane, or remove it.
+
+        Parameters
+        ----------
+        plane, object_id
+            As for :meth:`add_point`.
+        box
+            (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive; None
+            removes the box.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, the box lies outside it or is empty, or the object is
+            locked.
+        """
         self.prompts = self.prompts.with_box(self._key(object_id, plane), box)
 
     def add_scribble(
@@ -140,15 +158,15 @@ class Prompting(Readable, ABC):
         label: int = 1,
         object_id: int | None = None,
     ) -> int:
-        """Add a stroke along an object, or along what is none of it.
+        """Add a scribble: a stroke on the object, or on the background.
 
-        It is kept as it is, and counts as up to five clicks spread along it; see
-        :func:`~napari_sam.strokes.spread_points`.
+        The stroke is stored as it was drawn; the model gets up to five clicks spread along it,
+        see :func:`~napari_sam.strokes.spread_points`.
 
         Parameters
         ----------
         plane, object_id
-            As of :meth:`add_point`.
+            As for :meth:`add_point`.
         path
             `(N, 2)` vertices as (row, column) in pixels of the plane.
         label
@@ -157,7 +175,7 @@ class Prompting(Readable, ABC):
         Returns
         -------
         id
-            For :meth:`move_prompt` and :meth:`remove_prompt`.
+            Identifier of the stroke, for :meth:`move_prompt` and :meth:`remove_prompt`.
 
         Raises
         ------
@@ -170,22 +188,22 @@ class Prompting(Readable, ABC):
         return stroke_id
 
     def add_lasso(self, plane: object, polygon: ArrayLike, object_id: int | None = None) -> int:
-        """Say roughly where an object is by a region: as a mask and a box at once.
+        """Add a lasso: a rough outline, which the model gets as a mask and a box.
 
-        An object has one lasso on a plane: another takes its place.
+        An object has one lasso on a plane; another one replaces it.
 
         Parameters
         ----------
         plane, object_id
-            As of :meth:`add_point`.
+            As for :meth:`add_point`.
         polygon
-            `(N, 2)` corners as (row, column) in pixels of the plane; what lies beyond it counts
-            for nothing.
+            `(N, 2)` vertices as (row, column) in pixels of the plane; parts outside the plane are
+            ignored.
 
         Returns
         -------
         id
-            For :meth:`move_prompt` and :meth:`remove_prompt`.
+            Identifier of the lasso, for :meth:`move_prompt` and :meth:`remove_prompt`.
 
         Raises
         ------
@@ -198,22 +216,22 @@ class Prompting(Readable, ABC):
         return lasso_id
 
     def add_mask(self, plane: object, mask: ArrayLike, object_id: int | None = None) -> int:
-        """Give an object a mask: it is that mask until another prompt changes it.
+        """Add a mask prompt, which becomes the object's mask until another prompt changes it.
 
-        A click afterwards changes it around the error that the click points at. An object has
-        one such mask on a plane: another takes its place.
+        A later click changes the mask around the error that the click points at. An object has
+        one mask prompt on a plane; another one replaces it.
 
         Parameters
         ----------
         plane, object_id
-            As of :meth:`add_point`.
+            As for :meth:`add_point`.
         mask
             `(H, W)` bool, of the plane's shape.
 
         Returns
         -------
         id
-            For :meth:`remove_prompt`.
+            Identifier of the mask prompt, for :meth:`remove_prompt`.
 
         Raises
         ------
@@ -232,24 +250,24 @@ class Prompting(Readable, ABC):
         return mask_id
 
     def adopt(self, plane: object, label_id: int) -> None:
-        """Make a label of the labels an object, whose next click corrects exactly that mask.
+        """Turn an existing label into an object, so that the next click corrects its mask.
 
-        Its pixels on the plane become a mask prompt of the object with its number, which becomes
-        the current one; nothing is decoded, and no pixel changes. It is one step of the journal.
-        The first prompt on an object that was found, adopted by :meth:`adopt_labels` or there
-        before does the same by itself.
+        The pixels of the label on the plane become a mask prompt of the object with the same
+        number, which becomes the current one, as one step. Nothing is predicted, and no pixel
+        changes. The first prompt on an object that was found, adopted by :meth:`adopt_labels`, or
+        present in the labels before the session, does the same automatically.
 
         Parameters
         ----------
         plane
-            As of :meth:`add_point`.
+            As for :meth:`add_point`.
         label_id
-            The label.
+            The value of the label.
 
         Raises
         ------
         ValueError
-            If there are no labels, the label has no pixels there, or is locked.
+            If there are no labels, or the label is locked or has no pixels on the plane.
         OSError
             If the labels can't be read.
         """
@@ -258,15 +276,15 @@ class Prompting(Readable, ABC):
         self._adoption.adopt((int(label_id), self.embeddings.source.plane_of(plane)))
 
     def adopt_labels(self, planes: Iterable[object] | None = None) -> None:
-        """Make every label an object, without prompts, in the background where labels are large.
+        """Turn every label into an object, as one step; in the background if labels are large.
 
-        An object without prompts, strokes or a run behind it is *adopted* then: it is told and
-        counted as such, and the first prompt on it corrects its mask. It is one step.
+        Labels that have no prompts and were neither painted nor found by a run get the origin
+        *adopted*. They get no prompts; the first prompt on one of them corrects its mask.
 
         Parameters
         ----------
         planes
-            Indices of planes, as for :meth:`add_point`; all of them by default.
+            Indices of the planes, as for :meth:`add_point`; all by default.
 
         Raises
         ------
@@ -280,22 +298,22 @@ class Prompting(Readable, ABC):
         self._adoption.adopt_labels([source.plane_of(plane) for plane in planes])
 
     def move_prompt(self, prompt_id: int, path: ArrayLike) -> None:
-        """Change where a prompt is; its object is predicted again.
+        """Move or reshape a prompt; its object is predicted again.
 
         Parameters
         ----------
         prompt_id
-            Of a click, a stroke, a box or a lasso.
+            Identifier of a click, a stroke, a box or a lasso.
         path
-            As it was given: a point, the vertices of a stroke, (row 0, column 0, row 1, column
-            1) of a box, or the corners of a lasso.
+            Its new coordinates, in pixels of the plane: (row, column) of a click, the `(N, 2)`
+            vertices of a stroke or a lasso, or (row 0, column 0, row 1, column 1) of a box.
 
         Raises
         ------
         KeyError
-            If there is none with that identifier.
+            If there is no prompt with that identifier.
         ValueError
-            If it is a mask, or the place makes no sense.
+            If it is a mask prompt, or the coordinates are not valid.
         """
         prompt = self._prompt(prompt_id)
         if isinstance(prompt, Lasso):
@@ -316,7 +334,7 @@ class Prompting(Readable, ABC):
         return prompt
 
     def _as_region(self, key: ObjectPlane, polygon: ArrayLike) -> tuple[tuple[float, float], ...]:
-        """Return the corners of a region, or say what is wrong with it."""
+        """Return the vertices of a lasso; raise an error if it has no pixel on the plane."""
         corners = _as_path(polygon, 3)
         shape = self.embeddings.source.plane_shape(key[1])
         if fill_polygon(corners, shape).is_empty:
@@ -327,11 +345,21 @@ class Prompting(Readable, ABC):
         return corners
 
     def clear(self, plane: object, object_id: int | None = None) -> None:
-        """Start an object over on a plane: its prompts go, and with them its predicted pixels.
+        """Remove an object's prompts on a plane, and with them its predicted pixels.
 
-        A mask that labels had before anything was said, found, adopted or of another program, is
-        as it was then, but for pixels that a person has erased since; to take it away the object
-        is deleted.
+        An object that had a mask before its first prompt, because it was found, adopted or
+        made by another program, gets that mask back, without the pixels that were erased
+        since. To remove such an object, use :meth:`delete_object`.
+
+        Parameters
+        ----------
+        plane, object_id
+            As for :meth:`add_point`.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist, or the object is locked.
         """
         key = self._key(object_id, plane)
         group = self.prompts.group(key)
@@ -360,11 +388,11 @@ class Prompting(Readable, ABC):
 
     @abstractmethod
     def _follow(self, touched: Touched | None) -> None:
-        """Tell what has changed, and have answered what has no answer."""
+        """Emit the signals of a change, and request masks for prompts without an answer."""
 
 
 def check_number(object_id: int) -> None:
-    """Refuse what is no number of an object."""
+    """Raise an error if a number can't be that of an object."""
     if not 1 <= object_id <= _LARGEST_NUMBER:
         raise ValueError(
             f"expected an object number from 1 to 2^64 - 1, got {object_id}; labels hold no other"
@@ -389,7 +417,7 @@ def _moved(prompt: Prompt, path: ArrayLike) -> Prompt:
 
 
 def _as_path(path: ArrayLike, least: int) -> tuple[tuple[float, float], ...]:
-    """Return vertices as numbers, or say what was needed."""
+    """Return vertices as pairs of floats; raise an error if they are too few or not finite."""
     vertices = np.asarray(path, np.float64)
     if vertices.ndim != 2 or vertices.shape[1] != 2 or len(vertices) < least:
         raise ValueError(
@@ -408,7 +436,7 @@ def _as_sign(label: int) -> int:
 
 
 def as_point(point: Sequence[float]) -> tuple[float, float]:
-    """Return a point as two numbers, or say what was needed."""
+    """Return a point as two floats; raise an error if it isn't one."""
     try:
         row, column = (float(x) for x in point)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The proofreading queue: objects that nobody has accepted yet, the most doubtful first."""
+"""The proofreading queue: found objects that are not accepted yet, the most doubtful first."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ _SORTED_EVERY = 0.5  # seconds, while objects are being judged anew
 
 @dataclass(frozen=True, slots=True)
 class QueueProgress:
-    """How far a field is.
+    """The progress of proofreading.
 
     Parameters
     ----------
     done, total
-        How many objects are accepted or deleted, of how many.
+        Number of objects that are accepted or deleted, and of all objects of the queue.
     seconds
-        Time spent on one, on average since the queue was opened; pauses don't count. None before
-        the first.
+        Mean time per object since the queue was opened, without pauses; None before the first.
     """
 
     done: int
@@ -47,7 +46,7 @@ class QueueProgress:
 
 
 class Proofread(Protocol):
-    """What the queue asks of a session and does to it."""
+    """The part of a session that the queue uses."""
 
     @property
     def source(self) -> PlaneSource:
@@ -59,16 +58,16 @@ class Proofread(Protocol):
 
     @property
     def object_ids(self) -> Sequence[int]:
-        """All objects that are known."""
+        """The numbers of all objects, ascending."""
         ...
 
     @property
     def is_counting(self) -> bool:
-        """Whether labels are being counted, so that some may be missing."""
+        """Whether labels are still being read, so that objects may be missing."""
         ...
 
     def accept(self, object_ids: Iterable[int], accepted: bool = True) -> None:
-        """Say that objects are right."""
+        """Mark objects as accepted."""
         ...
 
     def delete_objects(self, object_ids: Iterable[int]) -> None:
@@ -76,42 +75,43 @@ class Proofread(Protocol):
         ...
 
     def object_row(self, object_id: int) -> ObjectRow | None:
-        """Return what is known of an object."""
+        """Return the row of an object; None if there is no such object."""
         ...
 
 
 class Queue:
-    """Offers objects that a machine made, the worst first, until somebody accepted each.
+    """The proofreading queue: objects made by a model, the most doubtful first.
 
-    What is accepted is kept with the session and undone like everything else, so a queue may be
-    left at any time: what is left to do is simply what is not accepted yet. The object offered is
-    the session's current one; another one of the queue that is picked is offered instead.
+    A session has one queue, :attr:`~napari_sam.session.Session.queue`. The object offered is the
+    session's current object; if the user picks another object of the queue, that one is offered.
+    Acceptance is stored with the session and can be undone, so that proofreading can be stopped at
+    any time: the queue always consists of what is not accepted yet.
 
-    What another model found than the one that answers now is judged anew by that one, in the
-    background, as far as planes are encoded; the object offered stays, and what comes behind it is
-    ordered anew. That is kept nowhere: what was expected when an object was found stays as it is.
+    Objects that were found by another model than the present one are judged again by the present
+    model, in the background and only on planes that are embedded. The object offered then stays,
+    and those after it are sorted again. The new estimates are not stored.
 
     Parameters
     ----------
     state
-        What there is.
+        The state of the session.
     session
-        What objects are accepted in.
+        The session.
     read_ahead
-        Tells which plane is on screen.
+        Knows which plane is on screen.
     executor
-        Where labels are looked at, and masks judged anew.
+        Runs the reading of labels and the judging of masks.
     region_of
-        Returns a rectangle around an object's pixels on a plane, where that is known.
+        Returns a rectangle around an object's pixels on a plane, or None if it isn't known.
     failed
-        Called with the error when labels can't be read, or the model fails.
+        Called with the exception if labels can't be read, or the model fails.
     clock
-        Seconds.
+        Returns the time in seconds.
 
     Attributes
     ----------
     changed
-        Something that the queue says is another.
+        Signal: the queue changed.
     """
 
     changed = Signal()
@@ -151,23 +151,23 @@ class Queue:
             *(lambda i: i in self._left, self._judged_anew, failed),
         )
 
-    # What it says
+    # State
 
     @property
     def is_open(self) -> bool:
-        """Whether objects are offered."""
+        """Whether the queue is open, between :meth:`begin` and :meth:`end`."""
         return self._is_open
 
     @property
     def is_ranking(self) -> bool:
-        """Whether labels are still being looked at."""
+        """Whether labels are still being read to sort the queue."""
         return self._is_ranking
 
     @property
     def waiting(self) -> int:
-        """How many objects a machine made that nobody has accepted or corrected.
+        """Number of objects made by a model that are neither accepted nor corrected.
 
-        Those that labels don't have any more don't count, as soon as labels are counted.
+        Objects without pixels are included until the labels have been counted.
         """
         proposed = self._state.proposed
         if not proposed:
@@ -179,55 +179,55 @@ class Queue:
 
     @property
     def items(self) -> tuple[QueueItem, ...]:
-        """What is left to look at, the most doubtful first."""
+        """The objects that are left, the most doubtful first."""
         if self._listed is None:
             self._listed = tuple(self._ranked[i] for i in self._order if i in self._left)
         return self._listed
 
     @property
     def current(self) -> QueueItem | None:
-        """The object that is offered; None while another one is current, or nothing is left."""
+        """The object that is offered; None if none is left, or another object is current."""
         current = self._session.object_id
         return self._ranked[current] if self._is_open and current in self._left else None
 
     @property
     def is_fixing(self) -> bool:
-        """Whether the object offered is being corrected."""
+        """Whether the object offered is being corrected (:meth:`fix`)."""
         return self._is_fixing and self.current is not None
 
     @property
     def rest(self) -> int:
-        """How many objects :meth:`accept_rest` would accept."""
+        """Number of objects that :meth:`accept_rest` would accept."""
         return len(self._from_here())
 
     @property
     def sure(self) -> int:
-        """How many objects are likely enough to be right to be accepted unseen."""
+        """Number of objects that are likely enough to be right to be accepted without review."""
         return sum(item.is_sure for item in self.items)
 
     @property
     def hopeless(self) -> int:
-        """How many objects are so unlikely to be worth correcting that they may be deleted."""
+        """Number of objects that are so unlikely to be worth correcting as to be deleted."""
         return sum(item.is_hopeless for item in self.items)
 
     @property
     def progress(self) -> QueueProgress:
-        """How far the field is."""
+        """The progress of proofreading."""
         total = len(self._ranked)
         return QueueProgress(total - len(self._left), total, self._watch.seconds)
 
-    # What is done
+    # Commands
 
     def begin(self, planes: Iterable[object] | None = None) -> None:
-        """Offer what is not accepted yet, the worst first.
+        """Open the queue and offer the most doubtful object.
 
-        Labels are looked at in the background; :attr:`is_ranking` says so.
+        The labels are read in the background, while :attr:`is_ranking`.
 
         Parameters
         ----------
         planes
-            Indices of planes, as for :meth:`napari_sam.session.Session.add_point`; by default
-            all that have labels.
+            Indices of the planes, as for :meth:`napari_sam.session.Session.add_point`; by default
+            all planes with labels.
 
         Raises
         ------
@@ -244,46 +244,73 @@ class Queue:
         self._rank()
 
     def accept(self) -> None:
-        """Accept the object offered, and offer the next."""
+        """Accept the object offered, and offer the next one.
+
+        Raises
+        ------
+        ValueError
+            If no object is offered.
+        """
         item = self._offered()
         self._watch.count(1)
         self._session.accept([item.object_id])
         self.next()
 
     def fix(self) -> None:
-        """Correct the object offered: it stays current until it is accepted or passed over."""
+        """Start to correct the object offered, which stays current until the next is offered.
+
+        Raises
+        ------
+        ValueError
+            If no object is offered.
+        """
         self._offered()
         self._is_fixing = True
         self.changed.emit()
 
     def delete(self) -> None:
-        """Delete the object offered on all its planes, and offer the next."""
+        """Delete the object offered on all planes, and offer the next one.
+
+        Raises
+        ------
+        ValueError
+            If no object is offered.
+        """
         item = self._offered()
         self._delete_all([item.object_id])
 
     def accept_rest(self) -> None:
-        """Accept the object offered and all that are likelier to be right, as one step."""
+        """Accept the object offered and all that are at least as likely to be right, as one step.
+
+        Raises
+        ------
+        ValueError
+            If no object is offered.
+        """
         self._offered()
         self._accept_all(self._from_here())
 
     def accept_sure(self) -> None:
-        """Accept all objects that are likely enough to be right unseen, as one step."""
+        """Accept the objects that :attr:`sure` counts, as one step."""
         self._accept_all([item.object_id for item in self.items if item.is_sure])
 
     def delete_hopeless(self) -> None:
-        """Delete all objects that are unlikely to be worth correcting, as one step."""
+        """Delete the objects that :attr:`hopeless` counts, as one step."""
         self._delete_all([item.object_id for item in self.items if item.is_hopeless])
 
     def next(self) -> None:
-        """Offer the next object; one that was corrected is accepted, another is left for later."""
+        """Offer the next object.
+
+        The one before is accepted if it was corrected; otherwise it stays in the queue.
+        """
         self._step(1)
 
     def previous(self) -> None:
-        """Offer the object before."""
+        """Offer the previous object."""
         self._step(-1)
 
     def end(self) -> None:
-        """Offer nothing more; what is left to do can be taken up by :meth:`begin`."""
+        """Close the queue; :meth:`begin` opens it again with the objects that are left."""
         if self._is_open:
             self._is_open = self._is_fixing = False
             self._executor.cancel(self._ranking_key)
@@ -293,7 +320,7 @@ class Queue:
     # What follows from changes of the session
 
     def follow_current(self) -> None:
-        """Take note that another object is current."""
+        """Update after another object became current."""
         if not self._is_open:
             return
         self._is_fixing = False
@@ -303,7 +330,7 @@ class Queue:
         self.changed.emit()
 
     def follow(self, object_ids: Iterable[int] | None) -> None:
-        """Take note that objects have changed; None means that any may have."""
+        """Update after objects have changed; None means that any may have."""
         if not self._is_open:
             return
         ids = self._state.all_facts if object_ids is None else object_ids
@@ -311,10 +338,10 @@ class Queue:
         if new and not self._is_ranking:
             self._rank()
         self._refresh([*self._ranked] if object_ids is None else object_ids)
-        self._rejudging.go_on()  # with masks that are others since
+        self._rejudging.go_on()  # with the masks that have changed
 
     def follow_model(self) -> None:
-        """Take note that another model answers: it judges what others found."""
+        """Update after the model was replaced: the new one judges what others found."""
         judged = self._rejudging.judged_ids
         self._rejudging.clear()
         if self._is_open and not self._is_ranking:
@@ -324,15 +351,15 @@ class Queue:
             self._ask(self._order)
 
     def follow_view(self) -> None:
-        """Take note that another plane is on screen: what lies there may be judged anew."""
+        """Update after another plane was shown: its objects may be judged again."""
         self._rejudging.go_on()
 
     def stop_judging(self) -> None:
-        """Have nothing more encoded to judge objects anew until something else changes."""
+        """Stop embedding planes to judge objects again, until something else changes."""
         self._rejudging.stop_reading()
 
     def follow_labels(self) -> None:
-        """Take note that the labels are others: what they don't have isn't offered any more."""
+        """Update after the labels were replaced: objects that they lack are not offered."""
         if not self._is_open:
             return
         self._executor.cancel(self._ranking_key)
@@ -340,7 +367,7 @@ class Queue:
         self._rank()
         self.changed.emit()
 
-    # How
+    # Helpers
 
     @property
     def _ranking_key(self) -> tuple[object, ...]:
@@ -350,7 +377,7 @@ class Queue:
         return self._state.facts(object_id).origin in BY_MACHINE
 
     def _is_left(self, object_id: int) -> bool:
-        """Whether an object still has to be looked at."""
+        """Whether an object still has to be reviewed."""
         facts = self._state.facts(object_id)
         if facts.origin not in BY_MACHINE or facts.accepted or object_id in self._deleting:
             return False
@@ -385,14 +412,14 @@ class Queue:
     def _delete_all(self, object_ids: Sequence[int]) -> None:
         if object_ids:
             self._watch.count(len(object_ids))
-            self._deleting.update(object_ids)  # in large labels they are looked for first
+            self._deleting.update(object_ids)  # large labels are searched for them first
             self._session.delete_objects(object_ids)
             self._refresh(object_ids)
         if self.current is None:
             self.next()
 
     def _step(self, step: int) -> None:
-        """Make the next object of the queue current, in either direction and round the end."""
+        """Make the next object of the queue current, in either direction, cyclically."""
         self._refresh([self._session.object_id])
         count = len(self._order)
         start = self._places.get(self._last, 0 if step < 0 else -1)
@@ -405,7 +432,7 @@ class Queue:
         self.changed.emit()
 
     def _refresh(self, object_ids: Iterable[int]) -> None:
-        """Look again which of some objects are left."""
+        """Update which of some objects are left."""
         changed, again = False, []
         for i in object_ids:
             if i not in self._ranked:
@@ -441,7 +468,7 @@ class Queue:
         self._executor.chore(
             self._ranking_key,
             partial(
-                _look,
+                _ranked,
                 canvas,
                 [(plane, _whole(source, plane)) for plane in planes],
                 found,
@@ -474,12 +501,12 @@ class Queue:
         self._ask(self._order)
 
     def _judge(self, object_ids: Iterable[int], offered: QueueItem | None) -> None:
-        """Take in what is expected of objects; the one offered stays where it is looked at."""
+        """Estimate the quality of objects again; the one offered stays on its plane."""
         for i in object_ids:
             if i not in self._ranked:
                 continue
             found = Expectation.of(self._state.facts(i))
-            item = self._ranking.item(i, found, self._rejudging.said(i))
+            item = self._ranking.item(i, found, self._rejudging.expectations(i))
             seen = self._ranking.seen(i)
             if offered is not None and offered.object_id == i and offered.plane in seen:
                 item = replace(item, plane=offered.plane, box=seen[offered.plane].box)
@@ -492,10 +519,10 @@ class Queue:
         self._order, self._listed = tuple(order), None
         self._places = {i: place for place, i in enumerate(self._order)}
 
-    # Judging anew
+    # Judging again
 
     def _ask(self, object_ids: Iterable[int]) -> None:
-        """Have objects judged that another model found than the one that answers."""
+        """Request new judgements of objects that another model found."""
         model = self._rejudging.model
         for i in object_ids:
             if i in self._left and self._ranking.is_of_another(i, model):
@@ -512,19 +539,19 @@ class Queue:
             self._sort_behind()
 
     def _sort_behind(self) -> None:
-        """Order what is still to be offered; what was offered stays where it was."""
+        """Sort the objects after the last one offered; those before it stay in their order."""
         behind = self._places.get(self._last, -1) + 1
         self._put_in_order((*self._order[:behind], *self._by_quality(self._order[behind:])))
         self.changed.emit()
 
 
 class Stopwatch:
-    """Time spent on objects, without pauses.
+    """Measures the time spent per object, without pauses.
 
     Parameters
     ----------
     clock
-        Seconds.
+        Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -532,11 +559,11 @@ class Stopwatch:
         self.start()
 
     def start(self) -> None:
-        """Begin anew."""
+        """Reset and start."""
         self._since, self._spent, self._count = self._clock(), 0.0, 0
 
     def count(self, objects: int) -> None:
-        """Count objects that are finished now."""
+        """Count objects as finished now."""
         now = self._clock()
         if now - self._since <= LONGEST_STEP:
             self._spent += now - self._since
@@ -544,7 +571,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float | None:
-        """Time spent on one, on average; None before the first."""
+        """Mean time per object; None before the first."""
         return self._spent / self._count if self._count else None
 
 
@@ -553,14 +580,14 @@ def _whole(source: PlaneSource, plane: Plane) -> Region:
     return slice(0, height), slice(0, width)
 
 
-def _look(
+def _ranked(
     canvas: LabelCanvas,
     planes: Sequence[tuple[Plane, Region]],
     found: Mapping[int, Expectation | None],
     entries: Sequence[Entry],
     report: Report,
 ) -> tuple[Ranking, dict[int, QueueItem]]:
-    """Look at objects on planes, and judge them by what was expected of them. Reads all planes."""
+    """Read the labels of planes and rank their objects by their expected quality."""
     seen: dict[tuple[Plane, int], Appearance] = {}
     for done, (plane, region) in enumerate(planes):
         report(done / len(planes))

@@ -1,4 +1,4 @@
-"""How doubtful objects are, on the plane where each is most so."""
+"""Ranking of objects by their quality on the plane where each is most doubtful."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ from napari_sam.session.doubt import (
 
 @dataclass(frozen=True, slots=True)
 class QueueItem:
-    """An object that the queue offers.
+    """An object of the proofreading queue.
 
     Parameters
     ----------
     object_id
         The object.
     plane
-        Where it is most doubtful.
+        The plane on which it is most doubtful.
     box
-        (row 0, column 0, row 1, column 1) around it there: its outermost pixels.
+        (row 0, column 0, row 1, column 1) around the object on that plane, in pixels, ends
+        inclusive.
     quality
-        How likely its mask is right: has an IoU of at least 0.8.
+        Estimated probability (0-1) that its mask is right: that its IoU with the true mask is at
+        least 0.8.
     worth
-        How likely it is worth correcting: has an IoU of at least 0.5.
+        Estimated probability (0-1) that it is worth correcting: that this IoU is at least 0.5.
     reasons
-        What speaks against it, in a few words each; empty if nothing does.
+        Why it is doubtful, in a few words each; empty if nothing was noticed.
     """
 
     object_id: int
@@ -46,24 +48,24 @@ class QueueItem:
 
     @property
     def is_sure(self) -> bool:
-        """Whether it is likely enough to be right to be accepted unseen."""
+        """Whether it is likely enough to be right to be accepted without review."""
         return self.quality >= SURE
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it is so unlikely to be worth correcting that a click makes one sooner."""
+        """Whether a new click is likely to be faster than correcting it."""
         return self.worth < HOPELESS
 
 
 class Ranking:
-    """Objects as the labels showed them.
+    """Objects as they were in the labels, ranked by quality.
 
     Parameters
     ----------
     seen
-        What objects look like, by plane and number.
+        The appearance of objects, by plane and number.
     found_by
-        Keys of the models that found objects, where that is known.
+        Keys of the models that found objects, as far as they are known.
     """
 
     def __init__(
@@ -81,27 +83,27 @@ class Ranking:
         return tuple(self._seen)
 
     def seen(self, object_id: int) -> Mapping[Plane, Appearance]:
-        """Return what an object looks like on each of its planes."""
+        """Return the appearance of an object on each of its planes."""
         return self._seen[object_id]
 
     def is_of_another(self, object_id: int, model: str) -> bool:
-        """Whether another model than that of a key is known to have found an object."""
+        """Whether an object is known to have been found by another model than that of a key."""
         return self._found_by.get(object_id, model) != model
 
     def item(
         self, object_id: int, found: Expectation | None, now: Mapping[Plane, Expectation]
     ) -> QueueItem:
-        """Judge an object where it is most doubtful.
+        """Return the queue item of an object: its judgement where it is most doubtful.
 
         Parameters
         ----------
         object_id
-            One that was seen.
+            One of :attr:`object_ids`.
         found
-            What the model that found it expected.
+            The expectation of the model that found it.
         now
-            What the model that answers now expects on planes that it was asked about; of the
-            others it counts as expecting the least of that.
+            The expectations of the present model, by plane. On planes without one, the least of
+            these is used.
         """
         least = min(now.values(), key=lambda one: one.score, default=None)
         judged: dict[Plane, Judgement] = {

@@ -1,4 +1,4 @@
-"""What can be asked of a session: what there is, what is going on, and what happened."""
+"""The part of a session that only reads: objects and masks, progress, and history."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from napari_sam.session.state import State
 
 
 class Readable:
-    """The part of a session that changes nothing.
+    """The part of a session that only reads.
 
     Attributes
     ----------
     embeddings
-        Those of the planes.
+        The embeddings of the planes.
     """
 
     embeddings: Embeddings
@@ -44,25 +44,35 @@ class Readable:
 
     @property
     def highest_object(self) -> int:
-        """The highest number that has a prompt or is reserved; 0 at the start."""
+        """The highest object number that has a prompt or is reserved; 0 if there is none."""
         return max(self._reserved, self._state.book.highest_object)
 
     def facts(self, object_id: int) -> ObjectFacts:
-        """Return what is known of an object beside its prompts and pixels."""
+        """Return the properties of an object, such as its class and whether it is accepted."""
         return self._state.facts(object_id)
 
     def object_for_box(self, plane: object, box: Box) -> int:
         """Return the object that a box drawn on a plane belongs to.
 
-        That is the current one, if it has no prompts on the plane yet or if the box contains one
-        of its positive clicks or most of its mask there; a new one otherwise.
+        This is the current object if it has no prompts on the plane yet, or if the box contains
+        one of its positive clicks or more than half of its mask there; otherwise a new object.
 
         Parameters
         ----------
         plane
-            Index of the plane.
+            Index of the plane, as for :meth:`add_point`.
         box
             (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive.
+
+        Returns
+        -------
+        object_id
+            The number of the object; nothing is changed.
+
+        Raises
+        ------
+        ValueError
+            If the plane doesn't exist.
         """
         key = self._key(None, plane)
         prompts, answer = self._state.book.prompts_of(key), self._results.answer(key)
@@ -73,7 +83,19 @@ class Readable:
         return max(self.highest_object, self._state.object_id) + 1
 
     def mask(self, object_id: int, plane: object) -> NDArray[np.bool_]:
-        """Return the mask of an object on a plane, `(H, W)`; empty where it has no prompts.
+        """Return the mask of an object on a plane, as predicted from its prompts.
+
+        Parameters
+        ----------
+        object_id
+            The object.
+        plane
+            Index of the plane, as for :meth:`add_point`.
+
+        Returns
+        -------
+        mask
+            `(H, W)` bool; False everywhere if the object has no prompts on this plane.
 
         Raises
         ------
@@ -94,27 +116,28 @@ class Readable:
         return mask
 
     def draft(self, object_id: int, plane: object) -> Patch | None:
-        """Return a picture of the mask that is being made; None where nothing is.
+        """Return the draft of a mask that is still being predicted; None if there is none.
 
-        It is what can be said from what is encoded so far. Nothing is built on it: masks, scores
-        and further clicks are those of the mask that :attr:`mask_changed` announces.
+        A draft is predicted from the tiles that are encoded so far and is only for display:
+        :meth:`mask`, :meth:`scores` and the next click do not use it.
         """
         return self._results.draft(self._key(object_id, plane))
 
     def scores(self, object_id: int, plane: object) -> tuple[float, ...]:
-        """Return the predicted IoU of each candidate of an object on a plane, 0 to 1."""
+        """Return the predicted IoU (0-1) of each candidate of an object's mask on a plane."""
         result = self._results.answer(self._key(object_id, plane))
         return result.scores if result else ()
 
     def candidate(self, object_id: int, plane: object) -> int:
-        """Return which candidate is the mask; 0 where there is none."""
+        """Return the index of the candidate that is the mask; 0 if there is no mask."""
         result = self._results.answer(self._key(object_id, plane))
         return result.chosen if result else 0
 
     def input_of(self, object_id: int, plane: object) -> PlaneInput:
-        """Say what the model was given of a plane when an object was last predicted there.
+        """Return the channels and contrast with which an object was last predicted on a plane.
 
-        Before that, what it is given now, as far as it is known without reading the plane.
+        If it was not predicted there yet, return those that the model would get now, as far as
+        they are known without reading the plane.
         """
         ((given, _),) = self.facts_of([self._key(object_id, plane)])
         return given
@@ -122,9 +145,17 @@ class Readable:
     def facts_of(
         self, keys: Iterable[ObjectPlane]
     ) -> Iterator[tuple[PlaneInput, Candidate | None]]:
-        """Yield, of many objects, what :meth:`input_of` says and the candidate that was chosen.
+        """Yield the result of :meth:`input_of` and the chosen candidate of many objects.
 
-        The candidate is None where it is the model's best.
+        Parameters
+        ----------
+        keys
+            (object, plane) of each; the plane complete, as `plane_of` of the source returns it.
+
+        Yields
+        ------
+        given, candidate
+            The model's input, and the candidate; None for the model's best.
         """
         now: dict[Plane, PlaneInput] = {}
         for key in keys:
@@ -135,9 +166,10 @@ class Readable:
             yield given, self._state.book.group(key).choice
 
     def made_of_other_input(self, plane: object) -> tuple[int, ...]:
-        """Return the objects whose masks on a plane come of another input than is embedded now.
+        """Return the objects on a plane that were predicted with other channels or contrast.
 
-        Their masks stay as they are: the next prompt of each is answered from what is shown now.
+        These masks stay as they are; the next prompt of such an object is answered with the
+        channels and the contrast that are embedded now.
         """
         at = self.embeddings.source.plane_of(plane)
         now = self.embeddings.input_of(self.embeddings.get(at))
@@ -148,7 +180,7 @@ class Readable:
             object_id
             for object_id, answer in answers
             if answer is not None
-            and answer.given is not now  # told for each of thousands, after every click
+            and answer.given is not now  # cheap: thousands are compared after every click
             and answer.given not in (None, now)
         )
 
@@ -156,28 +188,28 @@ class Readable:
 
     @property
     def journal(self) -> Journal:
-        """Everything that happened, in order."""
+        """The history of all changes, in order."""
         return self._state.journal
 
     @property
     def can_undo(self) -> bool:
-        """Whether something can be taken back."""
+        """Whether there is a step to undo."""
         return self.journal.last_step is not None
 
     @property
     def can_redo(self) -> bool:
-        """Whether something that was taken back can be made again."""
+        """Whether there is a step to redo."""
         return bool(self.journal.next_redo)
 
     @property
     def next_undo(self) -> str:
-        """What :meth:`undo` would take back, in a few words; empty if nothing."""
+        """A short description of the step that :meth:`undo` would undo; empty if there is none."""
         step = self.journal.last_step
         return step.text if step else ""
 
     @property
     def next_redo(self) -> str:
-        """What :meth:`redo` would make again, in a few words; empty if nothing."""
+        """A short description of the step that :meth:`redo` would redo; empty if there is none."""
         group = self.journal.next_redo
         return group[0].text if group else ""
 
@@ -185,17 +217,17 @@ class Readable:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether clicks wait for a model, an embedding, or a closer look at a draft."""
+        """Whether prompts wait for a model, for an embedding, or for a draft to be refined."""
         return self._answering.is_waiting
 
     @property
     def is_stopped(self) -> bool:
-        """Whether work was cancelled and not asked for again."""
+        """Whether work was cancelled (:meth:`cancel`) and not requested again."""
         return self._answering.is_stopped
 
     @property
     def backlog(self) -> Backlog | None:
-        """How far many prompts are decoded; None if there are none or few."""
+        """The progress of decoding many prompts; None if there are none or only a few."""
         return self._answering.backlog
 
     @property
@@ -205,32 +237,32 @@ class Readable:
 
     @property
     def focus(self) -> tuple[float, float] | None:
-        """(row, column) in the middle of the screen; None where it isn't known."""
+        """(row, column) at the centre of the screen; None if it is not known."""
         return self._ahead.focus
 
     @property
     def is_view_ready(self) -> bool:
-        """Whether any click on screen is answered at once, with a draft at least."""
+        """Whether a click anywhere on screen gets a mask, or a draft of it, without encoding."""
         return self._ahead.is_view_ready
 
     @property
     def view_fraction(self) -> float | None:
-        """How far that is (0-1) while it is being encoded; None if nothing is."""
+        """Fraction (0-1) of the view that is encoded; None if nothing is being encoded."""
         return self._ahead.fraction
 
     @property
     def read_progress(self) -> ReadProgress | None:
-        """How far :meth:`read_all` is; None while it reads nothing."""
+        """The progress of :meth:`read_all`; None if it isn't embedding planes."""
         return self._ahead.all.progress
 
     @property
     def run(self) -> RunProgress | None:
-        """How far the run over planes is; None while there is none."""
+        """The progress of the current run over planes; None if there is none."""
         return self._runs.progress
 
     @property
     def closed(self) -> ValueError | None:
-        """Why prompts can't be changed any more; None if they can."""
+        """The exception with which the session was closed for changes; None if it wasn't."""
         return self._closed
 
     def _key(self, object_id: int | None, plane: object) -> ObjectPlane:

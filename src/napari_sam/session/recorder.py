@@ -20,7 +20,7 @@ from psygnal import Signal
 
 from napari_sam.io.session_file import Json, PlaneRecord, SessionFile
 from napari_sam.planes import Plane
-from napari_sam.session.entry_records import Spelling
+from napari_sam.session.entry_records import EntryWriter
 from napari_sam.session.journal import JournalChange
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Recorder:
         self.path = file.path
         self._file = file
         self._notify = notify or (lambda: None)
-        self._spelling = Spelling()
+        self._writer = EntryWriter()
         self._undone = list(file.undone)
         self._state = threading.Condition()
         self._changes: deque[JournalChange] = deque()
@@ -274,7 +274,7 @@ class Recorder:
         self._undone = [n for n in self._undone if n not in dropped] + aside
         undone = list(self._undone)
         return _once(
-            lambda: [self._spelling.spell(entry) for entry in entries],
+            lambda: [self._writer.record_of(entry) for entry in entries],
             lambda records: self._file.travel(
                 [*aside, *dropped],
                 [record for record in records if record.number not in apart],

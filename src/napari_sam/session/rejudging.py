@@ -136,13 +136,15 @@ class Rejudging:
         """Whether masks are being judged."""
         return self._part is not None
 
-    def said(self, object_id: int) -> Mapping[Plane, Expectation]:
+    def expectations(self, object_id: int) -> Mapping[Plane, Expectation]:
         """Return what is expected of an object, by plane."""
         return self._said.get(object_id, {})
 
     def ask(self, object_id: int, plane: Plane, box: Rectangle) -> None:
         """Have a mask judged after those that were asked about before; :meth:`go_on` begins."""
-        if plane not in self.said(object_id) and object_id not in self._resting.get(plane, {}):
+        if plane not in self.expectations(object_id) and object_id not in self._resting.get(
+            plane, {}
+        ):
             self._asked.setdefault(plane, {})[object_id] = box
 
     @property
@@ -253,7 +255,7 @@ class Rejudging:
                 self._said.setdefault(object_id, {})[plane] = expected
                 self._boxes.setdefault(plane, {})[object_id] = box
         self.go_on()
-        self._judged([i for i in part.boxes if plane in self.said(i)])
+        self._judged([i for i in part.boxes if plane in self.expectations(i)])
 
     def _embedded(self, plane: Plane) -> None:
         if plane in self._resting:

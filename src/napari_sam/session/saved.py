@@ -1,4 +1,4 @@
-"""A session as its file has it: what holds, what can be made again, and what labels show."""
+"""Reading a session file: its journal, what can be redone, and the labels it describes."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ from napari_sam.io.session_file import Content, Json, SessionFile, SessionFileEr
 from napari_sam.planes import ArraySource, Plane, PlaneSource, extends
 from napari_sam.prompts import GRANULARITIES, Granularity
 from napari_sam.session.canvas import ArrayCanvas, LabelCanvas, Write
-from napari_sam.session.entry_records import Reading, labels_of
+from napari_sam.session.entry_records import EntryReader, labels_of
 from napari_sam.session.journal import Entry
 from napari_sam.session.mask_rules import MaskRules
 from napari_sam.session.model_use import UsedModel, used_models
 from napari_sam.session.pixels import PixelChange
 
-_LARGEST_PLANE = 2**32  # pixels, of an image that isn't at hand
-_LARGEST_SCRATCH = 2**30  # labels that are put together where planes cross each other
+_LARGEST_PLANE = 2**32  # pixels, of an image that isn't available
+_LARGEST_SCRATCH = 2**30  # bytes of labels that are assembled if planes cross each other
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlaneLabels:
-    """What labels show on a plane, as far as it is known.
+    """The labels of a plane, as far as a session file determines them.
 
     Parameters
     ----------
-    plane, region
-        Where.
+    plane
+        The plane: for every axis its index, or None for the two that it spans.
+    region
+        (rows, columns) of a rectangle, as slices.
     values
-        `(h, w)` labels of the region.
+        `(h, w)` labels of the rectangle.
     known
-        `(h, w)`; whether a pixel's label is known.
+        `(h, w)` bool; whether the label of a pixel is known.
     """
 
     plane: Plane
@@ -49,26 +51,26 @@ class PlaneLabels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedSession:
-    """What a session file holds, read for one image.
+    """The contents of a session file, as :func:`read_session` returns them.
 
     Parameters
     ----------
     path
         The file.
     about
-        What it tells of image, models, versions and settings.
+        The stored properties of the image, the models, the versions and the settings, as JSON.
     entries
-        Those in force, in order.
+        The journal entries in force, in order.
     undone
-        Those that can be made again, in groups that go together; the last is the next.
+        The entries that can be redone, one tuple for each step; the last is redone first.
     labels
-        What the labels show, plane by plane.
+        The labels of each plane.
     next_prompt
-        Identifier of the next prompt, above all that the entries have.
+        Identifier for the next prompt, higher than all in the entries.
     last_number
-        Number of the last entry.
+        Number of the last journal entry.
     models
-        The models that answered, by their keys, as far as the file tells them.
+        The models that were used, by model key, as far as the file describes them.
     """
 
     path: Path
@@ -82,59 +84,65 @@ class SavedSession:
 
     @property
     def holding(self) -> tuple[Entry, ...]:
-        """The entries that made the labels what they are: those after the last other labels."""
+        """The entries in force since the labels were last replaced."""
         ends = [i for i, entry in enumerate(self.entries) if entry.ends_undo]
         return self.entries[ends[-1] + 1 if ends else 0 :]
 
     @property
     def object_id(self) -> int:
-        """The object that was current."""
-        told = _settings(self.about).get("object")
+        """The current object when the session was saved."""
+        stored = _settings(self.about).get("object")
         last = self.entries[-1].objects[1] if self.entries else 1
-        return told if type(told) is int and 1 <= told < 2**64 else last
+        return stored if type(stored) is int and 1 <= stored < 2**64 else last
 
     @property
     def model(self) -> UsedModel | None:
-        """The model that answered last; None where the file tells of none."""
-        told = self.about.get("model")
-        return self.models.get(told.get("key", "")) if isinstance(told, dict) else None
+        """The model that was used last; None if the file doesn't name one."""
+        stored = self.about.get("model")
+        return self.models.get(stored.get("key", "")) if isinstance(stored, dict) else None
 
     @property
     def rules(self) -> MaskRules:
-        """How masks were written."""
+        """The rules by which masks were written: overlap and post-processing."""
         try:
             return MaskRules.of_words(_settings(self.about))
-        except (ValueError, TypeError):  # of a version that knows others
+        except (ValueError, TypeError):  # of a version with other rules
             return MaskRules()
 
     @property
     def granularity(self) -> Granularity | Literal[""]:
-        """Which mask of an object's first click was taken: the model's best where it is empty."""
-        told = _settings(self.about).get("granularity")
-        return next((one for one in GRANULARITIES if one == told), "")
+        """The candidate mask that later objects take; empty for the model's best."""
+        stored = _settings(self.about).get("granularity")
+        return next((one for one in GRANULARITIES if one == stored), "")
 
     @property
     def highest_label(self) -> int:
-        """The highest number that labels show; 0 if none."""
+        """The highest number in the labels; 0 if they are empty."""
         return max((int(one.values.max(initial=0)) for one in self.labels), default=0)
 
 
 def read_session(path: str | Path, source: PlaneSource) -> SavedSession:
-    """Read a session for an image. May be slow, and may be called on any thread.
+    """Read the file of a session. This may be slow, and may be called in any thread.
 
     Parameters
     ----------
     path
         The file; it is only read.
     source
-        The image that the session is of; it may have grown.
+        The image of the session; it may have more planes than when the session was saved.
+
+    Returns
+    -------
+    saved
+        The contents, for :meth:`Session.restore`.
 
     Raises
     ------
     SessionFileError
-        If the file is no session, is damaged or of a newer version, or of another image.
+        If the file is not a session, is damaged, was written by a newer version, or belongs to
+        another image.
     OSError
-        If it can't be opened.
+        If the file can't be opened.
     """
     with _no_collections():
         file = SessionFile.open(path)
@@ -151,7 +159,7 @@ def read_session(path: str | Path, source: PlaneSource) -> SavedSession:
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """Collect no garbage: of many thousand new things that all stay, each search is in vain."""
+    """Disable garbage collection: all of the many thousand new objects stay alive."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -162,14 +170,14 @@ def _no_collections() -> Iterator[None]:
 
 
 def read_without_image(path: str | Path) -> SavedSession:
-    """Read a session without its image, of which the shape is told in the file.
+    """Read the file of a session without its image, whose shape is stored in the file.
 
     Raises
     ------
     SessionFileError
-        If the file is no session, or is damaged or of a newer version.
+        If the file is not a session, is damaged or was written by a newer version.
     OSError
-        If it can't be opened.
+        If the file can't be opened.
     """
     file = SessionFile.open(path)
     try:
@@ -184,12 +192,12 @@ def read_without_image(path: str | Path) -> SavedSession:
 
 
 def check_image(about: Mapping[str, Json], source: PlaneSource) -> None:
-    """Refuse an image that isn't of the shape of a session's, with more planes at most.
+    """Check that an image has the shape of a session's image; it may have more planes.
 
     Raises
     ------
     SessionFileError
-        If it is another.
+        If it has another shape.
     """
     image = about.get("image")
     image = image if isinstance(image, dict) else {}
@@ -207,7 +215,7 @@ def check_image(about: Mapping[str, Json], source: PlaneSource) -> None:
 
 
 def write_labels(saved: SavedSession, canvas: LabelCanvas, fill: bool) -> list[PixelChange]:
-    """Have labels show what a session says, without touching what others put there.
+    """Write the labels of a session into empty planes of a canvas, and compare the others.
 
     Parameters
     ----------
@@ -216,20 +224,20 @@ def write_labels(saved: SavedSession, canvas: LabelCanvas, fill: bool) -> list[P
     canvas
         The labels.
     fill
-        Whether labels that are 0 wherever the session knows them on a plane are filled. Others
-        are only compared.
+        Whether to write planes whose labels are 0 at all pixels that the session knows. The other
+        planes are only compared.
 
     Returns
     -------
     different
-        Pixels that show something else than the session says, from the one to the other.
+        The pixels whose labels differ, as changes from the session's labels to the canvas's.
 
     Raises
     ------
     OSError
-        If labels can't be read or written; they are as they were.
+        If labels can't be read or written; they are unchanged then.
     ValueError, MemoryError
-        If they can't hold the session's numbers, or lack its planes.
+        If the canvas can't hold the session's numbers, or lacks some of its planes.
     """
     writes, different = [], []
     for one in saved.labels:
@@ -251,7 +259,7 @@ def write_labels(saved: SavedSession, canvas: LabelCanvas, fill: bool) -> list[P
 
 
 def canvas_for(saved: SavedSession, source: PlaneSource) -> ArrayCanvas:
-    """Return new labels, in memory, that can hold what a session's labels show."""
+    """Return new, empty labels in memory that can hold the labels of a session."""
     types = [one.values.dtype for one in saved.labels]
     found = np.result_type(np.int32, *types)
     dtype = found if found.kind in "iu" else np.dtype(np.uint64)
@@ -259,23 +267,23 @@ def canvas_for(saved: SavedSession, source: PlaneSource) -> ArrayCanvas:
 
 
 def _settings(about: Mapping[str, Json]) -> Mapping[str, Json]:
-    told = about.get("settings")
-    return told if isinstance(told, dict) else {}
+    stored = about.get("settings")
+    return stored if isinstance(stored, dict) else {}
 
 
 def stand_in(about: Mapping[str, Json]) -> PlaneSource:
-    """Return an image as large as a session's, whose pixels take no memory.
+    """Return an image of the shape of a session's image, whose pixels take no memory.
 
     Raises
     ------
     SessionFileError
-        If the session doesn't tell what its image is.
+        If the session doesn't describe its image.
     """
     image = about.get("image")
     image = image if isinstance(image, dict) else {}
     shape, spanned = _lengths(image.get("shape")), _lengths(image.get("spanned"))
     channel_axis = image.get("channel_axis")
-    told = f"shape {shape}, planes along the axes {spanned}, colours along {channel_axis}"
+    stored = f"shape {shape}, planes along the axes {spanned}, colours along {channel_axis}"
     try:
         if shape is None or spanned is None or not 2 <= len(shape) <= 32:
             raise ValueError("it is damaged")
@@ -288,7 +296,7 @@ def stand_in(about: Mapping[str, Json]) -> PlaneSource:
         return ArraySource(pixels, displayed=(first, second), channel_axis=channel_axis)
     except (ValueError, TypeError, IndexError) as error:
         raise SessionFileError(
-            f"expected a session that tells what its image is, got {told}: {error}; use another "
+            f"expected a session that tells what its image is, got {stored}: {error}; use another "
             "copy"
         ) from error
 
@@ -302,8 +310,8 @@ def _lengths(value: Json) -> tuple[int, ...] | None:
 def _saved(
     path: Path, about: Mapping[str, Json], content: Content, source: PlaneSource
 ) -> SavedSession:
-    reading = Reading(lambda plane: source.plane_shape(source.plane_of(plane)))
-    entries = {record.number: reading.read(record) for record in content.entries}
+    reader = EntryReader(lambda plane: source.plane_shape(source.plane_of(plane)))
+    entries = {record.number: reader.read(record) for record in content.entries}
     in_force = tuple(entries[number] for number in content.in_force)
     groups: list[list[Entry]] = []
     for number in content.undone:
@@ -323,9 +331,9 @@ def _saved(
 
 
 def _next_prompt(about: Mapping[str, Json], entries: Iterable[Entry]) -> int:
-    told = _settings(about).get("next_prompt")
+    stored = _settings(about).get("next_prompt")
     highest = max((p.id for entry in entries for p in _prompts(entry)), default=0)
-    return max(highest + 1, told if type(told) is int and told < 2**53 else 1)
+    return max(highest + 1, stored if type(stored) is int and stored < 2**53 else 1)
 
 
 def _prompts(entry: Entry) -> Iterable[Any]:
@@ -341,16 +349,16 @@ def _labels(
     in_force: Sequence[Entry],
     source: PlaneSource,
 ) -> tuple[PlaneLabels, ...]:
-    """Return what labels show: what was there before, and what entries in force made of it.
+    """Return the labels after the entries in force, from the stored labels before them.
 
-    Where only entries were that hold no longer, that is what the first of them found there.
+    Pixels that only undone entries changed have the value before the first of these.
     """
     barriers = [i for i, entry in enumerate(in_force) if entry.ends_undo]
     holding = in_force[barriers[-1] + 1 if barriers else 0 :]
     since = in_force[barriers[-1]].number if barriers else 0
-    told = about.get("labels")
-    if isinstance(told, dict) and type(told.get("since")) is int:
-        since = max(since, told["since"])
+    stored = about.get("labels")
+    if isinstance(stored, dict) and type(stored.get("since")) is int:
+        since = max(since, stored["since"])
     held = {entry.number for entry in holding}
     gone = [e for n, e in sorted(entries.items()) if n > since and n not in held]
     changes = [c for entry in reversed(gone) for c in reversed(entry.pixels)]
@@ -371,7 +379,7 @@ def _labels(
     )
 
 
-_Step = tuple[PixelChange, bool]  # a change, and whether it is made or taken back
+_Step = tuple[PixelChange, bool]  # a change, and whether it is applied or reverted
 
 
 def _by_plane(planes: Iterable[Plane], steps: Sequence[_Step]) -> dict[Plane, list[_Step]]:

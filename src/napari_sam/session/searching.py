@@ -1,4 +1,4 @@
-"""Looking for objects on whole planes: for every one, or for more like those that are there."""
+"""Finding objects on whole planes: all objects, or those like a text, boxes or examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_sam.session.travel import Travel
 
 
 class Searching(ObjectCommands):
-    """The part of a session that looks for objects by itself."""
+    """The part of a session that finds objects without prompts for each."""
 
     _travel: Travel
 
@@ -34,28 +34,27 @@ class Searching(ObjectCommands):
     def find_all(
         self, planes: Iterable[object] = ((),), linked: bool = True, **settings: Any
     ) -> None:
-        """Find every object of some planes, in the background, as one step of the journal.
+        """Find every object on some planes, in the background, as one step.
 
-        Objects are written where the labels are 0 and where nobody has erased anything; their
-        numbers are new. :attr:`run` says how far that is, :attr:`noticed` how it ended. On one
-        plane that is larger than the model sees at once they are written and numbered square by
-        square, as soon as nothing still to come can change them; with post-processing, which
-        needs all of them, at the end.
+        Objects get new numbers and are written only where the labels are 0 and where the user has
+        not erased anything. :attr:`run` is the progress, and :attr:`noticed` is emitted with the
+        outcome. If there is one plane, larger than the model's field of view, objects are written
+        tile by tile, as soon as later tiles can't change them; with post-processing, at the end.
 
         Parameters
         ----------
         planes
-            Indices of planes, as for :meth:`add_point`, in their order.
+            Indices of the planes, as for :meth:`add_point`, in order.
         linked
-            Whether objects that overlap from one plane to the next are one.
+            Whether objects that overlap on consecutive planes become one object.
         **settings
             Fields of :class:`~napari_sam.automask.AutomaskSettings`.
 
         Raises
         ------
         ValueError
-            If a plane doesn't exist, a setting makes no sense, there is no model or are no labels
-            to write into, or a run is going on already.
+            If a plane doesn't exist, a setting is not valid, there is no model, there are no
+            labels to write into, or another run is in progress.
         """
         self._check_open()
         at = [self.source.plane_of(plane) for plane in planes]
@@ -70,34 +69,34 @@ class Searching(ObjectCommands):
         negative_boxes: Iterable[Box] = (),
         least_score: float = 0.5,
     ) -> None:
-        """Find every object that a text or some boxes tell of, as one step of the journal.
+        """Find every object that a text or example boxes describe, as one step.
 
         Objects are written as by :meth:`find_all`.
 
         Parameters
         ----------
         text
-            A short noun phrase in English, such as ``"nuclei"``; empty where boxes alone tell.
+            A short noun phrase in English, such as ``"nuclei"``; empty to search by boxes alone.
         planes, linked
-            As of :meth:`find_all`.
+            As for :meth:`find_all`.
         boxes, negative_boxes
-            (row 0, column 0, row 1, column 1) in pixels of each of these planes: around objects
-            of the kind, and around some that are none.
+            Boxes around examples of the objects, and around objects that are not to be found:
+            (row 0, column 0, row 1, column 1) in pixels of each of the planes, ends inclusive.
         least_score
-            What the score of an object must exceed, 0-1.
+            The score (0-1) that an object must exceed.
 
         Raises
         ------
         ValueError
-            As :meth:`find_all` does, and where the model reads no text, nothing is told, or a box
-            is none.
+            As for :meth:`find_all`, or if the model can't search by text, neither a text nor a
+            box is given, or a box is not valid.
         """
         concept = Concept(text, tuple(boxes), tuple(negative_boxes))
-        told: dict[str, Any] = {"text": concept.text, "text_score_thresh": float(least_score)}
-        if concept.has_boxes:  # as a file keeps them
-            told["boxes"] = [list(box) for box in concept.boxes]
-            told["negative_boxes"] = [list(box) for box in concept.negative_boxes]
-        self.find_all(planes, linked, **told)
+        settings: dict[str, Any] = {"text": concept.text, "text_score_thresh": float(least_score)}
+        if concept.has_boxes:  # lists, as in a session's file
+            settings["boxes"] = [list(box) for box in concept.boxes]
+            settings["negative_boxes"] = [list(box) for box in concept.negative_boxes]
+        self.find_all(planes, linked, **settings)
 
     def find_similar(
         self,
@@ -106,27 +105,27 @@ class Searching(ObjectCommands):
         linked: bool = False,
         **settings: Any,
     ) -> None:
-        """Find more objects like those that are accepted, as one step of the journal.
+        """Find more objects like those that are accepted, as one step.
 
-        Objects are written as by :meth:`find_all`. Those that were rejected, or deleted after
-        they had been found, count as what isn't looked for.
+        Objects are written as by :meth:`find_all`. Objects that were rejected, or deleted after
+        they had been found, serve as counterexamples.
 
         Parameters
         ----------
         planes
-            Indices of planes, in their order; by default those that have such objects.
+            Indices of the planes, in order; by default those of the example objects.
         object_ids
-            What to look for more of; by default every accepted object and, if it has prompts,
-            the current one.
+            The examples; by default every accepted object and, if it has prompts, the current
+            one.
         linked
-            Whether objects that overlap from one plane to the next are one.
+            Whether objects that overlap on consecutive planes become one object.
         **settings
             Fields of :class:`~napari_sam.automask.SimilarSettings`.
 
         Raises
         ------
         ValueError
-            As :meth:`find_all` does, and where there is nothing to look for more of.
+            As for :meth:`find_all`, or if there are no examples.
         """
         self._check_open()
         examples = chosen(self._examples(None if object_ids is None else set(object_ids)))
@@ -137,12 +136,12 @@ class Searching(ObjectCommands):
 
     @property
     def has_examples(self) -> bool:
-        """Whether a person made or accepted anything that there may be more of."""
+        """Whether any object was made or accepted by a user, as :meth:`find_similar` needs."""
         facts, proposed = self._state.all_facts, self._state.proposed
         return bool(self._state.book.object_ids) or len(facts) > len(proposed)
 
     def _examples(self, wanted: AbstractSet[int] | None) -> Iterator[Example]:
-        """Return where accepted and rejected objects lie."""
+        """Yield accepted and rejected objects on each of their planes."""
         for row in self._table.rows:
             accepted = row.state != "proposed" or (row.id == self.object_id and row.prompts > 0)
             if wanted is not None:
@@ -153,13 +152,13 @@ class Searching(ObjectCommands):
                 yield Example(row.id, plane, extent.box, accepted)
 
     def cancel_run(self, keep: bool = False) -> None:
-        """Stop finding objects.
+        """Stop the run that is finding objects.
 
         Parameters
         ----------
         keep
-            Whether what was found on planes that are done, and in one large plane so far, is
-            written; otherwise it is dropped.
+            Whether to write the objects of the planes that are finished, and those found so far
+            in a single large plane; otherwise all are dropped.
         """
         entries = self._runs.cancel(keep)
         if entries and not keep:

@@ -1,4 +1,4 @@
-"""What a session can teach a model: its finished objects, and where nothing else is."""
+"""Training examples from a session: its finished objects, and completely labelled regions."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ from napari_sam.session.embeddings import finite
 from napari_sam.session.journal import Change
 from napari_sam.session.object_commands import ObjectCommands
 
-# A plane up to this long is an example; of a larger one squares of this side around objects are.
+# A plane of at most this side is one example; a larger plane gives squares of this side.
 _SIDE = 1024
-# An object that is longer is no example.
+# Longer objects are left out.
 _LONGEST = 4096
-# So many say all there is to say.
+# The most examples that are read: more would add little.
 _MOST = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TeachingObjects:
-    """Finished objects whose pixels are still to be read, on any thread.
+    """Finished objects of a session whose pixels can be read in any thread.
 
     Parameters
     ----------
     source, canvas
         The image and its labels.
     boxes
-        Rectangles around the objects of each plane, by their numbers.
+        A rectangle around each object, by plane and object.
     complete
-        Where everything is labelled, by plane.
+        The regions in which every object is labelled, by plane.
     """
 
     source: PlaneSource
@@ -58,23 +58,23 @@ class TeachingObjects:
 
     @property
     def count(self) -> int:
-        """How many objects there are, one on several planes once."""
+        """Number of objects; an object on several planes counts once."""
         return len({number for boxes in self.boxes.values() for number in boxes})
 
     def read(self, report: Report | None = None) -> tuple[Example, ...]:
-        """Read images and masks. May be slow, and may be called on any thread.
+        """Read images and masks. This may be slow, and may be called in any thread.
 
         Parameters
         ----------
         report
-            Called with the finished fraction; it may raise to cancel.
+            Called with the fraction (0-1) that is done; it may raise an exception to cancel.
 
         Returns
         -------
         examples
-            At most 32: where there are more, those with complete regions, and others spread evenly
-            over the planes. An object that is cut off by the border of a part of a plane is left
-            out of it.
+            At most 32 examples. If there are more, those with complete regions are preferred, and
+            the others are spread evenly over the planes. An object that is cut off by the border
+            of an example is left out of it.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class TeachingObjects:
         return tuple(examples)
 
     def _parts(self) -> list[tuple[Plane, Region]]:
-        """Return what is read, in order."""
+        """Return the parts of planes that are read, in order."""
         parts: list[tuple[Plane, Region]] = []
         others: list[tuple[Plane, Region]] = []
         planes = sorted(self.boxes, key=plane_order)
@@ -128,7 +128,7 @@ class TeachingObjects:
             top, left = part[0].start, part[1].start
             rows = slice(max(0, r0 - top), max(0, r1 + 1 - top))
             complete[rows, max(0, c0 - left) : max(0, c1 + 1 - left)] = True
-        complete &= (shown == 0) | (labels > 0)  # other labels may be of anything
+        complete &= (shown == 0) | (labels > 0)  # other labels may be anything
         return Example(
             image,
             labels,
@@ -140,14 +140,14 @@ class TeachingObjects:
 
 
 def windows(boxes: Sequence[Rectangle], shape: tuple[int, int]) -> list[Region]:
-    """Return parts of a plane that hold rectangles whole, each at least once.
+    """Return parts of a plane such that each rectangle lies within at least one of them.
 
     Parameters
     ----------
     boxes
         The rectangles; those that are too long are left out.
     shape
-        (H, W) of the plane; a small one is a part itself.
+        (H, W) of the plane; a small plane is a single part.
     """
     if max(shape) <= _SIDE:
         return [(slice(0, shape[0]), slice(0, shape[1]))]
@@ -187,40 +187,40 @@ def _meets(box: Rectangle, part: Region) -> bool:
 
 
 def _limits_of_all(pixels: NDArray[Any]) -> Limits | None:
-    """Return what a plane is stretched by where nothing is said, so that its parts are, too."""
+    """Return the automatic contrast limits of a whole plane, to be used for all its parts."""
     return None if pixels.dtype == np.uint8 and pixels.ndim == 3 else robust_limits(pixels)
 
 
 class Teaching(ObjectCommands):
-    """The part of a session that says what a model can be taught by it."""
+    """The part of a session that provides examples to fine-tune a model."""
 
     complete_changed: SignalInstance
 
     @property
     def finished_count(self) -> int:
-        """How many objects are finished: clicked, painted or corrected, or accepted.
+        """Number of finished objects: those that were clicked, painted, corrected or accepted.
 
-        The current one is only where that was said. It is known at once; no pixels are read.
+        The current object counts only if it was accepted. No pixels are read for this.
         """
         return len(self._table.finished)
 
     @property
     def corrections_per_object(self) -> float:
-        """Prompts beyond the first one, on average over the finished objects that have any."""
+        """Mean number of prompts after the first, over the finished objects that have prompts."""
         prompts = [count for count in self._table.finished.values() if count]
         return sum(prompts) / len(prompts) - 1 if prompts else 0.0
 
     def teaching_examples(
         self, complete: bool = False, report: Report | None = None
     ) -> tuple[Example, ...]:
-        """Read the finished objects, to be taught to a model; see :meth:`teaching_objects`.
+        """Read the finished objects as examples to fine-tune a model; see :meth:`teaching_objects`.
 
         Parameters
         ----------
         complete
-            Whether everything is labelled on each plane that has a finished object.
+            Whether every object is labelled on each plane that has a finished object.
         report
-            As of :meth:`TeachingObjects.read`.
+            Called with the fraction (0-1) that is done; it may raise an exception to cancel.
 
         Raises
         ------
@@ -232,16 +232,15 @@ class Teaching(ObjectCommands):
         return self.teaching_objects(complete).read(report)
 
     def teaching_objects(self, complete: bool = False) -> TeachingObjects:
-        """Return the finished objects without reading a pixel, for another thread to do that.
+        """Return the finished objects without reading pixels, which another thread can do.
 
-        Masks that were carried to a plane are left out where nobody said that they are right, or
-        that their object is. What is left out, and labels that are no finished objects, count as
-        unknown, in complete regions, too.
+        A followed mask is left out unless it or its object was accepted. Such masks, and labels
+        that are not finished objects, count as unknown, even in complete regions.
 
         Parameters
         ----------
         complete
-            As of :meth:`teaching_examples`.
+            As for :meth:`teaching_examples`.
 
         Raises
         ------
@@ -256,9 +255,9 @@ class Teaching(ObjectCommands):
             )
         boxes: dict[Plane, dict[int, Rectangle]] = {}
         for number in self._table.finished:
-            is_said = state.facts(number).accepted
+            is_accepted = state.facts(number).accepted
             for plane, extent in self._table.extents(number).items():
-                is_carried = state.known.of((number, plane)).is_carried and not is_said
+                is_carried = state.known.of((number, plane)).is_carried and not is_accepted
                 if plane_axes(plane) == source.spanned and not is_carried:
                     boxes.setdefault(plane, {})[number] = extent.box
         regions = dict(state.complete)
@@ -266,29 +265,37 @@ class Teaching(ObjectCommands):
             regions = {plane: (rectangle(None, source.plane_shape(plane)),) for plane in boxes}
         return TeachingObjects(source, canvas, boxes, regions)
 
-    # Where nothing else is
+    # Complete regions
 
     def complete_regions(self, plane: object = ()) -> Regions:
-        """Return the rectangles of a plane that :meth:`mark_complete` has marked.
-
-        Each is (row 0, column 0, row 1, column 1) in pixels, ends inclusive.
-        """
-        return self._state.complete.get(self.embeddings.source.plane_of(plane), ())
-
-    def mark_complete(self, plane: object = (), box: Box | None = None, on: bool = True) -> None:
-        """Say that every object of a region is labelled, as one step.
-
-        What isn't labelled there is background, for a model that is taught.
+        """Return the regions of a plane that are marked as complete; see :meth:`mark_complete`.
 
         Parameters
         ----------
         plane
-            Index of the plane.
+            Index of the plane, as for :meth:`add_point`.
+
+        Returns
+        -------
+        regions
+            Rectangles (row 0, column 0, row 1, column 1) in pixels, ends inclusive.
+        """
+        return self._state.complete.get(self.embeddings.source.plane_of(plane), ())
+
+    def mark_complete(self, plane: object = (), box: Box | None = None, on: bool = True) -> None:
+        """Mark a region as complete: every object in it is labelled. This is one step.
+
+        When a model is fine-tuned, the unlabelled pixels of the region serve as background.
+
+        Parameters
+        ----------
+        plane
+            Index of the plane, as for :meth:`add_point`.
         box
             (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive; the whole
             plane by default.
         on
-            False takes that back for the region.
+            False removes the mark from the region.
 
         Raises
         ------

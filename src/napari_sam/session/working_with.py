@@ -1,4 +1,4 @@
-"""What a session works with: a model, an image and labels, each of which may be exchanged."""
+"""The model, the image and the labels of a session, each of which can be replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class WorkingWith(Following):
-    """The part of a session that knows its model, its image and its labels."""
+    """The part of a session that holds its model, its image and its labels."""
 
     journal_changed: SignalInstance
     mask_changed: SignalInstance
@@ -27,14 +27,14 @@ class WorkingWith(Following):
     model_wanted: SignalInstance
     noticed: SignalInstance
     _models: ModelsInUse
-    _told_not_finite: bool
-    _opened_at: tuple[int, int]  # the journal's position where this sitting began
+    _has_warned_not_finite: bool
+    _opened_at: tuple[int, int]  # the journal's position when the session was created or opened
 
     # The model
 
     @property
     def segmenter(self) -> Segmenter | None:
-        """What predicts; setting it is :meth:`use_model`."""
+        """The model that predicts; assigning another one calls :meth:`use_model`."""
         return self.embeddings.segmenter
 
     @segmenter.setter
@@ -42,24 +42,24 @@ class WorkingWith(Following):
         self.use_model(segmenter)
 
     def use_model(self, segmenter: Segmenter | None, taught: TaughtModel | None = None) -> None:
-        """Have another model answer later prompts, as one step; finished masks stay.
+        """Use another model for later prompts; existing masks stay.
 
-        Undo brings the model of before back. It is no step where nothing was done yet, or nothing
-        since the session was opened, and where the model is the same one on another device, or
-        the first.
+        The change is one step, and undo returns to the previous model. It is not a step if it is
+        the first model, if nothing was done since the session was created or opened, or if only
+        the device differs.
 
         Parameters
         ----------
         segmenter
-            The model; None where there is none for now.
+            The model; None for none, such as while another one loads.
         taught
-            What makes it another than its parent, where it was taught and the segmenter doesn't
-            tell that: the session keeps it, and its file does.
+            The taught model that `segmenter` runs, if the segmenter itself doesn't provide it;
+            it is stored with the session.
 
         Raises
         ------
         ValueError
-            If it isn't what `taught` makes of its parent.
+            If `segmenter` runs another model than `taught`.
         """
         state, is_first = self._state, self.segmenter is None
         if segmenter is None:
@@ -78,11 +78,11 @@ class WorkingWith(Following):
 
     @property
     def models(self) -> Mapping[str, UsedModel]:
-        """The models that were used, by their keys, in the order in which they came."""
+        """All models that were used in this session, by model key, in the order of first use."""
         return self._models.known
 
     def _bring_model(self) -> None:
-        """Answer by the model that the journal says."""
+        """Use the model that the journal records as the current one."""
         key = self._state.model
         segmenter = self._models.segmenter(key)
         if segmenter is not None:
@@ -109,13 +109,17 @@ class WorkingWith(Following):
 
     @property
     def source(self) -> PlaneSource:
-        """The image. Another one must have its planes, and may have more; finished masks stay."""
+        """The image.
+
+        An image that is assigned must have all planes of the present one, and may have more.
+        Existing masks stay.
+        """
         return self.embeddings.source
 
     @source.setter
     def source(self, source: PlaneSource) -> None:
         before = self.source
-        views = {before.spanned, source.spanned}  # it may have grown and been rolled at once
+        views = {before.spanned, source.spanned}  # axes may be rolled and planes added at once
         if not any(extends(source.shape, before.shape, spanned) for spanned in views):
             raise ValueError(
                 f"expected an image of shape {before.shape}, got {source.shape}; "
@@ -131,9 +135,9 @@ class WorkingWith(Following):
         if (source.content_stamp, source.spanned) != (before.content_stamp, before.spanned):
             self._stop_following("the image")
         if (source.stamp, source.spanned) == (before.stamp, before.spanned):
-            self.embeddings.source = source  # the same planes and perhaps more: work goes on
+            self.embeddings.source = source  # the same planes, perhaps more: work continues
             return
-        self._told_not_finite = False
+        self._has_warned_not_finite = False
         self._answering.use(self.segmenter, source)
         self._go_on_following()
 
@@ -141,9 +145,10 @@ class WorkingWith(Following):
 
     @property
     def canvas(self) -> LabelCanvas | None:
-        """The labels that masks are written into.
+        """The labels into which masks are written.
 
-        With others, later masks go there, and what was written before can't be taken back.
+        After another canvas is assigned, later masks are written there, and earlier steps can't be
+        undone any more.
         """
         return self._state.canvas
 
@@ -157,6 +162,6 @@ class WorkingWith(Following):
         self.journal_changed.emit()
 
     def retry_masks(self) -> None:
-        """Write the masks that labels had refused."""
+        """Write the masks again that the labels refused, such as those of locked objects."""
         for key in self._state.take_held_back():
             self.mask_changed.emit(*key)
