@@ -177,7 +177,7 @@ def test_prompts_on_a_missing_plane_are_refused(segmenter):
 
 def spied(segmenter, image, prompts, limits=None):
     told = []
-    labels = label_objects(segmenter, image, prompts, limits, tell=told.append)
+    labels = label_objects(segmenter, image, prompts, limits, notify=told.append)
     return labels, told
 
 

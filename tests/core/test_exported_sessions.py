@@ -126,7 +126,7 @@ def test_without_its_image_a_session_leaves_all_but_pixels(saved, image, tmp_pat
     path, session = saved
     image.unlink()
     notes: list[str] = []
-    export_sessions([path], "csv", tmp_path / "a.csv", tell=notes.append)
+    export_sessions([path], "csv", tmp_path / "a.csv", notify=notes.append)
     assert "intensity_mean" not in pandas.read_csv(tmp_path / "a.csv")
     assert "nothing is measured" in notes[0]
     export_sessions([path], "labels", tmp_path / "a.tif")
@@ -197,7 +197,7 @@ def test_an_imported_session_is_of_its_image(image, tmp_path):
     assert objects.pixel_size == {"Z": 2.0, "Y": 0.5, "X": 0.5}
     write_labels(image, read_image(image).data[:] + 1, "ZYX")
     notes: list[str] = []
-    assert objects_of_session(path, tell=notes.append).image is None
+    assert objects_of_session(path, notify=notes.append).image is None
     assert "other pixels" in notes[0]
 
 

@@ -1,4 +1,4 @@
-"""Sessions to the formats that other programs read, and back, without a viewer."""
+"""Export and import of session files without a viewer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_sam.io.exports import (
     write_export,
 )
 from napari_sam.io.imports import ImportTarget, read_objects
-from napari_sam.io.imports.objects import Tell
+from napari_sam.io.imports.objects import Notify
 from napari_sam.io.session_file import SUFFIX
 from napari_sam.planes import ArraySource, PlaneSource
 from napari_sam.segmentation.protocol import part_of
@@ -39,45 +39,53 @@ def objects_of_session(
     session: str | Path | SavedSession,
     image: str | Path | ImageFile | None = None,
     labels: Any = None,
-    tell: Tell | None = None,
+    notify: Notify | None = None,
 ) -> ExportedObjects:
-    """Read what leaves of a session: its labels, and what is known of every object.
+    """Read the objects of a session for export: its labels, and the record of each object.
 
     Parameters
     ----------
     session
-        The session's file, which is only read.
+        The session's file, which is not changed.
     image
-        Its image; None takes the file that lies beside the session, where there is one.
+        Its image; None takes the image file beside the session, if there is one.
     labels
-        Where the session wrote into labels on disk, which it doesn't keep: their file, or an
-        array of the image's shape.
-    tell
-        Called with each sentence about what could not be had.
+        The labels, if the session wrote them into a file of their own and doesn't contain them:
+        that file, or an array of the image's shape.
+    notify
+        Called with a message about each thing that is missing.
+
+    Returns
+    -------
+    objects
+        For :func:`~napari_sam.io.exports.write_export`.
 
     Raises
     ------
     SessionFileError
-        If the file is no session, or is damaged or newer, or of another image.
+        If the file is not a session, is damaged, was written by a newer version, or belongs to
+        another image.
     FileNotFoundError
-        If the image or the labels are not there.
+        If the image or the labels don't exist.
     ValueError, OSError
-        If they can't be read, or are of another image.
+        If they can't be read, or belong to another image.
     """
-    tell = tell or _ignore
+    notify = notify or _ignore
     saved = session if isinstance(session, SavedSession) else read_without_image(session)
     source: PlaneSource = stand_in(saved.about)
-    opened = _open_image(saved, image, tell)
+    opened = _open_image(saved, image, notify)
     if opened is not None:
         opened, source = source_of_file(saved, opened)
         check_image(saved.about, source)
     elif image is None:
-        tell("the image isn't beside the session: nothing is measured or cut out of its pixels")
+        notify("the image isn't beside the session: nothing is measured or cut out of its pixels")
     array = labels
     if isinstance(labels, str | Path):
         array = read_image(labels).data
     elif labels is None and not saved.labels:
-        tell("the session keeps no labels: if they are in a file of their own, name it (--labels)")
+        notify(
+            "the session keeps no labels: if they are in a file of their own, name it (--labels)"
+        )
     return exported_objects(saved, source, opened, array)
 
 
@@ -91,33 +99,33 @@ def export_sessions(
     overwrite: bool = False,
     options: ExportOptions | None = None,
     report: Report | None = None,
-    tell: Tell | None = None,
+    notify: Notify | None = None,
 ) -> list[Path]:
     """Write the objects of sessions in a format.
 
     Parameters
     ----------
     sessions
-        Their files.
+        The session files.
     to
-        The format, one of :data:`~napari_sam.io.exports.FORMATS`.
+        The format, a key of :data:`~napari_sam.io.exports.FORMATS`.
     output
-        The file; or a folder, in which files are called after the images. Several sessions come
-        into one file only as COCO or CSV. Cut-outs and tracks make a folder, or one in a folder
-        that is there.
+        The file; or a folder, in which files are named after the images. Only COCO and CSV can
+        hold several sessions in one file. Cut-outs and tracks are written as a folder: this one,
+        or a new one in it if it exists.
     image, labels
-        As of :func:`objects_of_session`, for a single session; or the image of each, in their
-        order.
+        As in :func:`objects_of_session`, for a single session; or a sequence with the image of
+        each session.
     only_accepted
         Whether objects that are only proposed are left out.
     overwrite
-        Whether files that are there are replaced.
+        Whether existing files are replaced.
     options
-        What the format leaves open.
+        Options of the format.
     report
-        Called with the finished fraction; it may raise to cancel.
-    tell
-        Called with each sentence about what could not be had.
+        Called with the finished fraction; it may raise an exception to cancel.
+    notify
+        Called with a message about each thing that is missing.
 
     Returns
     -------
@@ -127,11 +135,11 @@ def export_sessions(
     Raises
     ------
     FileExistsError
-        If a file is there already.
+        If a file exists already.
     ValueError, OSError
         If something can't be read or written.
     """
-    format_, target, tell = format_of(to), Path(output), tell or _ignore
+    format_, target, notify = format_of(to), Path(output), notify or _ignore
     images: Sequence[str | Path | None]
     if image is None or isinstance(image, str | Path):
         if len(sessions) > 1 and (image is not None or labels is not None):
@@ -149,7 +157,7 @@ def export_sessions(
         check_target(format_, target, overwrite)
     several: list[ExportedObjects] = []
     for session, its_image in zip(sessions, images, strict=True):
-        objects = objects_of_session(session, its_image, labels, tell)
+        objects = objects_of_session(session, its_image, labels, notify)
         if format_.needs_image and objects.image is None:
             raise FileNotFoundError(
                 f"expected the image of {session} for the format {to}, found none; put it beside "
@@ -173,13 +181,13 @@ def export_sessions(
 
 
 def _is_file(to: ExportFormat, target: Path) -> bool:
-    """Whether a target is what is written itself, rather than a folder for it."""
+    """Whether a target is the file or folder to write, rather than a folder to write it in."""
     if not to.suffixes:  # a folder for each image
         return not target.is_dir()
     if target.suffix.lower() in to.suffixes:
         return True
     if target.suffix and not target.is_dir():
-        check_target(to, target)  # says which suffixes there are
+        check_target(to, target)  # raises, with the suffixes that are possible
     return False
 
 
@@ -191,26 +199,27 @@ def import_session(
     channel: int | None = None,
     overwrite: bool = False,
     report: Report | None = None,
-    tell: Tell | None = None,
+    notify: Notify | None = None,
 ) -> int:
-    """Make a session of the objects that another program, or we, have written.
+    """Make a session of objects in a file of this or another program.
 
     Parameters
     ----------
     file
-        COCO, GeoJSON, ImageJ's regions or a label image.
+        Any file that :func:`~napari_sam.io.imports.read_objects` reads, such as COCO, GeoJSON,
+        ImageJ regions or a label image.
     image
-        The image that they are of.
+        The image that the objects belong to.
     output
         The session's file.
     axes, channel
-        Of the image, as of :func:`~napari_sam.io.read_image`.
+        Of the image, as in :func:`~napari_sam.io.read_image`.
     overwrite
-        Whether a file that is there is replaced.
+        Whether an existing session is replaced.
     report
-        Called with the finished fraction; it may raise to cancel.
-    tell
-        Called with each sentence about what is left out.
+        Called with the finished fraction; it may raise an exception to cancel.
+    notify
+        Called with a message for each kind of content that is left out.
 
     Returns
     -------
@@ -220,11 +229,11 @@ def import_session(
     Raises
     ------
     FileExistsError
-        If the session is there already.
+        If the session exists already.
     ValueError, OSError
         If something can't be read or written, or doesn't belong to the image.
     """
-    target, told = Path(output), tell or _ignore
+    target, notify = Path(output), notify or _ignore
     if target.suffix.lower() != SUFFIX:
         raise ValueError(f"expected a session's file, ending in {SUFFIX}, got {target.name}")
     if target.exists() and not overwrite:
@@ -240,12 +249,12 @@ def import_session(
     session = Session(None, source, canvas=canvas)
     errors: list[Exception] = []
     session.failed.connect(errors.append)
-    session.noticed.connect(told)
+    session.noticed.connect(notify)
     letters = opened.axes.removesuffix("S")
     about = ImportTarget(letters, source.shape, "" if path is None else path.name)
 
     def read(progress: Report) -> Any:
-        found = read_objects(Path(file), about, told)
+        found = read_objects(Path(file), about, notify)
         if report is None:
             return found
         planes = found.planes
@@ -269,14 +278,14 @@ def import_session(
 
 
 def _open_image(
-    saved: SavedSession, image: str | Path | ImageFile | None, tell: Tell
+    saved: SavedSession, image: str | Path | ImageFile | None, notify: Notify
 ) -> ImageFile | None:
     if isinstance(image, ImageFile):
         return image
     if image is not None:
         opened = read_image(image)
         if is_image_of(saved, opened) is False:
-            tell(f"{image} has other pixels than the image of the session")
+            notify(f"{image} has other pixels than the image of the session")
         return opened
     try:
         path = find_image(saved)
@@ -287,10 +296,10 @@ def _open_image(
             warnings.simplefilter("ignore")
             opened = read_image(path)
         if is_image_of(saved, opened) is False:
-            tell(f"{path.name} beside the session has other pixels than its image: not used")
+            notify(f"{path.name} beside the session has other pixels than its image: not used")
             return None
     except (ValueError, OSError) as error:
-        tell(f"{path.name} beside the session can't be used: {error}")
+        notify(f"{path.name} beside the session can't be used: {error}")
         return None
     return opened
 

@@ -76,7 +76,7 @@ def embed_files(
             return run_shared(jobs, progress)
     wholes = [EmbeddingPart(path, opening, contrast_limits) for path in found]
     return run(
-        [Job(one.image, _never, partial(one.work, segmenter, tell=_nobody)) for one in wholes],
+        [Job(one.image, _never, partial(one.work, segmenter, notify=_nobody)) for one in wholes],
         progress,
     )
 
@@ -90,7 +90,7 @@ class EmbeddingPart:
     contrast_limits: Limits | None
     planes: range | None = None
 
-    def work(self, segmenter: Segmenter, report: Progress, tell: Callable[[str], None]) -> None:
+    def work(self, segmenter: Segmenter, report: Progress, notify: Callable[[str], None]) -> None:
         """Do it."""
         image = self.opening.read(self.image)
         reader = InputReader(image, self.contrast_limits)

@@ -1,4 +1,4 @@
-"""One image file of any dimensions to labels, plane by plane."""
+"""Labels of one image file of any dimensions, plane by plane."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from napari_sam.segmentation.replay import count_steps, replay_many
 
 Labels = NDArray[Any]
 
-# Embedding a plane takes as long as about so many steps of a replay, for the progress bar.
+# Embedding a plane takes about as long as this many steps of a replay, for the progress bar.
 _EMBED_STEPS = 30
 
 
@@ -38,11 +38,11 @@ def label_objects(
     contrast_limits: Limits | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Labels:
     """Segment each object from its prompts, replayed in their order on each plane.
 
-    Time grows in proportion to the clicks; objects of a plane are decoded some at a time.
+    The time is proportional to the number of clicks; objects of a plane are decoded in batches.
 
     Parameters
     ----------
@@ -52,24 +52,24 @@ def label_objects(
         A plane or a stack; only planes with prompts are read.
     prompts
         (plane index, object) to the object's prompts there. Objects are merged in this order.
-        :class:`~napari_sam.io.SavedPrompts` also say what the model was given in the viewer.
+        :class:`~napari_sam.io.SavedPrompts` also record the channels and contrast that the model
+        was given in the viewer.
     contrast_limits
-        Values that become black and white. ``None``: those of the prompts; where they say none,
-        robust ones, on a stack one pair for all planes of a channel.
+        Values that become black and white. ``None`` takes those recorded with the prompts, or
+        else robust ones: on a stack, one pair for all planes of a channel.
     overwrite
         Whether later objects take pixels of earlier ones.
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
-
-    tell
-        Called with each sentence about something that the prompts don't say, or the image
-        doesn't have, and what was used instead.
+    notify
+        Called with a message for each input that the prompts don't record or that the image
+        lacks, and the one that was used instead.
 
     Returns
     -------
     labels
-        uint16, or uint32 or uint64 where an object's number needs it; the image's shape without
-        colours, or without the channel axis where the prompts were given on one channel.
+        uint16, or uint32 or uint64 if an object's number needs it; of the image's shape without
+        colours, or without the channel axis if the prompts were given on one channel.
 
     Raises
     ------
@@ -115,8 +115,8 @@ def label_objects(
                 mask = prediction.part_logits(_chosen(saved, key, prediction))
                 _paint(labels, complete(plane), shown.channel_axis, mask, key[1], overwrite)
     for note in reader.notes:
-        if tell is not None:
-            tell(note)
+        if notify is not None:
+            notify(note)
     return labels
 
 

@@ -33,7 +33,7 @@ from napari_sam.measurements import table_to_csv
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.protocol import Progress, Segmenter
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 """Called with each sentence about something that was done otherwise than asked for."""
 
 
@@ -71,7 +71,7 @@ class Method(Protocol):
         ...
 
     def label(
-        self, segmenter: Segmenter, task: Task, image: ImageFile, report: Progress, tell: Tell
+        self, segmenter: Segmenter, task: Task, image: ImageFile, report: Progress, notify: Notify
     ) -> Labels:
         """Make the labels."""
         ...
@@ -103,14 +103,14 @@ class FromPrompts:
         return image_of_prompts(opening.read(task.image), self.clicks(task))
 
     def label(
-        self, segmenter: Segmenter, task: Task, image: ImageFile, report: Progress, tell: Tell
+        self, segmenter: Segmenter, task: Task, image: ImageFile, report: Progress, notify: Notify
     ) -> Labels:
         """Replay each object's prompts."""
         given = self.clicks(task)
         for note in (*given.notes, *_missing_boxes(given)):
-            tell(note)
+            notify(note)
         limits, overwrite = self.contrast_limits, self.overwrite
-        return label_objects(segmenter, image, given, limits, overwrite, report, tell)
+        return label_objects(segmenter, image, given, limits, overwrite, report, notify)
 
     def clicks(self, task: Task) -> SavedPrompts:
         """Read the image's prompts."""
@@ -145,7 +145,7 @@ class Everything:
         return opening.read(task.image)
 
     def label(
-        self, segmenter: Segmenter, task: Task, image: ImageFile, report: Progress, tell: Tell
+        self, segmenter: Segmenter, task: Task, image: ImageFile, report: Progress, notify: Notify
     ) -> Labels:
         """Find all objects."""
         limits = self.contrast_limits
@@ -193,11 +193,11 @@ class Labelling:
         )
 
     def make(
-        self, segmenter: Segmenter, report: Progress, tell: Tell, begin: Callable[[], None]
+        self, segmenter: Segmenter, report: Progress, notify: Notify, begin: Callable[[], None]
     ) -> None:
         """Label the image and write everything; `begin` is called before the first is written."""
         image = self.method.read(self.task, self.opening)
-        labels = self.method.label(segmenter, self.task, image, report, tell)
+        labels = self.method.label(segmenter, self.task, image, report, notify)
         begin()
         axes = image.axes.removesuffix("S")
         write_labels(self.task.labels, labels, axes, image.pixel_size, image.unit)
@@ -236,12 +236,12 @@ class LabellingPart:
     labelling: Labelling
     labels_are_there: bool
 
-    def work(self, segmenter: Segmenter, report: Progress, tell: Tell) -> None:
+    def work(self, segmenter: Segmenter, report: Progress, notify: Notify) -> None:
         """Do it."""
         if self.labels_are_there:
             self.labelling.complete()
         else:
-            self.labelling.make(segmenter, report, tell, _nothing)
+            self.labelling.make(segmenter, report, notify, _nothing)
 
 
 def labelling_job(

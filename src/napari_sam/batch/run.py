@@ -61,7 +61,7 @@ class BatchSummary:
 class Part(Protocol):
     """Some of a job's work as a value, which another process can do."""
 
-    def work(self, segmenter: Segmenter, report: Progress, tell: Callable[[str], None]) -> None:
+    def work(self, segmenter: Segmenter, report: Progress, notify: Callable[[str], None]) -> None:
         """Do it; `tell` gets sentences about what was done."""
         ...
 

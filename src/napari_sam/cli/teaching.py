@@ -203,12 +203,12 @@ def _examples(
     examples: list[Example] = []
     with bar("reading") as report:
         for i, path in enumerate(files):
-            tell = partial(report, path)
+            progress = partial(report, path)
             if labels:
-                examples += examples_of_labels(path, labels[i], options, complete, tell)
+                examples += examples_of_labels(path, labels[i], options, complete, progress)
             else:
                 image = images[i] if images else None
-                examples += examples_of_session(path, image, options, complete, tell)
+                examples += examples_of_session(path, image, options, complete, progress)
     return examples
 
 

@@ -1,4 +1,4 @@
-"""What comes in: objects of an image that other programs, or we, have written."""
+"""Import of an image's objects from files of this and other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_sam.io.imports.ctc import TRACK_FILES, folder_of_tracks, read_ctc_ob
 from napari_sam.io.imports.geojson import read_geojson
 from napari_sam.io.imports.imagej import read_imagej
 from napari_sam.io.imports.label_images import read_label_image
-from napari_sam.io.imports.objects import ImportedObjects, ImportTarget, Tell
+from napari_sam.io.imports.objects import ImportedObjects, ImportTarget, Notify
 from napari_sam.special_files import refuse_special
 
 __all__ = ["IMPORT_SUFFIXES", "ImportTarget", "ImportedObjects", "holds_objects", "read_objects"]
@@ -22,37 +22,42 @@ __all__ = ["IMPORT_SUFFIXES", "ImportTarget", "ImportedObjects", "holds_objects"
 _JSON = (".json", ".geojson")
 _REGIONS = (".zip", ".roi")
 IMPORT_SUFFIXES: tuple[str, ...] = (*_JSON, *_REGIONS, *IMAGE_FORMATS, *TRACK_FILES)
-"""Ends of the names of files that objects are read from, in lower case."""
-_LOOKED_AT = 1 << 16  # bytes of a JSON file that tell what it is
+"""Suffixes of files that objects are read from, in lower case."""
+_HEAD_BYTES = 1 << 16  # of a JSON file, searched for keys of its format
 
 
 def read_objects(
-    path: Path, target: ImportTarget, tell: Tell, axes: str | None = None
+    path: Path, target: ImportTarget, notify: Notify, axes: str | None = None
 ) -> ImportedObjects:
-    """Read the objects of an image from a file; what it is, its content tells.
+    """Read the objects of an image from a file, whose format is recognised by its content.
 
     Parameters
     ----------
     path
-        COCO (``.json``), GeoJSON, ImageJ's regions (``.zip``, ``.roi``), a label image, or a
-        folder of the Cell Tracking Challenge, named by itself or by its file of tracks.
+        A COCO file (``.json``), a GeoJSON file, ImageJ regions (``.zip``, ``.roi``), a label
+        image, or a folder of the Cell Tracking Challenge: its path or that of its file of tracks.
     target
-        The image.
-    tell
-        Called with each sentence about what is left out or not as in the file.
+        The image that the objects belong to.
+    notify
+        Called with a message for each kind of content that is left out or changed.
     axes
-        Of a label image, instead of what its file says.
+        Axes of a label image, such as ``"ZYX"``, which override those in its file.
+
+    Returns
+    -------
+    objects
+        Their labels are read when :attr:`ImportedObjects.planes` is iterated.
 
     Raises
     ------
     FileNotFoundError
-        If it isn't there.
+        If there is no such file.
     UnreadableImageError
-        If it is damaged.
+        If the file is damaged.
     ValueError
-        If it is of another image, or nothing that we read.
+        If it belongs to another image, or its format is not supported.
     ImportError
-        If a library is missing that reads it.
+        If a library that reads it is not installed.
     """
     if not path.exists():
         raise FileNotFoundError(f"expected a file of objects at {path}, found nothing there")
@@ -62,7 +67,7 @@ def read_objects(
     suffix = path.suffix.lower()
     if suffix in _REGIONS:
         with reading(path):
-            return read_imagej(path, target, tell)
+            return read_imagej(path, target, notify)
     if suffix not in _JSON:
         return read_label_image(path, target, axes)
     with reading(path):
@@ -71,12 +76,12 @@ def read_objects(
         except RecursionError as error:
             raise ValueError("its values are nested too deeply") from error
         if isinstance(data, dict) and {"images", "annotations"} <= data.keys():
-            return read_coco(data, target, tell)
-        return read_geojson(data, target, tell)
+            return read_coco(data, target, notify)
+        return read_geojson(data, target, notify)
 
 
 def holds_objects(path: Path) -> bool:
-    """Whether a file looks like one of objects, without reading all of it; label images don't."""
+    """Whether a file is recognised as one of objects by its first bytes; a label image is not."""
     suffix = path.suffix.lower()
     if suffix == ".roi" or folder_of_tracks(path) is not None:
         return True
@@ -87,7 +92,7 @@ def holds_objects(path: Path) -> bool:
             return bool(names) and all(name.lower().endswith(".roi") for name in names)
         if suffix in _JSON:
             with path.open("rb") as file:
-                start = file.read(_LOOKED_AT)
+                start = file.read(_HEAD_BYTES)
             is_coco = any(word in start for word in (b'"annotations"', b'"images"'))
             return is_coco or b'"Feature' in start
     except (OSError, ValueError, zipfile.BadZipFile):

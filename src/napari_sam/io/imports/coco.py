@@ -16,7 +16,7 @@ from napari_sam.io.imports.objects import (
     ImportedObjects,
     ImportTarget,
     Index,
-    Tell,
+    Notify,
     hex_colour,
     imported,
     joined,
@@ -27,18 +27,18 @@ from napari_sam.io.outlines import fill
 from napari_sam.io.run_length import decode
 
 
-def read_coco(data: Mapping[str, Any], target: ImportTarget, tell: Tell) -> ImportedObjects:
+def read_coco(data: Mapping[str, Any], target: ImportTarget, notify: Notify) -> ImportedObjects:
     """Read the annotations of one image.
 
     Parameters
     ----------
     data
-        The data set, as its JSON has it.
+        The data set, as parsed from its JSON.
     target
-        The image. It is found by the name of its file; a data set of one image is taken to be of
-        this one. Its planes are found by the place that our own files tell.
-    tell
-        Called with each sentence about what is left out.
+        The image. It is found by its file name; a data set of a single image is taken to belong
+        to it. Its planes are found by the position that files of this program record.
+    notify
+        Called with a message for each kind of content that is left out.
 
     Raises
     ------
@@ -66,11 +66,11 @@ def read_coco(data: Mapping[str, Any], target: ImportTarget, tell: Tell) -> Impo
         for one in categories.values()
         if not one.get("unclassified")
     ]
-    return imported(masks, target, classes, left_out, tell)
+    return imported(masks, target, classes, left_out, notify)
 
 
 def _planes(images: list[dict[str, Any]], target: ImportTarget) -> dict[Any, Index]:
-    """Return which plane an image of the data set is."""
+    """Return the plane of each image of the data set, by the image's id."""
     names = {Path(str(one.get("file_name", ""))).name for one in images}
     named = [one for one in images if _is_name(one.get("file_name"), target.name)]
     if not named and len(names) == 1:
@@ -100,13 +100,13 @@ def _planes(images: list[dict[str, Any]], target: ImportTarget) -> dict[Any, Ind
     if len(set(planes.values())) < len(planes):
         raise ValueError(
             "expected the plane of each image in a stack, got several without; write one data set "
-            "for each plane, or tell 'plane' in 'images'"
+            "for each plane, or add 'plane' in 'images'"
         )
     return planes
 
 
-def _is_name(told: object, name: str) -> bool:
-    return isinstance(told, str) and bool(name) and Path(told).stem == Path(name).stem
+def _is_name(value: object, name: str) -> bool:
+    return isinstance(value, str) and bool(name) and Path(value).stem == Path(name).stem
 
 
 def _mask(segmentation: Any, shape: tuple[int, int]) -> tuple[tuple[int, int], NDArray[np.bool_]]:

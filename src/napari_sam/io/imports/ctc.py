@@ -1,4 +1,4 @@
-"""Labels over time as the Cell Tracking Challenge tells them."""
+"""Labels over time in the format of the Cell Tracking Challenge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_sam.io.tracks import Track, parse_tracks
 
 _NAMES = (("res_track.txt", "mask"), ("man_track.txt", "man_track"))
 TRACK_FILES = tuple(table for table, _ in _NAMES)
-"""Names of the files that tell the tracks of a folder."""
+"""Names of the files with the tracks of a folder."""
 
 
 def folder_of_tracks(path: Path) -> Path | None:
@@ -60,7 +60,7 @@ def read_ctc_objects(folder: Path, target: ImportTarget) -> ImportedObjects:
 
 
 def _continued(tracks: tuple[Track, ...]) -> dict[int, int]:
-    """Return which object a track is that goes on behind a gap, by its label."""
+    """Return the object that each track after a gap continues, by the track's label."""
     by_label = {one.label: one for one in tracks}
     children: dict[int, list[Track]] = {}
     for one in tracks:
@@ -123,8 +123,8 @@ def _number(path: Path, stem: str) -> int:
 
 def _check(labels: NDArray[Any], tracks: tuple[Track, ...]) -> None:
     there = {(t, int(i)) for t, frame in enumerate(labels) for i in np.unique(frame) if i}
-    told = {(t, one.label) for one in tracks for t in range(one.begin, one.end + 1)}
-    if different := sorted(there ^ told):
+    tracked = {(t, one.label) for one in tracks for t in range(one.begin, one.end + 1)}
+    if different := sorted(there ^ tracked):
         frame, label = different[0]
-        where = "in the tracks only" if (frame, label) in told else "in the labels only"
+        where = "in the tracks only" if (frame, label) in tracked else "in the labels only"
         raise ValueError(f"expected labels as the tracks say, got {label} on frame {frame} {where}")

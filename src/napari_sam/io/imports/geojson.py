@@ -1,4 +1,4 @@
-"""Objects of GeoJSON: polygons as QuPath writes them, and of others that tell pixels."""
+"""Objects of GeoJSON: polygons in pixels, as of QuPath and other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_sam.io.imports.objects import (
     ImportedObjects,
     ImportTarget,
     Index,
-    Tell,
+    Notify,
     hex_colour,
     imported,
     joined,
@@ -24,48 +24,49 @@ from napari_sam.io.imports.objects import (
 from napari_sam.io.outlines import Ring, fill
 
 
-def read_geojson(data: Any, target: ImportTarget, tell: Tell) -> ImportedObjects:
+def read_geojson(data: Any, target: ImportTarget, notify: Notify) -> ImportedObjects:
     """Read every polygon as an object.
 
     Parameters
     ----------
     data
-        A FeatureCollection, a list of features, or a feature, as their JSON has them.
-        Coordinates are pixels, x before y.
+        A FeatureCollection, a list of features, or a feature, as parsed from JSON. Coordinates
+        are pixels, x before y.
     target
         The image; features outside of it are left out.
-    tell
-        Called with each sentence about what is left out.
+    notify
+        Called with a message for each kind of content that is left out.
 
     Raises
     ------
     ValueError
-        If it is no GeoJSON, or damaged.
+        If it isn't GeoJSON, or is damaged.
     """
     masks: list[ImportedMask] = []
     classes: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     for feature in _features(data):
-        geometry, told = feature.get("geometry"), feature.get("properties") or {}
+        geometry, properties = feature.get("geometry"), feature.get("properties") or {}
         parts = list(_parts(geometry or {}))
         if not parts:
             left_out["that are no areas"] += 1
             continue
-        metadata = told.get("metadata") or {}
+        metadata = properties.get("metadata") or {}
         index = _index(geometry, metadata, target)
         if index is None:
             left_out["on planes that the image lacks"] += 1
             continue
-        name, colour = _class(told.get("classification"))
+        name, colour = _class(properties.get("classification"))
         if name:
             classes[name] = classes.get(name) or colour
-        state = "locked" if told.get("isLocked") else metadata.get("state")
-        record = record_of(name, state, metadata.get("origin"), _score(told.get("measurements")))
+        state = "locked" if properties.get("isLocked") else metadata.get("state")
+        score = _score(properties.get("measurements"))
+        record = record_of(name, state, metadata.get("origin"), score)
         number = number_of(metadata.get("object"))
         mask = joined(fill(rings, target.plane_shape) for rings in parts)
         masks.append(ImportedMask(number, record, index, *mask))
-    told_classes = [ClassRecord(name, colour) for name, colour in classes.items()]
-    return imported(masks, target, told_classes, left_out, tell)
+    records = [ClassRecord(name, colour) for name, colour in classes.items()]
+    return imported(masks, target, records, left_out, notify)
 
 
 def _features(data: Any) -> list[dict[str, Any]]:
@@ -104,15 +105,15 @@ def _index(geometry: Any, metadata: dict[str, Any], target: ImportTarget) -> Ind
     return target.index(place)
 
 
-def _class(told: Any) -> tuple[str, str]:
-    if not isinstance(told, dict):
+def _class(given: Any) -> tuple[str, str]:
+    if not isinstance(given, dict):
         return "", ""
-    names = told.get("names")
-    name = ": ".join(map(str, names)) if isinstance(names, list) else told.get("name") or ""
-    packed = told.get("colorRGB")  # of QuPath before 0.4
+    names = given.get("names")
+    name = ": ".join(map(str, names)) if isinstance(names, list) else given.get("name") or ""
+    packed = given.get("colorRGB")  # of QuPath before 0.4
     if type(packed) is int:
         return str(name), f"#{packed & 0xFFFFFF:06x}"
-    return str(name), hex_colour(told.get("color"))
+    return str(name), hex_colour(given.get("color"))
 
 
 def _score(measurements: Any) -> float | None:

@@ -17,7 +17,7 @@ from napari_sam.io.imports.objects import (
     ImportedObjects,
     ImportTarget,
     Index,
-    Tell,
+    Notify,
     imported,
     joined,
     number_of,
@@ -29,7 +29,7 @@ _AREAS = ("POLYGON", "RECT", "OVAL", "FREEHAND", "TRACED")
 _LARGEST = 1 << 26  # bytes of a region
 
 
-def read_imagej(path: Path, target: ImportTarget, tell: Tell) -> ImportedObjects:
+def read_imagej(path: Path, target: ImportTarget, notify: Notify) -> ImportedObjects:
     """Read every region that is an area as an object.
 
     Parameters
@@ -38,15 +38,15 @@ def read_imagej(path: Path, target: ImportTarget, tell: Tell) -> ImportedObjects
         A ``.zip`` or ``.roi``.
     target
         The image. Regions without a position in a stack are put on its first plane.
-    tell
-        Called with each sentence about what is left out.
+    notify
+        Called with a message for each kind of content that is left out.
 
     Raises
     ------
     ImportError
         If roifile isn't installed.
     ValueError
-        If it is none, or damaged.
+        If the file has no regions, or is damaged.
     """
     roifile = load_roifile()
     masks: list[ImportedMask] = []
@@ -59,25 +59,27 @@ def read_imagej(path: Path, target: ImportTarget, tell: Tell) -> ImportedObjects
         if not rings:
             left_out["that are no areas"] += 1
             continue
-        index, is_told = _index(region, target)
+        index, has_position = _index(region, target)
         if index is None:
             left_out["on planes that the image lacks"] += 1
             continue
-        without_place += not is_told and bool(target.stack_shape)
-        told = {
+        without_place += not has_position and bool(target.stack_shape)
+        props = {
             key.strip(): value.strip()
             for key, _, value in (line.partition(":") for line in region.props.splitlines())
         }
-        score = told.get("score", "")
-        record = record_of(told.get("class"), told.get("state"), told.get("origin"), _float(score))
+        score = _float(props.get("score", ""))
+        record = record_of(props.get("class"), props.get("state"), props.get("origin"), score)
         if record.class_name and (colour := _colour(region.stroke_color)):
             colours[record.class_name] = colour
         mask = joined([fill(rings, target.plane_shape)])
-        masks.append(ImportedMask(number_of(told.get("object")), record, index, *mask))
+        masks.append(ImportedMask(number_of(props.get("object")), record, index, *mask))
     if without_place:
-        tell(f"{without_place} regions tell no position in the stack: they are on its first plane")
+        notify(
+            f"{without_place} regions have no position in the stack: they are on its first plane"
+        )
     classes = [ClassRecord(name, colour) for name, colour in colours.items()]
-    return imported(masks, target, classes, left_out, tell)
+    return imported(masks, target, classes, left_out, notify)
 
 
 def _regions(path: Path) -> list[bytes]:
@@ -95,7 +97,7 @@ def _regions(path: Path) -> list[bytes]:
 def _parsed(roifile: Any, data: bytes) -> Any:
     log = logging.getLogger("roifile")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # what can't be read is told by us
+    log.setLevel(logging.CRITICAL)  # errors are raised with messages of our own
     try:
         return roifile.ImagejRoi.frombytes(data)
     finally:
@@ -113,9 +115,9 @@ def _rings(region: Any) -> list[Any]:
 
 
 def _index(region: Any, target: ImportTarget) -> tuple[Index | None, bool]:
-    """Return the plane of a region, and whether the region tells it. ImageJ counts from 1."""
-    told = {"c": region.c_position, "z": region.z_position, "t": region.t_position}
-    place = {axis: i - 1 for axis, i in told.items() if i > 0}
+    """Return the plane of a region, and whether it has a position. ImageJ counts from 1."""
+    positions = {"c": region.c_position, "z": region.z_position, "t": region.t_position}
+    place = {axis: i - 1 for axis, i in positions.items() if i > 0}
     if any(axis.upper() in target.plane_axes for axis in place):
         return target.index(place), True
     if region.position < 1:

@@ -23,21 +23,21 @@ from napari_sam.io.ome_zarr import is_zarr, ome_attributes, zarr_library
 
 
 def read_label_image(path: Path, target: ImportTarget, axes: str | None) -> ImportedObjects:
-    """Open labels of an image; a plane is read when it is asked for.
+    """Open the label image of an image; each plane is read when it is needed.
 
     Parameters
     ----------
     path
         Anything that :func:`~napari_sam.io.read_image` reads, with whole numbers.
     target
-        The image, of which the labels have the shape. Axes of length 1 may be missing.
+        The image, whose shape the labels must have. Axes of length 1 may be missing.
     axes
-        As of :func:`~napari_sam.io.read_image`.
+        As in :func:`~napari_sam.io.read_image`.
 
     Raises
     ------
     ValueError
-        If they are no labels, or not of this image.
+        If the file has no labels, or labels of another shape than the image.
     """
     image = read_image(path, axes)
     records, classes = _facts(path) if is_zarr(path) else ({}, ())
@@ -51,18 +51,18 @@ def objects_of_labels(
     records: Mapping[int, ObjectRecord],
     classes: tuple[ClassRecord, ...] = (),
 ) -> ImportedObjects:
-    """Return the objects of labels that are open; see :func:`read_label_image`.
+    """Return the objects of an open label image; see :func:`read_label_image`.
 
     Parameters
     ----------
     image
         The labels.
     path
-        Where they are from.
+        Their file, for messages.
     target
-        The image that they are of.
+        The image that they belong to.
     records, classes
-        What is known about them.
+        Records of the objects and their classes.
     """
     if np.dtype(image.data.dtype).kind not in "biu" or image.is_rgb:
         what = "colours" if image.is_rgb else f"numbers of the type {image.data.dtype}"
@@ -86,7 +86,7 @@ def objects_of_labels(
 
 
 def _order(image: ImageFile, target: ImportTarget) -> list[int]:
-    """Return for each plane axis of the labels which one of the image it is; -1 for none."""
+    """Return the plane axis of the image for each plane axis of the labels; -1 for none."""
     long = [(a, n) for a, n in zip(target.plane_axes, target.stack_shape, strict=True) if n > 1]
     own = [(a, n) for a, n in zip(image.plane_axes, image.stack_shape, strict=True) if n > 1]
     by_letter = sorted(long) == sorted(own)
@@ -113,18 +113,18 @@ def _order(image: ImageFile, target: ImportTarget) -> list[int]:
 
 
 def _facts(path: Path) -> tuple[dict[int, ObjectRecord], tuple[ClassRecord, ...]]:
-    """Return what OME-Zarr tells about labels."""
+    """Return the records of objects and the classes from the metadata of OME-Zarr labels."""
     node = zarr_library().open(path, mode="r")
-    told = ome_attributes(node).get("image-label") if hasattr(node, "keys") else None
-    if not isinstance(told, dict):
+    metadata = ome_attributes(node).get("image-label") if hasattr(node, "keys") else None
+    if not isinstance(metadata, dict):
         return {}, ()
     records: dict[int, ObjectRecord] = {}
-    for one in told.get("properties") or ():
+    for one in metadata.get("properties") or ():
         record = record_of(one.get("class"), one.get("state"), one.get("origin"), one.get("score"))
         records[int(one["label-value"])] = record
     colours = {
         records[one["label-value"]].class_name: hex_colour(one.get("rgba"))
-        for one in told.get("colors") or ()
+        for one in metadata.get("colors") or ()
         if one.get("label-value") in records
     }
     names = dict.fromkeys(one.class_name for one in records.values() if one.class_name)

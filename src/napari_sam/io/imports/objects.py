@@ -1,4 +1,4 @@
-"""What comes from a file, whatever the format: labels on planes of an image, and facts."""
+"""Imported objects, whatever the format: labels on planes of an image, and their records."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from napari_sam.io.exports.objects import ClassRecord, ObjectRecord, Report
 _STATES = ("proposed", "accepted", "locked")
 
 Index = tuple[int, ...]
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
+"""Called with a message for the user."""
 HIGHEST = 2**31 - 1
-"""Largest number that is taken over from a file."""
+"""Largest object number that is kept from a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportTarget:
-    """The image that objects are of.
+    """The image that imported objects belong to.
 
     Parameters
     ----------
     axes
-        One letter for each axis, ending in ``YX``, without colours.
+        One letter for each axis, ending in ``YX``, without the axis of colours.
     shape
-        Length of each.
+        Length of each axis.
     name
-        Of the image, by which a data set of many finds it.
+        Name of the image, by which it is found in a file with the objects of many images.
     """
 
     axes: str
@@ -53,9 +54,17 @@ class ImportTarget:
         return self.shape[-2], self.shape[-1]
 
     def index(self, place: Mapping[str, int]) -> Index | None:
-        """Return the plane at a place, by lower-case letters; None if the image has none there.
+        """Return the index of the plane at a position.
 
-        An axis that the place doesn't tell is at 0.
+        Parameters
+        ----------
+        place
+            Position along axes, by their letters in lower case; 0 along an axis without an entry.
+
+        Returns
+        -------
+        index
+            Position along each of `plane_axes`; None if the image has no plane there.
         """
         index = tuple(place.get(axis.lower(), 0) for axis in self.plane_axes)
         inside = all(0 <= i < n for i, n in zip(index, self.stack_shape, strict=True))
@@ -70,14 +79,14 @@ class ImportedObjects:
     Parameters
     ----------
     planes
-        Yields the index and the labels `(H, W)` of each plane that has any; it is told the
-        fraction done.
+        Yields the index and the labels `(H, W)` of each plane that has any. Its argument is a
+        callback for the finished fraction, or None.
     records
-        What is known of objects, by label.
+        Class, state, origin and score of objects, by label.
     classes
         Classes with their colours, in order.
     notes
-        What isn't as in the file: complete when all planes have been read.
+        Messages about what differs from the file; complete when all planes have been read.
     """
 
     planes: Callable[[Report | None], Iterator[tuple[Index, NDArray[Any]]]]
@@ -93,13 +102,13 @@ class ImportedMask:
     Parameters
     ----------
     number
-        What the object is called in the file; None if it is one by itself.
+        Number of the object in the file; None if it has none, and is only this mask.
     record
-        What is known about it.
+        Its class, state, origin and score.
     index
-        The plane.
+        Index of the plane.
     origin, mask
-        Row and column of the first pixel, and the pixels.
+        (row, column) of the mask's first pixel in the plane, and the mask `(h, w)`.
     """
 
     number: int | None
@@ -114,9 +123,9 @@ def imported(
     target: ImportTarget,
     classes: Sequence[ClassRecord],
     left_out: Mapping[str, int],
-    tell: Tell,
+    notify: Notify,
 ) -> ImportedObjects:
-    """Make labels of masks: of two that overlap the first in the file keeps the pixels.
+    """Make labels of masks; where two overlap, the first in the file keeps the pixels.
 
     Parameters
     ----------
@@ -125,11 +134,11 @@ def imported(
     target
         The image.
     classes
-        Classes that the file tells, with their colours.
+        Classes of the file, with their colours.
     left_out
-        How much was left out, by the reason, in the plural.
-    tell
-        Called with each sentence about what isn't as in the file.
+        Number of objects that were left out, by the reason.
+    notify
+        Called with a message for each difference from the file.
     """
     used = {one.number for one in masks if one.number is not None}
     following = iter(range(max(used, default=0) + 1, HIGHEST))
@@ -144,8 +153,8 @@ def imported(
         records.setdefault(number, one.record)
         planes.setdefault(one.index, []).append((number, one))
     reasons = {**left_out, "without a pixel in the image": left_out.get("", 0) + empty}
-    if told := ", ".join(f"{count} {why}" for why, count in reasons.items() if count and why):
-        tell(f"left out: {told}")
+    if counts := ", ".join(f"{count} {why}" for why, count in reasons.items() if count and why):
+        notify(f"left out: {counts}")
     names = dict.fromkeys(one.class_name for one in records.values() if one.class_name)
     colours = {one.name: one.colour for one in classes if one.name}
     known = tuple(ClassRecord(name, colour) for name, colour in colours.items())
@@ -165,7 +174,7 @@ def imported(
                 part[one.mask & (part == 0)] = number
             yield index, labels
         if overlapping:
-            tell(
+            notify(
                 f"{overlapping} objects overlap with others: the first in the file kept the "
                 f"{pixels} pixels that they share"
             )
@@ -185,7 +194,7 @@ def number_of(value: object) -> int | None:
 def record_of(
     class_name: object = "", state: object = "", origin: object = "", score: object = None
 ) -> ObjectRecord:
-    """Return what is told about an object, as far as we know the words."""
+    """Return the record of an object from values of a file; unknown values are left out."""
     return ObjectRecord(
         0,
         " ".join(class_name.split()) if isinstance(class_name, str) else "",
