@@ -1,4 +1,4 @@
-"""Finished objects of a plane, with its pixels: what a model can be taught."""
+"""Finished objects of a plane with its pixels: training examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_sam.image import Limits, check_plane
 
 LEAST_PIXELS = 12
-"""An object of fewer pixels is too small to be taught."""
+"""Objects of fewer pixels are not used for training."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,21 +23,22 @@ class Example:
     image
         `(H, W)` or `(H, W, 3)`, as :meth:`Segmenter.embed` takes it.
     labels
-        `(H, W)` whole numbers, one of each object. 0 is whatever nobody has labelled: it may hold
-        further objects.
+        `(H, W)` whole numbers, one for each object. 0 is unlabelled, not background: more objects
+        may lie there.
     contrast_limits
-        The grey values shown as black and white, as the plane is embedded with.
+        The values shown as black and white, with which the plane is embedded.
     complete
-        `(H, W)` bool: where everything is labelled, so that the rest is background.
+        `(H, W)` bool: where every object is labelled, so that 0 is background there.
     plane_shape
-        (H, W) of the plane that this is a part of; the whole plane by default.
+        (H, W) of the plane that this is a part of; by default it is the whole plane.
     name
-        Where it comes from, for messages; it is not kept.
+        Name of the source, for messages; it is not stored.
 
     Raises
     ------
     ValueError
-        If the shapes don't match, or no label is there.
+        If the shapes don't match, if the labels are not whole numbers, or if no object is large
+        enough.
     """
 
     image: NDArray[Any]
@@ -52,10 +53,10 @@ class Example:
         image = check_plane(self.image)
         where = f" of {self.name}" if self.name else ""
         shape = image.shape[:2]
-        for said, array in (("labels", self.labels), ("complete regions", self.complete)):
+        for what, array in (("labels", self.labels), ("complete regions", self.complete)):
             if array is not None and array.shape != shape:
                 raise ValueError(
-                    f"expected {said}{where} of the image's shape {shape}, got {array.shape}; "
+                    f"expected {what}{where} of the image's shape {shape}, got {array.shape}; "
                     "give both of the same plane"
                 )
         if not np.issubdtype(self.labels.dtype, np.integer):

@@ -1,4 +1,4 @@
-"""What a user says about one object on one plane, and the clicks that say it best."""
+"""The prompts of one object on one plane, and clicks that describe a mask best."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 Click = tuple[tuple[float, float], int]
 Granularity = Literal["whole", "part", "sub-part"]
-"""Which of the masks that a click may mean, by their areas, the largest first."""
+"""Candidates of a single click by their areas, the largest first."""
 GRANULARITIES: tuple[Granularity, ...] = ("whole", "part", "sub-part")
 Candidate = int | Granularity
-"""Which of a prediction's masks: by its place, or by its area among them."""
+"""One of a prediction's masks: by its index, or by how its area compares with the others'."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
-    """Ordered prompts of one object on one plane.
+    """Prompts of one object on one plane: ordered clicks, a box, a mask.
 
     Parameters
     ----------
     points
         `(N, 2)` clicks as (row, column) in pixels, pixel centres at integers.
     point_labels
-        `(N,)`: 1 for "belongs to the object", 0 for "does not".
+        `(N,)`: 1 for a click on the object, 0 for one outside it.
     box
         (row 0, column 0, row 1, column 1): centres of the outermost pixels, both inclusive.
     mask
         Low-resolution logits `(h, w)` of an earlier prediction (float), or a mask at the plane's
         resolution: `(H, W)` (bool), or a :class:`~napari_sam.patches.Patch` of it.
     mask_frame
-        Frame of logits in `mask`; :meth:`with_logits` sets it. With it, logits of another plane
-        or tile are refused even where the shapes agree.
+        Frame of the logits in `mask`; :meth:`with_logits` sets it. With it, logits of another
+        plane or tile are refused even where the shapes agree.
     is_exact
-        Whether a mask (bool) is what the object is, until a further prompt changes it, and no
-        hint to the model; see :func:`~napari_sam.replay`.
+        Whether a mask (bool) is the object's mask as it is, until later prompts change it, rather
+        than a hint to the model; see :func:`~napari_sam.replay`.
 
     Raises
     ------
     ValueError
-        For shapes that don't fit together, labels other than 0 and 1, non-finite coordinates.
+        If shapes don't fit together, a label is neither 0 nor 1, or a coordinate is not finite.
     """
 
     points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
@@ -83,19 +83,19 @@ class Prompts:
 
     @property
     def is_single_click(self) -> bool:
-        """Whether it is one click and nothing else: then a model has several candidates."""
+        """Whether there is one click and nothing else: a model returns several candidates then."""
         return len(self.points) == 1 and self.box is None and self.mask is None
 
     @property
     def logits(self) -> NDArray[np.float32] | None:
-        """The mask where it is logits; None for one at the plane's resolution, and for none."""
+        """The mask if it is logits; None for a mask at the plane's resolution or no mask."""
         if self.mask is None or isinstance(self.mask, Patch) or self.mask.dtype == bool:
             return None
         return self.mask  # type: ignore[return-value]
 
     @property
     def mask_patch(self) -> Patch | None:
-        """The mask at the plane's resolution, only where it is; None for logits and no mask."""
+        """The mask if it is at the plane's resolution, cut to its pixels; otherwise None."""
         if self.mask is None or isinstance(self.mask, Patch):
             return self.mask
         return cut(self.mask.view(np.bool_)) if self.mask.dtype == bool else None
@@ -108,7 +108,7 @@ class Prompts:
         return np.concatenate([self.points, np.reshape(self.box, (2, 2))])
 
     def with_point(self, point: Sequence[float], label: int = 1) -> Prompts:
-        """Return these prompts and one more click, as (row, column)."""
+        """Return these prompts with one more click, at (row, column)."""
         return replace(
             self,
             points=np.concatenate([self.points, _as_points([point])]),
@@ -128,13 +128,13 @@ class Prompts:
         return replace(self, mask=logits, mask_frame=frame, is_exact=False)
 
     def with_mask_of(self, other: Prompts) -> Prompts:
-        """Return these prompts with the mask of others."""
+        """Return these prompts with the mask of other prompts."""
         return replace(self, mask=other.mask, mask_frame=other.mask_frame, is_exact=other.is_exact)
 
     def first(self, count: int, most: int | None = None) -> Prompts:
         """Return the box and the first `count` clicks, without a mask.
 
-        With `most`, of more clicks the very first one and the latest of them, so many in all.
+        With `most`, at most so many of these clicks: the very first one and the latest.
         """
         if most is None or count <= most:
             return Prompts(self.points[:count], self.point_labels[:count], self.box)
@@ -143,7 +143,7 @@ class Prompts:
         return Prompts(self.points[kept], self.point_labels[kept], self.box)
 
     def check(self, plane_shape: tuple[int, int]) -> None:
-        """Refuse prompts that lie outside a plane.
+        """Raise an error for prompts that lie outside a plane.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class Prompts:
 
 
 def deepest_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """Find the pixel of a mask that is farthest from the outside: the ideal click.
+    """Return the pixel of a mask that is farthest from the outside, the ideal place of a click.
 
     It is the maximum of the Euclidean distance transform; the image's border counts as outside.
     Of several equally deep pixels the first in row-major order is taken.
@@ -217,7 +217,7 @@ def deepest_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def corrective_click(target: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Click | None:
-    """Find the click that corrects a prediction best: the deepest point of the larger error.
+    """Return the click that corrects a prediction best: the deepest point of the larger error.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def corrective_click(target: NDArray[np.bool_], predicted: NDArray[np.bool_]) ->
     Returns
     -------
     click
-        ((row, column), label): label 1 where pixels were missed, 0 where they were spilled;
+        ((row, column), label): label 1 where pixels are missing, 0 where there are too many;
         ``None`` if the masks are equal.
     """
     missed, spilled = target & ~predicted, predicted & ~target

@@ -1,4 +1,4 @@
-"""What a user says about one object on one plane, step by step."""
+"""The prompts of one object on one plane, step by step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Steps(Sequence[Prompts]):
         ----------
         prompts
             What each step adds. Or all in one: then its box and mask are the first step, and
-            each click is a further one.
+            each click is another one.
         """
         if isinstance(prompts, Steps):
             return prompts

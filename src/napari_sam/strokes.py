@@ -1,4 +1,4 @@
-"""Strokes, and the clicks that say the same."""
+"""Strokes, and the clicks that stand for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_MOST = 5  # clicks of a stroke: more tell a model nothing that these don't
+_MOST = 5  # clicks of a stroke: more don't change a model's mask
 _NEAREST = 2.0  # pixels between two of them at least
 _ENDS = 0.1  # of a stroke's length is left out at either end, where it may have gone too far
 
@@ -60,20 +60,20 @@ def clip_path(
 
 
 def spread_points(path: ArrayLike, size: float | None = None) -> NDArray[np.float64]:
-    """Return the points of a stroke that stand for it.
+    """Return points of a stroke that stand for it as clicks.
 
-    The first lies in the middle of the stroke's length; each further one is the point of the
-    stroke that is farthest from all before it. No two are nearer to each other than a quarter of
-    the object's size, or than 2 pixels, and there are 5 at most. A tenth of the stroke at either
-    end is left out.
+    The first lies in the middle of the stroke's length; each next one is the point of the stroke
+    that is farthest from all chosen so far. No two are nearer to each other than a quarter of the
+    object's size, or than 2 pixels, and there are 5 at most. A tenth of the stroke at either end
+    is left out.
 
     Parameters
     ----------
     path
         `(N, 2)` vertices as (row, column), N at least 1.
     size
-        Side of the object in pixels, where it is known; otherwise the diagonal of the stroke's
-        own bounding box stands for it.
+        Side of the object in pixels, where it is known; by default the diagonal of the stroke's
+        bounding box.
 
     Returns
     -------

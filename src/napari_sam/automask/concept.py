@@ -1,4 +1,4 @@
-"""Objects of a plane that a text or some examples tell of."""
+"""Find the objects of a plane that a text or example boxes describe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find_text(
     progress: Progress | None = None,
     least_score: float = 0.5,
 ) -> list[ObjectMask]:
-    """Find every object of a plane that a text or some boxes tell of.
+    """Find every object of a plane that matches a text or example boxes.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ def find_text(
     plane
         `(H, W)` or `(H, W, 3)`.
     text
-        A short noun phrase in English, such as ``"nuclei"``; empty where boxes alone tell.
+        A short noun phrase in English, such as ``"nuclei"``; may be empty if there are boxes.
     boxes, negative_boxes
-        (row 0, column 0, row 1, column 1) in pixels: around objects of the kind, and around some
-        that are none.
+        Example boxes as (row 0, column 0, row 1, column 1) in pixels: around objects of the wanted
+        kind, and around objects that are not to be found.
     contrast_limits, progress
-        As of :func:`~napari_sam.generate_masks`.
+        As in :func:`~napari_sam.generate_masks`.
     least_score
-        What the score of an object must exceed, 0-1.
+        Objects whose score is not above this are left out, 0-1.
 
     Returns
     -------
@@ -51,8 +51,8 @@ def find_text(
     Raises
     ------
     ValueError
-        If the model reads no text, nothing is told, the text is too long, or a box is none or
-        outside of the plane.
+        If the model reads no text, if there is neither a text nor a box, if the text is too long,
+        or if a box is malformed or outside the plane.
     """
     concept = Concept(text, tuple(boxes), tuple(negative_boxes))
     pixels = normalise(plane, contrast_limits)

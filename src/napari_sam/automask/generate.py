@@ -31,11 +31,12 @@ def generate_masks(
 ) -> list[ObjectMask]:
     """Find every object of a plane.
 
-    A model with a dense head proposes one box for each object it sees. One with a decoder for
-    instances, such as micro-sam's, maps foreground and distances, in which a watershed finds
-    objects. Other models are prompted with a regular grid of points, which equals SAM's automatic
-    mask generation. :meth:`Traits.way` tells which it is, and so does the log. With a text or
-    boxes among the settings it is every object that they tell of.
+    A model with a dense head proposes one box for each object it detects. A model with a decoder
+    for instances, such as micro-sam's, predicts foreground and distance maps, which a watershed
+    splits into objects. Other models are prompted with a regular grid of points, as in SAM's
+    automatic mask generation. :meth:`Traits.way` returns which of these methods is used; the log
+    has it, too. With a text or boxes among the settings, only the objects that match them are
+    found, as by :func:`find_text`.
 
     Parameters
     ----------
@@ -48,17 +49,17 @@ def generate_masks(
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
     on_part
-        Called with a :class:`PlanePart` again and again, as objects are known that nothing still
-        to come can change: together they are the result. From a grid, whose duplicates have to be
-        known first, and from a decoder all come at the end.
+        Called repeatedly with a :class:`PlanePart` of objects that are final; together the parts
+        are the result. From a grid, whose duplicates are removed last, and from a decoder, all
+        objects come in one part at the end.
     **settings
         Fields of :class:`AutomaskSettings`, such as ``points_per_side=16``.
 
     Returns
     -------
     objects
-        The highest score first, or from a grid in the order of the reference. They may overlap,
-        but for those from a decoder, whose score is the mean probability of foreground.
+        The highest score first; from a grid, in the order of SAM's mask generator. They may
+        overlap, except for those from a decoder, whose score is the mean foreground probability.
 
     Raises
     ------

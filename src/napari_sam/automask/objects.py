@@ -1,4 +1,4 @@
-"""One generated mask: where it is, how sure the model is, and its pixels."""
+"""One generated mask: its box, its pixels and the model's scores."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ class ObjectMask:
     score
         Predicted IoU.
     stability
-        Agreement of the masks cut a little above and below the threshold, 0-1.
+        IoU of the masks thresholded a little above and a little below the usual threshold, 0-1.
     point
-        (row, column) of the prompt it came from.
+        (row, column) of the prompt that gave the mask.
     crop_box
-        (row 0, column 0, row 1, column 1), half-open: the part of the plane the model saw.
+        (row 0, column 0, row 1, column 1), half-open: the part of the plane that the model was
+        given.
     """
 
     box: IntBox

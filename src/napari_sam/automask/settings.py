@@ -1,4 +1,4 @@
-"""What decides which masks are generated and kept."""
+"""Settings of the generation of masks for every object of a plane."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ class AutomaskSettings:
     Parameters
     ----------
     proposals
-        Whether objects come from what the model has for it, a dense head that proposes boxes or a
-        decoder for instances, rather than from a grid of points. ``None`` uses what the model
-        has.
+        Whether to use the model's dense head, which proposes boxes, or its decoder for instances
+        rather than a grid of points. ``None`` uses whichever the model has, otherwise the grid.
     points_per_side
-        Points along each side of the grid; the grid has its square.
+        Points along each side of the grid, whose number of points is the square of this.
     points_per_batch
-        Prompts decoded in one pass.
+        Prompts decoded in one batch.
     pred_iou_thresh, stability_score_thresh
-        With a grid: masks of a smaller predicted IoU, or a smaller stability, are dropped; 0
-        drops none.
+        With a grid: masks of a lower predicted IoU, or a lower stability, are dropped; 0 drops
+        none.
     stability_score_offset
-        The stability compares the mask cut at +offset with the one cut at −offset (logits).
+        The stability is the IoU of the masks thresholded at +offset and at −offset (logits).
     box_nms_thresh
         With a grid: largest IoU of the boxes of two kept masks of one crop.
     crop_n_layers
-        With a grid: number of further passes over crops; pass i has 4**i crops.
+        With a grid: number of additional passes over crops; pass i has 4**i crops.
     crop_nms_thresh
         With a grid: largest IoU of the boxes of two kept masks of different crops.
     crop_overlap_ratio
@@ -42,45 +41,45 @@ class AutomaskSettings:
     crop_n_points_downscale_factor
         The grid of pass i has `points_per_side` divided by this factor to the power i.
     min_mask_region_area
-        With a grid: holes and islands of fewer pixels are removed, and the masks compared again.
-        With a decoder: objects of fewer pixels are dropped.
+        With a grid: holes and islands of fewer pixels are removed, and duplicates are removed once
+        more. With a decoder: objects of fewer pixels are dropped.
     proposal_iou_thresh
-        With proposals: boxes of a smaller predicted IoU are not decoded. ``None`` takes what the
-        model was tuned for: with `nano` 0.55, or 0.65 where no head judges boxes region by region
-        and they are as cells say them, of which there are none below 0.4. Which of boxes that
-        overlap are taken does not depend on it.
+        With proposals: boxes of a lower predicted IoU are not decoded. ``None`` is the value that
+        the model was tuned for: with `nano` 0.55, or 0.65 for boxes that its RoI head doesn't
+        rescore; the dense head proposes none below 0.4. Non-maximum suppression of overlapping
+        boxes does not depend on it.
     proposal_window
-        With proposals: side, in model pixels, of the square that an object is decoded in first;
-        in squares of twice the side as long as its mask goes on beyond; 0 decodes in the whole
-        plane or tile. ``None``, here and below, takes what the model was tuned for: with `nano`
-        64.
+        With proposals: side, in model pixels, of the square window in which an object is decoded
+        first; the side is doubled as long as the mask reaches beyond the window. 0 decodes in the
+        whole plane or tile. ``None``, here and below, is the value that the model was tuned for:
+        with `nano` 64.
     proposal_diameter
-        With proposals: diameter, in model pixels, at which the head sees objects best; it leads
-        the search for the scale of a plane, which ends at the model's `max_upscale`. 0 takes the
-        scale that the model chooses for any plane; with `nano` it is 28.
+        With proposals: diameter of objects, in model pixels, at which the dense head detects them
+        best. The scale at which a plane is encoded is searched for to match it, up to the model's
+        `max_upscale`. 0 uses the model's default scale instead; with `nano` it is 28.
     proposal_overlap
         With proposals: largest share of a kept mask that may lie in masks of a higher score; with
         `nano` 0.3.
     text, boxes, negative_boxes
-        What is looked for, with a model that reads text; see :func:`find_text`. Without any it is
-        everything.
+        What to find, with a model that reads text; see :func:`find_text`. Without any of them,
+        every object is found.
     text_score_thresh
-        With a text or boxes: what an object's score must exceed.
+        With a text or boxes: objects whose score is not above this are left out.
     foreground_threshold
-        With a decoder: pixels of at most this probability are background.
+        With a decoder: pixels of at most this foreground probability are background.
     center_distance_threshold, boundary_distance_threshold
-        With a decoder: an object grows from where both distances are below these.
+        With a decoder: the watershed's seeds are where both distances are below these.
     foreground_smoothing, distance_smoothing
         With a decoder: standard deviations, in pixels, of the Gaussians that smooth the
         foreground and the distances; 0 smooths nothing.
     instance_score_thresh
-        With a decoder: objects of a smaller score, which is the mean probability of foreground,
-        are dropped.
+        With a decoder: objects of a lower score, which is the mean foreground probability, are
+        dropped.
 
     Raises
     ------
     ValueError
-        For numbers that make no sense.
+        If a number is out of range.
     """
 
     proposals: bool | None = None
@@ -112,7 +111,7 @@ class AutomaskSettings:
 
     @property
     def concept(self) -> Concept | None:
-        """What is looked for; None where it is everything."""
+        """The text and boxes as one value; None where every object is wanted."""
         if not (self.text or self.boxes or self.negative_boxes):
             return None
         return Concept(self.text, tuple(self.boxes), tuple(self.negative_boxes))

@@ -1,4 +1,4 @@
-"""More objects like some that a user has accepted: where a plane looks like them, it is clicked."""
+"""Find more objects like accepted ones: clicks are placed where the features are similar."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from napari_sam.segmentation.protocol import (
     part_of,
 )
 
-# Examples that are looked at per plane: more say little new.
+# Examples used per plane: more add little.
 _MOST_EXAMPLES = 32
 # Prompts that are decoded in one pass.
 _BATCH = 32
-# A mask whose size is off by this, as the logarithm of a factor, is worth three fifths.
+# A mask whose size is off by this, as the logarithm of a factor, has its score weighted by 0.6.
 _SIZES = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarSettings:
-    """What decides which objects are proposed.
+    """Thresholds of :func:`find_similar`.
 
     Parameters
     ----------
     likeness
-        From 0, as the plane is on average, to 1, as the median of the examples is: places that
-        are less like the examples are not clicked, and masks that are less like them dropped.
+        Least similarity to the examples of a place that is clicked and of a mask that is kept: 0
+        is the average of the plane, 1 the median of the examples.
     score_drop
         How far the predicted IoU of a mask may lie below the median of the examples' own.
     least_score
-        A smaller predicted IoU is dropped, whatever the examples' is.
+        Masks of a lower predicted IoU are dropped, whatever that of the examples.
     size_factor
-        Masks so many times larger than the largest example, or smaller than the smallest, are
-        dropped.
+        Masks more than this many times larger than the largest example, or smaller than the
+        smallest, are dropped.
     overlap
-        Largest share of a mask that may lie in what is there and in better masks.
+        Largest share of a mask that may lie in existing objects and in better masks.
     spacing
-        Distance of clicks, as a share of the diameter of a small example.
+        Distance between clicks, as a share of the diameter of a small example.
     most_clicks
-        Places that are clicked at most, the most similar ones.
+        Number of places that are clicked at most, the most similar ones.
 
     Raises
     ------
     ValueError
-        For numbers that make no sense.
+        If a number is out of range.
     """
 
     likeness: float = 0.4
@@ -83,18 +83,18 @@ class SimilarSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """What objects of one kind have in common.
+    """Features, sizes and scores of example objects of one kind.
 
     Parameters
     ----------
     accepted, rejected
-        `(N, C)` mean features of objects of that kind, and of some that are not.
+        `(N, C)` mean features of objects of the wanted kind, and of objects that are not.
     planes
-        `(P, C)` mean features of the planes they lie in.
+        `(P, C)` mean features of the planes that they lie in.
     areas
-        `(N,)` pixels of the accepted ones.
+        `(N,)` areas of the accepted objects, in pixels.
     scores
-        `(N,)` IoU that the model predicts for the accepted ones when they are clicked once.
+        `(N,)` IoU that the model predicts for each accepted object from a single click.
     """
 
     accepted: NDArray[np.float32]
@@ -115,15 +115,20 @@ def examples_of(
     accepted: Sequence[NDArray[np.bool_]],
     rejected: Sequence[NDArray[np.bool_]] = (),
 ) -> Examples:
-    """Look at the examples of a plane.
+    """Measure the features, sizes and scores of example objects on a plane.
 
     Parameters
     ----------
     segmenter, embedding
-        The model, and what it made of the plane.
+        The model, and its embedding of the plane.
     accepted, rejected
-        `(H, W)` masks of objects like those that are wanted, and of some that aren't. Of many,
-        evenly chosen ones are looked at.
+        `(H, W)` masks of objects of the wanted kind, and of objects that are not. Of many masks,
+        an evenly spaced selection is used.
+
+    Returns
+    -------
+    examples
+        For :func:`find_similar`, on this plane or on others.
     """
     accepted = _some([mask for mask in accepted if mask.any()])
     rejected = _some([mask for mask in rejected if mask.any()])
@@ -151,12 +156,12 @@ def join_examples(parts: Sequence[Examples]) -> Examples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Likeness:
-    """How much the places of a plane are like some examples.
+    """How similar each place of a plane is to some examples.
 
     Parameters
     ----------
     values
-        `(h, w)` on an even grid over the plane: 0 as it is on average, 1 as the median example.
+        `(h, w)` on an even grid over the plane: 0 is the plane's average, 1 the median example.
     plane_shape
         (H, W).
     """
@@ -192,30 +197,30 @@ def find_similar(
     settings: SimilarSettings = SimilarSettings(),
     progress: Progress | None = None,
 ) -> list[ObjectMask]:
-    """Find objects of a plane that are like some examples.
+    """Find objects of a plane that are similar to examples.
 
     Parameters
     ----------
     segmenter, embedding
-        The model, and what it made of the plane.
+        The model, and its embedding of the plane.
     examples
         From :func:`examples_of`, of this plane or of others like it.
     taken
-        `(H, W)` pixels that have an object already.
+        `(H, W)` bool: pixels that belong to an object already.
     settings
-        What is clicked and kept.
+        Thresholds that decide what is clicked and kept.
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
 
     Returns
     -------
     objects
-        The best first; they don't lie in what is taken, nor in each other, but for a small share.
+        The best first. They overlap `taken` and each other by a small share at most.
 
     Raises
     ------
     ValueError
-        Without an accepted example.
+        If `examples` has no accepted object.
     """
     if not len(examples.accepted):
         raise ValueError("expected at least one accepted object to look for more of, got none")

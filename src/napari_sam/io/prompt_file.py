@@ -37,26 +37,27 @@ _MOST_BOXES = 10_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedPrompts(Mapping[PlaneObject, Prompts]):
-    """Prompts by plane and object, and what is known about how they were given.
+    """Prompts by plane and object, with how they were given.
 
     Parameters
     ----------
     prompts
-        Planes and objects in the order in which they first appear.
+        Prompts by plane and object, in the order in which these first appear.
     inputs
-        What the model was given of the plane when the object was last predicted; without an
-        entry, nothing is known about it.
+        Channels, contrast and projection that the model was given when the object was last
+        predicted; an object without an entry has none recorded.
     candidates
-        Which mask was chosen after the first click; without an entry, the model's best.
+        The mask that was chosen after the first click; without an entry it is the model's best.
     boxed
-        Objects of the boxes that were there when the points were saved, one for each box.
+        Numbers of the objects of the boxes that existed when the points were saved, one for each
+        box.
     has_boxes
-        Whether boxes were read, too.
+        Whether boxes were read as well.
     notes
-        What a user should know about the reading.
+        Messages for the user about what was left out or assumed.
     steps
-        What each prompt of an object adds, where that is more than `prompts` tells: those of a
-        session with strokes, lassos or given masks.
+        The steps of objects whose order of prompts `prompts` can't hold: those of a session with
+        strokes, lassos or given masks.
     """
 
     prompts: Mapping[PlaneObject, Prompts]
@@ -68,7 +69,7 @@ class SavedPrompts(Mapping[PlaneObject, Prompts]):
     steps: Mapping[PlaneObject, Steps] = field(default_factory=dict)
 
     def steps_of(self, key: PlaneObject) -> Steps:
-        """Return what each prompt of an object on a plane adds, in their order."""
+        """Return the prompts of an object on a plane, step by step."""
         return self.steps.get(key) or Steps.of(self.prompts[key])
 
     def __getitem__(self, key: PlaneObject) -> Prompts:
@@ -86,18 +87,18 @@ def read_prompts(path: str | Path) -> SavedPrompts:
 
     The file is what napari saves for a Points layer, with the layer's features ``label`` and
     ``object``: a heading ``index,axis-0,axis-1,...,label,object`` and a row for each point.
-    The last two axes are row and column, in pixels, unless ``displayed`` names others; the rest
-    say which plane. Points are ordered by ``index`` where that column exists, else by row. What
-    the model was given is read from the columns of :data:`~napari_sam.plane_input.COLUMNS`, the
-    mask that was chosen from ``candidate`` (its place, or ``whole``, ``part`` or ``sub-part``).
-    Other columns are ignored. Columns may be divided by semicolons or tabs too; then numbers may
+    The last two axes are row and column, in pixels, unless ``displayed`` names others; the other
+    axes index the plane. Points are ordered by ``index`` where that column exists, else by row.
+    The model's input is read from the columns of :data:`~napari_sam.plane_input.COLUMNS`, the
+    chosen mask from ``candidate`` (its index, or ``whole``, ``part`` or ``sub-part``). Other
+    columns are ignored. Columns may also be separated by semicolons or tabs; then numbers may
     have decimal commas.
 
     Returns
     -------
     mapping of (plane index, object) to Prompts
-        Each with the object's points on that plane in order; the planes and objects in the
-        order in which they first appear. Empty for a table without rows.
+        The object's points on that plane in order; planes and objects in the order in which they
+        first appear. Empty for a table without rows.
 
     Raises
     ------
@@ -105,13 +106,13 @@ def read_prompts(path: str | Path) -> SavedPrompts:
         If there is no such file.
     ValueError
         If a column is missing, a number is not finite, an object is not 1 or more, or a label
-        is neither ``positive`` nor ``negative``; the message names the line. Or if the name is
-        that of a named pipe or a device.
+        is neither ``positive`` nor ``negative``; the message names the line. Also if the path is
+        a named pipe or a device.
     """
     path = Path(path)
     heading, lines = read_table(path)
     axes = _check_heading(path, heading)
-    points, told_of, candidates = [], {}, {}
+    points, inputs, candidates = [], {}, {}
     boxed: tuple[int, ...] = ()
     knows_input = bool({*COLUMNS} & {*heading})
     for line in lines:
@@ -122,7 +123,7 @@ def read_prompts(path: str | Path) -> SavedPrompts:
         order = line.number("index") if "index" in heading else 0.0
         points.append((order, key, (position[rows], position[columns]), _label(line)))
         if knows_input:
-            told_of[key] = given
+            inputs[key] = given
         if line.text(CANDIDATE):
             candidates[key] = _candidate(line)
         boxed = _boxed(line) or boxed
@@ -136,7 +137,7 @@ def read_prompts(path: str | Path) -> SavedPrompts:
         )
         for key, given in gathered.items()
     }
-    return SavedPrompts(prompts, told_of, candidates, boxed)
+    return SavedPrompts(prompts, inputs, candidates, boxed)
 
 
 class SavedBoxes(tuple[tuple[PlaneIndex, Box], ...]):
@@ -145,7 +146,7 @@ class SavedBoxes(tuple[tuple[PlaneIndex, Box], ...]):
     Attributes
     ----------
     others
-        How many strokes and lassos the file has beside them.
+        Number of strokes and lassos in the file, which are not among the boxes.
     """
 
     others: int = 0
@@ -155,9 +156,9 @@ def read_boxes(path: str | Path) -> SavedBoxes:
     """Read the boxes of a file that napari saves for a Shapes layer.
 
     Its heading is ``index,shape-type,vertex-index,axis-0,...``. A shape counts as its bounding
-    box, but for paths and lines, which are strokes, and polygons, which are lassos: the file
-    doesn't say of which objects they speak. The two axes along which a shape extends are those
-    of its plane.
+    box, except for paths and lines, which are strokes, and polygons, which are lassos: the file
+    doesn't state which objects those belong to. The two axes along which a shape extends are
+    those of its plane.
 
     Raises
     ------
@@ -199,12 +200,21 @@ def _is_box(shape_type: str, corners: NDArray[np.float64]) -> bool:
 def with_boxes(
     saved: Mapping[PlaneObject, Prompts], boxes: Sequence[tuple[PlaneIndex, Box]]
 ) -> SavedPrompts:
-    """Add boxes to prompts; each goes to the object that the prompts file names for it.
+    """Add boxes to prompts, each to the object that the prompts file names for it.
 
-    Where the file doesn't say, or tells of another number of boxes, each box is an object of its
-    own with the lowest free number, as they are in the viewer when they are drawn one after the
-    other, and a note says so. An object of a box alone is merged before those with higher
-    numbers.
+    Parameters
+    ----------
+    saved
+        The prompts, from :func:`read_prompts`.
+    boxes
+        Plane and box (row 0, column 0, row 1, column 1) of each, from :func:`read_boxes`.
+
+    Returns
+    -------
+    prompts
+        With the boxes. If the prompts file doesn't name an object for each box, each box becomes a
+        new object with the lowest free number, as if the boxes had been drawn one after the
+        other in the viewer, and `notes` reports it. New objects are sorted in by their numbers.
     """
     if not isinstance(saved, SavedPrompts):
         saved = SavedPrompts(dict(saved))
@@ -212,8 +222,8 @@ def with_boxes(
     if others := getattr(boxes, "others", 0):
         what = "stroke or lasso is" if others == 1 else "strokes and lassos are"
         notes.append(
-            f"{others} {what} left out: the boxes file doesn't tell of which object; save a "
-            "session to have such prompts"
+            f"{others} {what} left out: the boxes file doesn't record their objects; save a "
+            "session to keep such prompts"
         )
     if len(objects) != len(boxes):
         taken = {number for _, number in saved}
@@ -221,7 +231,7 @@ def with_boxes(
         objects = [next(free) for _ in boxes]
         if saved:
             notes.append(
-                f"the prompts file tells of {len(saved.boxed)} boxes, the boxes file has "
+                f"the prompts file lists {len(saved.boxed)} boxes, the boxes file has "
                 f"{len(boxes)}: each box became an object with the lowest free number; save both "
                 "layers again to have the viewer's numbers"
             )
@@ -238,25 +248,25 @@ def with_boxes(
 
 
 def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> None:
-    """Write a prompts file that `read_prompts` and napari read back.
+    """Write a prompts file for :func:`read_prompts` and napari.
 
-    The file appears when it is complete.
+    The file is replaced only once the new one is complete.
 
     Parameters
     ----------
     path : str or Path
         Ending in ``.csv``, as napari expects.
     prompts : mapping of (plane index, object) to Prompts
-        Plane indices all of one length. Of :class:`SavedPrompts` what the model was given is
+        Plane indices all of one length. The inputs and candidates of :class:`SavedPrompts` are
         written, too.
 
     Raises
     ------
     ValueError
-        If a prompt holds a box or a mask, which such a table has no place for; if the planes'
-        indices differ in length; or if the path does not end in ``.csv``.
+        If a prompt has a box or a mask, which such a table can't hold; if the planes' indices
+        differ in length; or if the path does not end in ``.csv``.
     OSError
-        If the place is full or cannot be written.
+        If the file can't be written, as where the disk is full.
     """
     path = Path(path)
     if path.suffix.lower() != ".csv":
@@ -279,8 +289,8 @@ def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> N
         words[CANDIDATE] = str(saved.candidates.get((plane, number), ""))
         for point, label in zip(one.points, one.point_labels, strict=True):
             position = _position(plane, (float(point[0]), float(point[1])))
-            told = [words.get(name, "") for name in extra]
-            rows.append([len(rows), *position, _WORDS[int(label)], number, *told])
+            values = [words.get(name, "") for name in extra]
+            rows.append([len(rows), *position, _WORDS[int(label)], number, *values])
     axes = [f"axis-{axis}" for axis in range(ndim)]
     with replaced(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
@@ -289,7 +299,7 @@ def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> N
 
 
 def spell_objects(numbers: Sequence[int]) -> str:
-    """Spell objects, one for each box, as :attr:`SavedPrompts.boxed` is kept in a file.
+    """Return the objects of boxes as text, as :attr:`SavedPrompts.boxed` is stored in a file.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is known of objects before they are followed."""
+"""Anchors: the planes on which objects are given before they are followed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from napari_sam.prompts import Prompts
 
 @dataclass(frozen=True, slots=True)
 class NotHere:
-    """The object is not on this plane."""
+    """States that an object is not on a plane."""
 
 
 Anchor = Prompts | NDArray[np.bool_] | Patch | NotHere
-"""What is known of an object on a plane: its prompts, its mask, or that it isn't there.
+"""An object on a plane where it is given: its prompts, its mask, or that it isn't there.
 
-Prompts of negative points alone say that it isn't there, too.
+Prompts that are only negative points mean that it isn't there, too.
 """
 Anchors = Mapping[int, Mapping[int, Anchor]]
-"""Object to plane to what is known of it there."""
+"""Anchors by object, then by plane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Ends:
     first, last
         The outermost planes, inclusive; by default all.
     open
-        (object, plane) on which an object is there, whatever the judge says.
+        Pairs (object, plane) where an object continues, whatever the judge decides.
     """
 
     first: int | None = None
@@ -44,7 +44,7 @@ class Ends:
 
 
 def simplified(anchor: Anchor, z: int, shape: tuple[int, int]) -> Prompts | Patch | NotHere:
-    """Check an anchor, and cut a mask to where it is.
+    """Check an anchor, and return a mask as a patch.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def simplified(anchor: Anchor, z: int, shape: tuple[int, int]) -> Prompts | Patc
     if isinstance(anchor, NotHere):
         return anchor
     if isinstance(anchor, Prompts):
-        says_no = len(anchor.points) > 0 and not anchor.point_labels.any()
-        return NotHere() if says_no and anchor.box is None and anchor.mask is None else anchor
+        is_negative = len(anchor.points) > 0 and not anchor.point_labels.any()
+        return NotHere() if is_negative and anchor.box is None and anchor.mask is None else anchor
     if not isinstance(anchor, Patch):
         mask = np.asarray(anchor)
         if mask.dtype != bool or mask.shape != shape:

@@ -1,4 +1,4 @@
-"""Where a look at an object that was followed mends most."""
+"""The plane on which correcting an object that was followed improves it most."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 
 from napari_sam.propagate.march import Followed
 
-_REACH = 4.0  # planes over which a mended mask mends its neighbours
+_REACH = 4.0  # planes over which correcting a mask improves its neighbours
 
 
 def worth_a_look(found: Mapping[int, Followed], anchors: Collection[int]) -> int | None:
-    """Return the plane whose correction can be expected to mend most.
+    """Return the plane on which a correction can be expected to fix the most pixels.
 
-    If the object isn't there, all that was carried beyond goes with it: that much is wrong there,
-    with the probability that it has ended. If it is there, its mask can be mended, and with it
-    those of the next planes. The plane of the lowest quality is the last one before the end most of
-    the time, beyond which nothing depends on the answer.
+    If the object has ended before a plane, marking that removes its masks on all planes beyond,
+    which counts with the probability that it has ended. If it is there, correcting its mask also
+    improves those of nearby planes. This is not the plane of the lowest quality, which is usually
+    the last one before the end, where a correction affects no others.
 
     Parameters
     ----------
     found
-        The object's masks by plane, those of its anchors included or not.
+        The object's masks by plane, with or without those of its anchors.
     anchors
-        Planes where it is known.
+        Planes where the object was given.
 
     Returns
     -------
     plane
-        None where nothing was carried.
+        None if `found` has no plane between or beyond the anchors.
     """
     gains: dict[int, float] = {}
     for direction in (1, -1):
@@ -45,7 +45,7 @@ def worth_a_look(found: Mapping[int, Followed], anchors: Collection[int]) -> int
 
 
 def _add_gains(gains: dict[int, float], span: list[int], found: Mapping[int, Followed]) -> None:
-    """Add how many wrong pixels of a span go with a correction of each of its planes."""
+    """Add how many wrong pixels of a span a correction of each of its planes would fix."""
     areas = np.array([found[z].patch.area for z in span], float)
     places = np.arange(len(span))
     for k, z in enumerate(span):

@@ -32,22 +32,22 @@ from napari_sam.segmentation.replay import replay_many
 Taken = Callable[[int], NDArray[Any] | None]
 """Labels `(H, W)` of a plane whose pixels followed objects may not take, except their own."""
 
-# A mask of which others have more than this share follows an object that is not its own.
+# A mask of which other objects have more than this share has moved onto one of them.
 _MOST_TAKEN = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FollowedPlane:
-    """A plane on which nothing is left to do.
+    """A plane on which all objects have been followed.
 
     Parameters
     ----------
     index
         Of the plane.
     objects
-        Those that are on it.
+        Objects on the plane, by their number.
     failed
-        Why the plane could not be read; empty where it could. Objects go on behind it.
+        Why the plane could not be read; empty where it could. Objects are followed on behind it.
     """
 
     index: int
@@ -57,14 +57,14 @@ class FollowedPlane:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upcoming:
-    """A plane whose embedding is asked for next.
+    """The plane whose embedding is needed next.
 
     Parameters
     ----------
     index
         Of the plane.
     prompts
-        What is decoded there, as far as it isn't given as masks: its tiles may be prepared.
+        Prompts that will be decoded there, whose tiles can be encoded ahead; none for masks.
     """
 
     index: int
@@ -81,49 +81,50 @@ def follow(
     may_overlap: bool = False,
     memory: bool = True,
 ) -> Iterator[FollowedPlane]:
-    """Follow objects through a stack from where they are known, all of them together.
+    """Follow many objects together through a stack, from the planes where they are given.
 
-    Upwards first, then downwards: on every plane all objects are decoded in one batch, each from
-    the box and the mask it had on the plane before. Where two of them overlap, the better one
-    keeps the pixels; one that loses most of its pixels ends, and so does one that the judge finds
-    no longer there, which it tells once it has seen two planes more. Between two anchors an object
-    is followed from both, and the results are averaged, each weighted by its nearness. A blank
-    plane, or one that can't be read, is passed.
+    First upwards, then downwards: on each plane all objects are decoded in one batch, each from
+    its box and mask on the plane before. Where two objects overlap, the one of higher quality
+    keeps the pixels. An object ends where it loses most of its pixels, or where the judge
+    estimates that it is no longer there, which takes the predictions of two more planes. Between
+    two anchors an object is followed from both, and the masks are averaged, weighted by their
+    nearness. A plane that is blank or can't be read is skipped.
 
     Parameters
     ----------
     planes
         The stack.
     anchors
-        What is known of each object. A mask stays as it is.
+        For each object, its prompts or masks by plane. A mask is kept as it is.
     taken
-        Pixels of other objects.
+        Returns the labels of a plane whose pixels followed objects may not take.
     ends
         How far objects are followed.
     progress
         Called with the finished fraction after each plane; it may raise
         :class:`~napari_sam.Cancelled`.
     judge
-        Tells where an object ends, and how good its masks are; by default that of the model.
+        Decides where an object ends, and estimates the quality of its masks; by default the one
+        that was fitted for the model.
     may_overlap
         Whether followed objects may share pixels, so that each is followed as if it were alone.
     memory
-        Whether a model that remembers objects (:attr:`Traits.remembers`) does so. It finds them by
-        what they are and looked like where they were given and on the planes passed, instead of by
-        a box and a mask; a plane that it sees in tiles excepted.
+        Whether a model with a memory (:attr:`Traits.remembers`) finds objects by its memory of
+        the planes where they were given and of the planes passed, instead of by their box and
+        mask on the plane before. The memory is not used on planes that are encoded in tiles.
 
     Yields
     ------
     plane
-        Each plane that has an object, or failed, once and when nothing will change on it any
-        more: those with nothing but anchors first; then upwards from the lowest anchor, without
-        those that something still comes down to; then downwards from the highest anchor the rest.
+        Each plane that has an object or could not be read, once, when it is final. Planes with
+        anchors alone come first; then, upwards from the lowest anchor, planes that no object
+        reaches from above; then, downwards from the highest anchor, the others.
 
     Raises
     ------
     ValueError
-        If an object has no anchor, or one that lies outside the stack or is no mask of a plane;
-        or what reading raises, where no plane with an anchor can be read.
+        If an object has no anchor, or an anchor lies outside the stack or is a mask that doesn't
+        fit the planes. If no plane with an anchor can be read, also what reading raises.
     """
     for one in follow_steps(planes, anchors, taken, ends, progress, judge, may_overlap, memory):
         if isinstance(one, FollowedPlane):
@@ -140,10 +141,10 @@ def follow_steps(
     may_overlap: bool = False,
     memory: bool = True,
 ) -> Iterator[FollowedPlane | Upcoming]:
-    """Follow objects as :func:`follow` does, and stop before each plane that is asked for.
+    """Follow objects as :func:`follow` does, and yield before each embedding that is needed.
 
-    So whoever has planes embedded elsewhere may do that between two steps. Where a model remembers
-    objects, which takes time, a plane is asked for again for each group of them.
+    The caller can have the plane embedded elsewhere before it resumes the iterator. With a model
+    that has a memory, which takes time, a plane is yielded again for each group of objects.
     """
     yield from _Following(planes, taken, ends, progress, judge, may_overlap, memory).run(anchors)
 
@@ -170,14 +171,14 @@ class _Following:
         self._failed: dict[int, Exception] = {}
         self._known: dict[int, dict[int, Followed]] = {}  # plane to object
         self._given: set[tuple[int, int]] = set()  # (plane, object) of masks that stay
-        self._denied: set[tuple[int, int]] = set()  # (plane, object) that are said not to be
+        self._denied: set[tuple[int, int]] = set()  # (plane, object) given as NotHere
         self._tracks: list[Track] = []
         self._done: set[int] = set()
 
     def run(self, anchors: Anchors) -> Iterator[FollowedPlane | Upcoming]:
-        looks = yield from self._read_anchors(anchors)
+        features = yield from self._read_anchors(anchors)
         for object_id, of_object in anchors.items():
-            self._start_tracks(object_id, sorted(of_object), looks)
+            self._start_tracks(object_id, sorted(of_object), features)
         if self._memory is not None:
             self._memory.forget()
         tracks = self._tracks
@@ -214,9 +215,9 @@ class _Following:
                         yield from self._finish(at)
 
     def _embedding(self, z: int, blank: bool = False) -> Embedding | None:
-        """Return a plane's embedding; None, and why is kept, where it can't be read.
+        """Return a plane's embedding; None where it can't be read, whose reason is stored.
 
-        None for a blank plane, too, unless that is asked for.
+        None for a blank plane, too, unless `blank` is true.
         """
         if z in self._failed:
             return None
@@ -231,7 +232,7 @@ class _Following:
     def _read_anchors(
         self, anchors: Anchors
     ) -> Generator[Upcoming, None, dict[tuple[int, int], Vector]]:
-        """Find the masks of all anchors; return what they look like, by (plane, object)."""
+        """Find the masks of all anchors; return their mean features, by (plane, object)."""
         at: dict[int, dict[int, Any]] = {}
         for object_id, of_object in anchors.items():
             for z, anchor in of_object.items():
@@ -241,7 +242,7 @@ class _Following:
                         f"object {object_id} on plane {z}"
                     )
                 at.setdefault(z, {})[object_id] = anchor
-        looks: dict[tuple[int, int], Vector] = {}
+        features: dict[tuple[int, int], Vector] = {}
         wanted = {i: self._worth_remembering(of_object) for i, of_object in anchors.items()}
         for z in sorted(at):
             yield Upcoming(z, [one for one in at[z].values() if isinstance(one, Prompts)])
@@ -273,20 +274,20 @@ class _Following:
             seen = appearances(
                 self._planes.segmenter, embedding, [one.patch for one in found.values()]
             )
-            looks |= {(z, i): look for i, look in zip(found, seen, strict=True)}
+            features |= {(z, i): one for i, one in zip(found, seen, strict=True)}
         if self._failed and not any(self._known.values()):
             raise next(iter(self._failed.values()))
-        return looks
+        return features
 
     def _worth_remembering(self, of_object: Mapping[int, Anchor]) -> set[int]:
-        """Return the planes of an object's anchors that are worth a memory."""
+        """Return the planes of an object's anchors whose memories will be used."""
         there = [z for z, one in of_object.items() if not isinstance(one, NotHere)]
         return worth_remembering(there, self._first, self._last)
 
     def _start_tracks(
-        self, object_id: int, anchored: list[int], looks: Mapping[tuple[int, int], Vector]
+        self, object_id: int, anchored: list[int], features: Mapping[tuple[int, int], Vector]
     ) -> None:
-        """Go from each plane where an object is known to the next anchors, or the ends."""
+        """Start tracks from each anchor of an object to the next anchors, or to the ends."""
         if not anchored:
             raise ValueError(
                 f"expected prompts on at least one plane, got none for object {object_id}"
@@ -306,23 +307,25 @@ class _Following:
                 there = self._known.get(anchored[to], {}).get(object_id) if inside else None
                 # What is predicted from prompts is as good as a user left it.
                 start = replace(one, quality=1.0)
-                look = looks.get((reference, object_id))
+                appearance = features.get((reference, object_id))
                 is_denied = inside and (stop, object_id) in self._denied
-                track = Track(object_id, z, stop, there is not None, is_denied, start, look)
+                track = Track(object_id, z, stop, there is not None, is_denied, start, appearance)
                 if self._memory is not None:
                     track.trail = self._memory.trail(object_id, z, stop)
                 for at in dict.fromkeys((reference, z)):
                     if (at, object_id) not in self._given:
                         causes = self._known[at][object_id].causes
-                        here = looks.get((at, object_id))
-                        alike = 1.0 if look is None or here is None else cosine(look, here)
+                        here = features.get((at, object_id))
+                        alike = 1.0
+                        if appearance is not None and here is not None:
+                            alike = cosine(appearance, here)
                         track.seen.append(replace(causes, appearance=alike))
                 if (z, object_id) not in self._given:
                     track.lowest = one.score
                 self._tracks.append(track)
 
     def _reference(self, object_id: int, anchored: list[int]) -> int:
-        """Return the plane where most of an object was given: what it looks like is known there."""
+        """Return the anchor with the largest mask, whose features stand for the object."""
         areas = {
             z: self._known[z][object_id].patch.area
             for z in anchored
@@ -331,18 +334,18 @@ class _Following:
         return max(areas, key=areas.__getitem__, default=anchored[0])
 
     def _step(self, z: int, tracks: list[Track], progress: Progress | None) -> Iterator[Upcoming]:
-        """Carry tracks to a plane, and end those that have lost their object."""
+        """Continue tracks on a plane, and end those that have lost their object."""
         if not tracks:
             return
         embedding = self._embedding(z)
         if embedding is None:
-            return  # they wait for the plane behind
+            return  # they continue on the next plane
         if self._memory is not None and embedding.features:
             came = yield from self._recalled(z, embedding, tracks, self._memory, progress)
         else:
-            last, looks = [t.last for t in tracks], [t.look for t in tracks]
+            last, starts = [t.last for t in tracks], [t.appearance for t in tracks]
             came = list(
-                zip(tracks, step(self._planes.segmenter, embedding, last, looks), strict=True)
+                zip(tracks, step(self._planes.segmenter, embedding, last, starts), strict=True)
             )
         self._take(z, came)
 
@@ -354,9 +357,10 @@ class _Following:
         memory: Recollection,
         progress: Progress | None,
     ) -> Generator[Upcoming, None, list[tuple[Track, Carried]]]:
-        """Find objects by what is remembered of them; those hidden where they must be are left out.
+        """Find objects by the model's memory of them.
 
-        They wait for the plane behind.
+        An object that must be there, but of which the model sees nothing, is left out: it
+        continues on the next plane.
         """
         trails = [t.trail for t in tracks if t.trail is not None]
         assert len(trails) == len(tracks), "what is given is remembered"
@@ -369,7 +373,7 @@ class _Following:
             self._planes.segmenter,
             embedding,
             [t.last for t in tracks],
-            [t.look for t in tracks],
+            [t.appearance for t in tracks],
             [one.prediction for one in found],
             [one.presence for one in found],
         )
@@ -380,7 +384,7 @@ class _Following:
         ]
 
     def _take(self, z: int, came: Sequence[tuple[Track, Carried]]) -> None:
-        """Take in what was found on a plane."""
+        """Add the objects that were found on a plane to their tracks."""
         kept = {}
         for track, result in came:
             one = result.found
@@ -405,7 +409,7 @@ class _Following:
                 track.is_on = False
                 track.waiting.remove(z)
                 track.seen.pop()
-            # Nothing comes behind an end, another anchor or the last plane.
+            # No plane follows behind an end, another anchor or the last plane.
             ahead = 0
             if track.is_on and not track.met_stop and track.is_denied:
                 ahead = len(track.waiting)
@@ -414,7 +418,7 @@ class _Following:
             self._settle(track, ahead)
 
     def _must_reach(self, track: Track, z: int) -> bool:
-        """Whether it was said that an object is there, or still farther away from its anchor."""
+        """Whether an object was given there (:attr:`Ends.open`), or farther from its anchor."""
         return any(
             i == track.object_id
             and track.covers(at)
@@ -423,7 +427,7 @@ class _Following:
         )
 
     def _presence(self, track: Track, z: int) -> float:
-        """Return the probability that an object is still on a plane that isn't judged yet."""
+        """Return the probability that an object is on a plane that isn't judged yet."""
         if track.is_between or self._must_reach(track, z):
             return 1.0
         planes = [*track.waiting, track.stop]
@@ -432,13 +436,13 @@ class _Following:
         return track.present * float(np.prod(np.subtract(1, ends)))
 
     def _judged(self, track: Track, one: Followed, present: float) -> Followed:
-        """Tell how good a mask is."""
+        """Return an object with the quality of its mask."""
         quality = self._judge.quality(present, min(track.lowest, one.score))
         return replace(one, quality=quality, causes=replace(one.causes, present=present))
 
     def _settle(self, track: Track, ahead: int) -> None:
-        """Judge planes that have seen so many behind them; without its object, a track ends."""
-        # Where an object is said not to be it has ended before: that share counts no more.
+        """Judge planes with at least `ahead` later ones; end a track whose object has ended."""
+        # Where the object was given as NotHere it has ended before: condition on that.
         gone = self._presence(track, track.stop) if track.met_stop else 0.0
         while len(track.waiting) > ahead:
             z = track.waiting[0]
@@ -458,9 +462,9 @@ class _Following:
     def _apart(
         self, z: int, objects: Mapping[int, Followed], anchored: Collection[int]
     ) -> dict[int, Followed]:
-        """Give pixels that several objects claim to the best of them; masks that were given stay.
+        """Give pixels that several objects share to the best of them; given masks stay as they are.
 
-        Objects that others have most of are left out, unless they are anchors.
+        Objects that lose most of their pixels are left out, unless they are anchors.
         """
         labels = self._taken(z) if self._taken is not None else None
         apart = {i: one for i, one in objects.items() if (z, i) in self._given}
@@ -480,7 +484,7 @@ class _Following:
         return apart
 
     def _finish(self, z: int) -> Iterator[FollowedPlane]:
-        """Join what came to a plane, once no track is still to come."""
+        """Yield a plane that no track will reach any more, with its tracks' masks joined."""
         if z in self._done:
             return
         self._done.add(z)
@@ -505,8 +509,8 @@ class _Following:
 
 
 def _found_anywhere(one: Followed) -> Causes:
-    """Return what speaks for the end of an object that was found by memory.
+    """Return the measurements of an object that was found by memory, without the agreement.
 
-    It may be anywhere: that it has moved off its place on the plane before is no sign of its end.
+    It is found anywhere on the plane, so that having moved is no sign of its end.
     """
     return replace(one.causes, agreement=1.0)

@@ -1,4 +1,4 @@
-"""Whether an object is still there on the next planes, and how far its mask can be trusted."""
+"""Estimate whether an object is still there on a plane, and how good its mask is."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SIGNS = (
     "appearance_ahead",
     "appearance_regained",
 )
-"""What tells the end of an object, in the order of :func:`signs_of`."""
+"""Predictors of the end of an object, in the order of :func:`signs_of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Causes:
-    """Why a mask is trusted or not.
+    """Measurements from which the quality of a mask is estimated.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ class Causes:
     area_change
         Area divided by that on the plane before.
     appearance
-        How alike the object looks here and where it was given: the cosine of its mean features,
-        less those of their planes; -1 to 1.
+        Similarity of the object here and where it was given: the cosine of its mean features,
+        minus the mean features of their planes; -1 to 1.
     """
 
     present: float = 1.0
@@ -56,19 +56,20 @@ class Causes:
 
 
 def signs_of(seen: Sequence[Causes], at: int, ahead: int) -> Vector:
-    """Return what speaks for the end of an object at a plane, `(9,)` as in :data:`SIGNS`.
+    """Return the predictors of the end of an object at a plane, `(9,)` as in :data:`SIGNS`.
 
     Parameters
     ----------
     seen
-        From where the object was given (0) outward, farther than the plane in question.
+        Measurements from the plane where the object was given (0) outward, to planes beyond the
+        one in question.
     at
         Index of that plane, from 1.
     ahead
-        How many planes behind it count. Where an object looks less and less like itself and then
-        more so again, another one has begun: of predicted IoU and of appearance it counts how
-        much was lost since the best plane, how much comes back on the next ones, and how much has
-        come back since the worst.
+        How many planes beyond it count. Where an object becomes less similar to itself and then
+        more similar again, another object has begun. So of the predicted IoU and of the
+        appearance three numbers count: how much was lost since the best plane, how much is
+        regained on the next planes, and how much has been regained since the worst.
     """
     now = seen[at]
     signs = [now.expected_iou, now.appearance, now.agreement]
@@ -85,33 +86,33 @@ def signs_of(seen: Sequence[Causes], at: int, ahead: int) -> Vector:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Numbers that tell the end of an object, and how good its masks are.
+    """Logistic models of where a followed object ends, and of how good its masks are.
 
     Parameters
     ----------
     end_bias, end_weights
-        Logit of an object's end on a plane, given that it was there on the one before: the bias,
-        and a weight for each of :data:`SIGNS`.
+        Logistic model of the probability that an object ends on a plane, given that it was there
+        on the plane before: the bias, and a weight for each of :data:`SIGNS`.
     negligible
-        An end that is less probable than this on a plane counts for nothing there: or else the
-        longest objects would end by the sum of small doubts.
+        A lower probability of an end counts as 0, so that a long object doesn't end by the
+        product of many small probabilities.
     least_presence
-        An object has ended where the probability that it is still there falls below this one.
+        An object has ended where the probability that it is still there falls below this.
     ahead
-        So many planes are looked at before one is judged.
+        Number of planes beyond a plane that are predicted before its end is decided.
     quality_bias, quality_weight
-        Logit of the quality: the bias, and the weight of the presence times the lowest predicted
-        IoU since the object was given.
+        Logistic model of the quality: the bias, and the weight of the product of the presence and
+        the lowest predicted IoU since the object was given.
     least_between
-        Between two planes where an object is known to be, it is followed down to this predicted
-        IoU.
+        Between two planes where an object was given, it is followed as long as the predicted IoU
+        is at least this.
 
     Notes
     -----
-    The probability of being there is a product over the planes passed, as in discrete-time
-    survival analysis. The numbers of a model are fitted on procedural stacks by
-    `benchmarks/fit_judge.py` and lie in `judges.json` by its :attr:`Segmenter.encoder_key`; the
-    ones here are those of `nano`, and serve for models without any.
+    The probability that the object is there is a product over the planes passed, as in
+    discrete-time survival analysis. Numbers for each model are fitted on synthetic stacks by
+    `benchmarks/fit_judge.py` and stored in `judges.json` by :attr:`Segmenter.encoder_key`; the
+    defaults are those of `nano`, and are used for models without an entry.
     """
 
     end_bias: float = 5.683
@@ -140,21 +141,21 @@ class Judge:
             )
 
     def end(self, seen: Sequence[Causes], at: int) -> float:
-        """Return the probability that an object isn't there on a plane, if on the one before.
+        """Return the probability that an object ends on a plane, if it was on the one before.
 
-        See :func:`signs_of`.
+        The parameters are those of :func:`signs_of`.
         """
         signs = signs_of(seen, at, self.ahead)
         end = logistic(self.end_bias + float(signs @ np.array(self.end_weights, np.float32)))
         return end if end >= self.negligible else 0.0
 
     def quality(self, presence: float, lowest_iou: float) -> float:
-        """Return the IoU that a mask can be expected to have."""
+        """Return the expected IoU of a mask."""
         return logistic(self.quality_bias + self.quality_weight * presence * lowest_iou)
 
 
 def judge_of(encoder_key: str) -> Judge:
-    """Return the numbers that were fitted for an encoder, or those of `nano`."""
+    """Return the judge that was fitted for an encoder, or that of `nano`."""
     return _fitted().get(encoder_key, Judge())
 
 

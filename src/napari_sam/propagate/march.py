@@ -1,4 +1,4 @@
-"""One step: the objects of a plane, found from their masks on the plane before."""
+"""One step of following: the objects of a plane, found from their masks on the plane before."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from napari_sam.segmentation.protocol import Embedding, Segmenter
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Followed:
-    """An object on one plane.
+    """An object that was followed, on one plane.
 
     Parameters
     ----------
     patch
         Its mask.
     score
-        Predicted IoU, 0-1; 1 for a mask that was given. Of a model that tells whether an object is
-        there, times the probability of that.
+        Predicted IoU, 0-1; 1 for a mask that was given. With a model that predicts whether the
+        object is on the plane, multiplied by that probability.
     quality
-        IoU that the mask can be expected to have, 0-1: by how sure it is that the object is still
-        there, and by the lowest predicted IoU since it was given. Between two planes where it was
-        given, that of the nearer direction times the agreement of both.
+        Expected IoU of the mask, 0-1: from the probability that the object is still there, and
+        the lowest predicted IoU since it was given. Between two planes where it was given, that
+        of the nearer direction, multiplied by the IoU of the masks from both directions.
     causes
-        What the quality comes from.
+        The measurements that the quality is computed from.
     """
 
     patch: Patch
@@ -42,21 +42,21 @@ class Followed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Carried:
-    """An object on its way, with the logits that its mask was cut from."""
+    """An object that is being followed, with the logits that its mask was thresholded from."""
 
     found: Followed
     prediction: MaskPrediction | None = None
 
 
 def prompts_after(last: Followed) -> Prompts:
-    """Return what an object is looked for with on the plane behind one that it is on."""
+    """Return the prompts that find an object on the next plane: its box and mask on this one."""
     return Prompts(box=last.patch.box, mask=last.patch)
 
 
 def appearances(
     segmenter: Segmenter, embedding: Embedding, patches: Sequence[Patch]
 ) -> list[Vector]:
-    """Return the mean features of masks, less those of their plane."""
+    """Return the mean features of masks, minus those of their plane."""
     shape = embedding.frame.plane_shape
     whole = slice(0, shape[0]), slice(0, shape[1])
     masks = [np.ones(shape, bool), *(patch.within(whole) for patch in patches)]
@@ -79,12 +79,12 @@ def step(
     last
         The objects on the plane before; their masks are not empty.
     starts
-        What each looked like where it was given, from :func:`appearances`.
+        Features of each where it was given, from :func:`appearances`.
 
     Returns
     -------
     carried
-        Nothing is said yet of presence, nor of quality beyond the predicted IoU.
+        The presence isn't estimated yet, and the quality is only the predicted IoU.
     """
     predictions = segmenter.decode_many(embedding, [prompts_after(one) for one in last])
     return carried(segmenter, embedding, last, starts, predictions)
@@ -98,7 +98,7 @@ def carried(
     predictions: Sequence[MaskPrediction],
     presences: Sequence[float] | None = None,
 ) -> list[Carried]:
-    """Return objects on a plane from what the model predicts of them there.
+    """Return objects on a plane from the model's predictions there.
 
     Parameters
     ----------
@@ -107,18 +107,18 @@ def carried(
     predictions
         Of each object.
     presences
-        Probability that each is there, where the model tells one: what IoU can be expected is the
-        predicted one times that.
+        Probability that each is on the plane, where the model predicts it: it multiplies the
+        predicted IoU.
     """
     patches = [one.patch(one.best_index) for one in predictions]
-    looks = appearances(segmenter, embedding, patches)
+    features = appearances(segmenter, embedding, patches)
     found = []
     sure = [1.0] * len(last) if presences is None else presences
-    for before, start, prediction, patch, look, there in zip(
-        last, starts, predictions, patches, looks, sure, strict=True
+    for before, start, prediction, patch, here, there in zip(
+        last, starts, predictions, patches, features, sure, strict=True
     ):
         score = there * float(np.clip(prediction.scores[prediction.best_index], 0, 1))
-        alike = 1.0 if start is None else cosine(start, look)
+        alike = 1.0 if start is None else cosine(start, here)
         causes = Causes(
             1.0, score, overlap(before.patch, patch), patch.area / before.patch.area, alike
         )
@@ -136,13 +136,13 @@ def overlap(one: Patch, other: Patch) -> float:
 
 
 def join(a: Carried, b: Carried, weight: float) -> Followed:
-    """Average what came from two directions, `a` with `weight` and `b` with the rest."""
+    """Average the masks of two directions, `a` with `weight` and `b` with the rest."""
     nearer = (a if weight >= 0.5 else b).found
     region = union([a.found.patch, b.found.patch])
     assert region is not None, "carried masks have pixels"
     logits = weight * _logits(a, region) + (1 - weight) * _logits(b, region)
     patch = cut(logits > 0, (region[0].start, region[1].start))
-    patch = nearer.patch if patch.is_empty else patch  # apart: believe the nearer one
+    patch = nearer.patch if patch.is_empty else patch  # they don't overlap: take the nearer one
     agreement = overlap(a.found.patch, b.found.patch)
     score = weight * a.found.score + (1 - weight) * b.found.score
     causes = Causes(
@@ -156,7 +156,7 @@ def join(a: Carried, b: Carried, weight: float) -> Followed:
 
 
 def _logits(carried: Carried, region: tuple[slice, slice]) -> NDArray[np.float32]:
-    """Return logits within a region, cut so that neither direction outweighs its distance."""
+    """Return logits within a region, clipped so that each direction counts by its distance."""
     assert carried.prediction is not None, "carried masks come from predictions"
     index = carried.prediction.best_index
     origin, part = carried.prediction.part_logits(index, -SURE)

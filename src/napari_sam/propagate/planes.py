@@ -19,7 +19,7 @@ _KEPT_BYTES = 2**30
 
 
 class FollowPlanes(Protocol):
-    """What objects are followed through: planes of one shape, in order."""
+    """The planes that objects are followed through, all of one shape."""
 
     @property
     def count(self) -> int:
@@ -32,16 +32,16 @@ class FollowPlanes(Protocol):
         ...
 
     def embedding(self, z: int) -> Embedding:
-        """Return the embedding of a plane; may be slow, and may raise what reading it raises."""
+        """Return the embedding of a plane; may be slow, and raises what reading it raises."""
         ...
 
     def is_blank(self, z: int) -> bool:
-        """Whether all pixels of a plane are alike or not finite, so that it shows nothing."""
+        """Whether all pixels of a plane have the same value or are not finite."""
         ...
 
 
 class StackPlanes:
-    """Planes of an array, read one at a time when they are needed.
+    """Planes of an array, each read when it is needed.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class StackPlanes:
     Raises
     ------
     ValueError
-        If the array is no stack, or has no such axis.
+        If the array isn't a stack, or lacks the axis.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class StackPlanes:
         self._blank: dict[int, bool] = {}
 
     def check(self, z: int) -> None:
-        """Refuse a plane that the stack lacks."""
+        """Raise a `ValueError` for an index outside the stack."""
         if not 0 <= z < self.count:
             raise ValueError(
                 f"expected prompts on planes 0 to {self.count - 1} along axis {self._axis}, "
@@ -105,7 +105,7 @@ class StackPlanes:
         return sum(one.nbytes for one in self._embeddings.values())
 
     def is_blank(self, z: int) -> bool:
-        """Whether a plane shows nothing."""
+        """Whether all pixels of a plane have the same value or are not finite."""
         if z not in self._blank:
             pixels, _ = self._pixels(z)
             shown: Any = pixels  # or a large plane, read in parts

@@ -1,4 +1,4 @@
-"""What is remembered of objects on their way through a stack, by a model that can."""
+"""Memories of followed objects, with a model that has a memory."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from napari_sam.segmentation.memory import Memory, Past, PlaneMemory, Recalled, 
 from napari_sam.segmentation.protocol import Embedding, Progress, Segmenter
 from napari_sam.segmentation.traits import Traits
 
-# Planes where an object is given that are remembered on one way, at most: half a megabyte each.
+# Most anchors whose memories are used on one track: half a megabyte each.
 _MOST_GIVEN = 8
-_ON_GPU = 8  # objects looked for at once; a CPU is busy with one
+_ON_GPU = 8  # objects found in one batch; a CPU is busy with one
 
 
 class Recollection:
-    """The memories of all objects where they are given, and how others are made from them.
+    """The memories of all objects on their anchors, and those made while following them.
 
     Parameters
     ----------
     segmenter
         The model.
     memory
-        What makes its memories.
+        Encodes memories, and finds objects by them.
     count
         Number of planes of the stack.
     """
@@ -35,16 +35,16 @@ class Recollection:
 
     @classmethod
     def of(cls, segmenter: Segmenter, count: int) -> Recollection | None:
-        """Return that of a model; None for one without a memory."""
+        """Return the memories for a model; None for a model without a memory."""
         memory = memory_of(segmenter) if segmenter.traits.remembers else None
         return None if memory is None else cls(segmenter, memory, count)
 
     def remember(
         self, z: int, embedding: Embedding, masks: Mapping[int, Patch], progress: Progress | None
     ) -> Iterator[None]:
-        """Remember objects by their given masks on a plane, some of them at a time.
+        """Encode the memories of objects on a plane from their masks, in groups.
 
-        Those without pixels there are left out.
+        Empty masks are left out. Yields between two groups.
         """
         known = [i for i, mask in masks.items() if not mask.is_empty]
         for start in range(0, len(known), self._at_once):
@@ -56,20 +56,20 @@ class Recollection:
                 self._given.setdefault(i, {})[z] = one
 
     def trail(self, object_id: int, start: int, stop: int) -> Trail | None:
-        """Return what is remembered of an object at the start of a way; None if nothing is."""
+        """Return an object's memories at the start of a track; None if there are none."""
         given = self._given.get(object_id, {})
         if start not in given:
             return None
         return Trail({z: given[z] for z in nearest(given, start, stop)}, start, self.traits)
 
     def forget(self) -> None:
-        """Keep only what trails hold."""
+        """Drop the memories that no trail holds."""
         self._given.clear()
 
     def recall(
         self, z: int, embedding: Embedding, trails: Sequence[Trail], progress: Progress | None
     ) -> Iterator[list[Recalled]]:
-        """Find objects on a plane, some of them at a time, and take it in."""
+        """Find objects on a plane, in groups, and add the plane to their memories."""
         for start in range(0, len(trails), self._at_once):
             group = trails[start : start + self._at_once]
             pasts = [trail.seen_from(z) for trail in group]
@@ -80,16 +80,16 @@ class Recollection:
 
 
 class Trail:
-    """What is remembered of an object on its way from a plane in one direction.
+    """The memories of one object on its track.
 
     Parameters
     ----------
     given
-        Where it was given, by plane.
+        Those of its anchors, by plane.
     start
-        Plane that it comes from.
+        Plane on which the track starts.
     traits
-        Of the model: how far it remembers.
+        Of the model: how many planes it remembers.
     """
 
     def __init__(self, given: Mapping[int, Memory], start: int, traits: Traits) -> None:
@@ -97,13 +97,13 @@ class Trail:
         self._passed: dict[int, Memory] = {}
 
     def seen_from(self, z: int) -> list[Past]:
-        """Return what counts on a plane that it comes to."""
+        """Return the memories that are used on a plane."""
         sign = 1 if z > self._start else -1
         known = [*sorted(self._given.items()), *self._passed.items()]
         return [Past(memory, sign * (z - at)) for at, memory in known]
 
     def take(self, z: int, memory: Memory) -> None:
-        """Remember a plane, and forget what is too far behind it."""
+        """Add the memory of a plane, and drop those that are too far behind it."""
         self._passed[z] = memory
         for at, one in list(self._passed.items()):
             away = abs(z - at)
@@ -114,14 +114,14 @@ class Trail:
 
 
 def nearest(given: Collection[int], start: int, stop: int) -> list[int]:
-    """Return the planes where an object is given that count on a way: the ends, then the nearest.
+    """Return the anchors whose memories are used on a track: its ends, then the nearest.
 
     Parameters
     ----------
     given
-        Where it is given.
+        Planes of the object's anchors.
     start, stop
-        Plane it starts from, and the first one that it doesn't reach.
+        Plane on which the track starts, and the first one that it doesn't reach.
     """
     low, high = min(start, stop), max(start, stop)
     away = {z: max(low - z, z - high, 0) for z in given}
@@ -129,9 +129,9 @@ def nearest(given: Collection[int], start: int, stop: int) -> list[int]:
 
 
 def worth_remembering(given: Sequence[int], first: int, last: int) -> set[int]:
-    """Return the planes where an object is given that count on some way between or beyond them.
+    """Return the anchors whose memories are used on any track between or beyond them.
 
-    So what is given on hundreds of planes in a row isn't remembered for nothing.
+    Of an object that is given on hundreds of planes in a row, only few have to be encoded.
     """
     ends = [first - 1, *sorted(given), last + 1]
     wanted: set[int] = set()

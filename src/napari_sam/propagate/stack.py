@@ -1,4 +1,4 @@
-"""Carry an object through a stack, from the planes where it was prompted to its ends."""
+"""Follow an object through a stack, from the planes where it was prompted to its ends."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class PropagationStep:
     mask
         `(H, W)`; empty on a plane that could not be read.
     score
-        Predicted IoU of the mask, 0-1: 1 for a mask that was given. Of a model that tells whether
-        the object is there, times the probability of that.
+        Predicted IoU of the mask, 0-1: 1 for a mask that was given. With a model that predicts
+        whether the object is on the plane, multiplied by that probability.
     quality
-        How far the mask can be trusted, 0-1: the planes to look at first have the lowest. It
-        also tells what was lost on the way to this plane.
+        How far the mask can be trusted, 0-1: the planes to check first have the lowest. It
+        includes what was lost on the planes between the prompts and this plane.
     failed
         Why the plane could not be read; empty where it could.
     """
@@ -60,54 +60,53 @@ def propagate(
     judge: Judge | None = None,
     memory: bool = True,
 ) -> Iterator[PropagationStep]:
-    """Carry an object from prompted planes through a stack.
+    """Follow an object from prompted planes through a stack.
 
-    From the first and last prompted plane the object is followed outward until it ends: on each
-    plane the model gets its box and its mask on the last one, and the object has ended where the
-    predicted IoU is low and it doesn't look as it did where it was prompted. Between two prompted
-    planes it is followed from both, and the two results are averaged, each weighted by its
-    nearness.
+    From the first and the last prompted plane the object is followed outward until it ends: on
+    each plane the model is prompted with the box and the mask of the plane before, and the object
+    has ended where the predicted IoU is low and its features differ from those where it was
+    prompted. Between two prompted planes it is followed from both, and the two masks are averaged,
+    weighted by their nearness.
 
     Parameters
     ----------
     segmenter
-        The model. A :class:`~napari_sam.CachedSegmenter` saves encoding the
-        planes again for the next object.
+        The model. With a :class:`~napari_sam.CachedSegmenter` the planes aren't encoded again for
+        the next object.
     stack
         `(..., H, W)` or `(..., H, W, 3)` with one axis besides those of the plane; anything with
         `shape` that is read by indexing (numpy, dask, zarr). One plane is read at a time.
     prompts
         Plane index to the object's prompts there, or to its mask `(H, W)` of bool, which is kept
-        as it is. :class:`NotHere`, or negative points alone: the object isn't on this plane, and
-        is followed no farther.
+        as it is. With :class:`NotHere`, or with negative points alone, the object is not on this
+        plane and following stops there.
     axis
-        Axis of the stack to move along.
+        Axis of the stack along which the object is followed.
     contrast_limits
         Values that become black and white. ``None`` means one pair for the whole stack.
     progress
-        Called between the blocks of each encoding and between clicks, so that it can raise
-        :class:`~napari_sam.Cancelled`; its fraction is that of one plane.
+        Called between the encoder's blocks and between clicks with the finished fraction of one
+        plane; it may raise :class:`~napari_sam.Cancelled`.
     judge
-        Tells where the object ends.
+        Decides where the object ends; by default with the numbers fitted for the model.
     memory
-        Whether a model that remembers objects, such as SAM 2.1, finds this one by what it is and
-        looked like where it was prompted and on the planes passed, instead of by its box and mask
-        on the last one. Planes that the model sees in tiles are passed without.
+        Whether a model with a memory, such as SAM 2.1, finds the object by its memory of the
+        prompted planes and of the planes passed, instead of by the box and mask of the plane
+        before. The memory is not used on planes that are encoded in tiles.
 
     Yields
     ------
     step
-        The prompted planes first, then upwards what lies above them, then downwards the rest;
-        each plane at most once. Planes on which the object was not found are left out. A plane
-        that could not be read comes with an empty mask and the reason, and the object is followed
-        on behind it.
+        The prompted planes first, then those above them upwards, then the rest downwards; each
+        plane at most once. Planes on which the object was not found are left out. A plane that
+        could not be read has an empty mask and the reason; the object is followed on behind it.
 
     Raises
     ------
     ValueError
-        If there are no prompts, an index lies outside the stack, a mask is empty or of another
-        shape than the planes; or as :meth:`Segmenter.embed` and :func:`replay` do, where no
-        prompted plane can be read.
+        If there are no prompts, an index lies outside the stack, or a mask is empty or of another
+        shape than the planes. If no prompted plane can be read, also what
+        :meth:`Segmenter.embed` and :func:`replay` raise.
     """
     planes = StackPlanes(segmenter, stack, axis, contrast_limits, progress)
     if not prompts:

@@ -1,4 +1,4 @@
-"""An object on its way."""
+"""An object that is followed from one anchor in one direction."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from napari_sam.propagate.recollection import Trail
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """An object on its way from an anchor in one direction.
+    """An object that is followed from one anchor in one direction.
 
     Parameters
     ----------
     object_id
         The object.
     start, stop
-        Plane of the anchor, and the first one that the track doesn't reach.
+        Plane of the anchor, and the first plane that the track doesn't reach.
     is_between
-        Whether the object is known at the stop, too.
+        Whether the stop is another anchor of the object.
     is_denied
-        Whether a user said that it isn't there.
+        Whether the object was given as :class:`NotHere` at the stop.
     last
-        The object on the latest plane that it was found on.
-    look
-        What it looked like where it was given.
+        The object on the latest plane on which it was found.
+    appearance
+        Its mean features where it was given, minus those of the plane.
     trail
-        What is remembered of it, with a model that can.
+        The model's memories of it, with a model that has a memory.
     is_on
-        Whether it goes on.
+        Whether it is still followed.
     found
         The object by plane.
     seen
-        What speaks for and against it, from the start outward.
+        The measurements of each plane, from the start outward.
     waiting
-        Planes found, but not judged yet.
+        Planes on which it was found, but that aren't judged yet.
     met_stop
-        Whether the plane where it isn't was seen, too.
+        Whether the stop was predicted, too, where the object was given as absent.
     present
         Probability of being there on the last plane that was judged.
     lowest
-        Lowest predicted IoU up to there.
+        Lowest predicted IoU up to that plane.
     """
 
     object_id: int
@@ -51,7 +51,7 @@ class Track:
     is_between: bool
     is_denied: bool
     last: Followed
-    look: Vector | None
+    appearance: Vector | None
     trail: Trail | None = None
     is_on: bool = True
     found: dict[int, Carried] = field(default_factory=dict)
@@ -62,9 +62,10 @@ class Track:
     lowest: float = 1.0
 
     def covers(self, z: int) -> bool:
-        """Whether the track may still come to a plane, or came there.
+        """Whether a plane lies between the start and the stop.
 
-        It looks at the plane where the object is said not to be, too, and leaves it.
+        The stop is included where the object was given as absent: it is predicted to learn how
+        the model behaves without the object.
         """
         is_there = self.start < z < self.stop or self.stop < z < self.start
         return is_there or (self.is_denied and z == self.stop)

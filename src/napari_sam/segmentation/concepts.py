@@ -1,4 +1,4 @@
-"""What is looked for by a word or by examples, and what of it was found on a plane."""
+"""Kinds of objects, described by a text or by example boxes, and the instances found."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from napari_sam.patches import Patch
 from napari_sam.prompts import Box
 
 LONGEST_TEXT = 200
-"""Letters of a text at most; a model may read fewer words still."""
+"""Largest number of characters of a text; a model's own limit may be lower."""
 
 MOST_BOXES = 64
-"""Examples at most."""
+"""Largest number of example boxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """A kind of object, told by a text, by examples, or by both.
+    """A kind of object, described by a text, by example boxes, or by both.
 
     Parameters
     ----------
     text
-        A short noun phrase in English, such as ``"nuclei"``; empty where examples alone tell.
+        A short noun phrase in English, such as ``"nuclei"``; may be empty if there are boxes.
     boxes, negative_boxes
-        (row 0, column 0, row 1, column 1) in pixels of the plane, as :attr:`Prompts.box`: around
-        objects of this kind, and around some that are none.
+        Example boxes as (row 0, column 0, row 1, column 1) in pixels of the plane, as in
+        :attr:`Prompts.box`: around objects of this kind, and around objects that are not.
 
     Raises
     ------
     ValueError
-        If nothing is told, or a text or box is none.
+        If there is neither a text nor a box, if the text is too long or no string, if a box is
+        malformed, or if there are too many boxes.
     """
 
     text: str = ""
@@ -61,11 +62,11 @@ class Concept:
 
     @property
     def has_boxes(self) -> bool:
-        """Whether there are examples."""
+        """Whether there are example boxes."""
         return bool(self.boxes or self.negative_boxes)
 
     def check(self, plane_shape: tuple[int, int]) -> None:
-        """Raise a ValueError if an example lies outside of a plane (H, W)."""
+        """Raise a `ValueError` if an example box lies outside a plane of shape (H, W)."""
         last = np.subtract(plane_shape, 1)
         for box in (*self.boxes, *self.negative_boxes):
             if min(box) < -0.5 or box[2] > last[0] + 0.5 or box[3] > last[1] + 0.5:
@@ -76,20 +77,21 @@ class Concept:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """An object that was found.
+    """An object that was found by a :class:`Concept`.
 
     Parameters
     ----------
     patch
         Its pixels, at least one.
     box
-        (row 0, column 0, row 1, column 1) in pixels of the plane, as the model tells it.
+        (row 0, column 0, row 1, column 1) in pixels of the plane, as the model predicts it.
     score
-        How likely it is one of the kind, 0-1.
+        Probability that it is of the wanted kind, 0-1.
     stability
-        Agreement of its masks cut a little above and below the threshold, 0-1.
+        IoU of its masks thresholded a little above and a little below the usual threshold, 0-1.
     seen
-        (row 0, column 0, row 1, column 1), half-open: the part of the plane that the model saw.
+        (row 0, column 0, row 1, column 1), half-open: the part of the plane that the model was
+        given.
     """
 
     patch: Patch
@@ -99,9 +101,9 @@ class Instance:
     seen: tuple[int, int, int, int]
 
     def lies_in(self, part: tuple[int, int, int, int]) -> bool:
-        """Whether the middle of its pixels' box is in a part of the plane, half-open like `seen`.
+        """Whether the centre of its pixels' bounding box lies in a part of the plane.
 
-        Of parts without overlap it lies in one at most.
+        `part` is half-open like `seen`, so that of parts without overlap at most one has it.
         """
         r0, c0, r1, c1 = self.patch.box
         row, column = (r0 + r1 + 1) / 2, (c0 + c1 + 1) / 2

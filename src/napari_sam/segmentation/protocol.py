@@ -1,4 +1,4 @@
-"""Planes to embeddings, prompts to masks: the protocol that every segmenter follows."""
+"""The protocol of every segmenter: planes to embeddings, prompts to masks."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def part_of(progress: Progress | None, low: float, high: float) -> Progress | No
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Embedding:
-    """What an image encoder made of a plane.
+    """The output of an image encoder for one plane.
 
     Parameters
     ----------
     features
         Feature levels `(1, C, h, w)`, the image embedding first.
     frame
-        How plane and model pixels correspond.
+        How pixels of the plane and of the model's input correspond.
     encoder_key
-        Hash of the encoder that made it; see :attr:`Segmenter.encoder_key`.
+        Hash of the encoder; see :attr:`Segmenter.encoder_key`.
     precision
-        Precision the encoder ran in.
+        Precision that the encoder ran in.
     """
 
     features: tuple[Tensor, ...]
@@ -66,15 +66,15 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """What can be said of an object without a run of the encoder.
+    """A prediction of an object that needed no run of the encoder.
 
     Parameters
     ----------
     prediction
         Candidates for the object.
     is_final
-        Whether :meth:`Segmenter.decode` would say the same; otherwise it would first encode what
-        shows the object better.
+        Whether :meth:`Segmenter.decode` would return the same; otherwise it would first encode
+        the object at a better scale.
     """
 
     prediction: MaskPrediction
@@ -83,7 +83,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
-    """Where a dense head sees objects.
+    """Objects that a dense head has detected, as boxes.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Proposals:
         `(N, 4)` as (row 0, column 0, row 1, column 1) in plane pixels: centres of the outermost
         pixels, as in :attr:`Prompts.box`.
     scores
-        `(N,)` predicted IoU of each box with its object's, highest first.
+        `(N,)` predicted IoU of each box with the object's true box, highest first.
     """
 
     boxes: NDArray[np.float64]
@@ -99,20 +99,20 @@ class Proposals:
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        """Middles of the boxes, `(N, 2)` as (row, column)."""
+        """Centres of the boxes, `(N, 2)` as (row, column)."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """Stateless promptable segmentation: every call says all it needs.
+    """A promptable segmentation model without state: each call passes all that it depends on.
 
-    Caches, tiles and remote execution are wrappers with this same protocol.
+    Caching, tiling and remote execution are wrappers that follow this same protocol.
     """
 
     @property
     def traits(self) -> Traits:
-        """What callers may rely on."""
+        """Input, output and abilities of the model."""
         ...
 
     @property
@@ -127,7 +127,7 @@ class Segmenter(Protocol):
 
     @property
     def device(self) -> str:
-        """Device the network is on, such as ``"cpu"`` or ``"cuda:0"``."""
+        """Device that the network is on, such as ``"cpu"`` or ``"cuda:0"``."""
         ...
 
     @property
@@ -142,12 +142,20 @@ class Segmenter(Protocol):
         progress: Progress | None = None,
         scale: float | None = None,
     ) -> Embedding:
-        """Encode a plane `(H, W)` or `(H, W, 3)`; slow, once per plane.
+        """Encode a plane; slow, but needed only once per plane.
 
-        `progress` gets the finished fraction between blocks, or once at the end on a GPU that does
-        them all at once, and may raise :class:`Cancelled`.
-        `scale` is the wanted number of model pixels per pixel of the plane, see
-        :func:`~napari_sam.geometry.fit_frame`.
+        Parameters
+        ----------
+        plane
+            `(H, W)` or `(H, W, 3)`.
+        contrast_limits
+            As in :func:`~napari_sam.image.normalise`.
+        progress
+            Called with the finished fraction between blocks of the encoder, or only at the end
+            on a GPU that runs them together; it may raise :class:`Cancelled`.
+        scale
+            Wanted number of model pixels per pixel of the plane, see
+            :func:`~napari_sam.geometry.fit_frame`.
         """
         ...
 
@@ -158,29 +166,38 @@ class Segmenter(Protocol):
         multimask: Multimask = "auto",
         progress: Progress | None = None,
     ) -> MaskPrediction:
-        """Predict one object from its prompts; fast, once what it takes is encoded.
+        """Predict one object from its prompts; fast where everything it needs is encoded.
 
-        ``"auto"`` gives three candidates for a single point and one mask otherwise. Of the three
-        a model that can do so (:attr:`Traits.refines_first_click`) decodes the best one once more,
-        from its own logits. `progress` is called where something must be encoded for it, with
-        the finished fraction of that; it may raise :class:`Cancelled`.
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        prompts
+            Of the object.
+        multimask
+            ``"auto"`` returns three candidates for a single point and one mask otherwise; True
+            always three, False always one. With :attr:`Traits.refines_first_click` the best of
+            three candidates is decoded once more, from its own logits.
+        progress
+            Called with the finished fraction where something has to be encoded first; it may
+            raise :class:`Cancelled`.
         """
         ...
 
     def draft(
         self, embedding: Embedding, prompts: Prompts, multimask: Multimask = "auto"
     ) -> Draft | None:
-        """Predict one object from what is encoded already; None where nothing encoded shows it.
+        """Predict one object without running the encoder.
 
-        The encoder never runs for it. The draft is of the scale that :meth:`decode` begins with,
-        or of a coarser one.
+        The draft is decoded at the scale at which :meth:`decode` begins, or at a coarser one.
+        Returns None where nothing that is encoded covers the object.
         """
         ...
 
     def draft_many(
         self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
     ) -> list[Draft | None]:
-        """Predict many objects of one plane in batches; equals :meth:`draft` one by one."""
+        """Predict many objects of one plane in batches, as :meth:`draft` predicts each."""
         ...
 
     def decode_many(
@@ -190,12 +207,23 @@ class Segmenter(Protocol):
         multimask: Multimask = "auto",
         window: int | None = None,
     ) -> list[MaskPrediction]:
-        """Predict many objects of one plane in batches; equals :meth:`decode` one by one.
+        """Predict many objects of one plane in batches, as :meth:`decode` predicts each.
 
-        A model that can do so (:attr:`Traits.decodes_windows`) looks at a square around each
-        object's prompts first, and at one of twice the side where a mask goes on beyond: faster
-        for small objects, and as good. `window` is the first square's side in model pixels; by
-        default it suits the prompts, and 0 is the whole embedding.
+        With :attr:`Traits.decodes_windows`, an object is first decoded in a square window of the
+        embedding around its prompts, and again in one of twice the side where its mask reaches
+        beyond: faster for small objects, and as accurate.
+
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        prompts
+            Of each object.
+        multimask
+            As in :meth:`decode`.
+        window
+            Side of the first window in model pixels; by default it is chosen from the prompts,
+            and 0 decodes in the whole embedding.
         """
         ...
 
@@ -204,48 +232,50 @@ class Segmenter(Protocol):
     ) -> Proposals | None:
         """Find objects with the model's dense head; ``None`` where it has none.
 
-        With `quick`, as its cells say: boxes aren't judged region by region, where the model can.
-        `progress` is called with the finished fraction at the end of each tile; it may raise
-        :class:`Cancelled`.
+        With `quick`, boxes keep the scores of the dense head and are not rescored by the RoI head
+        (:attr:`Traits.judges`). `progress` is called with the finished fraction at the end of
+        each tile; it may raise :class:`Cancelled`.
         """
         ...
 
     def mean_features(
         self, embedding: Embedding, masks: Iterable[NDArray[np.bool_]]
     ) -> NDArray[np.float32]:
-        """Average what the encoder says of each pixel of some masks.
+        """Average the encoder's features over the pixels of masks.
 
         Parameters
         ----------
         embedding
             Of the plane.
         masks
-            `(H, W)` each; a mask of the whole plane gives the plane's own mean.
+            `(H, W)` bool each; a mask of all pixels gives the mean of the plane.
 
         Returns
         -------
         means
-            `(N, C)`: means of vectors of length 1, in which all levels of features count alike.
-            A mask of one kind of pixel has a mean of almost that length, and an empty one zeros.
+            `(N, C)`. The features of each pixel are a vector of length 1 in which all feature
+            levels have the same weight, so that the mean over similar pixels has a length of
+            almost 1. An empty mask has zeros.
         """
         ...
 
     def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Tell how much each place of a plane is like some vectors.
+        """Compare the features at each place of a plane with vectors.
 
         Parameters
         ----------
         embedding
             Of the plane.
         vectors
-            `(N, C)`: means, or differences of means, from :meth:`mean_features` of this model;
-            with a difference, it tells which of the two a place is more like.
+            `(N, C)`: means from :meth:`mean_features` of the same model, or differences of two
+            means; the result of a difference is larger where the plane is more like the first.
 
         Returns
         -------
         similarity
-            `(N, h, w)`: products of the vectors with the unit features of the plane's cells, on
-            an even grid over the plane. Cell i of h is centred at row (i + 0.5) · H / h − 0.5.
+            `(N, h, w)`: dot products of the vectors with the features of length 1 of each cell,
+            on an even grid over the plane. Cell i of h is centred at row
+            (i + 0.5) · H / h − 0.5.
         """
         ...
 
@@ -256,17 +286,18 @@ class Segmenter(Protocol):
         progress: Progress | None = None,
         every_scale: bool = False,
     ) -> None:
-        """Run what the encoder still has to do before `prompts` (any, if None) can be decoded.
+        """Encode what decoding `prompts` (any prompts, if None) still needs.
 
-        With `every_scale`, also the other scales that an unsure answer to these prompts may take.
+        With `every_scale`, also encode the coarser scales at which :meth:`decode` tries again
+        where the predicted IoU is low.
         """
         ...
 
     def is_ready(self, embedding: Embedding, prompts: Prompts, every_scale: bool = False) -> bool:
-        """Whether decoding these prompts begins with no run of the encoder.
+        """Whether all that :meth:`decode` needs first for these prompts is encoded.
 
-        An unsure answer may still take another scale, which needs one; with `every_scale`, that
-        has been encoded, too.
+        Where the predicted IoU is low it tries coarser scales, which may have to be encoded; with
+        `every_scale`, the result states whether these are encoded, too.
         """
         ...
 
@@ -277,24 +308,24 @@ class Segmenter(Protocol):
         progress: Progress | None = None,
         finest: bool = False,
     ) -> None:
-        """Encode what a draft of any click in a rectangle of the plane takes.
+        """Encode what :meth:`draft` needs for a click anywhere in a rectangle of the plane.
 
-        Where the rectangle is large, that is a coarser scale than the one objects are decoded at;
-        with `finest`, it is that one, however much there is to encode. `view` is (row 0, column
-        0, row 1, column 1) in pixels of the plane, ends inclusive.
+        For a large rectangle that is a coarser scale than the one at which objects are decoded;
+        with `finest`, it is always the latter, however much there is to encode. `view` is (row 0,
+        column 0, row 1, column 1) in pixels of the plane, both ends inclusive.
         """
         ...
 
     def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
-        """Whether :meth:`draft` answers any click in a rectangle of the plane."""
+        """Whether :meth:`draft` can predict from a click anywhere in a rectangle of the plane."""
         ...
 
 
 @runtime_checkable
 class PixelSegmenter(Segmenter, Protocol):
-    """A segmenter that also encodes grey values which are normalised already.
+    """A segmenter that also encodes grey values that are normalised already.
 
-    This is the seam under which caches lie: wrappers hand it whole planes or tiles of them.
+    Tiled and cached segmenters call it with whole planes or with tiles of them.
     """
 
     def embed_pixels(
@@ -303,13 +334,13 @@ class PixelSegmenter(Segmenter, Protocol):
         frame: Frame | None = None,
         progress: Progress | None = None,
     ) -> Embedding:
-        """Encode `(h, w, 3)` grey values of the frame's rectangle; a whole plane by default."""
+        """Encode grey values `(h, w, 3)` of the frame's rectangle; by default of a whole plane."""
         ...
 
 
 @runtime_checkable
 class ConceptSegmenter(Protocol):
-    """A segmenter that finds objects by a text or by examples (:attr:`Traits.reads_text`)."""
+    """A segmenter that finds objects by a text or by boxes (:attr:`Traits.reads_text`)."""
 
     def find_concept(
         self,
@@ -318,10 +349,10 @@ class ConceptSegmenter(Protocol):
         least_score: float = 0.5,
         progress: Progress | None = None,
     ) -> list[Instance]:
-        """Find every object of a kind on a plane, the most likely first; they may overlap.
+        """Find every object of a kind on a plane, the highest score first; they may overlap.
 
-        `least_score` is what an object's score must exceed, 0-1. `progress` is called with the
-        finished fraction; it may raise :class:`Cancelled`.
+        Objects whose score is not above `least_score`, 0-1, are left out. `progress` is called
+        with the finished fraction; it may raise :class:`Cancelled`.
         """
         ...
 
@@ -370,7 +401,7 @@ _Inner = TypeVar("_Inner", bound=Segmenter)
 
 
 def taught_of(segmenter: Segmenter | PixelSegmenter) -> TaughtModel | None:
-    """Return what makes a model another than its parent; None for one that nobody taught."""
+    """Return how a taught model differs from its parent; None for a model that isn't taught."""
     taught: TaughtModel | None = getattr(segmenter, "taught", None)
     return taught
 
@@ -389,12 +420,12 @@ class DelegatingSegmenter(Generic[_Inner]):
 
     @property
     def wrapped(self) -> _Inner:
-        """The segmenter that does the work, whose further abilities are asked for there."""
+        """The segmenter that does the work, for abilities that :class:`Segmenter` lacks."""
         return self._inner
 
     @property
     def traits(self) -> Traits:
-        """What callers may rely on."""
+        """Input, output and abilities of the model."""
         return self._inner.traits
 
     @property
@@ -419,7 +450,7 @@ class DelegatingSegmenter(Generic[_Inner]):
 
     @property
     def taught(self) -> TaughtModel | None:
-        """What makes the model another than its parent; see :func:`taught_of`."""
+        """How a taught model differs from its parent; see :func:`taught_of`."""
         return taught_of(self._inner)
 
     def embed(

@@ -1,4 +1,4 @@
-"""Ordered prompts to masks: step by step, each starting from what the step before said."""
+"""Ordered prompts to masks, step by step, each step starting from the one before."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOGETHER = 32
 
 
 class Replay:
-    """An object's prompts on their way to its mask.
+    """The prediction of an object from its prompts, step by step.
 
     Parameters
     ----------
@@ -33,18 +33,17 @@ class Replay:
     frame
         Of the plane's embedding.
     candidate
-        Candidate a user chose in the first step, by its place or by its area; by default the
-        highest predicted IoU.
+        Candidate that a user chose in the first step, by its index or by its area; by default
+        that of the highest predicted IoU.
     earlier
         Predictions of leading steps whose prompts are unchanged: they are not decoded again.
     kept
-        Of how many of the latest steps the predictions are kept, beside the first one's; by
-        default of all.
+        How many of the latest predictions are kept, besides the first; by default all.
 
     Attributes
     ----------
     predictions
-        One for each step so far. In the place of those that are not kept is the first one.
+        One for each step so far. Those that are not kept are replaced by the first one.
 
     Raises
     ------
@@ -74,7 +73,7 @@ class Replay:
     def next_prompts(self) -> Prompts:
         """Return what the next step decodes: the prompts so far, and a mask to start from.
 
-        That is the step's own mask, or else what the step before said.
+        That is the step's own mask, or else the logits of the step before.
         """
         step = len(self.predictions)
         if (given := self.steps.exact_before(step)) is not None:
@@ -84,18 +83,18 @@ class Replay:
         if step in self.steps.masks:
             return current.with_mask_of(self.steps.masks[step])
         if not step or self.predictions[-1].exact is not None:
-            return current  # a box after a given mask says anew where the object is
+            return current  # a box after a given mask replaces it
         before = self.predictions[-1]
         chosen = before.index_of(self._candidate if step == 1 else None)
         return current.with_logits(before.logits[chosen], before.frame)
 
     def go_on_from(self, predictions: Sequence[MaskPrediction]) -> None:
-        """Take over the predictions of leading steps that were made elsewhere."""
+        """Use the predictions of leading steps that were made elsewhere."""
         self.predictions = list(predictions[: len(self.steps)])
         self._take_given()
 
     def take(self, prediction: MaskPrediction) -> None:
-        """Take in what a segmenter says to :meth:`next_prompts`."""
+        """Add the segmenter's prediction for :meth:`next_prompts`."""
         step = len(self.predictions)
         if (given := self.steps.exact_before(step)) is not None:
             clicks, seen = self.steps[step], prediction
@@ -107,7 +106,7 @@ class Replay:
         self._take_given()
 
     def _take_given(self) -> None:
-        """Go over the steps that bring the very mask."""
+        """Add the steps whose mask is exact, which need no decode."""
         while self.steps_left and self.steps.is_exact(step := len(self.predictions)):
             patch = self.steps.masks[step].mask_patch
             assert patch is not None, "an exact mask"
@@ -127,34 +126,35 @@ def replay(
     earlier: Sequence[MaskPrediction] = (),
     progress: Progress | None = None,
 ) -> list[MaskPrediction]:
-    """Predict an object from its ordered prompts, carrying logits from step to step.
+    """Predict an object from its prompts in their order, passing logits from step to step.
 
-    Clicks accumulate, and the latest box counts. Each step starts from the logits that the step
-    before chose, or from a mask of its own. A mask that is exact (:attr:`Prompts.is_exact`) is
-    taken as it is, without a decode, and the clicks after it change it around the error that each
-    points at, :func:`~napari_sam.segmentation.refining.refine`; a box after it begins anew.
+    Each step uses all clicks so far and the latest box. It starts from the logits of the step
+    before, or from a mask of its own. An exact mask (:attr:`Prompts.is_exact`) is the prediction
+    of its step, without a decode; each click after it changes only the region around the error
+    that it points at, see :func:`~napari_sam.segmentation.refining.refine`, and a box after it
+    replaces it.
 
     Parameters
     ----------
     segmenter, embedding
-        What to decode with.
+        The model, and its embedding of the plane.
     prompts
-        What each step adds to the prompts of the object on this plane, in the order they were
-        given. Or all in one: then the first step is the box or mask, or the first click where
-        there is neither, and each further one adds a click.
+        What each step adds to the object's prompts on this plane, in the order in which they were
+        given. Or a single `Prompts`: its first step is the box or mask, or the first click if
+        there is neither, and each later step adds a click.
     candidate
-        Candidate a user chose in the first step, by its place or by its area; by default the
-        highest predicted IoU.
+        Candidate that a user chose in the first step, by its index or by its area
+        (``"whole"``, ``"part"``, ``"sub-part"``); by default that of the highest predicted IoU.
     earlier
         Predictions of leading steps whose prompts are unchanged: they are not decoded again.
     progress
-        Called with the finished fraction after each step, and while something is encoded for
-        one; it may raise :class:`~napari_sam.Cancelled`.
+        Called with the finished fraction after each step, and while a step encodes something; it
+        may raise :class:`~napari_sam.Cancelled`.
 
     Returns
     -------
     steps
-        One prediction per step; the last one is the object's.
+        One prediction for each step; the last one is the result.
 
     Raises
     ------
@@ -163,9 +163,9 @@ def replay(
 
     Notes
     -----
-    A step shows the decoder the box, the first click and the 63 latest ones; those between are in
-    the logits it starts from. So the cost of a step has a bound, and that of an object grows in
-    proportion to its clicks.
+    A step gives the decoder the box, the first click and the 63 latest ones; the others only act
+    through the logits that the step starts from. The cost of a step is therefore bounded, and the
+    cost of an object grows in proportion to its clicks.
     """
     going = Replay(Steps.of(prompts), embedding.frame, candidate, earlier)
     count = len(going.steps)

@@ -1,4 +1,4 @@
-"""Planes larger than a model sees: tiles of several scales, each encoded when first needed."""
+"""Planes larger than a model's input: tiles of several scales, each encoded when first needed."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ class TiledEmbedding(Embedding):
 class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     """A segmenter for planes of any size; see :class:`~napari_sam.Segmenter`.
 
-    A plane that fits into one tile is encoded at once. Of a larger plane each object is decoded
+    A plane that fits into one tile is encoded at once. On a larger plane each object is decoded
     in one tile: the finest one in whose core the object's centre lies and that holds all its
     prompts. The centre is that of the box or mask, or the first click. Tiles of the finest level
-    have the model's own resolution, those of each further level half of it.
+    have the model's own resolution, those of each next level half of the one before.
 
-    With `rescale`, the mask of a first prompt may ask for another scale: one that its tile cuts
-    off is decoded again in a tile of twice the side, a small one in a magnified tile, and a click
-    of low predicted IoU at ever smaller scales until one shows a large object under it, unless
-    the caller chose `multimask`. Boxes and masks say how large their object is, and are decoded
-    where the model knows such objects. The tile may have to be encoded for it. Further clicks stay
-    in the tile of the logits they carry.
+    With `rescale`, the scale also depends on the first prompt and its mask. A mask that its tile
+    cuts off is decoded again in a tile of twice the side, and a small one in a magnified tile. A
+    click of low predicted IoU is decoded at ever coarser scales until a large object is found
+    under it, unless the caller chose `multimask`. A box or mask gives the size of its object, and
+    is decoded at a scale that suits that size. A tile is encoded when it is first needed. Later
+    clicks stay in the tile of the logits they start from.
 
     Parameters
     ----------
@@ -83,18 +83,18 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         Side of a tile with its halo, in pixels of the plane; the model's `image_size` by default.
     halo
         Least width around a tile's core, in pixels of the plane; a quarter of a tile by default,
-        so that objects of up to half a tile are seen whole.
+        so that an object of up to half a tile lies in one tile entirely.
     rescale
-        Whether the mask of a first prompt may ask for another scale; by default with models of
-        our own, whose tiles are encoded in a moment.
+        Whether the scale depends on the first prompt and its mask; by default only for this
+        program's own models, which encode a tile quickly.
 
     Raises
     ------
     ValueError
-        If no core is left between the halos.
+        If the halo leaves no core.
     TypeError
-        If the segmenter can't encode tiles (`embed_pixels`), such as one that has a cache or tiles
-        already.
+        If the segmenter can't encode tiles (it lacks `embed_pixels`), such as one that is cached
+        or tiled already.
     """
 
     def __init__(
@@ -134,10 +134,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> Embedding:
         """Encode a plane; of one larger than a tile only the grey values are normalised.
 
-        See :meth:`Segmenter.embed`; :meth:`prepare` encodes the tiles. At a wanted `scale` the
-        tiles of the finest level are as large as the model's input holds, with halos of an
-        eighth: who asks for a scale knows how large the objects are. None is magnified or reduced
-        then.
+        See :meth:`Segmenter.embed`; :meth:`prepare` encodes the tiles. With a `scale`, which
+        presumes objects of a known size, tiles of the finest level fill the model's input, their
+        halo is an eighth of their side, and no other scale is tried.
         """
         tile, halo = self.tile, self.halo
         if scale is not None:
@@ -175,8 +174,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> MaskPrediction:
         """Predict one object; see :meth:`Segmenter.decode`.
 
-        The prediction's frame is that of the object's tile. Logits of another tile of the same
-        plane are resampled.
+        The prediction's frame is that of the object's tile. Prompts may have logits of another
+        tile of the same plane: these are resampled.
         """
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.decode(embedding, prompts, multimask, progress)
@@ -187,8 +186,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> Draft | None:
         """Predict one object from the tiles that are encoded; see :meth:`Segmenter.draft`.
 
-        That is as far as :meth:`decode` comes with them. Where its first tile isn't there, it is
-        the finest larger one that is.
+        It goes through the same tiles as :meth:`decode` up to the first that is not encoded. If
+        that is the very first, the finest larger tile that is encoded is used.
         """
         return self.draft_many(embedding, [prompts], multimask)[0]
 
@@ -322,8 +321,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> list[Instance]:
         """Find every object of a kind; see :meth:`ConceptSegmenter.find_concept`.
 
-        By a text each tile of the finest level tells the objects whose middles lie in its core.
-        With examples the plane is looked at in one piece: they are known where they are seen alone.
+        By a text, each tile of the finest level is searched, and contributes the objects whose
+        centres lie in its core. With example boxes the whole plane is searched in one piece, as
+        they are only defined where the model's input includes them.
         """
         finder = concept_segmenter(self._inner)
         if not isinstance(embedding, TiledEmbedding):
@@ -343,9 +343,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     def instance_maps(
         self, embedding: Embedding, progress: Progress | None = None
     ) -> NDArray[np.float32]:
-        """Map the objects of a plane; see :meth:`InstanceSegmenter.instance_maps`.
+        """Predict maps of a plane's objects; see :meth:`InstanceSegmenter.instance_maps`.
 
-        Tiles of the finest level are joined without seams.
+        Those of the tiles of the finest level are blended where they overlap.
         """
         if not isinstance(embedding, TiledEmbedding):
             return super().instance_maps(embedding, progress)
@@ -364,8 +364,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> NDArray[np.float32]:
         """Average the features of masks; see :meth:`Segmenter.mean_features`.
 
-        Each pixel is looked at in the tile of the finest level in whose core it lies: features of
-        another scale are other features.
+        The features of each pixel are those of the tile of the finest level in whose core it
+        lies, since features of different scales can't be compared.
         """
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.mean_features(embedding, masks)
@@ -388,9 +388,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         return (weighted / areas[:, None]).astype(np.float32)
 
     def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
-        """Multiply the plane's features by vectors; see :meth:`Segmenter.similarity`.
+        """Compare the plane's features with vectors; see :meth:`Segmenter.similarity`.
 
-        Each tile of the finest level tells of the cells that are centred in its core.
+        Each cell has the features of the tile of the finest level in whose core it is centred.
         """
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.similarity(embedding, vectors)
@@ -423,10 +423,10 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> None:
         """Encode the tile that `prompts` need, or all tiles of the finest level.
 
-        See :meth:`Segmenter.prepare`. With `every_scale`, also the reduced tiles that a first
-        click's answer may ask for. Without prompts, no tile is encoded for the second time: where
-        memory doesn't hold all of them, those that had to go are left to the prompts that need
-        them.
+        See :meth:`Segmenter.prepare`. With `every_scale`, also encode the coarser tiles that are
+        tried when a first click has a low predicted IoU. Without prompts, no tile is encoded
+        twice: where memory can't hold all of them, tiles that were dropped are encoded again only
+        when prompts need them.
         """
         if not isinstance(embedding, TiledEmbedding):
             self._inner.prepare(embedding, prompts, progress, every_scale)
@@ -455,9 +455,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     ) -> None:
         """Encode the tiles of a rectangle of the plane; see :meth:`Segmenter.prepare_view`.
 
-        Unless those of a finer level are there, that is the one tile that holds the rectangle.
-        They stay in memory until another rectangle is asked for. Of the finest level, tiles
-        nearest to the rectangle's middle come first.
+        Without `finest`, that is the one tile that holds the rectangle, unless the tiles of a
+        finer level are encoded already; they stay in memory until the next call. With `finest`,
+        tiles are encoded from the rectangle's centre outward.
         """
         if not isinstance(embedding, TiledEmbedding):
             self._inner.prepare_view(embedding, view, progress, finest)
@@ -473,7 +473,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         self._embed_tiles(embedding, tiles, progress)
 
     def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
-        """Whether what is on screen is encoded; see :meth:`Segmenter.is_view_ready`."""
+        """Whether tiles over the rectangle are encoded; see :meth:`Segmenter.is_view_ready`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.is_view_ready(embedding, view)
         return _first_encoded(embedding, view) is not None

@@ -1,4 +1,4 @@
-"""What callers may rely on of a model, whatever its network is."""
+"""Properties and abilities of a model that callers may rely on, whatever its network."""
 
 from __future__ import annotations
 
@@ -11,62 +11,63 @@ from napari_sam.model.config import SamConfig
 from napari_sam.model.tuning import Tuning
 
 Way = Literal["head", "decoder", "grid"]
-"""How every object of a plane is found."""
+"""How every object of a plane is found: a key of :data:`WAYS`."""
 
 WAYS: dict[Way, str] = {
     "head": "the model's proposals",
     "decoder": "the model's decoder for instances",
     "grid": "a grid of points",
 }
-"""What each way is called, after a "by"."""
+"""Name of each way, as it follows "by" in a sentence."""
 
 _LONGEST_TEXT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a model takes, gives and can do.
+    """Input, output and abilities of a model.
 
     Parameters
     ----------
     name
-        Shown to people.
+        Name of the model, as shown to users.
     geometry
-        How a plane is laid into its input.
+        How a plane is resized and padded to the model's input.
     stride
         Model pixels per cell of the image embedding.
     mask_stride
-        Model pixels per cell of the low-resolution logits; of some models no whole number.
+        Model pixels per cell of the low-resolution logits; not a whole number for some models.
     levels
-        Of an embedding's features, the image embedding first: channels, and how many cells of the
-        level there are to one of the image embedding, along each axis.
+        For each feature level of an embedding, the image embedding first: its channels, and how
+        many of its cells correspond to one cell of the image embedding along each axis.
     proposes
         Whether :meth:`Segmenter.propose` finds objects.
     reads_text
-        Whether it finds objects by a text or by examples: it is a :class:`ConceptSegmenter`.
+        Whether it finds objects by a text or by example boxes; the segmenter is then a
+        :class:`ConceptSegmenter`.
     judges
-        Whether it judges proposed boxes region by region.
+        Whether a RoI head rescores proposed boxes region by region.
     refines_first_click
         Whether a first click's best candidate is decoded once more, from its own logits.
     decodes_windows
-        Whether masks can be decoded from a part of an embedding: it was trained on crops.
+        Whether masks can be decoded from a part of an embedding, as by a model trained on crops.
     tidies
-        Whether its masks are made whole and fitted to boxes; those of a published model stay as
-        its reference has them.
+        Whether islands and small holes are removed from its masks and masks are fitted to boxes.
+        Not so for published models, whose masks equal those of their reference implementation.
     learns
-        Whether it can be taught: its network is this program's own.
+        Whether it can be taught, which takes this program's own network.
     gains_in_half
-        Whether a narrower number makes it faster: a small network gains nothing.
+        Whether half precision makes it faster; a small network gains nothing.
     memory_planes
-        On how many planes behind it an object that is followed is remembered as it was seen there;
-        0 for a model without a memory.
+        Number of planes from which the memory keeps an object's mask features when the object is
+        followed; 0 for a model without a memory.
     memory_pointers
-        On how many planes behind it is remembered what the object is.
+        Number of planes from which the memory keeps an object pointer.
     tuning
-        Numbers tuned for it.
+        Numbers tuned for the model.
     instance_key
-        Hash of its decoder for instances, by which it maps every object of a plane at once; empty
-        where it has none.
+        Hash of its decoder for instances, which predicts every object of a plane at once; empty
+        without one.
     """
 
     name: str
@@ -89,7 +90,7 @@ class Traits:
 
     @classmethod
     def of(cls, config: SamConfig) -> Traits:
-        """Return the traits of a network of ours."""
+        """Return the traits of one of this program's own networks."""
         own = config.resize == "own"
         skips = tuple((c, 1 << i) for i, c in enumerate(config.skip_channels, start=1))
         return cls(
@@ -110,13 +111,22 @@ class Traits:
 
     @property
     def maps_instances(self) -> bool:
-        """Whether :meth:`InstanceSegmenter.instance_maps` shows objects."""
+        """Whether :meth:`InstanceSegmenter.instance_maps` is available."""
         return bool(self.instance_key)
 
     def way(self, proposals: bool | None = None) -> Way:
-        """Tell how every object of a plane is found.
+        """Return how :func:`~napari_sam.generate_masks` finds every object of a plane.
 
-        `proposals` is that of :class:`~napari_sam.automask.AutomaskSettings`.
+        Parameters
+        ----------
+        proposals
+            As in :class:`~napari_sam.automask.AutomaskSettings`.
+
+        Returns
+        -------
+        way
+            ``"head"`` for the dense head, ``"decoder"`` for the decoder for instances, or
+            ``"grid"`` for a grid of points.
         """
         if proposals is False:
             return "grid"
@@ -129,7 +139,7 @@ class Traits:
 
     @property
     def remembers(self) -> bool:
-        """Whether objects can be followed by what is remembered of them."""
+        """Whether the model has a memory by which objects can be followed."""
         return self.memory_planes > 0
 
     def renamed(self, name: str) -> Traits:
@@ -137,25 +147,25 @@ class Traits:
         return replace(self, name=name)
 
     def to_json(self) -> str:
-        """Return them as text, for :meth:`from_json`."""
+        """Return the traits as JSON, for :meth:`from_json`."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Traits:
-        """Read what :meth:`to_json` gave.
+        """Read the JSON that :meth:`to_json` returned.
 
         Raises
         ------
         ValueError
-            If it is something else.
+            If it isn't the JSON of traits.
         """
         try:
             if len(text) > _LONGEST_TEXT:
                 raise ValueError(f"{len(text)} letters")
-            told: dict[str, Any] = json.loads(text)
-            geometry, tuning = Geometry(**told.pop("geometry")), told.pop("tuning")
-            levels = tuple((int(c), int(n)) for c, n in told.pop("levels"))
-            return cls(**told, geometry=geometry, levels=levels, tuning=Tuning.from_values(tuning))
+            data: dict[str, Any] = json.loads(text)
+            geometry, tuning = Geometry(**data.pop("geometry")), data.pop("tuning")
+            levels = tuple((int(c), int(n)) for c, n in data.pop("levels"))
+            return cls(**data, geometry=geometry, levels=levels, tuning=Tuning.from_values(tuning))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"expected a model's traits, got {text[:80]!r} ({error}); the other end is another "

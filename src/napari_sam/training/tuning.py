@@ -1,4 +1,4 @@
-"""Teach a model a user's own objects: half a minute of a CPU, scored before it is offered."""
+"""Train a model on a user's own objects: half a minute on a CPU, scored before it is offered."""
 
 from __future__ import annotations
 
@@ -45,32 +45,37 @@ _Steps = Generator["TuneStep", None, _Result]
 
 @dataclass(frozen=True, slots=True)
 class TuneSettings:
-    """How a model is taught.
+    """Settings of the training of a model on a user's objects.
 
     Parameters
     ----------
     seconds
-        Time for teaching once; it becomes a number of steps by timing the first ones. On a CPU it
-        is the time spent computing, as long as that takes no more than twice as long by the clock:
-        beside other programs as much is learned, later.
+        Time for one training; the first steps are timed to choose a number of steps that fits it.
+        On a CPU it is processor time, so that as much is learned beside other programs, up to
+        twice this time by the clock.
     steps
-        That number, where it is given: the same objects, steps, seed and threads give the same
-        weights.
+        Number of optimizer steps, instead of `seconds`. The same objects, steps, seed and threads
+        give the same weights.
     seed
-        Of all that is drawn.
+        Seed of all random numbers.
     threads
-        Of torch, while it is taught.
+        Number of torch's threads during the training.
     thorough
-        Whether the encoder is taught, too: better, at several times the time a step, and every
-        plane has to be embedded anew.
+        Whether the encoder is trained, too: more accurate, but each step takes several times as
+        long, and every plane has to be embedded again with the taught model.
     everything
-        Whether the heads that find everything are taught.
+        Whether the heads that find every object of a plane are trained, too.
     parent
-        How the taught model tells its parent: a model's name, or its file's.
+        Name of the parent model that the taught model records: a model's name or a file name.
     sources
-        File names to keep in the taught model.
+        File names that the taught model records as its sources.
     anyway
-        Whether it is taught on all objects where it is no better, too.
+        Whether the model is trained on all objects even if the scores are no better.
+
+    Raises
+    ------
+    ValueError
+        If the time is not above 0, or `steps` is below 1.
     """
 
     seconds: float = 30.0
@@ -92,23 +97,24 @@ class TuneSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TuneStep:
-    """How far teaching is.
+    """Progress of :func:`tune`.
 
     Parameters
     ----------
     phase
-        ``"score"``: what is held back is clicked; ``"learn"``: all but that is taught;
-        ``"again"``: all of it is, from the start.
+        ``"score"``: scoring on the objects that are held back; ``"learn"``: training on the
+        others; ``"again"``: training on all objects, from the start.
     fraction
-        Of all there is to do, 0-1.
+        Finished fraction of the whole, 0-1.
     seconds_left
-        As it looks now; None at the beginning.
+        Estimated remaining time; None at the beginning.
     scores
-        Once they are known: figures on what was held back, by name.
+        Scores on the objects that are held back, by name; empty until they are known.
     offered
-        Once it is known: whether the taught model is better by enough.
+        Whether the taught model is better by enough; None until it is known.
     model
-        At the end, where it is offered or wanted anyway: taught on all objects.
+        The model trained on all objects. Only in the last step, and only if it is offered or
+        :attr:`TuneSettings.anyway` is set.
     """
 
     phase: Phase
@@ -122,42 +128,43 @@ class TuneStep:
 def tune(
     segmenter: Segmenter, examples: Sequence[Example], settings: TuneSettings | None = None
 ) -> Iterator[TuneStep]:
-    """Teach a model some objects.
+    """Train a model's decoder on finished objects.
 
-    First without a fifth of them, by which the result is scored; where it is better by enough,
-    once more with all of them. Closing the iterator ends it at the next step; nothing is changed
-    or kept then.
+    A fifth of the objects is held back to score the result. If it is better by enough, the model
+    is trained once more, on all objects. Closing the iterator stops the training; nothing is
+    changed or stored then.
 
     Parameters
     ----------
     segmenter
-        The model, which stays as it is; its network has to be in this process.
+        The model, which is not changed; its network has to be in this process.
     examples
-        Three objects or more.
+        Planes with three finished objects or more in all.
     settings
-        How.
+        Duration, seed and what is trained; by default :class:`TuneSettings()`.
 
     Returns
     -------
     steps
-        One after each optimizer step and each object that is scored; the last has the model.
+        One :class:`TuneStep` after each optimizer step and each object that is scored; the last
+        one has the model.
 
     Raises
     ------
     ValueError
-        For too few objects, or a segmenter whose network is elsewhere.
+        If there are too few objects, or the segmenter's network is in another process.
     """
     network = innermost(segmenter)
     return _Teaching(network, examples, settings or TuneSettings()).run()
 
 
 def innermost(segmenter: Segmenter) -> SamSegmenter:
-    """Return the network itself that wrappers hand their calls to.
+    """Return the segmenter with the network, without the wrappers around it.
 
     Raises
     ------
     ValueError
-        If it isn't in this process, or none of this program's own.
+        If it isn't in this process, or isn't one of this program's own networks.
     """
     if not segmenter.traits.learns:
         raise ValueError(

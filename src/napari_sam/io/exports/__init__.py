@@ -1,4 +1,4 @@
-"""What leaves: objects of an image in the formats that other programs read."""
+"""Export of an image's objects in formats that other programs read."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """A format that objects leave in.
+    """A format in which objects can be exported.
 
     Parameters
     ----------
     key
         Its name on the command line.
     title
-        What it is, in a few words.
+        Its name in the dock, in a few words.
     suffixes
-        Of files; the first is proposed. Empty for a folder.
+        Suffixes of its files, the first being the default. Empty for a folder.
     ending
-        Of a proposed name, before the suffix.
+        Ending of a proposed file name, before the suffix.
     joins
-        Whether several images can be in one file.
+        Whether one file can hold the objects of several images.
     needs_image
-        Whether pixels of the image are needed.
+        Whether the image's pixels are needed.
     """
 
     key: str
@@ -74,21 +74,27 @@ _ALL = (
     ExportFormat("ctc", "Cell Tracking Challenge", (), "_ctc"),
 )
 FORMATS: Mapping[str, ExportFormat] = {one.key: one for one in _ALL}
-"""Every format, by its name on the command line."""
+"""All export formats, by their name on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What some formats leave open.
+    """Options of some export formats.
 
     Parameters
     ----------
     segmentation
-        How COCO tells masks.
+        How masks are written in COCO: ``"rle"`` (run-length encoding) or ``"polygons"``.
     ome_version
-        Of OME-Zarr; None is 0.5, or that of the image that labels are put into.
+        Version of OME-Zarr. None is 0.5, or the version of an existing image to which the labels
+        are added.
     margin
-        Pixels around an object that is cut out.
+        Pixels around each object's bounding box in cut-outs.
+
+    Raises
+    ------
+    ValueError
+        If a value is none of these, or the margin is negative.
     """
 
     segmentation: Segmentation = "rle"
@@ -107,12 +113,12 @@ class ExportOptions:
 
 
 def format_of(key: str) -> ExportFormat:
-    """Return the format of a name.
+    """Return the format with a name.
 
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is no such format.
     """
     if key not in FORMATS:
         raise ValueError(f"expected one of the formats {', '.join(FORMATS)}, got {key!r}")
@@ -120,7 +126,7 @@ def format_of(key: str) -> ExportFormat:
 
 
 def proposed_name(to: ExportFormat, image: str) -> str:
-    """Return a name for a file after that of an image, such as ``cells_labels.tif``."""
+    """Return a file name derived from that of an image, such as ``cells_labels.tif``."""
     stem = Path(image).name or "image"
     for suffix in (".zarr", ".tif", ".tiff", ".ome", ".png", ".jpg", ".jpeg", ".npy", ".lsm"):
         stem = stem.removesuffix(suffix)
@@ -128,7 +134,7 @@ def proposed_name(to: ExportFormat, image: str) -> str:
 
 
 def check_target(to: ExportFormat, path: Path, overwrite: bool = False) -> None:
-    """Refuse a target that can't be written, or that is there and isn't to be replaced.
+    """Raise an error if a target can't be written, or exists and may not be replaced.
 
     Parameters
     ----------
@@ -137,16 +143,16 @@ def check_target(to: ExportFormat, path: Path, overwrite: bool = False) -> None:
     path
         The file or folder.
     overwrite
-        Whether what is there may be replaced, if it is of the same kind.
+        Whether an existing target of the same kind may be replaced.
 
     Raises
     ------
     FileExistsError
-        If it is there.
+        If the target exists and may not be replaced.
     ValueError
-        If its suffix is none of the format's.
+        If its suffix isn't one of the format's.
     ImportError
-        If a library is missing that writes the format.
+        If a library that writes the format is not installed.
     """
     if to.suffixes and path.suffix.lower() not in to.suffixes:
         raise ValueError(
@@ -182,27 +188,28 @@ def write_export(
     options: ExportOptions | None = None,
     report: Report | None = None,
 ) -> None:
-    """Write objects in a format; what is there is replaced, see :func:`check_target`.
+    """Write objects in a format; an existing target is replaced, see :func:`check_target`.
 
     Parameters
     ----------
     to
         The format.
     several
-        The objects of an image, or of several where the format joins them.
+        The objects of one image, or of several images if the format joins them.
     path
         The file or folder.
     options
-        What the format leaves open.
+        Options of the format.
     report
-        Called with the finished fraction; it may raise to cancel: then nothing is written.
+        Called with the finished fraction; it may raise an exception to cancel, and then nothing
+        is written.
 
     Raises
     ------
     ValueError
-        If the format can't tell these objects.
+        If the format can't represent these objects.
     OSError
-        If it can't be written; what was there is as it was.
+        If the target can't be written; an existing one is unchanged.
     """
     options = options or ExportOptions()
     if to.key == "coco":
