@@ -132,9 +132,9 @@ def test_click_on_an_object_of_many_decodes_one_step_and_one_taken_back_none(eng
 def test_steps_of_an_object_take_bounded_memory(points):
     session = shown(FakeSegmenter(), None)
     session.prompts = book_of(points, 1)
-    chain = session._results.chain((1, PLANE))
-    assert len(chain.steps) == 300
-    assert len({id(step) for step in chain.steps}) == 65
+    history = session._results.history((1, PLANE))
+    assert len(history.steps) == 300
+    assert len({id(step) for step in history.steps}) == 65
 
 
 def test_click_moved_before_the_steps_that_are_kept_is_replayed_from_the_start(points):

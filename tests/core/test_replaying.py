@@ -23,13 +23,15 @@ def replayed(player: Player, models: dict[str, FakeSegmenter]) -> np.ndarray:
     labels = player.start.copy()
     state = State(ArrayCanvas(labels))
 
-    def decode(key, group, entry, chain):
+    def decode(key, group, entry, history):
         if (given := given_answer(group)) is not None:
             return given, None
         (change,) = entry.answers
         model = models[change.after.model]
-        given, chain = answer(model, model.embed(np.zeros(SHAPE)), group.steps, group.choice, chain)
-        return given, chain
+        given, history = answer(
+            model, model.embed(np.zeros(SHAPE)), group.steps, group.choice, history
+        )
+        return given, history
 
     find = partial(AssertionError, "nothing was found")
     source = player.session.source

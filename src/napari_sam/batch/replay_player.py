@@ -16,7 +16,7 @@ from napari_sam.io import ImageFile
 from napari_sam.plane_input import PlaneInput, input_of_words
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.segmentation.protocol import Cancelled, Embedding, Progress, Segmenter
-from napari_sam.session.answers import Answer, Chain, answer, given_answer
+from napari_sam.session.answers import Answer, DecodeHistory, answer, given_answer
 from napari_sam.session.following_again import Follower
 from napari_sam.session.found_parts import PlaneParts, write_objects
 from napari_sam.session.journal import Entry
@@ -127,8 +127,8 @@ class Player:
         return self._models.get(key, self._first)
 
     def decode(
-        self, key: ObjectPlane, group: Group, entry: Entry, chain: Chain | None
-    ) -> tuple[Answer, Chain | None]:
+        self, key: ObjectPlane, group: Group, entry: Entry, history: DecodeHistory | None
+    ) -> tuple[Answer, DecodeHistory | None]:
         """Answer prompts; see :data:`~napari_sam.session.replaying.Decode`."""
         if (given_mask := given_answer(group)) is not None:
             return given_mask, None
@@ -138,10 +138,10 @@ class Player:
         self._masks[made_by] += 1
         segmenter = self._model(made_by)
         if self._answered_by.get(key) is not segmenter:  # as a session forgets another's steps
-            chain = None
+            history = None
         self._answered_by[key] = segmenter
         embedding = self._embedding(segmenter, key[1], given)
-        found, steps = answer(segmenter, embedding, group.steps, group.choice, chain, self._beat)
+        found, steps = answer(segmenter, embedding, group.steps, group.choice, history, self._beat)
         return replace(found, model=segmenter.model_key, given=given, prompts=group), steps
 
     def find(self, state: State, entry: Entry) -> None:

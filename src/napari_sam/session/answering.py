@@ -1,4 +1,4 @@
-"""How prompts get their answers: what waits, and what is embedded, encoded and decoded for it."""
+"""Predicting masks from prompts: the queue of unanswered prompts, encoding and decoding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_sam.prompts import Box, Candidate
 from napari_sam.segmentation.protocol import Embedding, Segmenter
 from napari_sam.session.answers import (
     Answer,
-    Chain,
+    DecodeHistory,
     Drafting,
     Foreseen,
     answer,
@@ -33,40 +33,40 @@ from napari_sam.steps import Steps
 
 _Stage = Literal["waiting", "decoding", "encoding", "failed"]
 _Finish = Callable[[Answer], Answer]
-# What an answer takes.
-_Work = tuple[Segmenter, Embedding, Steps, Candidate | None, Chain | None, _Finish]
+# The arguments of `_answer`.
+_Work = tuple[Segmenter, Embedding, Steps, Candidate | None, DecodeHistory | None, _Finish]
 
 
 class Answering:
-    """Has the prompts of each object on each plane answered, and keeps what comes of them.
+    """Predicts a mask from the prompts of each object on each plane.
 
-    Prompts wait for a model and for the embedding of their plane. Then what is encoded is
-    decoded: that is the mask, or a draft of it while the tiles it needs are encoded. What comes
-    for prompts that have changed since is dropped.
+    Prompts wait for a model and for the embedding of their plane. Then they are decoded from the
+    tiles that are encoded: the result is the mask, or a draft while the tiles that it needs are
+    being encoded. Results for prompts that have changed meanwhile are dropped.
 
     Parameters
     ----------
     executor
-        Where embeds and decodes run.
+        Runs embeds and decodes.
     embeddings, read_ahead
-        Those of the planes, and what has them made before anybody clicks.
+        The embeddings of the planes, and what embeds planes before they are clicked on.
     results
-        Where masks and drafts are kept.
+        Stores masks and drafts.
     group_of
-        Returns what is said about an object on a plane at present.
+        Returns the present prompts of an object on a plane.
     post_processing
-        Returns what is done to masks before they are written, at present.
+        Returns the present post-processing of masks.
     deliver
-        Takes the answer to an object's prompts, and the steps to it, if there were any.
+        Called with the answer to an object's prompts, and its decode history if there is one.
 
     Attributes
     ----------
     draft_changed
-        There is another draft of a mask, or none any more: (object, plane).
+        Signal: a draft of a mask changed or was removed; with the object and the plane.
     changed
-        Something was started, finished, cancelled or failed, or is further on.
+        Signal: work was started, progressed, finished, failed or was cancelled.
     failed
-        A plane or prompts could not be embedded, encoded or decoded: the error.
+        Signal: a plane or prompts could not be embedded, encoded or decoded; with the exception.
     """
 
     draft_changed = Signal(int, object)
@@ -81,7 +81,7 @@ class Answering:
         results: Results,
         group_of: Callable[[ObjectPlane], Group],
         post_processing: Callable[[], PostProcessing],
-        deliver: Callable[[ObjectPlane, Answer, Chain | None], object],
+        deliver: Callable[[ObjectPlane, Answer, DecodeHistory | None], object],
     ) -> None:
         self._executor = executor
         self._embeddings = embeddings
@@ -91,8 +91,9 @@ class Answering:
         self._post_processing = post_processing
         self._deliver = deliver
         self._decoding = Decoding(executor, self.changed.emit)
-        # What has no answer yet, in the order it was asked for. It waits for a model or its plane,
-        # or since it was cancelled; or is being decoded, or encoded for; or failed, as was told.
+        # Prompts without an answer, in the order of the requests. "waiting": for a model or the
+        # embedding of the plane, or after a cancel. "encoding": for a tile. "failed": the error
+        # was emitted.
         self._unanswered: dict[ObjectPlane, _Stage] = {}
         self._revisions: Counter[ObjectPlane] = Counter()
         self._stopped = False
@@ -105,22 +106,22 @@ class Answering:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether prompts wait for a model, an embedding, or a closer look at a draft."""
+        """Whether prompts wait for a model, for an embedding, or for a draft to be refined."""
         return any(stage in ("waiting", "encoding") for stage in self._unanswered.values())
 
     @property
     def is_stopped(self) -> bool:
-        """Whether work was cancelled and not asked for again."""
+        """Whether work was cancelled and not requested again."""
         return self._stopped
 
     @property
     def backlog(self) -> Backlog | None:
-        """How far many prompts are decoded; None if there are none or few."""
+        """The progress of decoding many prompts; None if there are none or only a few."""
         return self._decoding.backlog
 
     @property
     def foreseen(self) -> Foreseen:
-        """What need not be decoded any more: previews put there what they have seen."""
+        """The decode history of the latest preview, which a click reuses."""
         return self._decoding.foreseen
 
     @property
@@ -129,8 +130,8 @@ class Answering:
         return {object_id for object_id, _ in self._revisions}
 
     def use(self, segmenter: Segmenter | None, source: PlaneSource) -> None:
-        """Answer with another segmenter or image from now on; finished masks stay."""
-        self._results.forget_chains()
+        """Use another segmenter or image from now on; existing masks stay."""
+        self._results.forget_histories()
         self._embeddings.use(segmenter, source)
         for key in list(self._unanswered):
             self._drop_draft(key)
@@ -139,20 +140,20 @@ class Answering:
         self._show_again()
 
     def note_change(self, key: ObjectPlane) -> None:
-        """Count an object's prompts on a plane as not answered; what is under way is too late."""
+        """Mark an object's prompts on a plane as not answered, and drop work in progress."""
         self.forget(key)
         if not self._group_of(key).is_empty:
             self._unanswered[key] = "waiting"
 
     def forget(self, key: ObjectPlane) -> None:
-        """Ask nothing about an object on a plane any more; what is under way is too late."""
+        """Drop the request and the work in progress for an object on a plane."""
         if self._unanswered.pop(key, None) == "encoding":
             self._executor.cancel(self._encoding(key))
         self._decoding.drop(key)
         self._revisions[key] += 1
 
     def answer(self, key: ObjectPlane) -> None:
-        """Answer an object's prompts on a plane, if they have no answer."""
+        """Start predicting the mask of an object's prompts on a plane, if they have no answer."""
         if key in self._unanswered:
             self._resume()
             self._advance(key)
@@ -162,12 +163,12 @@ class Answering:
     def show(
         self, plane: Plane, focus: tuple[float, float] | None = None, view: Box | None = None
     ) -> None:
-        """Go on with the plane on screen first, also with what was cancelled or failed there.
+        """Give the plane on screen precedence, and retry what was cancelled or failed there.
 
         Parameters
         ----------
         plane, focus, view
-            As of :meth:`ReadAhead.show`.
+            As for :meth:`ReadAhead.show`.
         """
         if self._closed:
             return
@@ -178,20 +179,20 @@ class Answering:
         self._advance_all()
 
     def look(self, focus: tuple[float, float], view: Box) -> None:
-        """Take note that the screen shows another part of the plane; what was cancelled stays so.
+        """Set which part of the plane is on screen; work that was cancelled is not resumed.
 
         Parameters
         ----------
         focus, view
-            As of :meth:`ReadAhead.look`.
+            As for :meth:`ReadAhead.move_view`.
         """
         if self._stopped:
-            self._ahead.focus, self._ahead.view = focus, view  # for when it goes on
+            self._ahead.focus, self._ahead.view = focus, view  # for when it is resumed
         else:
-            self._ahead.look(focus, view)
+            self._ahead.move_view(focus, view)
 
     def cancel(self) -> None:
-        """Stop embedding and decoding; what has no answer waits until it is asked for again."""
+        """Stop embedding and decoding; prompts without an answer wait for another request."""
         self._stopped = True
         self._ahead.all.stop()
         self._ahead.cancel()
@@ -204,7 +205,7 @@ class Answering:
         self.changed.emit()
 
     def close(self) -> None:
-        """Stop for good: what has no answer never will have one."""
+        """Stop permanently: prompts without an answer are dropped."""
         self._closed = True
         self.cancel()
         for key in list(self._unanswered):
@@ -214,10 +215,10 @@ class Answering:
         self._embeddings.clear()
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Wait until all is done; return whether everything has an answer then.
+        """Wait until all work is done; return whether all prompts have an answer then.
 
-        See :meth:`napari_sam.session.Session.wait`; with `background`, for what nobody waits for,
-        too.
+        See :meth:`napari_sam.session.Session.wait`; with `background`, also wait for background
+        work.
         """
         return (
             self._executor.wait(timeout, background)
@@ -226,17 +227,17 @@ class Answering:
         )
 
     def _lacks_shown(self) -> bool:
-        """Whether the plane shown was not embedded; one that had to make room for others was."""
+        """Whether the plane shown was not embedded; False if its embedding was evicted since."""
         if self._ahead.shown is None:
             return False
         state = self._embeddings.state(self._ahead.shown)
         undone = state == "none" and (self._stopped or self._embeddings.segmenter is None)
         return undone or state in ("queued", "failed")
 
-    # What is asked for, and again
+    # Requests
 
     def _resume(self) -> None:
-        """Go on after :meth:`cancel`."""
+        """Resume after :meth:`cancel`."""
         if self._stopped and self._ahead.shown is not None:
             self._show_again()
         elif self._stopped:
@@ -244,25 +245,25 @@ class Answering:
             self._advance_all()
 
     def _show_again(self) -> None:
-        """Go on with the plane on screen, if there is one."""
+        """Show the plane on screen again, if there is one."""
         shown = self._ahead.shown
-        if shown is not None:  # an image may have other axes on screen now
+        if shown is not None:  # the planes of another image may span other axes
             plane = self._embeddings.source.plane_of(shown)
             self.show(plane, self._ahead.focus, self._ahead.view)
 
     def _retry(self, plane: Plane) -> None:
-        """Let what failed on a plane wait again."""
+        """Mark the failed prompts on a plane as waiting."""
         for key, stage in self._unanswered.items():
             if key[1] == plane and stage == "failed":
                 self._unanswered[key] = "waiting"
 
     def _advance_all(self) -> None:
-        """Ask for everything that prompts wait for: it may have been cancelled."""
+        """Request everything that prompts wait for: it may have been cancelled."""
         for key in list(self._unanswered):
             self._advance(key)
 
     def _advance(self, key: ObjectPlane) -> None:
-        """Embed, encode or decode, whatever comes next for prompts that wait for it."""
+        """Start the next stage of waiting prompts: embed, encode or decode."""
         if self._unanswered.get(key) != "waiting":
             return
         if (given := given_answer(self._group_of(key))) is not None:
@@ -292,22 +293,22 @@ class Answering:
         key: ObjectPlane,
         segmenter: Segmenter,
         embedding: Embedding,
-        chain: Chain | None = None,
+        history: DecodeHistory | None = None,
     ) -> _Work:
-        """Have an object's prompts decoded with what is encoded, from a chain of its steps."""
-        group, chain = self._group_of(key), chain or self._results.chain(key)
+        """Have an object's prompts decoded from the tiles encoded so far, after its history."""
+        group, history = self._group_of(key), history or self._results.history(key)
         finish = partial(finished, group, self._post_processing())
-        about = group.steps, group.choice, chain, finish
+        about = group.steps, group.choice, history, finish
         work = segmenter, embedding, *about
         done = partial(self._drafted, key, self._revisions[key], work)
         self._decoding.ask(key, segmenter, embedding, Drafting(embedding, *about), done)
         return work
 
     def _encoding(self, key: ObjectPlane) -> tuple[object, ...]:
-        """Name what is being encoded for prompts."""
+        """Return the executor's key of the encoding for prompts."""
         return "encoding", self, key, self._revisions[key]
 
-    # What comes of it
+    # Results
 
     def _embedded(self, plane: Plane) -> None:
         self._retry(plane)
@@ -318,11 +319,11 @@ class Answering:
     def _embed_failed(self, plane: Plane, error: Exception) -> None:
         for key, stage in self._unanswered.items():
             if key[1] == plane and stage == "waiting":
-                self._unanswered[key] = "failed"  # until the plane is asked for again
+                self._unanswered[key] = "failed"  # until the plane is requested again
         self.failed.emit(error)
 
     def _prepared(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
-        """Decode anew with the tile that was encoded for prompts."""
+        """Decode again with the tile that was encoded for prompts."""
         if not self._awaits(key, revision, outcome):
             return
         if outcome.error is not None:
@@ -335,14 +336,14 @@ class Answering:
         self.changed.emit()
 
     def _drafted(self, key: ObjectPlane, revision: int, work: _Work, outcome: Outcome) -> None:
-        """Take in what can be said at once; if that isn't final, have the rest encoded."""
+        """Take a draft; if it isn't final, have the tiles that are missing encoded."""
         if revision != self._revisions[key] or key not in self._unanswered:
             return
         if outcome.cancelled:
             if self._unanswered[key] == "decoding":
                 self._unanswered[key] = "waiting"
             if not self._stopped:
-                self._advance(key)  # asked for again since
+                self._advance(key)  # it was requested again
             return
         if outcome.error is not None:
             self._fail(key, outcome.error)
@@ -350,9 +351,9 @@ class Answering:
         drafted = outcome.value
         if drafted is not None and drafted.is_final:
             if self._is_outdated(key, drafted.answer):
-                self._decode(key, *work[:2], drafted.chain)
+                self._decode(key, *work[:2], drafted.history)
                 return
-            self._settle(key, drafted.answer, drafted.chain)
+            self._settle(key, drafted.answer, drafted.history)
             return
         if drafted is not None:
             self._results.put_draft(key, drafted.answer.patch)
@@ -366,7 +367,7 @@ class Answering:
                 partial(self._answered, key, revision, work),
                 CLICK,
             )
-        if drafted is not None:  # what a listener raises loses no answer
+        if drafted is not None:  # last, so that an error of a listener loses no answer
             self.draft_changed.emit(*key)
         if was_decoding:
             self.changed.emit()
@@ -377,22 +378,22 @@ class Answering:
         if outcome.error is not None:
             self._fail(key, outcome.error)
             return
-        found, chain = outcome.value
-        embedding = chain.embedding()
+        found, history = outcome.value
+        embedding = history.embedding()
         if embedding is None or not self._is_outdated(key, found):
-            self._settle(key, found, chain)
+            self._settle(key, found, history)
             return
         self._unanswered[key] = "decoding"
-        self._decode(key, work[0], embedding, chain)
+        self._decode(key, work[0], embedding, history)
         self.changed.emit()
 
     def _is_outdated(self, key: ObjectPlane, answer: Answer) -> bool:
-        """Whether other things are done to masks since it was asked for."""
+        """Whether the post-processing has changed since the request."""
         how = self._post_processing()
         return how != answer.post_processing and self._group_of(key).exact_mask is None
 
     def _awaits(self, key: ObjectPlane, revision: int, outcome: Outcome) -> bool:
-        """Whether what was encoded for prompts is still of use."""
+        """Whether the result of encoding for prompts is still of use."""
         is_latest = revision == self._revisions[key] and self._unanswered.get(key) == "encoding"
         return is_latest and not outcome.cancelled
 
@@ -402,18 +403,18 @@ class Answering:
         self.changed.emit()
         self.failed.emit(error)
 
-    def _settle(self, key: ObjectPlane, answer: Answer, chain: Chain) -> None:
-        """Keep the mask of an object's prompts; it takes the place of any draft."""
+    def _settle(self, key: ObjectPlane, answer: Answer, history: DecodeHistory) -> None:
+        """Store the mask of an object's prompts, in the place of any draft."""
         encoded = self._unanswered.pop(key) == "encoding"
         segmenter, group = self._embeddings.segmenter, self._group_of(key)
         answer = replace(
             answer,
             model="" if segmenter is None else segmenter.model_key,
-            given=self._embeddings.input_of(chain.embedding()),
+            given=self._embeddings.input_of(history.embedding()),
         )
         if encoded:
             self.changed.emit()
-        self._deliver(key, answer, chain)
+        self._deliver(key, answer, history)
         self._drop_draft(key)
         prompts = group.prompts
         if prompts.is_single_click and not self._stopped:
@@ -429,11 +430,11 @@ def _answer(
     embedding: Embedding,
     prompts: Steps,
     candidate: Candidate | None,
-    before: Chain | None,
+    before: DecodeHistory | None,
     finish: _Finish,
     report: Report,
-) -> tuple[Answer, Chain]:
-    """Answer prompts, encoding what that takes."""
+) -> tuple[Answer, DecodeHistory]:
+    """Answer prompts, and encode the tiles that this needs."""
     report(0.0)
-    found, chain = answer(segmenter, embedding, prompts, candidate, before, report)
-    return finish(found), chain
+    found, history = answer(segmenter, embedding, prompts, candidate, before, report)
+    return finish(found), history

@@ -17,30 +17,29 @@ from napari_sam.session.post_processing import OFF, PostProcessing
 from napari_sam.session.prompt_book import NOTHING, Group
 from napari_sam.steps import Steps
 
-_KEPT = 64  # latest steps of an object that one more click, or one taken back, may build on
+_KEPT = 64  # latest steps of an object that are kept, for another click or after an undone one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A mask and where it stands among its candidates.
+    """A predicted mask, with the scores of its candidates and how it was made.
 
     Parameters
     ----------
     patch
         The mask.
     scores
-        Predicted IoU of each candidate of the last step; what a network predicts beyond 0 and 1
-        is clipped.
+        Predicted IoU of each candidate of the last step, clipped to 0-1.
     chosen
-        Which of them is the mask.
+        Index of the candidate that is the mask.
     model
-        Key of the model that gave it.
+        Key of the model that predicted it.
     given
-        What that model was given of the plane.
+        The channels and contrast of the plane with which it was predicted.
     prompts
-        What it answers.
+        The prompts from which it was predicted.
     post_processing
-        What was done to the mask since.
+        The post-processing that was applied to the mask.
     """
 
     patch: Patch
@@ -52,9 +51,9 @@ class Answer:
     post_processing: PostProcessing = OFF
 
     def processed(self, how: PostProcessing) -> Answer:
-        """Return it with what is done to masks before they are written, unless it was done."""
+        """Return the answer after post-processing, unless it was applied already."""
         if self.prompts.exact_mask is not None:
-            return self  # as it was given
+            return self  # a mask prompt is not changed
         if how == self.post_processing:
             return self
         patch = how.apply(self.patch, self.prompts.prompts)
@@ -62,11 +61,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chain:
-    """The steps that led to an answer: they hold as long as their prompts are not touched.
+class DecodeHistory:
+    """The decoded steps that led to an answer, so that another click decodes one step only.
 
-    Of many, only the very first and the latest are kept: those between 0 and `kept_from` are not
-    what they were.
+    Of many steps only the first and the latest are kept; the others, from 1 to before `kept_from`,
+    are filled with the first.
+
+    Parameters
+    ----------
+    embedding
+        The embedding from which the steps were decoded.
+    prompts
+        The steps' prompts.
+    candidate
+        The chosen candidate of the first step.
+    steps
+        The prediction of each step.
+    kept_from
+        Index of the first of the latest steps.
     """
 
     embedding: weakref.ReferenceType[Embedding]
@@ -78,30 +90,30 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drafted:
-    """An answer from what is encoded.
+    """An answer that was decoded from the tiles encoded so far.
 
     Parameters
     ----------
-    answer, chain
-        As :func:`answer` gives them.
+    answer, history
+        As :func:`answer` returns them.
     is_final
-        Whether it is what :func:`answer` gives; no other may be built upon.
+        Whether they equal what :func:`answer` returns; otherwise they are only for display.
     """
 
     answer: Answer
-    chain: Chain
+    history: DecodeHistory
     is_final: bool
 
 
 def finished(group: Group, how: PostProcessing, answer: Answer) -> Answer:
-    """Return an answer to the prompts of a group, with what is done before it is written."""
+    """Return an answer with the prompts that it belongs to, after post-processing."""
     return replace(answer, prompts=group).processed(how)
 
 
 def given_answer(group: Group) -> Answer | None:
-    """Return the answer to prompts that end with the very mask; None where something is decoded.
+    """Return the answer to prompts that end with a mask prompt: that mask, without a score.
 
-    It takes no model, and has no score.
+    None if the prompts have to be decoded.
     """
     mask = group.exact_mask
     return None if mask is None else Answer(mask, (), 0, prompts=group)
@@ -112,19 +124,24 @@ def answer(
     embedding: Embedding,
     prompts: Steps,
     candidate: Candidate | None = None,
-    before: Chain | None = None,
+    before: DecodeHistory | None = None,
     progress: Progress | None = None,
-) -> tuple[Answer, Chain]:
-    """Replay an object's prompts from the first that changed.
+) -> tuple[Answer, DecodeHistory]:
+    """Decode an object's prompts step by step, from the first that changed.
 
     Parameters
     ----------
     segmenter, embedding, prompts, candidate
-        As in :func:`~napari_sam.replay`.
+        As for :func:`~napari_sam.replay`.
     before
-        The chain of an earlier answer about the same object and plane.
+        The history of an earlier answer for the same object and plane.
     progress
-        As of :meth:`~napari_sam.segmentation.protocol.Segmenter.decode`.
+        As for :meth:`~napari_sam.segmentation.protocol.Segmenter.decode`.
+
+    Returns
+    -------
+    answer, history
+        The answer and the steps that led to it.
     """
     earlier = _unchanged(before, embedding, prompts, candidate) if before else ()
     steps = replay(segmenter, embedding, prompts, candidate, earlier, progress)
@@ -132,19 +149,19 @@ def answer(
 
 
 class Drafting:
-    """An object's prompts on their way to a draft; nothing is encoded for it.
+    """Decodes an object's prompts from the tiles encoded so far, step by step.
 
     Parameters
     ----------
     embedding, prompts, candidate, before
-        As of :func:`answer`.
+        As for :func:`answer`.
     finish
-        What is done to the final answer; by default nothing.
+        Applied to the final answer, such as post-processing; by default nothing.
 
     Attributes
     ----------
     is_possible
-        Whether what is encoded shows the object; False ends it.
+        Whether the tiles encoded so far contain the object; otherwise there is no draft.
     """
 
     def __init__(
@@ -152,21 +169,21 @@ class Drafting:
         embedding: Embedding,
         prompts: Steps,
         candidate: Candidate | None = None,
-        before: Chain | None = None,
+        before: DecodeHistory | None = None,
         finish: Callable[[Answer], Answer] | None = None,
     ) -> None:
         self.is_possible = True
         self._finish = finish
         self._embedding, self._candidate = embedding, candidate
         earlier = _unchanged(before, embedding, prompts, candidate) if before else ()
-        # memory that is bounded, however many clicks there are
+        # bounded memory, however many clicks there are
         self._replay = Replay(prompts, embedding.frame, candidate, earlier, _KEPT)
         self._is_final = True
 
-    def go_on_from(self, chain: Chain) -> None:
-        """Take over the steps of another chain of final ones, as far as they hold."""
+    def go_on_from(self, history: DecodeHistory) -> None:
+        """Reuse the steps of another history of final steps, as far as the prompts are equal."""
         replay = self._replay
-        steps = _unchanged(chain, self._embedding, replay.steps, self._candidate)
+        steps = _unchanged(history, self._embedding, replay.steps, self._candidate)
         if len(steps) > len(replay.predictions) and self._is_final and self.is_possible:
             replay.go_on_from(steps)
 
@@ -177,21 +194,21 @@ class Drafting:
 
     @property
     def result(self) -> Drafted | None:
-        """The draft, when no step is left; None where nothing that is encoded shows the object."""
+        """The draft when no step is left; None if the encoded tiles don't contain the object."""
         if not self.is_possible:
             return None
         steps, predictions = self._replay.steps, self._replay.predictions
-        found, chain = _answer_of(self._embedding, steps, self._candidate, predictions)
+        found, history = _answer_of(self._embedding, steps, self._candidate, predictions)
         if self._is_final and self._finish is not None:
             found = self._finish(found)
-        return Drafted(found, chain, self._is_final)
+        return Drafted(found, history, self._is_final)
 
     def next_prompts(self) -> Prompts:
-        """Return what the next step decodes."""
+        """Return the prompts of the next step."""
         return self._replay.next_prompts()
 
     def take(self, draft: Draft | None) -> None:
-        """Take in what a step says."""
+        """Add the prediction of a step; None if the encoded tiles don't contain the object."""
         if draft is None:
             self.is_possible = False
             return
@@ -200,29 +217,30 @@ class Drafting:
 
 
 class Foreseen:
-    """What a preview has decoded, for the click that may follow; for the decode lane alone.
+    """The decode history of the latest preview, for the click that may follow.
 
-    So a click at the place of a preview needs no decode of its own, also while that preview is
-    still being decoded: one follows the other there.
+    A click at the place of a preview then needs no decode. This also holds while the preview is
+    still being decoded, since both run one after the other in the decode lane. Only that lane may
+    use this class.
     """
 
     def __init__(self) -> None:
         self._segmenter: Segmenter | None = None
-        self._chain: Chain | None = None
+        self._history: DecodeHistory | None = None
 
-    def keep(self, segmenter: Segmenter, chain: Chain) -> None:
-        """Keep the steps to what a click would take, each of them final."""
-        self._segmenter, self._chain = segmenter, chain
+    def keep(self, segmenter: Segmenter, history: DecodeHistory) -> None:
+        """Keep the history of a preview, whose steps are all final."""
+        self._segmenter, self._history = segmenter, history
 
     def give(self, segmenter: Segmenter, going: Sequence[Drafting]) -> None:
-        """Spare drafts what was decoded for a preview of the very same prompts."""
-        if self._chain is not None and segmenter is self._segmenter:
+        """Let drafts reuse the steps that were decoded for a preview of the same prompts."""
+        if self._history is not None and segmenter is self._segmenter:
             for one in going:
-                one.go_on_from(self._chain)
+                one.go_on_from(self._history)
 
 
 def draft_steps(segmenter: Segmenter, embedding: Embedding, going: Sequence[Drafting]) -> int:
-    """Decode the next step of each of many objects; return how many there were."""
+    """Decode the next step of each of many objects; return the number of steps decoded."""
     going = [one for one in going if one.steps_left]
     if going:
         drafts = segmenter.draft_many(embedding, [one.next_prompts() for one in going])
@@ -236,23 +254,23 @@ def _answer_of(
     prompts: Steps,
     candidate: Candidate | None,
     steps: Sequence[MaskPrediction],
-) -> tuple[Answer, Chain]:
+) -> tuple[Answer, DecodeHistory]:
     last = steps[-1]
     chosen = last.index_of(candidate if len(steps) == 1 else None)
     scores = tuple(np.clip(last.scores, 0, 1).tolist())
     result = Answer(last.patch(chosen), scores, chosen)
     kept_from = max(0, len(steps) - _KEPT)
     kept = (*[steps[0]] * kept_from, *steps[kept_from:])
-    return result, Chain(weakref.ref(embedding), prompts, candidate, kept, kept_from)
+    return result, DecodeHistory(weakref.ref(embedding), prompts, candidate, kept, kept_from)
 
 
 def _unchanged(
-    chain: Chain, embedding: Embedding, prompts: Steps, candidate: Candidate | None
+    history: DecodeHistory, embedding: Embedding, prompts: Steps, candidate: Candidate | None
 ) -> tuple[MaskPrediction, ...]:
-    """Return the leading steps of an earlier replay that hold for these prompts too."""
-    if chain.embedding() is not embedding:
+    """Return the leading steps of a history that are also those of these prompts."""
+    if history.embedding() is not embedding:
         return ()
-    steps = chain.prompts.count_same(prompts)
-    if candidate != chain.candidate or steps <= chain.kept_from:
+    steps = history.prompts.count_same(prompts)
+    if candidate != history.candidate or steps <= history.kept_from:
         steps = min(steps, 1)
-    return chain.steps[:steps]
+    return history.steps[:steps]

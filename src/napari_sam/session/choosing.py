@@ -94,7 +94,7 @@ class Choosing(Pointing, ABC):
             group,
             segmenter,
             embedding,
-            Drafting(embedding, group.steps, group.choice, self._results.chain(key)),
+            Drafting(embedding, group.steps, group.choice, self._results.history(key)),
         )
 
     @property
@@ -219,10 +219,10 @@ class Choosing(Pointing, ABC):
 
     def _named(self, key: ObjectPlane, index: int) -> Granularity | None:
         """Return the granularity of a candidate, by its area; None if it isn't known any more."""
-        chain = self._results.chain(key)
-        if chain is None or len(chain.steps) != 1:
+        history = self._results.history(key)
+        if history is None or len(history.steps) != 1:
             return None
-        by_area = chain.steps[0].by_area[: len(GRANULARITIES)]
+        by_area = history.steps[0].by_area[: len(GRANULARITIES)]
         return GRANULARITIES[by_area.index(index)] if index in by_area else None
 
 

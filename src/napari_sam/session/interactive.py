@@ -15,7 +15,7 @@ from napari_sam.prompts import Box
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.adopting import Adoption
 from napari_sam.session.answering import Answering
-from napari_sam.session.answers import Answer, Chain
+from napari_sam.session.answers import Answer, DecodeHistory
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.choosing import Choosing
 from napari_sam.session.corrections import Corrections
@@ -281,8 +281,8 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._emit_spans(touched)
         self._go_on_following()
 
-    def _take_answer(self, key: ObjectPlane, answer: Answer, chain: Chain | None) -> None:
-        if not self._state.take_answer(key, answer, chain):
+    def _take_answer(self, key: ObjectPlane, answer: Answer, history: DecodeHistory | None) -> None:
+        if not self._state.take_answer(key, answer, history):
             self._table.note([key[0]])
         self.mask_changed.emit(*key)
         self.journal_changed.emit()

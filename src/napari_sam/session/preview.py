@@ -223,8 +223,8 @@ class _Decode:
             return None
         seconds = (time.perf_counter() - start) / decodes if decodes else None
         if drafted.is_final:
-            self.foreseen.keep(self.segmenter, drafted.chain)
-        last, answer = drafted.chain.steps[-1], drafted.answer
+            self.foreseen.keep(self.segmenter, drafted.history)
+        last, answer = drafted.history.steps[-1], drafted.answer
         masks = [
             answer.patch if i == answer.chosen else last.patch(i) for i in range(len(last.scores))
         ]

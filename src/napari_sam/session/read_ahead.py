@@ -1,4 +1,4 @@
-"""Which part of which plane is on screen, and what is encoded because a click may come there."""
+"""Encoding ahead of clicks: the plane on screen, its tiles and its neighbours."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from napari_sam.session.embeddings import Embeddings, prepare
 from napari_sam.session.read_all import ReadAll
 
 _WARM = "first decode"
-_VIEW, _FIRST, _FURTHER, _CLICKED, _SEEN, _REST = _KEYS = (
+_VIEW, _FIRST, _FIRST_SCALES, _CLICKED_SCALES, _FINEST, _REST = _KEYS = (
     "what is on screen",
     "first tile",
-    "its further looks",
-    "further looks of the last click",
+    "other scales of the first tile",
+    "other scales of the last click",
     "finest tiles on screen",
     "other tiles",
 )
 
 
 class ReadAhead:
-    """Has the plane on screen embedded first, then its tiles, then its neighbours.
+    """Embeds the plane on screen first, then its tiles, then its neighbours.
 
-    First comes what lets any click on screen have a draft; then the tile in the middle of the
-    screen, the smaller scales at which an unsure click may be looked at again, the other tiles on
-    screen, and the rest of the plane.
+    First come the coarse tiles with which any click on screen gets a draft; then the tile at the
+    centre of the screen, the coarser scales at which an uncertain click may be decoded again, the
+    other tiles on screen, and the rest of the plane.
 
     Parameters
     ----------
     executor, embeddings
-        What does it.
+        Runs the encoder, and stores the embeddings.
     prefetch
-        How many neighbours are embedded, in each direction; 0 also leaves tiles, and looks at
-        other scales, to the clicks.
+        Number of neighbouring planes to embed, in each direction. With 0, tiles and coarser scales
+        are only encoded when a click needs them, too.
 
     Attributes
     ----------
     failed
-        Something could not be encoded: the error.
+        Signal: a tile could not be encoded; with the exception.
     changed
-        :attr:`is_view_ready` or :attr:`fraction` changed, or more is encoded.
+        Signal: :attr:`is_view_ready` or :attr:`fraction` changed, or a tile was encoded.
     shown, focus, view
-        The plane on screen, the middle of the screen and the rectangle of the plane that it
-        shows, as :meth:`show` was told.
+        The plane on screen, the centre of the screen, and the rectangle of the plane on screen,
+        as passed to :meth:`show`.
     is_view_ready
-        Whether any click on screen has a draft at once.
+        Whether a click anywhere on screen gets a draft without encoding.
     fraction
-        How far that is (0-1) while it is being encoded; None if nothing is.
+        Fraction (0-1) of the view that is encoded; None if nothing is being encoded.
     all
-        Further planes that are to be read when nothing else is to do.
+        Embeds all planes in idle time.
     """
 
     failed = Signal(object)
@@ -68,7 +68,7 @@ class ReadAhead:
         self.view: Box | None = None
         self.is_view_ready = False
         self.fraction: float | None = None
-        self._views = 0  # that were given up: what comes of them is too late
+        self._views = 0  # number of views so far: results for earlier ones are dropped
         self._warm: tuple[str, str] | None = None
         self._scroll: tuple[int, int] | None = None  # axis and direction of the last step
         self.shown: Plane | None = None
@@ -83,16 +83,18 @@ class ReadAhead:
         view: Box | None = None,
         keep: Iterable[Plane] = (),
     ) -> None:
-        """Start with another plane; what runs for others is dropped, except for those in `keep`.
+        """Start with another plane; work for others is cancelled, except for those in `keep`.
 
         Parameters
         ----------
         plane
             The plane on screen.
         focus
-            (row, column) in the middle of the screen, where the first click is likely.
+            (row, column) at the centre of the screen, where the first click is likely.
         view
-            (row 0, column 0, row 1, column 1) of the plane on screen, ends inclusive.
+            The part of the plane on screen: (row 0, column 0, row 1, column 1), ends inclusive.
+        keep
+            Other planes whose work is not cancelled.
         """
         self.cancel()
         self._scroll = _step(self.shown, plane) or self._scroll
@@ -104,8 +106,8 @@ class ReadAhead:
             self._embeddings.request(plane, DISPLAYED)
         self.all.go_on()
 
-    def look(self, focus: tuple[float, float] | None, view: Box | None) -> None:
-        """Take note that the screen shows another part of the plane."""
+    def move_view(self, focus: tuple[float, float] | None, view: Box | None) -> None:
+        """Set which part of the plane is on screen."""
         if self.shown is None or (focus, view) == (self.focus, self.view):
             return
         self.cancel()
@@ -113,14 +115,14 @@ class ReadAhead:
         self.go_on(self.shown)
 
     def go_on(self, plane: Plane) -> None:
-        """Take note that a plane is embedded; if it is on screen, what comes next may start."""
+        """Continue after a plane was embedded; if it is on screen, encode its tiles next."""
         embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
         if plane != self.shown or segmenter is None or embedding is None:
             return
-        self.cancel()  # of an embedding that had to make room
+        self.cancel()  # work for an embedding that was evicted
         view = self.view
         self.is_view_ready = view is None or segmenter.is_view_ready(embedding, view)
-        if view is not None:  # what is there already is kept from now on
+        if view is not None:  # also if it is ready, so that its tiles are not evicted
             self.fraction = None if self.is_view_ready else 0.0
             encode = partial(_prepare_view, segmenter, embedding, view, False)
             key = _VIEW, self
@@ -133,28 +135,28 @@ class ReadAhead:
             if tiled:
                 work = partial(prepare, segmenter, embedding, click)
                 self._executor.embed((_FIRST, self), work, self._prepared, DISPLAYED)
-            self._look_further(_FURTHER, segmenter, embedding, click)
+            self._encode_scales(_FIRST_SCALES, segmenter, embedding, click)
         if tiled and self._prefetch:
             if view is not None:
                 encode = partial(_prepare_view, segmenter, embedding, view, True)
-                self._executor.embed((_SEEN, self), encode, self._prepared, BACKGROUND)
+                self._executor.embed((_FINEST, self), encode, self._prepared, BACKGROUND)
             work = partial(prepare, segmenter, embedding, None)
             self._executor.embed((_REST, self), work, self._prepared, BACKGROUND)
         self._embeddings.prefetch(self._neighbours(plane))
 
     def note_click(self, plane: Plane, prompts: Prompts) -> None:
-        """Take note that an object's only click was answered: others may come in the same tile."""
+        """Continue after an object's only click was answered: more may follow in the same tile."""
         if plane != self.shown:
             return
         embedding, segmenter = self._embeddings.get(plane), self._embeddings.segmenter
         if segmenter is not None and embedding is not None and not embedding.features:
-            self._executor.cancel((_CLICKED, self))  # of an earlier click
-            self._look_further(_CLICKED, segmenter, embedding, prompts)
+            self._executor.cancel((_CLICKED_SCALES, self))  # of an earlier click
+            self._encode_scales(_CLICKED_SCALES, segmenter, embedding, prompts)
 
-    def _look_further(
+    def _encode_scales(
         self, key: str, segmenter: Segmenter, embedding: Embedding, click: Prompts
     ) -> None:
-        """Encode what an unsure answer to a click would be looked at again in."""
+        """Encode the other scales at which an uncertain click would be decoded again."""
         if self._prefetch and not segmenter.is_ready(embedding, click, every_scale=True):
             work = partial(prepare, segmenter, embedding, click, every_scale=True)
             self._executor.embed((key, self), work, self._prepared, SOON)
@@ -179,13 +181,13 @@ class ReadAhead:
             self.changed.emit()
 
     def _view_prepared(self, view: int, outcome: Outcome) -> None:
-        # one that was cancelled in its last moment is finished all the same
+        # a job that is cancelled at its very end finishes all the same
         came = view == self._views and not outcome.cancelled
         if came and (outcome.error is not None or not self._warm_up()):
-            self._see(outcome.error is None)
+            self._set_ready(outcome.error is None)
         self._prepared(outcome)
 
-    def _see(self, is_ready: bool) -> None:
+    def _set_ready(self, is_ready: bool) -> None:
         self.is_view_ready, self.fraction = is_ready, None
         self.changed.emit()
 
@@ -195,7 +197,7 @@ class ReadAhead:
         Returns
         -------
         begun
-            Whether it has to; the view is ready after it.
+            Whether a decode was started; the view is ready after it.
         """
         segmenter, plane, focus = self._embeddings.segmenter, self.shown, self.focus
         embedding = None if plane is None else self._embeddings.get(plane)
@@ -211,10 +213,10 @@ class ReadAhead:
     def _warmed(self, warm: tuple[str, str], view: int, outcome: Outcome) -> None:
         self._warm = warm
         if view == self._views:
-            self._see(True)
+            self._set_ready(True)
 
     def _distance(self, plane: Plane) -> float:
-        """Count the planes from what is on screen; those behind are twice as far as those ahead."""
+        """Return the distance of a plane from the one on screen; backwards counts twice."""
         shown = plane if self.shown is None else self.shown
         pairs = enumerate(zip(shown, plane, strict=True))
         steps = {axis: b - a for axis, (a, b) in pairs if a is not None and b is not None}
@@ -223,18 +225,18 @@ class ReadAhead:
 
     @property
     def reads_all(self) -> bool:
-        """Whether tiles of the plane on screen are encoded that nobody has clicked in."""
+        """Whether tiles of the plane on screen are encoded before a click needs them."""
         return self._prefetch > 0
 
     @property
     def scrolled_axis(self) -> int | None:
-        """The axis along which the plane shown moved last; None before that."""
+        """The axis that was scrolled last; None if none was."""
         return None if self._scroll is None else self._scroll[0]
 
     def _neighbours(self, plane: Plane) -> list[Plane]:
-        """Planes to embed ahead: along the axis that was scrolled last, forward first.
+        """Return the planes to embed ahead: along the axis scrolled last, forwards first.
 
-        That axis may be on screen by now, or have become the model's colours.
+        If planes span that axis by now, or it is the channel axis, another axis is used.
         """
         source = self._embeddings.source
         free = [a for a, i in enumerate(plane) if i is not None and a != source.channel_axis]
@@ -259,7 +261,7 @@ def _prepare_view(
 
 
 def _step(before: Plane | None, after: Plane) -> tuple[int, int] | None:
-    """Axis and sign of a scroll along one axis, or None for any other change."""
+    """Return the axis and the sign of a scroll along one axis; None for any other change."""
     moved = [
         (axis, 1 if b > a else -1)
         for axis, (a, b) in enumerate(zip(before or (), after, strict=False))

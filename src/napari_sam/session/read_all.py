@@ -1,4 +1,4 @@
-"""All planes of a stack read ahead, one by one, those near the plane on screen first."""
+"""Embedding all planes of a stack in idle time, starting near the plane on screen."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from napari_sam.planes import Plane
 from napari_sam.segmentation.protocol import Embedding
 from napari_sam.session.embeddings import Embeddings, prepare
 
-_LATEST = 12  # planes whose time tells how long the others will take
+_LATEST = 12  # planes from whose times the time left is estimated
 
 
 @dataclass(frozen=True, slots=True)
 class ReadProgress:
-    """How far reading all planes is.
+    """The progress of embedding all planes.
 
     Parameters
     ----------
     done, count
-        How many planes are read, of how many.
+        Number of planes that are embedded, and of all planes.
     seconds_left
-        How long the others will take; None before the first is read.
+        Estimated time for the others; None before the first is done.
     """
 
     done: int
@@ -36,23 +36,24 @@ class ReadProgress:
 
 
 class ReadAll:
-    """Has planes embedded when nothing else is to do, with all tiles of those that have some.
+    """Embeds planes in idle time, with all tiles of large planes.
 
-    Only one is asked for at a time, so that the next is chosen by what is on screen by then.
+    Planes are requested one after the other, so that the next is the nearest to the plane that is
+    on screen by then.
 
     Parameters
     ----------
     executor, embeddings
-        What does it.
+        Runs the encoder, and stores the embeddings.
     distance
-        How far a plane is from what is on screen: the nearest goes first.
+        Returns the distance of a plane from the one on screen: the nearest is embedded first.
 
     Attributes
     ----------
     changed
-        It began, went on, or ended.
+        Signal: it started, progressed or ended.
     failed
-        Tiles of a plane could not be encoded: the error. The others go on.
+        Signal: tiles of a plane could not be encoded; with the exception. Other planes follow.
     """
 
     changed = Signal()
@@ -65,15 +66,15 @@ class ReadAll:
         self._planes: Sequence[Plane] = ()
         self._left: dict[Plane, None] = {}
         self._current: Plane | None = None
-        self._of: Hashable = None  # model and image that they are read with
+        self._of: Hashable = None  # model and image of the embeddings
         self._began = 0.0
         self._seconds: deque[float] = deque(maxlen=_LATEST)
         embeddings.arrived.connect(self._arrived)
-        embeddings.failed.connect(self._not_read)
+        embeddings.failed.connect(self._not_embedded)
 
     @property
     def progress(self) -> ReadProgress | None:
-        """How far it is; None while nothing is to be read."""
+        """The progress; None if no planes are to be embedded."""
         if not self._left:
             return None
         each = sum(self._seconds) / len(self._seconds) if self._seconds else None
@@ -82,44 +83,44 @@ class ReadAll:
 
     @property
     def current(self) -> tuple[Plane, ...]:
-        """The plane that is being read, if one is."""
+        """The plane that is being embedded, if any."""
         return () if self._current is None else (self._current,)
 
     def begin(self, planes: Sequence[Plane]) -> None:
-        """Read planes, in the place of those that were asked for before."""
+        """Embed planes, in the place of those that were requested before."""
         self.stop()
         self._planes = tuple(dict.fromkeys(planes))
         self._begin()
 
     def stop(self) -> None:
-        """Read no more; what is read stays."""
+        """Stop; existing embeddings stay."""
         self._left.clear()
         self._drop_current()
         self.changed.emit()
 
     def go_on(self) -> None:
-        """Ask for the next plane, unless one is being read; with another model begin anew."""
+        """Request the next plane, unless one is in progress; start again with another model."""
         if not self._left or self._embeddings.segmenter is None:
             return
-        if self._of != self._reader():
+        if self._of != self._made_with():
             self._begin()
         elif self._current is None or self._embeddings.state(self._current) == "none":
-            self._next()  # a plane that was dropped, or had to make room before its tiles came
+            self._next()  # the plane was dropped, or evicted before its tiles were encoded
 
     def _begin(self) -> None:
-        self._of = self._reader()
+        self._of = self._made_with()
         self._seconds.clear()
         self._drop_current()
         self._left = dict.fromkeys(self._planes)
         self._next()
 
-    def _reader(self) -> Hashable:
+    def _made_with(self) -> Hashable:
         segmenter, source = self._embeddings.segmenter, self._embeddings.source
         key = None if segmenter is None else (segmenter.encoder_key, segmenter.precision)
         return key, source.stamp, source.spanned
 
     def _next(self) -> None:
-        """Ask for the nearest plane that isn't read."""
+        """Request the nearest plane that isn't embedded."""
         self._current = None
         while self._left and self._embeddings.segmenter is not None:
             plane = min(self._left, key=self._distance)
@@ -141,12 +142,12 @@ class ReadAll:
             self._executor.embed(self._tiles(plane), work, done, BACKGROUND)
 
     def _arrived(self, plane: Plane) -> None:
-        """Take note that a plane is embedded; if it has tiles, these are still to come."""
+        """Continue after a plane was embedded; tiles of a large plane are encoded next."""
         embedding = self._embeddings.get(plane)
         if plane not in self._left or embedding is None:
             return
         if embedding.features:
-            self._read(plane)
+            self._finish(plane)
         elif plane == self._current:
             self._ask_for(plane, embedding)
 
@@ -155,13 +156,13 @@ class ReadAll:
             return
         if outcome.error is not None:
             self.failed.emit(outcome.error)
-        self._read(plane)
+        self._finish(plane)
 
-    def _not_read(self, plane: Plane, error: Exception) -> None:
-        """Go on behind a plane that can't be read, which has been told."""
-        self._read(plane)
+    def _not_embedded(self, plane: Plane, error: Exception) -> None:
+        """Continue after a plane that can't be embedded; its error was emitted already."""
+        self._finish(plane)
 
-    def _read(self, plane: Plane) -> None:
+    def _finish(self, plane: Plane) -> None:
         if plane not in self._left:
             return
         del self._left[plane]

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam.engine import Report, SynchronousExecutor
 from napari_sam.planes import Plane, PlaneSource
-from napari_sam.session.answers import Answer, Chain
+from napari_sam.session.answers import Answer, DecodeHistory
 from napari_sam.session.descent import Descent
 from napari_sam.session.follow_anchors import Anchoring
 from napari_sam.session.following_again import LabelPlaces
@@ -23,7 +23,9 @@ from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.state import State
 
-Decode = Callable[[ObjectPlane, Group, Entry, Chain | None], tuple[Answer, Chain | None]]
+Decode = Callable[
+    [ObjectPlane, Group, Entry, DecodeHistory | None], tuple[Answer, DecodeHistory | None]
+]
 """Returns the answer to prompts, and the steps to it: of (key, prompts, the entry that has the
 answer of before, the steps of the object's earlier answer)."""
 
@@ -95,10 +97,10 @@ def _again(
         state.edit(book, [c.key for c in entry.prompts], entry.text, entry.facts)
     elif entry.kind == "mask":
         for change in entry.answers:
-            group, chain = state.group(change.key), state.results.chain(change.key)
-            answer, chain = decode(change.key, group, entry, chain)
+            group, history = state.group(change.key), state.results.history(change.key)
+            answer, history = decode(change.key, group, entry, history)
             answer = replace(answer, prompts=group)
-            state.take_answer(change.key, answer, chain, MaskRules.of_words(details))
+            state.take_answer(change.key, answer, history, MaskRules.of_words(details))
     elif entry.kind in ("painted", "elsewhere"):
         changes = _as_they_are(state, entry.pixels)
         state.write(changes)

@@ -18,7 +18,7 @@ from napari_sam.geometry import Region
 from napari_sam.patches import Patch, cut, join, union
 from napari_sam.planes import Plane
 from napari_sam.prompts import Granularity
-from napari_sam.session.answers import Answer, Chain
+from napari_sam.session.answers import Answer, DecodeHistory
 from napari_sam.session.canvas import LabelCanvas, Write
 from napari_sam.session.complete_regions import Regions
 from napari_sam.session.groups import NOTHING, Group, MaskPrompt, ObjectPlane
@@ -219,7 +219,7 @@ class State:
         self,
         key: ObjectPlane,
         answer: Answer,
-        chain: Chain | None = None,
+        history: DecodeHistory | None = None,
         rules: MaskRules | None = None,
         again: Mapping[str, Any] | None = None,
     ) -> bool:
@@ -229,7 +229,7 @@ class State:
         ----------
         key
             Whose.
-        answer, chain
+        answer, history
             What came of the prompts, and the steps to it.
         rules
             How the mask is written; by default as is set.
@@ -243,7 +243,7 @@ class State:
             when there are others, or when the object is unlocked.
         """
         if self.facts(key[0]).locked:  # since it was asked
-            self.hold_back(key, answer, chain)
+            self.hold_back(key, answer, history)
             return False
         try:
             entry = self.mask_entry(key, answer, self.rules if rules is None else rules)
@@ -251,21 +251,23 @@ class State:
                 entry = replace(entry, details={**entry.details, **again})
             self.write(entry.pixels)
         except (OSError, ValueError, MemoryError) as error:
-            self.hold_back(key, answer, chain)
+            self.hold_back(key, answer, history)
             self.refused.emit(error)
             return False
         self.take(entry)
         (written,) = entry.answers
-        if chain is not None and written.after is not None:
-            self.results.put(key, written.after, chain)
+        if history is not None and written.after is not None:
+            self.results.put(key, written.after, history)
         self.journal.record(entry)
         return True
 
-    def hold_back(self, key: ObjectPlane, answer: Answer, chain: Chain | None = None) -> None:
+    def hold_back(
+        self, key: ObjectPlane, answer: Answer, history: DecodeHistory | None = None
+    ) -> None:
         """Keep a mask until there are labels that take it, or its prompts are others."""
         before = self._held_back.get(key, _HeldBack(answer, self.results.answer(key))).before
         self._held_back[key] = _HeldBack(answer, before)
-        self.results.put(key, answer, chain)
+        self.results.put(key, answer, history)
 
     def take_held_back(self) -> list[ObjectPlane]:
         """Write the masks that labels had refused; return whose they are."""
