@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -26,11 +27,9 @@ def shown_lines() -> Iterator[tuple[str, list[str]]]:
 
 
 def options_of(command) -> set[str]:
-    return {
-        name
-        for parameter in command.params
-        for name in (*parameter.opts, *parameter.secondary_opts)
-    }
+    """The options of a command and of its own commands."""
+    own = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    return own.union(*map(options_of, getattr(command, "commands", {}).values()))
 
 
 def test_page_names_every_command():
@@ -39,9 +38,29 @@ def test_page_names_every_command():
     assert not missing
 
 
+def test_reference_is_the_one_that_the_script_makes():
+    path = DOCS.parent / "tools" / "command_line_page.py"
+    spec = importlib.util.spec_from_file_location("command_line_page", path)
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    assert maker.replaced(page) == page, "run tools/command_line_page.py"
+
+
+def test_every_argument_and_option_has_a_help_text():
+    def lacking(name, command):
+        for one in command.params:
+            if not one.help:
+                yield f"{name} {one.name}"
+        for subname, subcommand in getattr(command, "commands", {}).items():
+            yield from lacking(f"{name} {subname}", subcommand)
+
+    assert not list(lacking("napari-sam", get_command(cli.app)))
+
+
 def test_options_of_the_page_are_options_of_a_command():
     page = (DOCS / "command-line.md").read_text(encoding="utf-8")
-    known = set().union(*map(options_of, get_command(cli.app).commands.values()))
+    known = options_of(get_command(cli.app))
     assert set(re.findall(r"--[a-z][a-z-]+", page)) - {"--help"} <= known
 
 

@@ -30,7 +30,7 @@ def demo(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Segment the packaged sample images from clicks, and show how long it takes."""
+    """Segment the sample images of the package from clicks, and show how long it takes."""
     with clear_errors():
         start = time.perf_counter()
         from napari_sam.batch.demo import run_demo
@@ -58,9 +58,11 @@ def demo(
 
 @app.command(epilog="Example: napari-sam train configs/nano.toml")
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file; see configs/.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as those in configs/.")
+    ],
 ) -> None:
-    """Train a model, or resume a training, as a configuration file says."""
+    """Train a model from a configuration file, or resume its training."""
     logging.getLogger("napari_sam").setLevel(logging.INFO)
     with clear_errors():
         from napari_sam.training.config import read_config
@@ -73,13 +75,16 @@ def train(
 def info(
     file: Annotated[
         str | None,
-        typer.Argument(metavar="FILE", help="A session, or a taught model's file or name."),
+        typer.Argument(
+            metavar="FILE", help="A session file, or a taught model by its file or name."
+        ),
     ] = None,
     methods: Annotated[
-        bool, typer.Option("--methods", help="A paragraph for a paper about the session.")
+        bool,
+        typer.Option("--methods", help="Write a methods paragraph about the session, for a paper."),
     ] = False,
 ) -> None:
-    """Show versions, devices and where files are kept; or what a file holds."""
+    """Show versions, devices and folders; with a file, what it holds."""
     with clear_errors():
         from napari_sam.model import taught_library
 

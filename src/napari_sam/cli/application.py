@@ -18,7 +18,12 @@ app = typer.Typer(
 
 @app.callback()
 def main(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Report more: what is done, and where an error came from."
+        ),
+    ] = False,
 ) -> None:
     """Segment microscopy with Segment Anything, without a viewer."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s")

@@ -41,19 +41,22 @@ def segment(
         typer.Option(
             "--prompts",
             "-p",
-            help="CSV of a Points layer, or a session; a folder of NAME.csv; or beside.",
+            help="CSV of a Points layer, a session, or a folder with a NAME.csv for each image; by "
+            "default NAME.csv or NAME.napari-sam beside each image.",
         ),
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option("--boxes", help="CSV of a Shapes layer, or a folder of NAME.csv."),
+        typer.Option(
+            "--boxes", help="CSV of a Shapes layer, or a folder with a NAME.csv for each image."
+        ),
     ] = None,
     model: Model = "nano",
     device: Device = "auto",
     precision: Precision = "auto",
     contrast: Contrast = None,
     overwrite: Annotated[
-        bool, typer.Option(help="Later objects take pixels of earlier ones.")
+        bool, typer.Option(help="Let later objects take pixels of earlier ones.")
     ] = False,
     overlay: Overlay = False,
     measurements: Measurements = False,
@@ -64,7 +67,7 @@ def segment(
     scheduler: Scheduler = None,
     workers: Workers = None,
 ) -> None:
-    """Segment images from clicks and boxes, or sessions, saved in the viewer."""
+    """Segment images from clicks and boxes, or from sessions, saved in the viewer."""
     with clear_errors():
         from napari_sam.batch import check_request, count_prompts
 
@@ -108,25 +111,27 @@ def auto(
     cache: Cache = True,
     points_per_side: Annotated[
         int | None,
-        typer.Option(help="Prompt with a grid of so many points a side, as SAM does."),
+        typer.Option(help="Prompt with a grid of this many points per side, as SAM does."),
     ] = None,
     text: Annotated[
         str,
-        typer.Option(help='Only what this says, such as "nuclei"; with a model that reads text.'),
+        typer.Option(
+            help='Find only what this text names, such as "nuclei"; needs a model that reads text.'
+        ),
     ] = "",
     min_score: MinScore = None,
     min_area: Annotated[
         int,
         typer.Option(
             min=0,
-            help="By a decoder for instances: drop objects of fewer pixels; by a grid: holes and "
-            "islands.",
+            help="With a decoder for instances: drop objects of fewer pixels. With a grid of "
+            "points: fill smaller holes and drop smaller islands.",
         ),
     ] = 0,
     scheduler: Scheduler = None,
     workers: Workers = None,
 ) -> None:
-    """Segment everything in images; along z, overlapping objects are one."""
+    """Segment every object in images; in a z-stack, overlapping objects are joined."""
     settings = _with_scores_from(min_score)
     if min_area:
         settings["min_mask_region_area"] = min_area
@@ -166,7 +171,10 @@ def track(
     output: Output,
     labels: Annotated[
         Path | None,
-        typer.Option(help="Link the objects of these labels; a folder of NAME_labels.tif."),
+        typer.Option(
+            help="Link the objects of these labels instead of finding any: a file, or a folder "
+            "with a NAME_labels.tif for each image."
+        ),
     ] = None,
     model: Model = "nano",
     device: Device = "auto",
@@ -175,16 +183,17 @@ def track(
     reach: Annotated[
         float | None,
         typer.Option(
-            help="Farthest that an object moves from frame to frame, in the image's unit; by "
-            "default the objects' median diameter."
+            help="Longest distance that an object moves between two frames, in the image's unit; "
+            "by default the objects' median diameter."
         ),
     ] = None,
     gap: Annotated[
-        int, typer.Option(min=0, help="Most frames in a row on which an object may be missing.")
+        int,
+        typer.Option(min=0, help="Longest run of frames from which an object may be missing."),
     ] = 2,
-    divisions: Annotated[bool, typer.Option(help="Objects may become two.")] = True,
+    divisions: Annotated[bool, typer.Option(help="Let objects divide in two.")] = True,
     ctc: Annotated[
-        bool, typer.Option("--ctc", help="Write a folder for the Cell Tracking Challenge, too.")
+        bool, typer.Option("--ctc", help="Write a Cell Tracking Challenge folder, too.")
     ] = False,
     suffix: Format = ".tif",
     axes: Axes = None,
@@ -192,7 +201,7 @@ def track(
     cache: Cache = True,
     min_score: MinScore = None,
 ) -> None:
-    """Find the objects of movies, and number them by track; tells which divide."""
+    """Find the objects of movies, number them by track, and report which ones divide."""
     with clear_errors():
         from napari_sam.batch import check_request
         from napari_sam.tracking import LinkSettings
@@ -234,7 +243,7 @@ def embed(
     scheduler: Scheduler = None,
     workers: Workers = None,
 ) -> None:
-    """Encode images ahead, so that every plane answers clicks at once."""
+    """Compute embeddings ahead of time, so that clicks in the viewer are answered at once."""
     with clear_errors():
         from napari_sam.batch import check_request
 

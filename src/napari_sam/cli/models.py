@@ -16,20 +16,20 @@ from napari_sam.cli.console import bar, clear_errors, out, show_warning
 if TYPE_CHECKING:
     from napari_sam.model.taught_library import TaughtFile
 
-models = typer.Typer(help="List, download, verify and remove models.", invoke_without_command=True)
+models = typer.Typer(invoke_without_command=True)
 app.add_typer(models, name="models")
 
 
 @models.callback()
 def list_by_default(context: typer.Context) -> None:
-    """List, download, verify and remove models."""
+    """List, download, verify and remove models; without a command, list them."""
     if context.invoked_subcommand is None:
         list_models()
 
 
 @models.command("list")
 def list_models() -> None:
-    """List models, their size and licence, and whether they are here; then those you taught."""
+    """List models with size and licence, whether they are on this disk, and those you taught."""
     from napari_sam.model.registry import models_folder
     from napari_sam.model.taught_library import listed
     from napari_sam.model.weights import REGISTRY, is_downloaded, megabytes, path_of, size_of
@@ -66,10 +66,10 @@ def _print_taught(taught: list[TaughtFile]) -> None:
 
 @models.command(epilog="Example: napari-sam models download vit_b")
 def download(
-    names: Annotated[list[str], typer.Argument(metavar="MODEL...")],
-    force: Annotated[bool, typer.Option(help="Fetch even what is here.")] = False,
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names of models.")],
+    force: Annotated[bool, typer.Option(help="Download again what is on this disk.")] = False,
 ) -> None:
-    """Download models; an interrupted download is continued."""
+    """Download models, or continue an interrupted download."""
     with clear_errors():
         from napari_sam.model import weights
 
@@ -80,8 +80,12 @@ def download(
 
 
 @models.command(epilog="Example: napari-sam models verify vit_b my_model.pt")
-def verify(names: Annotated[list[str], typer.Argument(metavar="MODEL...")]) -> None:
-    """Check that models or checkpoint files are what they should be."""
+def verify(
+    names: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names, or paths of checkpoints.")
+    ],
+) -> None:
+    """Check that models or checkpoint files are complete and undamaged."""
     with clear_errors():
         from napari_sam.model import weights
 
@@ -91,9 +95,11 @@ def verify(names: Annotated[list[str], typer.Argument(metavar="MODEL...")]) -> N
 
 @models.command(epilog="Example: napari-sam models remove coli")
 def remove(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names of models that you taught.")
+    ],
 ) -> None:
-    """Delete models that you taught; sessions that used them contain them, and stay whole."""
+    """Delete models that you taught; sessions that used them hold their own copy."""
     with clear_errors():
         from napari_sam.model import taught_library
 

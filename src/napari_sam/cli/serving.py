@@ -18,36 +18,43 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: napari-sam serve --listen 127.0.0.1:8765 --model vit_b")
 def serve(
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 is any free one.")
+        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes any free one.")
     ] = "127.0.0.1:8765",
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", help="A model to offer, by name or path; by default all on this disk."
+            "--model",
+            "-m",
+            help="A model to offer, by name or path; may be repeated. By default all on this disk.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Precision = "auto",
     token_file: Annotated[
         Path | None,
-        typer.Option(help="File of mode 600 with the token; by default one is made and printed."),
+        typer.Option(
+            help="File with the token, readable by its owner alone (mode 600); by default a token "
+            "is made and printed."
+        ),
     ] = None,
-    cert: Annotated[Path | None, typer.Option(help="Certificate, to encrypt with TLS.")] = None,
+    cert: Annotated[Path | None, typer.Option(help="TLS certificate, to encrypt.")] = None,
     key: Annotated[Path | None, typer.Option(help="Private key of the certificate.")] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine without encryption.")
+        bool, typer.Option("--insecure", help="Allow other machines to connect without encryption.")
     ] = False,
     host: Annotated[
         list[str] | None,
-        typer.Option("--host", help="A name by which this machine is called by users."),
+        typer.Option("--host", help="A name that users call this machine by; may be repeated."),
     ] = None,
     memory_gb: Annotated[
-        float, typer.Option(min=0.1, help="Memory for the planes of all users, in GB.")
+        float, typer.Option(min=0.1, help="Memory for the embeddings of all users, in GB.")
     ] = 4.0,
-    users: Annotated[int, typer.Option(min=1, help="Users at the same time.")] = 32,
-    message_mb: Annotated[int, typer.Option(min=1, help="Largest message, in MB.")] = 64,
+    users: Annotated[int, typer.Option(min=1, help="Most users at the same time.")] = 32,
+    message_mb: Annotated[
+        int, typer.Option(min=1, help="Size of the largest message, in MB.")
+    ] = 64,
 ) -> None:
-    """Compute for viewers on other machines: see docs/remote.md."""
+    """Compute for viewers on other machines."""
     with clear_errors():
         name, port = _place_of(listen)
         if (cert is None) != (key is None):

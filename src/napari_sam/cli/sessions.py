@@ -19,26 +19,31 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: napari-sam replay cells.napari-sam -o labels.tif")
 def replay(
-    session: Annotated[Path, typer.Argument(metavar="FILE", help="A session.")],
+    session: Annotated[Path, typer.Argument(metavar="FILE", help="A session file.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .tif or .zarr, or a folder for it.")
+        Path,
+        typer.Option("--output", "-o", help="Where labels go: a .tif or .zarr file, or a folder."),
     ],
     image: Annotated[
-        str | None, typer.Argument(metavar="IMAGE", help="By default the one beside FILE.")
+        str | None, typer.Argument(metavar="IMAGE", help="Its image; by default the one beside it.")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--with", "-m", help="Answer by this model instead of the session's own."),
+        typer.Option("--with", "-m", help="Use this model instead of the session's own."),
     ] = None,
     device: Device = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="As of other commands; by default the session's.")
+        str | None,
+        typer.Option(
+            help="Of the image encoder: auto, float32, bfloat16 or float16; by default the "
+            "session's."
+        ),
     ] = None,
     axes: Axes = None,
     channel: ChannelNumber = None,
     cache: Cache = True,
 ) -> None:
-    """Run a session again: its prompts are answered anew; says what differs from its labels."""
+    """Run a session again, and report how the labels differ from those it saved."""
     with clear_errors():
         from napari_sam.session.saved import read_without_image
 
@@ -73,34 +78,38 @@ def _load(
 
 @app.command(epilog="Example: napari-sam export cells.napari-sam --to geojson -o cells.geojson")
 def export(
-    sessions: Annotated[list[Path], typer.Argument(metavar="SESSION...", help="Sessions.")],
+    sessions: Annotated[list[Path], typer.Argument(metavar="SESSION...", help="Session files.")],
     to: Annotated[
         str,
         typer.Option(
             "--to",
-            help="labels, coco, geojson (QuPath), ome-zarr, imagej, csv, crops, classes or ctc "
-            "(Cell Tracking Challenge).",
+            help="Format: labels, coco, geojson (QuPath), ome-zarr, imagej, csv, crops, classes or "
+            "ctc (Cell Tracking Challenge).",
         ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A file of the format, or a folder.")
     ],
     image: Annotated[
-        Path | None, typer.Option("--image", help="By default the one beside SESSION.")
+        Path | None,
+        typer.Option("--image", help="Image of the session; by default the one beside it."),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="Labels that the session wrote on disk.")
+        Path | None,
+        typer.Option("--labels", help="Labels that the session wrote into a file of yours."),
     ] = None,
     only: Annotated[
-        str | None, typer.Option("--only", help="accepted: leave proposed objects out.")
+        str | None, typer.Option("--only", help="accepted: leave out objects that nobody accepted.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
-    masks: Annotated[str, typer.Option("--masks", help="Of COCO: rle or polygons.")] = "rle",
+    overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
+    masks: Annotated[
+        str, typer.Option("--masks", help="How COCO stores masks: rle or polygons.")
+    ] = "rle",
     ome_version: Annotated[
-        str | None, typer.Option("--ome-version", help="Of OME-Zarr: 0.4 or 0.5.")
+        str | None, typer.Option("--ome-version", help="Version of OME-Zarr: 0.4 or 0.5.")
     ] = None,
     margin: Annotated[
-        int, typer.Option("--margin", min=0, help="Pixels around an object that is cut out.")
+        int, typer.Option("--margin", min=0, help="Pixels around each object, for crops.")
     ] = 8,
 ) -> None:
     """Write the objects of sessions in a format that other programs read."""
@@ -136,16 +145,17 @@ def import_(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="COCO, GeoJSON, ImageJ regions, a label image, or a folder of tracks.",
+            help="COCO, GeoJSON, ImageJ regions, a label image, or a folder of the Cell Tracking "
+            "Challenge.",
         ),
     ],
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image that they are of.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A .napari-sam.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The image to which they belong.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .napari-sam file.")],
     axes: Axes = None,
     channel: ChannelNumber = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a session that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing session.")] = False,
 ) -> None:
-    """Make a session of the objects that another program has written."""
+    """Make a session from objects that another program wrote."""
     with clear_errors():
         from napari_sam.batch import import_session
 

@@ -32,56 +32,77 @@ _NOT_BETTER = (
 def tune(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="SESSION...", help="Sessions; with --labels, images."),
+        typer.Argument(metavar="SESSION...", help="Session files; with --labels, images."),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A .safetensors; by default among your models."),
+        typer.Option(
+            "--output", "-o", help="A .safetensors file; by default it is kept among your models."
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the taught model; by default the file's.")
+        str | None,
+        typer.Option("--name", help="Name of the taught model; by default that of the file."),
     ] = None,
     labels: Annotated[
         list[Path] | None,
-        typer.Option("--labels", help="Labels of an image, one for each, in order."),
+        typer.Option("--labels", help="Labels of the images, one file for each, in their order."),
     ] = None,
     image: Annotated[
         list[Path] | None,
-        typer.Option("--image", help="Of each session, in order; by default the one beside it."),
+        typer.Option(
+            "--image",
+            help="Images of the sessions, one for each, in their order; by default those beside "
+            "them.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="To be taught; by default the sessions', or nano."),
+        typer.Option(
+            "--model", "-m", help="Model to teach; by default that of the sessions, or nano."
+        ),
     ] = None,
     complete: Annotated[
-        bool, typer.Option("--complete", help="Everything is labelled on planes with objects.")
+        bool,
+        typer.Option(
+            "--complete", help="State that every object is labelled on planes with labels."
+        ),
     ] = False,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Teach the image encoder, too: better and slower.")
+        bool, typer.Option("--thorough", help="Teach the image encoder, too: better, but slower.")
     ] = False,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", help="Time of computing for learning once.  [default: 30]"),
+        typer.Option(
+            "--seconds", help="Seconds of computing for one pass of learning; by default 30."
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", help="Steps instead of a time: the same weights again.")
+        int | None,
+        typer.Option(
+            "--steps", help="Number of steps instead of a time: a repeated run gives equal weights."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of random numbers.")] = 0,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="By default one for each core.")
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads; by default one for each core."),
     ] = None,
     keep_names: Annotated[
-        bool, typer.Option("--keep-names", help="Write the images' file names into the model.")
+        bool,
+        typer.Option("--keep-names", help="Store the names of the given files in the model."),
     ] = False,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Write it even if it is no better.")
+        bool, typer.Option("--anyway", help="Write the model even if it is no better.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
+    ] = False,
     device: Device = "auto",
     axes: Axes = None,
     channel: ChannelNumber = None,
 ) -> None:
-    """Teach a model your finished objects; it is scored on some of them before it is written."""
+    """Teach a model your finished objects; some are held back to score it."""
     with clear_errors():
         kept = _Kept.of(output, name, overwrite)
         if steps is not None and seconds is not None:
