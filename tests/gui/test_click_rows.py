@@ -123,8 +123,8 @@ class Hand:
         self.session.add_prompts({(i, 2): Prompts([self.point()], [1]) for i in range(1, 8)})
 
     def wait(self) -> None:
-        self.editor._telling.stop()
-        self.editor._tell()
+        self.editor._reporting.stop()
+        self.editor._report_masks()
 
     def act(self) -> None:
         deeds = [
@@ -153,7 +153,7 @@ class Hand:
         red = [int(COLOURS[label][1:3], 16) / 255 for label in columns["label"]]
         np.testing.assert_allclose(layer.face_color[:, 0], red, atol=2e-3)
 
-    def check_told(self) -> None:
+    def check_reported(self) -> None:
         """Compare also what is said a moment later."""
         self.wait()
         self.check()
@@ -167,7 +167,7 @@ def test_layer_holds_what_the_session_says_whatever_is_done(qapp, seed):
     for _ in range(50):
         hand.act()
         hand.check()
-    hand.check_told()
+    hand.check_reported()
     hand.editor.close()
 
 
@@ -208,4 +208,4 @@ def test_a_refused_click_leaves_the_others_as_they_were(among_many):
     hand.points.remove_selected()
     assert hand.session.prompts is before
     assert len(hand.refused) == 2
-    hand.check_told()
+    hand.check_reported()

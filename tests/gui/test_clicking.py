@@ -5,7 +5,7 @@ from core.fake_segmenter import disk
 from qtpy.QtCore import Qt
 
 from napari_sam.gui import current_session
-from napari_sam.gui.key_table import ACTIONS, told_key
+from napari_sam.gui.key_table import ACTIONS, key_text
 from napari_sam.io import read_prompts
 
 SHAPE = (60, 80)
@@ -208,7 +208,7 @@ def test_keys_leave_the_users_own_alone_and_go_with_the_dock(user, rng):
     me = user(grey(rng, *SHAPE))
     image, points = me.annotation.image, me.annotation.points
     taken = {str(key) for key in image.keymap}
-    assert taken == {told_key(key) for a in ACTIONS if a.condition == "always" for key in a.keys}
+    assert taken == {key_text(key) for a in ACTIONS if a.condition == "always" for key in a.keys}
     me.controller.close()
     assert not image.keymap
     assert not points.keymap

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from napari_sam.gui.follow import reached
-from napari_sam.gui.follow_section import course_of, told_progress, told_reach, told_stale
+from napari_sam.gui.follow_section import course_of, progress_text, reach_text, stale_text
 from napari_sam.gui.status import StripState
 from napari_sam.session import FollowProgress, PlaneFacts, Span
 
@@ -38,18 +38,18 @@ def test_following_to_the_only_known_plane_is_refused():
 
 
 def test_a_change_that_was_not_followed_anew_is_told_with_what_to_do():
-    assert told_stale(3, SPANS) == ""
-    assert told_stale(3, [replace(SPANS[0], state="running")]) == ""
-    assert "follow it again" in told_stale(3, [*SPANS, replace(SPANS[0], state="stale")])
+    assert stale_text(3, SPANS) == ""
+    assert stale_text(3, [replace(SPANS[0], state="running")]) == ""
+    assert "follow it again" in stale_text(3, [*SPANS, replace(SPANS[0], state="stale")])
 
 
 def test_progress_tells_object_plane_and_time_left():
     running = FollowProgress((3,), 0, (14, None, None), 7, 40, 0.2, 12.3)
-    assert told_progress(running, "z", 51) == (
+    assert progress_text(running, "z", 51) == (
         "Following object 3 · z 14/50\n7 of 40 steps · 12 s left"
     )
     begun = FollowProgress((3, 5), 0, None, 0, 40, 0.0)
-    assert told_progress(begun, "z", 51) == "Following 2 objects\n0 of 40 steps"
+    assert progress_text(begun, "z", 51) == "Following 2 objects\n0 of 40 steps"
 
 
 def test_course_tells_the_ends_and_what_is_doubtful():
@@ -66,9 +66,9 @@ def test_course_tells_the_ends_and_what_is_doubtful():
 
 
 def test_directions_are_told_in_the_words_of_the_axis():
-    assert told_reach("up", "z") == "from here to higher z"
-    assert told_reach("down", "t") == "from here backwards"
-    assert told_reach("to here", "t") == "to this plane"
+    assert reach_text("up", "z") == "from here to higher z"
+    assert reach_text("down", "t") == "from here backwards"
+    assert reach_text("to here", "t") == "to this plane"
 
 
 def test_strip_tells_planes_of_the_object_apart():

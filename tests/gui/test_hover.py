@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam.gui.hover import Hover
 from napari_sam.gui.preview_overlay import outline
-from napari_sam.gui.preview_section import preview_state_of, told_preview
+from napari_sam.gui.preview_section import preview_state_of, preview_text
 from napari_sam.gui.scene import matrix_of
 from napari_sam.gui.slicing import world_of_data
 from napari_sam.session import ArraySource, Preview, Session
@@ -118,9 +118,9 @@ def test_outline_is_every_edge_between_a_mask_and_what_is_outside():
 
 def test_what_a_click_would_do_is_told():
     plane, point = (None, None), (3.0, 4.0)
-    assert told_preview(Preview(plane, point, 12, "go to")) == "click: goes to object 12"
+    assert preview_text(Preview(plane, point, 12, "go to")) == "click: goes to object 12"
     refined = Preview(plane, point, 3, "refine", scores=(0.934,))
-    assert told_preview(refined) == "click: refines object 3 · IoU 0.93"
+    assert preview_text(refined) == "click: refines object 3 · IoU 0.93"
 
 
 @pytest.mark.parametrize(("seconds", "is_on"), [(0.02, True), (0.3, False)])

@@ -16,8 +16,8 @@ from napari_sam.gui.key_table import (
     action_of,
     class_keys,
     found,
+    keys_text,
     markdown,
-    told_keys,
     with_key,
 )
 from napari_sam.gui.keys import Keys
@@ -155,4 +155,4 @@ def test_help_is_searched_by_words_and_keys():
 def test_tooltip_tells_the_key():
     assert with_key("start another", "new_object") == "start another (N)"
     assert with_key("stop", "cancel") == "stop"
-    assert told_keys(action_of("redo")) == "Ctrl+Shift+Z"
+    assert keys_text(action_of("redo")) == "Ctrl+Shift+Z"

@@ -42,10 +42,10 @@ class FakeKeeping:
         self.calls.append(("answer", yes))
         self.question = None
 
-    def tell_methods(self):
+    def write_methods(self):
         self.methods = "Objects were segmented with nano."
 
-    def look_up(self):
+    def list_sessions(self):
         self.calls.append(("look up",))
 
 

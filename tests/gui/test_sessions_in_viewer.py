@@ -96,7 +96,7 @@ def test_starting_anew_keeps_the_old_session_until_it_is_removed(me):
     me.click((20, 20))
     me.qtbot.waitUntil(lambda: me.controller.keeping.path not in (None, old))
     assert old.exists()
-    me.controller.keeping.look_up()
+    me.controller.keeping.list_sessions()
     me.qtbot.waitUntil(lambda: len(me.dock.files.shown.kept) == 2)
     with pytest.raises(ValueError, match="not open"):
         Library().remove(me.controller.keeping.path)

@@ -5,7 +5,7 @@ import pytest
 from core.fake_segmenter import FakeSegmenter
 from napari.layers import Image, Points, Shapes
 
-from napari_sam.gui.users_prompts import offered, read_layer, tells_objects
+from napari_sam.gui.users_prompts import names_objects, offered, read_layer
 from napari_sam.session import ArraySource, Session
 
 SHAPE = (60, 80)
@@ -34,7 +34,7 @@ def test_all_points_are_one_object():
 def test_features_say_object_and_sign():
     features = {"object": [7, 7, 2.0, 0], "label": ["positive", "negative", "positive", "positive"]}
     layer = Points(np.arange(8).reshape(4, 2), features=features, name="p")
-    assert tells_objects(layer)
+    assert names_objects(layer)
     read = read_layer(layer, IMAGE, PLANE, "each", 10)
     assert list(read.prompts) == [(17, PLANE), (12, PLANE)]
     assert read.prompts[17, PLANE].point_labels.tolist() == [1, 0]

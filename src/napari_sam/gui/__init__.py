@@ -1,4 +1,4 @@
-"""The plugin in napari: the only place that imports napari or Qt, and only when it is used."""
+"""The dock widget and commands in napari. Only this subpackage imports napari or Qt."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ __all__ = ["current_session"]
 
 
 def current_session(viewer: Any) -> Session:
-    """Return the session behind the dock widget of a viewer, to do in code what the mouse does.
+    """Return the session of the image chosen in the dock widget, to script what the mouse does.
+
+    The viewer's layers update when the session changes. Call it from the GUI thread.
 
     Parameters
     ----------
     viewer
-        A ``napari.Viewer``. The dock widget is opened if it isn't yet.
+        A ``napari.Viewer``. The dock widget is opened if it isn't open.
 
     Returns
     -------
     session
-        Of the image chosen in the dock; the layers follow what is done to it.
+        The :class:`~napari_sam.session.Session` of the chosen image.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def current_session(viewer: Any) -> Session:
 
 
 def open_dock(viewer: Any) -> Controller:
-    """Return what the dock of a viewer shows, ready to work; open it if it isn't yet."""
+    """Return the controller of a viewer's dock, ready to work; open the dock if necessary."""
     from napari_sam.gui.controller import controller_of
 
     controller = controller_of(viewer)

@@ -30,7 +30,7 @@ from napari_sam.gui.live_source import LiveSource
 from napari_sam.gui.mask_writer import MaskWriter
 from napari_sam.gui.navigation import bring_into_view, show_plane
 from napari_sam.gui.offered_outline import OfferedOutline
-from napari_sam.gui.placement import Followers, told_shape
+from napari_sam.gui.placement import Followers, shape_text
 from napari_sam.gui.planes import (
     plane_and_point,
     plane_name,
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=Layer)
 
 Tool = Literal["", "inside", "outside", "box", "stroke", "lasso"]
-"""What a click or drag in the canvas says."""
+"""What a click or drag in the canvas marks or draws; empty while it is no prompt."""
 
-_LABELS_MS = 50  # the dock has appeared
+_LABELS_MS = 50  # after which the dock has appeared
 
 
 class Annotation:
@@ -64,11 +64,11 @@ class Annotation:
     Parameters
     ----------
     viewer, image
-        Where the image is.
+        The viewer, and the image layer in it.
     segmenter
-        None while the model is loading.
+        The model; None while it is loading.
     executor, max_bytes, prefetch
-        As of :class:`~napari_sam.session.Session`.
+        As for :class:`~napari_sam.session.Session`.
 
     Attributes
     ----------
@@ -76,11 +76,11 @@ class Annotation:
         The axis of the image along which a user wants objects to be followed; None for the one
         that was scrolled last.
     refused
-        Something a user did could not be done: the error.
+        Signal: an action of the user failed; emits the error.
     layers_changed
-        The labels layer was picked, made or deleted, or the model is given other channels.
+        Signal: a labels layer was chosen, created or deleted, or the model gets other channels.
     view_moved
-        Something was brought into view, so that the mouse is over another place.
+        Signal: the view moved, so that the mouse is over another place in the image.
     """
 
     refused = Signal(object)
@@ -113,7 +113,7 @@ class Annotation:
         self._sign = 1
         self._wants_new_labels = False
         self._labelling = Delay(_LABELS_MS, self._make_first_labels)
-        self._telling = Delay(0, self._layers_changed)
+        self._reporting = Delay(0, self._layers_changed)
         self._losing = Delay(0, self._lose_labels)
         self.drafts = DraftPictures(
             viewer, image, self.session, self.displayed, lambda: self.masks.layer
@@ -132,12 +132,12 @@ class Annotation:
 
     @property
     def points(self) -> Points | None:
-        """The layer that takes clicks; None before anybody wants to."""
+        """The layer that takes clicks; None until it is needed."""
         return self.clicks.layer if self.clicks else None
 
     @property
     def prompt_layers(self) -> list[Points | Shapes]:
-        """The layers that take clicks and shapes, as far as there are any."""
+        """The layers that take clicks and shapes, of those that exist."""
         own = (self.points, self.shapes.layer if self.shapes else None)
         return [layer for layer in own if layer is not None]
 
@@ -148,17 +148,17 @@ class Annotation:
         return [self.image, *masks, *self.prompt_layers]
 
     def bring_into_view(self, plane: Plane, box: Box) -> None:
-        """Show a part of a plane, (row 0, column 0, row 1, column 1), at a sensible zoom."""
+        """Show a plane so that a box (row 0, column 0, row 1, column 1) fills much of the view."""
         if bring_into_view(self._viewer, self.image, plane, box):
             self.view_moved.emit()
 
     def show_plane(self, plane: Plane) -> None:
-        """Scroll to a plane that spans the axes on screen."""
+        """Scroll to a plane; it must span the two axes on screen."""
         show_plane(self._viewer, self.image, plane)
 
     @property
     def is_restretched(self) -> bool:
-        """Whether the image is shown in another way, which the model is given in a moment."""
+        """Whether contrast or colours have changed and the model will get them in a moment."""
         return self._source.is_pending
 
     @property
@@ -172,7 +172,7 @@ class Annotation:
 
     @property
     def sign(self) -> int:
-        """What a left click says: 1 inside, 0 outside; a right click says the opposite."""
+        """What a left click marks: 1 inside, 0 outside; a right click marks the opposite."""
         return self._sign
 
     @sign.setter
@@ -192,7 +192,7 @@ class Annotation:
 
     @property
     def tool(self) -> Tool:
-        """What the next click or drag in the canvas says; nothing while it is no prompt."""
+        """What the next click or drag in the canvas marks or draws; empty if it is no prompt."""
         active = self._viewer.layers.selection.active
         if self.clicks is not None and active is self.clicks.layer and active.mode == "add":
             return "inside" if self._sign else "outside"
@@ -202,7 +202,7 @@ class Annotation:
 
     @property
     def labels(self) -> Labels | None:
-        """Where masks are written; None for a new layer with the next mask."""
+        """The layer that masks are written to; None if the next mask gets a new layer."""
         return self.masks.layer
 
     @labels.setter
@@ -227,11 +227,11 @@ class Annotation:
         self.layers_changed.emit()
 
     def displayed(self) -> Plane | None:
-        """Return the plane on screen; None in 3-D, outside of the image, or if it is another."""
+        """Return the plane on screen; None in 3-D, outside the image, or if its data changed."""
         return self._view.displayed()
 
     def plane_name(self, plane: Plane) -> str:
-        """Spell which plane it is, and which others are projected onto it; empty in 2-D."""
+        """Return the position of a plane as text, with those projected onto it; empty in 2-D."""
         return plane_name(self.image, plane, self._source.now)
 
     def plane_to_prompt(self) -> Plane:
@@ -240,7 +240,7 @@ class Annotation:
         Raises
         ------
         ValueError
-            In 3-D or outside of the image, or if it is another one: what is missing.
+            In the 3-D view, outside the image, or if the layer holds another image by now.
         """
         return self._view.plane_to_prompt()
 
@@ -274,7 +274,7 @@ class Annotation:
         return [(*plane[:axis], i, *plane[axis + 1 :]) for i in range(length)]
 
     def read_all_planes(self) -> None:
-        """Have all planes along the axis that is scrolled embedded when nothing else is to do.
+        """Embed all planes along the scrolled axis whenever no other work is waiting.
 
         Raises
         ------
@@ -287,11 +287,11 @@ class Annotation:
         self.session.read_all(self.planes_along(axis))
 
     def show(self) -> None:
-        """Tell the session which plane is on screen."""
+        """Pass the plane on screen to the session."""
         self._view.show()
 
     def click_here(self) -> None:
-        """Make the prompts layer active and ready for clicks; make what is missing for that."""
+        """Make the points layer active and ready for clicks; create it if it is missing."""
         points = self._points_layer()
         self._lose_labels()
         if self.masks.layer is None and not self._wants_new_labels:
@@ -310,25 +310,25 @@ class Annotation:
         self.draw("box")
 
     def new_object(self) -> None:
-        """Make a new object current, and the next click, box or stroke of the brush speak of it."""
+        """Make a new object current, which the next click, box or brush stroke belongs to."""
         self.session.new_object()
-        self.sign = 1  # of an object that has nothing yet nothing can be taken away
+        self.sign = 1  # nothing can be taken away from an empty object
         active = self._viewer.layers.selection.active
         if not (self.tool or (active is self.masks.layer and is_painted(active))):
             self.click_here()
 
     def flip_selected(self) -> bool:
-        """Let the prompts that are selected in the active layer say the opposite.
+        """Turn the prompts selected in the active layer from inside to outside, or back.
 
         Returns
         -------
         flipped
-            Whether there are any: clicks or strokes, while prompts are selected, not added.
+            Whether any prompt was flipped; none is while clicks add prompts.
 
         Raises
         ------
         ValueError
-            If one is of a locked object.
+            If a selected prompt belongs to a locked object.
         """
         active = self._viewer.layers.selection.active
         editors = (self.clicks, self.shapes)
@@ -345,7 +345,7 @@ class Annotation:
             self.refused.emit(error)
 
     def add_labels(self, layer: Labels) -> Labels:
-        """Add a labels layer below the prompts; it goes where the image goes."""
+        """Add a labels layer below the prompts; it moves with the image."""
         layers = self._viewer.layers
         below = layers.index(self.points) if self.points in layers else len(layers)
         self._followers.add(layer)
@@ -365,12 +365,12 @@ class Annotation:
         return bool(adding)
 
     def forget_layer(self, layer: Layer) -> bool:
-        """Take note that a layer was deleted.
+        """Handle that a layer was deleted.
 
         Returns
         -------
         goes_on
-            False if this annotation can't go on without it.
+            False if the annotation can't continue without that layer.
         """
         self.keys.unbind(layer)
         self._followers.forget(layer)
@@ -382,13 +382,13 @@ class Annotation:
         return layer is not self.image and layer is not self.points
 
     def set_aside(self) -> list[Layer]:
-        """Let go of an image that has become another one; what was made on the old stays.
+        """Close this annotation because its layer now holds another image; its results stay.
 
         Returns
         -------
         kept
-            The layers that stay, renamed by the shape of the old image; masks that were picked
-            keep their name.
+            The layers that stay, with the shape of the old image added to their names. A labels
+            layer that the user chose is not renamed.
         """
         kept: list[Layer] = [*self.prompt_layers]
         masks = self.masks.layer
@@ -397,11 +397,11 @@ class Annotation:
             kept.append(masks)
         self.close()
         for layer in kept:
-            layer.name = f"{layer.name} ({told_shape(self._source.now.shape)})"
+            layer.name = f"{layer.name} ({shape_text(self._source.now.shape)})"
         return kept
 
     def rest(self) -> None:
-        """Stop working while another image is chosen."""
+        """Pause while another image is chosen."""
         self._view.rest()
         self.offered.hide()
         self._labelling.stop()
@@ -411,16 +411,16 @@ class Annotation:
         self.session.cancel()
 
     def wake(self) -> None:
-        """Go on when the image is chosen again."""
+        """Resume when the image is chosen again."""
         self.masks.wake()
         if self.masks.layer is not None:
             self.keys.bind(self.masks.layer)
         self._view.wake()
 
     def close(self) -> None:
-        """Let go of every layer and stop working; the layers stay."""
+        """Disconnect from every layer and stop working; the layers stay."""
         self._labelling.close()
-        self._telling.close()
+        self._reporting.close()
         self._losing.close()
         self._view.close()
         self._source.close()
@@ -428,7 +428,7 @@ class Annotation:
             self.stop_prompting()
         self.keys.close()
         self._viewer.dims.events.units.disconnect(self._followers.follow)
-        with suppress(RuntimeError):  # of a canvas that is gone
+        with suppress(RuntimeError):  # if the canvas was deleted
             self.drafts.close()
             self.offered.close()
         self._followers.close()
@@ -441,7 +441,7 @@ class Annotation:
         self.session.embeddings.clear()
 
     def _show_marks(self) -> None:
-        """Show what belongs to the plane on screen and is in no layer."""
+        """Show drafts and outlines of the plane on screen, which are in no layer."""
         self.drafts.refresh()
         self.offered.refresh()
 
@@ -464,13 +464,14 @@ class Annotation:
         return self.shapes
 
     def _find_labels(self) -> None:
-        """Go on with the image's masks of before; without labels that could be meant make a layer.
+        """Use the image's earlier masks; create a layer if no labels layer fits the image.
 
-        napari takes a moment to show its first labels: rather when the dock has appeared than
-        after the first click. Those of a large plane take long, and come with the first mask.
+        napari takes a moment to show its first labels. That happens when the dock has appeared
+        rather than after the first click. For a large plane it takes longer, and waits for the
+        first mask.
         """
         layers = self._viewer.layers
-        above = layers[layers.index(self.image) :]  # below an image that was added again none show
+        above = layers[layers.index(self.image) :]  # an image added again hides those below it
         fitting = [x for x in layers if fits(x, self.image)]
         mine = [x for x in fitting if image_of_masks(x) is self.image and x in above]
         others = [layer for layer in fitting if image_of_masks(layer) is None]
@@ -487,7 +488,7 @@ class Annotation:
                 self.refused.emit(error)
 
     def _lose_labels(self) -> None:
-        """Take note that the labels were deleted: the next mask goes into others."""
+        """Handle that the labels layer was deleted: the next mask goes into a new one."""
         if self.masks.layer is not None and self.masks.layer not in self._viewer.layers:
             self.masks.layer = None
             self.layers_changed.emit()
@@ -499,13 +500,13 @@ class Annotation:
         return layer
 
     def _insert(self, layer: L, index: int) -> L:
-        """Add a layer without taking the selection away from the user's."""
+        """Add a layer without changing which layer is active."""
         layers = self._viewer.layers
         active = layers.selection.active
         layers.insert(index, layer)
         layers.selection.active = active
         self.keys.bind(layer)
-        self._telling.start()
+        self._reporting.start()
         return layer
 
     def _show_prompts(self) -> None:
@@ -517,7 +518,7 @@ class Annotation:
             self._shape_editor()
 
     def _moved(self, put_back: list[Layer]) -> None:
-        """Take up that the image, or one of the layers that should lie on it, was moved."""
+        """Handle that the image, or a layer that should lie on it, was moved."""
         for layer in put_back:
             self.refused.emit(
                 ValueError(
@@ -530,7 +531,7 @@ class Annotation:
         self.layers_changed.emit()
 
     def _end(self, error: ValueError) -> None:
-        """Take no more prompts: the image is another one by now."""
+        """End the session: the layer holds another image by now."""
         self._followers.close()
         self._view.rest()
         self.session.close(error)

@@ -9,25 +9,25 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_sam.gui.delay import Delay
-from napari_sam.gui.placement import connect, finest, lies_on, shape_of, told_geometry
+from napari_sam.gui.placement import connect, finest, geometry_text, lies_on, shape_of
 from napari_sam.gui.planes import Colours, channel_axis, is_inverted, limits_of
 from napari_sam.session import Channel
 
-LOOK_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
-"""Events of an image that is shown in another way."""
+STYLE_EVENTS = ("contrast_limits", "gamma", "colormap", "auto_contrast")
+"""Events of an image layer after which it is displayed differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelOption:
-    """A channel that can be assigned; two are equal if they mean the same, whatever it is called.
+    """A channel that can be assigned; options of the same channel are equal, whatever the name.
 
     Parameters
     ----------
     text
-        Its name.
+        Name to show.
     image, index
-        The layer it is in, and the position on that layer's channel axis; None for a layer that
-        is one channel as a whole.
+        The layer of the channel, and the position on that layer's channel axis; None for a layer
+        that is one channel as a whole.
     """
 
     text: str = field(compare=False)
@@ -35,33 +35,34 @@ class ChannelOption:
     index: int | None = None
 
     def channel(self) -> Channel:
-        """Return what the model is given, shown as the layer shows it now."""
+        """Return the channel for the model, with the layer's present contrast and gamma."""
         image, limits, name = self.image, None, ""
         if self.index is None:
             limits, name = limits_of(image), image.name
-        look = float(image.gamma), is_inverted(image)
-        return Channel(finest(image), self.index or 0, limits, name, *look)
+        style = float(image.gamma), is_inverted(image)
+        return Channel(finest(image), self.index or 0, limits, name, *style)
 
 
 Chosen = tuple[ChannelOption | None, ChannelOption | None, ChannelOption | None]
 
 
 class ChannelChoice:
-    """The channels that an image's planes are made of, kept up with the layers they are in.
+    """The channels that the model sees of an image, updated when their layers change.
 
     Parameters
     ----------
     viewer, image
-        Where the image is.
+        The viewer, and the image layer in it.
 
     Attributes
     ----------
     changed
-        Other channels are chosen, or the layer of one has other data.
+        Signal: other channels are chosen, or the layer of one has other data.
     restyled
-        The layer of one is shown in another way.
+        Signal: the layer of a channel is displayed differently.
     gone
-        The layer of one was removed or fits no more, and the channel is taken back: the error.
+        Signal: the layer of a channel was removed or no longer fits, so that the channel is no
+        longer assigned; emits the error.
     """
 
     changed = Signal()
@@ -76,7 +77,7 @@ class ChannelChoice:
 
     @property
     def chosen(self) -> Chosen | None:
-        """Red, green and blue; None for the image as it is."""
+        """The channels for red, green and blue; None for the image as it is."""
         return self._chosen
 
     @chosen.setter
@@ -86,19 +87,19 @@ class ChannelChoice:
         self.changed.emit()
 
     def colours(self) -> Colours | None:
-        """Return what the model is given, as the layers are now."""
+        """Return the channels for the model, as the layers show them now."""
         if self._chosen is None:
             return None
         red, green, blue = (x.channel() if x else None for x in self._chosen)
         return red, green, blue
 
     def close(self) -> None:
-        """Let go of the layers."""
+        """Disconnect from the layers."""
         self._watch([])
         self._checking.close()
 
     def _check(self) -> None:
-        """Take up the data that layers have now; take back channels that fit no more."""
+        """Use the data that the layers have now; unassign channels that no longer fit."""
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
         offered = options(self._image, images)
         before = self._chosen or (None, None, None)
@@ -108,7 +109,7 @@ class ChannelChoice:
             self.gone.emit(ValueError(why_gone(self._image, option, images)))
 
     def _watch(self, images: list[Image]) -> None:
-        """Follow the layers of channels, and where the image itself is while there are any."""
+        """Connect to the layers of channels, and to the image itself if there are any."""
         removed = self._viewer.layers.events.removed
         if self._watched:
             removed.disconnect(self._checking.start)
@@ -124,7 +125,7 @@ class ChannelChoice:
     def _connect(self, image: Image, verb: str) -> None:
         getattr(image.events.data, verb)(self._checking.start)
         connect(image, self._checking.start, verb)
-        for name in LOOK_EVENTS if image is not self._image else ():
+        for name in STYLE_EVENTS if image is not self._image else ():
             getattr(getattr(image.events, name), verb)(self.restyled.emit)
 
 
@@ -134,9 +135,9 @@ def options(image: Image, images: list[Image]) -> list[ChannelOption]:
     Parameters
     ----------
     image
-        The image annotated: positions of its channel axis, if it seems to have one.
+        The image annotated. If it seems to have a channel axis, its positions are the options.
     images
-        Images of the viewer: those of the same shape that lie on it, if it has none.
+        Images of the viewer. Otherwise those of the same shape that lie on it are the options.
     """
     if image.rgb:
         return []
@@ -150,7 +151,7 @@ def options(image: Image, images: list[Image]) -> list[ChannelOption]:
 
 
 def why_gone(image: Image, option: ChannelOption, images: list[Image]) -> str:
-    """Say why a channel can't be assigned to an image any more, and what to do.
+    """Return a message: why a channel can't be assigned to an image any more, and what to do.
 
     Parameters
     ----------
@@ -173,8 +174,8 @@ def why_gone(image: Image, option: ChannelOption, images: list[Image]) -> str:
         )
     return (
         f"expected '{other.name}' to lie on '{image.name}' of shape {shape_of(image)}"
-        f" with {told_geometry(image, other) or 'the same geometry'}, got shape "
-        f"{shape_of(other)} with {told_geometry(other, image) or 'that geometry'}; "
+        f" with {geometry_text(image, other) or 'the same geometry'}, got shape "
+        f"{shape_of(other)} with {geometry_text(other, image) or 'that geometry'}; "
         "the model doesn't see it any more: assign it again under 'What the model "
         "sees' when both agree"
     )

@@ -66,11 +66,11 @@ def choice_state_of(controller: Controller) -> ChoiceState:
         controller.model,
         (*device_choices(), *controller.machines.addresses) if loaded else (),
         controller.device,
-        plane_told(controller),
+        plane_text(controller),
     )
 
 
-def plane_told(controller: Controller) -> str:
+def plane_text(controller: Controller) -> str:
     """Spell which plane is on screen; empty in 2-D."""
     annotation = controller.annotation
     plane = annotation.displayed() if annotation else None
@@ -109,7 +109,7 @@ class ChoiceSection(Section[ChoiceState]):
 
     def refresh_plane(self) -> None:
         """Show which plane is on screen; models and devices are not looked up again."""
-        plane = plane_told(self._controller)
+        plane = plane_text(self._controller)
         if plane != self.shown.plane:
             self._shown = replace(self.shown, plane=plane)
             self._draw_plane(plane)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import Fold, button, line, tool
-from napari_sam.gui.key_table import class_keys, told_key
+from napari_sam.gui.key_table import class_keys, key_text
 from napari_sam.gui.section import Section
 from napari_sam.session import ObjectClass
 
@@ -102,7 +102,7 @@ class ClassesSection(Section[ClassesState]):
         name = QLineEdit(one.name)
         name.setAccessibleName(f"name of class {one.name}")
         name.setToolTip("name of the class; its objects follow")
-        key = f" {told_key(one.key)}" if one.key else ""
+        key = f" {key_text(one.key)}" if one.key else ""
         give = button(f"give{key}", f"give the selected objects the class {one.name}")
         remove = tool("✕", f"remove the class {one.name}; its objects have none then")
         row = QWidget()

@@ -1,4 +1,4 @@
-"""What the prompts layer should hold: a row for each click, in the order they were given."""
+"""The rows of the points layer: one for each click of a session, in the order of the clicks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.gui.planes import coordinates_of
-from napari_sam.gui.prompt_columns import columns_of, columns_of_clicks, spelled_boxes
+from napari_sam.gui.prompt_columns import boxes_text, columns_of, columns_of_clicks
 from napari_sam.io.prompt_file import BOXES
 from napari_sam.session import Click, ObjectPlane, PromptBook, Session
 from napari_sam.session.prompt_book import changed_keys
@@ -17,16 +17,16 @@ from napari_sam.session.prompt_book import changed_keys
 
 @dataclass(frozen=True, eq=False)
 class ClickRows:
-    """The clicks of a book as arrays; another book changes only the rows of what it changed.
+    """The clicks of a book as arrays; for another book, only the rows that differ are updated.
 
     Parameters
     ----------
     book
-        Whose clicks.
+        The book whose clicks these are.
     data
-        `(N, ndim)` coordinates.
+        `(N, ndim)` coordinates in the image layer's data.
     columns
-        `(N,)` of each feature; ``id`` ascends.
+        `(N,)` values of each feature; ``id`` ascends.
     """
 
     book: PromptBook
@@ -35,7 +35,7 @@ class ClickRows:
 
     @classmethod
     def of(cls, book: PromptBook, session: Session, ndim: int) -> ClickRows:
-        """Put down all clicks of a book."""
+        """Return the rows of all clicks of a book."""
         return cls(book, _places(book.clicks, ndim), columns_of_clicks(book, session))
 
     @property
@@ -44,18 +44,18 @@ class ClickRows:
         return self.columns["id"]
 
     def rows_of(self, ids: Iterable[int]) -> NDArray[np.intp]:
-        """Return the rows of clicks, ascending; those that have none are left out."""
+        """Return the rows of some clicks, ascending; clicks without a row are left out."""
         wanted = np.array(sorted(ids), np.int64)
         rows = np.searchsorted(self.ids, wanted)
         inside = rows < len(self.ids)
         return rows[inside][self.ids[rows[inside]] == wanted[inside]]
 
     def rows_of_keys(self, keys: Iterable[ObjectPlane]) -> NDArray[np.intp]:
-        """Return the rows of everything clicked for objects on planes."""
+        """Return the rows of all clicks for some objects on planes."""
         return self.rows_of(c.id for key in keys for c in self.book.group(key).clicks)
 
     def after(self, book: PromptBook, session: Session) -> RowChange:
-        """Go on to another book."""
+        """Return the rows for another book, and which of them changed."""
         keys = changed_keys(self.book, book)
         old = {click.id for key in keys for click in self.book.group(key).clicks}
         clicks = [click for key in keys for click in book.group(key).clicks]
@@ -76,16 +76,16 @@ class ClickRows:
             columns[name][rows] = values
         touched = rows
         if any(self.book.box_of(key) != book.box_of(key) for key in keys) or not len(self.ids):
-            columns[BOXES][:] = spelled_boxes(book)
+            columns[BOXES][:] = boxes_text(book)
             touched = np.arange(len(data))
         else:
             columns[BOXES][at + np.arange(len(at))] = self.columns[BOXES][0]
-        if len(at) and at[0] < len(kept):  # napari puts new rows behind the others
+        if len(at) and at[0] < len(kept):  # napari appends new rows
             touched = np.union1d(touched, np.arange(at[0], len(data)))
         return RowChange(ClickRows(book, data, columns), gone, touched)
 
-    def told_anew(self, keys: Iterable[ObjectPlane], session: Session) -> RowChange:
-        """Say what the model was given for masks that have arrived since."""
+    def with_reports(self, keys: Iterable[ObjectPlane], session: Session) -> RowChange:
+        """Return rows that report the model's input for masks that have arrived since."""
         clicks = [click for key in keys for click in self.book.group(key).clicks]
         clicks.sort(key=lambda click: click.id)
         rows = self.rows_of(click.id for click in clicks)
@@ -97,16 +97,16 @@ class ClickRows:
 
 @dataclass(frozen=True, eq=False)
 class RowChange:
-    """Rows as they are now, and which they are that changed.
+    """Rows after a change, and which of them changed.
 
     Parameters
     ----------
     now
-        All rows.
+        All rows after the change.
     gone
-        Rows that were there before and are not any more.
+        Indices of rows before the change that were removed.
     touched
-        Rows of `now` that are new or say other things.
+        Indices of rows of `now` that are new or have other values.
     """
 
     now: ClickRows

@@ -19,8 +19,8 @@ from napari_sam.gui.layers import style_next_point, style_points
 from napari_sam.gui.planes import coordinates_of, plane_and_point
 from napari_sam.gui.prompt_columns import (
     EDITED,
+    REPORTED,
     SIGN_NAMES,
-    TOLD,
     broken_columns,
     differing,
     new_defaults,
@@ -30,7 +30,7 @@ from napari_sam.gui.prompt_columns import (
 )
 from napari_sam.session import Click, ObjectPlane, Plane, PromptBook, Session
 
-_TELLING_MS = 50, 500  # after the last mask: of a few clicks, and of many
+_REPORT_MS = 50, 500  # delay of the table's update after the last mask: for few clicks, for many
 _STYLED_MS = 40  # after a click
 _MANY = 200
 _DONE = (ActionType.ADDED, ActionType.REMOVED, ActionType.CHANGED)
@@ -39,7 +39,7 @@ _DRAG = 5  # pixels of the screen from which napari takes a click for a drag, an
 
 @dataclass(frozen=True, slots=True)
 class _Gesture:
-    """How a click was made that napari adds a point for."""
+    """Button and modifier keys of a click for which napari adds a point."""
 
     button: int
     shift: bool
@@ -49,21 +49,21 @@ class _Gesture:
 class ClickEditor:
     """Turns edits of a Points layer into commands of a session, and shows the session's clicks.
 
-    napari adds a point for every click; what it means, :meth:`Session.click` decides: with Shift
-    and with the right button it is a prompt of the current object wherever it is. With Control it
-    goes to the object there, or corrects it, with Shift or the right button. A click's row is
-    known by the feature ``id``, so that rows may be added, deleted, pasted and reordered in any
-    way; what the session refuses is put back.
+    napari adds a point for every click, and :meth:`Session.click` decides what it means. With
+    Shift or the right button it is a prompt for the current object wherever it is. With Control
+    it makes the object there current; with Control and Shift or the right button it corrects that
+    object. The feature ``id`` identifies a click's row, so that rows may be added, deleted, pasted
+    and reordered. An edit that the session refuses is undone in the layer.
 
     Parameters
     ----------
     session, layer
-        What is edited through what.
+        The session, and the layer through which its clicks are edited.
     plane
-        Returns the plane on screen, which new points belong to; raises ValueError where there is
+        Returns the plane on screen, which new points belong to; raises ValueError if there is
         none.
     sign
-        Returns what a left click says: 1 inside, 0 outside.
+        Returns what a left click marks: 1 inside, 0 outside.
     refused
         Called with the error when the session refuses an edit.
     """
@@ -84,7 +84,7 @@ class ClickEditor:
         self._writing = False
         self._rows = ClickRows.of(PromptBook(), session, layer.ndim)
         self._answered: set[ObjectPlane] = set()
-        self._telling = _timer(_TELLING_MS[0], self._tell)
+        self._reporting = _timer(_REPORT_MS[0], self._report_masks)
         self._pasted = _timer(0, self._read_pasted)
         # napari sends all points to the screen for each colour that changes: the mask goes first
         self._is_clicking = False
@@ -101,7 +101,7 @@ class ClickEditor:
         self._show_all()
 
     def close(self) -> None:
-        """Let go of the layer."""
+        """Disconnect from the layer and the session."""
         if self._watch_click in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._watch_click)
         self.layer.events.data.disconnect(self._data_edited)
@@ -111,12 +111,12 @@ class ClickEditor:
         self._session.object_changed.disconnect(self._show_current)
         self._session.mask_changed.disconnect(self._mask_changed)
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
-            self._telling.stop()
+            self._reporting.stop()
             self._pasted.stop()
             self._styled.stop()
 
     def flip_selected(self) -> bool:
-        """Let the clicks that are selected say the opposite; return whether there are any."""
+        """Turn the selected clicks from inside to outside, or back; return whether any are."""
         layer, rows = self.layer, sorted(self.layer.selected_data)
         if layer.mode != Mode.SELECT or not rows or len(layer.data) != len(self._rows.ids):
             return False
@@ -129,7 +129,7 @@ class ClickEditor:
         return True
 
     def _watch_click(self, layer: Points, event: Any) -> Iterator[None]:
-        """Left adds what the dock says, right the opposite; napari itself ignores the button."""
+        """Set the sign of the next point by the mouse button, which napari itself ignores."""
         self._gesture = None
         if layer.mode != Mode.ADD:
             return
@@ -167,14 +167,14 @@ class ClickEditor:
             self._read()
 
     def _clicked(self, gesture: _Gesture) -> None:
-        """Do what a click means whose point napari has added; take the point away if it is none."""
+        """Apply a click for which napari has added a point; remove the point if it is no prompt."""
         self._is_clicking = True
         try:
-            self._do(gesture)
+            self._apply(gesture)
         finally:
             self._is_clicking = False
 
-    def _do(self, gesture: _Gesture) -> None:
+    def _apply(self, gesture: _Gesture) -> None:
         before, session = self._session.prompts, self._session
         at, label = np.asarray(self.layer.data[-1], float), self.layer.features["label"].iloc[-1]
         try:
@@ -200,12 +200,12 @@ class ClickEditor:
     def _features_edited(self, event: Any = None) -> None:
         if self._writing:
             return
-        table, told = self.layer.features, self._rows.columns
+        table, shown = self.layer.features, self._rows.columns
         broken = broken_columns(table)
-        others = differing(table, told, [*told])
+        others = differing(table, shown, [*shown])
         if not others and not broken:
-            return  # napari tells of the table after every edit of the points
-        changed = [name for name in others if name in TOLD]
+            return  # napari emits this event after every edit of the points
+        changed = [name for name in others if name in REPORTED]
         if changed and not broken:
             self._refused(
                 ValueError(
@@ -216,7 +216,7 @@ class ClickEditor:
         self._read()
 
     def _drawn(self, event: Any = None) -> None:
-        """Look for pasted points: napari draws them without an event for them."""
+        """Check for pasted points: napari draws them without an event for them."""
         if not self._writing and len(self.layer.data) != self._session.prompts.click_count:
             self._pasted.start()
 
@@ -236,20 +236,17 @@ class ClickEditor:
         self._show_all()
 
     def _edited(self, book: PromptBook) -> PromptBook:
-        """Return a book with the clicks that the layer holds.
-
-        New ones speak of the current object, wherever they come from.
-        """
+        """Return a book with the clicks of the layer; new ones belong to the current object."""
         kept = self._kept_rows() if book is self._rows.book else None
         if kept is None:
             return book.with_all_clicks(self._all_clicks(book))
-        table, data, told = self.layer.features, self.layer.data, self._rows
+        table, data, shown = self.layer.features, self.layer.data, self._rows
         count = len(kept)
-        edited = np.any(data[:count] != told.data[kept], axis=1)
+        edited = np.any(data[:count] != shown.data[kept], axis=1)
         for name in ("label", "object"):
-            edited |= (table[name].to_numpy()[:count] != told.columns[name][kept]).astype(bool)
+            edited |= (table[name].to_numpy()[:count] != shown.columns[name][kept]).astype(bool)
         known = [
-            (row, book.click(int(told.ids[kept[row]]))) for row in np.flatnonzero(edited).tolist()
+            (row, book.click(int(shown.ids[kept[row]]))) for row in np.flatnonzero(edited).tolist()
         ]
         changed = [
             self._click(data[row], click.plane, table["label"].iloc[row],
@@ -261,23 +258,23 @@ class ClickEditor:
                         self._session.object_id, book.next_id + row - count)
             for row in range(count, len(data))
         ]  # fmt: skip
-        gone = np.delete(told.ids, kept).tolist()
+        gone = np.delete(shown.ids, kept).tolist()
         return (
             book.without(gone).with_changed(*changed).with_clicks(fresh, self._session.granularity)
         )
 
     def _kept_rows(self) -> NDArray[np.intp] | None:
-        """Return which of the rows that were shown come first in the layer, in their order.
+        """Return which of the rows shown last are the first rows of the layer, in their order.
 
-        None where others come first, or it isn't known any more which they are.
+        None if the layer begins with other rows, or if its rows can't be identified any more.
         """
-        table, told = self.layer.features, self._rows.ids
+        table, shown = self.layer.features, self._rows.ids
         if broken_columns(table) or len(table) != len(self.layer.data):
             return None
         ids = table["id"].to_numpy()
-        none_gone = len(ids) >= len(told)
-        kept = np.arange(len(told)) if none_gone else np.flatnonzero(np.isin(told, ids))
-        return kept if np.array_equal(ids[: len(kept)], told[kept]) else None
+        none_gone = len(ids) >= len(shown)
+        kept = np.arange(len(shown)) if none_gone else np.flatnonzero(np.isin(shown, ids))
+        return kept if np.array_equal(ids[: len(kept)], shown[kept]) else None
 
     def _click(self, at: Any, pattern: Plane, label: Any, object_id: int, click_id: int) -> Click:
         plane, point = plane_and_point(np.asarray(at, float), pattern)
@@ -285,7 +282,7 @@ class ClickEditor:
         return Click(click_id, object_id, plane, point, sign_of(label))
 
     def _all_clicks(self, book: PromptBook) -> list[Click]:
-        """Return the layer's rows as clicks, wherever they are by now, and new ones."""
+        """Return the layer's rows as clicks, in whatever order, with new clicks among them."""
         known = {click.id: click for click in book.clicks}
         next_id, clicks = book.next_id, {}
         for at, label, object_id, click_id in self._cells(book):
@@ -299,9 +296,9 @@ class ClickEditor:
         return [*clicks.values()]
 
     def _cells(self, book: PromptBook) -> Iterator[tuple[Any, Any, Any, Any]]:
-        """Yield position, label, object and id of each row; where columns were removed, by place.
+        """Yield position, label, object and id of each row.
 
-        napari adds new points behind the others.
+        If columns were removed, rows are identified by their order: napari appends new points.
         """
         table, data = self.layer.features, self.layer.data
         broken = broken_columns(table)
@@ -310,13 +307,13 @@ class ClickEditor:
             return
         self._refused(
             ValueError(
-                f"expected the columns {', '.join(EDITED + TOLD)} in the features of the prompts, "
-                f"which say what each point means; {', '.join(broken)} were removed, and are put "
-                "back"
+                f"expected the columns {', '.join(EDITED + REPORTED)} in the features of the "
+                f"prompts, which say what each point means; {', '.join(broken)} were removed, and "
+                "are put back"
             )
         )
         clicks = book.clicks
-        if len(data) < len(clicks):  # which ones were deleted is not known any more
+        if len(data) < len(clicks):  # it isn't known which ones were deleted
             data = np.array([coordinates_of(click.plane, click.point) for click in clicks])
         for at, click in zip(data, clicks, strict=False):
             yield at, SIGN_NAMES[click.label], click.object_id, click.id
@@ -324,7 +321,7 @@ class ClickEditor:
             yield at, SIGN_NAMES[self._sign()], self._session.object_id, 0
 
     def _show(self) -> None:
-        """Show what has changed since prompts were shown last."""
+        """Update the layer's rows for prompts that have changed since the last call."""
         change = self._rows.after(self._session.prompts, self._session)
         shown, self._rows = self._rows, change.now
         layer = self.layer
@@ -339,13 +336,13 @@ class ClickEditor:
         self._unstyled = np.union1d(self._unstyled, change.touched)
         if not np.array_equal(layer.features["id"], self._rows.ids):
             self._show_all()
-        elif self._is_clicking:  # the new point has the looks of its sign already
+        elif self._is_clicking:  # the new point has the style of its sign already
             self._styled.start()
         else:
             self._style()
 
     def _show_all(self) -> None:
-        """Put everything in the layer that should be there."""
+        """Fill the layer anew with all prompts of the session."""
         self._rows = ClickRows.of(self._session.prompts, self._session, self.layer.ndim)
         self._unstyled = np.empty(0, np.intp)
         features = with_users_columns(self._rows.columns, self.layer.features)
@@ -368,7 +365,7 @@ class ClickEditor:
             self._style()
 
     def _style(self) -> None:
-        """Give points the looks of what they say, and the next one those of what it will say."""
+        """Colour the points by sign and by object, and the next point by its sign."""
         rows = self._unstyled[self._unstyled < len(self.layer.features)]
         self._unstyled = np.empty(0, np.intp)
         self._writing = True
@@ -386,7 +383,7 @@ class ClickEditor:
                 layer.data = data.copy()  # napari moves points in it
 
     def _put_features(self, rows: NDArray[np.intp]) -> None:
-        """Say in the table what some rows mean; other columns of theirs stay."""
+        """Update some rows of the layer's table; the user's own columns stay."""
         columns, layer = self._rows.columns, self.layer
         table = layer.features
         if not len(rows):
@@ -404,14 +401,14 @@ class ClickEditor:
 
     def _mask_changed(self, object_id: int, plane: Plane) -> None:
         self._answered.add((object_id, plane))
-        self._telling.start(_TELLING_MS[len(self.layer.data) > _MANY])
+        self._reporting.start(_REPORT_MS[len(self.layer.data) > _MANY])
 
-    def _tell(self) -> None:
-        """Show what the model was given for the masks that have arrived."""
+    def _report_masks(self) -> None:
+        """Update the columns that report the model's input for masks that have arrived."""
         is_behind = len(self.layer.data) != len(self._rows.ids)
         if is_behind or self._session.prompts is not self._rows.book:
-            return  # what is being edited is read and shown first, which is told again
-        change = self._rows.told_anew(self._answered, self._session)
+            return  # edits are read and shown first, after which this is called again
+        change = self._rows.with_reports(self._answered, self._session)
         self._answered.clear()
         self._rows = change.now
         self._writing = True
@@ -431,9 +428,9 @@ def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:
 
 @contextmanager
 def _one_refresh(layer: Points, count: int) -> Iterator[None]:
-    """Slice and draw a layer once instead of after each property, where napari lets us.
+    """Slice and draw a layer once instead of after each property, if napari allows it.
 
-    Not when points go: until it is sliced anew, napari would draw some that are there no more.
+    Not if points are removed: napari would draw removed points until the layer is sliced again.
     """
     block = getattr(layer, "_block_refresh", None)
     if block is None or count <= len(layer.data):

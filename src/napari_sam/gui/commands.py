@@ -1,7 +1,8 @@
-"""The plugin's commands for files: by paths without a viewer, or with a dialog inside one.
+"""The plugin's commands for files: called with paths, or without any to open a dialog in napari.
 
-``pm.commands.execute("napari-sam-live.segment_files", kwargs={"images": ..., "output": ...})``
-works without napari; called without images, as napari's menus do, a command opens its dialog.
+``pm.commands.execute("napari-sam-live.segment_files", kwargs={"images": ..., "output": ...})``,
+with npe2's plugin manager ``pm``, works without a viewer. Without ``images``, as called from
+napari's menus, a command opens its dialog.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ def segment_files(
         A folder for the label images, or one label file for one image.
     prompts
         A prompts file or a session for all images, or a folder of them; by default ``NAME.csv``
-        or ``NAME.napari-sam`` beside each.
+        or ``NAME.napari-sam`` beside each image ``NAME``.
     model, device
         As for :func:`~napari_sam.load_segmenter`.
     overlay
-        Whether to draw a picture of each result too.
+        Whether to save a picture of each image with its objects outlined too.
     overwrite
         Whether later objects may take pixels of earlier ones.
     measurements
@@ -54,18 +55,18 @@ def segment_files(
     boxes
         A boxes file, as napari saves it for a Shapes layer, or a folder of them.
     workers, scheduler
-        Compute in so many processes here, or on a dask cluster, as
-        :func:`napari_sam.batch.on_cluster`; by default in this process.
+        Number of processes on this machine, or the address of a dask cluster to compute on, as
+        for :func:`napari_sam.batch.on_cluster`; by default this process computes.
 
     Returns
     -------
     summary
-        What was done, skipped and failed; None where a dialog was opened.
+        The images that were done, skipped and failed; None if a dialog was opened.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As :func:`napari_sam.batch.segment_files`.
+        As for :func:`napari_sam.batch.segment_files`.
     """
     if images is None:
         _open_dialog("segment_files")
@@ -99,7 +100,10 @@ def segment_all_files(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> BatchSummary | None:
-    """Segment everything in images; parameters as of :func:`segment_files`."""
+    """Segment every object in images, without prompts.
+
+    Parameters, return value and errors are as for :func:`segment_files`.
+    """
     if images is None:
         _open_dialog("segment_all_files")
         return None
@@ -126,9 +130,9 @@ def embed_files(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> BatchSummary | None:
-    """Embed every plane of images ahead, so that they open ready for clicks.
+    """Embed every plane of images in advance, so that they open ready for clicks.
 
-    Parameters as of :func:`segment_files`.
+    Parameters, return value and errors are as for :func:`segment_files`.
     """
     if images is None:
         _open_dialog("embed_files")
@@ -178,7 +182,7 @@ COMMANDS: dict[str, tuple[str, Callable[..., Any], Sequence[str]]] = {
         ("images", "model", "device", "workers", "scheduler"),
     ),
 }
-"""Of each command: its title, its function, and what a dialog asks for."""
+"""Title, function and dialog fields of each command, by its name."""
 
 
 @contextmanager
@@ -189,7 +193,7 @@ def _model(
     workers: int | None,
     scheduler: str | None,
 ) -> Iterator[Segmenter | ClusterModel]:
-    """Yield a model that is loaded here, or on a cluster where one is asked for."""
+    """Yield a model that is loaded in this process, or on a cluster if one is requested."""
     if not workers and not scheduler:
         yield _segmenter(model, device, progress)
         return
@@ -201,7 +205,7 @@ def _model(
 
 
 def _segmenter(model: str, device: str, progress: BatchProgress | None) -> Segmenter:
-    """Load a model; a download tells the model's name and can be cancelled like the batch."""
+    """Load a model; a download shows the model's name and can be cancelled like the batch."""
     from napari_sam.gui.models import load_for_viewer
     from napari_sam.segmentation.cached import DISK_BYTES
 

@@ -1,4 +1,4 @@
-"""What happens in one viewer: which image and model are chosen, and the threads that work."""
+"""The state of one viewer: the chosen image and model, and the threads that work for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from napari_sam.gui.keeping import SessionFiles
 from napari_sam.gui.machines import Machines
 from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import Loader
-from napari_sam.gui.placement import shape_of, told_shape
+from napari_sam.gui.placement import shape_of, shape_text
 from napari_sam.gui.proofreading import Proofreading
 from napari_sam.gui.scene import make_current
 from napari_sam.gui.session_models import listed_name
@@ -37,44 +37,51 @@ from napari_sam.model.registry import REGISTRY
 from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.session.model_use import UsedModel
 
-_LOADING = "model"  # the chore; of two that are asked for, the second begins when the first ends
-_APART = 1.0  # seconds between messages that differ in numbers alone
+_LOADING = "model"  # name of the chore: a second load begins when the first has ended
+_APART = 1.0  # seconds within which a message that differs in numbers alone isn't repeated
 
 _CONTROLLERS: weakref.WeakValueDictionary[int, Controller] = weakref.WeakValueDictionary()
 
-_AFTER_LAYERS_MS = 60  # after which a new image has its layers
+_AFTER_LAYERS_MS = 60  # by then a new image has its prompt layers
 
 
 class Controller:
-    """The image, the model and the annotations of one viewer.
+    """The chosen image, the model in use and the annotations of one viewer.
 
-    Docks show it and call it; several docks of one viewer share it.
+    The dock shows its state and calls it. Several docks of one viewer share one controller;
+    :func:`controller_of` finds it.
 
     Parameters
     ----------
     viewer
-        The viewer.
+        A ``napari.Viewer``, without the proxy that napari gives to plugins (see :func:`bare`).
     load
-        Makes a segmenter on a worker thread.
+        Function that loads a segmenter; it is called on a worker thread.
     model, device
-        What is loaded first.
+        Name of the model and of the device to load first.
     max_bytes, prefetch
-        As of :class:`~napari_sam.session.Session`.
+        As for :class:`~napari_sam.session.Session`.
     teach
-        Teaches a model on a worker thread.
+        Function that tunes a model to a user's objects; it is called on a worker thread.
 
     Attributes
     ----------
+    annotation
+        The annotation of the chosen image; None if no image is chosen.
+    segmenter
+        The model in use; None until the first one is loaded.
+    loading
+        Finished fraction of the model being loaded, from 0 to 1; None if none is.
     image_changed
-        Another image, or none, is chosen.
+        Signal: another image, or none, is chosen.
     model_changed
-        A model started loading, was loaded, or failed to load.
+        Signal: a model started loading, was loaded, or failed to load.
     status_changed
-        What is being computed changed.
+        Signal: work started, progressed or ended.
     refused
-        Something a user asked for could not be done: the error.
+        Signal: an action of the user failed; emits the error.
     noticed
-        Something a user should know: a sentence.
+        Signal: something the user should know; emits a sentence.
     """
 
     image_changed = Signal()
@@ -149,10 +156,10 @@ class Controller:
         self._appearing.start()
 
     def begin(self) -> None:
-        """Make the prompts layer and load the model, at once; a second call does nothing.
+        """Create the points layer and start to load the model now; a second call does nothing.
 
-        The event loop does it by itself, one after the other, as soon as the dock is on screen:
-        loading imports torch, which slows down whatever the window does meanwhile.
+        Without this call the event loop does both, one after the other, as soon as the dock is
+        on screen: loading imports torch, which slows down the window meanwhile.
         """
         if self._at_work or self._closed:
             return
@@ -183,20 +190,20 @@ class Controller:
         return self.annotation.image if self.annotation else None
 
     def choose_image(self, image: Image | None, click: bool = True) -> None:
-        """Annotate another image; what was done to the one before stays.
+        """Choose the image to annotate; the annotation of the previous one is kept.
 
         Parameters
         ----------
         image
-            The image, or None.
+            The image layer, or None to choose none.
         click
-            Whether the next click in the canvas is meant for it: makes its prompts layer active.
+            Whether to make its points layer active, so that the next click is a prompt for it.
         """
         ended = self.annotation is not None and self.annotation.session.closed is not None
         if image is self.image and not ended:
             return
         if self.annotation is not None:
-            self._new_each_click = self.annotation.new_each_click  # a habit: also of the next image
+            self._new_each_click = self.annotation.new_each_click  # kept for the next image
             self.annotation.rest()
             self.annotation.keys.unbind(self.viewer)
         self.annotation = None
@@ -213,7 +220,7 @@ class Controller:
         self.status_changed.emit()
 
     def begin_anew(self) -> None:
-        """Annotate the chosen image anew; what was done so far stays in its layers."""
+        """Start a new annotation of the chosen image; the layers of the old one stay, hidden."""
         annotation = self.annotation
         if annotation is None:
             return
@@ -226,11 +233,11 @@ class Controller:
             layer.visible = False
         self.choose_image(image)
         if kept:
-            told = ", ".join(f"'{layer.name}'" for layer in kept)
-            self.noticed.emit(f"What was done before on '{image.name}' is in {told}, hidden")
+            names = ", ".join(f"'{layer.name}'" for layer in kept)
+            self.noticed.emit(f"What was done before on '{image.name}' is in {names}, hidden")
 
     def images(self) -> list[Image]:
-        """Return the images of the viewer."""
+        """Return the image layers of the viewer."""
         return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
 
     def own_layers(self) -> list[Layer]:
@@ -265,12 +272,12 @@ class Controller:
         return annotation
 
     def _set_aside(self, annotation: Annotation) -> None:
-        """Let go of what was done on an image before it became another one, and say where it is."""
+        """End the annotation of a layer that now holds another image; report which layers stay."""
         image = annotation.image
         self._let_go(annotation)
         kept = ", ".join(f"'{layer.name}'" for layer in annotation.set_aside())
         self.noticed.emit(
-            f"'{image.name}' has the shape {told_shape(shape_of(image))} now and starts anew"
+            f"'{image.name}' has the shape {shape_text(shape_of(image))} now and starts anew"
             + (f"; what was done before is in {kept}" if kept else "")
         )
 
@@ -279,14 +286,14 @@ class Controller:
         self.keeping.end(annotation)
 
     def _follow(self, event: Any) -> None:
-        """Choose the image that becomes active, or whose prompts or masks do."""
+        """Choose the image that becomes active, or that the active prompts or masks belong to."""
         layer = event.value
         if self._closed:
             return
         self._bind_viewer(layer)
         if layer is None:
             return
-        # several images may share their masks: then it is the one chosen that is meant
+        # several images may share a labels layer: then the chosen image comes first
         known = sorted(self._annotations.values(), key=lambda x: x is not self.annotation)
         for annotation in known:
             if layer in annotation.layers:
@@ -295,11 +302,11 @@ class Controller:
                     self.choose_image(annotation.image, click=ended)
                 return
         if isinstance(layer, Image):
-            # Whoever looks at a further image may only want its contrast: no layers yet.
+            # The user may only want to adjust the contrast of another image: no layers yet.
             self.choose_image(layer, click=not self._begun)
 
     def _bind_viewer(self, active: Layer | None) -> None:
-        """Bind keys to the viewer where the active layer has none, or every key would be dead."""
+        """Bind keys to the viewer if the active layer has none; otherwise no key would work."""
         if self.annotation is None:
             return
         if active is None:
@@ -330,11 +337,11 @@ class Controller:
 
     @property
     def model_name(self) -> str:
-        """What the model is called: its name, or its file's."""
+        """The model's name to show: its registered name, or the name of its file."""
         return Path(self.model).name
 
     def load_model(self, model: str | None = None, device: str | None = None) -> None:
-        """Load another model or move to another device; the one in use stays until that is done."""
+        """Load another model, or load it on another device; meanwhile the old one stays in use."""
         self.cancel_loading()
         self.machines.give_up()
         self.model, self.device = model or self.model, device or self.device
@@ -355,7 +362,7 @@ class Controller:
         )
 
     def cancel_loading(self) -> None:
-        """Stop loading or downloading a model and stay with the one in use."""
+        """Stop loading or downloading a model, and keep the one in use."""
         if self.loading is None:
             return
         self.engine.cancel(_LOADING)
@@ -391,7 +398,7 @@ class Controller:
         self.status_changed.emit()
 
     def _use_machine(self, address: str, models: tuple[str, ...]) -> None:
-        """Move to another machine, to the model in use if it is there."""
+        """Load from another machine: the model in use if it is there, else its first one."""
         self.load_model(self.model if self.model in models else models[0], address)
 
     def _machines_changed(self) -> None:
@@ -418,7 +425,7 @@ class Controller:
         self.model_changed.emit()
 
     def delete_model(self, name: str) -> None:
-        """Delete a taught model; where it is in use, the one that it was taught from answers.
+        """Delete a taught model; if it is in use, load the model that it was taught from.
 
         Raises
         ------
@@ -433,7 +440,7 @@ class Controller:
             self.model_changed.emit()
 
     def _model_of_session(self, annotation: Annotation) -> None:
-        """Follow the session of the chosen image where undo brought another model back."""
+        """Use the model of the chosen image's session after undo has brought another one back."""
         segmenter = annotation.session.segmenter
         if annotation is not self.annotation or segmenter in (None, self.segmenter):
             return
@@ -447,7 +454,7 @@ class Controller:
         self.status_changed.emit()
 
     def use_model_of(self, used: UsedModel) -> bool:
-        """Load a model that a session used; return whether it is at hand."""
+        """Load a model that a session used; return whether it is available."""
         try:
             name = listed_name(used)
         except (ValueError, OSError) as error:
@@ -470,7 +477,7 @@ class Controller:
         self.status_changed.emit()
 
     def _refuse(self, error: Exception) -> None:
-        """Tell an error; of many alike in a row, such as one for each mask, the first alone."""
+        """Report an error; of many similar ones in a row, such as one per mask, only the first."""
         (before, when), now = self._refused_last, time.monotonic()
         kind = re.sub(r"\d+", "", str(error))
         self._refused_last = kind, now
@@ -483,14 +490,14 @@ class Controller:
     # Lifetime
 
     def dock_opened(self, dock: object) -> None:
-        """Take note that a dock is open; clicks that were stopped go on."""
+        """Register that a dock is open; clicks add prompts again if a closed dock stopped them."""
         self._open_docks.add(dock)
         if not self._went_on and self.annotation is not None:
             self.annotation.click_here()
         self._went_on = True
 
     def dock_closed(self, dock: object) -> None:
-        """Take note that a dock was closed: without any, clicks move the view again."""
+        """Register that a dock was closed; after the last one, clicks move the view again."""
         self._open_docks.discard(dock)
         if self._open_docks or self._closed or self.annotation is None:
             return
@@ -499,8 +506,8 @@ class Controller:
         if any(stopped):
             self._went_on = False
             self.noticed.emit(
-                "Segment Anything is closed, so that clicks segment nothing; open it again, or "
-                "press G, to go on"
+                "Segment Anything is closed, so clicks don't segment any more; open it again, or "
+                "press G, to continue"
             )
 
     def _open_mail(self) -> None:
@@ -509,18 +516,18 @@ class Controller:
             self.keeping.drain()
 
     def share(self) -> Controller:
-        """Count one more dock that shows this."""
+        """Count one more dock that shows this controller."""
         self._users += 1
         return self
 
     def release(self) -> None:
-        """Count one dock less; the last one closes this."""
+        """Count one dock less; after the last one, close the controller."""
         self._users -= 1
         if self._users <= 0:
             self.close()
 
     def close(self) -> None:
-        """Stop the threads and let go of the viewer; its layers stay."""
+        """Stop the threads and disconnect from the viewer; its layers stay."""
         if self._closed:
             return
         self._closed = True
@@ -546,7 +553,7 @@ class Controller:
 
 
 def controller_of(viewer: Any) -> Controller | None:
-    """Return what the docks of a viewer show, or None if none is open."""
+    """Return the controller that the docks of a viewer share; None if no dock is open."""
     return _CONTROLLERS.get(id(bare(viewer)))
 
 

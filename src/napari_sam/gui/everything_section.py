@@ -73,7 +73,7 @@ def everything_state_of(controller: Controller) -> EverythingState:
     more = annotation is not None and annotation.session.has_examples
     found = annotation is not None and annotation.session.queue.waiting > 0
     run = controller.everything.progress
-    told, fraction = ("", None) if run is None else (told_run(run), run.fraction)
+    told, fraction = ("", None) if run is None else (run_text(run), run.fraction)
     segmenter = controller.segmenter
     reads = ready and segmenter is not None and segmenter.traits.reads_text
     return EverythingState(
@@ -87,7 +87,7 @@ def _plane_tip(segmenter: Segmenter | None) -> str:
     return f"{_PLANE_TIP}, by {WAYS[way]}" if way == "decoder" else _PLANE_TIP
 
 
-def told_run(run: RunProgress) -> str:
+def run_text(run: RunProgress) -> str:
     """Say how far a search is: what is found, where it is, and how long it still takes."""
     told = [object_count_text(run.objects)]
     if run.squares is not None:

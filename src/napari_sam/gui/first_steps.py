@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from napari_sam.gui.key_table import action_of, told_keys
+from napari_sam.gui.key_table import action_of, keys_text
 from napari_sam.session.library import sessions_folder
 
 _MARK = "first-steps-done"
@@ -60,4 +60,4 @@ def next_step(prompted: int, found: bool, in_stack: bool = False) -> str | None:
 
 
 def _key(action_id: str) -> str:
-    return told_keys(action_of(action_id))
+    return keys_text(action_of(action_id))

@@ -94,7 +94,7 @@ def follow_state_of(controller: Controller) -> FollowState:
         note = f"updating {told_ids(running.object_ids)} …"
     elif running is not None:
         along = axis_name(annotation.image, running.axis)
-        progress = told_progress(running, along, session.source.shape[running.axis])
+        progress = progress_text(running, along, session.source.shape[running.axis])
     fraction = running.fraction if running is not None else 0.0
     axis = annotation.follow_axis(plane)
     if plane is None or axis is None:
@@ -108,7 +108,7 @@ def follow_state_of(controller: Controller) -> FollowState:
     here = quality_along(quality, plane, axis)
     spans = spans_along(session, plane, axis) if quality else []
     if here or spans:  # it may have been followed elsewhere only, such as along another axis
-        note = note or told_stale(object_id, spans)
+        note = note or stale_text(object_id, spans)
         facts = session.plane_facts(object_id, plane)
         course = course_of(name, here, spans, facts, plane[axis] or 0)
     has_masks = quality != {} or session.can_undo
@@ -117,14 +117,14 @@ def follow_state_of(controller: Controller) -> FollowState:
     )
 
 
-def told_stale(object_id: int, spans: Iterable[Span]) -> str:
+def stale_text(object_id: int, spans: Iterable[Span]) -> str:
     """Say that masks of an object no longer follow from its planes; empty while they do."""
     if all(span.state != "stale" for span in spans):
         return ""
     return f"object {object_id} has changed since it was followed: follow it again to update it"
 
 
-def told_progress(running: FollowProgress, name: str, count: int) -> str:
+def progress_text(running: FollowProgress, name: str, count: int) -> str:
     """Say how far objects are followed, in two lines.
 
     Parameters
@@ -252,7 +252,7 @@ class FollowSection(Section[FollowState]):
         self.setVisible(state.is_visible)
         running, course = bool(state.progress), state.course
         self._asking.setVisible(bool(state.axes) and not running)
-        fill(self.reach, [(told_reach(one, state.axis_name), one) for one in REACHES], state.reach)
+        fill(self.reach, [(reach_text(one, state.axis_name), one) for one in REACHES], state.reach)
         fill(self.axis, [(f"along {name}", axis) for name, axis in state.axes], state.axis)
         self.axis.setVisible(len(state.axes) > 1)
         self._running.setVisible(running)
@@ -297,7 +297,7 @@ class FollowSection(Section[FollowState]):
         run_action(self._controller.viewer, self._controller.refused.emit, name)
 
 
-def told_reach(reach: Reach, axis: str) -> str:
+def reach_text(reach: Reach, axis: str) -> str:
     """Spell which way objects are followed, with the name of the axis."""
     over_time = axis.lower() in ("t", "time", "frame")
     return {

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.gui.controls import tool
-from napari_sam.gui.key_table import Action, found, told_how
+from napari_sam.gui.key_table import Action, found, trigger_text
 from napari_sam.gui.keys import run_action
 
 _SIZE = 520, 640  # at most
@@ -140,7 +140,7 @@ class HelpOverlay(QFrame):
                 head.setFlags(Qt.ItemFlag.ItemIsEnabled)
                 self.rows.addTopLevelItem(head)
                 heads[row.section] = head
-            item = QTreeWidgetItem([row.text, told_how(row)])
+            item = QTreeWidgetItem([row.text, trigger_text(row)])
             item.setToolTip(0, row.text)
             if isinstance(row, Action):
                 item.setData(0, _ROW, row.id)

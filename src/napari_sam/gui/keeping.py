@@ -1,4 +1,4 @@
-"""Sessions and their files: found again for an image, gone on with, kept as they grow, saved."""
+"""The files of sessions: found again for an image, resumed, kept up to date, saved, exported."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something that a user decides, in their own time.
+    """A question in the dock that a user answers when it suits them.
 
     Parameters
     ----------
     text
-        What it is about.
+        The question.
     yes, no
-        The two answers.
+        Texts of the two buttons.
     yes_tip, no_tip
-        What each does.
+        Tooltips of the buttons.
     """
 
     text: str = ""
@@ -52,15 +52,15 @@ class Question:
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """What is known of one annotation: the session to go on with, and the file it is kept in."""
+    """The earlier session found for an annotation, and the file that keeps the present one."""
 
     annotation: Annotation
     found: KeptSession | None = None
     keeping: Keeping | None = None
     is_busy: bool = False  # a file is being made or opened
-    is_told: bool = False  # that none can be made
-    is_done: bool = False  # the user says
-    goes_on: bool = False  # with an earlier session: there is nothing to offer any more
+    has_warned: bool = False  # that no file can be made
+    is_done: bool = False  # as marked by the user
+    goes_on: bool = False  # with an earlier session: none has to be offered any more
 
     @property
     def facts(self) -> ImageFacts:
@@ -74,25 +74,32 @@ class _Record:
 
 
 class SessionFiles:
-    """The files of a viewer's sessions: one for each image that anything was done on.
+    """The files of a viewer's sessions: one for each image with prompts, masks or other changes.
 
-    Whatever takes long runs as a chore of the executor.
+    Slow work runs as a chore of the executor.
 
     Parameters
     ----------
     controller
         The images and their annotations.
     executor
-        Where files are searched, opened and written.
+        Runs the search, reading and writing of files.
     notify
-        Called on any thread when there is something for :meth:`drain`.
+        Called on any thread when :meth:`drain` has errors to report.
     library
-        Where sessions are kept; the user's data folder by default.
+        The folder of sessions; in the user's data folder by default.
 
     Attributes
     ----------
     changed
-        There is another question, list or text, or something else is going on.
+        Signal: the question, the list of sessions, the text for a paper or the work in progress
+        changed.
+    kept
+        The sessions in the library, as of the last :meth:`list_sessions`.
+    busy
+        What is being done with a file, such as ``Saving cells.napari-sam…``; empty if nothing.
+    methods
+        The paragraph for a paper that :meth:`write_methods` wrote; empty before.
     """
 
     changed = Signal()
@@ -117,13 +124,13 @@ class SessionFiles:
 
     @property
     def path(self) -> Path | None:
-        """The file that the chosen image's session is kept in; None before anything was done."""
+        """The file that keeps the chosen image's session; None before anything was done."""
         record = self._record
         return record.keeping.recorder.path if record and record.keeping else None
 
     @property
     def library(self) -> Library:
-        """Where sessions are kept."""
+        """The folder of sessions."""
         return self._library
 
     @property
@@ -134,25 +141,25 @@ class SessionFiles:
 
     @property
     def found(self) -> KeptSession | None:
-        """A session of the chosen image that can be gone on with; None if there is none."""
+        """An unfinished session of the chosen image that can be resumed; None if there is none."""
         record = self._record
         return record.found if record else None
 
     @property
     def question(self) -> Question | None:
-        """What is to be decided about the chosen image; None if nothing."""
+        """The question whether to resume a session of the chosen image; None if there is none."""
         return question_of(self.found) if self.found else None
 
     @property
     def proposed_name(self) -> str:
-        """A name for a file to save to, after the image."""
+        """A name for the file to save to, made from the image's name."""
         image = self._controller.image
         return f"{Path(image.name).stem if image else 'session'}{SUFFIX}"
 
     # What a user can do
 
     def answer(self, yes: bool) -> None:
-        """Go on with the unfinished session of the chosen image, or leave it where it is."""
+        """Resume the unfinished session of the chosen image, or leave it where it is."""
         record = self._record
         if record is None or record.found is None:
             return
@@ -162,7 +169,7 @@ class SessionFiles:
         self.changed.emit()
 
     def open(self, path: Path) -> None:
-        """Go on with a session, on the image of the viewer that it is of.
+        """Resume a session on the image of the viewer that it was made on.
 
         What was done before on that image stays in its layers, and in its file.
         """
@@ -176,13 +183,13 @@ class SessionFiles:
         )
 
     def save(self, path: Path) -> None:
-        """Write the session of the chosen image into a file; what is there is replaced."""
+        """Write the session of the chosen image to a file; an existing file is replaced."""
         record = self._record
         if record is None:
             raise ValueError("expected an image whose session is saved, got none; choose one")
         target = path if path.suffix else path.with_suffix(SUFFIX)
         keeping = record.keeping
-        if keeping is None:  # its own file can't be written: then from memory, here
+        if keeping is None:  # the library can't be written to: save from memory, on this thread
             save_session(record.annotation.session, target, record.facts)
             return
         self._run(
@@ -192,7 +199,7 @@ class SessionFiles:
         )
 
     def export(self, to: str, path: Path, only_accepted: bool = False) -> None:
-        """Write the objects of the chosen image in a format; what is there is replaced.
+        """Write the objects of the chosen image in a format; an existing file is replaced.
 
         Parameters
         ----------
@@ -225,7 +232,7 @@ class SessionFiles:
         import_file(record.annotation.session, record.annotation.image, path)
 
     def mark_done(self, done: bool) -> None:
-        """Keep with the session of the chosen image that it is done, or isn't.
+        """Record in the session of the chosen image whether the image is done.
 
         Raises
         ------
@@ -238,11 +245,11 @@ class SessionFiles:
         record.is_done = done
         if record.keeping is not None:
             record.keeping.recorder.tell({"done": done})
-        elif done:  # there may be nothing in it to find, and it is done all the same
+        elif done:  # an image without objects can be done too
             self._make_file(record)
         self.changed.emit()
 
-    def tell_methods(self) -> None:
+    def write_methods(self) -> None:
         """Write a paragraph for a paper about the session of the chosen image."""
         record = self._record
         if record is not None:
@@ -252,7 +259,7 @@ class SessionFiles:
             self.changed.emit()
 
     def remove(self, path: Path) -> None:
-        """Remove a kept session for good."""
+        """Delete a session in the library for good."""
         for record in self._records.values():
             if record.found is not None and record.found.path == path:
                 record.found = None
@@ -260,19 +267,19 @@ class SessionFiles:
             ("remove session", path), lambda report: self._library.remove(path), self._removed
         )
 
-    def look_up(self) -> None:
-        """Look which sessions are kept."""
+    def list_sessions(self) -> None:
+        """Read which sessions are in the library, in the background."""
         self._executor.chore(
             ("kept sessions", self),
             lambda report: tuple(self._library.sessions()),
-            self._looked_up,
+            self._listed,
             awaited=False,
         )
 
     # Lifetime
 
     def begin(self, annotation: Annotation) -> None:
-        """Keep what happens in a session from now on, and look for one to go on with."""
+        """Keep a session in a file from now on, and search for an earlier one to resume."""
         record = self._records[id(annotation)] = _Record(annotation)
         annotation.session.journal_changed.connect(self._keep_all)
         self._executor.chore(
@@ -298,14 +305,14 @@ class SessionFiles:
         return record is not None and record.is_busy
 
     def flusher(self, timeout: float) -> Callable[[], None]:
-        """Return what waits, on any thread, until all that was done on the image is in its file.
+        """Return a function that waits until all that was done on the image is in its file.
 
-        That raises OSError if it can't be written in `timeout` seconds.
+        It may be called on any thread, and raises OSError if that takes over `timeout` seconds.
 
         Raises
         ------
         OSError
-            If there is no file although something was done: none could be made.
+            If something was done on the image, but no file could be made for it.
         """
         record = self._record
         keeping = record.keeping if record else None
@@ -327,7 +334,7 @@ class SessionFiles:
         return flush
 
     def drain(self) -> None:
-        """Tell what went wrong while files were written."""
+        """Report errors that occurred while files were written."""
         for record in list(self._records.values()):
             if record.keeping is not None:
                 record.keeping.recorder.drain()
@@ -337,7 +344,7 @@ class SessionFiles:
         for record in list(self._records.values()):
             self.end(record.annotation)
 
-    # What comes of it
+    # Chores and their results
 
     @property
     def _record(self) -> _Record | None:
@@ -346,11 +353,11 @@ class SessionFiles:
 
     def _run(
         self,
-        told: str,
+        description: str,
         task: Callable[[Report], object],
         done: Callable[[Outcome], None],
     ) -> None:
-        self.busy = told
+        self.busy = description
 
         def ended(outcome: Outcome) -> None:
             self.busy = ""
@@ -399,8 +406,8 @@ class SessionFiles:
         record.is_busy = False
         if outcome.error is None:
             self._record_into(record, outcome.value)
-        elif not outcome.cancelled and not record.is_told:
-            record.is_told = True
+        elif not outcome.cancelled and not record.has_warned:
+            record.has_warned = True
             self._refuse(outcome.error)
 
     def _record_into(self, record: _Record, file: SessionFile) -> None:
@@ -429,7 +436,7 @@ class SessionFiles:
         record.is_done = file.about.get("done") is True
         self._record_into(record, file)
         record.annotation.click_here()
-        self._tell_other_model(saved)
+        self._report_other_model(saved)
 
     def _fresh_record(self, image: Image) -> _Record:
         """Choose an image, with a session in which nothing has happened yet."""
@@ -444,22 +451,22 @@ class SessionFiles:
         self._executor.cancel(("unfinished session", record))
         return record
 
-    def _tell_other_model(self, saved: SavedSession) -> None:
-        told, segmenter = saved.about.get("model"), self._controller.segmenter
-        if not isinstance(told, dict) or segmenter is None:
+    def _report_other_model(self, saved: SavedSession) -> None:
+        recorded, segmenter = saved.about.get("model"), self._controller.segmenter
+        if not isinstance(recorded, dict) or segmenter is None:
             return
-        if told.get("key") == segmenter.model_key:
+        if recorded.get("key") == segmenter.model_key:
             return
         used = saved.model
         if used is not None and used.card is not None and self._controller.use_model_of(used):
             self._controller.noticed.emit(
                 f"The session was made with {used.name}, which came with it and is in the list of "
-                "models; it answers further prompts as soon as it is loaded"
+                "models; it answers the next prompts as soon as it is loaded"
             )
             return
         self._controller.noticed.emit(
-            f"The session was made with {told.get('name')}; its masks stay as they are, "
-            f"further prompts are answered by {self._controller.model}"
+            f"The session was made with {recorded.get('name')}; its masks stay as they are, "
+            f"the next prompts are answered by {self._controller.model}"
         )
 
     def _saved(self, target: Path, outcome: Outcome) -> None:
@@ -474,9 +481,9 @@ class SessionFiles:
     def _removed(self, outcome: Outcome) -> None:
         if outcome.error is not None and not outcome.cancelled:
             self._refuse(outcome.error)
-        self.look_up()
+        self.list_sessions()
 
-    def _looked_up(self, outcome: Outcome) -> None:
+    def _listed(self, outcome: Outcome) -> None:
         if outcome.error is None:
             self.kept = outcome.value
             self.changed.emit()
@@ -485,7 +492,7 @@ class SessionFiles:
 
 
 def facts_of(image: Image) -> ImageFacts:
-    """Return what a session file tells of an image layer."""
+    """Return what a session file records of an image layer."""
     path = image.source.path
     return ImageFacts(
         image.name,
@@ -497,13 +504,13 @@ def facts_of(image: Image) -> ImageFacts:
 
 
 def content_of(image: Image) -> ImageContent:
-    """Return what an image layer is recognised by."""
+    """Return what an image layer is recognised by: its data, name and path."""
     path = image.source.path
     return ImageContent(finest(image), image.rgb, image.name, Path(path) if path else None)
 
 
 def question_of(found: KeptSession) -> Question:
-    """Ask whether to go on with a session: what is in it, and what happened last."""
+    """Return the question whether to resume a session, with its contents and last change."""
     last = f" · last: “{found.last}”" if found.last else ""
     return Question(
         f"Unfinished session of this image, {time_text(found.changed)}\n"
@@ -517,7 +524,7 @@ def question_of(found: KeptSession) -> Question:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """An image that a session may be of."""
+    """An image that a session may have been made on."""
 
     image: Image
     source: PlaneSource
@@ -542,7 +549,7 @@ def _begin(library: Library, content: ImageContent, report: Report) -> SessionFi
 def _take(
     library: Library, path: Path, candidates: Sequence[_Candidate], report: Report
 ) -> tuple[Image, SavedSession, SessionFile]:
-    """Read a session for the image that it is of, and open the file in which it goes on."""
+    """Read a session for the image it was made on, and open the file in which to continue it."""
     if path.parent.resolve() != library.folder.resolve():
         one = _image_of(path, candidates)
         saved = read_session(path, one.source)
@@ -561,14 +568,16 @@ def _take(
 
 
 def _image_of(path: Path, candidates: Sequence[_Candidate]) -> _Candidate:
-    """Find the image of a session: by its content, or where that is not told, by its shape."""
+    """Find the image of a session: by its content, or by its shape if no content is recorded."""
     file = SessionFile.open(path)
     try:
         about = file.about
     finally:
         file.close()
-    told = about.get("image")
-    name, shape = (told.get("name"), told.get("shape")) if isinstance(told, dict) else (None, None)
+    image = about.get("image")
+    name, shape = (
+        (image.get("name"), image.get("shape")) if isinstance(image, dict) else (None,) * 2
+    )
     for one in candidates:
         if "identity" in about:
             is_it = one.content.is_image_of(read_identity(about["identity"]))

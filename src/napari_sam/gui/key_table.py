@@ -207,20 +207,20 @@ def action_of(action_id: str) -> Action:
     return _BY_ID[action_id]
 
 
-def told_key(key: str) -> str:
+def key_text(key: str) -> str:
     """Spell a key for a person: ``Shift+D``, ``Ctrl+Z``."""
     return key.replace("Control", "Ctrl").replace("-", "+")
 
 
-def told_keys(action: Action) -> str:
+def keys_text(action: Action) -> str:
     """Spell an action's keys for a person; empty if it has none."""
-    return " or ".join(told_key(key) for key in action.keys)
+    return " or ".join(key_text(key) for key in action.keys)
 
 
 def with_key(tip: str, action_id: str) -> str:
     """Return a tooltip that ends with the key of its action, as in ``another object (N)``."""
     keys = action_of(action_id).keys
-    return f"{tip} ({told_key(keys[0])})" if keys else tip
+    return f"{tip} ({key_text(keys[0])})" if keys else tip
 
 
 def class_keys() -> tuple[str, ...]:
@@ -240,17 +240,17 @@ def found(words: str) -> Iterator[Action | Gesture]:
     asked = words.lower().split()
     for section in SECTIONS:
         for row in (*_of(section, ACTIONS), *_of(section, GESTURES)):
-            told = f"{row.text} {section} {told_how(row)}".lower()
+            told = f"{row.text} {section} {trigger_text(row)}".lower()
             if all(word in told for word in asked):
                 yield row
 
 
-def told_how(row: Action | Gesture) -> str:
+def trigger_text(row: Action | Gesture) -> str:
     """Spell how a row is done: by which key and when, or with which movement of the mouse."""
     if isinstance(row, Gesture):
         return row.mouse
     when = CONDITIONS[row.condition]
-    return ", ".join(part for part in (told_keys(row), when) if part)
+    return ", ".join(part for part in (keys_text(row), when) if part)
 
 
 def markdown() -> str:
@@ -267,7 +267,7 @@ def markdown() -> str:
         lines += ["", f"## {section}", "", "| Key | What it does |", "|---|---|"]
         for action in _of(section, ACTIONS):
             mark = " ●" if action.anywhere and action.keys else ""
-            how = told_how(action) or "palette"
+            how = trigger_text(action) or "palette"
             lines.append(f"| {how}{mark} | {action.text} |")
         for gesture in _of(section, GESTURES):
             lines.append(f"| {gesture.mouse} | {gesture.text} |")

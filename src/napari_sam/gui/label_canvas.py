@@ -1,4 +1,4 @@
-"""Labels of a Labels layer, read and written by a session."""
+"""A Labels layer that a session reads and writes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from napari_sam.segmentation.protocol import Cancelled
 from napari_sam.session.canvas import Write, highest_label
 from napari_sam.session.pixels import PixelChange
 
-# napari shows so many changed pixels anew in the time that so many of the whole plane take: one by
-# one they cost 0.15 us each, and all of a plane 0.013 us each.
+# napari redraws single changed pixels in 0.15 us each, a whole plane in 0.013 us for each pixel:
+# above this number, and this share of the plane, the whole plane is faster.
 _LARGE, _SHARE = 1 << 16, 1 / 16
-_TILE = 1024  # pixels along each side: what is painted is kept in rectangles of this size
+_TILE = 1024  # pixels along each side of the squares in which painted pixels are recorded
 _COMPARED = 64 << 20  # bytes of labels up to which those that replace others are compared
 _CLOSED = (
     "expected labels that are written to, got those of an image that is closed; choose it again"
@@ -40,7 +40,7 @@ class _Change(NamedTuple):
     after: NDArray[Any]
 
     def is_large_in(self, layer: Labels) -> bool:
-        """Whether napari shows the whole plane anew in less time than so many pixels."""
+        """Whether napari redraws the whole plane in less time than the changed pixels."""
         lengths = zip(self.at, layer.data.shape, strict=True)
         plane = prod(n for i, n in lengths if isinstance(i, slice))
         return int(np.count_nonzero(self.where)) > max(_LARGE, _SHARE * plane)
@@ -58,34 +58,35 @@ class _Change(NamedTuple):
 
 
 class LayerCanvas:
-    """Labels of a Labels layer, read and written by a session, and what others do to them.
+    """A Labels layer as a session's canvas, which also reports what others change in it.
 
     Parameters
     ----------
     image
-        Whose planes they are.
+        The image layer that the labels belong to.
     source
         Returns the image as the session reads it now.
     layer
-        The layer; with None one is made when the first plane is prepared.
+        The layer; if None, one is made when the first plane is prepared.
     make
         Makes and adds a layer.
     painted
-        Called with what a person painted, and its name.
+        Called with the pixels that a person painted, and the name of the tool.
     elsewhere
-        Called with what somebody else changed; None where that is not known.
+        Called with the pixels that another program or session changed; None if they are unknown.
     refused
-        Called with the error when what is painted can't be copied to the other channels.
+        Called with the error when painted pixels can't be copied to the other channels.
 
     Attributes
     ----------
     replaced_by_others
-        The layer was given another array.
+        Signal: the layer was given another array.
 
     Notes
     -----
-    Where positions of an axis are the model's colours, labels of all of them get what one gets,
-    as far as they agreed before: numbers that only one of them has are never touched.
+    If the positions of an axis are the model's colours, a change of labels at one position is
+    made at all of them, wherever their labels agreed before: labels that only one of them has are
+    never changed.
     """
 
     replaced_by_others = Signal()
@@ -103,8 +104,8 @@ class LayerCanvas:
         self._image = image
         self._source = source
         self._make = make
-        self._tell_painted = painted
-        self._tell_elsewhere = elsewhere
+        self._report_painted = painted
+        self._report_elsewhere = elsewhere
         self._refused = refused
         self._layer: Labels | None = None
         self._edits: LayerEdits | None = None
@@ -114,12 +115,12 @@ class LayerCanvas:
 
     @property
     def layer(self) -> Labels | None:
-        """The layer, once there is one."""
+        """The layer; None before one is made."""
         return self._layer
 
     @property
     def is_kept(self) -> bool:
-        """Whether the labels outlive the process without us, as on a disk."""
+        """Whether the labels are stored outside memory, such as on a disk."""
         if self._layer is None:
             return False
         data = self._layer.data
@@ -128,17 +129,17 @@ class LayerCanvas:
         return "Memory" not in type(getattr(data, "store", None)).__name__
 
     def prepare(self, plane: Plane | None, highest: int) -> None:
-        """Have a plane and a number fit in: make the layer, or enlarge what it holds.
+        """Make sure that a plane and a label fit in: create the layer, or enlarge its array.
 
-        Labels that were made for the image get the planes that it got since, and wider numbers;
-        for no plane in particular, all planes.
+        Labels that were made for the image get the planes that the image gained since, and a
+        wider type if they need it. With None for the plane they get all planes.
 
         Raises
         ------
         ValueError
-            If they don't fit the image any more, or can't hold the number.
+            If the labels don't fit the image any more, or can't hold the label `highest`.
         MemoryError
-            If they would not fit into memory.
+            If the labels would not fit into memory.
         """
         if self._is_closed:
             raise ValueError(_CLOSED)
@@ -161,7 +162,7 @@ class LayerCanvas:
                 f"which ends at {largest}; convert it (right click › Convert data type) or "
                 "pick a new layer"
             )
-        channels = self._source().channel_axis is not None  # a mask holds for all of them
+        channels = self._source().channel_axis is not None  # a mask is written to all of them
         has_all = plane is not None and not channels and self._has(plane)
         if is_behind(layer, self._image) and not has_all:
             with edits.ours():
@@ -198,7 +199,7 @@ class LayerCanvas:
             self._set(change for write in writes for change in self._changes_of(write))
 
     def planes(self) -> list[Plane]:
-        """Return every plane that spans the axes on screen."""
+        """Return every plane of the layer that spans the two axes on screen."""
         source = self._source()
         within = {*source.spanned, source.channel_axis}
         shape = shape_of(self._image) if self._layer is None else self._layer.data.shape
@@ -210,17 +211,17 @@ class LayerCanvas:
         ]
 
     def highest(self, report: Report | None = None) -> int:
-        """Return the highest number in all labels; another thread may ask, since it takes long.
+        """Return the highest label; it may be called on another thread, since it takes long.
 
         Parameters
         ----------
         report
-            As of :func:`~napari_sam.session.canvas.highest_label`.
+            As for :func:`~napari_sam.session.canvas.highest_label`.
 
         Raises
         ------
         OSError
-            If they can't be read.
+            If the labels can't be read.
         """
         if self._layer is None:
             return 0
@@ -232,41 +233,41 @@ class LayerCanvas:
             raise self._unreadable(error) from error
 
     def settle(self) -> None:
-        """Tell what was painted up to now, also of a stroke that is still being made."""
+        """Report what was painted so far, including a brush stroke that is still being made."""
         if self._edits is not None:
             self._edits.settle()
 
     def choose(self) -> None:
-        """Take what is painted from now on for one's own, where several write to one layer."""
+        """Attribute what is painted from now on to this session, if several share the layer."""
         if self._edits is not None:
             self._edits.choose(self)
 
     def close(self) -> None:
-        """Let go of the layer."""
+        """Disconnect from the layer."""
         if self._edits is not None:
             self._edits.leave(self)
             self._edits = None
         self._is_closed = True
 
     def painted(self, atoms: Iterable[Atom], text: str, is_chosen: bool) -> None:
-        """Tell the session what was painted; pixels that don't show it are left out."""
+        """Report painted pixels to the session; pixels that the layer didn't take are left out."""
         if self._layer is None or len(self._layer.data.shape) != self._image.ndim:
-            self._tell_elsewhere(None)
+            self._report_elsewhere(None)
             return
-        changes = self._told(atoms, mirror=is_chosen)
+        changes = self._changes_by_plane(atoms, mirror=is_chosen)
         if changes and is_chosen:
-            self._tell_painted(changes, text)
+            self._report_painted(changes, text)
         elif changes:
-            self._tell_elsewhere(changes)
+            self._report_elsewhere(changes)
 
     def replaced(self, before: Any, after: Any) -> None:
-        """Tell the session what is different in an array that replaces another."""
+        """Report to the session where an array differs from the one that it replaces."""
         same = isinstance(before, np.ndarray) and isinstance(after, np.ndarray)
         same = same and before.shape == after.shape and after.ndim == self._image.ndim
         if not same or max(before.nbytes, after.nbytes) > _COMPARED:
-            self._tell_elsewhere(None)
+            self._report_elsewhere(None)
         elif changes := self._differences(before, after):
-            self._tell_elsewhere(changes)
+            self._report_elsewhere(changes)
         self.replaced_by_others.emit()
 
     def _unreadable(self, error: Exception) -> OSError:
@@ -281,13 +282,13 @@ class LayerCanvas:
         self._edits.choose(self)
 
     def _reaches(self, plane: Plane) -> bool:
-        """Whether labels go as far as a plane: an image may have grown since they were made."""
+        """Whether the labels include a plane: the image may have grown since they were made."""
         assert self._layer is not None
         pairs = zip(plane, self._layer.data.shape, strict=True)
         return all(i is None or i < own for i, own in pairs)
 
     def _has(self, plane: Plane) -> bool:
-        """Whether labels have the whole of a plane: one that was rolled may be longer by now."""
+        """Whether the labels include all of a plane; after axes were rolled it may be longer."""
         assert self._layer is not None
         lengths = zip(plane, self._layer.data.shape, shape_of(self._image), strict=True)
         return all(own == n if i is None else i < own for i, own, n in lengths)
@@ -295,7 +296,7 @@ class LayerCanvas:
     # Writing
 
     def _set(self, changes: Iterable[_Change]) -> None:
-        """Set pixels of the layer, one change after the other; put all back if one fails."""
+        """Set pixels of the layer, change by change; undo all of them if one fails."""
         layer = self._layer
         assert layer is not None
         done: list[_Change] = []
@@ -313,7 +314,7 @@ class LayerCanvas:
             try:
                 for change in reversed(done):
                     layer.data[change.at] = change.before
-            except Exception:  # noqa: BLE001 - the first error says why
+            except Exception:  # noqa: BLE001 - the first error has the cause
                 left = f"'{layer.name}' may have lost a part of this"
             layer.refresh()
             raise OSError(
@@ -322,14 +323,15 @@ class LayerCanvas:
             ) from error
 
     def _changes_of(self, write: Write, before: NDArray[Any] | None = None) -> Iterator[_Change]:
-        """Yield what a write changes in each of the planes that get it.
+        """Yield what a write changes in each plane that it is made to.
 
         Parameters
         ----------
         write
-            What is to be written.
+            The labels to write.
         before
-            What the pixels of the region were; by default what they are.
+            The earlier labels `(h, w)` of the region; by default the present ones. Pixels that
+            differ from them are not changed.
         """
         after = np.zeros(write.where.shape, np.asarray(write.values).dtype)
         after[write.where] = write.values
@@ -343,7 +345,7 @@ class LayerCanvas:
                 yield _Change(at, now, where, after)
 
     def _copies(self, plane: Plane) -> list[Plane]:
-        """Return the planes that get the same labels: that of every channel, the first first."""
+        """Return the planes that get the same labels: one for each channel, in their order."""
         channel = self._channel_of(plane)
         if channel is None or plane[channel] != 0:
             return [plane]
@@ -351,7 +353,7 @@ class LayerCanvas:
         return [(*plane[:channel], i, *plane[channel + 1 :]) for i in range(count)]
 
     def _channel_of(self, plane: Plane) -> int | None:
-        """Return the axis whose positions are colours of a plane; None for one without colours."""
+        """Return the axis whose positions are the model's colours; None if there is none."""
         channel = self._source().channel_axis
         return None if channel is None or plane[channel] is None else channel
 
@@ -359,10 +361,10 @@ class LayerCanvas:
         assert self._edits is not None
         return np.asarray(self._edits.data[_at(plane, region)])
 
-    # What was done by others
+    # Changes made by people and other programs
 
-    def _told(self, atoms: Iterable[Atom], mirror: bool) -> list[PixelChange]:
-        """Return what was painted, plane by plane; with `mirror`, all channels get it too."""
+    def _changes_by_plane(self, atoms: Iterable[Atom], mirror: bool) -> list[PixelChange]:
+        """Return what was painted, plane by plane; with `mirror`, paint all channels alike."""
         source = self._source()
         painted: dict[tuple[Plane, int, int], list[tuple[Plane, Piece]]] = {}
         for atom in atoms:
@@ -383,7 +385,7 @@ class LayerCanvas:
     def _joined(
         self, plane: Plane, parts: list[tuple[Plane, Piece]], mirror: bool
     ) -> PixelChange | None:
-        """Join what was painted, one piece after the other, into one change of a plane."""
+        """Join pieces, in the order they were painted, into one change of a plane."""
         region = _union([piece.region for _, piece in parts])
         shape = tuple(s.stop - s.start for s in region)
         where = np.zeros(shape, bool)
@@ -406,7 +408,7 @@ class LayerCanvas:
         return PixelChange.of(plane, region, where, before[where], after[where])
 
     def _mirror(self, write: Write, before: NDArray[Any]) -> None:
-        """Paint the other channels, too."""
+        """Paint the same labels in the other channels."""
         assert self._edits is not None
         try:
             with self._edits.ours():
@@ -435,7 +437,7 @@ def _at(plane: Plane, region: Region) -> tuple[int | slice, ...]:
 
 
 def _check_range(layer: Labels, writes: Sequence[Write]) -> None:
-    """Refuse numbers that were written before the layer got a type that can't hold them."""
+    """Raise OSError if a label doesn't fit the layer's type, which may have changed."""
     held = np.iinfo(layer.dtype)
     for write in writes:
         if len(write.values) and not held.min <= int(np.max(write.values)) <= held.max:

@@ -1,4 +1,4 @@
-"""What people and programs change in a Labels layer, told to the sessions that write there."""
+"""Changes made to a Labels layer by people and programs, reported to the sessions using it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _EDITS: WeakValueDictionary[int, LayerEdits] = WeakValueDictionary()  # by the l
 
 
 class Listener(Protocol):
-    """A session's side of a layer."""
+    """A session's connection to a layer, which is notified of changes."""
 
     def painted(self, atoms: Iterable[Atom], text: str, is_chosen: bool) -> None:
-        """Take note of what was painted; of several sessions one is chosen."""
+        """Handle painted pixels; of several sessions that share the layer, one is chosen."""
         ...
 
     def replaced(self, before: Any, after: Any) -> None:
-        """Take note that the layer was given another array."""
+        """Handle that the layer was given another array."""
         ...
 
 
@@ -41,7 +41,7 @@ class Piece(NamedTuple):
     after: Any  # `(h, w)`, or one number
 
     def cut(self, size: int) -> Iterator[Piece]:
-        """Yield it in parts that lie each in one square of a grid."""
+        """Yield parts of the piece, each within one square of a grid; `size` in pixels."""
         (r0, r1), (c0, c1) = ((s.start, s.stop) for s in self.region)
         for row in range(r0 // size, -(-r1 // size)):
             for column in range(c0 // size, -(-c1 // size)):
@@ -59,20 +59,20 @@ class Piece(NamedTuple):
 
 
 class Atom:
-    """One change of labels, as napari's own undo keeps it.
+    """One change of labels, as napari's own undo history holds it.
 
     Parameters
     ----------
     change
-        Of painting: (rectangle, mask or None for all of it, what was there, what is painted); of
-        ``data_setitem``: (indices, what was there, what comes).
+        From painting: (rectangle, mask or None for all of it, old labels, new label). From
+        ``data_setitem``: (indices, old labels, new labels).
     """
 
     def __init__(self, change: tuple[Any, ...]) -> None:
         self._change = change
 
     def is_done(self, data: Any) -> bool:
-        """Whether labels show the change: napari tells of some before it makes them."""
+        """Whether labels contain the change: napari reports some changes before it makes them."""
         if len(self._change) == 3:
             indices, _, new = self._change
             return bool(np.all(np.asarray(data[indices]) == new))
@@ -82,11 +82,11 @@ class Atom:
 
     @property
     def highest(self) -> int:
-        """The highest number that it sets."""
+        """The highest label that the change sets."""
         return int(np.max(self._change[-1]))
 
     def pieces(self, axes: tuple[int, int]) -> Iterator[Piece]:
-        """Yield what it does to each plane that spans two axes."""
+        """Yield the changed pixels of each plane that spans the two axes."""
         return (self._listed if len(self._change) == 3 else self._masked)(axes)
 
     def _masked(self, axes: tuple[int, int]) -> Iterator[Piece]:
@@ -124,15 +124,15 @@ class Atom:
 
 
 class LayerEdits:
-    """Follows one Labels layer for every session that writes there.
+    """Watches one Labels layer for all sessions that write to it.
 
-    napari's own undo of the layer is kept empty meanwhile: sessions keep what can be taken back,
-    so that there are never two that disagree.
+    Meanwhile napari's own undo history of the layer is kept empty: undo belongs to the sessions,
+    so that there are never two histories that disagree.
 
     Parameters
     ----------
     layer
-        The layer; :meth:`of` returns the one follower that it has.
+        The layer; :meth:`of` returns the one instance for it.
     """
 
     def __init__(self, layer: Labels) -> None:
@@ -140,13 +140,13 @@ class LayerEdits:
         self._listeners: list[Listener] = []  # the one chosen last at the end
         self._pending: list[tuple[list[Atom], str]] = []
         self._is_ours = False
-        self._mode = str(layer.mode)  # with which a stroke that is being made was begun
-        self._telling = Delay(0, self.settle)
+        self._mode = str(layer.mode)  # in which the present brush stroke was begun
+        self._reporting = Delay(0, self.settle)
         self.data = layer.data
 
     @classmethod
     def of(cls, layer: Labels) -> LayerEdits:
-        """Return the follower of a layer."""
+        """Return the instance for a layer, made when it is first needed."""
         edits = _EDITS.get(id(layer))
         if edits is None:
             edits = _EDITS[id(layer)] = cls(layer)
@@ -154,11 +154,11 @@ class LayerEdits:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """Who is told, the one chosen last first."""
+        """The listeners, the one chosen last first."""
         return tuple(reversed(self._listeners))
 
     def choose(self, listener: Listener) -> None:
-        """Tell a listener from now on, and before all others: what is painted is its own."""
+        """Notify a listener from now on, before all others, and attribute painting to it."""
         if not self._listeners:
             self.data = self._layer.data
             self._layer.events.paint.connect(self._painted)
@@ -170,7 +170,7 @@ class LayerEdits:
         self._listeners = [x for x in self._listeners if x is not listener] + [listener]
 
     def leave(self, listener: Listener) -> None:
-        """Tell a listener nothing more."""
+        """Stop notifying a listener."""
         if listener not in self._listeners:
             return
         self.settle()
@@ -179,19 +179,19 @@ class LayerEdits:
             self._layer.events.paint.disconnect(self._painted)
             self._layer.events.data.disconnect(self._replaced)
             self._layer.events.mode.disconnect(self._take_other_tool)
-            self._telling.close()
+            self._reporting.close()
             _EDITS.pop(id(self._layer), None)
 
     def settle(self) -> None:
-        """Tell now what was painted up to now, also of a stroke that is still being made."""
+        """Report now what was painted so far, including a stroke that is still being made."""
         staged = list(getattr(self._layer, "_staged_history", ()))
         if staged and not self._is_ours:
             self._layer._staged_history = []
             self._pending.append(([Atom(x) for x in staged], self._tool(staged)))
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
-        self._telling.stop()
+    def _report(self) -> None:
+        self._reporting.stop()
         pending, self._pending = self._pending, []
         for atoms, text in pending:
             for n, listener in enumerate(self.listeners):
@@ -199,7 +199,7 @@ class LayerEdits:
 
     @contextmanager
     def ours(self) -> Iterator[None]:
-        """Change labels, or the array, without being told of it as of somebody else's doing."""
+        """Change labels, or the array, without reporting it as a change made by others."""
         self.settle()
         before, self._is_ours = self._is_ours, True
         try:
@@ -215,13 +215,13 @@ class LayerEdits:
         self._forget()
         if self._is_ours:
             return
-        self._tell()  # whatever came before is done by now
-        told = [Atom(x) for x in atoms]
-        self._pending.append((told, self._tool(atoms)))
-        if told[-1].is_done(self.data):
-            self._tell()
+        self._report()  # earlier changes are made by now
+        painted = [Atom(x) for x in atoms]
+        self._pending.append((painted, self._tool(atoms)))
+        if painted[-1].is_done(self.data):
+            self._report()
         else:
-            self._telling.start()
+            self._reporting.start()
 
     def _tool(self, atoms: list[Any]) -> str:
         if all(np.all(np.asarray(atom[-1]) == 0) for atom in atoms):
@@ -229,7 +229,7 @@ class LayerEdits:
         return _TOOLS.get(self._mode, "painting")
 
     def _take_other_tool(self, event: Any) -> None:
-        """Tell what was painted up to now as what it is: napari has another tool already."""
+        """Report what was painted with the previous tool: napari has already changed the mode."""
         if not self._is_ours:
             self.settle()
         self._mode = str(event.mode)
@@ -237,7 +237,7 @@ class LayerEdits:
     def _replaced(self, event: Any = None) -> None:
         if self._is_ours:
             return
-        self.settle()  # painted in the array that was there
+        self.settle()  # of what was painted in the previous array
         before, self.data = self.data, self._layer.data
         self._forget()
         if before is not self.data:
@@ -245,6 +245,6 @@ class LayerEdits:
                 listener.replaced(before, self.data)
 
     def _forget(self) -> None:
-        """Keep napari's own undo empty; what is being painted right now is not in it yet."""
+        """Empty napari's undo history; a brush stroke that is being made isn't in it yet."""
         for name in ("_undo_history", "_redo_history"):
             getattr(self._layer, name, []).clear()

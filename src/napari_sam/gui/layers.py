@@ -12,7 +12,7 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from numpy.typing import NDArray
 
 from napari_sam.gui.palette import GREEN, RED, YELLOW
-from napari_sam.gui.placement import finest, geometry_of, lies_on, shape_of, told_geometry
+from napari_sam.gui.placement import finest, geometry_of, geometry_text, lies_on, shape_of
 from napari_sam.gui.prompt_columns import NEGATIVE, POSITIVE, empty_columns, new_defaults
 from napari_sam.gui.shape_rows import SIGNS as SHAPE_SIGNS
 
@@ -152,8 +152,8 @@ def misfit(layer: Labels, image: Image) -> str:
     if not lies_on(layer, image):
         return (
             f"expected labels that lie on '{image.name}', which has "
-            f"{told_geometry(image, layer)}, got '{layer.name}' with "
-            f"{told_geometry(layer, image)}; give both the same geometry, or pick another layer "
+            f"{geometry_text(image, layer)}, got '{layer.name}' with "
+            f"{geometry_text(layer, image)}; give both the same geometry, or pick another layer "
             "or a new one"
         )
     return ""
@@ -225,7 +225,7 @@ def write_signs(layer: Shapes, signs: Sequence[str]) -> None:
         layer.text = {"string": {"constant": ""}}
 
 
-def has_looks(layer: Shapes, row: int, sign: str) -> bool:
+def has_style(layer: Shapes, row: int, sign: str) -> bool:
     """Whether a shape has the colour of its sign."""
     return np.allclose(layer.edge_color[row], _rgba(SHAPE_COLOURS[sign]), atol=1e-2)
 

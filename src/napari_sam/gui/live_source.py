@@ -11,7 +11,7 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_sam.engine import Executor, Outcome
-from napari_sam.gui.channels import LOOK_EVENTS, ChannelChoice, Chosen
+from napari_sam.gui.channels import STYLE_EVENTS, ChannelChoice, Chosen
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.placement import shape_of
 from napari_sam.gui.planes import source_of
@@ -83,7 +83,7 @@ class LiveSource:
         self._choice.restyled.connect(self._restretching.start)
         self._choice.gone.connect(self._channel_gone)
         image.events.data.connect(self._data_replaced)
-        for name in LOOK_EVENTS:
+        for name in STYLE_EVENTS:
             getattr(image.events, name).connect(self._restretching.start)
 
     @property
@@ -144,7 +144,7 @@ class LiveSource:
         self._executor.cancel(("same planes", self))
         self._choice.close()
         self._image.events.data.disconnect(self._data_replaced)
-        for name in LOOK_EVENTS:
+        for name in STYLE_EVENTS:
             getattr(self._image.events, name).disconnect(self._restretching.start)
 
     def _reread(self) -> None:

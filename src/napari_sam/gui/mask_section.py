@@ -1,4 +1,4 @@
-"""Where masks are written, what they do to other labels, and what is done to them before."""
+"""Section of the dock: the layer that masks go to, overlap with labels, and post-processing."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _OVERLAPS: tuple[tuple[str, Overlap], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class MaskState:
-    """Where masks can go, and where they go.
+    """The state of the section.
 
     Parameters
     ----------
     enabled
-        Whether there is an image.
+        Whether an image is chosen.
     layers, chosen
-        Lines of the menu, and the layer that is written to; None for a new one.
+        Lines of the menu, and the layer that masks are written to; None for a new one.
     overlap
         What a mask does where other labels are.
     post_processing
-        What is done to a mask before.
+        Filters applied to a mask before it is written.
     """
 
     enabled: bool = False
@@ -47,7 +47,7 @@ class MaskState:
 
 
 def mask_state_of(controller: Controller) -> MaskState:
-    """List the layers that the masks of the image fit into."""
+    """Return the section's state, with the layers that fit the image."""
     annotation = controller.annotation
     if annotation is None:
         return MaskState()
@@ -63,14 +63,14 @@ def mask_state_of(controller: Controller) -> MaskState:
 
 
 class MaskSection(Section[MaskState]):
-    """Where masks are written, what they do to other labels, and what is done to them before."""
+    """Chooses the layer for masks, what they do to other labels, and post-processing."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self.layer = combo("the Labels layer that masks are written to")
         self.overlap = combo("what masks do from now on where other labels are")
-        self.fill_holes = check("fill holes", "but those with a negative click")
-        self.clicked = check("clicked part only", "drop the parts without a positive click")
+        self.fill_holes = check("fill holes", "except holes with a negative click")
+        self.clicked = check("clicked part only", "remove parts without a positive click")
         self.smallest = QSpinBox()
         self.smallest.setAccessibleName("smallest part in pixels")
         self.smallest.setToolTip("smallest part in pixels; 0 keeps all")
@@ -132,7 +132,7 @@ class MaskSection(Section[MaskState]):
         self.redraw()
 
     def _process(self, name: str, value: Any) -> None:
-        """Have something else done to later masks."""
+        """Change the post-processing of later masks."""
         if self._controller.annotation:
             session = self._controller.annotation.session
             session.post_processing = replace(session.post_processing, **{name: value})

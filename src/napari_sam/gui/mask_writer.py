@@ -1,4 +1,4 @@
-"""Which labels the masks of a session go into, and which of them is the object at hand."""
+"""Connects a session's masks and its current object to a Labels layer."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ _WRITERS: WeakKeyDictionary[Labels, WeakSet[MaskWriter]] = WeakKeyDictionary()  
 
 
 class MaskWriter:
-    """Gives a session the labels that it writes into: those of a layer.
+    """Gives a session the Labels layer that it writes its masks to.
 
-    Several images may have their masks in one layer: each numbers its new objects above those that
-    the others write.
+    Several images may share a layer: each numbers its new objects above those of the others.
 
     Parameters
     ----------
     session, image
-        Whose masks.
+        The session, and its image layer.
     executor
-        Where large labels are searched for their highest number.
+        Searches large labels for the highest label in the background.
     make
-        Makes and adds a Labels layer when the first mask arrives and none was picked.
+        Makes and adds a Labels layer when the first mask arrives and none was chosen.
     refused
         Called with the error when the layer doesn't fit the image.
     """
@@ -55,7 +54,7 @@ class MaskWriter:
         self._refused = refused
         self._layer: Labels | None = None
         self._searching = "highest", self
-        self._told = ""
+        self._reported = ""
         self._resting = False
         self._canvas = self._canvas_on(None)
         session.canvas = self._canvas
@@ -65,7 +64,7 @@ class MaskWriter:
 
     @property
     def layer(self) -> Labels | None:
-        """Where masks go; None makes a new layer for the next mask."""
+        """The layer that masks are written to; None if the next mask gets a new layer."""
         return self._layer
 
     @layer.setter
@@ -78,37 +77,37 @@ class MaskWriter:
         if layer is not None:
             self._search(layer)  # which may refuse it
         self._release()
-        self._told = ""
+        self._reported = ""
         self._canvas = self._canvas_on(layer)
         if layer is not None:
             self._take_up(layer)
         self._session.canvas = self._canvas
 
     def rest(self) -> None:
-        """Leave the selected label alone while another image is chosen."""
+        """Stop changing the selected label while another image is chosen."""
         self._canvas.settle()
         self._resting = True
 
     def wake(self) -> None:
-        """Keep the selected label and the current object the same again."""
+        """Keep the layer's selected label and the current object in step again."""
         self._resting = False
         self._canvas.choose()
         self._select()
 
     def check(self) -> None:
-        """Say so when the layer doesn't fit the image any more.
+        """Report it if the layer doesn't fit the image any more.
 
-        Masks are kept back from then on, and written when it fits again or another is picked.
+        Masks are then held back, and written when the layer fits again or another is chosen.
         """
         reason = misfit(self._layer, self._image) if self._layer is not None else ""
-        if reason and reason != self._told:
+        if reason and reason != self._reported:
             self._refused(ValueError(reason))
-        self._told = reason
+        self._reported = reason
         if not reason:
             self._session.retry_masks()
 
     def close(self) -> None:
-        """Let go of the session and the layer."""
+        """Disconnect from the session and the layer."""
         self._session.mask_changed.disconnect(self._mask_changed)
         self._session.run_changed.disconnect(self._run_changed)
         self._session.object_changed.disconnect(self._select)
@@ -154,7 +153,7 @@ class MaskWriter:
                 writer._session.reserve(highest)
 
     def _search(self, layer: Labels) -> None:
-        """Keep new objects above those that are there; a large layer is searched meanwhile."""
+        """Reserve the layer's labels, so that new objects get higher ones; slow if it is large."""
         data = layer.data
         if isinstance(data, np.ndarray) and data.nbytes <= _SEARCHED_AT_ONCE:
             self._session.reserve(highest_label(data))
@@ -184,7 +183,7 @@ class MaskWriter:
             self._reserve_for_others(max(int(change.after.max()) for change in changes))
 
     def _replaced(self) -> None:
-        """Take up that somebody gave the layer other labels."""
+        """Handle that the layer was given another array."""
         if self._layer is not None and not misfit(self._layer, self._image):
             self._search(self._layer)
         self.check()

@@ -37,7 +37,7 @@ def shape_of(image: Image) -> tuple[int, ...]:
     return tuple(int(n) for n in finest(image).shape[: image.ndim])
 
 
-def told_shape(shape: tuple[int, ...]) -> str:
+def shape_text(shape: tuple[int, ...]) -> str:
     """Spell a shape, such as ``5 × 120 × 160``."""
     return " × ".join(str(n) for n in shape)
 
@@ -78,7 +78,7 @@ def connect(layer: Layer, call: Callable[..., None], verb: str = "connect") -> N
         getattr(getattr(layer.events, name), verb)(call)
 
 
-def told_geometry(layer: Layer, beside: Layer) -> str:
+def geometry_text(layer: Layer, beside: Layer) -> str:
     """Spell the geometry of a layer where it differs from another's, such as ``scale (2, 2)``."""
     own, other = geometry_of(layer), geometry_of(beside)
     differing = [name for name in _TRANSFORMS if not _same(own[name], other[name])]

@@ -46,13 +46,13 @@ def preview_state_of(controller: Controller) -> PreviewState:
         return PreviewState()
     told, seconds = "", annotation.session.preview_seconds
     if hover.preview is not None:
-        told = told_preview(hover.preview)
+        told = preview_text(hover.preview)
     elif not hover.is_on and hover.is_automatic and seconds is not None:
         told = f"no preview by itself: it takes {seconds:.2f} s"
     return PreviewState(True, hover.is_on, annotation.session.granularity, told)
 
 
-def told_preview(preview: Preview) -> str:
+def preview_text(preview: Preview) -> str:
     """Say what a click would do, such as ``click: begins object 4 · part, IoU 0.93``."""
     if preview.action == "go to":
         return f"click: goes to object {preview.object_id}"

@@ -1,4 +1,4 @@
-"""The columns of the prompts layer's features: what a prompts file holds of every click."""
+"""The columns of the points layer's features, which a prompts file holds for every click."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ POSITIVE, NEGATIVE = "positive", "negative"
 SIGNS = {POSITIVE: 1, NEGATIVE: 0}
 
 EDITED = ("label", "object", "id")
-"""Columns that say what a click means."""
+"""Columns that define a click; a user may edit them."""
 
-TOLD = (*COLUMNS, CANDIDATE, BOXES)
-"""Columns that say how its mask came about; they follow from the session."""
+REPORTED = (*COLUMNS, CANDIDATE, BOXES)
+"""Columns that report the model's input for a click's mask; the session sets them."""
 
 SIGN_NAMES = {number: word for word, number in SIGNS.items()}
 
@@ -30,13 +30,13 @@ def empty_columns() -> dict[str, np.ndarray]:
 
 
 def columns_of_clicks(book: PromptBook, session: Session | None) -> dict[str, np.ndarray]:
-    """Return the columns of a book's clicks; `session` knows what the model was given."""
-    boxes = np.full(book.click_count, spelled_boxes(book), object)
+    """Return the columns of a book's clicks; `session` has the model's input for each mask."""
+    boxes = np.full(book.click_count, boxes_text(book), object)
     return columns_of(book.clicks, session) | {BOXES: boxes}
 
 
 def columns_of(clicks: Sequence[Click], session: Session | None) -> dict[str, np.ndarray]:
-    """Return the columns of some clicks, but the one that speaks of all boxes."""
+    """Return the columns of some clicks, except the column about the boxes of all objects."""
     words: dict[ObjectPlane, dict[str, str]] = {}
     if session is not None:
         keys = dict.fromkeys(click.key for click in clicks)
@@ -53,19 +53,19 @@ def columns_of(clicks: Sequence[Click], session: Session | None) -> dict[str, np
     }
 
 
-def spelled_boxes(book: PromptBook) -> str:
-    """Say which objects the boxes of a book belong to, as every row of its clicks does."""
+def boxes_text(book: PromptBook) -> str:
+    """Return the ids of all objects with a box as text; it is the same in every click's row."""
     return spell_objects([box.object_id for box in book.boxes])
 
 
 def new_defaults(table: pd.DataFrame, values: dict[str, Any]) -> dict[str, Any]:
-    """Return what a new point gets in each column of a table: `values`, and nothing in others."""
-    return {**dict.fromkeys(table.columns), **dict.fromkeys(TOLD, ""), **values}
+    """Return the features of a new point: `values`, and empty ones in a table's other columns."""
+    return {**dict.fromkeys(table.columns), **dict.fromkeys(REPORTED, ""), **values}
 
 
 def broken_columns(table: pd.DataFrame) -> list[str]:
-    """Name the columns that were removed, or hold no identifiers any more."""
-    broken = [name for name in (*EDITED, *TOLD) if name not in table]
+    """Return the names of columns that were removed, and ``id`` if it holds no identifiers."""
+    broken = [name for name in (*EDITED, *REPORTED) if name not in table]
     if "id" in table and not _are_whole(table["id"]):
         broken.append("id")
     return broken
@@ -74,7 +74,7 @@ def broken_columns(table: pd.DataFrame) -> list[str]:
 def with_users_columns(
     columns: dict[str, np.ndarray], table: pd.DataFrame
 ) -> dict[str, np.ndarray]:
-    """Add the columns that a user has given to a layer, each value where its click is."""
+    """Return columns with those that a user added to a table, matched to the clicks by ``id``."""
     own = [name for name in table.columns if name not in columns]
     if not own or "id" not in table:
         return columns
@@ -119,12 +119,12 @@ def sign_of(value: Any) -> int:
     return SIGNS[value]
 
 
-def differing(table: pd.DataFrame, told: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
-    """Name the columns whose values are others than those that were told."""
+def differing(table: pd.DataFrame, shown: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
+    """Return the names of columns of a table whose values differ from those shown last."""
     return [
         name
         for name in names
-        if name in table and name in told and not np.array_equal(told[name], table[name])
+        if name in table and name in shown and not np.array_equal(shown[name], table[name])
     ]
 
 

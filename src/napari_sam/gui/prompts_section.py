@@ -14,7 +14,7 @@ from napari_sam.gui.controller import Controller
 from napari_sam.gui.controls import Items, button, combo, fill, line
 from napari_sam.gui.saved_layers import SavedLayers, find_saved, read_saved
 from napari_sam.gui.section import Section
-from napari_sam.gui.users_prompts import Grouping, offered, read_layer, tells_objects
+from napari_sam.gui.users_prompts import Grouping, names_objects, offered, read_layer
 
 _NOTHING = ("—", None)
 
@@ -81,7 +81,7 @@ def prompts_state_of(
             "regions it lies in, lines and paths strokes along it; those with the same feature "
             "'object' belong together",
         )
-    elif tells_objects(picked):
+    elif names_objects(picked):
         each = (
             f"{_counted(picked, 'point')} by object",
             "points with the same feature 'object' belong together",
@@ -91,7 +91,7 @@ def prompts_state_of(
             f"{_counted(picked, 'point')}, each an object",
             "every point is an object of its own",
         )
-    return PromptsState(items, picked, *each, one=not tells_objects(picked), told=told, saved=saved)
+    return PromptsState(items, picked, *each, one=not names_objects(picked), told=told, saved=saved)
 
 
 def _counted(layer: Points | Shapes, thing: str) -> str:

@@ -258,7 +258,7 @@ class SessionSection(Section[SessionState]):
         self.open.clicked.connect(self._open)
         self.export.clicked.connect(self._export)
         self.bring.clicked.connect(self._bring)
-        self.methods.clicked.connect(self._tell_methods)
+        self.methods.clicked.connect(self._write_methods)
         self.list.picked.connect(self._pick)
         self.list.asked.connect(self._ask)
         self.list.removed.connect(self._remove)
@@ -311,9 +311,9 @@ class SessionSection(Section[SessionState]):
     def _pick(self, path: Path) -> None:
         self._attempt(partial(self._controller.keeping.open, path))
 
-    def _tell_methods(self) -> None:
+    def _write_methods(self) -> None:
         keeping = self._controller.keeping
-        self._attempt(keeping.tell_methods)
+        self._attempt(keeping.write_methods)
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(keeping.methods)
@@ -328,4 +328,4 @@ class SessionSection(Section[SessionState]):
 
     def _unfolded(self, unfolded: bool) -> None:
         if unfolded:
-            self._controller.keeping.look_up()
+            self._controller.keeping.list_sessions()

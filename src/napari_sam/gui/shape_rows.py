@@ -1,4 +1,4 @@
-"""What the shapes layer should hold: boxes as rectangles, strokes as paths, lassos as polygons."""
+"""The rows of the shapes layer: boxes as rectangles, strokes as paths, lassos as polygons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS: tuple[Kind, ...] = ("box", "stroke", "lasso")
 POSITIVE, NEGATIVE = "+", "−"
 
 SIGNS = {1: POSITIVE, 0: NEGATIVE}
-"""How the column ``sign`` tells what a stroke says; for other shapes it is empty."""
+"""Values of the column ``sign`` by a stroke's label; for other shapes the column is empty."""
 
 _KINDS: dict[str, Kind] = {
     "rectangle": "box",
@@ -36,12 +36,12 @@ _KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, eq=False)
 class ShapeRows:
-    """What the layer shows, row by row.
+    """The shapes of a book as arrays, one row each.
 
     Parameters
     ----------
     book
-        Whose shapes.
+        The book whose shapes these are.
     ids
         `(N,)` identifier of each row.
     objects
@@ -60,7 +60,7 @@ class ShapeRows:
 
     @classmethod
     def of(cls, book: PromptBook) -> ShapeRows:
-        """Put down all shapes of a book, in the order they were given."""
+        """Return the rows of all shapes of a book, in the order they were drawn."""
         drawn: tuple[Shape, ...] = (*book.boxes, *book.strokes, *book.lassos)
         shapes = sorted(drawn, key=lambda one: one.id)
         return cls(
@@ -73,11 +73,11 @@ class ShapeRows:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """What the table of the layer's features says of each row."""
+        """The columns of the layer's features, with a value for each row."""
         return {"object": self.objects, "id": self.ids, "sign": self.signs}
 
     def kept(self, rows: NDArray[np.intp], more: int = 0) -> ShapeRows:
-        """Return some rows, and room for more at the end."""
+        """Return some of the rows, and empty rows at the end."""
         return ShapeRows(
             self.book,
             np.concatenate([self.ids[rows], np.zeros(more, np.int64)]),
@@ -87,13 +87,13 @@ class ShapeRows:
         )
 
     def edited(self, data: Sequence[Any], rows: NDArray[np.intp]) -> list[int]:
-        """Return which of some shapes, in a layer's data, are others than these rows say."""
-        told = [self.vertices[row] for row in rows.tolist()]
-        lengths = np.array([len(one) for one in told], int)
+        """Return which shapes of a layer's data differ from the vertices in these rows."""
+        shown = [self.vertices[row] for row in rows.tolist()]
+        lengths = np.array([len(one) for one in shown], int)
         differs = np.array([len(shape) for shape in data], int) != lengths
         same = np.flatnonzero(~differs)
         if len(same):
-            now, then = (np.concatenate([x[i] for i in same.tolist()]) for x in (data, told))
+            now, then = (np.concatenate([x[i] for i in same.tolist()]) for x in (data, shown))
             starts = np.cumsum(lengths[same]) - lengths[same]
             differs[same] = np.logical_or.reduceat((now != then).any(1), starts)
         return np.flatnonzero(differs).tolist()
@@ -106,9 +106,9 @@ class ShapeChanges:
     Parameters
     ----------
     changed
-        Those that are new or others, by identifier.
+        New and changed shapes, by identifier.
     gone
-        Identifiers of those that are there no more.
+        Identifiers of removed shapes.
     """
 
     changed: dict[int, Shape]
@@ -116,7 +116,7 @@ class ShapeChanges:
 
     @classmethod
     def between(cls, before: PromptBook, after: PromptBook) -> ShapeChanges:
-        """Compare two books, where they differ."""
+        """Compare the shapes of two books."""
         keys = changed_keys(before, after)
         old, new = _shapes_on(before, keys), _shapes_on(after, keys)
         changed = {number: one for number, one in new.items() if old.get(number) != one}
@@ -124,19 +124,19 @@ class ShapeChanges:
 
 
 def kind_of(shape_type: str) -> Kind:
-    """Return what a shape of a layer is taken for."""
+    """Return which kind of prompt a shape of a layer becomes."""
     return _KINDS[shape_type]
 
 
 def shape_type_of(shape: Shape) -> str:
-    """Return how a prompt is drawn."""
+    """Return the type of shape that shows a prompt."""
     if isinstance(shape, BoxPrompt):
         return "rectangle"
     return "path" if isinstance(shape, Stroke) else "polygon"
 
 
 def sign_of(shape: Shape) -> str:
-    """Return what the column ``sign`` says of a prompt."""
+    """Return the value of the column ``sign`` for a prompt."""
     return SIGNS[shape.label] if isinstance(shape, Stroke) else ""
 
 
@@ -151,7 +151,7 @@ def vertices_of(shape: Shape) -> NDArray[np.float64]:
 
 
 def is_drawn(vertices: Any, shape_type: str, shape: Shape) -> bool:
-    """Whether a layer's shape is how a prompt is drawn; a box from whichever corner it begins."""
+    """Whether a layer's shape shows a prompt; a box may begin at any corner."""
     wanted = vertices_of(shape)
     if np.array_equal(vertices, wanted):
         return shape_type == shape_type_of(shape)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_sam.gui.delay import Delay
 from napari_sam.gui.layers import (
     SHAPE_COLOURS,
-    has_looks,
+    has_style,
     style_next_shape,
     width_of_shape,
     write_signs,
@@ -69,16 +69,17 @@ _MANY = 200  # rows changed at once: then the layer is filled anew
 class ShapeEditor:
     """Turns edits of a Shapes layer into commands of a session, and shows the session's shapes.
 
-    Rectangles and ellipses are boxes, lines and paths strokes, polygons lassos. A prompt's row is
-    known by the feature ``id``; rows of others are left alone when one changes. Which object a new
-    box or lasso belongs to, :meth:`Session.object_for_box` decides, that of a stroke
-    :meth:`Session.object_for_stroke`; of several boxes added at once, each further one starts an
-    object. Drawn with the right button a stroke says the opposite.
+    Rectangles and ellipses are boxes, lines and paths are strokes, polygons are lassos. The
+    feature ``id`` identifies a prompt's row; other rows stay untouched when one changes.
+    :meth:`Session.object_for_box` decides which object a new box or lasso belongs to, and
+    :meth:`Session.object_for_stroke` that of a stroke. If several boxes are added at once, each
+    after the first starts a new object. A stroke drawn with the right button has the opposite
+    sign.
 
     Parameters
     ----------
     session, layer, plane, sign, refused
-        As of :class:`~napari_sam.gui.clicks.ClickEditor`.
+        As for :class:`~napari_sam.gui.clicks.ClickEditor`.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class ShapeEditor:
         self._show_all()
 
     def close(self) -> None:
-        """Let go of the layer."""
+        """Disconnect from the layer and the session."""
         if self._watch_drag in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._watch_drag)
         self._ending.close()
@@ -119,7 +120,7 @@ class ShapeEditor:
 
     @property
     def tool(self) -> Kind | None:
-        """What is drawn next; None while shapes are edited."""
+        """The kind of prompt that the next drag draws; None while shapes are edited."""
         return _TOOLS.get(str(self.layer.mode))
 
     def draw(self, kind: Kind) -> None:
@@ -127,7 +128,7 @@ class ShapeEditor:
         self.layer.mode = _MODES[kind]
 
     def flip_selected(self) -> bool:
-        """Let the strokes that are selected say the opposite; return whether there are any."""
+        """Turn the selected strokes from inside to outside, or back; return whether any are."""
         layer, ids = self.layer, self._layer_ids()
         if str(layer.mode) not in ("select", "direct") or ids is None:
             return False
@@ -142,10 +143,13 @@ class ShapeEditor:
         return True
 
     def _watch_drag(self, layer: Shapes, event: Any) -> Iterator[None]:
-        """Know a click from a drag, and its sign: napari draws with either button alike."""
+        """Find out the sign of a drag, and whether it is only a click.
+
+        napari draws alike with either button.
+        """
         kind, mode = self.tool, str(layer.mode)
         if kind is None or getattr(layer, "_is_creating", False):
-            return  # of the corners of a polygon the first says it
+            return  # the first corner of a polygon has set the sign
         self._continues = "Shift" in event.modifiers
         sign = self._sign() if event.button != 2 else 1 - self._sign()
         self._set_defaults(sign=SIGNS[sign] if kind == "stroke" else "")
@@ -188,7 +192,7 @@ class ShapeEditor:
             return
         only_clicked, self._only_clicked = self._only_clicked, False
         if event.action == ActionType.ADDED:
-            self.layer._is_creating = False  # napari says so only after it has told of the shape
+            self.layer._is_creating = False  # napari sets it only after it has emitted the event
         try:
             if event.action == ActionType.ADDED and only_clicked and self.tool is not None:
                 raise ValueError(f"expected {_DRAWN[self.tool]}, or press G to click")
@@ -227,9 +231,9 @@ class ShapeEditor:
         return self._with_fresh(book, range(count, len(data)))
 
     def _kept_rows(self) -> NDArray[np.intp] | None:
-        """Return which of the rows that were shown come first in the layer, in their order.
+        """Return which of the rows shown last are the first rows of the layer, in their order.
 
-        None where others come first, or it isn't known any more which they are.
+        None if the layer begins with other rows, or if its rows can't be identified any more.
         """
         ids, shown = self._layer_ids(), self._shown.ids
         if ids is None:
@@ -239,14 +243,14 @@ class ShapeEditor:
         return kept if np.array_equal(ids[: len(kept)], shown[kept]) else None
 
     def _layer_ids(self) -> NDArray[Any] | None:
-        """Return the identifier of each row; None where the column was removed or has gaps."""
+        """Return the identifier of each row; None if the column was removed or has gaps."""
         table = self.layer.features
         if "id" not in table or len(table) != self.layer.nshapes or table["id"].isna().any():
             return None
         return table["id"].to_numpy()
 
     def _read_all(self, book: PromptBook) -> tuple[PromptBook, int | None]:
-        """Return the same, wherever the rows are by now."""
+        """Do the same as :meth:`_read` for rows in any order."""
         changed, fresh, seen = [], [], set()
         for row, (vertices, number) in enumerate(zip(self.layer.data, self._ids(), strict=True)):
             old = book.find(int(number))
@@ -269,7 +273,7 @@ class ShapeEditor:
             plane, points = plane_and_points(data[row], self._plane())
             plane = self._session.source.plane_of(plane)
             if kind == "stroke":
-                sign = int(self._told_sign(row) != NEGATIVE)
+                sign = int(self._drawn_sign(row) != NEGATIVE)
                 parts = clip_path(points, self._session.source.plane_shape(plane))
                 if not parts:
                     raise ValueError("expected a stroke on the image, got one beside it")
@@ -290,12 +294,12 @@ class ShapeEditor:
             newest = owner if newest is None else newest
         return book, newest
 
-    def _told_sign(self, row: int) -> Any:
+    def _drawn_sign(self, row: int) -> Any:
         table = self.layer.features
         return table["sign"].iloc[row] if "sign" in table else ""
 
     def _ids(self) -> list[Any]:
-        """Return the identifier of each row; where the column was removed, by place."""
+        """Return the identifier of each row; by their order if the column was removed."""
         ids = self._layer_ids()
         if ids is not None:
             return ids.tolist()
@@ -309,7 +313,7 @@ class ShapeEditor:
         return (self._shown.ids.tolist() + [0] * count)[:count]
 
     def _show(self, *_: object) -> None:
-        """Show what has changed since shapes were shown last."""
+        """Update the layer's rows for shapes that have changed since the last call."""
         book, table, kept = self._session.prompts, self.layer.features, self._kept_rows()
         changes = ShapeChanges.between(self._shown.book, book)
         count = len(changes.changed) + len(changes.gone)
@@ -325,12 +329,12 @@ class ShapeEditor:
                 self._show_rows(book, kept, changes)
             finally:
                 self._writing = False
-        if not self._is_told():
+        if not self._is_table_current():
             self._show_all()
         self._set_defaults()
 
     def _show_rows(self, book: PromptBook, kept: NDArray[np.intp], changes: ShapeChanges) -> None:
-        """Show some shapes: in the rows where they are already, else in new ones at the end."""
+        """Show some shapes: in their rows if they have one, else in new rows at the end."""
         layer, count = self.layer, len(kept)
         data, types = layer.data, layer.shape_type
         rows = self._shown.kept(kept, len(data) - count)
@@ -343,7 +347,7 @@ class ShapeEditor:
                 is_there = rows.signs[row] == sign_of(shape)
             else:
                 row = next(drawn, None)
-                is_there = row is not None and has_looks(layer, row, sign_of(shape))
+                is_there = row is not None and has_style(layer, row, sign_of(shape))
             is_there = is_there and is_drawn(data[row], types[row], shape)
             if row is not None:
                 rows.ids[row], rows.vertices[row], stays[row] = number, data[row], is_there
@@ -356,7 +360,7 @@ class ShapeEditor:
         for row, shape in enumerate(added, len(rows.ids) - len(added)):
             rows.ids[row], rows.vertices[row] = shape.id, vertices_of(shape)
         self._shown = replace(rows, book=book)
-        self._tell(np.flatnonzero(np.isin(rows.ids, [*changes.changed])), changes.changed)
+        self._put_features(np.flatnonzero(np.isin(rows.ids, [*changes.changed])), changes.changed)
 
     def _add(self, shapes: Sequence[Shape]) -> None:
         if shapes:
@@ -367,8 +371,8 @@ class ShapeEditor:
                 edge_width=[width_of_shape(sign_of(shape), self._width) for shape in shapes],
             )
 
-    def _tell(self, rows: NDArray[np.intp], shapes: Mapping[int, Shape]) -> None:
-        """Say in the table what some rows are."""
+    def _put_features(self, rows: NDArray[np.intp], shapes: Mapping[int, Shape]) -> None:
+        """Write object, id and sign of some rows into the layer's table."""
         table, shown = self.layer.features, self._shown
         for row in rows.tolist():
             shape = shapes[int(shown.ids[row])]
@@ -379,8 +383,8 @@ class ShapeEditor:
         self.layer.events.features()
         write_signs(self.layer, shown.signs.tolist())
 
-    def _is_told(self) -> bool:
-        """Whether the layer's table says what its rows are."""
+    def _is_table_current(self) -> bool:
+        """Whether the layer's table has the right object, id and sign in every row."""
         table = self.layer.features
         return all(
             name in table and np.array_equal(table[name], values)
@@ -388,7 +392,7 @@ class ShapeEditor:
         )
 
     def _show_all(self) -> None:
-        """Put everything in the layer that should be there."""
+        """Fill the layer anew with all shapes of the session."""
         rows = ShapeRows.of(self._session.prompts)
         found = [self._session.prompts.find(number) for number in rows.ids.tolist()]
         shapes = [one for one in found if isinstance(one, Shape)]
@@ -412,7 +416,7 @@ class ShapeEditor:
         self._set_defaults()
 
     def _set_defaults(self, *_: object, sign: str | None = None) -> None:
-        """Say what napari gives to a row of its own, until it is read, and how that looks."""
+        """Set the features and the style that napari gives to the next shape drawn."""
         shown = self.layer.feature_defaults
         self._next_sign = self._next_sign if sign is None else sign
         if any(name not in shown for name in self._shown.columns):

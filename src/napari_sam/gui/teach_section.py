@@ -100,13 +100,13 @@ def teach_state_of(controller: Controller) -> TeachState:
     if (offer := teaching.offer) is not None:
         state = replace(
             state,
-            verdict=told_offer(offer, is_named := teaching.naming is not None),
+            verdict=offer_text(offer, is_named := teaching.naming is not None),
             is_offered=offer.is_better,
             name=offer.name,
             is_named=is_named,
         )
     if teaching.lecture is not None:
-        told = told_lecture(teaching.lecture)
+        told = lecture_text(teaching.lecture)
         return replace(state, progress=told, fraction=teaching.lecture.fraction)
     segmenter = controller.segmenter
     if annotation is None or segmenter is None:
@@ -153,7 +153,7 @@ def taught_from(model: str) -> str:
     return ""
 
 
-def told_lecture(lecture: Lecture) -> str:
+def lecture_text(lecture: Lecture) -> str:
     """Say how far teaching is."""
     parts = [_PHASES[lecture.phase]]
     if lecture.seconds_left is not None:
@@ -161,7 +161,7 @@ def told_lecture(lecture: Lecture) -> str:
     return " · ".join(parts)
 
 
-def told_offer(offer: Offer, is_named: bool = False) -> str:
+def offer_text(offer: Offer, is_named: bool = False) -> str:
     """Say how a taught model did on the objects held back, and what that rests on.
 
     Parameters

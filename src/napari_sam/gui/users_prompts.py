@@ -64,7 +64,7 @@ def offered(layers: Iterable[Layer], image: Image, own: Sequence[Layer]) -> list
     ]
 
 
-def tells_objects(layer: Points | Shapes) -> bool:
+def names_objects(layer: Points | Shapes) -> bool:
     """Whether a layer says itself which object each of its points or shapes belongs to."""
     return isinstance(layer, Shapes) or "object" in layer.features
 

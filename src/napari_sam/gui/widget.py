@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDockWidget, QVBoxLayout, QWidget
 
 from napari_sam.gui.ahead_section import AheadSection
 from napari_sam.gui.channel_section import ChannelSection
-from napari_sam.gui.channels import LOOK_EVENTS
+from napari_sam.gui.channels import STYLE_EVENTS
 from napari_sam.gui.choice_section import ChoiceSection
 from napari_sam.gui.controller import Controller, bare, controller_of
 from napari_sam.gui.controls import FOCUS, Scrolled, rule
@@ -51,11 +51,11 @@ class SegmentAnything(QWidget):
     Parameters
     ----------
     napari_viewer
-        The viewer it works in.
+        The viewer to work in.
     load
-        Makes segmenters; by default the models of the package and its registry.
+        Function that loads segmenters; by default from the package and its registry.
     teach
-        Teaches a model; by default in a process of its own.
+        Function that tunes a model to a user's objects; by default in a separate process.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class SegmentAnything(QWidget):
         for part in parts:
             column.addWidget(rule() if part is None else part)
         self._sections = (*(part for part in parts if part is not None), self.channels, self.taught)
-        # These tell of layers; all others also of what is done and computed.
+        # These show layers alone; all others also show the session and work in progress.
         self._of_layers = (self.choice, self.prompts, self.masks, self.offer, self.channels)
         column.addStretch(1)
         outer = QVBoxLayout(self)
@@ -149,7 +149,7 @@ class SegmentAnything(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show everything anew."""
+        """Update all sections."""
         self._watch()
         for section in self._sections:
             section.refresh()
@@ -168,7 +168,7 @@ class SegmentAnything(QWidget):
             super().keyPressEvent(event)
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take a folder, or several files: images to work through."""
+        """Accept a folder or several files: images to work through."""
         if event is not None and _images_of(event):
             event.acceptProposedAction()
 
@@ -181,12 +181,12 @@ class SegmentAnything(QWidget):
         self.controller.listed.open(dropped[0] if len(dropped) == 1 else dropped)
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Take note that the dock is open."""
+        """Report to the controller that the dock is open."""
         super().showEvent(event)
         self.controller.dock_opened(self)
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Find out whether the dock was closed: it is hidden behind another one's tab, too."""
+        """Find out whether the dock was closed, or is only hidden behind another one's tab."""
         super().hideEvent(event)
         self._finding_out.start()
 
@@ -199,7 +199,7 @@ class SegmentAnything(QWidget):
             self.controller.dock_closed(self)
 
     def _watch(self) -> None:
-        """Follow the session of the chosen image, and which layers are there, shown and where."""
+        """Connect to the session of the chosen image and to the layers of the viewer."""
         annotation = self.controller.annotation
         if annotation is not self._watched:
             if self._watched is not None:
@@ -212,7 +212,7 @@ class SegmentAnything(QWidget):
             for layer in followed:
                 events = [layer.events.name, layer.events.visible, layer.events.mode]
                 if isinstance(layer, Image):
-                    events += [getattr(layer.events, name) for name in LOOK_EVENTS]
+                    events += [getattr(layer.events, name) for name in STYLE_EVENTS]
                 if isinstance(layer, (Image, Labels)):
                     events.append(layer.events.data)
                     connect(layer, self._changed, verb)
@@ -255,7 +255,7 @@ def _controller(viewer: Any, load: Loader | None, teach: Teacher) -> Controller:
 
 
 def _images_of(event: QDropEvent) -> list[Path]:
-    """Return what is dropped: a folder, or several files; nothing for what napari opens itself."""
+    """Return a dropped folder or several files; nothing for a single file, which napari opens."""
     data = event.mimeData()
     paths = [Path(url.toLocalFile()) for url in data.urls()] if data is not None else []
     return paths if len(paths) > 1 or any(path.is_dir() for path in paths) else []
