@@ -56,6 +56,7 @@ def disagreements(version: str) -> list[str]:
 def recipe(text: str, known: dict[str, object], sdist: bytes) -> str:
     """Return the recipe with its open fields filled in."""
     fields = {
+        "  sdist": str(known["sdist"]).replace("{version}", version()),
         "  sha256": hashlib.sha256(sdist).hexdigest(),
         "  homepage": known["repository"],
         "  documentation": known["documentation"],

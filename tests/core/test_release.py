@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from rattler_build import Stage0Recipe
 
 import napari_sam
 
@@ -28,6 +29,7 @@ KNOWN = {
     "documentation": "https://docs.example",
     "pages": "https://host.example/us/it/blob/v{version}/",
     "files": "https://host.example/us/it/raw/v{version}/",
+    "sdist": "https://packages.example/napari_sam_live-{version}.tar.gz",
     "conda_maintainers": ["somebody"],
 }
 
@@ -97,9 +99,20 @@ def test_open_fields_of_the_recipe_are_filled_in(recipe):
     text = (ROOT / "packaging/recipe.yaml").read_text(encoding="utf-8")
     assert recipe["context"]["sha256"] == recipe["context"]["homepage"] == ""
     filled = yaml.safe_load(tool("tools/release.py").recipe(text, KNOWN, b"an sdist"))
+    assert filled["context"]["sdist"].endswith(f"live-{napari_sam.__version__}.tar.gz")
     assert re.fullmatch(r"[0-9a-f]{64}", filled["context"]["sha256"])
     assert filled["context"]["homepage"] == KNOWN["repository"]
     assert filled["extra"]["recipe-maintainers"] == ["somebody"]
+
+
+def test_the_recipe_is_one_that_rattler_build_takes():
+    text = (ROOT / "packaging/recipe.yaml").read_text(encoding="utf-8")
+    filled = tool("tools/release.py").recipe(text, KNOWN, b"an sdist")
+    (variant,) = Stage0Recipe.from_yaml(filled).render()
+    made = variant.recipe.to_dict()
+    assert made["package"] == {"name": "napari-sam-live", "version": napari_sam.__version__}
+    assert made["source"][0]["url"] == KNOWN["sdist"].format(version=napari_sam.__version__)
+    assert made["build"]["noarch"] == "python"
 
 
 def test_every_dependency_has_its_licence(project):
@@ -119,7 +132,6 @@ def test_data_in_the_package_is_in_the_list_of_licences():
 
 @pytest.fixture
 def metadata_hook() -> ModuleType:
-    pytest.importorskip("hatchling", reason="builds have it")
     return tool("packaging/metadata.py")
 
 
