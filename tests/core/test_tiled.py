@@ -23,7 +23,7 @@ from napari_sam.segmentation.protocol import (
     Segmenter,
     SegmenterWrapper,
 )
-from napari_sam.segmentation.pyramid import Look, Pyramid
+from napari_sam.segmentation.pyramid import Pyramid, ScaleSearch
 from napari_sam.segmentation.replay import replay
 from napari_sam.segmentation.resampling import resample_logits
 from napari_sam.segmentation.tiled import TiledEmbedding, TiledSegmenter
@@ -67,7 +67,7 @@ def decoded(plane, prompts):
     return tiled, tiled.decode(tiled.embed(plane, (0, 255)), prompts)
 
 
-def test_small_object_is_looked_at_magnified():
+def test_small_object_is_decoded_magnified():
     plane = square(70, 90, 6)
     tiled, prediction = decoded(plane, Prompts([(72, 93)], [1]))
     assert [frame.shape for frame in tiled.inner.frames] == [(128, 128), (80, 80)]
@@ -76,7 +76,7 @@ def test_small_object_is_looked_at_magnified():
     assert iou(prediction.best(), plane > 0) > 0.9
 
 
-def test_further_clicks_stay_where_the_first_was_answered():
+def test_later_clicks_stay_in_the_tile_of_the_first():
     plane = square(70, 90, 6)
     tiled = TiledSegmenter(Bright(), tile=128)  # magnified: 80
     embedding = tiled.embed(plane, (0, 255))
@@ -141,17 +141,17 @@ def test_many_objects_equal_one_by_one():
         ((700, 1100), 590, [1.0, 0.5, 0.25, 0.125]),
     ],
 )
-def test_large_object_under_a_click_is_looked_at_reduced(shape, side, scales):
+def test_large_object_under_a_click_is_decoded_at_coarser_scales(shape, side, scales):
     plane = square(50, 20, side, shape)[: shape[0]]
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
     prediction = tiled.decode(embedding, Prompts([(50 + side // 2, 20 + side // 2)], [1]))
-    looked = [max(frame.scaled) / max(frame.shape) for frame in tiled.inner.frames]
-    assert looked == pytest.approx(scales, abs=2e-3)
+    tried = [max(frame.scaled) / max(frame.shape) for frame in tiled.inner.frames]
+    assert tried == pytest.approx(scales, abs=2e-3)
     assert iou(prediction.best(), plane > 0) > 0.97
 
 
-def test_further_clicks_stay_in_a_reduced_look():
+def test_later_clicks_stay_in_a_coarser_tile():
     plane = square(50, 20, 290, (512, 512))
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
@@ -163,7 +163,7 @@ def test_further_clicks_stay_in_a_reduced_look():
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (700, 1100)])
-def test_logits_alone_stay_in_a_reduced_look(shape):
+def test_logits_alone_stay_in_a_coarser_tile(shape):
     plane = square(50, 20, 290, shape)
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
@@ -194,7 +194,7 @@ def test_logits_of_an_unknown_frame_are_taken_at_the_scale_that_has_their_shape(
     assert pyramid.tile_of(other) == pyramid.overview
 
 
-def test_further_clicks_stay_in_the_larger_tile():
+def test_later_clicks_stay_in_the_larger_tile():
     plane = square(20, 30, 160, (200, 300))
     tiled = TiledSegmenter(Bright(), tile=128)
     embedding = tiled.embed(plane, (0, 255))
@@ -205,7 +205,7 @@ def test_further_clicks_stay_in_the_larger_tile():
 
 
 @pytest.mark.parametrize("kind", ["box", "mask"])
-def test_large_box_or_mask_is_looked_at_reduced_at_once(kind):
+def test_large_box_or_mask_is_decoded_at_a_coarser_scale_at_once(kind):
     plane = square(50, 20, 220, (512, 512))
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
@@ -274,7 +274,7 @@ def test_small_object_of_low_predicted_iou_is_magnified_in_the_end():
     assert prediction.frame.shape == (320, 320)
 
 
-def test_candidates_asked_for_are_those_of_the_first_look():
+def test_requested_candidates_are_those_of_the_first_tile():
     plane = square(50, 20, 290, (512, 512))
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
@@ -283,7 +283,7 @@ def test_candidates_asked_for_are_those_of_the_first_look():
     assert len(tiled.inner.frames) == 1
 
 
-def test_reduced_look_must_be_surer():
+def test_coarser_tile_needs_a_higher_score():
     """A piece is kept where the whole is hardly more likely."""
     plane = square(50, 20, 290, (512, 512))
     tiled = TiledSegmenter(Nearsighted(surest=0.54))
@@ -300,7 +300,7 @@ class Guessing(Nearsighted):
         return replace(answer, scores=np.float32([0.2])) if larger else answer
 
 
-def test_larger_tile_must_be_as_sure_as_the_reduced_look_it_completes():
+def test_larger_tile_needs_the_score_of_the_coarser_tile_it_completes():
     plane = square(50, 300, 290, (700, 1100))
     click = Prompts([(180, 350)], [1])
     cut = TiledSegmenter(Guessing())
@@ -313,10 +313,10 @@ def test_larger_tile_must_be_as_sure_as_the_reduced_look_it_completes():
     assert iou(completed.best(), plane > 0) > 0.97
 
 
-def test_reduced_look_of_the_same_tile_completes_nothing():
-    """A cut-off answer isn't given up for a speck that a closer look from the same tile shows."""
+def test_coarser_pass_over_the_same_tile_completes_nothing():
+    """A mask that is cut off isn't replaced by a speck of another scale of the same tile."""
     pyramid = Pyramid.of((2000, 2000), 512, 128, Nearsighted.traits, rescales=True)
-    look = Look(pyramid, Prompts([(200, 200)], [1]), rescales=True)
+    search = ScaleSearch(pyramid, Prompts([(200, 200)], [1]), rescales=True)
 
     def shown(tile, score, extent):
         frame = pyramid.frame_of(tile)
@@ -325,16 +325,16 @@ def test_reduced_look_of_the_same_tile_completes_nothing():
         return MaskPrediction(logits, np.float32([score]), frame)
 
     whole = 1000  # all cells: cut off by the tile
-    half = look.follow(look.tile, shown(look.tile, 0.3, 0))
-    larger = look.follow(half, shown(half, 0.7, whole))
+    half = search.next_tile(search.tile, shown(search.tile, 0.3, 0))
+    larger = search.next_tile(half, shown(half, 0.7, whole))
     assert larger.outer != half.outer
-    quarter = look.follow(larger, shown(larger, 0.4, whole))
+    quarter = search.next_tile(larger, shown(larger, 0.4, whole))
     assert quarter.outer == half.outer
-    look.follow(quarter, shown(quarter, 0.66, 6))
-    assert look.prediction.frame == pyramid.frame_of(half)
+    search.next_tile(quarter, shown(quarter, 0.66, 6))
+    assert search.prediction.frame == pyramid.frame_of(half)
 
 
-def test_plane_that_another_model_embedded_is_looked_at_as_this_model_would():
+def test_plane_that_another_model_embedded_is_decoded_in_the_tiles_of_this_model():
     """What a model predicts depends on it alone, not on whose embedding of the plane is at hand."""
     sure = Tuning(scales=ScaleTuning(unsure=0.0, magnified=0.5))
     plain, tuned = Nearsighted(), Nearsighted()
@@ -362,16 +362,16 @@ def test_empty_prompts_are_refused_on_a_plane_of_one_tile():
     ("side", "scales"),
     [(512, [1, 1 / 2, 1 / 4]), (513, [1, 1 / 2, 1 / 4]), (900, [1, 1 / 2, 1 / 4, 1 / 7])],
 )
-def test_unsure_click_is_never_looked_at_twice_at_a_scale(side, scales):
+def test_unsure_click_is_never_decoded_twice_at_a_scale(side, scales):
     plane = square(50, 20, 40, (side, side))
     tiled = TiledSegmenter(Nearsighted(surest=0.7))
     tiled.decode(tiled.embed(plane, (0, 255)), Prompts([(70, 40)], [1]))
-    looked = [max(frame.scaled) / max(frame.shape) for frame in tiled.inner.frames]
-    assert looked[: len(scales)] == pytest.approx(scales, rel=0.01)
-    assert len([one for one in looked if one <= 1]) == len(scales)
+    tried = [max(frame.scaled) / max(frame.shape) for frame in tiled.inner.frames]
+    assert tried[: len(scales)] == pytest.approx(scales, rel=0.01)
+    assert len([one for one in tried if one <= 1]) == len(scales)
 
 
-def test_looks_of_an_unsure_click_can_be_encoded_ahead():
+def test_coarser_tiles_of_an_unsure_click_can_be_encoded_ahead():
     plane = square(50, 20, 480, (512, 512))
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(plane, (0, 255))
@@ -402,7 +402,7 @@ def test_all_tiles_are_encoded_once_where_memory_holds_few(tiled, plane, monkeyp
 
 
 @pytest.mark.parametrize("prompts", [Prompts(box=(50, 20, 80, 60)), None])
-def test_nothing_further_is_encoded_for_what_is_never_unsure(prompts):
+def test_no_coarser_tile_is_encoded_for_prompts_that_never_need_one(prompts):
     tiled = TiledSegmenter(Nearsighted())
     embedding = tiled.embed(square(50, 20, 30, (512, 512)), (0, 255))
     tiled.prepare(embedding, prompts, every_scale=True)

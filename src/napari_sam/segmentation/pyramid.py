@@ -15,7 +15,7 @@ from napari_sam.prompts import Box, Prompts, tight_box
 from napari_sam.segmentation.protocol import MaskPrediction
 from napari_sam.segmentation.traits import Traits
 
-# A larger tile is worth a look at less than this share of the scales looked at before.
+# A larger tile is decoded, too, if its scale is less than this share of the last one tried.
 _NEW = 0.8
 # Scales are alike up to this factor: tiles at the border of a plane differ by a pixel.
 _SAME = 1.01
@@ -30,7 +30,7 @@ class Pyramid:
     plane_shape
         (H, W) of the plane.
     traits
-        The model; its tuning says which objects suit which scale.
+        The model; its tuning has the sizes of objects that suit each scale.
     tile
         Side of a tile of the finest level, in pixels.
     levels
@@ -108,28 +108,28 @@ class Pyramid:
         return max(frame.scaled) / max(frame.shape)
 
     def tile_of(self, prompts: Prompts) -> Tile:
-        """Return the tile to look at first.
+        """Return the tile in which prompts are decoded first.
 
-        That of the logits they carry, if all prompts lie in it; or else the finest one that has
-        the object's centre in its core and all prompts inside. A small box has a magnified one, a
-        large box or mask one in which the object is not too large, logits of a tile that doesn't
-        hold all prompts the finest one that is no finer, and logits of an unknown frame the scale
-        that fits their shape.
+        If the prompts have logits and all lie in the logits' tile, that tile. Otherwise the
+        finest one that has the object's centre in its core and holds all prompts; a magnified one
+        for a small box, and a coarser one for a box or mask that would be too large in it. For
+        logits whose tile doesn't hold all prompts, it is the finest that is no finer than theirs;
+        for logits of an unknown frame, the scale that fits their shape.
         """
         prompts.check(self.plane_shape)
         carried = None if prompts.mask_frame is None else self._tile_with(prompts.mask_frame)
         if not _has_place(prompts) and (carried is not None or len(self.levels) == 1):
             return carried or self._with_grid_of(self.overview, prompts)
-        said = _extent(prompts, self.plane_shape)
-        if carried is not None and _holds(carried, said):
+        prompted = _extent(prompts, self.plane_shape)
+        if carried is not None and _holds(carried, prompted):
             return carried
-        r0, c0, r1, c1 = said
+        r0, c0, r1, c1 = prompted
         grids = [*self.levels]
         if self.magnified and prompts.box is not None and max(r1 - r0, c1 - c0) < self.small:
             grids.insert(0, self.magnified)
-        centre = _centre(prompts, said)
+        centre = _centre(prompts, prompted)
         around = (_tile_at(tiles, centre) for tiles in grids)
-        tile = next((tile for tile in around if _holds(tile, said)), self.overview)
+        tile = next((tile for tile in around if _holds(tile, prompted)), self.overview)
         if prompts.logits is not None and prompts.mask_frame is None:
             return self._with_grid_of(tile, prompts)
         if carried is not None:  # at its scale the object was known
@@ -140,8 +140,8 @@ class Pyramid:
                 return tile
             tuned = self.scales
             finest = max(tuned.largest, side / shorter * tuned.thinnest) / side
-        looks = self._scales(tile)
-        return next((one for one in looks if self.scale_of(one) <= finest), looks[-1])
+        scales = self._scales(tile)
+        return next((one for one in scales if self.scale_of(one) <= finest), scales[-1])
 
     def reduced(self, tile: Tile, times: int) -> Tile | None:
         """Return a tile at its scale divided by two so many times; None where that is too small."""
@@ -152,35 +152,35 @@ class Pyramid:
             return None
         return Tile(tile.core, tile.outer, self.scale_of(tile) / 2**times)
 
-    def larger(self, tile: Tile, centre: tuple[float, float], said: Extent) -> Tile | None:
+    def larger(self, tile: Tile, centre: tuple[float, float], prompted: Extent) -> Tile | None:
         """Return the next larger tile around a centre that holds all prompts."""
         grids = [self.magnified, *self.levels]
         above = next(i for i, tiles in enumerate(grids) if tile in tiles) + 1
         around = (_tile_at(tiles, centre) for tiles in grids[above:])
-        return next((larger for larger in around if _holds(larger, said)), None)
+        return next((larger for larger in around if _holds(larger, prompted)), None)
 
     def larger_tiles(self, tile: Tile, prompts: Prompts) -> list[Tile]:
-        """Return what shows an object in less detail than its tile, the finest first."""
-        said = _extent(prompts, self.plane_shape)
-        centre, scale = _centre(prompts, said), self.scale_of(tile)
+        """Return the larger tiles of coarser levels that hold all prompts, the finest first."""
+        prompted = _extent(prompts, self.plane_shape)
+        centre, scale = _centre(prompts, prompted), self.scale_of(tile)
         around = (_tile_at(tiles, centre) for tiles in self.levels)
-        return [one for one in around if _holds(one, said) and self.scale_of(one) < scale]
+        return [one for one in around if _holds(one, prompted) and self.scale_of(one) < scale]
 
     def covers(self, view: Box) -> Iterator[list[Tile]]:
         """Return the tiles of each level that cover a rectangle, the finest level first.
 
-        Those nearest to its middle come first. The last level has one for any rectangle.
+        Those nearest to its centre come first. The last level has one tile for any rectangle.
         """
         return (_tiles_in(tiles, view) for tiles in self.levels)
 
     def tiles_in(self, view: Box) -> list[Tile]:
-        """Return the tiles of the finest level in a rectangle, from its middle outward."""
+        """Return the tiles of the finest level in a rectangle, from its centre outward."""
         return _tiles_in(self.levels[0], view)
 
     def parts_of(self, mask: NDArray[np.bool_]) -> list[tuple[Tile, NDArray[np.bool_]]]:
-        """Part a mask `(H, W)` by the tiles of the finest level in whose cores its pixels lie.
+        """Split a mask `(H, W)` by the tiles of the finest level in whose cores its pixels lie.
 
-        An empty mask is a part of the first one.
+        An empty mask is one part, of the first tile.
         """
         region = region_of(mask)
         if region is None:
@@ -196,26 +196,28 @@ class Pyramid:
                 parts.append((tile, part))
         return parts
 
-    def reduced_looks(self, tile: Tile, centre: tuple[float, float], said: Extent) -> list[Tile]:
+    def coarser_tiles(
+        self, tile: Tile, centre: tuple[float, float], prompted: Extent
+    ) -> list[Tile]:
         """Return a tile at half and a quarter of its scale, and the next larger one at a quarter.
 
-        That is an eighth of the first one's scale, or more where the larger one is the overview;
-        an overview hardly larger than the tile shows nothing new.
+        The last is at an eighth of the tile's scale, or more if it is the overview; it is left
+        out if it is hardly coarser than the one before.
         """
-        looks = self._scales(tile)[1:]
-        larger = self.larger(tile, centre, said)
+        coarser = self._scales(tile)[1:]
+        larger = self.larger(tile, centre, prompted)
         last = None if larger is None else self.reduced(larger, self.scales.halvings)
-        if last is not None and self.scale_of(last) < _NEW * self.scale_of([tile, *looks][-1]):
-            looks.append(last)
-        return looks
+        if last is not None and self.scale_of(last) < _NEW * self.scale_of([tile, *coarser][-1]):
+            coarser.append(last)
+        return coarser
 
-    def looks_after(self, tile: Tile, prompts: Prompts) -> list[Tile]:
-        """Return what a first click's answer from its tile may ask for because it is unsure."""
+    def retry_tiles(self, tile: Tile, prompts: Prompts) -> list[Tile]:
+        """Return the coarser tiles that are tried for clicks whose predicted IoU is low."""
         clicks = prompts.box is None and prompts.mask is None and len(prompts.points) > 0
         if not (clicks and self.reduces):
             return []
-        said = _extent(prompts, self.plane_shape)
-        return self.reduced_looks(tile, _first_click(prompts), said)
+        prompted = _extent(prompts, self.plane_shape)
+        return self.coarser_tiles(tile, _first_click(prompts), prompted)
 
     def _scales(self, tile: Tile) -> list[Tile]:
         """Return a tile at its own scale, at half of it, and so on."""
@@ -231,7 +233,7 @@ class Pyramid:
         return next((one for one in scales if self.frame_of(one).low_res(stride) == shape), tile)
 
     def _tile_with(self, frame: Frame) -> Tile | None:
-        """Return the tile that is encoded in a frame."""
+        """Return the tile with a frame; None if there is none."""
         (r, c), (h, w) = frame.origin, frame.shape
         outer = (r, c, r + h, c + w)
         for tile in (tile for tiles in (self.magnified, *self.levels) for tile in tiles):
@@ -242,7 +244,7 @@ class Pyramid:
         return None
 
     def cuts(self, tile: Tile, extent: Box) -> bool:
-        """Whether a mask reaches a side of its tile behind which the plane goes on."""
+        """Whether a mask reaches a side of its tile that isn't a side of the plane."""
         r0, c0, r1, c1 = tile.outer
         height, width = self.plane_shape
         return bool(
@@ -253,8 +255,8 @@ class Pyramid:
         )
 
 
-class Look:
-    """The tiles in which one object is decoded until its mask suits the scale.
+class ScaleSearch:
+    """Search for the tile whose scale suits one object: it is decoded in one after another.
 
     Parameters
     ----------
@@ -263,9 +265,15 @@ class Look:
     prompts
         Of the object.
     rescales
-        Whether the mask may ask for another tile than the first, unless the prompts carry one.
+        Whether tiles other than the first are tried, depending on the mask. They never are for
+        prompts with a mask or logits.
     doubts
-        Whether a click's low predicted IoU may, too.
+        Whether coarser tiles are tried for clicks whose predicted IoU is low.
+
+    Attributes
+    ----------
+    tile
+        The first tile to decode in.
     """
 
     def __init__(
@@ -274,7 +282,7 @@ class Look:
         self._pyramid, self._prompts = pyramid, prompts
         self._rescales = rescales and prompts.mask is None
         self._doubts = doubts and prompts.box is None
-        self._reduced_looks: list[Tile] | None = None
+        self._coarser_tiles: list[Tile] | None = None
         self.tile = pyramid.tile_of(prompts)
         self._answer: MaskPrediction | None = None
         self._cut_off = False
@@ -286,8 +294,8 @@ class Look:
         assert self._answer is not None, "some tile was decoded"
         return self._answer
 
-    def follow(self, tile: Tile, prediction: MaskPrediction) -> Tile | None:
-        """Take in what a tile shows; return the tile to look at next, if any."""
+    def next_tile(self, tile: Tile, prediction: MaskPrediction) -> Tile | None:
+        """Add the prediction in a tile; return the tile to decode in next, if any."""
         if not self._rescales:
             self._answer = prediction
             return None
@@ -296,41 +304,41 @@ class Look:
         extent = None if tile == pyramid.overview else mask_extent(prediction)
         cut_off = extent is not None and pyramid.cuts(tile, extent)
         if magnified and not first:
-            if not cut_off:  # otherwise it was no small object: the answer before holds
+            if not cut_off:  # otherwise the object is not small: keep the prediction before
                 self._answer = prediction
             return None
-        said = _extent(self._prompts, pyramid.plane_shape)
+        prompted = _extent(self._prompts, pyramid.plane_shape)
         taken = first or self._shows_whole(tile, prediction) or self._shows_large(prediction)
         if taken:
             self._answer, self._cut_off, self._finer = prediction, cut_off, None
             if first and extent is not None and not cut_off:
-                self._finer = self._magnified(extent, said)
+                self._finer = self._magnified(extent, prompted)
         following: Tile | None = None
         if taken and cut_off and extent is not None:
-            following = self._whole(tile, extent, said)
+            following = self._whole(tile, extent, prompted)
         if (
             following is None
             and self._doubts
             and self.prediction.scores.max() < pyramid.scales.unsure
         ):
-            if self._reduced_looks is None:
+            if self._coarser_tiles is None:
                 click = _first_click(self._prompts)
-                self._reduced_looks = pyramid.reduced_looks(tile, click, said)
-            if self._reduced_looks:
-                following = self._reduced_looks.pop(0)
+                self._coarser_tiles = pyramid.coarser_tiles(tile, click, prompted)
+            if self._coarser_tiles:
+                following = self._coarser_tiles.pop(0)
         return following or self._finer
 
-    def _whole(self, tile: Tile, extent: Box, said: Extent) -> Tile | None:
-        """Return a larger tile for a mask that is cut off, as many times reduced."""
+    def _whole(self, tile: Tile, extent: Box, prompted: Extent) -> Tile | None:
+        """Return a larger tile for a mask that is cut off, halved as often as its tile was."""
         pyramid, own = self._pyramid, replace(tile, scale=None)
-        larger = pyramid.larger(own, _middle(extent), said)
+        larger = pyramid.larger(own, _middle(extent), prompted)
         if larger is None:
             return None
         times = round(np.log2(pyramid.scale_of(own) / pyramid.scale_of(tile)))
         return pyramid.reduced(larger, times)
 
     def _shows_whole(self, tile: Tile, prediction: MaskPrediction) -> bool:
-        """Whether a larger tile shows what is cut off so far, and no less surely if reduced."""
+        """Whether a larger tile has the whole mask, and at a coarser scale no lower a score."""
         shown = np.prod(self.prediction.frame.shape)
         if not self._cut_off or np.prod(prediction.frame.shape) <= shown:
             return False
@@ -338,7 +346,7 @@ class Look:
         return tile.scale is None or bool(prediction.scores.max() >= least)
 
     def _shows_large(self, prediction: MaskPrediction) -> bool:
-        """Whether a reduced look shows a large object, more surely than what is known so far."""
+        """Whether a coarser tile has a large object, with a higher score than the best so far."""
         tuned = self._pyramid.scales
         if prediction.scores.max() < self.prediction.scores.max() + tuned.surer:
             return False
@@ -346,16 +354,16 @@ class Look:
         side = float(np.count_nonzero(logits > 0)) ** 0.5
         return side * self._pyramid.scale_of(self.tile) >= tuned.large
 
-    def _magnified(self, extent: Box, said: Extent) -> Tile | None:
+    def _magnified(self, extent: Box, prompted: Extent) -> Tile | None:
         """Return the magnified tile that holds a small mask, if that came from the first level."""
         pyramid = self._pyramid
         if self.tile not in pyramid.levels[0]:
             return None
         if max(extent[2] - extent[0], extent[3] - extent[1]) + 1 >= pyramid.small:
             return None
-        # around the click, as further clicks will look for it
+        # around the click, where `tile_of` finds it for later clicks
         finer = _tile_at(pyramid.magnified, _centre(self._prompts, extent))
-        return finer if _holds(finer, said) and _holds(finer, extent) else None
+        return finer if _holds(finer, prompted) and _holds(finer, extent) else None
 
 
 Extent = tuple[float, float, float, float]
@@ -372,7 +380,7 @@ def mask_extent(prediction: MaskPrediction) -> Box | None:
     return r0 + r, c0 + c, r1 + r, c1 + c
 
 
-@lru_cache(maxsize=4)  # of a large plane it has thousands of tiles, and is asked for at each click
+@lru_cache(maxsize=4)  # it has thousands of tiles for a large plane, and is needed at each click
 def _of_model(pyramid: Pyramid, traits: Traits) -> Pyramid:
     magnified = pyramid.magnified
     if magnified:
@@ -398,7 +406,7 @@ def _first_click(prompts: Prompts) -> tuple[float, float]:
 
 
 def _centre(prompts: Prompts, extent: Extent) -> tuple[float, float]:
-    """Return the first of clicks alone, or else the middle of an object's extent."""
+    """Return the first click if there are only clicks, or else the centre of the extent."""
     clicks = prompts.box is None and len(prompts.points) > 0
     return _first_click(prompts) if clicks else _middle(extent)
 
@@ -408,7 +416,7 @@ def _middle(extent: Extent) -> tuple[float, float]:
 
 
 def _sides(prompts: Prompts) -> tuple[float, float]:
-    """Sides of a square as large as a box or mask, and a box's shorter one; 0 for none of them."""
+    """Side of a square of the area of a box or mask, and the box's shorter side; 0 without both."""
     if (patch := prompts.mask_patch) is not None:
         side = float(patch.area) ** 0.5
         return side, side
@@ -427,7 +435,7 @@ def _has_place(prompts: Prompts) -> bool:
 
 
 def _extent(prompts: Prompts, plane_shape: tuple[int, int]) -> Extent:
-    """Bounding box, within the plane, of everything a user said about an object."""
+    """Return the bounding box, within the plane, of all prompts of an object."""
     if not _has_place(prompts):
         raise ValueError(
             "expected a click, a box or a mask with at least one pixel, got none of them: "
@@ -451,7 +459,7 @@ def _tile_at(tiles: Sequence[Tile], point: tuple[float, float]) -> Tile:
 
 
 def _tiles_in(tiles: Sequence[Tile], view: Box) -> list[Tile]:
-    """Return the tiles whose cores a rectangle meets, those nearest to its middle first."""
+    """Return the tiles whose cores a rectangle overlaps, those nearest to its centre first."""
     cores = np.array([tile.core for tile in tiles])
     low = np.clip(view[:2], 0, cores[-1, 2:] - 1)
     high = np.clip(view[2:], 0, cores[-1, 2:] - 1)

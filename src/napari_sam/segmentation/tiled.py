@@ -28,7 +28,7 @@ from napari_sam.segmentation.protocol import (
     concept_segmenter,
     part_of,
 )
-from napari_sam.segmentation.pyramid import Look, Pyramid
+from napari_sam.segmentation.pyramid import Pyramid, ScaleSearch
 from napari_sam.segmentation.resampling import resample_logits
 from napari_sam.segmentation.tile_store import TileStore
 from napari_sam.segmentation.traits import Traits
@@ -155,7 +155,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if fits and not rescales:
             return self._inner.embed(array, contrast_limits, progress, scale)
         pixels = stretch(array, contrast_limits).reshape(*shape, -1)  # grey planes once, not thrice
-        if np.may_share_memory(pixels, array):  # what a caller writes there later is another plane
+        if np.may_share_memory(pixels, array):  # the caller may write to the array later
             pixels = pixels.copy()
         pyramid = Pyramid.of(shape, tile, halo, self.traits, rescales)
         frame = fit_frame(shape, self.traits.geometry)
@@ -200,9 +200,9 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         embedding = self._own(embedding)
         store, pyramid = embedding.store, embedding.pyramid
         doubts = multimask == "auto"
-        looks = [Look(pyramid, one, self.rescale, doubts) for one in prompts]
+        searches = [ScaleSearch(pyramid, one, self.rescale, doubts) for one in prompts]
         found: list[Draft | None] = [None] * len(prompts)
-        wanted = {i: look.tile for i, look in enumerate(looks)}
+        wanted = {i: search.tile for i, search in enumerate(searches)}
         while wanted:
             members = _by_tile(wanted)
             wanted = {}
@@ -212,19 +212,19 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                 here = [prompts[i] for i in indexes]
                 predictions = self._decode_tile(inner, here, multimask)
                 for i, prediction in zip(indexes, predictions, strict=True):
-                    following = looks[i].follow(tile, prediction)
-                    found[i] = Draft(looks[i].prediction, following is None)
+                    following = searches[i].next_tile(tile, prediction)
+                    found[i] = Draft(searches[i].prediction, following is None)
                     if following is not None:
                         wanted[i] = following
         return [
-            draft or self._coarser_draft(embedding, look.tile, one, multimask)
-            for draft, look, one in zip(found, looks, prompts, strict=True)
+            draft or self._coarser_draft(embedding, search.tile, one, multimask)
+            for draft, search, one in zip(found, searches, prompts, strict=True)
         ]
 
     def _own(self, embedding: TiledEmbedding) -> TiledEmbedding:
-        """Return an embedding with the tiles that this model looks at, if its encoder made it.
+        """Return an embedding with the tiles of this model, or raise if it isn't its encoder's.
 
-        They are others where a model with the same encoder and another tuning embedded the plane.
+        The tiles differ where a model with the same encoder and another tuning made the embedding.
         """
         check_embedding(embedding, self)
         pyramid = embedding.pyramid.of_model(self.traits)
@@ -259,11 +259,12 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         window: int | None = None,
         progress: Progress | None = None,
     ) -> list[MaskPrediction]:
-        """Decode each object in its tile, and in what its answer asks for, tile by tile."""
+        """Decode each object in its first tile and in those that its mask leads to."""
         embedding = self._own(embedding)
-        doubts = multimask == "auto"  # who wants all candidates, or one, judges by himself
-        looks = [Look(embedding.pyramid, one, self.rescale, doubts) for one in prompts]
-        wanted = {i: look.tile for i, look in enumerate(looks)}
+        doubts = multimask == "auto"  # a caller that chooses judges the candidates itself
+        pyramid = embedding.pyramid
+        searches = [ScaleSearch(pyramid, one, self.rescale, doubts) for one in prompts]
+        wanted = {i: search.tile for i, search in enumerate(searches)}
         while wanted:
             members = _by_tile(wanted)
             wanted = {}
@@ -272,10 +273,10 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
                 here = [prompts[i] for i in indexes]
                 predictions = self._decode_tile(inner, here, multimask, window)
                 for i, prediction in zip(indexes, predictions, strict=True):
-                    following = looks[i].follow(tile, prediction)
+                    following = searches[i].next_tile(tile, prediction)
                     if following is not None:
                         wanted[i] = following
-        return [look.prediction for look in looks]
+        return [search.prediction for search in searches]
 
     def _decode_tile(
         self,
@@ -516,7 +517,7 @@ def _by_tile(wanted: Mapping[int, Tile]) -> dict[Tile, list[int]]:
 
 
 def _first_encoded(embedding: TiledEmbedding, view: Box) -> list[Tile] | None:
-    """Return the tiles over a rectangle of the finest level that has all of them encoded."""
+    """Return the tiles over a rectangle, of the finest level where all of them are encoded."""
     for tiles in embedding.pyramid.covers(view):
         if all(embedding.store.get(tile) is not None for tile in tiles):
             return tiles
@@ -524,17 +525,17 @@ def _first_encoded(embedding: TiledEmbedding, view: Box) -> list[Tile] | None:
 
 
 def _tiles_for(pyramid: Pyramid, prompts: Prompts, every_scale: bool) -> list[Tile]:
-    """Return the tile to look at first, and with `every_scale` those that may come after it."""
+    """Return the first tile of prompts, and with `every_scale` the coarser ones to try."""
     first = pyramid.tile_of(prompts)
-    return [first, *(pyramid.looks_after(first, prompts) if every_scale else ())]
+    return [first, *(pyramid.retry_tiles(first, prompts) if every_scale else ())]
 
 
 def _moved(prompts: Prompts, frame: Frame, traits: Traits) -> Prompts:
-    """Give prompts whose logits belong to another tile the logits of this one."""
+    """Resample the logits of prompts to a tile's frame, if they have those of another tile."""
     logits, source = prompts.logits, prompts.mask_frame
     if logits is None or source is None or source == frame:
         return prompts
     if source.plane_shape != frame.plane_shape:
-        return prompts  # of another plane: the segmenter says so
+        return prompts  # of another plane, which the segmenter refuses
     low_res = frame.low_res(traits.mask_stride)
     return prompts.with_logits(resample_logits(logits, source, frame, low_res), frame)
