@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -399,6 +399,14 @@ def _levels(shape: tuple[int, int], tile: int, halo: int) -> Iterator[tuple[Tile
         tile, halo = 2 * tile, 2 * halo
     whole = (0, 0, *shape)
     yield (Tile(whole, whole),)
+
+
+def by_tile(wanted: Mapping[int, Tile]) -> dict[Tile, list[int]]:
+    """Group numbers, such as those of objects, by their tile."""
+    members: dict[Tile, list[int]] = {}
+    for i, tile in wanted.items():
+        members.setdefault(tile, []).append(i)
+    return members
 
 
 def _first_click(prompts: Prompts) -> tuple[float, float]:

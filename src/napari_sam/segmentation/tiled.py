@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,6 @@ from napari_sam.image import Limits, check_plane, stretch
 from napari_sam.lazy_plane import LazyPlane, StretchedPlane
 from napari_sam.prompts import Box, Prompts
 from napari_sam.segmentation.concepts import Concept, Instance, in_order
-from napari_sam.segmentation.features import even_grid, resample
 from napari_sam.segmentation.instance_maps import join_maps
 from napari_sam.segmentation.protocol import (
     DelegatingSegmenter,
@@ -28,8 +28,9 @@ from napari_sam.segmentation.protocol import (
     concept_segmenter,
     part_of,
 )
-from napari_sam.segmentation.pyramid import Pyramid, ScaleSearch
+from napari_sam.segmentation.pyramid import Pyramid, ScaleSearch, by_tile
 from napari_sam.segmentation.resampling import resample_logits
+from napari_sam.segmentation.tile_features import mean_features, similarity
 from napari_sam.segmentation.tile_store import TileStore
 from napari_sam.segmentation.traits import Traits
 
@@ -204,7 +205,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         found: list[Draft | None] = [None] * len(prompts)
         wanted = {i: search.tile for i, search in enumerate(searches)}
         while wanted:
-            members = _by_tile(wanted)
+            members = by_tile(wanted)
             wanted = {}
             for tile, indexes in members.items():
                 if (inner := store.get(tile)) is None:
@@ -266,7 +267,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         searches = [ScaleSearch(pyramid, one, self.rescale, doubts) for one in prompts]
         wanted = {i: search.tile for i, search in enumerate(searches)}
         while wanted:
-            members = _by_tile(wanted)
+            members = by_tile(wanted)
             wanted = {}
             for tile, indexes in members.items():
                 inner = self._embed_tile(embedding, tile, progress)
@@ -371,22 +372,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.mean_features(embedding, masks)
         embedding = self._own(embedding)
-        parts = [(i, *one) for i, m in enumerate(masks) for one in embedding.pyramid.parts_of(m)]
-        if not parts:
-            overview = self._embed_tile(embedding, embedding.pyramid.overview)
-            return self._inner.mean_features(overview, [])
-        weighted: NDArray[np.float64] | float = 0.0
-        areas = np.zeros(parts[-1][0] + 1)
-        for tile, here in _by_tile({k: tile for k, (_, tile, _) in enumerate(parts)}).items():
-            which = [parts[k][0] for k in here]
-            inner = self._embed_tile(embedding, tile)
-            means = self._inner.mean_features(inner, [parts[k][2] for k in here])
-            area = np.array([max(1, int(np.count_nonzero(parts[k][2]))) for k in here])
-            sums = np.zeros((len(areas), means.shape[1]))
-            sums[which] = means * area[:, None]
-            weighted = weighted + sums
-            areas[which] += area
-        return (weighted / areas[:, None]).astype(np.float32)
+        embed = partial(self._embed_tile, embedding)
+        return mean_features(self._inner, embedding.pyramid, masks, embed)
 
     def similarity(self, embedding: Embedding, vectors: ArrayLike) -> NDArray[np.float32]:
         """Compare the plane's features with vectors; see :meth:`Segmenter.similarity`.
@@ -396,24 +383,8 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.similarity(embedding, vectors)
         embedding = self._own(embedding)
-        pyramid = embedding.pyramid
-        tiles = pyramid.levels[0]
-        shape, scale = pyramid.plane_shape, pyramid.scale_of(tiles[0])
-        grid = even_grid(shape, scale, self.traits.stride)
-        centres = [(np.arange(n) + 0.5) * side / n for n, side in zip(grid, shape, strict=True)]
-        out = np.zeros((len(np.asarray(vectors)), *grid), np.float32)
-        for tile in tiles:
-            maps = self._inner.similarity(self._embed_tile(embedding, tile), vectors)
-            here, cells = [], []
-            for axis, places in enumerate(centres):
-                first, last = tile.core[axis], tile.core[axis + 2]
-                start, stop = np.searchsorted(places, (first, last))
-                here.append(slice(int(start), int(stop)))
-                begin, end = tile.outer[axis], tile.outer[axis + 2]
-                per_pixel = maps.shape[axis + 1] / (end - begin)
-                cells.append((places[start:stop] - begin) * per_pixel - 0.5)
-            out[:, here[0], here[1]] = resample(maps, *cells)
-        return out
+        embed = partial(self._embed_tile, embedding)
+        return similarity(self._inner, embedding.pyramid, vectors, embed)
 
     def prepare(
         self,
@@ -506,14 +477,6 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
         frame = embedding.pyramid.frame_of(tile)
         pixels = np.repeat(embedding.pixels[frame.region], 3 // embedding.pixels.shape[2], axis=2)
         return self._inner.embed_pixels(pixels, frame, progress)
-
-
-def _by_tile(wanted: Mapping[int, Tile]) -> dict[Tile, list[int]]:
-    """Gather objects that are to be decoded in the same tile."""
-    members: dict[Tile, list[int]] = {}
-    for i, tile in wanted.items():
-        members.setdefault(tile, []).append(i)
-    return members
 
 
 def _first_encoded(embedding: TiledEmbedding, view: Box) -> list[Tile] | None:
