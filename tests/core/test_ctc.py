@@ -19,7 +19,7 @@ from napari_sam.io.exports.ctc import frame_name, write_ctc
 from napari_sam.io.image_file import UnreadableImageError
 from napari_sam.io.imports import ImportTarget, holds_objects, read_objects
 from napari_sam.io.imports.ctc import read_ctc
-from napari_sam.io.tracks import Track, parse_tracks, spell_tracks
+from napari_sam.io.tracks import Track, format_tracks, parse_tracks
 
 
 def movie(frames: list[dict[int, int]], dtype: type = np.int32) -> np.ndarray:
@@ -114,7 +114,7 @@ def test_channels_are_refused(tmp_path):
 
 def test_tracks_are_read_as_they_are_spelled():
     tracks = (Track(1, 0, 4), Track(2, 5, 9, 1))
-    assert parse_tracks(spell_tracks(tracks)) == tracks
+    assert parse_tracks(format_tracks(tracks)) == tracks
 
 
 @pytest.mark.parametrize(

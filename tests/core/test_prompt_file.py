@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from napari_sam.io import read_boxes, read_prompts, spell_objects, with_boxes, write_prompts
+from napari_sam.io import format_objects, read_boxes, read_prompts, with_boxes, write_prompts
 from napari_sam.plane_input import COLUMNS, ColourInput, PlaneInput, checksum
 from napari_sam.prompts import Prompts
 
@@ -267,7 +267,7 @@ def test_checksum_that_files_hold_stays_the_same_however_it_is_taken(monkeypatch
 
 @pytest.mark.parametrize("numbers", [[], [5], [1, 2, 3, 7], [2, 1], [1, 1, 2]])
 def test_objects_of_boxes_are_spelled_in_runs(table, numbers):
-    write_table(table, [*PLANE_HEADING, "boxes"], [0, 1, 2, "positive", 1, spell_objects(numbers)])
+    write_table(table, [*PLANE_HEADING, "boxes"], [0, 1, 2, "positive", 1, format_objects(numbers)])
     assert read_prompts(table).boxed == tuple(numbers)
 
 

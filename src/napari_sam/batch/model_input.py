@@ -16,7 +16,7 @@ from napari_sam.io import (
     SavedPrompts,
     complete,
     dimensions,
-    spell_objects,
+    format_objects,
 )
 from napari_sam.io.plane_array import rearranged
 from napari_sam.plane_input import ColourInput, PlaneInput
@@ -250,7 +250,7 @@ def objects_in_words(numbers: Sequence[int]) -> str:
     """Spell numbers of objects for a sentence, such as ``objects 1 to 3, 7``."""
     if len(numbers) == 1:
         return f"object {numbers[0]}"
-    head, *runs = spell_objects(numbers).split()
+    head, *runs = format_objects(numbers).split()
     return f"{head} {', '.join(runs)}".replace("..", " to ")
 
 

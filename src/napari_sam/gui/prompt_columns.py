@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_sam.io.prompt_file import BOXES, CANDIDATE, spell_objects
+from napari_sam.io.prompt_file import BOXES, CANDIDATE, format_objects
 from napari_sam.plane_input import COLUMNS
 from napari_sam.session import Click, ObjectPlane, PromptBook, Session
 
@@ -55,7 +55,7 @@ def columns_of(clicks: Sequence[Click], session: Session | None) -> dict[str, np
 
 def boxes_text(book: PromptBook) -> str:
     """Return the ids of all objects with a box as text; it is the same in every click's row."""
-    return spell_objects([box.object_id for box in book.boxes])
+    return format_objects([box.object_id for box in book.boxes])
 
 
 def new_defaults(table: pd.DataFrame, values: dict[str, Any]) -> dict[str, Any]:

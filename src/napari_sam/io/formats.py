@@ -32,43 +32,44 @@ LABEL_FORMATS: tuple[str, ...] = (*_TIFF, ".zarr")
 
 
 def read_image(path: str | Path, axes: str | None = None, channel: int | None = None) -> ImageFile:
-    """Open an image file; stacks are read one plane at a time, when a plane is asked for.
+    """Open an image file; each plane of a stack is read when it is needed.
 
     Parameters
     ----------
     path : str or Path
         TIFF (plain, ImageJ, OME, LSM), PNG, JPEG, BMP, GIF, WebP, JPEG 2000, NPY, or the folder
         of a Zarr array or OME-Zarr image. Of several images in a file the largest is read, of a
-        pyramid the finest level.
+        multiscale pyramid the finest level.
     axes : str, optional
-        One letter for each dimension in the file's own order, instead of what the file says,
+        One letter for each dimension in the file's own order, which override those in the file,
         for example ``"TYX"``. Rows ``Y``, columns ``X`` and colour samples ``S`` are moved to
-        the end. Known pixel sizes are dropped with the axes they belonged to.
+        the end. Pixel sizes are only kept for axes that the file names, too.
     channel : int, optional
         The only channel to read, see :meth:`ImageFile.channel`.
 
     Returns
     -------
     ImageFile
-        Its axes are guessed from the shape where the file does not name them.
+        Its axes are guessed from the shape if the file does not name them.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing under that name.
+        If there is no such file or folder.
     UnreadableImageError
-        If the file is damaged, cut short, holds no numbers, or has another content than its
-        name says.
+        If the file is damaged or cut short, has no numbers, or has another content than its name
+        suggests.
     ValueError
-        If the format is not one of `IMAGE_FORMATS`, `axes` or `channel` doesn't fit, or the name
-        is that of a named pipe or a device.
+        If the format is not one of `IMAGE_FORMATS`, `axes` or `channel` doesn't fit, or the path
+        is a named pipe or a device.
     ImportError
         If it is a Zarr image and the zarr library is not installed.
 
     Warns
     -----
     ImageWarning
-        If the file holds more than is read, such as further images, or other colours or bits.
+        If not all of the file is read as it is, such as other images in it, or other colours or
+        bit depths.
     """
     path = Path(path)
     suffix = path.suffix.lower()

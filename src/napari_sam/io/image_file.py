@@ -1,4 +1,4 @@
-"""An image on disk as named axes, pixel sizes and planes that are read when asked for."""
+"""Images on disk with named axes and pixel sizes, whose planes are read when needed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,21 +15,20 @@ MICROMETRE = "µm"
 
 
 class UnreadableImageError(ValueError):
-    """A file that is broken, cut short, or not what its name says."""
+    """A file is damaged, cut short, or has another content than its name suggests."""
 
 
 @contextmanager
 def reading(what: object) -> Iterator[None]:
-    """Raise `UnreadableImageError` for anything that a file can do to the code that reads it.
+    """Raise any error of the code that reads a file as an `UnreadableImageError`.
 
-    Decoders and parsers have errors of their own, and damage finds new ones: whatever leaves the
-    block is told as one that names what could not be read. `FileNotFoundError` and `ImportError`
-    pass: the file is not the matter.
+    Decoders and parsers raise errors of many types for a damaged file. `FileNotFoundError` and
+    `ImportError` are not changed, as they don't mean that the file is damaged.
 
     Parameters
     ----------
     what : object
-        What is read, for the message: a path, or words such as ``"plane (3,) of cells.tif"``.
+        What is read, for the message: a path, or a text such as ``"plane (3,) of cells.tif"``.
     """
     try:
         yield
@@ -49,7 +48,7 @@ def reading(what: object) -> Iterator[None]:
 
 
 class LazyArray(Protocol):
-    """What numpy, dask, zarr and plane arrays have in common: indexing reads the pixels."""
+    """The interface of numpy, dask, zarr and plane arrays: indexing reads the pixels."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,10 +63,10 @@ class LazyArray(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFile:
-    """Pixels with named axes; every axis that is not part of a plane indexes planes.
+    """An image with named axes; every axis that is not part of a plane indexes planes.
 
-    No file stays open between reads: pixels are read when they are indexed. Uncompressed files
-    are mapped into memory instead, and let go with the last array over the mapping.
+    Pixels are read when they are indexed, and no file stays open between reads. Uncompressed
+    files are mapped into memory instead, until the last array that uses the mapping is deleted.
 
     Parameters
     ----------
@@ -76,13 +75,13 @@ class ImageFile:
     axes : str
         One letter for each axis of `data`, ending in ``YX``, or in ``YXS`` when the last axis
         holds the samples red, green, blue (and alpha). The others index planes: ``T`` time,
-        ``Z`` depth, ``C`` channel; any other letter is a dimension the file does not explain.
+        ``Z`` depth, ``C`` channel; any other letter is a dimension that the file doesn't name.
     pixel_size : mapping of axis letter to float, or None
-        Distance between neighbours along the axes for which it is known: `unit` for space,
-        seconds for ``T``. None where the file does not say.
+        Distance between neighbouring pixels along the axes for which it is known: in `unit` for
+        space, in seconds for ``T``. None if the file doesn't record any.
     unit : str or None
         Unit of the spatial pixel sizes. Lengths are converted to ``µm`` when a file is read;
-        another word means that the file used a unit we could not convert.
+        another text is a unit of the file that could not be converted.
 
     Raises
     ------
@@ -208,12 +207,12 @@ class ImageFile:
                 f"expected a position or range on each of the axes {axes!r} of lengths {lengths}, "
                 f"got {at}"
             )
-        told = ", ".join(
+        where = ", ".join(
             f"{axis} {i.start} to {i.stop - 1}" if isinstance(i, slice) else f"{axis} {i}"
             for axis, i in zip(axes, at, strict=True)
             if i != slice(None)
         )
-        return self._read(at, f"plane {told}" if told else "the plane")
+        return self._read(at, f"plane {where}" if where else "the plane")
 
     def _read(self, at: tuple[Any, ...], name: str) -> NDArray[Any]:
         rows, columns = self.plane_shape
@@ -222,17 +221,17 @@ class ImageFile:
             return np.array(pixels, dtype=pixels.dtype.newbyteorder("="))
 
     def channel(self, number: int) -> "ImageFile":
-        """Return one channel as an image without that axis; nothing is read.
+        """Return one channel as an image without that axis; no pixels are read.
 
         Parameters
         ----------
         number : int
-            Position along the axis ``C``, or of the colours where there is none; from 0.
+            Index along the axis ``C``, or of the colour if there is no such axis; from 0.
 
         Raises
         ------
         ValueError
-            If the image has neither, or not so many.
+            If the image has neither channels nor colours, or too few.
         """
         axis = next((letter for letter in "CS" if letter in self.axes), None)
         if axis is None:
@@ -249,29 +248,29 @@ class ImageFile:
         return replace(self, data=data, axes=rest, pixel_size=sizes)
 
     def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-        """Yield the index and the pixels of each plane, reading one at a time."""
+        """Yield the index and the pixels of each plane; each is read when it is yielded."""
         for index in self.plane_indices():
             yield index, self.plane(index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """What a file holds, with its axes in the file's own order.
+    """An image as it is stored, with its axes in the file's own order.
 
     Parameters
     ----------
     data : array
-        As of `ImageFile`, in the order of `axes`.
+        As in `ImageFile`, in the order of `axes`.
     axes : str
         One letter for each axis.
     pixel_size, unit
-        As of `ImageFile`.
+        As in `ImageFile`.
     has_alpha : bool
-        Whether the second of two samples is alpha: the first is a grey value.
+        Whether there are two samples, a grey value and alpha.
     to_colours : callable, optional
-        Makes RGB of a plane whose values are none: palette indices `(H, W)` or inks `(H, W, 4)`.
+        Converts a plane of palette indices `(H, W)` or inks `(H, W, 4)` to RGB.
     notices : tuple of str
-        What of the file is not read, or not as it is.
+        Messages about content of the file that is not read, or is changed.
     """
 
     data: Any
@@ -283,13 +282,13 @@ class Stored:
     notices: tuple[str, ...] = ()
 
     def opened(self, axes: str | None = None) -> ImageFile:
-        """Return the image, with these axes instead of the file's own.
+        """Return the image, with `axes` instead of the file's own.
 
         Raises
         ------
         ValueError
-            If the axes don't fit. Where one of two samples is alpha, axes for the grey values
-            alone fit, too.
+            If the axes don't fit. With grey values and alpha, axes of the grey values alone fit,
+            too.
         """
         data, own = self.data, self.axes
         named = own if axes is None else axes
@@ -320,13 +319,13 @@ def _coloured(
 
 
 def left_out(chosen: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """Tell which of several images was read, by their names and shapes; empty for one alone."""
+    """Return a notice of which of several images was read, by name and shape; none for one."""
     others = [name for name in shapes if name != chosen]
     if not others:
         return ()
-    told = [f"{name} ({' x '.join(map(str, shapes[name]))})" for name in (chosen, *others[:5])]
+    named = [f"{name} ({' x '.join(map(str, shapes[name]))})" for name in (chosen, *others[:5])]
     more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    return (f"the largest image was read, {told[0]}; left out: {', '.join(told[1:])}{more}",)
+    return (f"the largest image was read, {named[0]}; left out: {', '.join(named[1:])}{more}",)
 
 
 def check_axes(axes: str, shape: tuple[int, ...]) -> None:
@@ -360,7 +359,7 @@ def guess_axes(shape: tuple[int, ...]) -> str:
 
 
 def arrange(data: Any, axes: str) -> tuple[Any, str]:
-    """Move rows, columns and colour samples to the end, without reading pixels.
+    """Return an array with rows, columns and colour samples last, without reading pixels.
 
     A sample axis of another length than 3 or 4 is no colour: it becomes an axis of planes, and
     one of a single sample is left out.

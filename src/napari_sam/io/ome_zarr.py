@@ -136,7 +136,7 @@ def zarr_library() -> ModuleType:
     Raises
     ------
     ImportError
-        If it isn't installed; the message says how that is done.
+        If it isn't installed; the message explains how to install it.
     """
     try:
         import zarr
@@ -199,7 +199,7 @@ def _finest(zarr: ModuleType, group: Any) -> tuple[Any, Mapping[str, Any], Mappi
 
 
 def ome_attributes(group: Any) -> Mapping[str, Any]:
-    """Return what a group tells as OME-Zarr."""
+    """Return the OME-Zarr metadata of a group."""
     # Version 0.5 put everything under one key.
     attributes = group.attrs.asdict()
     ome: Mapping[str, Any] = attributes.get("ome", attributes)

@@ -1,4 +1,4 @@
-"""An image with its labels drawn over it, as a picture to look at."""
+"""Pictures of an image with its labels drawn over it."""
 
 from collections.abc import Sequence
 from pathlib import Path

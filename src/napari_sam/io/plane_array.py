@@ -72,7 +72,7 @@ class PlaneArray:
 
 
 def rearranged(data: Any, axes: str, wanted: str, at: Mapping[str, int] | None = None) -> Any:
-    """Bring the axes of an array into another order, without reading pixels.
+    """Return an array with its axes in another order, without reading pixels.
 
     Parameters
     ----------

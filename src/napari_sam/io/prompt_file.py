@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.atomic import replaced
-from napari_sam.io.prompt_table import Line, axis_columns, read_table, told
+from napari_sam.io.prompt_table import Line, axis_columns, listed, read_table
 from napari_sam.plane_input import COLUMNS, PlaneInput, input_of_words, without_checksums
 from napari_sam.prompts import GRANULARITIES, Box, Candidate, Prompts
 from napari_sam.steps import Steps
@@ -173,9 +173,9 @@ def read_boxes(path: str | Path) -> SavedBoxes:
     missing = [name for name in ("index", "axis-0", "axis-1") if name not in heading]
     if missing or "vertex-index" not in heading:
         raise ValueError(
-            f"{path} lacks the columns {told(missing or ['vertex-index'])}; expected what napari "
+            f"{path} lacks the columns {listed(missing or ['vertex-index'])}; expected what napari "
             "saves for a Shapes layer (index, shape-type, vertex-index, axis-0, axis-1, ...), got: "
-            f"{told(heading) or 'an empty file'}"
+            f"{listed(heading) or 'an empty file'}"
         )
     corners: dict[float, list[list[float]]] = {}
     types: dict[float, str] = {}
@@ -298,12 +298,12 @@ def write_prompts(path: str | Path, prompts: Mapping[PlaneObject, Prompts]) -> N
         )
 
 
-def spell_objects(numbers: Sequence[int]) -> str:
+def format_objects(numbers: Sequence[int]) -> str:
     """Return the objects of boxes as text, as :attr:`SavedPrompts.boxed` is stored in a file.
 
     Examples
     --------
-    >>> spell_objects([1, 2, 3, 7])
+    >>> format_objects([1, 2, 3, 7])
     'objects 1..3 7'
     """
     runs: list[list[int]] = []
@@ -316,14 +316,14 @@ def spell_objects(numbers: Sequence[int]) -> str:
     return " ".join([_OBJECTS, *parts]) if parts else ""
 
 
-@lru_cache(maxsize=16)  # all rows say the same
+@lru_cache(maxsize=16)  # all rows have the same text
 def read_objects(text: str) -> tuple[int, ...]:
-    """Read what :func:`spell_objects` spelled.
+    """Read the text that :func:`format_objects` returns.
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If it is another text.
     """
     head, *words = text.split() or [_OBJECTS]
     numbers: list[int] = []
@@ -354,7 +354,7 @@ def complete(plane: PlaneIndex) -> PlaneIndex:
 
 
 def _check_heading(path: Path, heading: list[str]) -> list[str]:
-    """Return the names of the axis columns, or say which columns are missing."""
+    """Return the names of the axis columns; raise a `ValueError` if columns are missing."""
     axes = axis_columns(heading)
     present = {*heading}
     needed = [f"axis-{axis}" for axis in range(max(2, len(axes)))] + ["label", "object"]
@@ -366,9 +366,9 @@ def _check_heading(path: Path, heading: list[str]) -> list[str]:
         )
     if missing:
         raise ValueError(
-            f"{path} lacks the columns {told(missing)}; expected what napari saves for a "
+            f"{path} lacks the columns {listed(missing)}; expected what napari saves for a "
             f"Points layer (index, axis-0, axis-1, ...) with label and object, got: "
-            f"{told(heading) or 'an empty file'}"
+            f"{listed(heading) or 'an empty file'}"
         )
     return axes
 
@@ -380,7 +380,7 @@ def _input(line: Line, ndim: int) -> PlaneInput:
         raise ValueError(f"{line.place}: {error}") from error
 
 
-@lru_cache(maxsize=1024)  # rows of a plane say the same
+@lru_cache(maxsize=1024)  # rows of a plane have the same text
 def _read_input(words: tuple[str, ...], ndim: int) -> PlaneInput:
     return input_of_words(dict(zip(COLUMNS, words, strict=True)), ndim)
 
@@ -390,7 +390,7 @@ def _object(line: Line) -> int:
 
 
 def _candidate(line: Line) -> Candidate:
-    """Read which mask was chosen: its place among the candidates, or a word for its area."""
+    """Read which mask was chosen: its index among the candidates, or a word for its area."""
     for granularity in GRANULARITIES:
         if line.text(CANDIDATE) == granularity:
             return granularity

@@ -1,4 +1,4 @@
-"""A table of text as spreadsheets and napari write it: a heading, and lines with their place."""
+"""Tables of text as spreadsheets and napari write them: a heading and numbered lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from napari_sam.special_files import refuse_special
 
 _SEPARATORS = ",;\t"
-_TOLD = 12  # names of a heading that a message repeats
+_MOST_NAMES = 12  # names of a heading that a message repeats
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a table, read as what its cells should be.
+    """One line of a table, with its cells as text or numbers.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Line:
         Raises
         ------
         ValueError
-            If it is none.
+            If it isn't one.
         """
         text = self.text(name)
         pointed = text.replace(",", ".") if self.decimal_comma else text
@@ -58,22 +58,22 @@ class Line:
 
 
 def read_table(path: Path) -> tuple[list[str], Iterator[Line]]:
-    """Read a table whose columns are divided by commas, semicolons or tabs.
+    """Read a table whose columns are separated by commas, semicolons or tabs.
 
-    Where they are not commas, a comma in a number is a decimal point. Empty lines are left out.
+    With semicolons or tabs, a comma in a number is a decimal point. Empty lines are left out.
 
     Returns
     -------
     heading, lines
-        The names of the columns, and what reads the lines as it is iterated.
+        The names of the columns, and an iterator over the lines.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no text, a column is there twice, or (from `lines`) a line has another number of
-        cells than the heading.
+        If the file isn't text, or has a column twice, or (from `lines`) if a line has another
+        number of cells than the heading.
     """
     refuse_special(path)
     try:
@@ -86,14 +86,14 @@ def read_table(path: Path) -> tuple[list[str], Iterator[Line]]:
     heading = [name.strip() for name in rows[0]] if rows else []
     repeated = sorted(name for name, count in Counter(heading).items() if count > 1 and name)
     if repeated:
-        raise ValueError(f"{path} has the columns {told(repeated)} more than once")
+        raise ValueError(f"{path} has the columns {listed(repeated)} more than once")
     return heading, _lines(path, heading, rows, separator != ",")
 
 
-def told(names: list[str]) -> str:
-    """List names for a message; of very many the first."""
-    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return ", ".join(names[:_TOLD]) + more
+def listed(names: list[str]) -> str:
+    """Return names as text for a message; of many names, the first ones and how many more."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def axis_columns(heading: list[str]) -> list[str]:

@@ -151,7 +151,7 @@ def _forbid(connection: sqlite3.Connection) -> None:
 def connect_checked(
     path: Path, writable: bool, is_wal: bool, vfs: str | None
 ) -> sqlite3.Connection:
-    """Connect, and look at the tables before anything else is read."""
+    """Connect, and check the tables before anything else is read."""
     alone = is_wal and not path.with_name(path.name + "-wal").exists()
     connection = connect(path, "rw" if writable else "ro", vfs, immutable=alone and not writable)
     try:
@@ -176,7 +176,7 @@ def prepare_writing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     try:
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode == "wal":  # some folders say so and yet have no memory to share
+        if mode == "wal":  # reported in some folders that nevertheless have no shared memory
             with transaction(connection):
                 pass
     except sqlite3.OperationalError:

@@ -1,7 +1,7 @@
-"""Files that keep a session as it grows: one SQLite database each, written entry by entry.
+"""Session files: one SQLite database each, written entry by entry as the session grows.
 
-This module knows rows, not what they mean: it keeps JSON values, masks and numbers, says whether
-a file is whole, and reads nothing that it did not check. Nothing in a file is ever executed or
+This module handles rows, not their meaning: it stores JSON values, masks and numbers, and checks
+the integrity of a file before it returns any of them. Nothing in a file is ever executed or
 unpickled. The tables are described in docs/develop/session-files.md.
 """
 
@@ -65,7 +65,7 @@ __all__ = [
 class SessionFile:
     """An open session file; see :meth:`create` and :meth:`open`.
 
-    It may be used by one thread at a time, whichever.
+    It may be used by any thread, but not by two at the same time.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -91,21 +91,21 @@ class SessionFile:
     def create(
         cls, path: str | Path, about: Mapping[str, Json] | None = None, vfs: str | None = None
     ) -> Self:
-        """Make a file that nobody else may read, for writing.
+        """Create a file for writing, which other users may not read.
 
         Parameters
         ----------
         path
-            There must be nothing yet; missing folders are made.
+            The file, which must not exist yet; missing folders are created.
         about
-            As of :meth:`set_about`.
+            As in :meth:`set_about`.
         vfs
-            How SQLite reaches the disk; its own choice by default.
+            Name of SQLite's file-system layer; by default SQLite's own choice.
 
         Raises
         ------
         OSError
-            If the file is there already, or can't be made.
+            If the file exists already, or can't be created.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,23 +133,23 @@ class SessionFile:
 
     @classmethod
     def open(cls, path: str | Path, writable: bool = False, vfs: str | None = None) -> Self:
-        """Open a file, after looking whether it is one of ours.
+        """Open a file, after checking that it is a session file.
 
         Parameters
         ----------
         path
             The file.
         writable
-            Whether entries are to be added. Only then anything is written: an older version is
-            brought forward in the file itself, otherwise in memory.
+            Whether entries will be added. The file is only written to if they will: a file of an
+            older version is then upgraded in place, otherwise in memory.
         vfs
-            As of :meth:`create`.
+            As in :meth:`create`.
 
         Raises
         ------
         SessionFileError
-            If it is no session, was made by a newer version, or is damaged where that shows
-            without reading everything.
+            If it isn't a session file, was written by a newer version, or is damaged so that it
+            shows without reading everything.
         OSError
             If there is no such file, or it can't be opened.
         """
@@ -176,7 +176,7 @@ class SessionFile:
 
     @property
     def count(self) -> int:
-        """How many entries it has."""
+        """Number of entries."""
         return len(self._numbers)
 
     @property
@@ -186,33 +186,33 @@ class SessionFile:
 
     @property
     def undone(self) -> tuple[int, ...]:
-        """Numbers of the entries that can be made again; see :class:`Content`."""
+        """Numbers of the entries that can be redone; see :class:`Content`."""
         return self._undone
 
     @property
     def about(self) -> dict[str, Json]:
-        """What is told about the session, by keys.
+        """Properties of the session, by keys.
 
         Raises
         ------
         SessionFileError
-            If a value is no JSON.
+            If a value isn't JSON.
         """
         with checked(self.path):
             return {key: loads(value) for key, value in self._about.items()}
 
     def set_about(self, values: Mapping[str, Json]) -> None:
-        """Tell something about the session, in place of what was told under the same keys.
+        """Set properties of the session; those with other keys are kept.
 
         Raises
         ------
         OSError
             If it can't be written; the file is as it was.
         """
-        self._retell({key: dumps(value) for key, value in values.items()}, ())
+        self._update_about({key: dumps(value) for key, value in values.items()}, ())
 
     def append(self, entries: Sequence[EntryRecord], undone: Sequence[int] | None = None) -> None:
-        """Add entries at the end of those in force, in one transaction; see :meth:`travel`."""
+        """Add entries after those in force, in one transaction; see :meth:`travel`."""
         self.travel((), entries, undone)
 
     def travel(
@@ -227,15 +227,15 @@ class SessionFile:
         Parameters
         ----------
         removed
-            Numbers of entries that don't hold any more. They stay in the file.
+            Numbers of entries that are no longer in force. They stay in the file.
         appended
-            Entries that hold from now on, after all others. One that the file has already is
-            only put in force again.
+            Entries that are in force from now on, after all others. One that the file has
+            already is only put in force again.
         undone
-            Numbers of all that can be made again, first the one that was taken back first; None
-            leaves them as they were.
+            Numbers of all entries that can be redone, in the order in which they were undone;
+            None leaves them as they were.
         put_back
-            Entries that never hold: they only tell what labels showed before them.
+            Entries that are never in force: they only record the labels before them.
 
         Raises
         ------
@@ -249,8 +249,8 @@ class SessionFile:
             places |= {number: (0, rank) for rank, number in enumerate(undone)}
         ranks = range(self._next_rank, self._next_rank + len(appended))
         places |= {entry.number: (1, rank) for entry, rank in zip(appended, ranks, strict=True)}
-        told = *put_back, *appended
-        new = {entry.number: entry for entry in told if entry.number not in self._numbers}
+        given = *put_back, *appended
+        new = {entry.number: entry for entry in given if entry.number not in self._numbers}
         with self._change() as change:
             for entry in new.values():
                 self._insert(change, entry)
@@ -272,10 +272,10 @@ class SessionFile:
         self._next_rank = ranks.stop
 
     def begin_planes(self, entry: int) -> None:
-        """Begin to keep labels, as they are after an entry; earlier ones count no more.
+        """Begin to store labels as they are after an entry, instead of earlier ones.
 
-        What the file tells as ``labels`` says since which entry they count, and whether
-        :meth:`end_planes` has said that all are there.
+        The property ``labels`` records the entry, and whether all labels are stored, which
+        :meth:`end_planes` sets.
 
         Raises
         ------
@@ -283,20 +283,20 @@ class SessionFile:
             If it can't be written; the file is as it was.
         """
         rows = [row for row in rows_of(self._connection, "planes", "iisiisb") if row[1] >= entry]
-        told = self._about | {"labels": dumps({"since": entry, "all": False})}
+        about = self._about | {"labels": dumps({"since": entry, "all": False})}
         with self._change() as change:
             for row in rows:
                 change.delete("planes", "id", row)
-            self._retell_in(change, told)
-        self._about = told
+            self._write_about(change, about)
+        self._about = about
 
     def end_planes(self) -> None:
-        """Say that all labels are kept that were to be."""
+        """Record that all labels are stored; see :meth:`begin_planes`."""
         labels = self.about.get("labels", {"since": 0})
         self.set_about({"labels": {**labels, "all": True}})
 
     def put_plane(self, plane: PlaneRecord) -> None:
-        """Keep the labels of a plane as they were.
+        """Store the labels of a plane.
 
         Raises
         ------
@@ -304,12 +304,12 @@ class SessionFile:
             If they can't be written; the file is as it was.
         """
         size = plane.height, plane.width
-        told = plane.entry, dumps(plane.plane), *size, plane.dtype, plane.labels
+        values = plane.entry, dumps(plane.plane), *size, plane.dtype, plane.labels
         with self._change() as change:
-            change.insert("planes", (change.next_ids["planes"], *told))
+            change.insert("planes", (change.next_ids["planes"], *values))
 
     def put_model(self, digest: str, weights: bytes) -> None:
-        """Keep the file of a taught model, unless it is here.
+        """Store the file of a taught model, unless it is stored already.
 
         Raises
         ------
@@ -322,24 +322,24 @@ class SessionFile:
                 change.insert("models", (digest, weights))
 
     def read(self) -> Content:
-        """Read everything, as it is at one moment, and check that it is what was written.
+        """Read everything in one transaction, and check its integrity.
 
         Raises
         ------
         SessionFileError
-            If anything is missing, was altered, or is of a type that it shouldn't be.
+            If anything is missing, was altered, or has a wrong type.
         """
         with checked(self.path):
-            self._connection.execute("BEGIN")  # whoever writes meanwhile changes nothing here
+            self._connection.execute("BEGIN")  # so that concurrent writes don't show
             try:
                 return _content_of(self._connection)
             finally:
                 self._connection.execute("ROLLBACK")
 
     def steps(self) -> Iterator[Mapping[str, Json]]:
-        """Yield what the entries in force tell, in order, but those that only follow from others.
+        """Yield the data of the entries in force, in order, except those of the kind ``mask``.
 
-        Their pixels are not read, and whether they are what was written is not checked.
+        Their pixels are not read, and their integrity is not checked.
 
         Raises
         ------
@@ -356,7 +356,7 @@ class SessionFile:
 
     @property
     def last_text(self) -> str:
-        """What happened last, of what holds; empty before anything did. It is not checked."""
+        """Text of the last entry in force; empty before the first. Its integrity isn't checked."""
         query = (
             "SELECT text FROM entries JOIN places USING (number) "
             "WHERE in_force = 1 AND kind != 'mask' ORDER BY rank DESC LIMIT 1"
@@ -371,16 +371,16 @@ class SessionFile:
         about: Mapping[str, Json] | None = None,
         drop: Collection[str] = (),
     ) -> None:
-        """Write a copy of what is in the file by now, complete or not at all.
+        """Write a copy of the file as it is now, completely or not at all.
 
         Parameters
         ----------
         target
-            The new file; one that is there is replaced.
+            The new file; an existing one is replaced.
         about
-            What the copy tells differently.
+            Properties that differ in the copy.
         drop
-            Keys of what the copy doesn't tell. No trace of it is left in the copy.
+            Keys of properties that the copy doesn't have. No trace of them is left in it.
 
         Raises
         ------
@@ -395,11 +395,12 @@ class SessionFile:
                 connection.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
                 connection.execute("PRAGMA synchronous = FULL")
                 copy = SessionFile(temporary, connection)
-                copy._retell({key: dumps(value) for key, value in (about or {}).items()}, drop)
+                values = {key: dumps(value) for key, value in (about or {}).items()}
+                copy._update_about(values, drop)
                 connection.execute("VACUUM")
 
     def settle(self) -> None:
-        """Have everything in one file that needs none beside it, also when it is only read.
+        """Merge everything into one file without auxiliary files, also for later reading.
 
         Raises
         ------
@@ -410,20 +411,20 @@ class SessionFile:
             self._connection.execute("PRAGMA journal_mode = DELETE")
 
     def close(self) -> None:
-        """Close the file; what was written is in it alone, without files beside it."""
+        """Close the file; everything is in it then, without auxiliary files."""
         self._connection.close()
 
     def _is_in_force(self, number: int) -> bool:
         return bool(self._places.get(number, (0, 0))[0])
 
-    def _retell(self, told: Mapping[str, str], drop: Collection[str]) -> None:
-        after = {key: text for key, text in self._about.items() if key not in drop} | dict(told)
+    def _update_about(self, values: Mapping[str, str], drop: Collection[str]) -> None:
+        after = {key: text for key, text in self._about.items() if key not in drop} | dict(values)
         if after != self._about:
             with self._change() as change:
-                self._retell_in(change, after)
+                self._write_about(change, after)
             self._about = after
 
-    def _retell_in(self, change: _Change, after: Mapping[str, str]) -> None:
+    def _write_about(self, change: _Change, after: Mapping[str, str]) -> None:
         for key, text in self._about.items():
             if after.get(key) != text:
                 change.delete("about", "key", (key, text))
@@ -432,8 +433,8 @@ class SessionFile:
                 change.insert("about", (key, text))
 
     def _insert(self, change: _Change, entry: EntryRecord) -> None:
-        told = entry.kind, entry.text, float(entry.time), dumps(entry.data)
-        change.insert("entries", (entry.number, *told))
+        values = entry.kind, entry.text, float(entry.time), dumps(entry.data)
+        change.insert("entries", (entry.number, *values))
         for patch in entry.patches:
             row = (
                 *(change.next_ids["patches"], entry.number, dumps(patch.plane)),
@@ -445,7 +446,7 @@ class SessionFile:
 
     @contextmanager
     def _change(self) -> Iterator[_Change]:
-        if not self.path.exists():  # what is open could be written for ever, to nobody's use
+        if not self.path.exists():  # a deleted file that is open could still be written to
             raise FileNotFoundError(
                 f"expected the session's file {self.path}, got none: it was moved or deleted; put "
                 "it back, or save the session as another file"
@@ -458,7 +459,7 @@ class SessionFile:
 
 
 class _Change:
-    """A transaction under way: the seal after it, and the numbers of further rows."""
+    """A transaction under way: the checksum after it, and the numbers of the next rows."""
 
     def __init__(
         self, connection: sqlite3.Connection, total: int, next_ids: dict[str, int]
@@ -473,7 +474,7 @@ class _Change:
             self.next_ids[table] += 1
 
     def delete(self, table: str, key: str, row: Sequence[Any]) -> None:
-        """Delete a row, which is named by its first value, in the column `key`."""
+        """Delete a row, which its first value, in the column `key`, identifies."""
         self._connection.execute(f"DELETE FROM {table} WHERE {key} = ?", row[:1])
         self.total = (self.total - digest(table, row)) % MODULUS
 
@@ -491,13 +492,13 @@ def _content_of(connection: sqlite3.Connection) -> Content:
     if total % MODULUS != sealed_total(connection):
         raise damaged("other rows than those that were written")
     patches: dict[int, list[PatchRecord]] = {}
-    for _, number, *told in rows["patches"]:
-        patches.setdefault(number, []).append(patch_of(*told))
+    for _, number, *columns in rows["patches"]:
+        patches.setdefault(number, []).append(patch_of(*columns))
     entries = {}
     for number, kind, text, time, data in rows["entries"]:
         about = loads(data)
         if not isinstance(about, dict):
-            raise damaged(f"{type(about).__name__} as what an entry tells")
+            raise damaged(f"{type(about).__name__} as the data of an entry")
         masks = tuple(patches.pop(number, ()))
         entries[number] = EntryRecord(number, kind, text, time, about, masks)
     if patches or not {number for number, _, _ in rows["places"]} <= entries.keys():

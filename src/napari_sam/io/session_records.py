@@ -1,4 +1,4 @@
-"""What session files hold, as plain records, and how their values are spelled."""
+"""Records of session files, and their values as JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 Json = Any
-"""What JSON can say: None, bool, int, float, str, lists and dicts of these."""
+"""A value that JSON can represent: None, bool, int, float, str, lists and dicts of these."""
 
 
 class SessionFileError(ValueError):
-    """A file is no session of this program, is damaged, or is of a newer version."""
+    """A file is not a session of this program, is damaged, or was written by a newer version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,10 @@ class Numbers:
     Parameters
     ----------
     dtype
-        As NumPy spells it, such as ``"<u4"``.
+        NumPy's name of the type, such as ``"<u4"``.
     values
-        The number that all of them are, or all of them as zlib-compressed bytes.
+        One number if all pixels have the same label; otherwise all labels as zlib-compressed
+        bytes.
     """
 
     dtype: str
@@ -41,15 +42,15 @@ class PatchRecord:
     Parameters
     ----------
     plane
-        For every axis its index, or None for the two that the plane spans.
+        The index along each axis, or None for the two axes that the plane spans.
     region
         (first row, first column, height, width) in pixels of the plane.
     area
-        How many pixels of it the mask has.
+        Number of pixels of the mask.
     mask
         Its bits, row by row, packed into bytes (highest bit first), zlib-compressed.
     old, new
-        Labels before and after; None where the mask tells no change.
+        Labels before and after; None for a mask that is not a change of labels.
     """
 
     plane: tuple[int | None, ...]
@@ -67,13 +68,13 @@ class EntryRecord:
     Parameters
     ----------
     number
-        Never given twice; ascending in the order in which entries were made.
+        Unique; ascending in the order in which entries were made.
     kind, text
-        What happened, as a word and as words for a person.
+        Kind of action as a keyword, and a description for users.
     time
         Seconds since 1970.
     data
-        Everything else; it may name `patches` by their positions.
+        All other values; they may refer to `patches` by their index.
     patches
         Masks and changed pixels.
     """
@@ -93,13 +94,13 @@ class PlaneRecord:
     Parameters
     ----------
     entry
-        Number of the last entry when the labels were taken; 0 before the first.
+        Number of the last entry when the labels were stored; 0 before the first.
     plane, height, width
-        As of :class:`PatchRecord`.
+        As in :class:`PatchRecord`.
     dtype
-        As NumPy spells it.
+        NumPy's name of the type.
     labels
-        zlib-compressed, row by row.
+        The labels row by row, zlib-compressed.
     """
 
     entry: int
@@ -112,20 +113,20 @@ class PlaneRecord:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All that a session file holds of what was done.
+    """The content of a session file.
 
     Parameters
     ----------
     entries
-        Every one that was ever recorded, by number.
+        All entries that were ever recorded, by number.
     in_force
-        Numbers of those that hold, in their order.
+        Numbers of the entries that are in force (not undone), in their order.
     undone
-        Numbers of those that can be made again, first the one that was taken back first.
+        Numbers of the entries that can be redone, in the order in which they were undone.
     planes
-        Labels that were there before.
+        Labels of planes that existed before the session.
     models
-        Files of the taught models that answered, by their digests.
+        Files of the taught models that were used, by their digests.
     """
 
     entries: tuple[EntryRecord, ...]
@@ -145,7 +146,7 @@ def patch_of(
     mask: bytes,
     *labels: Any,
 ) -> PatchRecord:
-    """Make a record of the columns of a row, or say what is wrong with them."""
+    """Return a row's columns as a record; raise a `SessionFileError` if they are invalid."""
     if min(row, column) < 0 or min(height, width) < 1 or not 0 < area <= height * width:
         raise damaged(f"{area} pixels in a rectangle of {height} x {width}")
     region = row, column, height, width
@@ -159,7 +160,7 @@ def patch_of(
 
 @lru_cache(maxsize=4096)  # many entries are on one plane
 def plane_of(text: str) -> tuple[int | None, ...]:
-    """Read a plane, or say what is wrong with it."""
+    """Return a plane from its JSON; raise a `SessionFileError` if it is invalid."""
     plane = loads(text)
     indices = [i for i in plane if i is not None] if isinstance(plane, list) else None
     if indices is None or any(type(i) is not int or i < 0 for i in indices):
@@ -168,19 +169,19 @@ def plane_of(text: str) -> tuple[int | None, ...]:
 
 
 def dumps(value: Json) -> str:
-    """Spell a value as JSON."""
+    """Return a value as JSON."""
     return json.dumps(value, separators=(",", ":"), default=_plain)
 
 
 def _plain(value: object) -> Json:
-    """Return the number that one of NumPy's is."""
+    """Return NumPy's numbers and arrays as Python's numbers and lists."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"expected a value of JSON, got {type(value).__name__}")
 
 
 def loads(text: str) -> Json:
-    """Read JSON, or say what is wrong with it."""
+    """Return the value of JSON; raise a `SessionFileError` if it is invalid."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -190,7 +191,7 @@ def loads(text: str) -> Json:
 
 
 def damaged(what: str) -> SessionFileError:
-    """Return the error that says that a file is damaged, and how that shows."""
+    """Return the error for a damaged file, with what was found in it."""
     return SessionFileError(
         f"expected a session file as it was written, got {what}: it is damaged; use another copy"
     )

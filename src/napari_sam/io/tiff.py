@@ -114,7 +114,7 @@ def _with_pages_that_are_there(tiff: Any, series: Any) -> Any:
 
 
 def _left_out(tiff: Any, chosen: int) -> tuple[str, ...]:
-    """Tell of further series than the chosen one; previews are none."""
+    """Return notices of series other than the chosen one; previews don't count."""
     names = [f"{one.name or 'image'} [{number}]" for number, one in enumerate(tiff.series)]
     shapes = {
         name: tuple(one.shape)
@@ -158,7 +158,7 @@ def _pages_are_planes(series: Any) -> bool:
 
 
 def _refuse_special_parts(tiff: Any, folder: Path) -> None:
-    """Refuse named pipes and devices among the further files that an image is kept in."""
+    """Raise an error if another file of a multi-file image is a named pipe or a device."""
     names = re.findall(r'FileName="([^"]+)"', tiff.ome_metadata or "")
     if tiff.is_mmstack or tiff.is_ndtiff:
         names += os.listdir(folder)
@@ -201,7 +201,7 @@ def _check_complete(tiff: Any, series: Any) -> tuple[str, ...]:
 
 
 def _goes_on(tiff: Any) -> bool:
-    """Whether a file says that there is a page behind its last one, or has pixels there."""
+    """Whether a file links to a page behind its last one, or has pixels there."""
     page, file, form = tiff.pages[-1], tiff.filehandle, tiff.tiff
     file.seek(page.offset)
     (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))

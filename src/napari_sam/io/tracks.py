@@ -1,4 +1,4 @@
-"""Tracks of objects over time, as the Cell Tracking Challenge tells them."""
+"""Tracks of objects over time, in the format of the Cell Tracking Challenge."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ class Track:
             )
 
 
-def spell_tracks(tracks: Iterable[Track]) -> str:
+def format_tracks(tracks: Iterable[Track]) -> str:
     r"""Return a line ``L B E P`` for each track: label, begin, end, parent.
 
     Examples
     --------
-    >>> spell_tracks([Track(1, 0, 4), Track(2, 5, 9, 1)])
+    >>> format_tracks([Track(1, 0, 4), Track(2, 5, 9, 1)])
     '1 0 4 0\n2 5 9 1\n'
     """
     return "".join(f"{t.label} {t.begin} {t.end} {t.parent}\n" for t in tracks)
 
 
 def parse_tracks(text: str) -> tuple[Track, ...]:
-    """Read what :func:`spell_tracks` writes.
+    """Read the text that :func:`format_tracks` returns.
 
     Raises
     ------
     ValueError
-        If a line is no track, a label comes twice, or a parent isn't there or doesn't end before
-        its children begin.
+        If a line isn't a track, a label occurs twice, or a parent is missing or doesn't end
+        before its children begin.
     """
     tracks: dict[int, Track] = {}
     for number, line in enumerate(text.splitlines(), 1):

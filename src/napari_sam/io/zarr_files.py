@@ -1,4 +1,4 @@
-"""Where Zarr images are read from: a folder whose files are looked at before they are opened."""
+"""A Zarr store in a folder, whose files are checked before they are opened."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -16,7 +16,7 @@ from napari_sam.io.outlines import Polygon, outlines
 from napari_sam.io.run_length import encode
 
 Segmentation = Literal["rle", "polygons"]
-"""Masks as run lengths, or as polygons where these tell them: COCO's have no holes."""
+"""Masks as run lengths, or as polygons for objects without holes, which COCO cannot represent."""
 
 UNCLASSIFIED = "object"
 """Name of the category of objects without a class."""
@@ -30,18 +30,18 @@ def write_coco(
 ) -> None:
     """Write the objects of images as one data set.
 
-    Every plane of a stack is an image, and an object has an annotation on each plane where it
-    lies. Beside COCO's own fields an image tells its ``plane``, and an annotation ``object_id``,
-    ``state``, ``origin`` and ``score``, as far as they are known.
+    Each plane of a stack is an image, and an object has an annotation on each of its planes.
+    Besides COCO's own fields an image has its ``plane``, and an annotation ``object_id``,
+    ``state``, ``origin`` and ``score``, where they are known.
 
     Parameters
     ----------
     several
         The images.
     path
-        The ``.json`` file; what is there is replaced.
+        The ``.json`` file; an existing one is replaced.
     segmentation
-        How masks are told. As polygons, objects with holes have run lengths all the same.
+        How masks are written. With polygons, objects with holes still have run lengths.
     report
         Called with the finished fraction; it may raise to cancel.
 
@@ -54,8 +54,11 @@ def write_coco(
     categories = {name: i for i, name in enumerate(names, 1)}
     with replaced(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"info": ')
-        told = {"description": ", ".join(o.name for o in several), "contributor": "napari-sam-live"}
-        json.dump(told, file)
+        fields = {
+            "description": ", ".join(o.name for o in several),
+            "contributor": "napari-sam-live",
+        }
+        json.dump(fields, file)
         file.write(',\n"licenses": [],\n"categories": ')
         json.dump(list(_categories(several, categories)), file)
         images: list[dict[str, Any]] = []
@@ -79,8 +82,8 @@ def _categories(
     for name, number in categories.items():
         colours = (objects.colour_of(name) for objects in several)
         colour = next((list(one) for one in colours if one is not None), None)
-        told = {"id": number, "name": name, "supercategory": ""}
-        yield told if colour is None else {**told, "color": colour}
+        fields = {"id": number, "name": name, "supercategory": ""}
+        yield fields if colour is None else {**fields, "color": colour}
     yield {
         "id": len(categories) + 1,
         "name": UNCLASSIFIED,
@@ -91,8 +94,8 @@ def _categories(
 
 def _image(objects: ExportedObjects, index: tuple[int, ...], number: int) -> dict[str, Any]:
     height, width = objects.plane_shape
-    told = {"id": number, "file_name": objects.name, "height": height, "width": width}
-    return {**told, "plane": objects.place(index)} if index else told
+    fields = {"id": number, "file_name": objects.name, "height": height, "width": width}
+    return {**fields, "plane": objects.place(index)} if index else fields
 
 
 def _annotations(
@@ -121,16 +124,16 @@ def _annotations(
 
 
 def _facts(record: ObjectRecord) -> dict[str, Any]:
-    told: dict[str, Any] = {"object_id": record.id, "state": record.state}
+    fields: dict[str, Any] = {"object_id": record.id, "state": record.state}
     if record.origin:
-        told["origin"] = record.origin
+        fields["origin"] = record.origin
     if record.score is not None and np.isfinite(record.score):
-        told["score"] = round(float(record.score), 6)
-    return told
+        fields["score"] = round(float(record.score), 6)
+    return fields
 
 
 def _polygons(polygons: Sequence[Polygon]) -> list[list[int]]:
-    """Return polygons as COCO spells them; none if one has a hole."""
+    """Return polygons in COCO's format; none if one has a hole."""
     if any(one.holes for one in polygons):
         return []
     return [one.shell[:, ::-1].reshape(-1).tolist() for one in polygons]

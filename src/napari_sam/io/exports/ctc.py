@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_sam.atomic import replaced
 from napari_sam.io.exports.objects import ExportedObjects, Recoding, Report
-from napari_sam.io.tracks import Track, spell_tracks
+from napari_sam.io.tracks import Track, format_tracks
 
 TRACK_FILE = "res_track.txt"
 _HIGHEST = np.iinfo(np.uint16).max
@@ -33,20 +33,20 @@ def write_ctc(
     Parameters
     ----------
     objects
-        What is written. Without an axis ``T`` they are of a single frame.
+        The objects. Without an axis ``T`` they are those of a single frame.
     path
-        The folder; one that is there is replaced.
+        The folder; an existing one is replaced.
     report
-        Called with the finished fraction; it may raise to cancel.
+        Called with the finished fraction; it may raise an exception to cancel.
     parents
-        The label of the object that an object descends from, where that is known; by default
-        what the records tell, as far as it leaves with them and ends before.
+        Label of each object's parent, where it is known; by default those of the records, as far
+        as the parent is exported, too, and ends before the object begins.
 
     Raises
     ------
     ValueError
-        If there are other axes than T and Z before Y and X, more tracks than 16 bits tell, or a
-        parent isn't there or is seen on a frame of its child or later.
+        If there are axes other than T and Z before Y and X, or more tracks than 16 bits can
+        number, or if a parent is missing or lies on a frame of its child or later.
     OSError
         If it can't be written.
 
@@ -60,7 +60,7 @@ def write_ctc(
             f"{objects.axes}; take one channel"
         )
     seen = _frames_seen(objects, report)
-    tracks, numbers = _tracks(seen, _told(objects, seen) if parents is None else parents)
+    tracks, numbers = _tracks(seen, _parents(objects, seen) if parents is None else parents)
     by_frame: dict[int, dict[int, int]] = {}
     for (label, begin, end), number in numbers.items():
         for frame in range(begin, end + 1):
@@ -73,15 +73,15 @@ def write_ctc(
             _write_frame(temporary / frame_name(frame, count), objects, frame, recode)
             if report is not None:
                 report(0.5 + (frame + 1) / count / 2)
-        (temporary / TRACK_FILE).write_text(spell_tracks(tracks))
+        (temporary / TRACK_FILE).write_text(format_tracks(tracks))
 
 
-def _told(objects: ExportedObjects, seen: Mapping[int, list[int]]) -> dict[int, int]:
-    """Return the parents that records tell, of objects that are there on frames before."""
-    told = {label: objects.record(label).parent for label in seen}
+def _parents(objects: ExportedObjects, seen: Mapping[int, list[int]]) -> dict[int, int]:
+    """Return the recorded parents of objects, as far as they end on earlier frames."""
+    parents = {label: objects.record(label).parent for label in seen}
     return {
         label: parent
-        for label, parent in told.items()
+        for label, parent in parents.items()
         if parent in seen and seen[parent][-1] < seen[label][0]
     }
 

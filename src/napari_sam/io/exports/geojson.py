@@ -76,8 +76,10 @@ def _feature(
     properties: dict[str, Any] = {"objectType": "detection", "name": str(label)}
     if record.class_name:
         colour = objects.colour_of(record.class_name)
-        told = {"name": record.class_name}
-        properties["classification"] = told if colour is None else told | {"color": list(colour)}
+        classification = {"name": record.class_name}
+        properties["classification"] = (
+            classification if colour is None else classification | {"color": list(colour)}
+        )
     properties["isLocked"] = record.state == "locked"
     properties["measurements"] = _measurements(objects, record, area)
     metadata = {"object": str(label), "state": record.state, "origin": record.origin}
@@ -94,10 +96,10 @@ def _closed(ring: Ring) -> list[list[int]]:
 
 def _measurements(objects: ExportedObjects, record: ObjectRecord, area: int) -> dict[str, float]:
     sizes = objects.pixel_size or {}
-    told: dict[str, float] = {"Area px^2": area}
+    measurements: dict[str, float] = {"Area px^2": area}
     if {"X", "Y"} <= set(sizes):
         unit = "µm" if objects.unit in (None, MICROMETRE) else objects.unit
-        told = {f"Area {unit}^2": float(f"{area * sizes['X'] * sizes['Y']:.6g}")}
+        measurements = {f"Area {unit}^2": float(f"{area * sizes['X'] * sizes['Y']:.6g}")}
     if record.score is not None and np.isfinite(record.score):
-        told["Predicted IoU"] = round(float(record.score), 6)
-    return told | {"Prompts": record.prompts}
+        measurements["Predicted IoU"] = round(float(record.score), 6)
+    return measurements | {"Prompts": record.prompts}

@@ -63,7 +63,7 @@ def load_roifile() -> ModuleType:
     Raises
     ------
     ImportError
-        If it isn't installed; the message says how that is done.
+        If it isn't installed; the message explains how to install it.
     """
     try:
         import roifile
@@ -101,11 +101,11 @@ def _region(roifile: ModuleType, polygons: tuple[Polygon, ...]) -> Any:
 
 
 def _properties(record: ObjectRecord) -> str:
-    told = {"object": record.id, "class": record.class_name, "state": record.state}
-    told |= {"origin": record.origin}
+    properties = {"object": record.id, "class": record.class_name, "state": record.state}
+    properties |= {"origin": record.origin}
     if record.score is not None and np.isfinite(record.score):
-        told["score"] = f"{record.score:.6g}"
-    lines = {key: " ".join(str(value).split()) for key, value in told.items()}
+        properties["score"] = f"{record.score:.6g}"
+    lines = {key: " ".join(str(value).split()) for key, value in properties.items()}
     return "".join(f"{key}: {value}\n" for key, value in lines.items() if value)
 
 

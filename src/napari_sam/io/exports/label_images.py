@@ -15,7 +15,7 @@ from napari_sam.io.formats import write_labels
 
 
 def write_label_image(objects: ExportedObjects, path: Path, report: Report | None = None) -> None:
-    """Write labels as TIFF or OME-Zarr, plane by plane, as the suffix says.
+    """Write labels plane by plane as TIFF or OME-Zarr, depending on the suffix.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What leaves as a file, whatever the format: labels, plane by plane, and facts about objects."""
+"""Exported objects, whatever the format: labels, plane by plane, and their records."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from napari_sam.io.image_file import ImageFile, LazyArray, check_axes
 from napari_sam.io.plane_array import PlaneArray
 
 Report = Callable[[float], None]
-"""Called with the fraction that is done; it may raise to cancel."""
+"""Called with the finished fraction; it may raise an exception to cancel."""
 
-_LONGEST_TABLE = 1 << 24  # labels that are looked up in a table rather than searched
+_LONGEST_TABLE = 1 << 24  # highest label for which a lookup table is used rather than a search
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """What is known about an object.
+    """Properties of an object besides its pixels.
 
     Parameters
     ----------
     id
         Its label.
     class_name
-        Empty if it has none.
+        Name of its class; empty if it has none.
     state
         ``proposed``, ``accepted`` or ``locked``.
     origin
-        Where it comes from, such as ``prompted``, ``found`` or ``painted``; empty if unknown.
+        How it was made, such as ``prompted``, ``found`` or ``painted``; empty if unknown.
     score
-        The IoU that the model predicts; None where it says nothing.
+        IoU that the model predicts; None if it predicts none.
     prompts
-        How many clicks, boxes and the like it has.
+        Number of its prompts, such as clicks and boxes.
     seconds
-        Time spent on it; None where that isn't known.
+        Time that the user spent on it; None if unknown.
     parent
-        The object that it descends from; 0 for none.
+        Label of the object that it descends from; 0 for none.
     """
 
     id: int
@@ -79,27 +79,32 @@ class ClassRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportedObjects:
-    """Objects of an image, as labels with what is known about each.
+    """Objects of an image for export: labels, with a record of each object.
 
     Parameters
     ----------
     labels
-        Integers; of an array on disk a plane is read when it is indexed.
+        Integers; planes of an array on disk are read when they are indexed.
     axes
         One letter for each axis of `labels`, ending in ``YX``.
     name
-        Of the image.
+        Name of the image.
     records
-        By label. Labels without a record are objects all the same.
+        Records by label. Labels without a record are objects, too.
     classes
-        In their order; objects may have others, too.
+        Classes in their order; objects may have others, too.
     pixel_size, unit
-        As of :class:`~napari_sam.io.ImageFile`.
+        As in :class:`~napari_sam.io.ImageFile`.
     image
-        The pixels, with the axes of the labels and perhaps colours; None where they aren't at
-        hand.
+        The image, with the axes of the labels and possibly colours; None if it isn't available.
     only
-        The labels that leave; None for all.
+        The labels to export; None for all.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not integers, or their axes don't end in ``YX`` or differ from those of
+        the image.
     """
 
     labels: LazyArray
@@ -150,17 +155,17 @@ class ExportedObjects:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of all classes: those of the session first, then others that objects have."""
-        told = dict.fromkeys(one.name for one in self.classes)
+        listed = dict.fromkeys(one.name for one in self.classes)
         return tuple(
-            told | dict.fromkeys(r.class_name for r in self.records.values() if r.class_name)
+            listed | dict.fromkeys(r.class_name for r in self.records.values() if r.class_name)
         )
 
     def colour_of(self, class_name: str) -> tuple[int, int, int] | None:
-        """Return the colour of a class, if it has one."""
+        """Return the colour of a class as (red, green, blue); None if it has none."""
         return next((one.rgb for one in self.classes if one.name == class_name), None)
 
     def record(self, label: int) -> ObjectRecord:
-        """Return what is known about an object."""
+        """Return the record of an object; one with the defaults if it has none."""
         known = self.records.get(label)
         return ObjectRecord(label) if known is None else known
 
@@ -172,7 +177,7 @@ class ExportedObjects:
     def planes(
         self, report: Report | None = None
     ) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-        """Yield the index and the labels of each plane, reading one at a time."""
+        """Yield the index and the labels of each plane; each is read when it is yielded."""
         lookup = None if self.only is None else _Lookup(self.only)
         total = max(1, int(np.prod(self.stack_shape)))
         for number, index in enumerate(np.ndindex(self.stack_shape)):
@@ -192,7 +197,10 @@ class ExportedObjects:
         dtype: Any,
         report: Report | None = None,
     ) -> PlaneArray:
-        """Return an array whose planes are made of the labels' when they are read, in order."""
+        """Return an array whose planes are `change` of the labels', computed when they are read.
+
+        Planes have to be read in order for `report`.
+        """
         total = max(1, int(np.prod(self.stack_shape)))
         lookup = None if self.only is None else _Lookup(self.only)
 
@@ -206,19 +214,19 @@ class ExportedObjects:
         return PlaneArray(read, self.stack_shape, self.plane_shape, dtype)
 
     def place(self, index: Sequence[int]) -> dict[str, int]:
-        """Return where a plane lies, by the axes' letters in lower case."""
+        """Return a plane's position along each axis, by the axes' letters in lower case."""
         return {axis.lower(): int(i) for axis, i in zip(self.plane_axes, index, strict=True)}
 
 
 class Recoding:
-    """Gives labels other numbers; those that have none become `other`.
+    """Replace labels by other numbers.
 
     Parameters
     ----------
     numbers
         New numbers by label.
     other
-        The number of labels that have none; 0 stays 0.
+        New number of labels that are not in `numbers`; 0 stays 0.
     """
 
     def __init__(self, numbers: Mapping[int, int], other: int = 0) -> None:
@@ -227,7 +235,7 @@ class Recoding:
         self._other = other
 
     def __call__(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the numbers of labels."""
+        """Return the new numbers of labels."""
         found, inverse = np.unique(labels, return_inverse=True)
         new = np.full(len(found), self._other, np.int64)
         new[found <= 0] = 0
@@ -240,7 +248,7 @@ class Recoding:
 
 
 class _Lookup:
-    """Leaves some labels and makes the others background."""
+    """Keep some labels and set the others to background."""
 
     def __init__(self, only: Collection[int]) -> None:
         self._only = np.array(sorted(only), np.uint64)

@@ -73,9 +73,9 @@ def write_ome_zarr(
         group = zarr_library().open_group(
             path / "labels", mode="a", zarr_format=2 if found == "0.4" else 3
         )
-        told = dict(ome_attributes(group))
-        listed = [*told.get("labels", ())]
-        _tell(group, found, told | {"labels": [*listed, *({name} - {*listed})]})
+        attributes = dict(ome_attributes(group))
+        listed = [*attributes.get("labels", ())]
+        _set_attributes(group, found, attributes | {"labels": [*listed, *({name} - {*listed})]})
 
 
 def labels_folder(path: Path, name: str) -> Path:
@@ -105,10 +105,10 @@ def version_of_image(path: Path) -> Version | None:
     if not is_image:
         return None
     format_ = group.metadata.zarr_format
-    told = attributes.get("version") or attributes["multiscales"][0].get("version", "0.4")
-    if (format_, told) not in ((2, "0.4"), (3, "0.5")):
+    version = attributes.get("version") or attributes["multiscales"][0].get("version", "0.4")
+    if (format_, version) not in ((2, "0.4"), (3, "0.5")):
         raise ValueError(
-            f"expected an OME-Zarr image of version 0.4 or 0.5, got {told} in Zarr {format_}: "
+            f"expected an OME-Zarr image of version 0.4 or 0.5, got {version} in Zarr {format_}: "
             f"{path}; write the labels by themselves, into another folder"
         )
     return "0.4" if format_ == 2 else "0.5"
@@ -146,7 +146,7 @@ def _write_labels(
         label["source"] = {"image": image}
     if version == "0.4":
         multiscales["version"] = version
-    _tell(group, version, {"multiscales": [multiscales], "image-label": label})
+    _set_attributes(group, version, {"multiscales": [multiscales], "image-label": label})
 
 
 def _level(
@@ -188,14 +188,14 @@ def _leaving(objects: ExportedObjects) -> set[int]:
 
 def _properties(objects: ExportedObjects, label: int) -> dict[str, Any]:
     record = objects.record(label)
-    told: dict[str, Any] = {"label-value": label, "state": record.state}
+    properties: dict[str, Any] = {"label-value": label, "state": record.state}
     if record.class_name:
-        told["class"] = record.class_name
+        properties["class"] = record.class_name
     if record.origin:
-        told["origin"] = record.origin
+        properties["origin"] = record.origin
     if record.score is not None and np.isfinite(record.score):
-        told["score"] = round(float(record.score), 6)
-    return told
+        properties["score"] = round(float(record.score), 6)
+    return properties
 
 
 def _colours(objects: ExportedObjects) -> Any:
@@ -205,8 +205,8 @@ def _colours(objects: ExportedObjects) -> Any:
             yield {"label-value": label, "rgba": [*colour, 255]}
 
 
-def _tell(group: Any, version: Version, told: Mapping[str, Any]) -> None:
+def _set_attributes(group: Any, version: Version, attributes: Mapping[str, Any]) -> None:
     if version == "0.4":
-        group.attrs.update(told)
+        group.attrs.update(attributes)
     else:
-        group.attrs["ome"] = {"version": version, **told}
+        group.attrs["ome"] = {"version": version, **attributes}
