@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from psygnal import Signal
+from psygnal import SignalInstance
 
 from napari_sam.patches import cut
 from napari_sam.planes import Plane
@@ -23,19 +23,9 @@ _AROUND = 256  # pixels to each side in which the mask of an unknown object is r
 
 
 class Choosing(Pointing, ABC):
-    """The part of a session that previews clicks and chooses among their candidate masks.
+    """The part of a session that previews clicks and chooses among their candidate masks."""
 
-    Attributes
-    ----------
-    preview_changed
-        The preview of a click changed; with a :class:`~napari_sam.session.preview.Preview`, or
-        None if there is no preview any more.
-    granularity_changed
-        :attr:`granularity` changed; with its new value.
-    """
-
-    preview_changed = Signal(object)
-    granularity_changed = Signal(str)
+    granularity_changed: SignalInstance
     _previews: Previews
 
     def preview(

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from psygnal import Signal
-
 from napari_sam.engine import Executor, SynchronousExecutor
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.prompts import Box
@@ -39,18 +37,24 @@ from napari_sam.session.relinking import Relinking
 from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.runs import Runs
 from napari_sam.session.saved import SavedSession, canvas_for, read_session, write_labels
+from napari_sam.session.signals import Signals
 from napari_sam.session.state import State, Touched
 from napari_sam.session.teaching import Teaching
 from napari_sam.session.travel import Travel
 from napari_sam.session.working_with import WorkingWith
 
 
-class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
+class Session(Signals, Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     """The prompts, objects and masks of one image, with undo.
 
     No method waits for the model. By default the model runs within the call; with an `executor`
     that has threads, masks arrive later: :attr:`mask_changed` is emitted for each, and
     :meth:`wait` blocks until all have arrived. A session may only be used from one thread.
+
+    What changes is reported by psygnal's signals: a function is connected with
+    ``session.mask_changed.connect(function)``. Every signal is emitted on the session's thread:
+    within the method that made the change or, with an executor that has threads, within
+    :meth:`wait` or the executor's `drain`.
 
     Parameters
     ----------
@@ -67,57 +71,6 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     canvas
         The labels into which masks are written; with None masks are only kept by the session.
 
-    Attributes
-    ----------
-    prompts_changed
-        Emitted without arguments when :attr:`prompts` was replaced. All attributes listed here
-        are signals.
-    prompts_edited
-        As :attr:`prompts_changed`, with a tuple of the (object, plane) whose prompts changed.
-    object_changed
-        Another object became current; with its number.
-    mask_changed
-        A mask changed or was removed; with the object and the plane.
-    draft_changed
-        A draft of a mask changed or was removed; with the object and the plane.
-    facts_changed
-        The :meth:`facts` of some object changed.
-    classes_changed
-        :attr:`classes` changed.
-    complete_changed
-        The :meth:`complete_regions` of some plane changed.
-    model_changed
-        :attr:`segmenter` was replaced.
-    model_wanted
-        Undo or redo reached a model that is not loaded; with a
-        :class:`~napari_sam.session.model_use.UsedModel`, to be loaded and passed to
-        :meth:`use_model`.
-    objects_changed
-        Rows of :attr:`objects` changed, were added or removed; with a tuple of the objects, or
-        None if these are many.
-    queue_changed
-        The state of :attr:`queue` changed.
-    journal_changed
-        An entry was added to the :attr:`journal`, undone or redone.
-    relabelled
-        The labels were replaced or changed without an entry in the journal.
-    rules_changed
-        :attr:`overlap` or :attr:`post_processing` changed.
-    run_changed
-        A run over planes started, progressed or ended; see :attr:`run`.
-    follow_changed
-        :attr:`follow_progress` changed.
-    tracks_changed
-        :attr:`tracks` or :meth:`suggested_divisions` changed.
-    spans_changed
-        The :meth:`spans` or :meth:`quality` of objects changed; with a tuple of the objects.
-    activity_changed
-        An embedding was started, finished or dropped.
-    failed
-        Something that was requested failed; with the exception.
-    noticed
-        A message for the user, shown once; with its text.
-
     Examples
     --------
     >>> import numpy as np
@@ -128,29 +81,6 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
     >>> session.mask(1, 2).shape
     (64, 64)
     """
-
-    prompts_changed = Signal()
-    prompts_edited = Signal(object)
-    object_changed = Signal(int)
-    mask_changed = Signal(int, object)
-    draft_changed = Signal(int, object)
-    facts_changed = Signal()
-    classes_changed = Signal()
-    complete_changed = Signal()
-    model_changed = Signal()
-    model_wanted = Signal(object)
-    objects_changed = Signal(object)
-    queue_changed = Signal()
-    journal_changed = Signal()
-    relabelled = Signal()
-    rules_changed = Signal()
-    run_changed = Signal()
-    follow_changed = Signal()
-    tracks_changed = Signal()
-    spans_changed = Signal(object)
-    activity_changed = Signal()
-    failed = Signal(object)
-    noticed = Signal(str)
 
     def __init__(
         self,
@@ -409,7 +339,7 @@ class Session(Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
             As for the class. Planes of the canvas that are empty and only in memory are filled;
             others are only compared with the session, see :meth:`restore`. With None new labels
             are created in memory.
-        options
+        **options
             Other arguments of the class.
 
         Returns
