@@ -322,6 +322,11 @@ def fit_frame(
         Model pixels per pixel of the plane that are wanted, if the input holds them; by default
         as many as it holds, up to the geometry's `max_upscale`. Where a plane fills the input
         there is no choice.
+
+    Returns
+    -------
+    frame
+        Of the rectangle.
     """
     whole = geometry.input_size, geometry.input_size
     plane_shape = plane_shape or shape

@@ -175,7 +175,17 @@ def box_iou(
 
 
 def decode_rle(rle: Rle) -> Bool:
-    """Decode to a mask `(H, W)`.
+    """Decode a run-length encoding to a mask.
+
+    Parameters
+    ----------
+    rle
+        The mask's size and the lengths of its runs, column by column, as in uncompressed COCO.
+
+    Returns
+    -------
+    mask
+        `(H, W)` bool.
 
     Raises
     ------

@@ -15,6 +15,8 @@ class Sample(ImageFile):
 
     Parameters
     ----------
+    data, axes, pixel_size, unit
+        As of :class:`~napari_sam.io.ImageFile`.
     name : str
         Its key in `NAMES`.
     title : str

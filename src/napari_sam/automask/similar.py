@@ -145,7 +145,18 @@ def examples_of(
 
 
 def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Join the examples of several planes."""
+    """Join the examples of several planes.
+
+    Parameters
+    ----------
+    parts
+        From :func:`examples_of`, by the same model.
+
+    Returns
+    -------
+    examples
+        All of them, as if they came from one plane.
+    """
     return Examples(
         *(
             np.concatenate([getattr(part, name) for part in parts])

@@ -51,6 +51,13 @@ class ClusterError(OSError):
 class ClusterModel:
     """A model that every worker of a cluster has loaded; from :func:`on_cluster`.
 
+    Parameters
+    ----------
+    client
+        Connected to dask's scheduler.
+    wanted
+        What each worker loads.
+
     Attributes
     ----------
     model_key, precision, traits
@@ -91,6 +98,12 @@ class ClusterModel:
             What they read. The first of each folder is looked for.
         embeddings
             Folder for embeddings, if they are the results.
+
+        Yields
+        ------
+        run
+            Does jobs on the workers, with a function that is called with the image and the
+            finished fraction, and returns what became of them.
 
         Raises
         ------

@@ -67,6 +67,11 @@ def embed_files(
         :class:`~napari_sam.Cancelled`.
     axes, channel
         As in :func:`~napari_sam.io.read_image`, for every image.
+
+    Returns
+    -------
+    summary
+        The images that were encoded, and those that failed with the reason.
     """
     opening, found = Opening(axes, channel), find_images(images)
     if isinstance(segmenter, ClusterModel):
@@ -203,9 +208,17 @@ def segment_all_files(
 
     Parameters
     ----------
-    segmenter, images, output, overlay, measurements, suffix, progress, axes, channel
+    segmenter, images, output
         As in :func:`segment_files`.
-    contrast_limits, link_iou, **settings
+    contrast_limits
+        As in :func:`~napari_sam.automask.segment_all`.
+    overlay, measurements, suffix, progress
+        As in :func:`segment_files`.
+    link_iou
+        As in :func:`~napari_sam.automask.segment_all`.
+    axes, channel
+        As in :func:`segment_files`.
+    **settings
         As in :func:`~napari_sam.automask.segment_all`.
 
     Returns

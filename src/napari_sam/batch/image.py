@@ -68,8 +68,8 @@ def label_objects(
     Returns
     -------
     labels
-        uint16, or uint32 or uint64 if an object's number needs it; of the image's shape without
-        colours, or without the channel axis if the prompts were given on one channel.
+        Of the image's shape without colours, or without the channel axis if the prompts were
+        given on one channel; uint16, or uint32 or uint64 if an object's number needs it.
 
     Raises
     ------
@@ -150,16 +150,18 @@ def label_everything(
 
     Parameters
     ----------
-    segmenter, contrast_limits, progress, **settings
-        As in :func:`~napari_sam.automask.segment_all`.
+    segmenter
+        The model.
     image
         A plane or a stack, of which one plane is read at a time. Channels, and time points of a
         z-stack, are numbered by themselves.
+    contrast_limits, progress, **settings
+        As in :func:`~napari_sam.automask.segment_all`.
 
     Returns
     -------
     labels
-        int32; the image's shape without colours.
+        Of the image's shape without colours, int32.
     """
     axes = image.plane_axes
     along = next((axis for axis in "ZT" if axis in axes), None)

@@ -97,6 +97,11 @@ def replay_session(
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
 
+    Returns
+    -------
+    replayed
+        The labels, and how many pixels differ from those of the session.
+
     Raises
     ------
     SessionFileError

@@ -21,7 +21,15 @@ _TOLD = (ImportError, IndexError, MemoryError, OSError, RuntimeError, TypeError,
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An image that could not be finished, and why."""
+    """An image that could not be finished, and why.
+
+    Parameters
+    ----------
+    image
+        Its path.
+    reason
+        The error, in a sentence.
+    """
 
     image: Path
     reason: str

@@ -67,18 +67,22 @@ def track_files(
         The model; not needed where labels are given.
     images
         As :func:`find_images` takes them, with an axis T, and perhaps Z.
-    output, suffix, progress, axes, channel
+    output
         As in :func:`segment_files`.
     labels
         Objects that are there already: the labels of the one image, or a folder with
         ``NAME_labels.tif`` or ``NAME.tif`` of each. Their numbers count in each frame by itself.
     settings
         What may be linked; a reach is in the image's unit where it has pixel sizes.
-    contrast_limits, **automask
+    contrast_limits
         As in :func:`~napari_sam.automask.segment_all`.
     ctc
         Whether to write the folder ``NAME_ctc`` as well, in the format of the Cell Tracking
         Challenge.
+    suffix, progress, axes, channel
+        As in :func:`segment_files`.
+    **automask
+        As in :func:`~napari_sam.automask.segment_all`.
 
     Returns
     -------

@@ -40,7 +40,8 @@ def draw_overlay(
 
     Returns
     -------
-    uint8 array of shape (H, W, 3)
+    picture
+        `(H, W, 3)` uint8.
 
     Raises
     ------
@@ -78,6 +79,13 @@ def write_overlay(
     opacity: float = 0.3,
 ) -> None:
     """Write the picture that `draw_overlay` makes as PNG; it appears when it is complete.
+
+    Parameters
+    ----------
+    path
+        A ``.png``.
+    image, labels, prompts, contrast_limits, opacity
+        As in :func:`draw_overlay`.
 
     Raises
     ------

@@ -94,6 +94,11 @@ def read_prompts(path: str | Path) -> SavedPrompts:
     columns are ignored. Columns may also be separated by semicolons or tabs; then numbers may
     have decimal commas.
 
+    Parameters
+    ----------
+    path
+        The CSV file.
+
     Returns
     -------
     mapping of (plane index, object) to Prompts
@@ -159,6 +164,16 @@ def read_boxes(path: str | Path) -> SavedBoxes:
     box, except for paths and lines, which are strokes, and polygons, which are lassos: the file
     doesn't state which objects those belong to. The two axes along which a shape extends are
     those of its plane.
+
+    Parameters
+    ----------
+    path
+        The CSV file.
+
+    Returns
+    -------
+    boxes
+        By plane and object.
 
     Raises
     ------

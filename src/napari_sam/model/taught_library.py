@@ -60,6 +60,11 @@ class TaughtFile:
     def read(self) -> TaughtModel:
         """Read its weights.
 
+        Returns
+        -------
+        model
+            The taught model.
+
         Raises
         ------
         CheckpointError
@@ -90,6 +95,11 @@ def names() -> list[str]:
 
 def find(model: str | Path) -> TaughtFile | None:
     """Find a taught model by its name, or by the path of its file.
+
+    Parameters
+    ----------
+    model
+        A name, or a path.
 
     Returns
     -------
@@ -136,6 +146,18 @@ def path_of(name: str) -> Path:
 def keep(model: TaughtModel, name: str) -> TaughtFile:
     """Put a taught model into the library.
 
+    Parameters
+    ----------
+    model
+        The taught model.
+    name
+        Under which it is kept.
+
+    Returns
+    -------
+    file
+        Its file in the library.
+
     Raises
     ------
     ValueError
@@ -161,6 +183,11 @@ def bring(path: str | Path, name: str | None = None) -> TaughtFile:
     name
         For it; by default its own, or another one like it if that is taken.
 
+    Returns
+    -------
+    file
+        The copy.
+
     Raises
     ------
     CheckpointError
@@ -176,6 +203,16 @@ def bring(path: str | Path, name: str | None = None) -> TaughtFile:
 
 def rename(name: str, new: str) -> TaughtFile:
     """Give a taught model another name.
+
+    Parameters
+    ----------
+    name, new
+        Its name until now, and the new one.
+
+    Returns
+    -------
+    file
+        Its file under the new name.
 
     Raises
     ------
@@ -199,6 +236,11 @@ def rename(name: str, new: str) -> TaughtFile:
 
 def remove(name: str) -> None:
     """Delete a taught model; sessions that used it contain it, and stay as they are.
+
+    Parameters
+    ----------
+    name
+        Of the model.
 
     Raises
     ------

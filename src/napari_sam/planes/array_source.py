@@ -65,7 +65,9 @@ class ArraySource:
     Parameters
     ----------
     data
-        Array; with `rgb`, its last axis holds 3 or 4 samples, of which a fourth, alpha, is dropped.
+        The array.
+    rgb
+        Whether its last axis holds 3 or 4 samples, of which a fourth, alpha, is dropped.
     displayed
         The two axes that a plane spans; the last two by default.
     contrast_limits
@@ -180,6 +182,11 @@ class ArraySource:
             A complete plane, an int, or the indices of the axes that a plane doesn't span, in
             the array's order.
 
+        Returns
+        -------
+        plane
+            With an index for each axis, and None for the two that it spans.
+
         Raises
         ------
         ValueError
@@ -219,6 +226,18 @@ class ArraySource:
 
         A large plane of an array on disk comes as a :class:`~napari_sam.lazy_plane.LazyPlane`,
         which is read where it is indexed.
+
+        Parameters
+        ----------
+        plane
+            From :meth:`plane_of`.
+
+        Returns
+        -------
+        pixels
+            `(H, W)`, or `(H, W, 3)` with colours, in the array's dtype.
+        limits
+            Pixel values that the model sees as black and white; None for colours as they are.
 
         Raises
         ------

@@ -91,17 +91,17 @@ class CachedSegmenter(DelegatingSegmenter[Segmenter]):
     max_memory
         Largest size of the embeddings kept in memory, in bytes.
 
+    Attributes
+    ----------
+    cache
+        The embeddings that are kept.
+    uncached
+        The segmenter without the cache.
+
     Raises
     ------
     TypeError
         If the segmenter can't encode normalised grey values (`embed_pixels`).
-
-    Attributes
-    ----------
-    cache
-        What is kept.
-    uncached
-        The segmenter without it.
     """
 
     def __init__(

@@ -92,6 +92,11 @@ class Library:
         about
             Properties of the session to store.
 
+        Returns
+        -------
+        file
+            The new file.
+
         Raises
         ------
         OSError
@@ -117,6 +122,11 @@ class Library:
         image
             The image as it is now, if it was moved or has more planes; it is stored, so that the
             session is found by it later.
+
+        Returns
+        -------
+        file
+            The file, locked against other processes until it is closed; None if it was locked.
 
         Raises
         ------
@@ -145,6 +155,11 @@ class Library:
             The file of the session; it is only read.
         image
             The image, by which the copy is found again.
+
+        Returns
+        -------
+        file
+            The copy, locked against other processes until it is closed.
 
         Raises
         ------

@@ -141,7 +141,7 @@ class Pointing(Prompting):
         return object_id
 
     def go_to(self, plane: object, point: Sequence[float]) -> int:
-        """Make the object at a point current, and return its number.
+        """Make the object at a point current.
 
         Parameters
         ----------
@@ -149,6 +149,11 @@ class Pointing(Prompting):
             Index of the plane, as for :meth:`add_point`.
         point
             (row, column) in pixels of the plane.
+
+        Returns
+        -------
+        object_id
+            The number of the object.
 
         Raises
         ------
@@ -209,10 +214,12 @@ class Pointing(Prompting):
 
         Parameters
         ----------
-        plane, label, continues
+        plane
             As for :meth:`click`.
         path
             `(N, 2)` vertices of the stroke, (row, column) in pixels of the plane.
+        label, continues
+            As for :meth:`click`.
 
         Returns
         -------

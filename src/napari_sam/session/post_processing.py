@@ -19,13 +19,14 @@ _LARGEST = {"smallest": 10**9, "smoothing": 100.0}
 
 @dataclass(frozen=True, slots=True)
 class PostProcessing:
-    """Steps applied to a mask before it is written, in the order given here; none by default.
+    """Steps applied to a mask before it is written; none by default.
+
+    The order is `smoothing`, `clicked_component`, `smallest`, `fill_holes`.
 
     Parameters
     ----------
-    smoothing
-        Standard deviation, in pixels, of the Gaussian filter that is applied to the mask before
-        it is thresholded at 0.5. A mask that would vanish stays as it is.
+    fill_holes
+        Whether to fill holes, except those with a negative click.
     clicked_component
         Whether to keep only the connected components with a positive click; if there is none,
         the largest component.
@@ -33,8 +34,9 @@ class PostProcessing:
         Number of pixels below which a component is removed. Components with a positive click,
         or else the largest one, are always kept; of an object found without prompts, every
         smaller component is removed.
-    fill_holes
-        Whether to fill holes, except those with a negative click.
+    smoothing
+        Standard deviation, in pixels, of the Gaussian filter that is applied to the mask before
+        it is thresholded at 0.5. A mask that would vanish stays as it is.
 
     Raises
     ------

@@ -137,11 +137,13 @@ class Prompting(Readable, ABC):
 
         Parameters
         ----------
-        plane, object_id
+        plane
             As for :meth:`add_point`.
         box
             (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive; None
             removes the box.
+        object_id
+            As for :meth:`add_point`.
 
         Raises
         ------
@@ -165,12 +167,14 @@ class Prompting(Readable, ABC):
 
         Parameters
         ----------
-        plane, object_id
+        plane
             As for :meth:`add_point`.
         path
             `(N, 2)` vertices as (row, column) in pixels of the plane.
         label
             1 if the stroke lies on the object, 0 if not.
+        object_id
+            As for :meth:`add_point`.
 
         Returns
         -------
@@ -194,11 +198,13 @@ class Prompting(Readable, ABC):
 
         Parameters
         ----------
-        plane, object_id
+        plane
             As for :meth:`add_point`.
         polygon
             `(N, 2)` vertices as (row, column) in pixels of the plane; parts outside the plane are
             ignored.
+        object_id
+            As for :meth:`add_point`.
 
         Returns
         -------
@@ -223,10 +229,12 @@ class Prompting(Readable, ABC):
 
         Parameters
         ----------
-        plane, object_id
+        plane
             As for :meth:`add_point`.
         mask
             `(H, W)` bool, of the plane's shape.
+        object_id
+            As for :meth:`add_point`.
 
         Returns
         -------

@@ -222,6 +222,11 @@ class Teaching(ObjectCommands):
         report
             Called with the fraction (0-1) that is done; it may raise an exception to cancel.
 
+        Returns
+        -------
+        examples
+            One for each plane with finished objects.
+
         Raises
         ------
         ValueError

@@ -82,7 +82,20 @@ def suggest_divisions(
 def divisions_of(
     seen: Observed, reach: float | None = None, max_gap: int = 2
 ) -> tuple[Division, ...]:
-    """Find divisions among objects that are observed; see :func:`suggest_divisions`."""
+    """Find divisions among objects that are observed; see :func:`suggest_divisions`.
+
+    Parameters
+    ----------
+    seen
+        The objects of all frames.
+    reach, max_gap
+        As in :func:`suggest_divisions`.
+
+    Returns
+    -------
+    divisions
+        By frame; each object divides at most once, and has at most one parent.
+    """
     reach = reach or seen.diameter()
     on: dict[int, list[int]] = {}
     for t, frame in enumerate(seen.frames):

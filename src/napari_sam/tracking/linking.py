@@ -123,6 +123,11 @@ def link(
         last, across a gap, where the labels are a part of a movie: nothing is linked to them on
         that side.
 
+    Returns
+    -------
+    tracks
+        The track of each object of each frame, and which tracks divide.
+
     Raises
     ------
     ValueError
