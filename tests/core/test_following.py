@@ -12,7 +12,7 @@ from component_segmenter import ComponentSegmenter, disks
 from napari_sam.batch import replay_session
 from napari_sam.engine import Engine
 from napari_sam.session import ArrayCanvas, ArraySource, PlaneFacts, Session, pixel_changes
-from napari_sam.session.follow_words import told_end, told_locked
+from napari_sam.session.follow_words import ending_text, locked_text
 from napari_sam.session.methods import methods_text
 
 SHAPE, COUNT = (40, 50), 9
@@ -173,7 +173,7 @@ def test_stop_here_and_go_on_override_the_ends():
     session.undo()
     assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
     session.stop_here(1, 6)
-    assert session.plane_facts(1, 5).said == "here"
+    assert session.plane_facts(1, 5).verdict == "here"
     session.propagate()
     assert planes_of(labels, 1) == [1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match="where it is known"):
@@ -573,7 +573,7 @@ def test_go_on_follows_an_object_beyond_the_end_that_the_judge_saw():
     assert planes_of(labels, 1) == [0, 1, 2, 3, 4]
     session.go_on(1, 4)
     assert planes_of(labels, 1)[:6] == [0, 1, 2, 3, 4, 5]
-    assert session.plane_facts(1, 5).said == "here"
+    assert session.plane_facts(1, 5).verdict == "here"
     assert session.quality(1)[5, None, None] < session.quality(1)[4, None, None]
     kinds = [entry.kind for entry in session.journal.entries]
     assert kinds[-2:] == ["reviewed", "carried"]
@@ -596,19 +596,19 @@ def test_object_is_not_said_to_go_on_where_a_plane_is_blank():
 
 
 def test_end_is_told_in_numbers_and_with_who_was_not_followed():
-    assert told_end([3], [4], [3]) == (
+    assert ending_text([3], [4], [3]) == (
         "Object 3 was followed to 1 further plane; it reaches from plane 3 to 4"
     )
-    assert told_end([1, 2, 3, 4], [4, 5], [3], lost=[2, 4]) == (
+    assert ending_text([1, 2, 3, 4], [4, 5], [3], lost=[2, 4]) == (
         "4 objects were followed to 2 further planes; together they reach from plane 3 to 5; "
         "objects 2 and 4 were found on none"
     )
-    assert told_end([1, 2], []) == "2 objects were found on no further plane"
-    assert told_end([1, 2], [4], [3], locked=[2], failed=[6]) == (
+    assert ending_text([1, 2], []) == "2 objects were found on no further plane"
+    assert ending_text([1, 2], [4], [3], locked=[2], failed=[6]) == (
         "2 objects were followed to 1 further plane; together they reach from plane 3 to 4; "
         "object 2 is locked, and stays as it is; plane 6 could not be read"
     )
-    assert told_locked([2, 5]) == (
+    assert locked_text([2, 5]) == (
         "Objects 2 and 5 are locked and not followed; unlock them to follow them"
     )
 
@@ -653,11 +653,11 @@ def test_facts_of_planes_go_with_their_object():
     assert session.plane_facts(5, 7) == told[1]
     assert session.quality(2) == {}
     session.merge_objects(1, 5)
-    assert session.plane_facts(5, 7).said == ""
+    assert session.plane_facts(5, 7).verdict == ""
     session.undo()
     session.undo()
     assert (session.quality(1), session.plane_facts(2, 7)) == told
     session.delete_object(2)
     assert session.quality(2) == {}
-    assert session.plane_facts(2, 7).said == ""
+    assert session.plane_facts(2, 7).verdict == ""
     assert planes_of(labels, 2) == []

@@ -59,9 +59,9 @@ def test_course_tells_the_ends_and_what_is_doubtful():
     sure = course_of("z", {5: 0.9}, SPANS[:1], PlaneFacts(), 4)
     assert (sure.text, sure.here) == ("z 4 to 5 · none doubtful", "known on this plane")
     assert course_of("z", ALONG, SPANS, PlaneFacts(), 20).here == "not on this plane"
-    said = PlaneFacts(said="not here")
+    said = PlaneFacts(verdict="not here")
     assert course_of("z", ALONG, SPANS, said, 10).here == "not on this plane, as you said"
-    said = PlaneFacts(quality=1.0, said="right")
+    said = PlaneFacts(quality=1.0, verdict="right")
     assert course_of("z", ALONG, SPANS, said, 9).here == "known on this plane"
 
 

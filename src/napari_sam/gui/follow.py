@@ -12,7 +12,7 @@ from napari_sam.gui.annotation import Annotation
 from napari_sam.gui.planes import coordinates_of
 from napari_sam.planes import Plane, plane_axes
 from napari_sam.session import Session, Span
-from napari_sam.session.follow_words import told_locked
+from napari_sam.session.follow_words import locked_text
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -105,7 +105,7 @@ class Follow:
             locked = [row.id for row in session.objects if plane in row.planes]
             locked = [i for i in locked if session.facts(i).locked]
             if locked:
-                self.noticed.emit(told_locked(locked))
+                self.noticed.emit(locked_text(locked))
 
     def step(self, annotation: Annotation, step: int) -> None:
         """Show the next doubtful plane of the current object, or the one before."""

@@ -17,7 +17,7 @@ from napari_sam.gui.planes import axis_name
 from napari_sam.gui.section import Section
 from napari_sam.gui.wording import time_left_text
 from napari_sam.session import FollowProgress, PlaneFacts, Span
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.spans import DOUBTFUL
 
 
@@ -91,7 +91,7 @@ def follow_state_of(controller: Controller) -> FollowState:
     session, plane, follow = annotation.session, annotation.displayed(), controller.follow
     running, object_id, progress, note = session.follow_progress, session.object_id, "", ""
     if running is not None and running.is_correction:
-        note = f"updating {told_ids(running.object_ids)} …"
+        note = f"updating {ids_text(running.object_ids)} …"
     elif running is not None:
         along = axis_name(annotation.image, running.axis)
         progress = progress_text(running, along, session.source.shape[running.axis])
@@ -138,7 +138,7 @@ def progress_text(running: FollowProgress, name: str, count: int) -> str:
     where = [] if index is None else [f"{name} {index}/{count - 1}"]
     far = [f"{running.done} of {running.count} steps"]
     far += [] if running.seconds_left is None else [time_left_text(running.seconds_left)]
-    what = [f"Following {told_ids(running.object_ids)}", *where]
+    what = [f"Following {ids_text(running.object_ids)}", *where]
     return " · ".join(what) + "\n" + " · ".join(far)
 
 
@@ -165,9 +165,9 @@ def course_of(
     doubtful = sum(quality < DOUBTFUL for i, quality in along.items() if i not in anchors)
     text = f"{name} {everywhere[0]} to {everywhere[-1]}" if everywhere else "nowhere"
     text += f" · {doubtful} doubtful" if doubtful else " · none doubtful"
-    if here in anchors or facts.said == "right":
+    if here in anchors or facts.verdict == "right":
         return Course(text, "known on this plane", doubtful)
-    if facts.said == "not here":
+    if facts.verdict == "not here":
         return Course(text, "not on this plane, as you said", doubtful)
     quality = along.get(here)
     if quality is None:

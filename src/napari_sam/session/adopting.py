@@ -17,7 +17,7 @@ from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.groups import Group, MaskPrompt, ObjectPlane
 from napari_sam.session.journal import Change, ObjectFacts
 from napari_sam.session.prompt_book import PromptBook
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.state import State, Touched
 
 _AROUND = 64  # pixels around prompts in which an object's own pixels are looked for
@@ -205,7 +205,7 @@ class Adoption:
             if number not in prompted and not facts.origin:
                 changes.append(Change(number, facts, replace(facts, origin="adopted")))
         if changes:
-            text = f"adopted {told_ids([change.key for change in changes])}"
+            text = f"adopted {ids_text([change.key for change in changes])}"
             self._follow(self._state.commit("adopted", text, facts=tuple(changes)))
 
 

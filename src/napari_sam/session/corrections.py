@@ -1,4 +1,4 @@
-"""What is made anew when a plane is corrected from which others follow."""
+"""Following objects again after a correction of a plane from which they were followed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from napari_sam.session.known_planes import Line, touched_by
 from napari_sam.session.state import State
 
 _OF_MACHINES = ("carried", "found", "imported", "labels", "mask")
-_OF_NUMBERS = ("linked", "renumbered")  # which change what objects are called, not their masks
+_OF_NUMBERS = ("linked", "renumbered")  # these change numbers of objects, not their masks
 
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """A plane of a line on which an object has changed."""
+    """A plane on which an object has changed, as an index along a line."""
 
     object_id: int
     line: Line
@@ -29,21 +29,21 @@ class _Spot:
 
 
 class Corrections:
-    """Watches the journal, and follows objects anew from the planes that people change.
+    """Watches the journal, and follows objects again from the planes that a user changes.
 
-    Only the spans on either side of such a plane are made anew, as a part of the step that
-    changed it. What is taken back or made again starts nothing.
+    Only the spans on both sides of such a plane are predicted again, as a part of the step that
+    changed it. Undo and redo start nothing.
 
     Parameters
     ----------
     state
-        What is watched.
+        The state of the session.
     runs
-        What follows objects.
+        Follows objects.
     anchoring
-        Tells where objects are known.
+        Finds the planes on which objects are known.
     count
-        Returns how many planes there are along an axis.
+        Returns the number of planes along an axis.
     """
 
     def __init__(
@@ -57,22 +57,22 @@ class Corrections:
         self._runs = runs
         self._anchoring = anchoring
         self._count = count
-        self._stale: dict[_Spot, int] = {}  # and the step that changed it
+        self._stale: dict[_Spot, int] = {}  # with the number of the step that changed it
         self._pending: dict[_Spot, None] = {}
         self._is_travelling = False
-        # (first, last) of runs that were asked for, by their entry's number
-        self._asked: dict[tuple[int, Line], dict[int, tuple[int, int]]] = {}
-        self._asked_by: dict[int, list[tuple[int, Line]]] = {}
+        # (first, last) of users' runs, by their entry's number
+        self._ranges: dict[tuple[int, Line], dict[int, tuple[int, int]]] = {}
+        self._range_keys: dict[int, list[tuple[int, Line]]] = {}
         state.journal.changed.connect(self._follow)
 
     @property
     def has_pending(self) -> bool:
-        """Whether anything is to be made anew that was not begun yet."""
+        """Whether objects are to be followed again and no run was started for that yet."""
         return bool(self._pending)
 
     @contextmanager
     def travelling(self) -> Iterator[None]:
-        """Begin nothing while steps are taken back or made again."""
+        """Start nothing within a block of undo or redo."""
         self._is_travelling = True
         try:
             yield
@@ -80,16 +80,16 @@ class Corrections:
             self._is_travelling = False
 
     def stale(self, object_id: int, line: Line) -> set[int]:
-        """Return the planes of a line that have changed since others were made from them."""
+        """Return the planes of a line that changed since masks were followed from them."""
         spots = (spot for spot in self._stale if (spot.object_id, spot.line) == (object_id, line))
         return {spot.index for spot in spots}
 
     def is_pending(self, object_id: int, line: Line) -> bool:
-        """Whether an object is to be followed anew as soon as its prompts have their masks."""
+        """Whether an object is to be followed again as soon as its prompts have their masks."""
         return any((spot.object_id, spot.line) == (object_id, line) for spot in self._pending)
 
     def forget(self, object_id: int, line: Line, first: int, last: int) -> None:
-        """Take note that all that follows from some planes of a line is made anew."""
+        """Mark the masks that depend on some planes of a line as predicted again."""
         for spot in [*self._stale]:
             mine = (spot.object_id, spot.line) == (object_id, line)
             if mine and first <= spot.index <= last:
@@ -97,12 +97,12 @@ class Corrections:
                 self._pending.pop(spot, None)
 
     def restore(self, entries: Sequence[Entry]) -> None:
-        """Find out what was changed without all that follows from it being made anew.
+        """Find the stale planes of a saved session.
 
         Parameters
         ----------
         entries
-            Those in force, in order.
+            The entries in force, in order.
         """
         runs = {
             entry.first_number: entry.details
@@ -129,7 +129,7 @@ class Corrections:
                         self._stale[spot] = entry.number
 
     def advance(self) -> None:
-        """Begin what can be made anew: where prompts have their masks."""
+        """Start runs for the corrections whose prompts have their masks."""
         if not self._pending:
             return
         grouped: dict[tuple[int, Line], list[int]] = {}
@@ -144,7 +144,7 @@ class Corrections:
                 self._begin(object_id, line, indices)
 
     def _begin(self, object_id: int, line: Line, indices: list[int]) -> None:
-        """Follow an object anew between the planes next to some where it is known."""
+        """Follow an object again between the known planes around the changed ones."""
         state = self._state
         if self._runs.is_blocked or state.facts(object_id).locked:
             return
@@ -155,7 +155,7 @@ class Corrections:
             return
         known = self._anchoring.known(object_id, line)
         if not any(region is not None for region in known.values()):
-            return  # nothing to follow from: what was carried stays, and is told to be stale
+            return  # nothing to follow from: the followed masks stay, and count as stale
         low, high = self._bounds(object_id, line)
         before = [z for z in known if z < indices[0]]
         after = [z for z in known if z > indices[-1]]
@@ -170,18 +170,18 @@ class Corrections:
         self._runs.begin(run)
 
     def _bounds(self, object_id: int, line: Line) -> tuple[int, int]:
-        """Return the outermost planes of the latest run that was asked for."""
-        runs = self._asked.get((object_id, line), {})
+        """Return the first and the last plane of the user's latest run."""
+        runs = self._ranges.get((object_id, line), {})
         return next(reversed(runs.values()), (0, self._count(line.axis) - 1))
 
     def _note_run(self, entry: Entry) -> None:
-        """Keep the outermost planes of a run that was asked for."""
+        """Store the first and the last plane of a user's run."""
         details = entry.details
         if entry.kind == "carried" and entry.is_step and "axis" in details:
             line = Line.through(tuple(details["plane"]), details["axis"])
-            keys = self._asked_by[entry.number] = [(i, line) for i in details["objects"]]
+            keys = self._range_keys[entry.number] = [(i, line) for i in details["objects"]]
             for key in keys:
-                self._asked.setdefault(key, {})[entry.number] = details["first"], details["last"]
+                self._ranges.setdefault(key, {})[entry.number] = details["first"], details["last"]
 
     def _follow(self, change: JournalChange) -> None:
         for entry in change.added:
@@ -193,9 +193,9 @@ class Corrections:
                     else:
                         self._note(spot, entry.number)
         gone = {*change.undone, *change.dropped}
-        for number in gone & self._asked_by.keys():
-            for key in self._asked_by.pop(number):
-                del self._asked[key][number]
+        for number in gone & self._range_keys.keys():
+            for key in self._range_keys.pop(number):
+                del self._ranges[key][number]
         if gone:
             for spot in [spot for spot, number in self._stale.items() if number in gone]:
                 del self._stale[spot]
@@ -210,7 +210,7 @@ class Corrections:
             self._pending[spot] = None
 
     def _spots(self, entry: Entry) -> Iterator[_Spot]:
-        """Yield where an entry changes objects that are followed."""
+        """Yield the places at which an entry changes objects that were followed."""
         keys = {*touched_by(entry), *(change.key for change in entry.planes)}
         axes = _axes_before(entry)
         running = [(i, run.walk.line) for run in self._runs.runs for i in run.object_ids]
@@ -229,5 +229,5 @@ def _axes_before(entry: Entry) -> Mapping[ObjectPlane, int | None]:
 
 
 def plane_order(plane: Plane) -> tuple[int, ...]:
-    """Return what planes are sorted by."""
+    """Return the key by which planes are sorted."""
     return tuple(-1 if i is None else i for i in plane)

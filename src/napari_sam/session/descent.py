@@ -8,11 +8,11 @@ from typing import Any
 
 from napari_sam.planes import Plane
 from napari_sam.session.journal import ObjectFacts
-from napari_sam.session.linked import LinkRequest, Said
+from napari_sam.session.linked import LinkConstraints, LinkRequest
 from napari_sam.session.moving import facts_changes, moves_of
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.relinking import commit_linked, linked
 
 
@@ -78,7 +78,7 @@ class Descent(Objects):
         changes = {i: (known, replace(known, parent=0)) for i, known in before.items()}
         self._commit(
             "divided",
-            f"said that {told_ids([*before])} descends from none",
+            f"said that {ids_text([*before])} descends from none",
             facts=facts_changes(changes),
             details={"object": parent, "daughters": sorted(before), "confirmed": False},
         )
@@ -88,8 +88,8 @@ class Descent(Objects):
         canvas = self._state.canvas
         if canvas is None:
             return
-        said = Said.of(self._state)
-        found = linked(canvas, self._source(), request, said, lambda fraction: None, above)
+        constraints = LinkConstraints.of(self._state)
+        found = linked(canvas, self._source(), request, constraints, lambda fraction: None, above)
         if found.pixels:
             self._follow(commit_linked(self._state, found))
 

@@ -11,7 +11,7 @@ from napari_sam.plane_input import ColourInput, PlaneInput
 from napari_sam.planes import Plane
 from napari_sam.propagate.judge import Causes
 from napari_sam.session.complete_regions import Rectangle, Regions
-from napari_sam.session.journal import Change, ObjectFacts, Origin, PlaneFacts, Said
+from napari_sam.session.journal import Change, ObjectFacts, Origin, PlaneFacts, Verdict
 from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.record_values import as_finite, as_index, as_text
 
@@ -64,15 +64,15 @@ def plane_facts_json(facts: PlaneFacts) -> Json:
         record["causes"] = {
             one.name: float(getattr(facts.causes, one.name)) for one in fields(facts.causes)
         }
-    if facts.said:
-        record["said"] = facts.said
+    if facts.verdict:
+        record["said"] = facts.verdict
     return record
 
 
 def read_plane_facts(value: Json) -> PlaneFacts:
     """Return the properties of an object on a plane from JSON; unknown causes are left out."""
-    said = value.get("said", "")
-    if said not in get_args(Said):
+    verdict = value.get("said", "")
+    if verdict not in get_args(Verdict):
         raise ValueError(f"facts of a plane {str(value)[:100]}")
     quality, score = (
         None if value.get(name) is None else as_finite(value[name]) for name in ("quality", "score")
@@ -86,7 +86,7 @@ def read_plane_facts(value: Json) -> PlaneFacts:
         None
         if causes is None
         else Causes(**{name: as_finite(one) for name, one in causes.items() if name in known}),
-        said,
+        verdict,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where objects are known along a line of planes, and what is known there."""
+"""Anchors: the planes of a line on which an object is known, and its masks there."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
     from napari_sam.propagate import Anchor
 
 Where = Mapping[int, Region | None]
-"""Index of a plane to a rectangle around the object's pixels there; None where it is not."""
+"""By index of the plane: a rectangle around the object's pixels; None if it is not there."""
 
 
 class Places(Protocol):
-    """Tells where objects are; None where that isn't known yet."""
+    """Where objects have pixels; None if that isn't known yet."""
 
     def region(self, object_id: int, plane: Plane) -> Region | None:
         """Return a rectangle around an object's pixels on a plane, empty if it has none."""
         ...
 
     def planes(self, object_id: int) -> Sequence[Plane] | None:
-        """Return the planes where an object has pixels."""
+        """Return the planes on which an object has pixels."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Anchoring:
-    """Tells where objects are known.
+    """Finds the planes on which objects are known.
 
     Parameters
     ----------
     state
-        What there is.
+        The state of the session.
     places
-        Where labels show objects.
+        Where objects have pixels.
     """
 
     state: State
     places: Places
 
     def is_counted(self, object_ids: Sequence[int]) -> bool:
-        """Whether it is known where the labels show objects."""
+        """Whether it is known where these objects have pixels."""
         return all(self.places.planes(i) is not None for i in object_ids)
 
     def is_answered(self, object_id: int, line: Line) -> bool:
-        """Whether the prompts of an object have their masks everywhere on a line."""
+        """Whether all prompts of an object on a line have their masks."""
         return all(
             self.state.is_written(key)
             for key in self.state.book.keys
@@ -61,10 +61,10 @@ class Anchoring:
         )
 
     def known(self, object_id: int, line: Line) -> dict[int, Region | None]:
-        """Return where an object is known on a line, in order: see :data:`Where`.
+        """Return the planes of a line on which an object is known, in order: see :data:`Where`.
 
-        That is where it has prompts, or pixels that were not carried along the line, or where
-        somebody took it away or said that it is not there.
+        These are the planes on which it has prompts, or pixels that were not followed along the
+        line, or from which a user removed it.
         """
         state = self.state
         prompted = [plane for number, plane in state.book.keys if number == object_id]
@@ -81,7 +81,7 @@ class Anchoring:
                 continue
             region = self.places.region(object_id, plane)
             has_pixels = region is not None and region[0].stop > region[0].start
-            if state.known.of((object_id, plane)).said == "not here":
+            if state.known.of((object_id, plane)).verdict == "not here":
                 found[index] = None
             elif has_pixels:
                 found[index] = region
@@ -90,26 +90,26 @@ class Anchoring:
         return dict(sorted(found.items()))
 
     def is_carried(self, object_id: int, plane: Plane, axis: int) -> bool:
-        """Whether an object's mask on a plane follows from other planes along an axis."""
+        """Whether an object's mask on a plane was followed along an axis, and is not accepted."""
         facts = self.state.known.of((object_id, plane))
         is_right = self.state.facts(object_id).accepted is True
         return facts.is_carried and facts.axis == axis and not is_right
 
     def _is_away(self, object_id: int, plane: Plane) -> bool:
-        """Whether somebody took an object without pixels away, or said no by a click."""
+        """Whether a user erased an object without pixels, or gave it negative clicks only."""
         if self.state.ownership.of((object_id, plane)).erased.pixels.size:
             return True
-        return _says_no(self.state.group((object_id, plane)))
+        return _is_negative(self.state.group((object_id, plane)))
 
 
-def _says_no(group: Group) -> bool:
+def _is_negative(group: Group) -> bool:
     prompts = group.prompts
-    no = len(prompts.points) > 0 and not prompts.point_labels.any()
-    return no and prompts.box is None and prompts.mask is None
+    negative = len(prompts.points) > 0 and not prompts.point_labels.any()
+    return negative and prompts.box is None and prompts.mask is None
 
 
 def around(known: Where, first: int, last: int) -> dict[int, Region | None]:
-    """Return what is known within some planes, and the nearest on either side of them."""
+    """Return the known planes from `first` to `last`, and the nearest on each side."""
     before = max((z for z in known if z < first), default=first)
     after = min((z for z in known if z > last), default=last)
     return {z: where for z, where in known.items() if before <= z <= after}
@@ -118,7 +118,7 @@ def around(known: Where, first: int, last: int) -> dict[int, Region | None]:
 def read_anchors(
     canvas: LabelCanvas, line: Line, known: Mapping[int, Where]
 ) -> dict[int, dict[int, Anchor]]:
-    """Read the masks of objects from labels, and say where they are not."""
+    """Read the masks of objects on known planes from the labels."""
     from napari_sam.propagate import NotHere
 
     anchors: dict[int, dict[int, Anchor]] = {}

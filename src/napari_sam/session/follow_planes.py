@@ -1,4 +1,4 @@
-"""Planes of a session that objects are followed through, one step after the other."""
+"""Following objects through the planes of a session, step by step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class HeldPlanes:
-    """Planes whose embeddings are put here before they are asked for.
+    """The planes to follow through; the embedding of one at a time is held here.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class HeldPlanes:
     Attributes
     ----------
     given
-        What the model was given of each plane that was looked at.
+        The model's input of each plane visited so far.
     """
 
     def __init__(self, segmenter: Segmenter, count: int) -> None:
@@ -48,19 +48,19 @@ class HeldPlanes:
         self._held: tuple[int, Embedding | Exception, bool] | None = None
 
     def hold(self, z: int, embedding: Embedding, is_blank: bool, given: PlaneInput | None) -> None:
-        """Have the embedding of a plane at hand, in the place of the one before."""
+        """Hold the embedding of a plane, in the place of the previous one."""
         self._held = z, embedding, is_blank
         self.given[z] = given
 
     def fail(self, z: int, error: Exception) -> None:
-        """Have a plane count as one that can't be read."""
+        """Mark a plane as one that can't be read."""
         if not isinstance(error, OSError | ValueError | RuntimeError):
             error = RuntimeError(f"{type(error).__name__}: {error}")
         self._held = z, error, False
 
     def embedding(self, z: int) -> Embedding:
-        """Return the embedding of the plane at hand, or raise why there is none."""
-        assert self._held is not None, "a plane is announced before it is asked for"
+        """Return the embedding of the plane that is held, or raise the error of reading it."""
+        assert self._held is not None, "a plane is announced before it is requested"
         at, held, _ = self._held
         assert at == z, f"plane {z} was not announced"
         if isinstance(held, Exception):
@@ -68,21 +68,21 @@ class HeldPlanes:
         return held
 
     def is_blank(self, z: int) -> bool:
-        """Whether the plane at hand shows nothing."""
+        """Whether the plane that is held shows nothing."""
         self.embedding(z)
         return self._held is not None and self._held[2]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What came of a step.
+    """The result of a step.
 
     Parameters
     ----------
     planes
-        Those that are done.
+        The planes that are done.
     upcoming
-        What is asked for next; None at the end.
+        The plane that is needed next; None at the end.
     """
 
     planes: Sequence[FollowedPlane]
@@ -91,31 +91,33 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Walk:
-    """Objects on their way through planes, step by step, on whatever thread.
+    """Follows objects through planes, step by step; may run in any thread.
 
     Parameters
     ----------
     planes
-        Their embeddings.
+        The embeddings of the planes.
     line
-        What they lie on.
+        The line of planes.
     canvas
-        The labels, where others are.
+        The labels, with other objects.
     is_carried
-        Whether an object's mask on a plane follows from others along an axis.
+        Returns whether an object's mask on a plane was followed along an axis.
     object_ids
         The objects.
     first, last
-        The outermost planes.
+        Indices of the first and the last plane.
+    shape
+        (H, W) of a plane.
     post_processing
-        What is done to masks.
+        The post-processing of masks.
     open_ends
-        (object, index) where an object is, whatever the judge says.
+        (object, index) of planes with the verdict that the object is there.
 
     Attributes
     ----------
     fraction
-        Share that is done.
+        Fraction (0-1) that is done.
     """
 
     planes: HeldPlanes
@@ -132,14 +134,14 @@ class Walk:
     steps: Iterator[FollowedPlane | Upcoming] | None = field(default=None)
 
     def start(self, known: Mapping[int, Mapping[int, Region | None]], report: Report) -> Step:
-        """Read where objects are known, and come to the first plane.
+        """Read the masks on known planes, and go to the first plane.
 
         Raises
         ------
         OSError
             If labels can't be read.
         ValueError
-            If an object is nowhere.
+            If an object has no mask on any plane.
         """
         from napari_sam.propagate import Ends, follow_steps
 
@@ -150,7 +152,7 @@ class Walk:
         return self._next()
 
     def go(self, upcoming: Upcoming, report: Report) -> Step:
-        """Go through a plane, whose embedding is held; what it takes may be interrupted."""
+        """Predict the masks on a plane whose embedding is held; `report` may raise to cancel."""
         report(0.0)
         try:
             embedding = self.planes.embedding(upcoming.index)
@@ -175,7 +177,7 @@ class Walk:
         self.fraction = fraction
 
     def _taken(self, z: int) -> NDArray[Any] | None:
-        """Return the labels of a plane without what was carried there and is made anew."""
+        """Return the labels of a plane without the masks that are predicted again."""
         plane = self.line.at(z)
         labels = self.canvas.read(plane, (slice(0, self.shape[0]), slice(0, self.shape[1])))
         axis = self.line.axis
@@ -185,7 +187,7 @@ class Walk:
         return labels if labels.any() else None
 
     def _processed(self, plane: FollowedPlane) -> FollowedPlane:
-        """Return a plane with its masks as they are written."""
+        """Return a plane with its masks after post-processing."""
         if self.post_processing.is_off:
             return plane
         process = self.post_processing.apply
@@ -197,5 +199,5 @@ class Walk:
 
 
 def facts_of(one: Followed, axis: int, before: PlaneFacts) -> PlaneFacts:
-    """Return what is known of a mask that was carried."""
-    return PlaneFacts(float(one.quality), float(one.score), axis, one.causes, before.said)
+    """Return the properties of a followed mask."""
+    return PlaneFacts(float(one.quality), float(one.score), axis, one.causes, before.verdict)

@@ -1,4 +1,4 @@
-"""Objects followed through planes in the background, and what depends on corrections made anew."""
+"""Runs that follow objects through planes in the background, also after corrections."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from napari_sam.session.carrying import carry, folded
 from napari_sam.session.embeddings import Embeddings
 from napari_sam.session.follow_anchors import Anchoring, around
 from napari_sam.session.follow_planes import HeldPlanes, Step, Walk, facts_of
-from napari_sam.session.follow_words import told_end
+from napari_sam.session.follow_words import ending_text
 from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import PlaneFacts
 from napari_sam.session.known_planes import Line
 from napari_sam.session.mask_rules import MaskRules
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.spans import FollowProgress
 from napari_sam.session.state import State, Touched
 
 if TYPE_CHECKING:
     from napari_sam.propagate import FollowedPlane, Upcoming
 
-# Masks are written for so long at a time, and so many at once, so that the owner's thread is never
-# held up.
+# Masks are written for at most this time in a row, and in parts of at most so many, so that the
+# owner's thread is never blocked for long.
 _SECONDS, _AT_ONCE = 0.002, 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """What is written on a plane at once.
+    """Masks that are written on a plane at once.
 
     Parameters
     ----------
     index
-        Of the plane.
+        Index of the plane.
     masks
-        By object; an empty one takes away what was carried before.
+        The masks, by object; an empty one removes the mask that was followed before.
     facts
-        What is known of those that are there.
+        The properties of the objects that have a mask.
     makes_room
-        Whether objects only leave places that their masks lack, before others go there.
+        Whether objects only lose pixels that are not in their masks, before others gain pixels.
     """
 
     index: int
@@ -60,16 +60,17 @@ class Part:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One request, and how far it is.
+    """A run that follows objects, and its progress.
 
     Parameters
     ----------
     object_ids
         The objects.
     walk
-        Goes through the planes.
+        Follows them through the planes.
     cause
-        First number of the step that it follows from; None if it was asked for by itself.
+        First number of the step, a correction, that the run belongs to; None if a user requested
+        the run.
     """
 
     object_ids: tuple[int, ...]
@@ -81,33 +82,33 @@ class Run:
     parts: deque[Part] = field(default_factory=deque)
     entries: list[int] = field(default_factory=list)
     known: dict[int, set[int]] = field(default_factory=dict)  # object to planes that stay
-    there: set[int] = field(default_factory=set)  # planes of these that have an object
-    left: set[ObjectPlane] = field(default_factory=set)  # carried before, not made anew yet
+    there: set[int] = field(default_factory=set)  # those of these planes that have an object
+    left: set[ObjectPlane] = field(default_factory=set)  # followed before, not predicted again yet
     dropped: set[int] = field(default_factory=set)  # objects that changed meanwhile
     failed: dict[int, str] = field(default_factory=dict)
     written: dict[int, set[int]] = field(default_factory=dict)  # object to planes
     done: set[int] = field(default_factory=set)
-    told: int = 0  # planes that were looked at, of which an entry tells what was given
-    is_told_whole: bool = False
-    prepared: int | None = None  # plane that labels are prepared for
+    recorded: int = 0  # number of visited planes whose model input is recorded in an entry
+    is_recorded_whole: bool = False
+    prepared: int | None = None  # the plane that the labels are prepared for
     made: int = 0  # parts that were written
-    most: int | None = None  # parts that are to be written for now; None for all
-    model: str = ""  # that it was made with before, where it is made again
+    most: int | None = None  # parts to be written for now; None for all
+    model: str = ""  # of the original run, if this one replays it
     started: float = field(default_factory=time.monotonic)
     then: list[Callable[[], None]] = field(default_factory=list)
 
     def on_end(self, call: Callable[[], None]) -> None:
-        """Have something called when all is done."""
+        """Call a function when the run ends."""
         self.then.append(call)
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more is to be written for now."""
+        """Whether no more parts are to be written for now."""
         return self.most is not None and self.made >= self.most
 
     @property
     def progress(self) -> FollowProgress:
-        """How far it is."""
+        """The progress of the run."""
         walk, fraction = self.walk, min(1.0, self.walk.fraction)
         if self.is_over:
             fraction = 1.0
@@ -125,33 +126,33 @@ class Run:
 class FollowRuns:
     """Follows objects, the latest request first; every run writes plane by plane.
 
-    A step goes through one plane, where planes are embedded. What it finds is written on the
-    owner's thread, a few milliseconds at a time, as parts of one step of the journal; when the
-    run is over they become one entry, unless something else has happened between them.
+    A step predicts the masks of one plane, in the lane of the encoder. They are written in the
+    owner's thread, for a few milliseconds in a row, as parts of one step of the journal. When the
+    run ends the parts become one entry, unless other entries came between them.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     executor
-        Where steps run.
+        Runs the steps.
     embeddings
-        Those of the planes.
+        The embeddings of the planes.
     anchoring
-        Tells where objects are known.
+        Finds the planes on which objects are known.
     written
-        Called with what was touched when masks were written.
+        Called with the changes when masks were written.
 
     Attributes
     ----------
     changed
-        A run began, went on or ended.
+        Signal: a run started, progressed or ended.
     spans_changed
-        Objects are followed, or no longer: a tuple of them.
+        Signal: following of objects started or ended; with a tuple of the objects.
     finished
-        A run ended: a sentence.
+        Signal: a run ended; with a message for the user.
     failed
-        A run could not be done: the error.
+        Signal: a run failed; with the exception.
     """
 
     changed = Signal()
@@ -173,20 +174,20 @@ class FollowRuns:
         self._anchoring = anchoring
         self._written = written
         self._runs: list[Run] = []
-        self._busy: object | None = None  # what the executor does for a run
-        self._goes = False
-        self._pauses = False
+        self._busy: object | None = None  # token of the executor's job for a run
+        self._is_advancing = False
+        self._is_paused = False
         embeddings.arrived.connect(self._embedded)
         embeddings.failed.connect(self._not_embedded)
 
     @property
     def runs(self) -> Sequence[Run]:
-        """Those that are not over; the last goes first."""
+        """The runs that have not ended; the last one goes first."""
         return tuple(self._runs)
 
     @property
     def progress(self) -> FollowProgress | None:
-        """How far the run is that goes on; None while there is none."""
+        """The progress of the current run; None if there is none."""
         return self._runs[-1].progress if self._runs else None
 
     def new_run(
@@ -197,12 +198,12 @@ class FollowRuns:
         last: int | None = None,
         cause: int | None = None,
     ) -> Run:
-        """Return a run that has still to begin; see :meth:`begin`.
+        """Return a new run, which :meth:`begin` starts.
 
         Raises
         ------
         ValueError
-            If there is no model or are no labels that take it.
+            If there is no model, or there are no labels that can hold the objects.
         """
         segmenter, source, canvas = (
             self._embeddings.segmenter,
@@ -229,28 +230,29 @@ class FollowRuns:
         return Run(tuple(object_ids), walk, cause)
 
     def begin(self, run: Run) -> None:
-        """Begin a run: it goes before those that are there."""
+        """Start a run, before those that are in progress."""
         self._runs.append(run)
-        self._tell(run)
+        self._emit_changed(run)
         self.go_on()
 
     def cancel(self, run: Run) -> None:
-        """Go no further with a run; what it has written stays."""
+        """Stop a run; the masks that it has written stay."""
         if run in self._runs:
             self._runs.remove(run)
             self._executor.cancel(_name(run))
             self._fold(run)
             self._release()
-            self._tell(run)
+            self._emit_changed(run)
             self.go_on()
 
     def cancel_unwritten(self) -> bool:
-        """Cancel what belongs to the last step, which is to be taken back.
+        """Cancel the runs that belong to the last step, which is to be undone.
 
         Returns
         -------
         was_all
-            Whether that was asked for by itself, and has written nothing: then it is no step.
+            Whether a user's run was cancelled that has written nothing, so that there is no step
+            to undo.
         """
         last = self._state.journal.last_step
         for run in [*self._runs][::-1]:
@@ -263,21 +265,21 @@ class FollowRuns:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Begin and write nothing for a while."""
-        self._pauses = True
+        """Start and write nothing within a block."""
+        self._is_paused = True
         try:
             yield
         finally:
-            self._pauses = False
+            self._is_paused = False
 
     def close(self) -> None:
-        """Stop for good."""
-        self._pauses = True
+        """Stop permanently."""
+        self._is_paused = True
         for run in list(self._runs):
             self.cancel(run)
 
     def stop(self, reason: Exception) -> None:
-        """Stop all runs, and say why."""
+        """Stop all runs, and emit the reason."""
         if self._runs:
             for run in list(self._runs):
                 self.cancel(run)
@@ -285,16 +287,16 @@ class FollowRuns:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether nothing can be begun: there is no model, or there are no labels."""
+        """Whether no run can start: there is no model, or there are no labels."""
         return self._embeddings.segmenter is None or self._state.canvas is None
 
     def drop(self, object_id: int, line: Line) -> bool:
-        """Follow an object no further in the runs that are there: it has changed.
+        """Stop following an object in the present runs, because it has changed.
 
         Returns
         -------
         was_there
-            Whether one of them was following it.
+            Whether one of the runs was following it.
         """
         was_there = False
         for run in list(self._runs):
@@ -305,21 +307,21 @@ class FollowRuns:
                     self.cancel(run)
         return was_there
 
-    # Going on
+    # Progress
 
     def go_on(self) -> None:
-        """Do whatever comes next, until something has to be waited for."""
-        if self._goes or self._pauses:
+        """Advance the runs until they have to wait for something."""
+        if self._is_advancing or self._is_paused:
             return
-        self._goes = True
+        self._is_advancing = True
         try:
             while self._runs and self._busy is None and self._advance(self._runs[-1]):
                 pass
         finally:
-            self._goes = False
+            self._is_advancing = False
 
     def _advance(self, run: Run) -> bool:
-        """Do one thing for a run; return whether something can be done at once after it."""
+        """Do one thing for a run; return whether the next can be done without waiting."""
         walk = run.walk
         if walk.canvas is not self._state.canvas:
             self._fail(
@@ -368,24 +370,24 @@ class FollowRuns:
             self._fail(
                 run,
                 ValueError(
-                    f"expected objects that are known on these planes, got {told_ids(nowhere)}, "
+                    f"expected objects that are known on these planes, got {ids_text(nowhere)}, "
                     "which has no pixels there; click it first"
                 ),
             )
             return True
         run.known = {i: set(where) for i, where in known.items()}
         run.there = {z for where in known.values() for z, r in where.items() if r is not None}
-        said = self._state.known.planes
+        planes_of = self._state.known.planes
         walk.open_ends = frozenset(
             (i, z)
             for i in ids
-            for plane, facts in said(i).items()
-            if facts.said == "here" and (z := line.index(plane)) is not None
+            for plane, facts in planes_of(i).items()
+            if facts.verdict == "here" and (z := line.index(plane)) is not None
         )
         run.left = {
             (i, plane)
             for i in ids
-            for plane in said(i)
+            for plane in planes_of(i)
             if self._anchoring.is_carried(i, plane, line.axis)
             and (z := line.index(plane)) is not None
             and walk.first <= z <= walk.last
@@ -412,7 +414,7 @@ class FollowRuns:
         self.go_on()
 
     def _take(self, run: Run, step: Step) -> None:
-        """Take in what a step found."""
+        """Take the result of a step."""
         run.upcoming, run.is_over = step.upcoming, step.upcoming is None
         for plane in step.planes:
             if plane.failed:
@@ -427,7 +429,7 @@ class FollowRuns:
                     run.parts.append(Part(index, {object_id: Patch()}, {}))
 
     def _queue(self, run: Run, plane: FollowedPlane) -> None:
-        """Have the masks of a plane written: those that were carried there, or before."""
+        """Queue the new masks of a plane for writing, and the removal of earlier ones."""
         walk, index = run.walk, plane.index
         run.done.add(index)
         at = walk.line.at(index)
@@ -450,7 +452,7 @@ class FollowRuns:
     # Writing
 
     def _write(self, run: Run) -> bool:
-        """Write masks for a while; return whether all are."""
+        """Write masks for a while; return whether all are written."""
         end = time.monotonic() + _SECONDS
         while run.parts and not run.is_full:
             part = run.parts.popleft()
@@ -473,7 +475,7 @@ class FollowRuns:
         self.go_on()
 
     def _in_pieces(self, run: Run, part: Part) -> list[Part]:
-        """Part what takes too long: first objects leave places, and then they take others."""
+        """Split a part: first all objects lose pixels, and then they gain others."""
         plane, ownership = run.walk.line.at(part.index), self._state.ownership
         there = [i for i in part.masks if ownership.of((i, plane)).written.pixels.size]
         pieces = []
@@ -496,7 +498,9 @@ class FollowRuns:
             and not state.facts(i).locked
             and state.group((i, plane)).is_empty
         }
-        known = {i: facts.get(i, PlaneFacts(said=state.known.of((i, plane)).said)) for i in here}
+        known = {
+            i: facts.get(i, PlaneFacts(verdict=state.known.of((i, plane)).verdict)) for i in here
+        }
         if not here:
             return
         try:
@@ -520,9 +524,9 @@ class FollowRuns:
     # Ending
 
     def _fold(self, run: Run) -> bool:
-        """Let the parts of a run be one entry; return False if something else is between them."""
+        """Make one entry of a run's parts; return False if other entries are between them."""
         journal = self._state.journal
-        if journal.next_redo:  # what was taken back comes between them
+        if journal.next_redo:  # undone entries are between them
             return False
         entries = [e for e in map(journal.entry, run.entries) if e is not None]
         if not entries or len(entries) < len(run.entries) or not journal.ends_with(run.entries):
@@ -534,24 +538,24 @@ class FollowRuns:
 
     def _end(self, run: Run) -> None:
         self._runs.remove(run)
-        is_told = self._fold(run) or run.is_told_whole
-        if not is_told and (run.entries or run.cause is not None):
-            self._state.commit("carried", _text(run), details=_part_details(run))  # all is done
+        is_recorded = self._fold(run) or run.is_recorded_whole
+        if not is_recorded and (run.entries or run.cause is not None):
+            self._state.commit("carried", _text(run), details=_part_details(run))  # its end
         self._release()
         for call in run.then:
             call()
         if run.cause is None or run.failed:
             self.finished.emit(_ending(run, self._state))
-        self._tell(run)
+        self._emit_changed(run)
 
     def _fail(self, run: Run, error: Exception) -> None:
         self._runs.remove(run)
         self._fold(run)
         self._release()
         self.failed.emit(error)
-        self._tell(run)
+        self._emit_changed(run)
 
-    def _tell(self, run: Run) -> None:
+    def _emit_changed(self, run: Run) -> None:
         self.spans_changed.emit(tuple(sorted(run.object_ids)))
         self.changed.emit()
 
@@ -583,13 +587,13 @@ def _nothing() -> None:
 def _text(run: Run) -> str:
     ids = sorted(run.written) or sorted(run.object_ids)
     count = len({z for planes in run.written.values() for z in planes})
-    return f"followed {told_ids(ids)}" + (f" through {count} planes" if count > 1 else "")
+    return f"followed {ids_text(ids)}" + (f" through {count} planes" if count > 1 else "")
 
 
 def _details(run: Run, given: Iterable[int] | None = None) -> dict[str, Any]:
-    """Return what it takes to do the same again."""
+    """Return the details needed to replay a run."""
     walk = run.walk
-    looked_at = walk.planes.given if given is None else given
+    visited = walk.planes.given if given is None else given
     details: dict[str, Any] = {
         "objects": list(run.object_ids),
         "axis": walk.line.axis,
@@ -597,7 +601,7 @@ def _details(run: Run, given: Iterable[int] | None = None) -> dict[str, Any]:
         "first": walk.first,
         "last": walk.last,
         "model": walk.planes.segmenter.model_key,
-        "given": _given(run, looked_at),
+        "given": _given(run, visited),
         "made": run.made,
         **MaskRules(post_processing=walk.post_processing).words(),
     }
@@ -609,32 +613,32 @@ def _details(run: Run, given: Iterable[int] | None = None) -> dict[str, Any]:
 
 
 def _part_details(run: Run) -> dict[str, Any]:
-    """Return what a part of a run tells: the first one all, others what they are a part of."""
+    """Return the details of a part of a run: of the first all, of others those that are new."""
     given = run.walk.planes.given
-    looked_at, run.told = list(given)[run.told :], len(given)
-    run.is_told_whole = run.is_over and not run.parts
+    visited, run.recorded = list(given)[run.recorded :], len(given)
+    run.is_recorded_whole = run.is_over and not run.parts
     if not run.entries:
-        return _details(run, looked_at)
+        return _details(run, visited)
     return {
         "of": run.entries[0] if run.cause is None else run.cause,
         "begin": run.entries[0],
-        "given": _given(run, looked_at),
+        "given": _given(run, visited),
         "made": run.made,
-        **({"whole": True} if run.is_told_whole else {}),
+        **({"whole": True} if run.is_recorded_whole else {}),
         **({"dropped": sorted(run.dropped)} if run.dropped else {}),
     }
 
 
-def _given(run: Run, looked_at: Iterable[int]) -> list[Any]:
+def _given(run: Run, visited: Iterable[int]) -> list[Any]:
     given = run.walk.planes.given
-    return [[z, one.words()] for z in looked_at if (one := given[z]) is not None]
+    return [[z, one.words()] for z in visited if (one := given[z]) is not None]
 
 
 def _ending(run: Run, state: State) -> str:
     ids, planes = run.object_ids, {z for written in run.written.values() for z in written}
-    locked = [i for i in ids if state.facts(i).locked]  # since it began
+    locked = [i for i in ids if state.facts(i).locked]  # after the run started
     lost = [i for i in ids if not (i in run.written or i in run.dropped or i in locked)]
-    return told_end(ids, planes, run.there, lost, locked, run.failed)
+    return ending_text(ids, planes, run.there, lost, locked, run.failed)
 
 
 def ids_of(object_ids: int | Iterable[int]) -> list[int]:

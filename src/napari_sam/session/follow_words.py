@@ -1,15 +1,15 @@
-"""How following objects ended, in a sentence."""
+"""Messages about the outcome of following objects."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 
-_MOST = 8  # that are named one by one
+_MOST = 8  # objects or planes that are listed
 
 
-def told_end(
+def ending_text(
     ids: Collection[int],
     planes: Collection[int],
     known: Collection[int] = (),
@@ -17,20 +17,20 @@ def told_end(
     locked: Collection[int] = (),
     failed: Collection[int] = (),
 ) -> str:
-    """Say how far objects were followed, and which of them were not.
+    """Return a message about how far objects were followed.
 
     Parameters
     ----------
     ids
         The objects.
     planes
-        Indices of the planes that they were carried to.
+        Indices of the planes to which they were followed.
     known
-        Indices of the planes where they were known.
+        Indices of the planes on which they were known before.
     lost
-        Those that were carried nowhere.
+        Objects that were found on no other plane.
     locked
-        Those that were locked meanwhile: nothing was written of them from then on.
+        Objects that were locked meanwhile, and not written from then on.
     failed
         Indices of the planes that could not be read.
     """
@@ -38,27 +38,27 @@ def told_end(
     what = f"Object {min(ids)} was" if one else f"{len(ids)} objects were"
     if planes:
         every = sorted({*planes, *known})
-        told = f"{what} followed to {len(planes)} further plane{'s' if len(planes) > 1 else ''}; "
-        told += "it reaches" if one else "together they reach"
-        told += f" from plane {every[0]} to {every[-1]}"
+        text = f"{what} followed to {len(planes)} further plane{'s' if len(planes) > 1 else ''}; "
+        text += "it reaches" if one else "together they reach"
+        text += f" from plane {every[0]} to {every[-1]}"
         if lost:
-            told += f"; {_named(lost)} {'was' if len(lost) == 1 else 'were'} found on none"
+            text += f"; {_named(lost)} {'was' if len(lost) == 1 else 'were'} found on none"
     else:
-        told = f"{what} found on no further plane"
+        text = f"{what} found on no further plane"
     if locked:
         keeps = (
             "is locked, and stays as it is" if len(locked) == 1 else "are locked, and stay as is"
         )
-        told += f"; {_named(locked)} {keeps}"
+        text += f"; {_named(locked)} {keeps}"
     if failed:
         names = ", ".join(map(str, sorted(failed)[:_MOST]))
-        told += f"; plane{'s' if len(failed) > 1 else ''} {names}"
-        told += f"{', ...' if len(failed) > _MOST else ''} could not be read"
-    return told
+        text += f"; plane{'s' if len(failed) > 1 else ''} {names}"
+        text += f"{', ...' if len(failed) > _MOST else ''} could not be read"
+    return text
 
 
-def told_locked(ids: Collection[int]) -> str:
-    """Say that locked objects were left out where all were to be followed."""
+def locked_text(ids: Collection[int]) -> str:
+    """Return a message about locked objects that were left out of following."""
     verb, them = ("is", "it") if len(ids) == 1 else ("are", "them")
     return (
         f"{_named(ids)} {verb} locked and not followed; unlock {them} to follow {them}".capitalize()
@@ -66,8 +66,8 @@ def told_locked(ids: Collection[int]) -> str:
 
 
 def _named(ids: Collection[int]) -> str:
-    """Name objects, as in ``objects 4, 7 and 9``; of many say how many there are."""
+    """Return a list of objects, as in ``objects 4, 7 and 9``; of many only their number."""
     if len(ids) == 1 or len(ids) > _MOST:
-        return told_ids(ids)
+        return ids_text(ids)
     names: Sequence[str] = [str(i) for i in sorted(ids)]
     return f"objects {', '.join(names[:-1])} and {names[-1]}"

@@ -14,7 +14,7 @@ from napari_sam.session.follow_runs import FollowRuns, ids_of
 from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import PlaneFacts
 from napari_sam.session.known_planes import Line
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.reviewing import Reviewing
 from napari_sam.session.searching import Searching
 from napari_sam.session.spans import DOUBTFUL, FollowProgress, Span, spans_of
@@ -170,7 +170,7 @@ class Following(Searching):
         quality: dict[Plane, float] = {}
         for plane in sorted(known, key=plane_order):
             facts = known[plane]
-            if facts.said == "right":
+            if facts.verdict == "right":
                 quality[plane] = 1.0
             elif facts.quality is not None:
                 quality[plane] = facts.quality
@@ -368,18 +368,18 @@ class Following(Searching):
         across = [i for i in nowhere if self._table.extents(i)]
         if across:
             raise ValueError(
-                f"expected objects on planes like the one shown, got {told_ids(across)}, which "
+                f"expected objects on planes like the one shown, got {ids_text(across)}, which "
                 "has masks on planes along other axes only; click it on this plane, or roll the "
                 "axes back"
             )
         if nowhere:
             raise ValueError(
-                f"expected objects that are somewhere, got {told_ids(nowhere)}, which has neither "
+                f"expected objects that are somewhere, got {ids_text(nowhere)}, which has neither "
                 "prompts nor pixels; click it first"
             )
         raise ValueError(
             f"expected objects that are in one stack along axis {axis}, got "
-            f"{told_ids(object_ids)}, which are in several; follow each by itself"
+            f"{ids_text(object_ids)}, which are in several; follow each by itself"
         )
 
     def _planes_of(self, object_id: int) -> set[Plane]:

@@ -1,4 +1,4 @@
-"""Runs that followed objects, made again from what the journal tells of them."""
+"""Replaying runs that followed objects, from their journal entries."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Follower:
     Parameters
     ----------
     segmenter
-        The model; another one than the journal's follows them as far as it finds them.
+        The model; another one than the journal's may find objects on other planes.
     source
-        Returns the image, whose planes are read as they were given.
+        Returns the image with recorded model inputs, by plane.
     """
 
     def __init__(self, segmenter: Segmenter, source: Callable[[Given], PlaneSource]) -> None:
@@ -43,12 +43,12 @@ class Follower:
         self.models: list[str] = []
 
     def follow(self, state: State, entry: Entry) -> None:
-        """Write what an entry of the kind ``carried`` says, with what follows from labels now.
+        """Replay an entry of the kind ``carried``, from the present labels.
 
         Raises
         ------
         OSError, ValueError
-            If it can't be made again.
+            If it can't be replayed.
         """
         details = entry.details
         errors: list[Exception] = []
@@ -87,12 +87,12 @@ class Follower:
 
 
 class LabelPlaces:
-    """Looks for objects in labels, of which nothing is known beforehand.
+    """Finds the places of objects by reading the labels.
 
     Parameters
     ----------
     state
-        Has the labels.
+        The state of the session, with the labels.
     source
         The image.
     """
@@ -106,7 +106,7 @@ class LabelPlaces:
         return found or (slice(0, 0), slice(0, 0))
 
     def planes(self, object_id: int) -> Sequence[Plane] | None:
-        """Return the planes where an object has pixels."""
+        """Return the planes on which an object has pixels."""
         canvas = self._state.canvas
         every = () if canvas is None else canvas.planes()
         return [plane for plane in every if (self._labels(plane) == object_id).any()]
@@ -119,12 +119,12 @@ class LabelPlaces:
 
 
 def check_details(entry: Entry, ndim: int) -> None:
-    """Refuse a run that doesn't tell what it takes to make it again.
+    """Check that the entry of a run has all details needed to replay it.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If it is damaged.
+        If a detail is missing or not valid.
     """
     details = entry.details
     expected: dict[str, type] = {"given": list, "made": int}

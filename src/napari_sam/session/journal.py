@@ -1,4 +1,4 @@
-"""Everything that happened in a session, in order: to take back, to make again, and to keep."""
+"""The journal of a session: all changes in order, for undo, redo and saving."""
 
 from __future__ import annotations
 
@@ -46,38 +46,39 @@ Kind = Literal[
     "elsewhere",
     "labels",
 ]
-"""What happened.
+"""The kinds of entries. Most are self-explanatory; an entry is a step of undo if not noted.
 
-``mask``: prompts got their answer; it is no step of its own, and goes with its prompts.
-``found``: of one large plane objects are written part by part; what comes after something else was
-done is no step of its own, and goes with the first part.
-``carried``: objects were followed from planes where they are known; what is carried anew since a
-plane was corrected is no step of its own, and goes with that. ``reviewed``: a person said of an
-object on a plane that its mask is right, or that it ends or goes on there.
-``imported``: objects came from a file. ``adopted``: labels that were there became objects.
-``divided``: a person said that an object has become two, or that it has not.
+``mask``: the predicted mask of prompts; it is not a step, but belongs to its prompts.
+``found``: objects were found by a run. In one large plane they are written part by part; parts
+that come after another entry are not steps, but belong to the first part.
+``carried``: objects were followed from planes where they are known. Masks that are predicted again
+after a correction are not a step, but belong to the correction.
+``reviewed``: a user accepted the mask of an object on a plane, or marked where the object ends or
+continues.
+``imported``: objects came from a file. ``adopted``: existing labels became objects.
+``divided``: a user confirmed or rejected a division.
 ``linked``: objects of all frames got one number for each track.
-``grown``: outlines were moved by some pixels.
-``classified``: objects got a class. ``classes``: there are other classes.
-``completed``: a person said that every object of a region is labelled, or that they aren't.
-``model``: another model answers from here on.
-``elsewhere``: somebody else changed the labels. ``labels``: they are others from here on, so that
-nothing before it can be taken back.
+``grown``: objects grew or shrank by some pixels.
+``classified``: objects got a class. ``classes``: the classes were changed.
+``completed``: a user marked a region as complete, or not complete.
+``model``: the model was replaced.
+``elsewhere``: the labels were changed outside of the session. ``labels``: the labels were
+replaced, so that earlier entries can't be undone.
 """
 
 Origin = Literal["", "found", "painted", "adopted", "carried", "imported"]
-"""Where an object's pixels came from first; empty where that was prompts, or isn't known."""
+"""How an object was first made; empty if by prompts, or if it isn't known."""
 
-Said = Literal["", "here", "not here", "right"]
-"""What a person said of an object on a plane."""
+Verdict = Literal["", "here", "not here", "right"]
+"""A user's verdict on an object on a plane, see :class:`PlaneFacts`."""
 
 BY_MACHINE: frozenset[Origin] = frozenset({"found", "adopted", "carried", "imported"})
-"""Origins of objects that a person has yet to look at."""
+"""Origins of objects that a user has yet to review."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change(Generic[K, V]):
-    """What something was, and what it became."""
+    """The value of something before and after a change."""
 
     key: K
     before: V
@@ -86,26 +87,26 @@ class Change(Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """What is known of an object beside its prompts and pixels.
+    """The properties of an object, besides its prompts and pixels.
 
     Parameters
     ----------
     locked
-        Whether nothing may change it.
+        Whether it is protected from changes.
     origin
-        Where its pixels came from first, if not from prompts.
+        How it was first made, if not by prompts.
     class_name
         Name of its class; empty for none.
     accepted
-        Whether a user said that it is right; None if nothing was said.
+        Whether a user accepted (True) or rejected (False) it; None if neither.
     score
-        IoU that a model expected when it was found, 0-1, the lowest of its planes; None where no
-        run found it.
+        The IoU (0-1) that the model predicted when a run found it, the lowest of its planes; None
+        if it was not found by a run.
     stability
-        Agreement of its masks cut a little above and below the threshold then, as of `score`.
+        The IoU of its masks at a slightly higher and a slightly lower threshold, as for `score`.
     parent
-        The object that a user said it descends from, where objects divide over time; 0 says that
-        it descends from none, None that nothing was said.
+        The object from which it descends by a division, as a user or a file states; 0 if it is
+        recorded to have no parent, None if nothing is recorded.
     """
 
     locked: bool = False
@@ -119,69 +120,70 @@ class ObjectFacts:
 
 @dataclass(frozen=True, slots=True)
 class PlaneFacts:
-    """What is known of an object on a plane beside its prompts and pixels.
+    """The properties of an object on a plane, besides its prompts and pixels.
 
     Parameters
     ----------
     quality
-        How far a mask that was carried here can be trusted, 0-1; None where nothing was carried.
+        Estimated quality (0-1) of its followed mask; None if it was not followed to this plane.
     score
-        IoU that the model expects of that mask, 0-1.
+        The IoU (0-1) that the model predicts for that mask.
     axis
-        The axis along which it was carried.
+        The axis along which it was followed.
     causes
-        What the quality comes from.
-    said
-        What a person said: the object is ``"here"``, whatever a judge says, or ``"not here"``, or
-        its mask is ``"right"``. Empty if nothing was said.
+        The measurements from which the quality was estimated.
+    verdict
+        A user's verdict: the object is ``"here"``, whatever the judge estimates, or ``"not
+        here"``, or its mask is ``"right"``. Empty if there is none.
     """
 
     quality: float | None = None
     score: float | None = None
     axis: int | None = None
     causes: Causes | None = None
-    said: Said = ""
+    verdict: Verdict = ""
 
     @property
     def is_carried(self) -> bool:
-        """Whether the mask came from other planes, and nobody said that it is right."""
-        return self.quality is not None and self.said != "right"
+        """Whether the mask was followed from other planes, and not accepted by a user."""
+        return self.quality is not None and self.verdict != "right"
 
 
 UNKNOWN = PlaneFacts()
-"""Nothing is known."""
+"""No property is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One thing that happened.
+    """An entry of the journal: one change of the session.
 
     Parameters
     ----------
     number
-        Ascending; never given twice in a session.
+        Ascending, and unique in a session.
     kind
-        What happened.
+        The kind of change.
     text
-        What it was, as :meth:`napari_sam.session.Session.undo` would say.
+        A short description, as shown for undo and redo.
     time
         Seconds since 1970.
     prompts, answers, marks, facts
-        What changed, by object and plane or by object.
+        The changes of prompts, masks, ownership of pixels and properties of objects, by (object,
+        plane) or by object.
     pixels
-        Of the labels; in their order, where two change the same pixel.
+        The changes of label pixels, in order, since two may change the same pixel.
     objects
-        The current object when it happened, and afterwards.
+        The current object before and after.
     details
-        Further values that JSON holds: the settings that a run or a mask had.
+        Other values as JSON, such as the settings of a run or a mask.
     classes
-        What classes there were, and what they became; None where they stayed.
+        The change of the classes; None if there is none.
     planes
-        What is known of objects on single planes.
+        The changes of properties of objects on single planes.
     complete
-        Where every object is labelled, by plane.
+        The changes of complete regions, by plane.
     model
-        Keys of the models that answered before and from here on; None where it stayed.
+        The change of the model, by key; None if there is none.
     """
 
     number: int
@@ -202,45 +204,45 @@ class Entry:
 
     @property
     def first_number(self) -> int:
-        """The number that it had when it happened: it gets another whenever it is made again.
+        """The number of the original entry: an entry gets a new number whenever it is redone.
 
-        Entries that are parts of others, or were begun by them, name them by it.
+        Entries that belong to another one refer to it by this number.
         """
         number = self.details.get("again", self.number)
         return number if isinstance(number, int) else self.number
 
     @property
     def came(self) -> int:
-        """The number that it had when it came after all that was there then.
+        """The number that gives its place in the order of changes to the same pixels.
 
-        What is made again exactly as it was comes to lie where it lay, under what had come later.
+        An entry that is redone exactly gets its former place, before entries that came later.
         """
         number = self.details.get("came", self.number)
         return number if isinstance(number, int) else self.number
 
-    def told_again(self, is_new: bool = False) -> dict[str, Any]:
-        """Return what the details of an entry tell that makes this one again.
+    def again_details(self, is_new: bool = False) -> dict[str, Any]:
+        """Return the details that an entry gets which redoes this one.
 
         Parameters
         ----------
         is_new
-            Whether it comes after all that is there, and not to where it lay.
+            Whether it comes after all present entries, and not to its former place.
         """
         return {"again": self.first_number} | ({} if is_new else {"came": self.came})
 
     @property
     def is_step(self) -> bool:
-        """Whether it is taken back by itself."""
+        """Whether it is a step of undo."""
         return self.kind != "mask" and self.part_of is None
 
     @property
     def part_of(self) -> int | None:
-        """First number of the step that it goes with; None for a step, and for masks."""
+        """First number of the step to which it belongs; None for a step, and for masks."""
         return self.details.get("of") if self.kind in ("carried", "found") else None
 
     @property
     def ends_undo(self) -> bool:
-        """Whether nothing before it can be taken back."""
+        """Whether entries before it can't be undone."""
         return self.kind == "labels"
 
     @property
@@ -251,18 +253,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JournalChange:
-    """What became of the journal: to be stored as one.
+    """A change of the journal, which is stored as a whole.
 
     Parameters
     ----------
     added
-        Entries at its end.
+        Entries added at the end.
     undone
-        Numbers of entries that were set aside together, and can be made again.
+        Numbers of entries that were undone together, and can be redone.
     dropped
-        Numbers of entries that are gone.
+        Numbers of entries that were removed permanently.
     put_back
-        Entries that never held: their pixels were put back as soon as they were told.
+        Entries that never took effect: their pixels were reverted at once.
     """
 
     added: tuple[Entry, ...] = ()
@@ -272,12 +274,12 @@ class JournalChange:
 
 
 class Journal:
-    """The entries in force, and those that were taken back.
+    """The entries in force, and those that were undone.
 
     Attributes
     ----------
     changed
-        A :class:`JournalChange`.
+        Signal: the journal changed; with a :class:`JournalChange`.
     """
 
     changed = Signal(object)
@@ -286,14 +288,14 @@ class Journal:
         self._entries: dict[int, Entry] = {}
         self._undone: list[tuple[Entry, ...]] = []
         self._steps: list[int] = []  # numbers of the entries that are steps
-        self._deleted: dict[int, None] = {}  # of those that deleted objects
+        self._deleted: dict[int, None] = {}  # numbers of the entries that deleted objects
         self._next = 1
         self._changes = 0
 
     def restore(
         self, entries: Sequence[Entry], undone: Sequence[Sequence[Entry]], last: int
     ) -> None:
-        """Begin with what an earlier session had, whose last number was `last`; nobody is told."""
+        """Set the entries of a saved session, whose last number was `last`; emits no signal."""
         self._entries = {entry.number: entry for entry in entries}
         self._steps = [entry.number for entry in entries if entry.is_step]
         self._deleted = dict.fromkeys(e.number for e in entries if e.kind == "deleted")
@@ -305,27 +307,27 @@ class Journal:
 
     @property
     def entries(self) -> Sequence[Entry]:
-        """What is in force, in order."""
+        """The entries in force, in order."""
         return tuple(self._entries.values())
 
     @property
     def position(self) -> tuple[int, int]:
-        """How often anything changed, also back to what it was, and the last entry's number."""
+        """The number of changes so far, including undo and redo, and the last entry's number."""
         return self._changes, next(reversed(self._entries), 0)
 
     @property
     def deleted(self) -> Sequence[Entry]:
-        """Those in force that deleted objects, in order; others are not looked through."""
+        """The entries in force that deleted objects, in order."""
         return tuple(self._entries[number] for number in self._deleted)
 
     @property
     def undone(self) -> Sequence[tuple[Entry, ...]]:
-        """What was taken back, the last at the end; entries that go together in one tuple."""
+        """The undone entries, a tuple for each step; the step undone last is at the end."""
         return tuple(self._undone)
 
     @property
     def last_step(self) -> Entry | None:
-        """What would be taken back; None if nothing can be."""
+        """The step that would be undone; None if there is none."""
         if not self._steps:
             return None
         last = self._entries[self._steps[-1]]
@@ -333,21 +335,21 @@ class Journal:
 
     @property
     def barrier(self) -> Entry | None:
-        """What undo has come up against; None if it has not."""
+        """The entry beyond which undo can't go, if it is the last step; otherwise None."""
         last = self._entries[self._steps[-1]] if self._steps else None
         return last if last is not None and last.ends_undo else None
 
     @property
     def next_redo(self) -> tuple[Entry, ...]:
-        """What would be made again, the step first; empty if nothing."""
+        """The entries that would be redone, the step first; empty if there are none."""
         return self._undone[-1] if self._undone else ()
 
     def new(self, kind: Kind, text: str, **values: Any) -> Entry:
-        """Return an entry with the next number, now; it is not recorded yet."""
+        """Return an entry with the next number and the present time, without recording it."""
         return Entry(self._next, kind, text, time.time(), **values)
 
     def record(self, entry: Entry) -> None:
-        """Put an entry at the end; what was taken back can't be made again after a new step."""
+        """Add an entry at the end; after a new step, undone steps can't be redone."""
         dropped: tuple[int, ...] = ()
         if entry.is_step and self._undone:
             dropped = tuple(e.number for group in self._undone for e in group)
@@ -356,7 +358,7 @@ class Journal:
         self.changed.emit(JournalChange((entry,), (), dropped))
 
     def note_put_back(self, entry: Entry) -> None:
-        """Have an entry stored that doesn't hold: labels showed it, and were put back."""
+        """Announce an entry that took no effect: its pixels were reverted at once."""
         self._next = max(self._next, entry.number + 1)
         self.changed.emit(JournalChange(put_back=(entry,)))
 
@@ -371,7 +373,7 @@ class Journal:
         return found[::-1]
 
     def since(self, number: int) -> list[Entry]:
-        """Return what is in force and has a higher number, in order."""
+        """Return the entries in force with a higher number, in order."""
         found: list[Entry] = []
         for entry in reversed(self._entries.values()):
             if entry.number <= number:
@@ -380,7 +382,7 @@ class Journal:
         return found[::-1]
 
     def set_aside(self, group: Sequence[Entry]) -> None:
-        """Take a step, and what goes with it, out, to be made again."""
+        """Move a step and the entries that belong to it to the undone ones."""
         self._changes += 1
         for entry in group:
             del self._entries[entry.number]
@@ -389,30 +391,30 @@ class Journal:
         self._undone.append(tuple(group))
 
     def revive(self) -> tuple[Entry, ...]:
-        """Take out what was taken back last; what is made of it is recorded by :meth:`put`."""
+        """Remove the step that was undone last, and return it; :meth:`put` adds it again."""
         return self._undone.pop()
 
     def put(self, entry: Entry) -> None:
-        """Put an entry at the end; whoever does it emits :attr:`changed`."""
+        """Add an entry at the end; the caller emits :attr:`changed`."""
         self._add(entry)
 
     def ends_with(self, numbers: Sequence[int]) -> bool:
-        """Whether entries of some numbers, in their order, are the last ones."""
+        """Whether entries of these numbers, in this order, are the last ones."""
         last = reversed(self._entries)
         return all(number == next(last, None) for number in reversed(numbers))
 
     def entry(self, number: int) -> Entry | None:
-        """Return the entry in force that has a number; None if there is none."""
+        """Return the entry in force with a number; None if there is none."""
         return self._entries.get(number)
 
     def fold(self, numbers: Sequence[int], entry: Entry) -> None:
-        """Put an entry in the place of the last ones, which say the same step by step."""
+        """Replace the last entries by one that contains all their changes."""
         self.drop(numbers)
         self._add(entry)
         self.changed.emit(JournalChange((entry,), (), tuple(numbers)))
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Take entries out for good; whoever does it emits :attr:`changed`."""
+        """Remove entries permanently; the caller emits :attr:`changed`."""
         self._changes += 1
         for number in numbers:
             gone = self._entries.pop(number)

@@ -1,4 +1,4 @@
-"""What is known of objects on single planes: masks carried there, and what people said."""
+"""Properties of objects on single planes: quality of followed masks, and users' verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import UNKNOWN, Change, Entry, PlaneFacts
 from napari_sam.session.pixels import PixelChange
 
-# What gives planes of an object to another one, with what is known there.
+# Kinds of entries that give planes of an object to another one, with their properties.
 _MOVES = ("renumbered", "divided")
 
 
@@ -34,11 +34,11 @@ class Line:
 
     @classmethod
     def through(cls, plane: Plane, axis: int) -> Line:
-        """Return the line along an axis that a plane lies on; equal for all of them."""
+        """Return the line along an axis through a plane; equal for all planes of the line."""
         return cls((*plane[:axis], 0, *plane[axis + 1 :]), axis)
 
     def at(self, index: int) -> Plane:
-        """Return the plane of an index along the axis."""
+        """Return the plane at an index along the axis."""
         return (*self.plane[: self.axis], index, *self.plane[self.axis + 1 :])
 
     def index(self, plane: Plane) -> int | None:
@@ -48,32 +48,32 @@ class Line:
 
 
 class KnownPlanes:
-    """Facts by object and plane."""
+    """The properties of objects on planes, by object and plane."""
 
     def __init__(self) -> None:
         self._of: dict[int, dict[Plane, PlaneFacts]] = {}
 
     def of(self, key: ObjectPlane) -> PlaneFacts:
-        """Return what is known of an object on a plane."""
+        """Return the properties of an object on a plane."""
         return self._of.get(key[0], {}).get(key[1], UNKNOWN)
 
     def planes(self, object_id: int) -> Mapping[Plane, PlaneFacts]:
-        """Return the planes of which something is known about an object."""
+        """Return the known properties of an object, by plane."""
         return self._of.get(object_id, {})
 
     @property
     def objects(self) -> tuple[int, ...]:
-        """The objects of which something is known on any plane."""
+        """The objects with known properties on any plane."""
         return tuple(self._of)
 
     def items(self) -> Iterable[tuple[ObjectPlane, PlaneFacts]]:
-        """Yield everything that is known."""
+        """Yield all known properties, with object and plane."""
         for object_id, here in self._of.items():
             for plane, facts in here.items():
                 yield (object_id, plane), facts
 
     def put(self, key: ObjectPlane, facts: PlaneFacts) -> None:
-        """Know something else of an object on a plane."""
+        """Set the properties of an object on a plane."""
         object_id, plane = key
         if facts != UNKNOWN:
             self._of.setdefault(object_id, {})[plane] = facts
@@ -83,7 +83,7 @@ class KnownPlanes:
                 del self._of[object_id]
 
     def lines(self, object_id: int) -> set[Line]:
-        """Return the lines along which an object was carried."""
+        """Return the lines along which an object was followed."""
         return {
             Line.through(plane, facts.axis)
             for plane, facts in self.planes(object_id).items()
@@ -93,15 +93,15 @@ class KnownPlanes:
     def after(
         self, kind: str, values: Mapping[str, Any]
     ) -> tuple[Change[ObjectPlane, PlaneFacts], ...]:
-        """Return what becomes of facts when people, or other programs, change objects.
+        """Return how properties change with an entry that a user or another program made.
 
-        A mask that was carried and is changed is theirs from then on; an object that was followed
-        and is deleted on a plane is not there.
+        A followed mask that was edited counts as the user's; an object that was followed and then
+        deleted on a plane gets the verdict "not here".
 
         Parameters
         ----------
         kind, values
-            As of :class:`~napari_sam.session.journal.Entry`.
+            As for :class:`~napari_sam.session.journal.Entry`.
         """
         if not self._of or kind in ("carried", "reviewed", "mask", "found", "imported"):
             return ()
@@ -114,9 +114,9 @@ class KnownPlanes:
                 continue
             here = UNKNOWN
             if kind == "deleted" and not details["everywhere"]:
-                here = PlaneFacts(said="not here")
+                here = PlaneFacts(verdict="not here")
             elif kind == "divided" and object_id == details["object"]:
-                here = PlaneFacts(said="not here")  # its daughters are
+                here = PlaneFacts(verdict="not here")  # its daughters are
             elif kind in _MOVES and object_id == details["object"]:
                 after[details["into"], plane] = self.of((object_id, plane))
             elif kind in _MOVES:
@@ -129,7 +129,7 @@ class KnownPlanes:
         return tuple(change for change in changes if change.before != change.after)
 
     def _rest(self, details: Mapping[str, Any], kind: str) -> dict[ObjectPlane, PlaneFacts]:
-        """Return what becomes of planes where an object has nothing but facts."""
+        """Return the changes on planes where an object has properties but no pixels."""
         after: dict[ObjectPlane, PlaneFacts] = {}
         for object_id in details.get("objects") or [details["object"]]:
             for plane, facts in self.planes(object_id).items():
@@ -140,7 +140,7 @@ class KnownPlanes:
 
 
 def touched_by(entry: Entry) -> set[ObjectPlane]:
-    """Return of which objects on which planes an entry changes prompts or pixels."""
+    """Return the objects and planes whose prompts or pixels an entry changes."""
     keys = {change.key for change in entry.prompts}
     return keys if entry.kind == "prompts" else keys | _numbers_on(entry.pixels)
 
@@ -151,7 +151,7 @@ def _touched(kind: str, values: Mapping[str, Any]) -> set[ObjectPlane]:
 
 
 def _numbers_on(pixels: Iterable[PixelChange]) -> set[ObjectPlane]:
-    """Return the objects that lose or get pixels, and where."""
+    """Return the objects that lose or gain pixels, and on which planes."""
     keys: set[ObjectPlane] = set()
     for change in pixels:
         for packed in (change.old, change.new):

@@ -11,7 +11,7 @@ from napari_sam.session.descent import Descent
 from napari_sam.session.linked import LinkRequest
 from napari_sam.session.object_commands import ObjectCommands
 from napari_sam.session.over_time import OverTime, TrackPoints
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.relinking import Relinking
 from napari_sam.tracking import Division, LinkSettings
 
@@ -180,7 +180,7 @@ class Lineage(ObjectCommands):
         missing = sorted({parent, *others}.difference(self.object_ids))
         if missing and not self._table.is_counting:  # until then some may not be known
             raise ValueError(
-                f"expected objects that are there, got {told_ids(missing)}, which has no pixels "
+                f"expected objects that are there, got {ids_text(missing)}, which has no pixels "
                 "and no prompts; name those that labels show"
             )
         self._state.check_unlocked(sorted(others))

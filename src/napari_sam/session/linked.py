@@ -76,7 +76,7 @@ class LinkRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LinkConstraints:
     """What users said that links respect.
 
     Parameters
@@ -91,7 +91,7 @@ class Said:
     parents: Mapping[int, int]
 
     @classmethod
-    def of(cls, state: State) -> Said:
+    def of(cls, state: State) -> LinkConstraints:
         """Return what was said in a session."""
         parents = {i: facts.parent for i, facts in state.all_facts.items() if facts.parent}
         return cls(frozenset(state.locked), parents)
@@ -146,7 +146,7 @@ def linked_anew(
     canvas: LabelCanvas,
     source: PlaneSource,
     request: LinkRequest,
-    said: Said,
+    constraints: LinkConstraints,
     report: Report,
     highest: int,
 ) -> Linked:
@@ -155,10 +155,10 @@ def linked_anew(
     Locked ones stay. Those that were born of others, as a user said, are linked with nothing before
     their first frame. Numbers of their own are above the highest.
     """
-    frames = MovieFrames(canvas, source, request.axis, sorted(said.locked))
+    frames = MovieFrames(canvas, source, request.axis, sorted(constraints.locked))
     above = max(highest, canvas.highest())
     tracks = link(frames, request.settings, request.spacing, lambda done: report(0.8 * done))
-    tracks = _parted(tracks, said.parents)
+    tracks = _parted(tracks, constraints.parents)
     areas = {
         (frame, label): (tracks.numbers[frame][label], seen.area)
         for (frame, label), seen in tracks.objects.items()

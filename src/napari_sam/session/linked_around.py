@@ -11,10 +11,10 @@ from napari_sam.geometry import Region
 from napari_sam.planes import Plane, PlaneSource
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.linked import (
+    LinkConstraints,
     Linked,
     LinkRequest,
     MovieFrames,
-    Said,
     named,
     recoded,
 )
@@ -40,7 +40,7 @@ def linked_around(
     canvas: LabelCanvas,
     source: PlaneSource,
     request: LinkRequest,
-    said: Said,
+    constraints: LinkConstraints,
     places: Extents,
     report: Report,
     highest: int,
@@ -53,7 +53,7 @@ def linked_around(
 
     Parameters
     ----------
-    canvas, source, request, said, report, highest
+    canvas, source, request, constraints, report, highest
         As of :func:`~napari_sam.session.linked.linked_anew`; the request names frames.
     places
         Where objects are.
@@ -72,10 +72,11 @@ def linked_around(
     near = {
         label
         for label, planes in places.items()
-        if label not in said.locked and any((plane[axis] or 0) in span_of for plane in planes)
+        if label not in constraints.locked
+        and any((plane[axis] or 0) in span_of for plane in planes)
     }
-    children = {child for child, parent in said.parents.items() if parent in near}
-    known = near | (children & places.keys()) - said.locked
+    children = {child for child, parent in constraints.parents.items() if parent in near}
+    known = near | (children & places.keys()) - constraints.locked
     areas = {label: _by_frame(places[label], axis) for label in sorted(known)}
     following = _links_elsewhere(areas, span_of, step)
     entered = {after for after in following.values() if after[0] in span_of}
@@ -83,7 +84,7 @@ def linked_around(
     how = replace(request.settings, reach=within, divisions=False)
     for i, (first, end) in enumerate(spans):
         report(i / len(spans))
-        frames = MovieFrames(canvas, source, axis, sorted(said.locked), (first, end))
+        frames = MovieFrames(canvas, source, axis, sorted(constraints.locked), (first, end))
         fixed = (_within(keys, first, end) for keys in (entered, left))
         tracks = link(frames, how, request.spacing, None, *fixed)
         last: dict[int, _Key] = {}
@@ -94,7 +95,7 @@ def linked_around(
                 if track in last:
                     following[last[track]] = t, label
                 last[track] = t, label
-    born = {(min(areas[label]), label) for label in said.parents if label in areas}
+    born = {(min(areas[label]), label) for label in constraints.parents if label in areas}
     before = {after: key for key, after in following.items() if after not in born}
     keys = sorted((t, label) for label, of in areas.items() for t in of)
     track_of: dict[_Key, int] = {}

@@ -20,7 +20,7 @@ from napari_sam.session.journal import Change, JournalChange, Kind, ObjectFacts
 from napari_sam.session.moving import facts_changes, facts_of_children, moves_of
 from napari_sam.session.object_classes import ObjectClass, checked
 from napari_sam.session.pixels import PixelChange
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.splitting import cut_off
 from napari_sam.session.state import State, Touched
 
@@ -104,7 +104,7 @@ class Objects:
         after = {i: replace(facts, **known) for i, facts in before.items()}
         if changes := facts_changes({i: (before[i], after[i]) for i in before}):
             ids = [change.key for change in changes]
-            self._follow(self._state.commit(kind, f"{done} {told_ids(ids)}", facts=changes))
+            self._follow(self._state.commit(kind, f"{done} {ids_text(ids)}", facts=changes))
 
     def set_classes(self, classes: Iterable[ObjectClass]) -> None:
         """Have other classes; see :meth:`napari_sam.session.Session.set_classes`."""
@@ -156,7 +156,7 @@ class Objects:
                 facts = facts_of_children(self._state, ids, None) | facts
             self._commit(
                 "deleted",
-                f"deleted {told_ids(ids)}",
+                f"deleted {ids_text(ids)}",
                 pixels=self._without(found),
                 facts=facts_changes(facts),
                 details={"object": ids[0], "everywhere": everywhere}
@@ -279,7 +279,7 @@ class Objects:
         details = {"objects": list(ids), "plane": list(change.plane), "pixels": pixels}
         self._commit(
             "grown",
-            f"{'widened' if pixels > 0 else 'narrowed'} {told_ids(ids)} by {abs(pixels)} pixels",
+            f"{'widened' if pixels > 0 else 'narrowed'} {ids_text(ids)} by {abs(pixels)} pixels",
             pixels=(change,),
             marks=state.marks_changes(state.ownership.given(change)),
             details=details,

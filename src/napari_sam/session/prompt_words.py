@@ -1,4 +1,4 @@
-"""What became of prompts, in a few words."""
+"""Short descriptions of changes of prompts, for undo and redo."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from napari_sam.session.prompt_book import PromptBook, changed_keys
 def describe(
     before: PromptBook, after: PromptBook, changed: Iterable[ObjectPlane] | None = None
 ) -> str:
-    """Say in a few words what changed, such as ``added a point to object 7``; empty if nothing.
+    """Describe a change of prompts, such as ``added a point to object 7``; empty if none.
 
     Parameters
     ----------
     before, after
-        The books.
+        The prompts before and after.
     changed
-        What :func:`changed_keys` says of them, where it is known.
+        The result of :func:`changed_keys`, if it is known already.
     """
     keys = changed_keys(before, after) if changed is None else list(changed)
     old = {prompt.id: prompt for key in keys for prompt in before.group(key).members}
@@ -40,15 +40,15 @@ def describe(
         return f"removed {_count(removed)} of {_objects(removed)}"
     if touched:
         now = [p for _, p in touched]
-        return f"{_deed(touched)} {_count(now)} of {_objects(now)}"
-    return _told_choice(before, after, keys)
+        return f"{_verb(touched)} {_count(now)} of {_objects(now)}"
+    return _choice_text(before, after, keys)
 
 
-def _told_choice(before: PromptBook, after: PromptBook, keys: Sequence[ObjectPlane]) -> str:
+def _choice_text(before: PromptBook, after: PromptBook, keys: Sequence[ObjectPlane]) -> str:
     chosen = [key for key in keys if before.group(key).choice != after.group(key).choice]
     if not chosen:
         return ""
-    of = told_ids({object_id for object_id, _ in chosen})
+    of = ids_text({object_id for object_id, _ in chosen})
     candidate = after.group(chosen[0]).choice
     if len(chosen) > 1:
         return f"chose masks of {of}"
@@ -59,7 +59,7 @@ def _told_choice(before: PromptBook, after: PromptBook, keys: Sequence[ObjectPla
     return f"chose mask {candidate + 1} of {of}"
 
 
-def _deed(touched: Sequence[tuple[Prompt, Prompt]]) -> str:
+def _verb(touched: Sequence[tuple[Prompt, Prompt]]) -> str:
     signed = Click | Stroke
     flipped = all(
         isinstance(a, signed) and isinstance(b, signed) and a.label != b.label for a, b in touched
@@ -84,9 +84,9 @@ def _count(prompts: Sequence[Prompt]) -> str:
 
 
 def _objects(prompts: Sequence[Prompt]) -> str:
-    return told_ids({prompt.object_id for prompt in prompts})
+    return ids_text({prompt.object_id for prompt in prompts})
 
 
-def told_ids(ids: Collection[int]) -> str:
-    """Say which object it is, as in ``object 7``, or how many there are."""
+def ids_text(ids: Collection[int]) -> str:
+    """Return which object it is, as in ``object 7``, or how many, as in ``3 objects``."""
     return f"object {min(ids)}" if len(ids) == 1 else f"{len(ids)} objects"

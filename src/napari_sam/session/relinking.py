@@ -13,7 +13,7 @@ from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.changed_frames import Looked, Since, frames_changed
 from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import UNKNOWN, Change, ObjectFacts, PlaneFacts
-from napari_sam.session.linked import Linked, LinkRequest, Said, linked_anew
+from napari_sam.session.linked import LinkConstraints, Linked, LinkRequest, linked_anew
 from napari_sam.session.linked_around import counted, linked_around
 from napari_sam.session.moving import facts_changes, permuted
 from napari_sam.session.object_index import Extents
@@ -71,12 +71,19 @@ class Relinking(Beside):
             since = None
             if not everything:
                 since = Since.of(self._state.journal.entries, request, self._looked)
-            said, above = Said.of(self._state), self._highest()
+            constraints, above = LinkConstraints.of(self._state), self._highest()
             if since is None:
-                return partial(linked, canvas, self._source(), request, said, highest=above)
+                return partial(linked, canvas, self._source(), request, constraints, highest=above)
             places = self._places()
             return partial(
-                _linked_since, canvas, self._source(), request, since, places, said, highest=above
+                _linked_since,
+                canvas,
+                self._source(),
+                request,
+                since,
+                places,
+                constraints,
+                highest=above,
             )
 
         self.decide(
@@ -104,7 +111,7 @@ def linked(
     canvas: LabelCanvas,
     source: PlaneSource,
     request: LinkRequest,
-    said: Said,
+    constraints: LinkConstraints,
     report: Report,
     highest: int,
     places: Extents | None = None,
@@ -120,7 +127,7 @@ def linked(
         The labels, and the image.
     request
         What is linked.
-    said
+    constraints
         What users said of objects.
     report
         Called with the finished fraction.
@@ -131,11 +138,11 @@ def linked(
     """
     if request.frames is not None:
         known = counted(canvas, source, report) if places is None else places
-        found = linked_around(canvas, source, request, said, known, report, highest)
+        found = linked_around(canvas, source, request, constraints, known, report, highest)
         if found is not None:
             return found
         request = replace(request, frames=None, within=None)
-    return linked_anew(canvas, source, request, said, report, highest)
+    return linked_anew(canvas, source, request, constraints, report, highest)
 
 
 def _linked_since(
@@ -144,15 +151,15 @@ def _linked_since(
     request: LinkRequest,
     since: Since,
     places: Extents | None,
-    said: Said,
+    constraints: LinkConstraints,
     report: Report,
     highest: int,
 ) -> Linked:
     """Link the objects around what has changed since they were linked."""
     known = counted(canvas, source, report) if places is None else places
-    frames = tuple(sorted(frames_changed(since, request.axis, known, said.locked)))
+    frames = tuple(sorted(frames_changed(since, request.axis, known, constraints.locked)))
     request = replace(request, frames=frames, within=since.within)
-    return linked(canvas, source, request, said, report, highest, known)
+    return linked(canvas, source, request, constraints, report, highest, known)
 
 
 def commit_linked(state: State, found: Linked) -> Touched | None:

@@ -41,7 +41,7 @@ class Reviewing:
                     "follow it, or click it first"
                 )
         text = f"accepted object {key[0]} on a plane"
-        return self._say({key: replace(facts, said="right")}, text)
+        return self._say({key: replace(facts, verdict="right")}, text)
 
     def stop(self, key: ObjectPlane, line: Line) -> Touched | None:
         """Let an object end; see :meth:`napari_sam.session.Session.stop_here`."""
@@ -67,11 +67,11 @@ class Reviewing:
             ):
                 gone.add(index)
         said = {(object_id, line.at(z)): PlaneFacts() for z in gone}
-        said[key] = PlaneFacts(said="not here")
+        said[key] = PlaneFacts(verdict="not here")
         last = object_id, line.at(at - 1 if below else at + 1)
         facts = self._state.known.of(last)
-        if is_end and facts.is_carried and not facts.said:  # the end is between these two planes
-            said[last] = replace(facts, said="here")
+        if is_end and facts.is_carried and not facts.verdict:  # the end is between these two planes
+            said[last] = replace(facts, verdict="here")
         return self._say(said, f"ended object {object_id}", settled=is_end)
 
     def go_on(self, key: ObjectPlane, line: Line, count: int) -> Touched | None:
@@ -104,7 +104,7 @@ class Reviewing:
         said = {}
         for z in forced:
             one = object_id, line.at(z)
-            said[one] = replace(known.of(one), said="here")
+            said[one] = replace(known.of(one), verdict="here")
         return self._say(said, f"followed object {object_id} beyond its end")
 
     def again(self, entry: Entry) -> None:
@@ -112,8 +112,8 @@ class Reviewing:
         known, said = self._state.known, {}
         for change in entry.planes:
             after = change.after
-            if after.quality is not None or after.said == "right":
-                after = replace(known.of(change.key), said=after.said)
+            if after.quality is not None or after.verdict == "right":
+                after = replace(known.of(change.key), verdict=after.verdict)
             said[change.key] = after
         self._say(said, entry.text, bool(entry.details.get("settled")))
 

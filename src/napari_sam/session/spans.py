@@ -1,4 +1,4 @@
-"""Parts of a stack through which objects are followed, and how far that is."""
+"""Spans of planes through which objects were followed, and the progress of following."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from napari_sam.session.known_planes import Line
 from napari_sam.session.state import State
 
 SpanState = Literal["fresh", "stale", "running"]
-"""Whether masks are what follows from the planes around, or no longer, or are being made anew, or
-wait for a mask to be."""
+"""The state of a span: its masks agree with the planes from which they were followed; or one of
+these was changed since; or the masks are being predicted again, or wait for that."""
 
 DOUBTFUL = 0.6
-"""A carried mask whose quality, the IoU to be expected, is lower is doubtful."""
+"""A followed mask of a lower quality (expected IoU) is doubtful."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Planes on which an object was carried, between two where it is known, or one and its end.
+    """A range of planes to which an object was followed.
 
     Parameters
     ----------
@@ -30,13 +30,14 @@ class Span:
     axis
         The axis along which it was followed.
     first, last
-        Indices along the axis of the outermost planes that were carried, inclusive.
+        Indices along the axis of the first and the last plane, inclusive.
     anchors
-        Indices of the planes from which they come: one, or one on either side.
+        Indices of the planes from which it was followed: one, or one on each side.
     state
-        How far it is.
+        ``"fresh"``: the masks agree with these planes. ``"stale"``: one of these was changed
+        since. ``"running"``: the masks are being predicted again, or wait for that.
     plane
-        The plane where it begins.
+        The plane at `first`.
     """
 
     object_id: int
@@ -50,7 +51,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class FollowProgress:
-    """How far objects are followed.
+    """The progress of following.
 
     Parameters
     ----------
@@ -59,15 +60,15 @@ class FollowProgress:
     axis
         The axis along which they are followed.
     plane
-        The plane that is being looked at; None before the first.
+        The plane in progress; None before the first.
     done, count
-        How many steps from plane to plane are made, of how many at most: objects may end sooner.
+        Number of planes that are done, and of all; objects may end before the last plane.
     fraction
-        Share that is done, 0-1.
+        Fraction (0-1) that is done.
     seconds_left
-        Estimated from the steps before; None before the first.
+        Estimated time for the rest; None before the first plane is done.
     is_correction
-        Whether it only makes anew what depends on a plane that was changed.
+        Whether masks are only predicted again because a plane was corrected.
     """
 
     object_ids: tuple[int, ...]
@@ -93,13 +94,13 @@ def spans_of(
     Parameters
     ----------
     state, anchoring
-        What there is, and where objects are known.
+        The state of the session, and where objects are known.
     object_id, line
-        Of which object, along which line.
+        The object, and the line of planes.
     stale
-        Indices of planes that changed since others were made from them.
+        Indices of planes that changed since masks were followed from them.
     is_running
-        Whether the object is being followed there, or about to be.
+        Whether the object is being followed along the line, or about to be.
     """
     carried = sorted(
         index

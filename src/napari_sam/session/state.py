@@ -37,7 +37,7 @@ from napari_sam.session.object_classes import ObjectClass
 from napari_sam.session.ownership import Decision, Marks, Ownership
 from napari_sam.session.pixels import PixelChange, numbers_of, total_area, without
 from napari_sam.session.prompt_book import PromptBook
-from napari_sam.session.prompt_words import told_ids
+from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.results import Results
 from napari_sam.session.saved import SavedSession
 
@@ -479,7 +479,7 @@ class State:
         on = numbers_of(changes, before=False) or numbers_of(changes)
         entry = self._entry(
             kind,
-            f"{text} on {told_ids(on)}" if on else text,
+            f"{text} on {ids_text(on)}" if on else text,
             marks=self.marks_changes(self.ownership.by_hand(changes)),
             facts=facts,
             pixels=tuple(changes),

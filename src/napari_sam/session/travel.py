@@ -1,4 +1,4 @@
-"""Taking steps of a journal back, and making them again."""
+"""Undo and redo of the steps of a journal."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Travel:
     Parameters
     ----------
     state
-        What travels.
+        The state of the session.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def undo(self) -> Touched | None:
-        """Take back the last step, with its masks.
+        """Undo the last step, with its masks.
 
-        Masks of other prompts that came later and lie over it are written anew. Where the labels
-        are not what the journal says, that is recorded, and nothing is taken back yet.
+        Masks of other prompts that came later and overlap it are written again. If the labels
+        differ from the journal, that is recorded as a step, and nothing else is undone.
 
         Returns
         -------
         touched
-            None if nothing was taken back.
+            What has changed; None if nothing was undone.
         """
         step = self._state.journal.last_step
         if step is None:
@@ -52,7 +52,7 @@ class Travel:
         try:
             before = self._composed(everything)
             if before.different:
-                return self._tell_elsewhere(before.different)
+                return self._note_elsewhere(before.different)
             self._state.write_all(before.writes)
         except OSError as error:
             self._state.refused.emit(error)
@@ -64,12 +64,12 @@ class Travel:
         self._state.object_id = step.objects[0]
         self._state.journal.set_aside(everything)
         self._state.journal.changed.emit(JournalChange((), tuple(e.number for e in everything)))
-        # Of an object that is locked again the mask waits, as it did before.
+        # The mask of an object that is locked again waits, as it did before.
         self._go_again([*others, *mine] if step.kind == "locked" else others, touched)
         return touched
 
     def drop(self, numbers: Sequence[int]) -> Touched | None:
-        """Take the last entries back for good; None where others came after them."""
+        """Remove the last entries permanently; None if other entries came after them."""
         journal = self._state.journal
         entries = [entry for entry in map(journal.entry, numbers) if entry is not None]
         if not entries:
@@ -83,7 +83,7 @@ class Travel:
         try:
             before = self._composed(entries)
             if before.different:
-                return self._tell_elsewhere(before.different)
+                return self._note_elsewhere(before.different)
             self._state.write_all(before.writes)
         except OSError as error:
             self._state.refused.emit(error)
@@ -97,11 +97,11 @@ class Travel:
         return touched
 
     def redo(self) -> Touched | None:
-        """Make the step again that was taken back last; None if there is none.
+        """Redo the step that was undone last; None if there is none.
 
-        It becomes what it was, to the pixel, with all that went with it: answers that have come
-        since it was taken back, and lie under it, make room first. Those whose prompts hold are
-        written after it, as if they had come only now.
+        The step and the entries that belong to it become what they were, pixel by pixel. Masks
+        that were written since the undo and overlap it are removed first, and written again
+        after it if their prompts still exist.
         """
         group = self._state.journal.next_redo
         if not group:
@@ -134,21 +134,21 @@ class Travel:
         return touched
 
     def _late(self, group: Sequence[Entry]) -> list[Entry]:
-        """Return what has come since a group was taken back and makes room for it, in order."""
+        """Return the entries since a group was undone that are in its way, in order."""
         last = group[-1].number
         since = [e for e in self._state.journal.since(last) if e.came > last and not e.is_step]
         late = [entry for part in _tied(group, since) for entry in part]
         return sorted(late, key=lambda entry: entry.number)
 
     def _fits(self, group: Sequence[Entry], late: Sequence[Entry]) -> bool:
-        """Whether marks, facts and prompts are what entries say they were before them.
+        """Whether all values are those that entries had before them.
 
         Parameters
         ----------
         group
             The entries, in order.
         late
-            What is taken back first, in order.
+            The entries that are undone first, in order.
         """
         state = self._state
         before = {
@@ -167,7 +167,7 @@ class Travel:
         return True
 
     def _redo_over_others(self, group: Sequence[Entry]) -> Touched | None:
-        """Make a step again in labels that are others: as it would be made now."""
+        """Redo a step on labels that have changed: as it would be done now."""
         step, *parts = group
         entry = self._again(step)
         if entry is None:
@@ -190,19 +190,19 @@ class Travel:
         return touched
 
     def _go_again(self, parts: Sequence[Entry], touched: Touched, is_new: bool = True) -> None:
-        """Make what goes with steps again, in order: masks whose prompts hold, parts of a run.
+        """Redo entries that are not steps, in order: masks of existing prompts, parts of a run.
 
-        Each is an entry of its own. What others have changed under a mask is recorded before it,
-        as with any.
+        Each becomes a separate entry. Pixels under a mask that were changed outside of the session
+        are recorded before it, as with any mask.
 
         Parameters
         ----------
         parts
-            Entries that are no steps.
+            The entries.
         touched
-            Gets what changes by them.
+            Their changes are added to it.
         is_new
-            Whether they come only now, after all that is there.
+            Whether they come after all present entries, and not to their former place.
         """
         latest = {c.key: e.number for e in parts for c in e.answers if c.after is not None}
         for part in parts:
@@ -216,11 +216,11 @@ class Travel:
                 if answer.prompts != self._state.group(key):
                     continue
                 rules = MaskRules.of_words(part.details)
-                if self._state.take_answer(key, answer, None, rules, part.told_again(is_new)):
+                if self._state.take_answer(key, answer, None, rules, part.again_details(is_new)):
                     touched.masks[key] = None
 
     def _carry_again(self, part: Entry, touched: Touched, is_new: bool) -> bool:
-        """Write a part of a run again, as a part of the same step; return whether it could be."""
+        """Write a part of a run again, as a part of the same step; return whether that worked."""
         try:
             entry = self._again(part, is_new)
             if entry is None:
@@ -235,15 +235,15 @@ class Travel:
         return True
 
     def _again(self, step: Entry, is_new: bool = False) -> Entry | None:
-        """Return a step that was taken back as it would be made now; None if it can't be."""
+        """Return an undone step as it would be done now; None if that isn't possible."""
         if step.kind == "prompts":
             groups = {c.key: (self._state.group(c.key), c.after) for c in step.prompts}
             entry = self._state.prompts_entry(groups, step.text)
             entry = replace(entry, objects=step.objects, facts=step.facts)
-            return replace(entry, details={**step.details, **step.told_again()})
+            return replace(entry, details={**step.details, **step.again_details()})
         pixels, foreign = self._rebased(step.pixels)
-        if foreign and not is_new:  # what is new lay there until now: that was looked at
-            self._tell_elsewhere(foreign)
+        if foreign and not is_new:  # a new one was in the labels until now: that was checked
+            self._note_elsewhere(foreign)
             return None
         number = self._state.journal.new(step.kind, step.text).number
         recorded, known = self._state.recorded, self._state.known.of
@@ -258,15 +258,15 @@ class Travel:
     def _rebased_marks(
         self, step: Entry, pixels: tuple[PixelChange, ...]
     ) -> dict[ObjectPlane, Marks]:
-        """Return what holds of pixels after a step is made again.
+        """Return the ownership of pixels after a step is redone.
 
-        Masks may have been written anew since it was taken back: what it changed is changed, and
-        the rest stays as it is now.
+        Masks may have been written again since it was undone: the pixels of the step change
+        their owner, and the others keep the present one.
         """
         ownership = self._state.ownership
         marks = ownership.taken(pixels)
-        told = {change.key for change in step.marks}
-        if marks.keys() <= told and all(ownership.of(c.key) is c.before for c in step.marks):
+        recorded = {change.key for change in step.marks}
+        if marks.keys() <= recorded and all(ownership.of(c.key) is c.before for c in step.marks):
             return {change.key: change.after for change in step.marks}
         if step.kind in ("painted", "elsewhere"):
             return ownership.by_hand(pixels)
@@ -282,7 +282,7 @@ class Travel:
     def _rebased(
         self, pixels: tuple[PixelChange, ...]
     ) -> tuple[tuple[PixelChange, ...], list[PixelChange]]:
-        """Return changes from what the labels show now, and what there nobody here has written."""
+        """Return changes from the present labels, and pixels that the session didn't write."""
         rebased: list[PixelChange] = []
         foreign: list[PixelChange] = []
         earlier: dict[Plane, list[PixelChange]] = {}
@@ -293,37 +293,37 @@ class Travel:
             if np.array_equal(now, before):
                 rebased.append(change)
                 continue
-            told, is_told = self._told(change)
-            known = (now == before) | (now == after) | (is_told & (now == told))
+            recorded, is_recorded = self._recorded(change)
+            known = (now == before) | (now == after) | (is_recorded & (now == recorded))
             if not known.all():
-                was = np.where(is_told, told, before)
+                was = np.where(is_recorded, recorded, before)
                 foreign.append(part_of(change, where, ~known, was, now))
             if (now != after).any():
                 rebased.append(part_of(change, where, now != after, now, after))
         return tuple(rebased), foreign
 
-    def _told(self, change: PixelChange) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return what the journal says of a change's pixels `(n,)`, and of which it says it."""
+    def _recorded(self, change: PixelChange) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the journal's latest values of a change's pixels `(n,)`, and which are known."""
         row, column, height, width = change.region
-        told = np.zeros((height, width), change.before.dtype)
-        is_told = np.zeros((height, width), bool)
+        recorded = np.zeros((height, width), change.before.dtype)
+        is_recorded = np.zeros((height, width), bool)
         where = change.where
         for entry in reversed(self._state.journal.entries):
             for other in reversed(entry.pixels):
                 if not (other.meets(change.plane) and other.touches(change)):
                     continue
-                if other.plane != change.plane:  # it crosses: what it left is not told
-                    return told[where], is_told[where]
+                if other.plane != change.plane:  # it crosses this plane: its pixels are unknown
+                    return recorded[where], is_recorded[where]
                 at = np.nonzero(other.where)
                 r, c = at[0] + other.region[0] - row, at[1] + other.region[1] - column
                 inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
                 new = inside.copy()
-                new[inside] = ~is_told[r[inside], c[inside]]
-                told[r[new], c[new]] = other.after[new]
-                is_told[r[new], c[new]] = True
-            if is_told[where].all():
+                new[inside] = ~is_recorded[r[inside], c[inside]]
+                recorded[r[new], c[new]] = other.after[new]
+                is_recorded[r[new], c[new]] = True
+            if is_recorded[where].all():
                 break
-        return told[where], is_told[where]
+        return recorded[where], is_recorded[where]
 
     def _now(
         self, change: PixelChange
@@ -337,13 +337,13 @@ class Travel:
         )
 
     def _composed(self, undone: Sequence[Entry], made: Sequence[Entry] = ()) -> Composed:
-        """Return what it takes to take entries back, the last first, and then to make others."""
+        """Combine the undo of entries, the last first, and the redo of others after that."""
         back = [change for entry in undone for change in entry.pixels]
         forth = [change for entry in made for change in entry.pixels]
         steps = [*((change, True) for change in reversed(back)), *((c, False) for c in forth)]
         return composed(steps, self._state.read)
 
-    def _tell_elsewhere(self, changes: Sequence[PixelChange]) -> Touched | None:
+    def _note_elsewhere(self, changes: Sequence[PixelChange]) -> Touched | None:
         touched = self._state.note_elsewhere(changes)
         self._state.noticed.emit(
             f"{total_area(changes)} pixels of the labels were changed elsewhere and are left as "
@@ -353,7 +353,7 @@ class Travel:
 
 
 def _after(earlier: Sequence[PixelChange], change: PixelChange, now: NDArray[Any]) -> NDArray[Any]:
-    """Return what the pixels of a change are once earlier changes of the same step are made."""
+    """Return the pixels of a change after earlier changes of the same step."""
     row, column, height, width = change.region
     for other in earlier:
         if other.touches(change):
@@ -368,7 +368,7 @@ def _after(earlier: Sequence[PixelChange], change: PixelChange, now: NDArray[Any
 
 
 def _moved(now: Patch, before: Patch, after: Patch) -> Patch:
-    """Return a mask with what another lost and got from `before` to `after`."""
+    """Return a mask with the pixels removed and added that differ from `before` to `after`."""
     if now is before:
         return after
     return join(minus(now, minus(before, after)), minus(after, before))
@@ -385,14 +385,14 @@ _VALUES: Mapping[str, Callable[[State, Any], object]] = {
 
 
 def _changes(entry: Entry) -> Iterator[tuple[str, Change[Any, Any]]]:
-    """Yield what an entry changes beside pixels and answers, and what that is about."""
+    """Yield the changes of an entry besides pixels and answers, with their kind."""
     for about in _VALUES:
         for change in getattr(entry, about):
             yield about, change
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two values are the same; marks are where their pixels are."""
+    """Whether two values are equal; marks are if they have the same pixels."""
     if one is other:
         return True
     if isinstance(one, Marks) and isinstance(other, Marks):
@@ -406,25 +406,25 @@ def _same(one: object, other: object) -> bool:
 
 
 def _renumbered(entry: Entry, number: int, is_new: bool = False) -> Entry:
-    """Return an entry that is made again, under another number; see :meth:`Entry.told_again`."""
+    """Return a redone entry, with another number; see :meth:`Entry.again_details`."""
     details = {name: value for name, value in entry.details.items() if name != "came"}
-    return replace(entry, number=number, details={**details, **entry.told_again(is_new)})
+    return replace(entry, number=number, details={**details, **entry.again_details(is_new)})
 
 
 def _tied(group: Sequence[Entry], since: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Return what has to go before a step can be taken back, or made again.
+    """Return the entries that have to be undone before a step can be undone or redone.
 
     Parameters
     ----------
     group
-        The step, and what goes with it already.
+        The step, and entries that belong to it.
     since
-        All that lies over it and is no step, in order.
+        The later entries that are not steps, in order.
 
     Returns
     -------
     mine, others
-        The step's own masks and what was carried because of it, and what lies over any of that.
+        The masks and followed masks that belong to the step, and entries that overlap any of them.
     """
     step = group[0]
     mine: list[Entry] = []
@@ -449,7 +449,7 @@ def _tied(group: Sequence[Entry], since: Sequence[Entry]) -> tuple[list[Entry], 
 
 
 def _marked(entry: Entry) -> set[ObjectPlane]:
-    """Return of what an entry changes anything: to take it back sets that to what was before."""
+    """Return the objects and planes whose values an entry changes besides pixels."""
     marks = {change.key for change in entry.marks}
     return entry.keys | marks | {change.key for change in entry.planes}
 
