@@ -27,6 +27,8 @@ LINE = re.compile(
     r"|   :(?P<option>members|inherited-members):"
 )
 
+REFERENCE = re.compile(r"\b(?:see|as|of) :(?:meth|func|class):", re.IGNORECASE)
+
 CHECKED = {
     "GL01": "text starts in the line of the quotes",
     "GL03": "no two blank lines",
@@ -97,12 +99,16 @@ def functions_and_classes() -> dict[str, Any]:
 def is_exempt(code: str, one: Any, text: str) -> bool:
     """Whether a docstring may lack what a check asks for.
 
-    A method without sections says in its summary what it takes and returns, or where that is
-    described; so does a summary that begins with "Return" or "Yield". A protocol isn't called.
+    A method of one parameter may say in its summary what that is; any method may refer to where
+    its parameters are described. A summary that begins with "Return" or "Yield" says what comes.
+    Protocols aren't called.
     """
+    if code == "PR01" and inspect.isclass(one):
+        return getattr(one, "_is_protocol", False)
     if code == "PR01":
-        is_plain_method = "." in one.__qualname__ and "Parameters\n---" not in text
-        return is_plain_method or getattr(one, "_is_protocol", False)
+        names = set(inspect.signature(one).parameters) - {"self", "cls"}
+        is_plain = "Parameters\n---" not in text and "." in one.__qualname__
+        return is_plain and (len(names) == 1 or REFERENCE.search(text) is not None)
     if code in ("RT01", "YD01"):
         return "\n---" not in text or text.startswith(("Return ", "Yield "))
     return False

@@ -108,7 +108,15 @@ class Prompts:
         return np.concatenate([self.points, np.reshape(self.box, (2, 2))])
 
     def with_point(self, point: Sequence[float], label: int = 1) -> Prompts:
-        """Return these prompts with one more click, at (row, column)."""
+        """Return these prompts with one more click.
+
+        Parameters
+        ----------
+        point
+            (row, column) in pixels of the plane.
+        label
+            1 if the click lies on the object, 0 if not.
+        """
         return replace(
             self,
             points=np.concatenate([self.points, _as_points([point])]),
@@ -116,7 +124,14 @@ class Prompts:
         )
 
     def with_box(self, box: Sequence[float] | None) -> Prompts:
-        """Return these prompts with another box, or without one."""
+        """Return these prompts with another box, or without one.
+
+        Parameters
+        ----------
+        box
+            (row 0, column 0, row 1, column 1) in pixels of the plane, ends inclusive; None
+            removes the box.
+        """
         return replace(self, box=_as_box(box))
 
     def with_logits(
@@ -124,7 +139,15 @@ class Prompts:
         logits: NDArray[np.float32] | NDArray[np.bool_] | Patch | None,
         frame: Frame | None = None,
     ) -> Prompts:
-        """Return these prompts with a mask: logits of an earlier prediction and their frame."""
+        """Return these prompts with a mask to start from.
+
+        Parameters
+        ----------
+        logits
+            Logits of an earlier prediction, or a mask; None removes the mask.
+        frame
+            Of that prediction; None for a mask in pixels of the plane.
+        """
         return replace(self, mask=logits, mask_frame=frame, is_exact=False)
 
     def with_mask_of(self, other: Prompts) -> Prompts:
@@ -132,9 +155,15 @@ class Prompts:
         return replace(self, mask=other.mask, mask_frame=other.mask_frame, is_exact=other.is_exact)
 
     def first(self, count: int, most: int | None = None) -> Prompts:
-        """Return the box and the first `count` clicks, without a mask.
+        """Return the box and the first clicks, without a mask.
 
-        With `most`, at most so many of these clicks: the very first one and the latest.
+        Parameters
+        ----------
+        count
+            How many clicks.
+        most
+            If `count` is higher than this, return only this many of them: the very first one and
+            the latest.
         """
         if most is None or count <= most:
             return Prompts(self.points[:count], self.point_labels[:count], self.box)

@@ -323,7 +323,15 @@ class ArraySource:
         return *as_shown(pixels, limits, *look), told
 
     def span_of(self, plane: Plane, axis: int) -> tuple[int, int]:
-        """Return the first index on an axis that a plane is made of, and the one after the last."""
+        """Return the first index on an axis that a plane is made of, and the one after the last.
+
+        Parameters
+        ----------
+        plane
+            From :meth:`plane_of`.
+        axis
+            One of the array's axes; one that the plane spans counts from 0 to its length.
+        """
         index, length = plane[axis], self.shape[axis]
         if index is None:
             return 0, length

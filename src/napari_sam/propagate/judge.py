@@ -150,7 +150,15 @@ class Judge:
         return end if end >= self.negligible else 0.0
 
     def quality(self, presence: float, lowest_iou: float) -> float:
-        """Return the expected IoU of a mask."""
+        """Return the expected IoU of a mask.
+
+        Parameters
+        ----------
+        presence
+            Probability (0-1) that the object is still there.
+        lowest_iou
+            Lowest predicted IoU (0-1) from where the object is known up to this plane.
+        """
         return logistic(self.quality_bias + self.quality_weight * presence * lowest_iou)
 
 

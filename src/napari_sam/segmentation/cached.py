@@ -167,10 +167,23 @@ class EmbeddingCache:
         precision: str,
         shapes: Shapes | None = None,
     ) -> Embedding | None:
-        """Return the embedding of a key, whose other attributes the caller knows, or ``None``.
+        """Return the embedding of a key.
 
-        A file that is damaged, cut short, of another origin, or whose features don't have the
-        `shapes` that they should have counts as missing.
+        A file that is damaged, cut short or of another origin counts as missing.
+
+        Parameters
+        ----------
+        key
+            Of the pixels and the encoder.
+        frame, encoder_key, precision
+            What the embedding has besides its features, which alone are stored.
+        shapes
+            Of the features; a file with others counts as missing.
+
+        Returns
+        -------
+        embedding
+            None if it is not kept.
         """
         with self._lock:
             found = self._memory.get(key)
@@ -185,7 +198,20 @@ class EmbeddingCache:
         return embedding
 
     def put(self, key: str, embedding: Embedding) -> Embedding:
-        """Store an embedding, and return it rounded to what is stored."""
+        """Store an embedding.
+
+        Parameters
+        ----------
+        key
+            Of the pixels and the encoder.
+        embedding
+            What is stored, in half precision.
+
+        Returns
+        -------
+        stored
+            The embedding rounded to half precision, as it will be read.
+        """
         features = tuple(f.detach().cpu().half().contiguous() for f in embedding.features)
         stored = Embedding(features, embedding.frame, embedding.encoder_key, embedding.precision)
         self._remember(key, stored)

@@ -91,6 +91,13 @@ class MaskPrediction:
     ) -> tuple[tuple[int, int], NDArray[np.float32]]:
         """Return one candidate's logits only where they may exceed a threshold.
 
+        Parameters
+        ----------
+        index
+            Which candidate.
+        threshold
+            Of the logits.
+
         Returns
         -------
         origin, logits

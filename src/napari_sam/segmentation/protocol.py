@@ -190,7 +190,16 @@ class Segmenter(Protocol):
         """Predict one object without running the encoder.
 
         The draft is decoded at the scale at which :meth:`decode` begins, or at a coarser one.
-        Returns None where nothing that is encoded covers the object.
+
+        Parameters
+        ----------
+        embedding, prompts, multimask
+            As for :meth:`decode`.
+
+        Returns
+        -------
+        draft
+            None where nothing that is encoded covers the object.
         """
         ...
 
@@ -230,11 +239,23 @@ class Segmenter(Protocol):
     def propose(
         self, embedding: Embedding, quick: bool = False, progress: Progress | None = None
     ) -> Proposals | None:
-        """Find objects with the model's dense head; ``None`` where it has none.
+        """Find objects with the model's dense head.
 
-        With `quick`, boxes keep the scores of the dense head and are not rescored by the RoI head
-        (:attr:`Traits.judges`). `progress` is called with the finished fraction at the end of
-        each tile; it may raise :class:`Cancelled`.
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        quick
+            Whether boxes keep the scores of the dense head and are not rescored by the RoI head
+            (:attr:`Traits.judges`).
+        progress
+            Called with the finished fraction at the end of each tile; it may raise
+            :class:`Cancelled`.
+
+        Returns
+        -------
+        proposals
+            None where the model has no dense head (:attr:`Traits.proposes`).
         """
         ...
 
@@ -286,18 +307,37 @@ class Segmenter(Protocol):
         progress: Progress | None = None,
         every_scale: bool = False,
     ) -> None:
-        """Encode what decoding `prompts` (any prompts, if None) still needs.
+        """Encode what decoding still needs.
 
-        With `every_scale`, also encode the coarser scales at which :meth:`decode` tries again
-        where the predicted IoU is low.
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        prompts
+            The prompts to decode; None encodes what any prompts need.
+        progress
+            Called with the finished fraction; it may raise :class:`Cancelled`.
+        every_scale
+            Whether to encode also the coarser scales at which :meth:`decode` tries again where
+            the predicted IoU is low.
         """
         ...
 
     def is_ready(self, embedding: Embedding, prompts: Prompts, every_scale: bool = False) -> bool:
         """Whether all that :meth:`decode` needs first for these prompts is encoded.
 
-        Where the predicted IoU is low it tries coarser scales, which may have to be encoded; with
-        `every_scale`, the result states whether these are encoded, too.
+        Parameters
+        ----------
+        embedding, prompts
+            As for :meth:`decode`.
+        every_scale
+            Whether the coarser scales count, too, at which :meth:`decode` tries again where the
+            predicted IoU is low.
+
+        Returns
+        -------
+        ready
+            True if :meth:`decode` doesn't have to run the encoder first.
         """
         ...
 
@@ -310,14 +350,34 @@ class Segmenter(Protocol):
     ) -> None:
         """Encode what :meth:`draft` needs for a click anywhere in a rectangle of the plane.
 
-        For a large rectangle that is a coarser scale than the one at which objects are decoded;
-        with `finest`, it is always the latter, however much there is to encode. `view` is (row 0,
-        column 0, row 1, column 1) in pixels of the plane, both ends inclusive.
+        For a large rectangle that is a coarser scale than the one at which objects are decoded.
+
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        view
+            (row 0, column 0, row 1, column 1) in pixels of the plane, both ends inclusive.
+        progress
+            Called with the finished fraction; it may raise :class:`Cancelled`.
+        finest
+            Whether to encode the scale at which objects are decoded, however much that is.
         """
         ...
 
     def is_view_ready(self, embedding: Embedding, view: Box) -> bool:
-        """Whether :meth:`draft` can predict from a click anywhere in a rectangle of the plane."""
+        """Whether :meth:`draft` can predict from a click anywhere in a rectangle of the plane.
+
+        Parameters
+        ----------
+        embedding, view
+            As for :meth:`prepare_view`.
+
+        Returns
+        -------
+        ready
+            True if :meth:`draft` returns a draft for such a click.
+        """
         ...
 
 
@@ -334,7 +394,22 @@ class PixelSegmenter(Segmenter, Protocol):
         frame: Frame | None = None,
         progress: Progress | None = None,
     ) -> Embedding:
-        """Encode grey values `(h, w, 3)` of the frame's rectangle; by default of a whole plane."""
+        """Encode grey values that are normalised already.
+
+        Parameters
+        ----------
+        pixels
+            `(h, w, 3)` or, of a grey plane, `(h, w, 1)` grey values of the frame's rectangle.
+        frame
+            Where they lie; by default they are a whole plane.
+        progress
+            Called with the finished fraction; it may raise :class:`Cancelled`.
+
+        Returns
+        -------
+        embedding
+            For :meth:`decode`, with prompts in pixels of the whole plane.
+        """
         ...
 
 
@@ -349,10 +424,23 @@ class ConceptSegmenter(Protocol):
         least_score: float = 0.5,
         progress: Progress | None = None,
     ) -> list[Instance]:
-        """Find every object of a kind on a plane, the highest score first; they may overlap.
+        """Find every object of a kind on a plane.
 
-        Objects whose score is not above `least_score`, 0-1, are left out. `progress` is called
-        with the finished fraction; it may raise :class:`Cancelled`.
+        Parameters
+        ----------
+        embedding
+            Of the plane.
+        concept
+            A text, boxes around examples, or both.
+        least_score
+            Objects whose score (0-1) is not above it are left out.
+        progress
+            Called with the finished fraction; it may raise :class:`Cancelled`.
+
+        Returns
+        -------
+        instances
+            The highest score first; they may overlap.
         """
         ...
 

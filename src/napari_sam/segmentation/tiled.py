@@ -195,7 +195,7 @@ class TiledSegmenter(DelegatingSegmenter[PixelSegmenter]):
     def draft_many(
         self, embedding: Embedding, prompts: Sequence[Prompts], multimask: Multimask = "auto"
     ) -> list[Draft | None]:
-        """Predict many objects from the tiles that are encoded, tile by tile."""
+        """Predict many objects tile by tile; see :meth:`Segmenter.draft_many`."""
         if not isinstance(embedding, TiledEmbedding):
             return self._inner.draft_many(embedding, prompts, multimask)
         embedding = self._own(embedding)

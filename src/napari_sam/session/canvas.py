@@ -169,7 +169,7 @@ class ArrayCanvas:
         return not isinstance(self.array, np.ndarray)
 
     def prepare(self, plane: Plane, highest: int) -> None:
-        """Raise a ValueError if the labels don't have a plane or can't hold a number."""
+        """Check that the labels have a plane and hold a number; see :meth:`LabelCanvas.prepare`."""
         if highest > np.iinfo(self.array.dtype).max:
             raise ValueError(
                 f"expected labels that hold {highest}, got {self.array.dtype}, which ends at "
@@ -181,7 +181,7 @@ class ArrayCanvas:
             raise ValueError(f"expected labels with the plane {plane}, got the shape {shape}")
 
     def read(self, plane: Plane, region: Region) -> NDArray[Any]:
-        """Return a copy of the labels `(h, w)` of a region of a plane."""
+        """Return a copy of the labels of a region; see :meth:`LabelCanvas.read`."""
         return np.array(self.array[self._at(plane, region)])
 
     def write(self, writes: Sequence[Write]) -> None:

@@ -118,7 +118,15 @@ class Prompting(Readable, ABC):
         self.prompts = self.prompts.with_prompts(given, chosen)
 
     def move_point(self, click_id: int, point: Sequence[float]) -> None:
-        """Move a click to another (row, column) of its plane; its object is predicted again."""
+        """Move a click; its object is predicted again.
+
+        Parameters
+        ----------
+        click_id
+            Identifier of the click, from :meth:`add_point`.
+        point
+            The new (row, column), in pixels of the click's plane.
+        """
         click = replace(self.prompts.click(click_id), point=as_point(point))
         self.prompts = self.prompts.with_changed(click)
 

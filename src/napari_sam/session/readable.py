@@ -120,16 +120,33 @@ class Readable:
 
         A draft is predicted from the tiles that are encoded so far and is only for display:
         :meth:`mask`, :meth:`scores` and the next click do not use it.
+
+        Parameters
+        ----------
+        object_id, plane
+            As for :meth:`mask`.
         """
         return self._results.draft(self._key(object_id, plane))
 
     def scores(self, object_id: int, plane: object) -> tuple[float, ...]:
-        """Return the predicted IoU (0-1) of each candidate of an object's mask on a plane."""
+        """Return the predicted IoU (0-1) of each candidate of an object's mask on a plane.
+
+        Parameters
+        ----------
+        object_id, plane
+            As for :meth:`mask`.
+        """
         result = self._results.answer(self._key(object_id, plane))
         return result.scores if result else ()
 
     def candidate(self, object_id: int, plane: object) -> int:
-        """Return the index of the candidate that is the mask; 0 if there is no mask."""
+        """Return the index of the candidate that is the mask; 0 if there is no mask.
+
+        Parameters
+        ----------
+        object_id, plane
+            As for :meth:`mask`.
+        """
         result = self._results.answer(self._key(object_id, plane))
         return result.chosen if result else 0
 
@@ -138,6 +155,11 @@ class Readable:
 
         If it was not predicted there yet, return those that the model would get now, as far as
         they are known without reading the plane.
+
+        Parameters
+        ----------
+        object_id, plane
+            As for :meth:`mask`.
         """
         ((given, _),) = self.facts_of([self._key(object_id, plane)])
         return given

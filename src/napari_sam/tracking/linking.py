@@ -74,7 +74,20 @@ class Tracks:
         return {child: one.parent for one in self.divisions for child in one.daughters}
 
     def relabelled(self, labels: LazyArray, report: Report | None = None) -> NDArray[np.int32]:
-        """Return labels `(T, ..., H, W)` with one number for each track."""
+        """Return labels with one number for each track.
+
+        Parameters
+        ----------
+        labels
+            `(T, H, W)` or `(T, Z, H, W)`: those that were linked.
+        report
+            Called with the finished fraction; it may raise to cancel.
+
+        Returns
+        -------
+        relabelled
+            Of the same shape, int32.
+        """
         result = np.zeros(tuple(labels.shape), np.int32)
         for frame, numbers in enumerate(self.numbers):
             if report is not None:

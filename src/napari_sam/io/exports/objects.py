@@ -197,9 +197,16 @@ class ExportedObjects:
         dtype: Any,
         report: Report | None = None,
     ) -> PlaneArray:
-        """Return an array whose planes are `change` of the labels', computed when they are read.
+        """Return an array of changed labels, computed when a plane of it is read.
 
-        Planes have to be read in order for `report`.
+        Parameters
+        ----------
+        change
+            Called with the labels of a plane; returns what the array has there.
+        dtype
+            Of what it returns.
+        report
+            Called with the fraction that is read, if planes are read in order.
         """
         total = max(1, int(np.prod(self.stack_shape)))
         lookup = None if self.only is None else _Lookup(self.only)
