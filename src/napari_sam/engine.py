@@ -1,12 +1,12 @@
-"""Threads without Qt: a lane for slow embeds, one for decodes that never waits, one for chores.
+"""Worker threads, independent of Qt: lanes for slow embeds, for fast decodes, and for chores.
 
-Embeds and decodes have a thread each. A decode in the background, such as a preview of what a
-click would take, goes only while no other decode waits. Chores are whatever else takes long: to
-load a model, to search labels, to write a file. Each has a thread to itself, since a download may
-take an hour. What work returns comes home to *one* thread, the owner's, when that thread calls
-:meth:`Engine.drain` (or :meth:`Engine.wait`). `notify` is called on a worker thread whenever there
-is something to drain: a window posts itself an event there. So nothing above this module needs a
-lock, and nothing here knows what a window is.
+All embeds share a thread, and so do all decodes. A decode in the background, such as a preview of
+a click, runs only while no other decode waits. Chores are all other slow work: loading a model,
+searching labels, writing a file. Each chore has a separate thread, since a download may take an
+hour. Results are delivered in *one* thread, the owner's, when that thread calls
+:meth:`Engine.drain` (or :meth:`Engine.wait`). `notify` is called in a worker thread whenever there
+is something to drain; a graphical application posts an event then. So the modules that use this
+one need no locks.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from napari_sam.segmentation.gentle import be_gentle
 from napari_sam.segmentation.protocol import Cancelled
 
 CLICK, DISPLAYED, SOON, BACKGROUND = range(4)
-"""Priorities of an embed: a click waits for it, it is on screen, it was asked for or the next
-click is likely to need it, it may be wanted later."""
+"""Priorities of an embed: a click waits for it; it is on screen; it was requested or the next
+click is likely to need it; it may be needed later."""
 
 Report = Callable[[float], None]
 Task = Callable[[Report], Any]
 
 
-_LONGEST_GOODBYE = 20.0  # seconds
+_LONGEST_CLOSE = 20.0  # seconds that the exit of the interpreter waits for each thread
 _LONGEST_PAUSE = 0.1  # seconds that an embed leaves the cores to decodes, at each report
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task: its value or its error (:class:`Cancelled` if it was cancelled)."""
+    """The result of a task: its value or its error (:class:`Cancelled` if it was cancelled)."""
 
     value: Any = None
     error: Exception | None = None
@@ -56,7 +56,7 @@ _Decodes = OrderedDict[Hashable, tuple[Callable[[], Any], Done]]
 
 
 class Executor(Protocol):
-    """Where a session's work runs. `done` and `progress` are called on the owner's thread."""
+    """Runs the work of a session. `done` and `progress` are called in the owner's thread."""
 
     def embed(
         self,
@@ -74,7 +74,7 @@ class Executor(Protocol):
     ) -> None:
         """Queue fast work; it replaces waiting work of the same slot, whose `done` is dropped.
 
-        In the background it goes only when no other decode waits, and nobody waits for it.
+        In the background it runs only when no other decode waits.
         """
         ...
 
@@ -86,26 +86,26 @@ class Executor(Protocol):
         progress: Report | None = None,
         awaited: bool = True,
     ) -> None:
-        """Start slow, cancellable work beside all other; it replaces a chore of the same key."""
+        """Start slow, cancellable work in parallel; it replaces a chore of the same key."""
         ...
 
     def cancel(self, key: Hashable | None = None) -> None:
         """Cancel the embed and the chore of one key, or all; each `done` gets a cancelled outcome.
 
-        What runs stops at its next report, or is finished all the same.
+        Running work stops at its next report; without one it finishes.
         """
         ...
 
     def drain(self) -> None:
-        """Call what came home since the last time."""
+        """Call the `done` and `progress` functions that are waiting."""
         ...
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Drain until nothing is left to do; return whether that happened in `timeout` seconds."""
+        """Drain until all work is done; return whether that happened in `timeout` seconds."""
         ...
 
     def close(self) -> None:
-        """Cancel everything and end; later work is refused silently."""
+        """Cancel all work and end; later work is ignored."""
         ...
 
 
@@ -142,15 +142,14 @@ class Engine:
     Parameters
     ----------
     notify
-        Called on a worker thread after something was put up for :meth:`drain`.
+        Called in a worker thread when there is something for :meth:`drain`.
 
     Notes
     -----
-    A running embed that nobody waits for, of priority :data:`SOON` or :data:`BACKGROUND`, gives
-    way when anything more urgent is queued: it stops at its next report and starts again later.
-    Chores of one key run one after the other, those of different keys side by side.
-    Threads start with the first work; the interpreter's end closes what is open and waits for
-    them, but not for ever.
+    A running embed of priority :data:`SOON` or :data:`BACKGROUND` gives way when a more urgent one
+    is queued: it stops at its next report and starts again later. Chores of the same key run one
+    after the other, those of different keys in parallel. Threads start with the first work. At
+    exit, the interpreter closes open engines and waits for their threads for a limited time.
     """
 
     def __init__(self, notify: Callable[[], None] | None = None) -> None:
@@ -160,8 +159,8 @@ class Engine:
         self._running: _Embed | None = None
         self._decodes: _Decodes = OrderedDict()
         self._background: _Decodes = OrderedDict()
-        self._decoding = 0  # of those that somebody waits for
-        self._decoding_aside = 0
+        self._decoding = 0  # running decodes in the foreground
+        self._decoding_aside = 0  # and in the background
         self._chores: dict[Hashable, _Chore] = {}
         self._next_chores: dict[Hashable, _Chore] = {}  # wait for one of the same key to stop
         self._inbox: deque[Callable[[], None]] = deque()
@@ -183,9 +182,9 @@ class Engine:
         Parameters
         ----------
         key
-            What the work is about.
+            Identifies the work.
         task
-            Called on a worker thread with a function that takes the fraction done (0-1) and
+            Called in a worker thread with a function that takes the fraction done (0-1) and
             raises :class:`Cancelled` when the work should stop.
         done, progress
             Called by :meth:`drain`.
@@ -221,15 +220,15 @@ class Engine:
         Parameters
         ----------
         slot
-            What the work is about. What came of work that ran while other work took its place is
-            dropped, but in the background: there every result is the latest that there is.
+            Identifies the work. In the foreground, the result of running work is dropped if other
+            work of the same slot was queued meanwhile; in the background it is delivered.
         task
-            Called on a worker thread.
+            Called in a worker thread.
         done
             Called by :meth:`drain`.
         background
-            Whether it goes only when no other decode waits; :meth:`wait` doesn't wait for it, and
-            no embed makes way for it.
+            Whether it runs only when no other decode waits; :meth:`wait` then doesn't wait for it,
+            and embeds don't pause for it.
         """
         with self._state:
             if self._closed:
@@ -248,15 +247,15 @@ class Engine:
         progress: Report | None = None,
         awaited: bool = True,
     ) -> None:
-        """Start slow work that embeds and decodes don't wait for, nor chores of another key.
+        """Start slow work in a separate thread.
 
         Parameters
         ----------
         key
-            What the work is about. A chore of the same key is cancelled; this one begins when it
+            Identifies the work. A chore of the same key is cancelled; this one starts when that
             has stopped, so that two never write to the same place.
         task
-            As of :meth:`embed`.
+            As for :meth:`embed`.
         done, progress
             Called by :meth:`drain`.
         awaited
@@ -274,7 +273,7 @@ class Engine:
                 self._start("chore", partial(self._run_chores, chore))
 
     def cancel(self, key: Hashable | None = None) -> None:
-        """Cancel the embed and the chore of `key`, or all; what runs stops at its next report."""
+        """Cancel the embed and the chore of `key`, or all; running work stops at its report."""
         with self._state:
             running = self._running
             if running and key in (None, running.key):
@@ -287,9 +286,9 @@ class Engine:
         self._notify()
 
     def drain(self) -> None:
-        """Call what came home. Only the owner's thread may do this.
+        """Call the functions that are waiting. Only the owner's thread may do this.
 
-        What a call raises is raised here; the others are called at the next time.
+        An error of a call is raised here; the remaining calls are made at the next drain.
         """
         try:
             while self._inbox:
@@ -299,7 +298,7 @@ class Engine:
                 self._notify()
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Drain until idle; what nobody waits for counts if `background`.
+        """Drain until idle; with `background`, also wait for work in the background.
 
         Returns
         -------
@@ -320,9 +319,9 @@ class Engine:
                 self._state.wait(left)
 
     def close(self, timeout: float = 0.0) -> None:
-        """Cancel everything, drop what is undelivered, wait `timeout` seconds for each thread.
+        """Cancel all work, drop undelivered results, wait `timeout` seconds for each thread.
 
-        A thread ends at its task's next report; the interpreter's end waits for that.
+        A thread ends at its task's next report; the exit of the interpreter waits for that.
         """
         with self._state:
             self._closed = True
@@ -381,7 +380,7 @@ class Engine:
             with self._state:
                 self._running = None
                 if outcome.cancelled and job.gave_way and not job.cancelled:
-                    # also if it was asked for more urgently while it was coming to its end
+                    # also if it was requested with a higher priority while it was stopping
                     job.gives_way = job.gave_way = False
                     self._embeds[job.key] = job
                 else:
@@ -398,21 +397,21 @@ class Engine:
         self._post(job, fraction)
 
     def _post(self, job: _Job, fraction: float) -> None:
-        """Have the owner told how far a job is; stop it if it was cancelled."""
+        """Queue a job's progress for the owner; stop the job if it was cancelled."""
         if job.cancelled:
             raise Cancelled("cancelled")
         if job.progress is None:
             return
         with self._state:
             job.fraction = fraction
-            if job.posted:  # a fast reporter must not flood the owner
+            if job.posted:  # frequent reports must not flood the owner
                 return
             job.posted = True
-            self._deliver(self._tell, job)
+            self._deliver(self._call_progress, job)
         self._notify()
 
     def _let_decodes_pass(self, job: _Embed) -> None:
-        """Leave the cores to decodes, which somebody waits for, though not to many for ever."""
+        """Pause for decodes in the foreground, for a limited time, to leave them the cores."""
         with self._state:
             self._state.wait_for(
                 lambda: self._closed or job.cancelled or not (self._decodes or self._decoding),
@@ -420,7 +419,7 @@ class Engine:
             )
 
     @staticmethod
-    def _tell(job: _Job) -> None:
+    def _call_progress(job: _Job) -> None:
         job.posted = False
         if job.progress is not None and not job.cancelled:
             job.progress(job.fraction)
@@ -447,7 +446,7 @@ class Engine:
             self._notify()
 
     def _run_chores(self, chore: _Chore | None) -> None:
-        """Run a chore, then the one that has taken its place meanwhile."""
+        """Run a chore, then the one that has replaced it meanwhile."""
         be_gentle()
         while chore is not None:
             outcome = _attempt(partial(chore.task, partial(self._post, chore)))
@@ -467,11 +466,11 @@ class Engine:
 def _close_all() -> None:
     # A thread inside torch must not outlive the interpreter: that aborts the process.
     for engine in list(_OPEN):
-        engine.close(_LONGEST_GOODBYE)
+        engine.close(_LONGEST_CLOSE)
 
 
 class SynchronousExecutor:
-    """The same surface without threads: work runs at once, in the caller's thread.
+    """An executor without threads: work runs at once, in the caller's thread.
 
     Work that is queued by a `done` runs after it, so that callbacks never nest.
     """
@@ -519,14 +518,14 @@ class SynchronousExecutor:
         self.drain()
 
     def cancel(self, key: Hashable | None = None) -> None:
-        """Cancel what a `done` has queued: there is nothing else that waits."""
+        """Cancel work that a `done` has queued; no other work can be waiting."""
         slow = [x for x in self._work if x[0] in ("embed", "chore") and key in (None, x[1])]
         for name in slow:
             self._cancel(name)
         self.drain()
 
     def drain(self) -> None:
-        """Run what is queued, unless it is being run already."""
+        """Run queued work, unless this is called by a `done`."""
         if self._draining:
             return
         self._draining = True
@@ -539,7 +538,7 @@ class SynchronousExecutor:
             self._draining = False
 
     def wait(self, timeout: float | None = None, background: bool = False) -> bool:
-        """Run what a `done` that raised has left; nothing else waits, unless a `done` is asking."""
+        """Run work left by a `done` that raised; return False if this is called by a `done`."""
         self.drain()
         return not self._work
 

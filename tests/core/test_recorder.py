@@ -267,7 +267,7 @@ def test_settings_are_told_in_their_last_state(recorder, file):
     file.may_write.clear()
     add(recorder, 1)
     for number in range(5):
-        recorder.tell({"settings": {"object": number}, "model": {"name": "nano"}})
+        recorder.set_about({"settings": {"object": number}, "model": {"name": "nano"}})
     file.may_write.set()
     recorder.flush(20)
     assert file.about == {"settings": {"object": 4}, "model": {"name": "nano"}}

@@ -244,7 +244,7 @@ class SessionFiles:
             raise ValueError("expected an image to mark as done, got none; choose one")
         record.is_done = done
         if record.keeping is not None:
-            record.keeping.recorder.tell({"done": done})
+            record.keeping.recorder.set_about({"done": done})
         elif done:  # an image without objects can be done too
             self._make_file(record)
         self.changed.emit()
@@ -415,7 +415,7 @@ class SessionFiles:
         record.keeping = Keeping(session, file, record.facts, self._notify)
         record.keeping.recorder.failed.connect(self._refuse)
         if record.is_done:
-            record.keeping.recorder.tell({"done": True})
+            record.keeping.recorder.set_about({"done": True})
         if not self._is_known(record):  # its image was closed meanwhile
             record.keeping.close()
         self.changed.emit()

@@ -1,4 +1,4 @@
-"""Labels that were there before become objects: what they show is what clicks then correct."""
+"""Turning existing labels into objects, so that clicks correct their masks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from napari_sam.session.prompt_book import PromptBook
 from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.state import State, Touched
 
-_AROUND = 64  # pixels around prompts in which an object's own pixels are looked for
-_BAND = 1 << 22  # pixels of labels that are read at a time
+_AROUND = 64  # pixels around prompts in which the object's pixels are searched first
+_BAND = 1 << 22  # pixels of labels that are read at once
 
 Read = Callable[[Region], NDArray[Any]]
 
@@ -29,20 +29,20 @@ Read = Callable[[Region], NDArray[Any]]
 def with_adopted(
     state: State, book: PromptBook, keys: Iterable[ObjectPlane], source: PlaneSource
 ) -> PromptBook:
-    """Let the first prompt on an object begin from the pixels that it has already.
+    """Let the first prompt on an existing object start from its mask.
 
-    That is an object without prompts on a plane that was found, adopted or there before: its
-    mask, as the labels show it, comes before its prompts. One that a person painted is left
-    alone.
+    An object without prompts on a plane that was found, adopted or present before the session
+    gets its mask in the labels as a mask prompt before its other prompts. An object that a user
+    painted doesn't.
 
     Parameters
     ----------
     state
-        As it is before these prompts.
+        The state before these prompts.
     book
         The prompts.
     keys
-        Where they differ from those before.
+        The objects and planes whose prompts differ from those of the state.
     source
         The image.
     """
@@ -60,7 +60,7 @@ def with_adopted(
 
 
 def _own_pixels(state: State, key: ObjectPlane, group: Group, source: PlaneSource) -> Patch:
-    """Return what labels show of an object around its prompts; empty where that is its user's."""
+    """Return the pixels of an object connected with its prompts; empty if a user painted it."""
     if state.canvas is None or state.facts(key[0]).origin == "painted":
         return Patch()
     shape, written = source.plane_shape(key[1]), state.ownership.of(key).written
@@ -73,13 +73,13 @@ def _own_pixels(state: State, key: ObjectPlane, group: Group, source: PlaneSourc
         )
     try:
         return grow(state.read(key[1]), shape, key[0], region)
-    except OSError as error:  # the prompt is kept, and its mask until labels take it
+    except OSError as error:  # the prompt is kept, and its mask until it can be written
         state.refused.emit(error)
         return Patch()
 
 
 def _around(group: Group, shape: tuple[int, int]) -> Region:
-    """Return the part of a plane around prompts, each of which lies on it or touches it."""
+    """Return the part of a plane around prompts, each of which is on it or at its border."""
     places = group.prompts.places
     if group.lasso is not None:
         places = np.concatenate([places, np.reshape(group.lasso.patch.box, (-1, 2))])
@@ -95,7 +95,7 @@ def _around(group: Group, shape: tuple[int, int]) -> Region:
 
 
 def grow(read: Read, shape: tuple[int, int], number: int, region: Region) -> Patch:
-    """Return the pixels of a label that a region shows, and what is connected with them beyond.
+    """Return the pixels of a label in a region, and those connected with them outside of it.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def grow(read: Read, shape: tuple[int, int], number: int, region: Region) -> Pat
     number
         The label.
     region
-        Where it is looked for. While it goes on beyond, twice as much is read.
+        The region to start with; it is doubled while the label reaches its border.
     """
     while True:
         mask = read(region) == number
@@ -126,12 +126,12 @@ def grow(read: Read, shape: tuple[int, int], number: int, region: Region) -> Pat
 
 
 class Adoption:
-    """Labels of the canvas become objects, each command one step of the journal.
+    """Turns labels of the canvas into objects; each command is one step of the journal.
 
     Parameters
     ----------
     state, executor, source, follow, failed
-        As of :class:`~napari_sam.session.objects.Objects`.
+        As for :class:`~napari_sam.session.objects.Objects`.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Adoption:
         key
             The label and the plane.
         known
-            Where its pixels lie, if that is known.
+            A rectangle around its pixels, if it is known.
         """
         state = self._state
         state.check_unlocked([key[0]])

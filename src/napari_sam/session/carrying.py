@@ -1,4 +1,4 @@
-"""Masks that were carried to a plane, written as a part of what they follow from."""
+"""Writing followed masks on a plane, as parts of the run that followed the objects."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ def carry(
     details: Mapping[str, Any],
     makes_room: bool = False,
 ) -> Entry | None:
-    """Write masks of objects on a plane where free pixels are, and record it.
+    """Write followed masks on the free pixels of a plane, and record an entry.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     plane
         The plane, for which the labels are prepared.
     masks
-        By object. An empty one takes away what was carried before.
+        The masks, by object. An empty one removes the mask that was followed before.
     facts
-        What is known of each there from then on.
+        The new properties of each object on the plane.
     text, details
         Of the entry.
     makes_room
-        Whether objects only leave pixels that their masks lack.
+        Whether objects only lose pixels that are not in their masks.
 
     Returns
     -------
     entry
-        None if nothing has changed.
+        The entry; None if nothing has changed.
 
     Raises
     ------
     OSError, ValueError, MemoryError
-        If labels don't take it; nothing has changed then.
+        If the labels can't be written; nothing has changed then.
     """
     pixels: list[PixelChange] = []
     marks: dict[ObjectPlane, Marks] = {}
@@ -66,11 +66,11 @@ def carry(
 
     moved = [(i, plane) for i in masks] if makes_room or len(masks) > 1 else []
     moved = [key for key in moved if state.ownership.of(key).written.pixels.size]
-    for key in moved:  # what others have changed there is recorded before anything is written
+    for key in moved:  # changes from outside are recorded before anything is written
         _decide(state, key, state.ownership.of(key).written)
     before = {key: state.ownership.of(key) for key in moved}
     try:
-        if moved:  # others may go where an object was
+        if moved:  # so that others may take pixels that an object loses
             write({key[0]: _common(one.written, masks[key[0]]) for key, one in before.items()})
             for key in moved:
                 state.ownership.put(key, marks[key])
@@ -109,14 +109,14 @@ def carry(
 
 
 def folded(entries: Sequence[Entry], number: int, text: str, details: Mapping[str, Any]) -> Entry:
-    """Return entries that follow each other as one.
+    """Return consecutive entries as one.
 
     Parameters
     ----------
     entries
-        In order, with nothing between them.
+        The entries, in order.
     number, text, details
-        Of the one.
+        Of the new entry.
     """
     marks: dict[ObjectPlane, Change[ObjectPlane, Marks]] = {}
     planes: dict[ObjectPlane, Change[ObjectPlane, PlaneFacts]] = {}
@@ -140,7 +140,7 @@ def folded(entries: Sequence[Entry], number: int, text: str, details: Mapping[st
 
 
 def _decide(state: State, key: ObjectPlane, patch: Patch) -> Decision:
-    """Decide what a mask changes; what others have changed meanwhile is recorded first."""
+    """Return what a mask changes; changes from outside are recorded first."""
     if union([patch, state.ownership.of(key).written]) is None:
         return Decision((), {})
     read = state.read(key[1])
@@ -152,9 +152,9 @@ def _decide(state: State, key: ObjectPlane, patch: Patch) -> Decision:
 
 
 def _apart(masks: Mapping[int, Patch]) -> dict[int, Patch]:
-    """Return masks of which each leaves out what those before it have: processing may widen them.
+    """Return masks without the pixels of those before each, since post-processing may widen them.
 
-    An object whose mask is gone takes its pixels away.
+    An object with an empty mask loses its pixels.
     """
     apart: dict[int, Patch] = {}
     for object_id, patch in masks.items():

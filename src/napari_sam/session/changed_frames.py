@@ -1,4 +1,4 @@
-"""On which frames of a movie something has changed since its objects were linked."""
+"""The frames of a movie that have changed since its objects were linked."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from napari_sam.session.pixels import PixelChange
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """Objects were linked, and every one had its number already: the journal doesn't tell.
+class LinkCheck:
+    """A linking that changed no number, so that the journal has no entry of it.
 
     Parameters
     ----------
     request
         What was linked.
     within
-        The reach that they were linked with.
+        The reach that was used.
     position
-        Where the journal was, as of :attr:`~napari_sam.session.journal.Journal.position`.
+        The :attr:`~napari_sam.session.journal.Journal.position` of the journal then.
     """
 
     request: LinkRequest
@@ -32,9 +32,10 @@ class Looked:
     position: tuple[int, int]
 
     def since(self, entries: Sequence[Entry], request: LinkRequest) -> Sequence[Entry] | None:
-        """Return what came later; None if it was another linking, or was before a later one.
+        """Return the later entries.
 
-        It is not known either if something from before has been taken back.
+        None if another request was linked, objects were linked again since, or earlier entries
+        were undone.
         """
         count, last = self.position
         if len(entries) < count or (count and entries[count - 1].number != last):
@@ -47,14 +48,14 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What was done since objects were linked.
+    """The changes since objects were linked.
 
     Parameters
     ----------
     entries
-        What is in force and happened later.
+        The later entries in force.
     within
-        The reach that they were linked with.
+        The reach with which objects were linked.
     """
 
     entries: tuple[Entry, ...]
@@ -62,17 +63,17 @@ class Since:
 
     @classmethod
     def of(
-        cls, entries: Sequence[Entry], request: LinkRequest, looked: Looked | None = None
+        cls, entries: Sequence[Entry], request: LinkRequest, check: LinkCheck | None = None
     ) -> Since | None:
-        """Return what was done since; None if objects were never linked, or in another way."""
-        if looked is not None and (later := looked.since(entries, request)) is not None:
-            return cls._of(later, looked.within)
+        """Return the changes since the last linking; None if there was none with this request."""
+        if check is not None and (later := check.since(entries, request)) is not None:
+            return cls._of(later, check.within)
         last = next((entry for entry in reversed(entries) if entry.kind == "linked"), None)
         if last is None or (within := last.details.get("within")) is None:
             return None
         if any(last.details.get(name) != value for name, value in request.words().items()):
             return None
-        # A mask may have come while the linking was taken back: it is before it, and is later.
+        # A mask may have come while the linking was undone: it is later, though listed before.
         first = last.first_number
         return cls._of([entry for entry in entries if entry.first_number > first], within)
 
@@ -82,19 +83,19 @@ class Since:
 
 
 def frames_changed(since: Since, axis: int, places: Extents, locked: Collection[int]) -> set[int]:
-    """Return the frames on which objects, or what links them, may be others than they were.
+    """Return the frames on which objects, or their links, may have changed.
 
-    An object that only gets another number, or goes as a whole, changes no link of others: the best
-    links of all are the best of the rest, too.
+    An object that is renumbered or deleted as a whole changes no links of others: the best links
+    of all objects remain the best without it.
 
     Parameters
     ----------
     since
-        What was done.
+        The changes.
     axis
-        Of time.
+        The time axis.
     places
-        Where objects are now.
+        The present extents of objects.
     locked
         Objects that are left out now.
     """
@@ -130,7 +131,7 @@ def _changed_by(entry: Entry, axis: int, places: Extents) -> set[int]:
 
 
 def _changed_by_merging(entry: Entry, on: set[int], axis: int, places: Extents) -> set[int]:
-    """Return where two objects have become one, and where one goes on in the other."""
+    """Return the frames that both merged objects were on, and those where one follows the other."""
     into = entry.details["into"]
     if into not in places:
         return on
@@ -155,7 +156,7 @@ def _frames_on(places: Extents, object_id: int, axis: int) -> list[int]:
 
 
 def _frames_of(change: PixelChange, axis: int) -> Sequence[int]:
-    """Return the frames that a change may have pixels on: its plane may cross them."""
+    """Return the frames on which a change may have pixels; its plane may cross several."""
     at = change.plane[axis]
     if at is not None:
         return (at,)

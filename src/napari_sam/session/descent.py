@@ -1,4 +1,4 @@
-"""Which object descends from which, where objects divide over time."""
+"""Divisions: which object descends from which."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from napari_sam.session.linked import LinkConstraints, LinkRequest
 from napari_sam.session.moving import facts_changes, moves_of
 from napari_sam.session.objects import Objects
 from napari_sam.session.pixels import PixelChange
-from napari_sam.session.prompt_words import ids_text
 from napari_sam.session.relinking import commit_linked, linked
 
 
@@ -27,9 +26,9 @@ class Descent(Objects):
         Parameters
         ----------
         parent, daughters, axis, frame
-            As there.
+            As for that method.
         new
-            The number that a daughter gets which has the parent's.
+            The new number of a daughter that has the parent's number.
         """
         ids = list(dict.fromkeys((parent, *daughters)))
         self._state.check_unlocked(ids)
@@ -46,7 +45,7 @@ class Descent(Objects):
                     facts[daughter] = known, replace(known, parent=parent)
                 else:
                     facts[new] = state.facts(new), replace(known, parent=parent)
-                    for child in children:  # those of what the parent is called from there on
+                    for child in children:  # later daughters of the one that is renumbered
                         before = state.facts(child)
                         if min((p[axis] or 0 for p in planes[child]), default=-1) > frame:
                             facts[child] = before, replace(before, parent=new)
@@ -73,12 +72,12 @@ class Descent(Objects):
         self._with_planes_of([*ids, *children], found)
 
     def deny(self, parent: int, daughters: Collection[int]) -> None:
-        """Say that objects descend from none; see ``Session.reject_division``."""
+        """Record that objects have no parent; see ``Session.reject_division``."""
         before = {i: self._state.facts(i) for i in daughters if i != parent}
         changes = {i: (known, replace(known, parent=0)) for i, known in before.items()}
         self._commit(
             "divided",
-            f"said that {ids_text([*before])} descends from none",
+            f"rejected a division of object {parent}",
             facts=facts_changes(changes),
             details={"object": parent, "daughters": sorted(before), "confirmed": False},
         )
@@ -101,7 +100,7 @@ def _check(
     axis: int,
     planes: Mapping[int, Sequence[Plane]],
 ) -> list[Plane]:
-    """Refuse what is no division; return where the parent's number goes on in a daughter."""
+    """Check the frames of a division; return the planes on which a daughter is renumbered."""
     on = {i: sorted({p[axis] or 0 for p in found}) for i, found in planes.items()}
     if not on[parent] or on[parent][0] >= frame:
         raise ValueError(

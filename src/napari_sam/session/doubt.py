@@ -1,4 +1,4 @@
-"""How likely a machine's masks are right, and what speaks against each."""
+"""Estimating how likely masks made by a model are right, and why each is doubtful."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from numpy.typing import NDArray
 from napari_sam.session.journal import ObjectFacts
 
 SURE = 0.5
-"""Quality from which on masks are accepted unseen: more of those below are wrong than right."""
+"""Quality from which masks may be accepted without review: of those below, most are wrong."""
 
 HOPELESS = 0.35
-"""How likely masks are worth correcting, below which they are deleted unseen."""
+"""Probability of being worth correcting below which masks may be deleted without review."""
 
 # Logistic regressions of whether a found mask has an IoU of at least 0.8, and of at least 0.5,
-# fitted to what `nano` finds in planes that it was trained on; with the IoU that the model expects,
-# and by looks alone.
+# fitted to the masks that `nano` finds in its training planes; with the predicted IoU, and by
+# appearance alone.
 _RIGHT = {"": 1.2, "score": 12.2, "stability": 5.0, "smaller": -0.2, "larger": -0.9,
           "ragged": -2.2, "contact": -1.0, "border": -2.6}  # fmt: skip
-_RIGHT_BY_LOOKS = {"": 2.3, "smaller": -1.8, "larger": -1.0, "ragged": -6.7, "contact": -3.4,
-                   "border": -3.4}  # fmt: skip
+_RIGHT_BY_APPEARANCE = {"": 2.3, "smaller": -1.8, "larger": -1.0, "ragged": -6.7, "contact": -3.4,
+                         "border": -3.4}  # fmt: skip
 _NEARLY = {"": 2.7, "score": 11.8, "stability": 0.7, "smaller": -0.1, "larger": -1.3,
            "ragged": -1.0, "contact": 2.0, "border": -4.9}  # fmt: skip
-_NEARLY_BY_LOOKS = {"": 3.4, "smaller": -1.2, "larger": -1.6, "ragged": -4.7, "contact": 0.4,
-                    "border": -4.9}  # fmt: skip
+_NEARLY_BY_APPEARANCE = {"": 3.4, "smaller": -1.2, "larger": -1.6, "ragged": -4.7, "contact": 0.4,
+                          "border": -4.9}  # fmt: skip
 _MIDDLE = 0.8  # of score and stability
 
-_FEW = 5  # objects: too few to say what is usual among them
-_EXPECTS_LITTLE = 0.75
-_UNUSUAL = 2.5  # times the size that is usual, or that part of it
-_RAGGED = 1.4  # times the outline that is usual for its size
-_CROWDED = 0.5  # share of the outline
-_CUT = 0.1  # share of the outline
+_FEW = 5  # objects; of fewer no median is taken
+_LOW_SCORE = 0.75
+_UNUSUAL = 2.5  # times the median area, or this fraction of it
+_RAGGED = 1.4  # times the median raggedness
+_CROWDED = 0.5  # fraction of the outline
+_CUT = 0.1  # fraction of the outline
 
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What an object looks like in the labels of a plane.
+    """The appearance of an object in the labels of a plane.
 
     Parameters
     ----------
@@ -64,20 +64,20 @@ class Appearance:
 
     @property
     def raggedness(self) -> float:
-        """Outline against that of a square of its area; 1.13 for a disk."""
+        """The outline divided by that of a square of the same area; 1.13 for a disk."""
         return self.outline / (4 * self.area**0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a model expects of a mask.
+    """The quality of a mask that a model predicts.
 
     Parameters
     ----------
     score
-        Its IoU with the object.
+        The predicted IoU with the object.
     stability
-        Agreement of masks cut a little above and below the threshold; None where it isn't known.
+        IoU of the masks at a slightly higher and a slightly lower threshold; None if not known.
     """
 
     score: float
@@ -85,18 +85,18 @@ class Expectation:
 
     @classmethod
     def of(cls, known: ObjectFacts) -> Expectation | None:
-        """Return what the model that found an object expected; None where none found it."""
+        """Return the expectation of the model that found an object; None if none found it."""
         return None if known.score is None else cls(known.score, known.stability)
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What most of some objects look like.
+    """The median appearance of some objects.
 
     Parameters
     ----------
     area, raggedness
-        As of :class:`Appearance`.
+        As for :class:`Appearance`.
     """
 
     area: float
@@ -104,7 +104,7 @@ class Usual:
 
     @classmethod
     def among(cls, seen: Iterable[Appearance]) -> Usual | None:
-        """Return what is usual among objects; None where there are too few to tell."""
+        """Return the medians of objects; None if there are too few."""
         every = list(seen)
         if len(every) < _FEW:
             return None
@@ -114,16 +114,16 @@ class Usual:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is thought of an object.
+    """The estimated quality of an object.
 
     Parameters
     ----------
     quality
-        How likely its mask is right: has an IoU of at least 0.8.
+        Probability that its mask is right: has an IoU of at least 0.8.
     worth
-        How likely it is worth correcting: has an IoU of at least 0.5.
+        Probability that it is worth correcting: has an IoU of at least 0.5.
     reasons
-        What speaks against it, in a few words each.
+        Why it is doubtful, in a few words each.
     """
 
     quality: float
@@ -132,12 +132,12 @@ class Judgement:
 
 
 def appearances(labels: NDArray[np.integer]) -> dict[int, Appearance]:
-    """Return what every object of a plane looks like.
+    """Return the appearance of every object of a plane.
 
     Parameters
     ----------
     labels
-        `(H, W)`; what is not positive is background.
+        `(H, W)` integers; values of 0 and below are background.
     """
     from scipy import ndimage  # a window that opens doesn't wait for it
 
@@ -173,20 +173,20 @@ def judge(
     found: Expectation | None,
     now: Expectation | None = None,
 ) -> Judgement:
-    """Say how likely a mask is right.
+    """Estimate how likely a mask is right.
 
     Parameters
     ----------
     one
-        What it looks like.
+        The appearance of the object.
     usual
-        What most objects look like; None where that isn't known.
+        The median appearance of objects; None if it isn't known.
     found
-        What the model that found it expected; None where none did.
+        The expectation of the model that found it; None if none did.
     now
-        What another model expects, which answers now; None where it hasn't been asked. It says
-        alone whether the mask is right; whether it is worth correcting both say, since a model
-        that was taught other outlines expects little even of what is nearly right.
+        The expectation of the present model, if it is another one and was asked. The quality then
+        depends on it alone. The worth depends on both expectations, since a model that was
+        fine-tuned to other outlines predicts a low IoU even for masks that are nearly right.
     """
     larger = 0.0 if usual is None else math.log(one.area / usual.area)
     features = {
@@ -199,8 +199,8 @@ def judge(
     }
     expected = now or found
     if expected is None:
-        quality = _likelihood(_RIGHT_BY_LOOKS, features)
-        worth = _likelihood(_NEARLY_BY_LOOKS, features)
+        quality = _likelihood(_RIGHT_BY_APPEARANCE, features)
+        worth = _likelihood(_NEARLY_BY_APPEARANCE, features)
     else:
         quality = _likelihood(_RIGHT, features | _features_of(expected))
         both = Expectation((expected.score + (found or expected).score) / 2, expected.stability)
@@ -218,7 +218,7 @@ def _likelihood(weights: Mapping[str, float], features: Mapping[str, float]) -> 
 
 
 def _reasons(one: Appearance, expected: Expectation | None, usual: Usual | None) -> Iterator[str]:
-    if expected is not None and expected.score < _EXPECTS_LITTLE:
+    if expected is not None and expected.score < _LOW_SCORE:
         yield f"the model expects an IoU of {expected.score:.2f}"
     if usual is not None:
         if one.area * _UNUSUAL < usual.area:

@@ -14,7 +14,7 @@ from napari_sam.engine import Executor, Report
 from napari_sam.io.exports import ClassRecord, ObjectRecord
 from napari_sam.io.imports import ImportedObjects
 from napari_sam.planes import PlaneSource
-from napari_sam.session.beside import Beside
+from napari_sam.session.background_edit import BackgroundEdit
 from napari_sam.session.canvas import LabelCanvas
 from napari_sam.session.journal import Change, ObjectFacts
 from napari_sam.session.object_classes import ObjectClass
@@ -56,7 +56,7 @@ class Decided:
     notes: tuple[str, ...]
 
 
-class Imports(Beside):
+class Imports(BackgroundEdit):
     """Brings objects of files into labels.
 
     Files are read beside all other work, and compared with the labels there; then it is looked,

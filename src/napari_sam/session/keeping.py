@@ -1,4 +1,4 @@
-"""Keeps a session in a file while it goes on, and saves it as a file of its own."""
+"""Recording a session in the library while it is used, and saving it as a file."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
     from napari_sam.session.interactive import Session
 
 PRIVATE = ("source",)
-"""What a kept file tells and a saved one doesn't: where the image lies."""
+"""Properties in files of the library that saved files don't have: the path of the image."""
 
 _PACKAGES = ("napari-sam-live", "napari", "numpy", "torch")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is told about an image that its planes don't tell themselves.
+    """The name, the file and the axes of an image, to be stored with a session.
 
     Parameters
     ----------
     name
-        Of the image, as in a list of layers; a file's name without its folders.
+        Name of the image, as in a list of layers; of a file without its folders.
     path
-        Its file, if it has one.
+        The image's file; None if it has none.
     axes
         Names of the axes.
     pixel_size
-        Along every axis, in `units`.
+        Pixel size along every axis, in `units`.
     units
-        Of every axis.
+        Unit of every axis.
     """
 
     name: str = ""
@@ -57,18 +57,18 @@ class ImageFacts:
 
 
 class Keeping:
-    """Has everything that happens in a session recorded; ends with :meth:`close`.
+    """Records all changes of a session in a file, until :meth:`close`.
 
     Parameters
     ----------
     session
-        Whose journal has at most what `file` has already.
+        The session; new, or restored from `file`.
     file
-        Belongs to this from now on.
+        The file, which belongs to this object from now on.
     image
-        What is told about the image.
+        The name, the file and the axes of the image.
     notify
-        As of :class:`Recorder`.
+        As for :class:`Recorder`.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class Keeping:
         self._session = session
         self._image = image or ImageFacts()
         self._canvas: LabelCanvas | None = None
-        self._told: dict[str, Json] = {}
+        self._recorded: dict[str, Json] = {}
         self._kept_models: set[str] = set()
         self._works_with: tuple[object, object] | None = None
         self._last = file.last_number
         is_new = not file.count
         missing = [entry for entry in session.journal.entries if entry.number > self._last]
-        self._tell()
+        self._update_about()
         if is_new:
             self._keep_labels()
         self._canvas = session.canvas
@@ -103,16 +103,16 @@ class Keeping:
         session.model_changed.connect(self._follow)
 
     def save(self, path: str | Path, timeout: float | None = None) -> None:
-        """Save the session as a file to keep or to send; see :func:`save_session`.
+        """Save a copy of the session as a file; see :func:`save_session`.
 
-        It waits for the disk, and may be called on any thread.
+        This waits for the disk, and may be called in any thread.
         """
         target = Path(path)
         about = _shared(self.recorder.about, self._image, target)
         self.recorder.save_to(target, about, PRIVATE, timeout)
 
     def close(self, timeout: float | None = 10.0) -> bool:
-        """Write what is left and record nothing more; return whether all is written."""
+        """Write unwritten changes and stop recording; return whether all are written."""
         session = self._session
         session.journal.changed.disconnect(self._record)
         session.relabelled.disconnect(self._keep_others)
@@ -121,30 +121,30 @@ class Keeping:
         session.rules_changed.disconnect(self._follow)
         session.granularity_changed.disconnect(self._follow)
         session.model_changed.disconnect(self._follow)
-        self._tell()
+        self._update_about()
         return self.recorder.close(timeout)
 
     def _record(self, change: JournalChange) -> None:
-        if self._session.canvas is not self._canvas:  # a mask that others had refused is in it
+        if self._session.canvas is not self._canvas:  # it has a mask that the other one refused
             self._keep_labels()
-        told = *change.added, *change.put_back
-        self._last = max(self._last, *(entry.number for entry in told), 0)
+        entries = *change.added, *change.put_back
+        self._last = max(self._last, *(entry.number for entry in entries), 0)
         self.recorder.record(change)
         if any(entry.ends_undo for entry in change.added):
             self._keep_labels()
 
     def _keep_others(self) -> None:
-        """Keep labels that took the place of those kept, unless an entry has told it."""
+        """Store labels that replaced the stored ones, unless an entry of that did so."""
         if self._session.journal.barrier is None:
             self._keep_labels()
 
     def _follow(self, *_: object) -> None:
         if self._session.canvas is not self._canvas:
             self._keep_labels()
-        self._tell()
+        self._update_about()
 
-    def _tell(self) -> None:
-        """Tell what has changed about the session."""
+    def _update_about(self) -> None:
+        """Record the properties of the session that have changed."""
         session = self._session
         now: dict[str, Json] = {"settings": about_settings(session)}
         if self._works_with != (session.source, session.segmenter):
@@ -152,20 +152,20 @@ class Keeping:
             now = about_session(session, self._image)
             now |= {"source": where_it_lies(self._image.path)} if self._image.path else {}
             self._keep_models()
-        changed = {key: value for key, value in now.items() if self._told.get(key) != value}
+        changed = {key: value for key, value in now.items() if self._recorded.get(key) != value}
         if changed:
-            self._told |= changed
-            self.recorder.tell(changed)
+            self._recorded |= changed
+            self.recorder.set_about(changed)
 
     def _keep_models(self) -> None:
-        """Keep what was taught to models that answer, before what they answer."""
+        """Store the files of taught models, before the entries of their masks."""
         for digest, weights in taught_weights(self._session).items():
             if digest not in self._kept_models:
                 self._kept_models.add(digest)
                 self.recorder.keep_model(digest, weights)
 
     def _keep_labels(self) -> None:
-        """Keep labels that are in memory alone as they are, before they are changed."""
+        """Store labels that are only in memory, before they are changed."""
         canvas = self._canvas = self._session.canvas
         shape_of = self._session.source.plane_shape
         readers: list[tuple[Plane, ReadPlane]] = []
@@ -179,24 +179,24 @@ def save_session(
     session: Session,
     path: str | Path,
     image: ImageFacts | None = None,
-    further: Mapping[str, Json] | None = None,
+    more: Mapping[str, Json] | None = None,
 ) -> None:
     """Save a session as one file, to be opened later or by others.
 
-    It has prompts, chosen candidates, masks, objects, labels that are in memory alone, and what
-    can be undone and redone. Of where the image lies it tells the file's name, and its path from
-    the session's folder if it lies in there.
+    It contains prompts, chosen candidates, masks, objects, labels that are only in memory, and the
+    steps for undo and redo. Of the image's path it contains the file name, and the path relative
+    to the session's folder if the image is in that folder.
 
     Parameters
     ----------
     session
         The session.
     path
-        The file, by convention with the suffix ``.napari-sam``; one that is there is replaced.
+        The file, by convention with the suffix ``.napari-sam``; an existing file is replaced.
     image
-        What is told about the image.
-    further
-        What else the file tells, such as the image's ``identity``.
+        The name, the file and the axes of the image.
+    more
+        Other properties to store, such as the image's ``identity``.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def save_session(
     journal, writer = session.journal, EntryWriter()
     aside = [entry for group in journal.undone for entry in group]
     entries = sorted((*journal.entries, *aside), key=lambda entry: entry.number)
-    about = _shared(about_session(session, image) | dict(further or {}), image, target)
+    about = _shared(about_session(session, image) | dict(more or {}), image, target)
     with replaced(target) as temporary:
         file = SessionFile.create(temporary, about)
         try:
@@ -223,15 +223,15 @@ def save_session(
 
 
 def about_session(session: Session, image: ImageFacts) -> dict[str, Json]:
-    """Return what a file tells about a session beside what happened in it."""
-    told: dict[str, Json] = {
+    """Return the properties of a session that its file stores besides the journal."""
+    about: dict[str, Json] = {
         "image": about_image(session.source, image),
         "settings": about_settings(session),
         "versions": {"python": platform.python_version(), **_versions()},
     }
     segmenter = session.segmenter
     if segmenter is not None:
-        told["model"] = {
+        about["model"] = {
             "name": segmenter.traits.name,
             "key": segmenter.model_key,
             "encoder_key": segmenter.encoder_key,
@@ -239,8 +239,8 @@ def about_session(session: Session, image: ImageFacts) -> dict[str, Json]:
             "device": str(segmenter.device),
         }
     if session.models:
-        told["models"] = {key: used.words() for key, used in session.models.items()}
-    return told
+        about["models"] = {key: used.words() for key, used in session.models.items()}
+    return about
 
 
 def taught_weights(session: Session) -> dict[str, bytes]:
@@ -253,7 +253,7 @@ def taught_weights(session: Session) -> dict[str, bytes]:
 
 
 def about_settings(session: Session) -> dict[str, Json]:
-    """Return what a file tells about what can be set in a session."""
+    """Return the settings of a session that its file stores."""
     return {
         "object": session.object_id,
         **MaskRules(session.overlap, session.post_processing).words(),
@@ -263,9 +263,9 @@ def about_settings(session: Session) -> dict[str, Json]:
 
 
 def about_image(source: PlaneSource, image: ImageFacts) -> dict[str, Json]:
-    """Return what a file tells about an image."""
+    """Return the properties of an image that a session's file stores."""
     first = source.plane_of([0] * (len(source.shape) - 2 - _has_colours(source)))
-    told: dict[str, Json] = {
+    about: dict[str, Json] = {
         "name": image.name or (image.path.name if image.path else ""),
         "shape": list(source.shape),
         "spanned": list(source.spanned),
@@ -273,21 +273,21 @@ def about_image(source: PlaneSource, image: ImageFacts) -> dict[str, Json]:
         "given": source.describe(first).words(),
     }
     if image.path is not None:
-        told["file"] = image.path.name
+        about["file"] = image.path.name
     for name in ("axes", "pixel_size", "units"):
         if values := getattr(image, name):
-            told[name] = [float(v) if name == "pixel_size" else str(v) for v in values]
-    return told
+            about[name] = [float(v) if name == "pixel_size" else str(v) for v in values]
+    return about
 
 
 def where_it_lies(path: Path) -> dict[str, Json]:
-    """Return where a file is, and what tells that it is still the same."""
-    told: dict[str, Json] = {"path": str(path.absolute())}
+    """Return the path of a file, with its size and time to recognise it."""
+    where: dict[str, Json] = {"path": str(path.absolute())}
     try:
         state = path.stat()
     except OSError:
-        return told
-    return told | {"size": state.st_size, "time": state.st_mtime_ns}
+        return where
+    return where | {"size": state.st_size, "time": state.st_mtime_ns}
 
 
 def _has_colours(source: PlaneSource) -> bool:
@@ -295,16 +295,16 @@ def _has_colours(source: PlaneSource) -> bool:
 
 
 def _shared(about: Mapping[str, Json], image: ImageFacts, target: Path) -> dict[str, Json]:
-    """Return what a saved file tells: no folder above its own."""
-    told = {key: value for key, value in about.items() if key not in PRIVATE}
-    told["saved"] = time.time()
+    """Return the properties for a saved file, without folders above its own."""
+    shared = {key: value for key, value in about.items() if key not in PRIVATE}
+    shared["saved"] = time.time()
     if image.path is not None:
         try:
             below = image.path.resolve().relative_to(target.resolve().parent)
         except ValueError:
-            return told
-        told["image"] = {**told["image"], "relative_path": below.as_posix()}
-    return told
+            return shared
+        shared["image"] = {**shared["image"], "relative_path": below.as_posix()}
+    return shared
 
 
 @cache
@@ -313,7 +313,7 @@ def _versions() -> dict[str, str]:
     for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # of which a headless one may lack some
+        except metadata.PackageNotFoundError:  # such as napari, on a machine without a display
             continue
     return found
 
@@ -324,7 +324,7 @@ def _barrier(session: Session) -> int:
 
 
 def _put_labels(session: Session, file: SessionFile, since: int) -> None:
-    """Keep labels that are in memory alone, as they were before entries changed them."""
+    """Store labels that are only in memory, as they were before entries changed them."""
     canvas = session.canvas
     file.begin_planes(since)
     if canvas is None or canvas.is_kept:

@@ -345,12 +345,12 @@ def _read_kept(path: Path) -> KeptSession:
     beside = [path.with_name(path.name + end) for end in ("", "-wal")]
     states = [one.stat() for one in beside if one.exists()]
     size, changed = sum(s.st_size for s in states), max(s.st_mtime for s in states)
-    told = path, str(name or ""), changed, entries, objects, size
-    return KeptSession(*told, last=last, source=str(lay or ""), is_done=is_done)
+    values = path, str(name or ""), changed, entries, objects, size
+    return KeptSession(*values, last=last, source=str(lay or ""), is_done=is_done)
 
 
 def _count_objects(steps: Iterable[Mapping[str, Json]]) -> int:
-    """Return how many objects have prompts, or came about without, after all steps."""
+    """Return the number of objects that have prompts, or an origin, after all steps."""
     groups: dict[tuple[int, str], bool] = {}
     origins: dict[int, bool] = {}
     for data in steps:
@@ -375,7 +375,7 @@ def _identity_of(path: Path) -> ImageIdentity:
 
 
 def _likeness(now: ImageIdentity, before: ImageIdentity) -> tuple[bool, bool, bool] | None:
-    """Return how surely an image of the same content is the one of before; None if it isn't."""
+    """Return how well an image with the same pixels matches an earlier one; None if it doesn't."""
     same_place = now.path == before.path
     same_file = same_place and (now.size, now.time) == (before.size, before.time)
     if all(sample.is_blank for sample in before.samples) and not same_place:

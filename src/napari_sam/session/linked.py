@@ -1,4 +1,4 @@
-"""Which objects of a movie's frames are one, and the number that each of them gets."""
+"""Linking all frames of a movie: tracks, and the number that each of them gets."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from napari_sam.tracking import LinkSettings, Tracks, link
 
 @dataclass(frozen=True, slots=True)
 class LinkRequest:
-    """What is linked.
+    """A request to link objects over time.
 
     Parameters
     ----------
     axis
-        Of time.
+        The time axis.
     spacing
-        As of :func:`~napari_sam.tracking.link`.
+        As for :func:`~napari_sam.tracking.link`.
     settings
         What may be linked; divisions are left to the user.
     frames
-        Those that have changed since all were linked: objects are linked around these, and stay
-        what they are elsewhere. None for all frames.
+        The frames that have changed since all were linked: objects are linked around these, and
+        keep their numbers elsewhere. None for all frames.
     within
-        The reach that objects were linked with then; None with all frames.
+        The reach with which all frames were linked; None with all frames.
 
     Raises
     ------
     ValueError
-        If frames are negative, or come without a reach.
+        If frames are negative, or given without a reach.
     """
 
     axis: int
@@ -58,33 +58,33 @@ class LinkRequest:
             raise ValueError(f"expected frames of 0 or more, got {str(self.frames)[:100]}")
 
     def words(self) -> dict[str, Any]:
-        """Return what it takes to do the same again."""
+        """Return the values needed to repeat it, as JSON."""
         how = self.settings
         spacing = None if self.spacing is None else list(self.spacing)
         words = {"axis": self.axis, "spacing": spacing, "reach": how.reach, "max_gap": how.max_gap}
         return words if self.frames is None else {**words, "frames": list(self.frames)}
 
     @classmethod
-    def of_words(cls, told: Mapping[str, Any]) -> LinkRequest:
-        """Read what :meth:`words` spelled, and the reach beside it."""
-        spacing, frames = told["spacing"], told.get("frames")
-        settings = LinkSettings(told["reach"], told["max_gap"], divisions=False)
+    def of_words(cls, words: Mapping[str, Any]) -> LinkRequest:
+        """Return the request that :meth:`words` returned; `words` also has the reach."""
+        spacing, frames = words["spacing"], words.get("frames")
+        settings = LinkSettings(words["reach"], words["max_gap"], divisions=False)
         sizes = None if spacing is None else tuple(spacing)
         if frames is None:
-            return cls(told["axis"], sizes, settings)
-        return cls(told["axis"], sizes, settings, tuple(frames), told["within"])
+            return cls(words["axis"], sizes, settings)
+        return cls(words["axis"], sizes, settings, tuple(frames), words["within"])
 
 
 @dataclass(frozen=True, slots=True)
 class LinkConstraints:
-    """What users said that links respect.
+    """Locked objects and confirmed divisions, which linking respects.
 
     Parameters
     ----------
     locked
-        Objects that stay as they are.
+        Objects that keep their number.
     parents
-        The object that an object descends from: it is linked with nothing before its first frame.
+        The parent of each daughter, which is not linked with objects before its first frame.
     """
 
     locked: frozenset[int]
@@ -92,38 +92,38 @@ class LinkConstraints:
 
     @classmethod
     def of(cls, state: State) -> LinkConstraints:
-        """Return what was said in a session."""
+        """Return the constraints of a session."""
         parents = {i: facts.parent for i, facts in state.all_facts.items() if facts.parent}
         return cls(frozenset(state.locked), parents)
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """What linking changes.
+    """The result of linking.
 
     Parameters
     ----------
     numbers
-        The new number of a label on a frame, where it is another one.
+        The new number by (frame, label), where it differs.
     origins
-        The label that most of an object has been, for objects with a number of their own.
+        For each object with a number that is new, the label that most of it had.
     gone
         Labels that no object has any more.
     on
-        The frames that each label was on, in order; where not all frames were linked, of the
-        labels there, and of those that descend from them.
+        The frames that each label was on, in order; if not all frames were linked, only of the
+        labels around those, and of their daughters.
     pixels
-        What changes.
+        The changes of label pixels.
     above
         The highest number before.
     highest
-        The highest number.
+        The highest number afterwards.
     count
         Number of objects that were linked.
     request
-        What was done.
+        The request.
     within
-        Farthest that an object was taken to move from frame to frame.
+        The largest distance from frame to frame that was allowed.
     """
 
     numbers: Mapping[tuple[int, int], int]
@@ -138,7 +138,7 @@ class Linked:
     within: float
 
     def number(self, label: int, frame: int) -> int:
-        """Return what a label on a frame is called from then on."""
+        """Return the number of a label on a frame after linking."""
         return self.numbers.get((frame, label), label)
 
 
@@ -152,8 +152,8 @@ def linked_anew(
 ) -> Linked:
     """Link the objects of all frames, and decide which numbers they get.
 
-    Locked ones stay. Those that were born of others, as a user said, are linked with nothing before
-    their first frame. Numbers of their own are above the highest.
+    Locked objects keep their numbers. Daughters of confirmed divisions are not linked with objects
+    before their first frame. New numbers are above the highest.
     """
     frames = MovieFrames(canvas, source, request.axis, sorted(constraints.locked))
     above = max(highest, canvas.highest())
@@ -186,7 +186,7 @@ def linked_anew(
 
 
 def _parted(tracks: Tracks, born: Iterable[int]) -> Tracks:
-    """Begin a track of its own where an object was born."""
+    """Start a new track at the first frame of each daughter of a division."""
     numbers = [dict(frame) for frame in tracks.numbers]
     new = max((number for frame in numbers for number in frame.values()), default=0)
     first: dict[int, int] = {}
@@ -205,21 +205,21 @@ def _parted(tracks: Tracks, born: Iterable[int]) -> Tracks:
 def named(
     areas: Mapping[tuple[int, int], tuple[int, float]], above: int
 ) -> tuple[dict[tuple[int, int], int], dict[int, int]]:
-    """Give each track the label that most of it has, or else a number that nothing has.
+    """Give each track the label that most of it has, or else a new number.
 
     Parameters
     ----------
     areas
-        The track of a label on a frame, and its area there, by frame and label, in order.
+        The track and the area of each label on each frame, by (frame, label), in order.
     above
-        The highest number that anything has.
+        The highest number of any object.
 
     Returns
     -------
     numbers
-        The new number of a label on a frame, where it is another one.
+        The new number by (frame, label), where it differs.
     origins
-        The label that most of a track has been, for tracks with a number that nothing had.
+        For each track with a new number, the label that most of it had.
     """
     by_track: dict[int, dict[int, float]] = {}
     first: dict[tuple[int, int], int] = {}
@@ -229,7 +229,7 @@ def named(
         first.setdefault((track, label), frame)
     names: dict[int, int] = {}
     claims = [
-        (-area, first[track, label], track, label)  # of equal ones the earlier
+        (-area, first[track, label], track, label)  # the earlier of equal areas
         for track, of in by_track.items()
         for label, area in of.items()
     ]
@@ -255,7 +255,7 @@ def named(
 def recoded(
     canvas: LabelCanvas, plane: Plane, around: Region, numbers: Mapping[int, int]
 ) -> list[PixelChange]:
-    """Return what gives labels of a plane other numbers, all of whose pixels a rectangle has."""
+    """Return the changes that renumber labels of a plane within a rectangle around them."""
     labels = canvas.read(plane, around)
     where = np.isin(labels, [*numbers])
     if not where.any():
@@ -273,18 +273,18 @@ def recoded(
 
 
 class MovieFrames:
-    """Labels as an array `(T, ..., H, W)` that is read a frame at a time.
+    """Labels as an array `(T, ..., H, W)` whose frames are read when they are indexed.
 
     Parameters
     ----------
     canvas, source
         The labels, and the image.
     axis
-        Of time.
+        The time axis.
     without
         Objects that are left out.
     span
-        First frame, and the one behind the last; by default all.
+        The first frame, and one after the last; by default all.
 
     Raises
     ------

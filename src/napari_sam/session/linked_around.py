@@ -1,4 +1,4 @@
-"""Objects linked around some frames of a movie; elsewhere tracks stay what they are."""
+"""Linking objects around some frames of a movie; tracks elsewhere stay as they are."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from napari_sam.tracking import link
 _Key = tuple[int, int]  # a frame, and a label there
 
 
-def counted(canvas: LabelCanvas, source: PlaneSource, report: Report) -> Extents:
-    """Look where all objects are."""
+def extents_of(canvas: LabelCanvas, source: PlaneSource, report: Report) -> Extents:
+    """Return the extents of all objects, from the labels."""
     shapes = {plane: source.plane_shape(plane) for plane in canvas.planes()}
     places: dict[int, dict[Plane, Extent]] = {}
     for plane, here in count_planes(canvas, shapes, report).items():
@@ -45,23 +45,23 @@ def linked_around(
     report: Report,
     highest: int,
 ) -> Linked | None:
-    """Link the objects of frames near those that have changed, and decide which numbers they get.
+    """Link the objects near frames that have changed, and decide which numbers they get.
 
-    A label on frames farther away is a track already, and goes on in the label of the same number
-    near by. Tracks get their numbers as if all frames had been linked: those of most of their
-    area, which is known of each label.
+    On frames farther away each label is a track already, and is linked with the label of the same
+    number on the nearer frames. Tracks get the same numbers as if all frames had been linked: the
+    label of most of their area, which is known for all frames.
 
     Parameters
     ----------
     canvas, source, request, constraints, report, highest
-        As of :func:`~napari_sam.session.linked.linked_anew`; the request names frames.
+        As for :func:`~napari_sam.session.linked.linked_anew`; the request names frames.
     places
-        Where objects are.
+        The extents of objects.
 
     Returns
     -------
     found
-        None if there are other objects near these frames than is known.
+        The result; None if the labels near these frames differ from the extents.
     """
     axis, within = request.axis, request.within
     assert request.frames is not None
@@ -120,7 +120,7 @@ def linked_around(
 
 
 def _spans(frames: Iterable[int], step: int, count: int) -> list[tuple[int, int]]:
-    """Return the first frame, and the one behind the last, around frames, where these join."""
+    """Return the merged spans around frames: the first frame, and one after the last."""
     spans: list[tuple[int, int]] = []
     for frame in sorted(frame for frame in set(frames) if frame < count):
         first, end = max(0, frame - step), min(count, frame + step + 1)
@@ -143,7 +143,7 @@ def _by_frame(planes: Mapping[Plane, Extent], axis: int) -> dict[int, int]:
 def _links_elsewhere(
     areas: Mapping[int, Mapping[int, int]], span_of: Mapping[int, int], step: int
 ) -> dict[_Key, _Key]:
-    """Return how labels go on that are their tracks: outside of the spans, and into and out of."""
+    """Return the links within tracks outside of the spans, and into and out of these."""
     following: dict[_Key, _Key] = {}
     for label, of in areas.items():
         for frame, later in pairwise(sorted(of)):
@@ -161,7 +161,7 @@ def _within(keys: Iterable[_Key], first: int, end: int) -> set[_Key]:
 def _recoded_where(
     canvas: LabelCanvas, places: Extents, axis: int, numbers: Mapping[_Key, int]
 ) -> list[PixelChange]:
-    """Return what gives labels their numbers; only where they are is read."""
+    """Return the changes that renumber labels, reading only the rectangles around them."""
     by_plane: dict[Plane, dict[int, int]] = {}
     boxes: dict[Plane, Extent] = {}
     for label in sorted({label for _, label in numbers}):

@@ -1,4 +1,4 @@
-"""What becomes of everything that belongs to an object which goes, or becomes part of another."""
+"""Moving prompts, masks and properties when objects are deleted, merged or renumbered."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from napari_sam.session.state import State
 def facts_changes(
     facts: Mapping[int, tuple[ObjectFacts, ObjectFacts]],
 ) -> tuple[Change[int, ObjectFacts], ...]:
-    """Return those that differ: (before, after) by object."""
+    """Return the changes among (before, after) properties by object."""
     return tuple(Change(i, *pair) for i, pair in facts.items() if pair[0] != pair[1])
 
 
 def facts_of_children(
     state: State, gone: Sequence[int], into: int | None
 ) -> dict[int, tuple[ObjectFacts, ObjectFacts]]:
-    """Return what becomes of the children of objects that go, or become part of another one."""
+    """Return the properties of the daughters of objects that are deleted or merged."""
     return {
         i: (known, replace(known, parent=None if i == into else into))
         for i, known in state.all_facts.items()
@@ -33,14 +33,14 @@ def facts_of_children(
 
 
 def permuted(state: State, moves: Mapping[ObjectPlane, int]) -> dict[str, Any]:
-    """Return what becomes of prompts, answers and marks of objects that get each other's numbers.
+    """Return the changes of prompts, answers and marks of objects that exchange numbers.
 
     Parameters
     ----------
     state
-        As it is.
+        The state before.
     moves
-        The new number of an object on a plane; no two of a plane get the same.
+        The new number by (object, plane); different for all objects of a plane.
     """
     empty: _At = (NOTHING, None, Marks())
     after: dict[ObjectPlane, _At] = dict.fromkeys(moves, empty)
@@ -69,7 +69,15 @@ def permuted(state: State, moves: Mapping[ObjectPlane, int]) -> dict[str, Any]:
 
 
 def moves_of(state: State, moves: Mapping[ObjectPlane, int | None]) -> dict[str, Any]:
-    """Return what becomes of prompts, answers and marks that move to another object, or go."""
+    """Return the changes of prompts, answers and marks that move to another object, or go.
+
+    Parameters
+    ----------
+    state
+        The state before.
+    moves
+        The other object by (object, plane); None where the object is deleted.
+    """
     prompts: list[Change[ObjectPlane, Group]] = []
     answers: list[Change[ObjectPlane, Answer | None]] = []
     marks: list[Change[ObjectPlane, Marks]] = []
@@ -107,7 +115,7 @@ def _at(state: State, key: ObjectPlane) -> _At:
 
 
 def _joined(kept: Group, gone: Group, object_id: int) -> Group:
-    """Return what is said about two objects as said about one; the first of two boxes stays."""
+    """Return the prompts of two objects as those of one; the first of two boxes is kept."""
     clicks: list[Click] = [replace(c, object_id=object_id) for c in (*kept.clicks, *gone.clicks)]
     box: BoxPrompt | None = kept.box or gone.box
     chosen = gone if kept.is_empty else kept

@@ -1,4 +1,4 @@
-"""Whole objects: what is known of them; deleted, merged and renumbered on all planes."""
+"""Commands on whole objects: set their properties, delete, merge, split and renumber them."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ _SEARCHED_AT_ONCE = 1 << 23  # pixels of labels: a few milliseconds
 
 
 class Places(Protocol):
-    """Tells where objects are; None where that isn't known yet."""
+    """Where objects have pixels; None if that isn't known yet."""
 
     def region(self, object_id: int, plane: Plane) -> Region | None:
         """Return a rectangle around an object's pixels on a plane, empty if it has none."""
         ...
 
     def planes(self, object_id: int) -> Sequence[Plane] | None:
-        """Return the planes where an object has pixels."""
+        """Return the planes on which an object has pixels."""
         ...
 
 
 class Objects:
-    """Commands about whole objects, each one step of the journal.
+    """Commands on whole objects, each one step of the journal.
 
-    In large labels objects are looked for in the background; what comes of it is told as an
-    error that a command raises otherwise.
+    Large labels are searched for objects in the background; an error is then passed to `failed`
+    instead of raised.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     executor
-        Where large labels are searched.
+        Runs the search of large labels.
     source
         Returns the image.
     follow
-        Called with what was touched.
+        Called with what has changed.
     failed
-        Called with the error when something that runs in the background can't be done.
+        Called with the exception of a command in the background.
     places
-        Where objects are, as far as that is known without a search; None if it never is.
+        Where objects have pixels, as far as it is known without a search; None if it never is.
     """
 
     def __init__(
@@ -79,42 +79,42 @@ class Objects:
         self._is_closed = False
 
     def close(self) -> None:
-        """Do nothing more: what is looked for is not changed any more."""
+        """Stop: commands whose search is still running change nothing."""
         self._is_closed = True
 
     def lock(self, object_ids: Iterable[int], locked: bool) -> None:
         """Lock objects or unlock them; see :meth:`napari_sam.session.Session.lock`."""
-        self._know("locked", "locked" if locked else "unlocked", object_ids, locked=locked)
+        self._set("locked", "locked" if locked else "unlocked", object_ids, locked=locked)
 
     def accept(self, object_ids: Iterable[int], accepted: bool | None) -> None:
         """Accept objects or not; see :meth:`napari_sam.session.Session.accept`."""
-        done = {True: "accepted", False: "rejected", None: "took back what was said of"}
-        self._know("accepted", done[accepted], object_ids, accepted=accepted)
+        done = {True: "accepted", False: "rejected", None: "cleared acceptance of"}
+        self._set("accepted", done[accepted], object_ids, accepted=accepted)
 
     def set_class(self, object_ids: Iterable[int], name: str) -> None:
         """Give objects a class; see :meth:`napari_sam.session.Session.set_class`."""
         if name:
             self._class(name)
         done = f"gave class {name!r} to" if name else "took the class from"
-        self._know("classified", done, object_ids, class_name=name)
+        self._set("classified", done, object_ids, class_name=name)
 
-    def _know(self, kind: Kind, done: str, object_ids: Iterable[int], **known: Any) -> None:
-        """Know something else about objects."""
+    def _set(self, kind: Kind, done: str, object_ids: Iterable[int], **values: Any) -> None:
+        """Set properties of objects."""
         before = {int(i): self._state.facts(int(i)) for i in object_ids}
-        after = {i: replace(facts, **known) for i, facts in before.items()}
+        after = {i: replace(facts, **values) for i, facts in before.items()}
         if changes := facts_changes({i: (before[i], after[i]) for i in before}):
             ids = [change.key for change in changes]
             self._follow(self._state.commit(kind, f"{done} {ids_text(ids)}", facts=changes))
 
     def set_classes(self, classes: Iterable[ObjectClass]) -> None:
-        """Have other classes; see :meth:`napari_sam.session.Session.set_classes`."""
+        """Replace the classes; see :meth:`napari_sam.session.Session.set_classes`."""
         after = checked(classes)
         names = {"", *(one.name for one in after)}
         gone = {one.name: "" for one in self._state.classes if one.name not in names}
         self._change_classes("changed the classes", after, gone)
 
     def rename_class(self, name: str, new: str) -> None:
-        """Call a class otherwise; see :meth:`napari_sam.session.Session.rename_class`."""
+        """Rename a class; see :meth:`napari_sam.session.Session.rename_class`."""
         renamed = replace(self._class(name), name=new)
         after = checked(renamed if one.name == name else one for one in self._state.classes)
         self._change_classes(f"renamed class {name!r} to {new!r}", after, {name: new})
@@ -122,7 +122,7 @@ class Objects:
     def _change_classes(
         self, text: str, after: tuple[ObjectClass, ...], names: Mapping[str, str]
     ) -> None:
-        """Have other classes; objects get the names that `names` has for theirs."""
+        """Replace the classes; `names` maps names of classes to those that objects get."""
         if after == self._state.classes:
             return
         facts = {
@@ -288,7 +288,7 @@ class Objects:
     def _move(
         self, object_id: int, into: int, kind: Kind, text: str, planes: Sequence[Plane]
     ) -> None:
-        """Let an object become a part of another one, or that one, where there is none yet."""
+        """Move an object to another number: merge it with that object if there is one."""
         state = self._state
         gone, kept = state.facts(object_id), state.facts(into)
         is_new = kind == "renumbered"
@@ -329,7 +329,7 @@ class Objects:
         return tuple(changes)
 
     def _without(self, found: Mapping[int, Sequence[Plane]]) -> tuple[PixelChange, ...]:
-        """Return what takes objects away from the planes where they are."""
+        """Return the changes that remove objects from their planes."""
         if len(found) == 1:
             ((object_id, planes),) = found.items()
             return self._relabelled(object_id, 0, planes)
@@ -347,7 +347,7 @@ class Objects:
         return tuple(changes)
 
     def _around(self, object_ids: Iterable[int], plane: Plane) -> Region:
-        """Return the part of a plane that has all pixels of some objects."""
+        """Return a rectangle of a plane that contains all pixels of some objects."""
         known: list[Region] = []
         for object_id in object_ids:
             region = None if self._places is None else self._places.region(object_id, plane)
@@ -370,7 +370,7 @@ class Objects:
     def _with_planes_of(
         self, object_ids: Sequence[int], then: Callable[[dict[int, list[Plane]]], None]
     ) -> None:
-        """Call with every plane on which objects have prompts or pixels, at once or later."""
+        """Call `then` with all planes of each object, at once or after a search."""
         canvas = self._state.canvas
         planes = [] if canvas is None else list(canvas.planes())
         if canvas is None or not planes:
@@ -419,13 +419,13 @@ class Objects:
                 self._failed(error)
 
         self._state.journal.changed.connect(follow)
-        # A key of its own: a command takes no other one's place.
+        # A new key each time, so that no command replaces another one.
         self._executor.chore(("planes of", self, object()), search, found)
 
     def _known(
         self, object_ids: Sequence[int], shown: Mapping[int, Iterable[Plane]]
     ) -> dict[int, list[Plane]]:
-        """Return where objects are: on planes that show them, and where anything is known."""
+        """Return the planes of objects: those with pixels, prompts or owned pixels."""
         planes = {i: dict.fromkeys(shown.get(i, ())) for i in object_ids}
         for number, plane in (
             *self._state.book.keys,
@@ -443,7 +443,7 @@ def _planes_with(
     read: Callable[[Plane, Region], NDArray[Any]],
     report: Report,
 ) -> dict[int, list[Plane]]:
-    """Return the planes on which labels have each object's number. Reads all of them."""
+    """Return the planes on which each object has pixels; reads all planes."""
     found: dict[int, list[Plane]] = {i: [] for i in object_ids}
     for i, plane in enumerate(planes):
         report(i / len(planes))
@@ -463,7 +463,7 @@ def _changed_by_growing(
     erased: Sequence[Patch],
     report: Report,
 ) -> PixelChange | None:
-    """Return what changes when outlines move; nobody is given what people took away."""
+    """Return the change by growing objects, without the pixels that users erased."""
     report(0.0)
     before = canvas.read(plane, region)
     after = grown(before, object_ids, pixels)

@@ -1,4 +1,4 @@
-"""Writes the journal of a session into its file as it grows, on a thread of its own."""
+"""Writing the journal of a session to its file as it grows, in a separate thread."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_AT_ONCE = 256  # changes that go into one transaction when many wait
+_AT_ONCE = 256  # waiting changes that share a transaction, at most
 _LEVEL = 6  # of zlib
 _RETRY_SECONDS = 2.0
-_LONGEST_GOODBYE = 10.0  # seconds that the interpreter's end waits for what is not written yet
+_LONGEST_CLOSE = 10.0  # seconds that closing waits for unwritten changes, also at exit
 
 ReadPlane = Callable[[], NDArray[Any]]
 
@@ -38,29 +38,29 @@ _OPEN: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 class Recorder:
-    """Keeps a session in a file; no call here waits for the disk, but those that say so.
+    """Records a session in a file; unless noted, no method waits for the disk.
 
-    Every change of the journal becomes one transaction, in order; when many wait, several share
-    one. What can't be written, as on a full disk, is tried again until it can be.
+    Every change of the journal becomes one transaction, in order; several changes that wait may
+    share one. A failed write, such as on a full disk, is repeated until it succeeds.
 
     Parameters
     ----------
     file
-        Belongs to the recorder from now on.
+        The file, which belongs to the recorder from now on.
     notify
-        Called on the recorder's thread when there is something for :meth:`drain`.
+        Called in the recorder's thread when there is something for :meth:`drain`.
 
     Attributes
     ----------
     failed
-        The file can't be written: the error. It is told once, until writing succeeds again.
-        Emitted by :meth:`drain`, on its caller's thread.
+        Signal: the file can't be written; with the exception. It is emitted once until writing
+        succeeds again, by :meth:`drain`, in its caller's thread.
     recovered
-        After that, everything is written. Emitted as `failed` is.
+        Signal: writing succeeded again. Emitted as `failed` is.
 
     Notes
     -----
-    The thread starts with the first work. The interpreter's end waits for what is not written.
+    The thread starts with the first work. At exit, the interpreter waits for unwritten changes.
     """
 
     failed = Signal(object)
@@ -87,45 +87,45 @@ class Recorder:
 
     @property
     def about(self) -> dict[str, Json]:
-        """What the file tells about the session, or will in a moment."""
+        """The properties of the session that the file has, or will have in a moment."""
         with self._state:
             return {**self._file.about, **self._about}
 
     @property
     def error(self) -> Exception | None:
-        """Why nothing can be written at present; None if all is well."""
+        """The error because of which nothing can be written at present; None if there is none."""
         return self._error
 
     def record(self, change: JournalChange) -> None:
-        """Have a change of the journal written."""
+        """Queue a change of the journal for writing."""
         self._put(lambda: self._changes.append(change))
 
-    def tell(self, about: Mapping[str, Json]) -> None:
-        """Have something told about the session; see :meth:`SessionFile.set_about`."""
+    def set_about(self, about: Mapping[str, Json]) -> None:
+        """Queue properties of the session for writing; see :meth:`SessionFile.set_about`."""
         self._put(lambda: self._about.update(about))
 
     def keep_model(self, digest: str, weights: bytes) -> None:
-        """Have the file of a taught model kept, before anything that it answers."""
+        """Queue the file of a taught model for writing, before entries of its masks."""
         self._put(lambda: self._models.append(lambda: self._file.put_model(digest, weights)))
 
     def keep_planes(self, planes: Iterable[tuple[Plane, ReadPlane]], entry: int) -> None:
-        """Have labels written as they were before the session changed them.
+        """Queue labels for writing as they were before the session changed them.
 
-        They are read on the recorder's thread, when nothing else is to be written. Pixels that
-        an entry changes meanwhile are of no matter: entries tell what was there before, also
-        those of what was put back at once. Labels that were kept earlier count no more.
+        They are read in the recorder's thread, when nothing else is to be written. Entries may
+        change pixels meanwhile, since they contain the previous values, also if they took no
+        effect. Labels that were stored earlier are replaced.
 
         Parameters
         ----------
         planes
-            Planes, and what returns their labels `(h, w)`. Empty ones are not kept.
+            Planes, and functions that return their labels `(h, w)`. Empty planes are not stored.
         entry
-            Number of the last entry that these labels show; 0 before the first.
+            Number of the last entry that these labels contain; 0 before the first.
         """
         kept = [(plane, read) for plane, read in planes]
 
         def add() -> None:
-            self._planes.clear()  # of labels that are not written into any more
+            self._planes.clear()  # of labels that are no longer in use
             self._planes.append(lambda: self._file.begin_planes(entry))
             self._planes.extend(
                 _once(partial(self._read_plane, entry, *one), self._put_plane) for one in kept
@@ -135,14 +135,14 @@ class Recorder:
         self._put(add)
 
     def drain(self) -> None:
-        """Tell what went wrong. Only the owner's thread may do this."""
+        """Emit the signals that are waiting. Only the owner's thread may call this."""
         while self._inbox:
             self._inbox.popleft()()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything is on disk; return whether that happened in `timeout` seconds.
 
-        What can't be written is tried once more, and then not waited for.
+        A failing write is repeated once, and then not waited for.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._state:
@@ -164,38 +164,38 @@ class Recorder:
         drop: Collection[str] = (),
         timeout: float | None = None,
     ) -> None:
-        """Write a copy of the session; waits for the disk, and may be called on any thread.
+        """Write a copy of the session; waits for the disk, and may be called in any thread.
 
         Parameters
         ----------
         target, about, drop
-            As of :meth:`SessionFile.save_to`.
+            As for :meth:`SessionFile.save_to`.
         timeout
-            Seconds to wait for what is not written yet.
+            Seconds to wait for unwritten changes.
 
         Raises
         ------
         OSError
-            If something can't be written.
+            If the recorder's file or the copy can't be written.
         """
         if not self.flush(timeout):
             raise self._error or TimeoutError(
                 f"expected {self.path} to be written in {timeout} s, got no answer from the disk; "
                 "save again later"
             )
-        reader = SessionFile.open(self.path)  # its own: the recorder's thread goes on meanwhile
+        reader = SessionFile.open(self.path)  # opened again, since the thread uses the other
         try:
             reader.save_to(target, about, drop)
         finally:
             reader.close()
 
-    def close(self, timeout: float | None = _LONGEST_GOODBYE) -> bool:
-        """Write what is left, close the file, and record nothing more.
+    def close(self, timeout: float | None = _LONGEST_CLOSE) -> bool:
+        """Write unwritten changes, close the file, and stop recording.
 
         Returns
         -------
         written
-            False if something could not be written in `timeout` seconds.
+            False if some changes could not be written in `timeout` seconds.
         """
         is_done = self.flush(timeout)
         with self._state:
@@ -240,7 +240,7 @@ class Recorder:
             self._file.close()
 
     def _next_task(self) -> Callable[[], None] | None:
-        """Wait for something to write; None when all is over."""
+        """Wait for work, and return it; None after :meth:`close`."""
         with self._state:
             while not self._closed and not self._has_work:
                 self._state.wait()
@@ -286,7 +286,7 @@ class Recorder:
     def _read_plane(self, entry: int, plane: Plane, read: ReadPlane) -> PlaneRecord | None:
         try:
             return pack_plane(entry, plane, read())
-        except Exception as error:  # noqa: BLE001 - entries are still worth keeping
+        except Exception as error:  # noqa: BLE001 - entries can still be recorded
             _log.exception("labels of the plane %s can't be kept", plane)
             failure = error
         with self._state:
@@ -299,14 +299,14 @@ class Recorder:
             self._file.put_plane(record)
 
     def _attempt(self, task: Callable[[], None]) -> None:
-        """Do something until it succeeds, or until the recorder is closed."""
+        """Run a task until it succeeds, or until the recorder is closed."""
         while True:
             try:
                 task()
             except OSError as error:
                 if not self._wait_to_retry(error):
                     return
-            except Exception as error:  # noqa: BLE001 - later entries build on this one
+            except Exception as error:  # noqa: BLE001 - later entries refer to this one
                 _log.exception("the session can't be recorded any more")
                 self._give_up(error)
                 return
@@ -322,7 +322,7 @@ class Recorder:
             self._notify()
 
     def _wait_to_retry(self, error: OSError) -> bool:
-        """Tell an error once, and wait; return whether to try again."""
+        """Report an error unless that was done, and wait; return whether to try again."""
         with self._state:
             is_new, self._error = self._error is None, error
             if is_new:
@@ -347,7 +347,7 @@ class Recorder:
 
 
 def _once(prepare: Callable[[], T], write: Callable[[T], None]) -> Callable[[], None]:
-    """Return what writes something that is prepared once, however often it is called."""
+    """Return a task that prepares a value at its first call, and writes it at every call."""
     made: list[T] = []
 
     def task() -> None:

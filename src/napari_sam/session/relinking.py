@@ -1,4 +1,4 @@
-"""Labels of a movie given one number for each track, as one step."""
+"""Linking the objects of a movie, so that each track has one number, as one step."""
 
 from __future__ import annotations
 
@@ -8,42 +8,39 @@ from functools import partial
 
 from napari_sam.engine import Executor, Report
 from napari_sam.planes import PlaneSource
-from napari_sam.session.beside import Beside
+from napari_sam.session.background_edit import BackgroundEdit
 from napari_sam.session.canvas import LabelCanvas
-from napari_sam.session.changed_frames import Looked, Since, frames_changed
+from napari_sam.session.changed_frames import LinkCheck, Since, frames_changed
 from napari_sam.session.groups import ObjectPlane
 from napari_sam.session.journal import UNKNOWN, Change, ObjectFacts, PlaneFacts
 from napari_sam.session.linked import LinkConstraints, Linked, LinkRequest, linked_anew
-from napari_sam.session.linked_around import counted, linked_around
+from napari_sam.session.linked_around import extents_of, linked_around
 from napari_sam.session.moving import facts_changes, permuted
 from napari_sam.session.object_index import Extents
 from napari_sam.session.state import State, Touched
 
 
-class Relinking(Beside):
-    """Links the objects of labels over time.
-
-    Labels are read and linked beside all other work; then it is looked, on the owner's thread,
-    whether they are still the same.
+class Relinking(BackgroundEdit):
+    """Links the objects of labels over time, in the background.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     executor
-        Where labels are linked.
+        Runs the linking.
     source
         Returns the image.
     highest
-        Returns the highest number that an object has, as far as is known.
+        Returns the highest number of an object, as far as it is known.
     places
-        Returns where objects are, as of :meth:`ObjectTable.all_extents`.
+        Returns the extents of objects, as :meth:`ObjectTable.all_extents` does.
     written
-        Called with what was touched, and the highest number.
-    told
-        Called with a sentence about how it ended.
+        Called with what has changed, and the highest number.
+    notify
+        Called with a message for the user about the outcome.
     failed
-        Called with the error when it can't be done.
+        Called with the exception if objects can't be linked.
     """
 
     def __init__(
@@ -54,23 +51,23 @@ class Relinking(Beside):
         highest: Callable[[], int],
         places: Callable[[], Extents | None],
         written: Callable[[Touched | None, int], None],
-        told: Callable[[str], None],
+        notify: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:
         super().__init__(state, executor, failed)
         self._source, self._highest, self._places = source, highest, places
-        self._written, self._told = written, told
-        self._looked: Looked | None = None
+        self._written, self._notify = written, notify
+        self._check: LinkCheck | None = None
 
     def begin(self, request: LinkRequest, everything: bool) -> None:
-        """Begin; see :meth:`napari_sam.session.Session.link_objects`."""
+        """Start linking; see :meth:`napari_sam.session.Session.link_objects`."""
         if self._state.canvas is None:
             raise ValueError("expected labels whose objects are linked, got none")
 
         def task(canvas: LabelCanvas) -> Callable[[Report], Linked]:
             since = None
             if not everything:
-                since = Since.of(self._state.journal.entries, request, self._looked)
+                since = Since.of(self._state.journal.entries, request, self._check)
             constraints, above = LinkConstraints.of(self._state), self._highest()
             if since is None:
                 return partial(linked, canvas, self._source(), request, constraints, highest=above)
@@ -97,14 +94,14 @@ class Relinking(Beside):
     def _write(self, found: Linked) -> None:
         if not found.pixels:
             asked = replace(found.request, frames=None, within=None)
-            self._looked = Looked(asked, found.within, self._state.journal.position)
-            self._told("Every object has one number on all frames already")
+            self._check = LinkCheck(asked, found.within, self._state.journal.position)
+            self._notify("Every object has one number on all frames already")
             return
         touched = commit_linked(self._state, found)
         self._written(touched, found.highest)
         if touched is not None:
             where = "" if found.request.frames is None else ", around what has changed"
-            self._told(f"{found.count} objects linked over time{where}; Ctrl+Z takes it back")
+            self._notify(f"{found.count} objects linked over time{where}; Ctrl+Z takes it back")
 
 
 def linked(
@@ -118,8 +115,8 @@ def linked(
 ) -> Linked:
     """Link the objects of all frames, or around some, and decide which numbers they get.
 
-    Where labels aren't what is known of them, since something else has changed them, all frames
-    are linked.
+    If the labels differ from the known extents, because another program has changed them, all
+    frames are linked.
 
     Parameters
     ----------
@@ -128,16 +125,16 @@ def linked(
     request
         What is linked.
     constraints
-        What users said of objects.
+        Locked objects, and confirmed divisions.
     report
-        Called with the finished fraction.
+        Called with the fraction (0-1) that is done.
     highest
-        The highest number that an object has, as far as is known.
+        The highest number of an object, as far as it is known.
     places
-        Where objects are, if that is known; with all frames it isn't needed.
+        The extents of objects, if they are known; not needed to link all frames.
     """
     if request.frames is not None:
-        known = counted(canvas, source, report) if places is None else places
+        known = extents_of(canvas, source, report) if places is None else places
         found = linked_around(canvas, source, request, constraints, known, report, highest)
         if found is not None:
             return found
@@ -155,15 +152,15 @@ def _linked_since(
     report: Report,
     highest: int,
 ) -> Linked:
-    """Link the objects around what has changed since they were linked."""
-    known = counted(canvas, source, report) if places is None else places
+    """Link the objects around the frames that changed since they were linked."""
+    known = extents_of(canvas, source, report) if places is None else places
     frames = tuple(sorted(frames_changed(since, request.axis, known, constraints.locked)))
     request = replace(request, frames=frames, within=since.within)
     return linked(canvas, source, request, constraints, report, highest, known)
 
 
 def commit_linked(state: State, found: Linked) -> Touched | None:
-    """Write what linking changes, with all that belongs to the objects."""
+    """Write the new numbers, and move prompts and properties of the objects with them."""
     axis, canvas = found.request.axis, state.canvas
     if canvas is not None:
         for change in found.pixels:
@@ -186,13 +183,13 @@ def commit_linked(state: State, found: Linked) -> Touched | None:
     )
 
 
-_NEVER = 1 << 62  # behind all frames: the first frame of what has no pixels
+_NEVER = 1 << 62  # after all frames: the first frame of an object without pixels
 
 
 def _facts_after(state: State, found: Linked) -> dict[int, ObjectFacts]:
-    """Return what is known of objects: parents are called by their tracks.
+    """Return the properties of objects after linking; parents get the numbers of their tracks.
 
-    What begins no track where it was said to begin descends from none.
+    An object that doesn't begin a track on its first frame loses its parent.
     """
     begins: dict[int, int] = {}
     for label, frames in found.on.items():
@@ -219,7 +216,7 @@ def _facts_after(state: State, found: Linked) -> dict[int, ObjectFacts]:
 def _known_changes(
     state: State, axis: int, found: Linked
 ) -> Iterator[Change[ObjectPlane, PlaneFacts]]:
-    """Yield what becomes of what is known of objects on single planes: it goes with them."""
+    """Yield the changes of properties on single planes, which move with the objects."""
     after: dict[ObjectPlane, PlaneFacts] = {}
     for (label, plane), facts in state.known.items():
         number = found.number(label, plane[axis] or 0)

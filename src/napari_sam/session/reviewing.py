@@ -1,4 +1,4 @@
-"""What a person says of planes that an object was followed through."""
+"""Reviewing the planes through which an object was followed: accept, end, continue."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Reviewing:
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     anchoring
-        Tells where objects are known.
+        Finds the planes on which objects are known.
     """
 
     def __init__(self, state: State, anchoring: Anchoring) -> None:
@@ -31,7 +31,7 @@ class Reviewing:
         self._anchoring = anchoring
 
     def accept(self, key: ObjectPlane) -> Touched | None:
-        """Let a mask stay; see :meth:`napari_sam.session.Session.accept_plane`."""
+        """Accept a mask; see :meth:`napari_sam.session.Session.accept_plane`."""
         facts = self._state.known.of(key)
         if facts.quality is None:
             has_mask = self._state.results.answer(key) is not None or self._has_pixels(key)
@@ -41,10 +41,10 @@ class Reviewing:
                     "follow it, or click it first"
                 )
         text = f"accepted object {key[0]} on a plane"
-        return self._say({key: replace(facts, verdict="right")}, text)
+        return self._commit({key: replace(facts, verdict="right")}, text)
 
     def stop(self, key: ObjectPlane, line: Line) -> Touched | None:
-        """Let an object end; see :meth:`napari_sam.session.Session.stop_here`."""
+        """End an object before a plane; see :meth:`napari_sam.session.Session.stop_here`."""
         object_id, plane = key
         at = line.index(plane)
         assert at is not None, "the plane lies on the line"
@@ -66,16 +66,16 @@ class Reviewing:
                 index > at if below else index < at
             ):
                 gone.add(index)
-        said = {(object_id, line.at(z)): PlaneFacts() for z in gone}
-        said[key] = PlaneFacts(verdict="not here")
+        after = {(object_id, line.at(z)): PlaneFacts() for z in gone}
+        after[key] = PlaneFacts(verdict="not here")
         last = object_id, line.at(at - 1 if below else at + 1)
         facts = self._state.known.of(last)
         if is_end and facts.is_carried and not facts.verdict:  # the end is between these two planes
-            said[last] = replace(facts, verdict="here")
-        return self._say(said, f"ended object {object_id}", settled=is_end)
+            after[last] = replace(facts, verdict="here")
+        return self._commit(after, f"ended object {object_id}", settled=is_end)
 
     def go_on(self, key: ObjectPlane, line: Line, count: int) -> Touched | None:
-        """Let an object go on; see :meth:`napari_sam.session.Session.go_on`."""
+        """Continue an object beyond its end; see :meth:`napari_sam.session.Session.go_on`."""
         object_id, plane = key
         at = line.index(plane)
         assert at is not None, "the plane lies on the line"
@@ -101,46 +101,46 @@ class Reviewing:
             nearest = min(there, key=lambda z: (abs(z - at), z))
             forced = list(range(nearest + 1, at + 1)) or list(range(at, nearest))
         known = self._state.known
-        said = {}
+        after = {}
         for z in forced:
             one = object_id, line.at(z)
-            said[one] = replace(known.of(one), verdict="here")
-        return self._say(said, f"followed object {object_id} beyond its end")
+            after[one] = replace(known.of(one), verdict="here")
+        return self._commit(after, f"followed object {object_id} beyond its end")
 
     def again(self, entry: Entry) -> None:
-        """Say again what an entry says, of masks as they are now."""
-        known, said = self._state.known, {}
+        """Apply the verdicts of an entry again, to the masks as they are now."""
+        known, after = self._state.known, {}
         for change in entry.planes:
-            after = change.after
-            if after.quality is not None or after.verdict == "right":
-                after = replace(known.of(change.key), verdict=after.verdict)
-            said[change.key] = after
-        self._say(said, entry.text, bool(entry.details.get("settled")))
+            facts = change.after
+            if facts.quality is not None or facts.verdict == "right":
+                facts = replace(known.of(change.key), verdict=facts.verdict)
+            after[change.key] = facts
+        self._commit(after, entry.text, bool(entry.details.get("settled")))
 
     def _has_pixels(self, key: ObjectPlane) -> bool:
         region = self._anchoring.places.region(*key)
         return region is not None and region[0].stop > region[0].start
 
-    def _say(
-        self, said: Mapping[ObjectPlane, PlaneFacts], text: str, settled: bool = False
+    def _commit(
+        self, after: Mapping[ObjectPlane, PlaneFacts], text: str, settled: bool = False
     ) -> Touched | None:
-        """Know something of planes; masks go where an object is not, or where nothing is known."""
+        """Set properties of planes; followed masks are removed where there is no quality."""
         state = self._state
         pixels: list[PixelChange] = []
         marks: dict[ObjectPlane, Marks] = {}
-        for key, facts in said.items():
+        for key, facts in after.items():
             if facts.quality is None and state.known.of(key).quality is not None:
                 decision = state.decide(key, Patch())
                 pixels += decision.pixels
                 marks |= decision.marks
         planes = tuple(
             Change(key, state.known.of(key), facts)
-            for key, facts in said.items()
+            for key, facts in after.items()
             if state.known.of(key) != facts
         )
         if not planes:
             return Touched()
-        (object_id,) = {key[0] for key in said}
+        (object_id,) = {key[0] for key in after}
         return state.commit(
             "reviewed",
             text,

@@ -1,7 +1,7 @@
-"""What can change in a session, changed in one place: by entries of its journal.
+"""The state of a session, which is only changed by entries of its journal.
 
-An entry changes pixels first, which may be refused, then values, and is recorded last. Undo and
-redo are the same the other way round, so that labels are always what the journal says.
+An entry changes pixels first, which may fail, then values, and is recorded last. Undo and redo do
+the same, so that the labels always agree with the journal.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from napari_sam.session.saved import SavedSession
 
 @dataclass(slots=True)
 class Touched:
-    """What an entry, or taking one back, has changed."""
+    """What an entry, or its undo, has changed."""
 
     prompts: dict[ObjectPlane, None] = field(default_factory=dict)
     masks: dict[ObjectPlane, None] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Touched:
     model: bool = False
 
     def add(self, entry: Entry) -> None:
-        """Count what an entry changes."""
+        """Add what an entry changes."""
         self.prompts |= dict.fromkeys(c.key for c in entry.prompts)
         self.masks |= dict.fromkeys(c.key for c in entry.answers)
         self.facts |= bool(entry.facts)
@@ -67,7 +67,7 @@ class Touched:
 
 @dataclass(frozen=True, slots=True)
 class _HeldBack:
-    """A mask that labels refused, and the answer before it."""
+    """A mask that could not be written, and the answer before it."""
 
     answer: Answer
     before: Answer | None
@@ -79,22 +79,22 @@ class State:
     Attributes
     ----------
     journal
-        What happened.
+        The journal.
     results
-        Masks by object and plane; steps and drafts on the way to them.
+        Masks by object and plane, with their decode histories, and drafts.
     ownership
-        Who made which pixels of the labels.
+        Which pixels of the labels were written by the session, or erased by a user.
     known
-        What is known of objects on single planes.
+        Properties of objects on single planes.
     refused
-        The labels could not be read or written: the error. Nothing has changed then.
+        Signal: the labels could not be read or written; with the exception. Nothing has changed.
     noticed
-        Something a user should know: a sentence.
+        Signal: a message for the user.
     applied
-        Values are what they are after an entry; with True, what they were before it. The labels
-        show it already; others may follow before the journal tells that all is done.
+        Signal: an entry was applied or, with True, reverted. The labels have changed already;
+        other entries may follow before the journal emits its signal.
     relabelled
-        The labels are others than entries say.
+        Signal: the labels were replaced, or changed without an entry.
     """
 
     refused = Signal(object)
@@ -112,15 +112,15 @@ class State:
         self.granularity: Granularity | Literal[""] = ""
         self._book = PromptBook()
         self._facts: dict[int, ObjectFacts] = {}
-        self._locked: set[int] = set()  # of those: asked for with every mask
-        self._proposed: set[int] = set()  # of those: asked for whenever the dock is drawn
+        self._locked: set[int] = set()  # kept apart, since every mask needs them
+        self._proposed: set[int] = set()  # kept apart, since every update of the dock needs them
         self.classes: tuple[ObjectClass, ...] = ()
         self.complete: dict[Plane, Regions] = {}
-        self.model = ""  # key of the one that answers, as the journal has it
+        self.model = ""  # key of the current model, as the journal records it
         self._canvas = canvas
         self._held_back: dict[ObjectPlane, _HeldBack] = {}  # masks that labels refused
 
-    # What there is
+    # Values
 
     @property
     def book(self) -> PromptBook:
@@ -128,44 +128,44 @@ class State:
         return self._book
 
     def group(self, key: ObjectPlane) -> Group:
-        """Return what is said about an object on a plane."""
+        """Return the prompts of an object on a plane."""
         return self._book.group(key)
 
     @property
     def canvas(self) -> LabelCanvas | None:
-        """The labels; None while masks are kept in memory alone."""
+        """The labels; None if masks are only kept by the session."""
         return self._canvas
 
     def facts(self, object_id: int) -> ObjectFacts:
-        """Return what is known of an object."""
+        """Return the properties of an object."""
         return self._facts.get(object_id, ObjectFacts())
 
     @property
     def all_facts(self) -> Mapping[int, ObjectFacts]:
-        """What is known of objects, as far as it is not the default."""
+        """The properties of all objects whose properties are not the default."""
         return self._facts
 
     @property
     def locked(self) -> AbstractSet[int]:
-        """The objects that nothing may change."""
+        """The locked objects."""
         return self._locked
 
     @property
     def proposed(self) -> set[int]:
-        """The objects that a machine made and nobody has accepted; not to be changed."""
+        """The objects made by a model and not accepted; this set is not to be changed."""
         return self._proposed
 
     def is_answered(self, key: ObjectPlane) -> bool:
-        """Whether the mask of an object on a plane is that of its prompts."""
+        """Whether the mask of an object on a plane was predicted from its present prompts."""
         group, answer = self._book.group(key), self.results.answer(key)
         return group.is_empty or (answer is not None and answer.prompts == group)
 
     def is_written(self, key: ObjectPlane) -> bool:
-        """Whether that holds, and labels have not refused the mask."""
+        """Whether :meth:`is_answered`, and the mask was written into the labels."""
         return key not in self._held_back and self.is_answered(key)
 
     def check_unlocked(self, object_ids: Iterable[int]) -> None:
-        """Refuse to change objects of which one is locked."""
+        """Raise a ValueError if one of some objects is locked."""
         for object_id in object_ids:
             if self.facts(object_id).locked:
                 raise ValueError(
@@ -173,7 +173,7 @@ class State:
                     "locked; unlock it first"
                 )
 
-    # Changing it
+    # Changes
 
     def edit(
         self,
@@ -183,25 +183,25 @@ class State:
         facts: tuple[Change[int, ObjectFacts], ...] = (),
         object_id: int | None = None,
     ) -> Touched | None:
-        """Take over other prompts; what an object without any had written goes with them.
+        """Replace the prompts; the mask of an object without any is removed.
 
         Parameters
         ----------
         book
-            The prompts.
+            The new prompts.
         keys
-            Where they differ from those before.
+            The objects and planes whose prompts differ.
         text
-            What that is, in a few words.
+            A short description.
         facts
-            What becomes of objects with it.
+            Changes of properties of objects.
         object_id
-            The object that is current afterwards; the same by default.
+            The current object afterwards; the same by default.
 
         Returns
         -------
         touched
-            None if the labels refused it.
+            What has changed; None if the labels could not be written.
         """
         groups = {key: (self._book.group(key), book.group(key)) for key in keys}
         try:
@@ -211,7 +211,7 @@ class State:
             return None
         objects = self.object_id, self.object_id if object_id is None else object_id
         touched = self._commit(replace(entry, facts=facts, objects=objects))
-        if touched is not None:  # identifiers are never given twice, also not after an undo
+        if touched is not None:  # identifiers stay unique, also after an undo
             self._book = self._book.reserving(book.next_id)
         return touched
 
@@ -223,26 +223,26 @@ class State:
         rules: MaskRules | None = None,
         again: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Keep the answer to an object's prompts, and write its mask.
+        """Store the answer to an object's prompts, and write its mask.
 
         Parameters
         ----------
         key
-            Whose.
+            The object and the plane.
         answer, history
-            What came of the prompts, and the steps to it.
+            The answer, and its decode history.
         rules
-            How the mask is written; by default as is set.
+            How the mask is written; by default by the present settings.
         again
-            What its entry tells of an earlier one, if it was written before.
+            Details of its entry if it was written before.
 
         Returns
         -------
         written
-            False if labels refused the mask, or the object was locked meanwhile: it is written
-            when there are others, or when the object is unlocked.
+            False if the labels could not be written, or the object was locked meanwhile: the mask
+            is written when the labels are replaced, or the object is unlocked.
         """
-        if self.facts(key[0]).locked:  # since it was asked
+        if self.facts(key[0]).locked:  # after the prompt
             self.hold_back(key, answer, history)
             return False
         try:
@@ -264,28 +264,28 @@ class State:
     def hold_back(
         self, key: ObjectPlane, answer: Answer, history: DecodeHistory | None = None
     ) -> None:
-        """Keep a mask until there are labels that take it, or its prompts are others."""
+        """Keep a mask until it can be written, or its prompts change."""
         before = self._held_back.get(key, _HeldBack(answer, self.results.answer(key))).before
         self._held_back[key] = _HeldBack(answer, before)
         self.results.put(key, answer, history)
 
     def take_held_back(self) -> list[ObjectPlane]:
-        """Write the masks that labels had refused; return whose they are."""
+        """Write the masks that were held back; return their objects and planes."""
         taken = []
         for key, held in dict(self._held_back).items():
-            how = held.answer.post_processing  # as was set when it was asked for
+            how = held.answer.post_processing  # as set at the time of the prompt
             rules = replace(self.rules, post_processing=how)
             if self.take_answer(key, held.answer, None, rules):
                 taken.append(key)
         return taken
 
     def recorded(self, key: ObjectPlane) -> Answer | None:
-        """Return the latest answer that the journal has."""
+        """Return the latest answer that the journal contains."""
         held = self._held_back.get(key)
         return self.results.answer(key) if held is None else held.before
 
     def _let_go(self, key: ObjectPlane) -> None:
-        """Forget a mask that was held back, if it answers other prompts than there are now."""
+        """Drop a mask that was held back, if it doesn't belong to the present prompts."""
         held = self._held_back.get(key)
         if held is None or held.answer.prompts == self.group(key):
             return
@@ -296,10 +296,7 @@ class State:
             self.results.put(key, held.before, None)
 
     def paint(self, changes: Sequence[PixelChange], text: str) -> Touched | None:
-        """Record what a person has painted into the labels already.
-
-        Pixels of locked objects are put back.
-        """
+        """Record what a user has painted into the labels; restore pixels of locked objects."""
         put_back: list[PixelChange] = []
         if locked := self.locked:
             changes, put_back = without(changes, locked)
@@ -308,38 +305,38 @@ class State:
                     self.write(put_back, backwards=True)
                 except OSError as error:
                     self.refused.emit(error)
-                told = ", ".join(str(i) for i in sorted(locked & numbers_of(put_back)))
-                self.noticed.emit(f"Object {told} is locked: its pixels were put back")
+                numbers = ", ".join(str(i) for i in sorted(locked & numbers_of(put_back)))
+                self.noticed.emit(f"Object {numbers} is locked: its pixels were put back")
         touched = self._record_painted("painted", changes, text)
-        self.note_put_back(put_back, text)  # when the journal tells all that labels show
+        self.note_put_back(put_back, text)  # last, when the journal agrees with the labels
         return touched
 
     def note_put_back(self, changes: Sequence[PixelChange], text: str) -> None:
-        """Have stored what was there before pixels that were put back: they may have been read."""
+        """Record pixels that were changed and restored: another thread may have read them."""
         if changes and self._canvas is not None and not self._canvas.is_kept:
             self.journal.note_put_back(self.journal.new("painted", text, pixels=tuple(changes)))
 
     def note_elsewhere(self, changes: Sequence[PixelChange]) -> Touched | None:
-        """Record what somebody else has changed in the labels already."""
+        """Record changes of the labels from outside of the session."""
         count = total_area(changes)
         text = f"{count} pixel{'s' if count > 1 else ''} changed elsewhere"
         return self._record_painted("elsewhere", changes, text)
 
     def use_canvas(self, canvas: LabelCanvas | None, reason: str) -> None:
-        """Write into other labels from now on; what was written before can't be taken back.
+        """Use other labels from now on; earlier steps can't be undone then.
 
         Parameters
         ----------
         canvas
             The labels.
         reason
-            What :meth:`undo` says when it comes to this.
+            Shown when undo reaches this point.
         """
         self._canvas = canvas
         self.begin_anew(reason)
 
     def begin_anew(self, reason: str) -> None:
-        """Take note that the labels are others than the journal says."""
+        """Record that the labels were replaced."""
         if any(entry.pixels for entry in self.journal.entries):
             marks = tuple(Change(key, before, Marks()) for key, before in self.ownership.items())
             self.ownership.clear()
@@ -356,17 +353,17 @@ class State:
         Parameters
         ----------
         kind, text, values
-            As of :class:`~napari_sam.session.journal.Entry`.
+            As for :class:`~napari_sam.session.journal.Entry`.
 
         Returns
         -------
         touched
-            None if the labels refused it.
+            What has changed; None if the labels could not be written.
         """
         return self._commit(self._entry(kind, text, **values))
 
     def restore(self, saved: SavedSession) -> Touched:
-        """Go on with what a file has, in the place of nothing; labels show it already."""
+        """Set the state of a saved session; the labels have its pixels already."""
         groups = {c.key: c.after for entry in saved.entries for c in entry.prompts}
         answers = {c.key: c.after for entry in saved.entries for c in entry.answers}
         marks = {c.key: c.after for entry in saved.entries for c in entry.marks}
@@ -402,7 +399,7 @@ class State:
         return self.journal.new(kind, text, **values)
 
     def prompts_entry(self, groups: Mapping[ObjectPlane, tuple[Group, Group]], text: str) -> Entry:
-        """Return what other prompts change: (before, after) by object and plane."""
+        """Return the entry of a change of prompts: (before, after) by object and plane."""
         pixels: list[PixelChange] = []
         marks: dict[ObjectPlane, Marks] = {}
         answers: list[Change[ObjectPlane, Answer | None]] = []
@@ -411,7 +408,7 @@ class State:
                 marks[key] = self._adopted(key, group.mask)
             if not group.is_empty:
                 continue
-            pixels += self.decide(key, Patch()).pixels  # other objects lose nothing by that
+            pixels += self.decide(key, Patch()).pixels  # other objects lose no pixels
             marks[key] = Marks()
             if (answer := self.recorded(key)) is not None:
                 answers.append(Change(key, answer, None))
@@ -426,9 +423,9 @@ class State:
         )
 
     def mask_entry(self, key: ObjectPlane, answer: Answer, rules: MaskRules) -> Entry:
-        """Return what the answer to an object's prompts changes; see :meth:`take_answer`."""
+        """Return the entry of an answer to an object's prompts; see :meth:`take_answer`."""
         answer = answer.processed(rules.post_processing)
-        is_given = answer.prompts.exact_mask is not None  # then it has no gaps to be filled
+        is_given = answer.prompts.exact_mask is not None  # then gaps are not filled
         overlap = "keep" if is_given and rules.overlap == "fill gaps" else rules.overlap
         decision = self.decide(key, answer.patch, overlap)
         return self._entry(
@@ -441,10 +438,10 @@ class State:
         )
 
     def _adopted(self, key: ObjectPlane, mask: MaskPrompt) -> Marks:
-        """Return what holds when labels show an object that a given mask speaks of already.
+        """Return the marks after a mask prompt for an object that has pixels already.
 
-        What they show of it counts as written, so that later masks may change it. Of an object
-        that a run found only what that wrote does: the rest was painted.
+        These pixels count as written by the session, so that later masks may change them. Of an
+        object found by a run, only the pixels that the run wrote do: the others were painted.
         """
         known = self.ownership.of(key)
         if self._canvas is None or (mask.is_first and known.written.pixels.size):
@@ -455,7 +452,7 @@ class State:
         return replace(known, written=join(known.written, written))
 
     def decide(self, key: ObjectPlane, patch: Patch, overlap: Overlap = "keep") -> Decision:
-        """Decide what a mask changes; what others have changed meanwhile is recorded first."""
+        """Return what a mask changes; changes from outside are recorded first."""
         if self._canvas is None or union([patch, self.ownership.of(key).written]) is None:
             return Decision((), {})
         self._canvas.prepare(key[1], key[0] if patch.pixels.size else 0)
@@ -469,7 +466,7 @@ class State:
     def _record_painted(
         self, kind: Kind, changes: Sequence[PixelChange], text: str
     ) -> Touched | None:
-        """Record what the labels show already."""
+        """Record changes that the labels have already."""
         if not changes:
             return None
         new = {i for i in numbers_of(changes, before=False) if i not in self._facts}
@@ -493,10 +490,10 @@ class State:
     def marks_changes(
         self, marks: Mapping[ObjectPlane, Marks]
     ) -> tuple[Change[ObjectPlane, Marks], ...]:
-        """Return what marks change, from what holds now."""
+        """Return the changes from the present marks."""
         return tuple(Change(key, self.ownership.of(key), after) for key, after in marks.items())
 
-    # Applying them
+    # Applying entries
 
     def _commit(self, entry: Entry) -> Touched | None:
         try:
@@ -512,12 +509,12 @@ class State:
         return touched
 
     def take(self, entry: Entry) -> None:
-        """Let values become what they are after an entry."""
+        """Set the values after an entry."""
         self._apply(entry, {c.key: c.after for c in entry.prompts}, lambda change: change.after)
         self.applied.emit(entry, False)
 
     def take_back(self, entry: Entry) -> None:
-        """Let values become what they were before an entry."""
+        """Set the values before an entry."""
         self._apply(entry, {c.key: c.before for c in entry.prompts}, lambda change: change.before)
         self.applied.emit(entry, True)
 
@@ -559,13 +556,13 @@ class State:
             self.model = value(entry.model)
 
     def read(self, plane: Plane) -> Callable[[Region], NDArray[Any]]:
-        """Return what reads the labels of a plane, region by region."""
+        """Return a function that reads regions of the labels of a plane."""
         canvas = self._canvas
         assert canvas is not None, "pixels without labels"
         return lambda region: canvas.read(plane, region)
 
     def write(self, changes: Sequence[PixelChange], backwards: bool = False) -> None:
-        """Change pixels: all of them, or none, raising OSError."""
+        """Change pixels: either all or, if an OSError is raised, none."""
         if backwards:
             self.write_all([change.backwards() for change in reversed(changes)])
             return
@@ -576,7 +573,7 @@ class State:
             raise
 
     def write_all(self, writes: Sequence[Write]) -> None:
-        """Write pixels in order: all of them, or none, raising OSError."""
+        """Write pixels in order: either all or, if an OSError is raised, none."""
         if writes:
             assert self._canvas is not None, "pixels without labels"
             self._canvas.write(writes)

@@ -1,4 +1,4 @@
-"""Work on labels beside all other work, whose result is written if they are still the same."""
+"""Changes of labels that are computed in the background, and written if nothing else changed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ T = TypeVar("T")
 _ATTEMPTS = 3
 
 
-class Beside:
-    """Decides about labels on other threads, and has it written on the owner's.
+class BackgroundEdit:
+    """Computes a change of labels in another thread, and writes it in the owner's.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     executor
-        Where it is decided.
+        Runs the computation.
     failed
-        Called with the error when it can't be done.
+        Called with the exception if the change can't be made.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Beside:
         self._is_closed = False
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Drop what is being computed."""
         self._is_closed = True
 
     def decide(
@@ -45,20 +45,21 @@ class Beside:
         changed: str,
         attempt: int = 1,
     ) -> None:
-        """Decide, anew where something has happened meanwhile, and write it.
+        """Compute a change and write it; compute it again if the session changed meanwhile.
 
         Parameters
         ----------
         key
-            Of the work.
+            Key of the work in the executor.
         task
-            Returns what decides from the labels; called on the owner's thread.
+            Called in the owner's thread with the labels; returns the function that computes the
+            change in another thread.
         write
-            Writes what was decided.
+            Writes the change.
         changed
-            What is told if labels don't stay as they are.
+            Message of the error if the session keeps changing.
         attempt
-            How often it is tried, this time included.
+            Number of this attempt, from 1.
         """
         canvas = self._state.canvas
         if canvas is None:
