@@ -26,12 +26,13 @@ Model = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        help="auto, cpu, cuda, cuda:1 or mps; or the address of another machine, ws://HOST:PORT."
+        help="Where the model runs: auto, cpu, cuda, cuda:1 or mps; or the address of another "
+        "machine, ws://HOST:PORT."
     ),
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="Of the image encoder: auto, float32, bfloat16 or float16."),
+    typer.Option(help="Number format of the image encoder: auto, float32, bfloat16 or float16."),
 ]
 Contrast = Annotated[
     tuple[float, float] | None,

@@ -28,7 +28,9 @@ def serve(
             help="A model to offer, by name or path; may be repeated. By default all on this disk.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Where the models run: auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
     precision: Precision = "auto",
     token_file: Annotated[
         Path | None,

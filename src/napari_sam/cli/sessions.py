@@ -35,8 +35,8 @@ def replay(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Of the image encoder: auto, float32, bfloat16 or float16; by default the "
-            "session's."
+            help="Number format of the image encoder: auto, float32, bfloat16 or float16; by "
+            "default the session's."
         ),
     ] = None,
     axes: Axes = None,
