@@ -1,6 +1,6 @@
-"""Folders and stacks without a viewer: embed, segment from clicks, or segment everything.
+"""Folders and stacks without a viewer: embed, segment from prompts, or segment everything.
 
-Each name is loaded on first use: what only looks at paths does not wait for torch.
+Each name is loaded on first use, so that functions for paths alone don't import torch.
 """
 
 from __future__ import annotations

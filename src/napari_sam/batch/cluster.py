@@ -1,7 +1,7 @@
-"""Batches on a cluster of dask.distributed: the process that shares out, and keeps the manifest.
+"""Batches on a cluster of dask.distributed: the process that submits tasks and has the manifest.
 
-Dask moves and repeats tasks, finds lost workers and balances the load; here is only what a batch
-adds: what workers must have and see, and how many parts are under way.
+Dask moves and repeats tasks, detects lost workers and balances the load. This module checks that
+workers have the same model and see the same files, and limits the parts under way.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Parts under way for each worker: one that it does, one that it has ready.
 _AHEAD = 2
-# Seconds between two looks at progress, and until workers and a scheduler are given up.
+# Seconds between two checks of progress, and until workers and a scheduler count as lost.
 _PAUSE = 0.5
 _PATIENCE = 30
 _KNOCKING = 10
@@ -61,9 +61,9 @@ class ClusterModel:
     Attributes
     ----------
     model_key, precision, traits
-        As of a :class:`~napari_sam.Segmenter`.
+        As in :class:`~napari_sam.Segmenter`.
     workers
-        Addresses of those that were there at the start.
+        Addresses of the workers at the start.
     """
 
     def __init__(self, client: Client, wanted: WantedModel) -> None:
@@ -77,8 +77,8 @@ class ClusterModel:
 
     @property
     def traits(self) -> Traits:
-        """What may be relied on of the model."""
-        assert self._expected.traits is not None, "workers tell them"
+        """Input, output and abilities of the model."""
+        assert self._expected.traits is not None, "workers report them"
         return self._expected.traits
 
     @contextmanager
@@ -88,14 +88,14 @@ class ClusterModel:
         images: Sequence[Path],
         embeddings: Path | None = None,
     ) -> Iterator[Callable[[Sequence[Job], BatchProgress | None], BatchSummary]]:
-        """Check that every worker sees what it needs; yield what does jobs on them.
+        """Check that every worker sees what it needs; yield a function that runs jobs on them.
 
         Parameters
         ----------
         folders
-            Where workers write; a file in each, which is removed at the end, must be seen by all.
+            Folders that workers write to; each worker must see a temporary file in each of them.
         images
-            What they read. The first of each folder is looked for.
+            Images that they read, of which each worker must see the first of each folder.
         embeddings
             Folder for embeddings, if they are the results.
 
@@ -135,7 +135,7 @@ class ClusterModel:
             yield run
 
     def _ask_each(self, function: Callable[..., Any], *arguments: object) -> dict[str, Any]:
-        """Call a function on every worker, as a task; of one that is lost meanwhile no answer."""
+        """Call a function on every worker, as a task; a lost worker has no answer."""
         asked = {
             self._client.submit(
                 function, *arguments, workers=[name], allow_other_workers=False, pure=False
@@ -177,9 +177,9 @@ def on_cluster(
     workers: int | None = None,
     on_disk: bool = True,
 ) -> Iterator[ClusterModel]:
-    """Load a model on every worker of a dask cluster, to take the place of a segmenter.
+    """Load a model on every worker of a dask cluster, for use instead of a segmenter.
 
-    Each worker process does one image at a time, or eight planes of an image to embed, with as
+    Each worker process does one image at a time, or encodes eight planes of an image, with as
     many threads of torch as the worker has threads.
 
     Parameters
@@ -190,9 +190,10 @@ def on_cluster(
         Address of a scheduler, such as ``"tcp://10.0.0.4:8786"`` or ``"tls://..."`` (with dask's
         configuration for TLS), or the scheduler file (``.json``) that it wrote.
     workers
-        Instead, how many processes to start here; they share the cores and end with the block.
+        Number of worker processes to start on this machine, instead of `scheduler`. They share
+        its cores and end with the context.
     on_disk
-        Whether workers keep embeddings on disk.
+        Whether workers cache embeddings on disk.
 
     Yields
     ------
@@ -206,8 +207,8 @@ def on_cluster(
     ValueError
         If neither or both of `scheduler` and `workers` are given.
     ClusterError
-        If the scheduler doesn't answer or has no workers, or if a worker can't load the model,
-        or has another than the rest or another version of this package.
+        If the scheduler doesn't answer or has no workers, or if a worker can't load the model, or
+        has another model than the others or another version of this package.
     """
     if (scheduler is None) == (workers is None):
         raise ValueError("expected a scheduler's address or a number of workers, got both or none")
@@ -234,10 +235,10 @@ def on_cluster(
 
 
 def local_cluster(workers: int) -> Any:
-    """Start worker processes on this machine that share its cores; to be closed.
+    """Start worker processes on this machine that share its cores; the caller closes them.
 
-    Connections are encrypted, and open to this process's children alone, where the package
-    `cryptography` is there, as with the extra ``cluster``; without, a warning says so.
+    With the package `cryptography`, as installed by the extra ``cluster``, connections are
+    encrypted and open to this process's children alone; without it, a warning is given.
     """
     _check_installed()
     from dask.system import CPU_COUNT
@@ -271,14 +272,14 @@ def agreed(answers: Mapping[str, Loaded], version: str) -> Loaded:
     Parameters
     ----------
     answers
-        What each says.
+        What each worker has loaded.
     version
-        Of this package here.
+        Version of this package in this process.
 
     Raises
     ------
     ClusterError
-        With those that have another version than this process, or another model than the rest.
+        If workers have another version than this process, or another model than the others.
     """
     kinds = list(answers.values())
     expected = replace(max(kinds, key=kinds.count), version=version)
@@ -292,7 +293,7 @@ def agreed(answers: Mapping[str, Loaded], version: str) -> Loaded:
 
 
 class _Run:
-    """Jobs on their way through a cluster."""
+    """Jobs that a cluster works on."""
 
     def __init__(
         self,
@@ -336,7 +337,7 @@ class _Run:
                 self._client.unsubscribe_topic(self._assignment.topic)
 
     def _stop(self) -> None:
-        """Take what has come by now, and say how to go on."""
+        """Use the parts that are finished, and warn of how many images are."""
         for future in [future for future in self._data if future.status == "finished"]:
             with suppress(ClusterError):
                 self._take(future)
@@ -477,7 +478,7 @@ def _check_installed() -> None:
 
 @contextmanager
 def _connected(scheduler: Any) -> Iterator[Client]:
-    """Connect to a scheduler, by its address or file or as an object, that has workers."""
+    """Connect to a scheduler that has workers, by its address or file or as an object."""
     from distributed import Client
 
     name = scheduler if isinstance(scheduler, str) else scheduler.scheduler_address
@@ -516,7 +517,7 @@ async def _knock(address: str) -> None:
 
 @contextmanager
 def _sign(folder: Path) -> Iterator[tuple[str, str]]:
-    """Write a file that others can look for; yield its path and its text."""
+    """Write a temporary file that workers must see; yield its path and its text."""
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     path, text = temporary_beside(folder / MANIFEST), secrets.token_hex(16)
@@ -532,13 +533,13 @@ def _finished(futures: Iterable[Future]) -> list[Future]:
     from distributed import wait
 
     pending = list(futures)
-    with suppress(TimeoutError, CancelledError):  # the futures tell which were cancelled
+    with suppress(TimeoutError, CancelledError):  # cancelled futures have that status
         wait(pending, timeout=_PAUSE, return_when="FIRST_COMPLETED")
     return [future for future in pending if future.status != "pending"]
 
 
 def _trouble(future: Future) -> str:
-    """Tell in a line why a task has no result."""
+    """Return in one line why a task has no result."""
     from distributed import KilledWorker
 
     error = future.exception()
@@ -548,7 +549,7 @@ def _trouble(future: Future) -> str:
 
 
 def _listed(troubles: Mapping[str, str]) -> str:
-    """Spell what is wrong with workers, the names of those with the same trouble together."""
+    """Return the problems of workers as text, grouping the workers with the same problem."""
     by_text: dict[str, list[str]] = {}
     for name, text in troubles.items():
         by_text.setdefault(text, []).append(name)

@@ -1,6 +1,6 @@
-"""What a worker of a dask cluster does: load the model once, do parts of jobs one at a time.
+"""The worker of a dask cluster: it loads the model once, and does parts of jobs in turn.
 
-Imported by schedulers, too, so nothing here imports torch before a worker needs it.
+Schedulers import this module, too, so that nothing here imports torch before a worker needs it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from napari_sam.segmentation.protocol import Segmenter
     from napari_sam.segmentation.traits import Traits
 
-# Seconds between two reports of a part's progress, and looks whether it is still wanted.
+# Seconds between two reports of a part's progress, and checks whether it is still wanted.
 _PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class WantedModel:
-    """What workers are to load.
+    """The model that workers load.
 
     Parameters
     ----------
     model, device, precision
         As for :func:`~napari_sam.load_segmenter`.
     on_disk
-        Whether embeddings are kept on disk.
+        Whether embeddings are cached on disk.
     embeddings
-        Folder where; None for each worker's own.
+        Folder of the cache; None for each worker's own.
     """
 
     model: str
@@ -49,9 +49,9 @@ class WantedModel:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a worker has loaded: the version of this package, the model's keys and precision.
+    """The model that a worker has loaded: the package's version, the model's keys and precision.
 
-    `traits` are those of the model, None where they aren't known.
+    `traits` are those of the model, None if they aren't known.
     """
 
     version: str
@@ -62,13 +62,13 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a worker must see: the texts of files in shared folders, and the sizes of images."""
+    """Files that a worker must see: texts of files in shared folders, and sizes of images."""
 
     texts: Mapping[str, str]
     sizes: Mapping[str, int]
 
     def missing(self) -> list[str]:
-        """Say what isn't here as it should be, a phrase for each."""
+        """Return a phrase for each file that is missing or differs on this worker."""
         found = []
         for path, text in self.texts.items():
             folder = Path(path).parent
@@ -84,16 +84,16 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What the parts of a run have in common.
+    """Values that all parts of a run have in common.
 
     Parameters
     ----------
     wanted, expected
-        The model, and what every worker has loaded if it is the same.
+        The model to load, and the loaded model that every worker must have.
     sight
-        What every worker must see.
+        Files that every worker must see.
     topic
-        Of the events that tell the finished fraction.
+        Topic of the events that report the finished fraction.
     """
 
     wanted: WantedModel
@@ -104,14 +104,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a part.
+    """The result of a part.
 
     Parameters
     ----------
     notes, warnings
-        What it told.
+        Messages and warnings of its work.
     failure
-        Why it couldn't be done; the rest of the batch doesn't depend on it.
+        Why it couldn't be done, which doesn't affect the other parts.
     refusal
         Why this worker can't do any part.
     """
@@ -123,7 +123,7 @@ class Outcome:
 
 
 class _Process:
-    """What this process keeps: one model, used by one part at a time."""
+    """The state of this process: one model, used by one part at a time."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -156,12 +156,12 @@ _process = _Process()
 
 
 def dask_setup(_: object) -> None:
-    """Leave Ctrl-C to the process that started this one; called in workers that preload this."""
+    """Ignore Ctrl-C, which the process that started this one handles; dask calls it on preload."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def load(wanted: WantedModel) -> Loaded:
-    """Load a model, and say what it is."""
+    """Load a model, and return its keys and traits."""
     from distributed import get_worker
 
     with _process.lock, _torch_threads(get_worker().state.nthreads):
@@ -169,7 +169,7 @@ def load(wanted: WantedModel) -> Loaded:
 
 
 def missing(sight: Sight) -> list[str]:
-    """Say what this worker doesn't see."""
+    """Return a phrase for each file that this worker doesn't see."""
     return sight.missing()
 
 
@@ -179,9 +179,9 @@ def do_part(data: bytes, assignment: Assignment, place: tuple[int, int]) -> Outc
     Parameters
     ----------
     data
-        The part, pickled: a scheduler needn't know what is in it.
+        The part, pickled, so that a scheduler needn't import its class.
     assignment
-        Of the run.
+        The values of the run.
     place
         Numbers of the job and the part, for events about it.
     """
@@ -203,7 +203,7 @@ def do_part(data: bytes, assignment: Assignment, place: tuple[int, int]) -> Outc
 
 
 class Watch:
-    """A part's progress callback: tells it now and then, and stops what nobody waits for."""
+    """A part's progress callback: it sends the fraction at intervals, and stops unwanted work."""
 
     def __init__(self, report: Callable[[float], None], is_wanted: Callable[[], bool]) -> None:
         self._report, self._is_wanted = report, is_wanted
@@ -226,7 +226,7 @@ def _outcome(data: bytes, assignment: Assignment, watch: Watch) -> Outcome:
     from napari_sam.segmentation.protocol import Cancelled
 
     notes: list[str] = []
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default", UserWarning)
         failure = ""
         try:
@@ -239,14 +239,14 @@ def _outcome(data: bytes, assignment: Assignment, watch: Watch) -> Outcome:
             part.work(segmenter, watch, notes.append)
         except Cancelled:
             failure = "stopped"
-        except Exception as error:  # noqa: BLE001 - it is told where the batch was started
+        except Exception as error:  # noqa: BLE001 - the batch reports it
             failure = reason_of(error)
-    heard = (one.message for one in told if isinstance(one.message, UserWarning))
+    heard = (one.message for one in caught if isinstance(one.message, UserWarning))
     return Outcome(tuple(notes), tuple(heard), failure)
 
 
 def _refusal(loaded: Loaded, assignment: Assignment) -> str:
-    """Say why a worker can't take part; one that came after the others is asked here first."""
+    """Return why a worker can't take part; workers that joined later are checked here first."""
     if loaded != assignment.expected:
         return differences(loaded, assignment.expected)
     if _process.admitted == assignment.topic:
@@ -255,7 +255,7 @@ def _refusal(loaded: Loaded, assignment: Assignment) -> str:
 
 
 def differences(loaded: Loaded, expected: Loaded) -> str:
-    """Say in what a worker differs; nothing where it doesn't."""
+    """Return how a worker's model differs from the others'; empty if it doesn't."""
     if loaded.version != expected.version:
         return f"has napari-sam-live {loaded.version}, expected {expected.version}"
     if loaded.model_key != expected.model_key:

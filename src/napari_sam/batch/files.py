@@ -1,4 +1,4 @@
-"""Many image files at once, from paths to files; nothing is done twice."""
+"""Batches over image files, from paths to result files; finished results are skipped."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def embed_files(
     axes: str | None = None,
     channel: int | None = None,
 ) -> BatchSummary:
-    """Encode every plane of images, so that they are ready when they are opened.
+    """Encode every plane of images into a cache, so that they open without waiting.
 
     Parameters
     ----------
     segmenter
-        A :class:`~napari_sam.CachedSegmenter`: its cache is what gets filled.
-        Planes it already has cost only their reading. Or a model on a cluster, from
-        :func:`on_cluster`: stacks are shared out plane by plane.
+        A :class:`~napari_sam.CachedSegmenter`, whose cache is filled; planes in the cache are
+        only read. Or a model on a cluster, from :func:`on_cluster`, whose workers each encode
+        some planes of a stack.
     images
-        As :func:`find_images` takes them.
+        Files, folders or patterns, as for :func:`find_images`.
     contrast_limits
-        Values that become black and white. ``None``: robust limits, on a stack one pair for all
-        planes of a channel. The viewer uses those of the image layer.
+        Values that become black and white. ``None`` means robust limits: on a stack, one pair for
+        all planes of a channel. The viewer uses those of the image layer.
     progress
         Called with the image and the finished fraction; it may raise
         :class:`~napari_sam.Cancelled`.
@@ -88,7 +88,7 @@ def embed_files(
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingPart:
-    """Planes of an image to be encoded; all of them where no numbers are given."""
+    """Planes of an image to be encoded; all of them if no numbers are given."""
 
     image: Path
     opening: Opening
@@ -146,21 +146,21 @@ def segment_files(
     segmenter
         The model, or one on a cluster, from :func:`on_cluster`.
     images
-        As :func:`find_images` takes them.
+        Files, folders or patterns, as for :func:`find_images`.
     output
-        A folder for ``NAME_labels.tif`` of each image; there, what is done and unchanged is
-        skipped. Or, for one image, the label file itself.
+        A folder for ``NAME_labels.tif`` of each image, in which results that are finished and
+        whose inputs are unchanged are skipped. Or, for one image, the label file itself.
     prompts
         A prompts file or a session for all images, or a folder with ``NAME.csv`` or
-        ``NAME.napari-sam`` of each; by default it lies beside the image.
+        ``NAME.napari-sam`` for each; by default they lie beside the image.
     contrast_limits, overwrite
         As in :func:`label_objects`.
     overlay
-        Whether to draw ``NAME_overlay.png`` too: the labels over the image, of a stack over the
-        plane with most objects.
+        Whether to draw ``NAME_overlay.png``, too: the labels over the image; for a stack, over
+        the plane with most objects.
     measurements
-        Whether to write ``NAME_measurements.csv`` too: a line for each object, as
-        :func:`measure_labels` gives them.
+        Whether to write ``NAME_measurements.csv``, too: a row for each object, as from
+        :func:`measure_labels`.
     suffix
         Format of label files in a folder: ``".tif"`` or ``".zarr"``.
     progress
@@ -170,19 +170,19 @@ def segment_files(
         As in :func:`~napari_sam.io.read_image`, for every image.
     boxes
         A boxes file for all images, as napari saves it for a Shapes layer, or a folder with
-        ``NAME.csv`` of those that have boxes.
+        ``NAME.csv`` for those that have boxes.
 
     Returns
     -------
     summary
-        Also of images that failed: they don't stop the rest; and notes about what the prompts
-        don't say and what was used instead.
+        The images that were finished, skipped, or failed, which doesn't stop the others; and
+        notes about inputs that the prompts don't record, and those used instead.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If an image or the one prompts file isn't there or can't be read, or if the results
-        can't have the names asked for.
+        If an image or the one prompts file doesn't exist or can't be read, or if the results
+        can't have the requested names.
     """
     found = check_request(images, output, prompts, suffix, needs_prompts=True, boxes=boxes)
     method = FromPrompts(prompts, boxes, contrast_limits, overwrite)
@@ -204,7 +204,7 @@ def segment_all_files(
     channel: int | None = None,
     **settings: Any,
 ) -> BatchSummary:
-    """Segment everything in images.
+    """Segment every object of images.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def segment_all_files(
     Raises
     ------
     FileNotFoundError, ValueError, TypeError
-        As in :func:`segment_files`, and for settings that don't exist or make no sense.
+        As in :func:`segment_files`, and for settings that don't exist or are out of range.
     """
     found = check_request(images, output, suffix=suffix)
     AutomaskSettings(**settings)  # refuse wrong ones before any work
@@ -268,7 +268,7 @@ def _label_files(
 
 
 def manifest_of(output: Source) -> AbstractContextManager[Manifest | None]:
-    """Return what is known about a folder of results; nothing about a single file."""
+    """Return the manifest of a folder of results; None for a single file."""
     return nullcontext() if is_label_file(output) else Manifest(Path(output).expanduser())
 
 

@@ -128,7 +128,7 @@ def _paint(
     number: int,
     overwrite: bool,
 ) -> None:
-    """Write a mask where it may, on all channels that make one plane."""
+    """Write a mask into the labels, on all channels of the plane."""
     (r, c), logits = mask
     at = [slice(None) if i is None else i for i in plane]
     region = slice(r, r + logits.shape[0]), slice(c, c + logits.shape[1])
@@ -146,15 +146,15 @@ def label_everything(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Labels:
-    """Segment every object; along ``Z``, or else ``T``, objects that overlap are one.
+    """Segment every object; overlapping objects along ``Z``, or else along ``T``, are linked.
 
     Parameters
     ----------
     segmenter
         The model.
     image
-        A plane or a stack, of which one plane is read at a time. Channels, and time points of a
-        z-stack, are numbered by themselves.
+        A plane or a stack, of which one plane is read at a time. The labels of each channel, and
+        of each time point of a z-stack, are numbered separately.
     contrast_limits, progress, **settings
         As in :func:`~napari_sam.automask.segment_all`.
 
@@ -212,7 +212,7 @@ def _type_for(highest: int) -> type[np.unsignedinteger[Any]]:
 
 
 def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> None:
-    """Refuse planes and prompts outside of the image before anything is embedded."""
+    """Raise an error for planes and prompts outside of the image, before anything is encoded."""
     lengths = image.stack_shape + image.plane_shape
     for (plane, number), one in prompts.items():
         at = complete(plane)
@@ -226,6 +226,6 @@ def _check_planes(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> N
 
 
 def _chosen(saved: SavedPrompts, key: PlaneObject, last: MaskPrediction) -> int:
-    """Return which candidate of an object's last step is its mask, as in the viewer."""
+    """Return the index of the candidate that is the object's mask, as in the viewer."""
     is_first = count_steps(saved.steps_of(key)) == 1
     return last.index_of(saved.candidates.get(key) if is_first else None)

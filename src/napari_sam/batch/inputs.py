@@ -55,7 +55,7 @@ def check_request(
     needs_prompts: bool = False,
     boxes: Source | None = None,
 ) -> list[Path]:
-    """Refuse what can be known to fail from paths and tables alone, before a model is loaded.
+    """Check paths and tables of a batch for errors before a model is loaded.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def check_request(
         if prompts is not None and not Path(prompts).is_dir():
             _read(prompts_of(found[0], prompts))
         elif not any(_has_prompts(image, prompts, boxes) for image in found):
-            prompts_of(found[0], prompts)  # says what is missing
+            prompts_of(found[0], prompts)  # raises, with what is missing
         if boxes is not None and not Path(boxes).is_dir():
             read_boxes(boxes_of(found[0], boxes) or boxes)
     return found
@@ -98,7 +98,7 @@ def check_writable(folder: Path) -> None:
     Raises
     ------
     OSError
-        Saying why.
+        If it can't, with the reason.
     """
     there = folder
     while not there.exists() and there != there.parent:

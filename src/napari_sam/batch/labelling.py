@@ -1,6 +1,6 @@
-"""What a batch does with one image: read it, label it, write the results.
+"""The work of a batch on one image: read it, label it, write the results.
 
-Everything here is a value that can be sent to another process.
+Every class here can be pickled and sent to another process.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How images are opened, where they don't say it themselves."""
+    """Options of opening images, which override what their files record."""
 
     axes: str | None
     channel: int | None
@@ -55,7 +55,7 @@ class Opening:
 
 
 class Method(Protocol):
-    """How an image becomes labels."""
+    """A way to make the labels of an image."""
 
     @property
     def contrast_limits(self) -> Limits | None:
@@ -162,7 +162,7 @@ class Everything:
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """The labels of one image and what goes beside them.
+    """The labels of one image and the files that go with them.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ class Labelling:
 
 
 def keys_of(segmenter: Segmenter | ClusterModel, finds: bool) -> dict[str, object]:
-    """Return what of a model decides labels; of its decoder for instances, where it `finds`."""
+    """Return the keys of a model that labels depend on; with its decoder's if it `finds`."""
     keys: dict[str, object] = {"model": (segmenter.model_key, segmenter.precision)}
     if finds and segmenter.traits.maps_instances:
         keys["decoder"] = segmenter.traits.instance_key
@@ -228,9 +228,9 @@ def keys_of(segmenter: Segmenter | ClusterModel, finds: bool) -> dict[str, objec
 
 @dataclass(frozen=True, slots=True)
 class LabellingPart:
-    """A labelling for another process, which knows nothing of a manifest.
+    """A labelling for another process, which has no manifest.
 
-    `labels_are_there` where only what goes beside them is missing.
+    `labels_are_there` if only the files that go with the labels are missing.
     """
 
     labelling: Labelling
@@ -247,16 +247,16 @@ class LabellingPart:
 def labelling_job(
     labelling: Labelling, manifest: Manifest | None, segmenter: Segmenter | ClusterModel
 ) -> Job:
-    """Make the job of labelling an image that goes on where a manifest says.
+    """Return the job of labelling an image, of which the manifest records what is finished.
 
     Parameters
     ----------
     labelling
-        What to do.
+        The image and how it is labelled.
     manifest
-        What is done in the folder; None for a single file, which is always made.
+        The manifest of the folder; None for a single file, which is always made.
     segmenter
-        The model; of one on a cluster the job gives its parts.
+        The model; with one on a cluster, the job is split into parts.
     """
     task, notes = labelling.task, list[str]()
     sent: list[str] = []  # the fingerprint of labels that are made elsewhere
@@ -308,7 +308,7 @@ def _absolute(path: Source | None) -> Path | None:
 
 
 def read_labels(path: Path, image: ImageFile) -> Labels:
-    """Read the labels of an image, with its axes of length 1, for which TIFF has no place."""
+    """Read the labels of an image, with the image's axes of length 1, which TIFF drops."""
     labels = np.asarray(read_image(path).data[...])
     shape = image.stack_shape + image.plane_shape
     if [n for n in labels.shape if n > 1] != [n for n in shape if n > 1]:
@@ -336,7 +336,7 @@ def draw_labels(
     prompts: Mapping[PlaneObject, Prompts],
     contrast_limits: Limits | None = None,
 ) -> None:
-    """Draw labels and prompts over an image; of a stack the plane with most objects.
+    """Draw labels and prompts over an image; for a stack, over the plane with most objects.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a batch has done, so that it can go on where it stopped."""
+"""The record of finished results of a batch, so that it can continue after an interruption."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ _VERSION = 2
 
 
 class ManifestWarning(UserWarning):
-    """What a batch noted in earlier runs can't be read or written in full."""
+    """The record of a batch's finished results can't be read or written in full."""
 
 
 class Manifest:
-    """A file beside the results that says of each when it was begun, and how it was made.
+    """A file beside the results that records for each that it was begun, and how it was made.
 
-    A line holds a result's name and a fingerprint; none while it is being made. Lines are only
-    ever added, so a run that is interrupted loses nothing, and noting a result
-    costs the same however many there are. A damaged line is skipped with a
-    :class:`ManifestWarning`; where the file itself can't be read or written, nothing is known
-    as done and nothing is noted.
+    A line has a result's name and a fingerprint, which is empty while the result is being made.
+    Lines are only ever added, so that an interrupted run loses nothing, and adding one takes the
+    same time however many there are. A damaged line is skipped with a :class:`ManifestWarning`;
+    if the file can't be read or written, no result counts as finished and none is recorded.
 
-    To be entered by a run: what killed ones left of results named here, a day ago or longer, is
-    removed, unless another run is busy in this folder.
+    A run uses it as a context manager. On entering, partial files that killed runs left a day ago
+    or longer are removed, unless another run works in this folder.
 
     Parameters
     ----------
     folder
-        Where the results are.
+        The folder of the results.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -101,11 +100,11 @@ class Manifest:
         )
 
     def is_done(self, result: Path, fingerprint: str) -> bool:
-        """Whether a result is there and was made from the same input in the same way."""
+        """Whether a result exists and was made from the same input in the same way."""
         return result.exists() and self._done.get(result.name) == fingerprint
 
     def begin(self, result: Path) -> None:
-        """Note that a result is being made, so that what a killed run leaves of it is known.
+        """Record that a result is being made, so that what a killed run leaves can be removed.
 
         Raises
         ------
@@ -116,7 +115,7 @@ class Manifest:
         self._write(result, None)
 
     def add(self, result: Path, fingerprint: str) -> None:
-        """Note a result.
+        """Record a finished result.
 
         Raises
         ------
@@ -143,16 +142,16 @@ class Manifest:
 
 
 def results_beside(labels: str) -> tuple[str, ...]:
-    """Return the names of everything that is written for one label file, that one first."""
+    """Return the names of all files that are written with a label file, its own first."""
     stem, _, suffix = labels.rpartition("_labels.")
     return (labels, *(f"{stem}{ending}" for ending in ENDINGS)) if suffix else (labels,)
 
 
 def fingerprint(image: Path, parameters: Mapping[str, object]) -> str:
-    """Hash an input's identity and everything that decides its result.
+    """Hash an input's identity and everything that its result depends on.
 
-    An input counts as unchanged while its size and time of modification stay the same; of a
-    folder those of every file inside.
+    An input counts as unchanged while its size and time of modification are the same, or those of
+    every file in it if it is a folder.
     """
     files = sorted(p for p in image.rglob("*") if p.is_file()) if image.is_dir() else [image]
     stats = [(path.name, path.stat()) for path in files]

@@ -1,4 +1,4 @@
-"""An image file's pixels as the model was given them in the viewer."""
+"""Planes of an image file as the model was given them in the viewer."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class ChannelOfFile(ImageFile):
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What goes to the model of one plane.
+    """The model's input for one plane.
 
     Parameters
     ----------
     pixels, limits
         For :meth:`~napari_sam.segmentation.protocol.Segmenter.embed`.
     channel_axis
-        Axis of the image whose positions all belong to the plane; None for a plane alone.
+        Axis of the image along which all positions belong to the plane; None for no such axis.
     guessed
-        Whether limits were found in the pixels, because nobody says those of the viewer.
+        Whether the limits were computed from the pixels because the viewer's aren't recorded.
     """
 
     pixels: NDArray[Any]
@@ -65,8 +65,8 @@ class ModelInput:
 def image_of_prompts(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -> ImageFile:
     """Return the part of a file that prompts were given on: all of it, or one of its channels.
 
-    Where the prompts have one coordinate less than the file, the viewer showed its channels as
-    layers of their own; the layer's channel is known by the checksum of its pixels.
+    If the prompts have one coordinate less than the file, the viewer showed each channel as a
+    layer; the layer's channel is found by the checksum of its pixels.
 
     Raises
     ------
@@ -94,20 +94,20 @@ def image_of_prompts(image: ImageFile, prompts: Mapping[PlaneObject, Prompts]) -
 
 
 class InputReader:
-    """Reads planes of an image as the model was given them, and notes what could not be had.
+    """Read planes of an image as the model was given them, and note what is missing.
 
     Parameters
     ----------
     image
         From :func:`image_of_prompts`.
     contrast_limits
-        Those asked for; they come before those of the prompts. Where neither say any, one robust
-        pair for all planes of a channel is found.
+        Limits that override those of the prompts. Without both, one robust pair is computed for
+        all planes of a channel.
     """
 
     def __init__(self, image: ImageFile, contrast_limits: Limits | None) -> None:
         self._notes: dict[str, None] = {}
-        self._unknown: dict[int, None] = {}  # objects whose contrast limits nobody says
+        self._unknown: dict[int, None] = {}  # objects whose contrast limits aren't recorded
         self._image = image
         self._wanted = contrast_limits
         self._guessed = False
@@ -116,7 +116,7 @@ class InputReader:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be had or isn't known, and what was used instead."""
+        """Messages about inputs that are missing or unknown, and those used instead."""
         numbers = sorted(self._unknown)
         if not numbers:
             return [*self._notes]
@@ -127,7 +127,7 @@ class InputReader:
         return [*self._notes, unknown]
 
     def note_object(self, number: int, shown: ModelInput) -> None:
-        """Take note of an object that is predicted from what was read."""
+        """Note an object that is predicted from an input, for :attr:`notes`."""
         if shown.guessed:
             self._unknown[number] = None
 
@@ -149,8 +149,8 @@ class InputReader:
     def _plain(self, at: PlaneIndex, given: PlaneInput | None) -> ModelInput:
         one = given.colours[0] if given else None
         source = _source(self._image, at, given, one, self._limits(at, given, one))
-        pixels, limits, told = source.read_described(at)
-        (seen,) = told.colours
+        pixels, limits, described = source.read_described(at)
+        (seen,) = described.colours
         if one is not None and seen is not None and _differ(one.checksum, seen.checksum):
             self._note(
                 "the prompts were given on other pixels, such as those of another image: "
@@ -247,7 +247,7 @@ class InputReader:
 
 
 def objects_in_words(numbers: Sequence[int]) -> str:
-    """Spell numbers of objects for a sentence, such as ``objects 1 to 3, 7``."""
+    """Return numbers of objects as text for a message, such as ``objects 1 to 3, 7``."""
     if len(numbers) == 1:
         return f"object {numbers[0]}"
     head, *runs = format_objects(numbers).split()
@@ -255,7 +255,7 @@ def objects_in_words(numbers: Sequence[int]) -> str:
 
 
 class PixelsOfFile:
-    """The pixels of a file as an array that is read where it is indexed, and says what it lacks."""
+    """The pixels of a file as an array that is read where it is indexed."""
 
     def __init__(self, image: ImageFile) -> None:
         self._image = image
@@ -273,21 +273,21 @@ def _source(
     one: ColourInput | None,
     limits: Limits | None,
 ) -> ArraySource:
-    """Return what reads a plane of a file as it was given to the model."""
-    look = ColourInput() if one is None else one
+    """Return a source that reads a plane of a file as it was given to the model."""
+    colour = ColourInput() if one is None else one
     return ArraySource(
         PixelsOfFile(image),
         image.is_rgb,
         plane_axes(at),
         limits,
         slab=_slab_of(image, at, given),
-        gamma=look.gamma,
-        inverted=look.inverted,
+        gamma=colour.gamma,
+        inverted=colour.inverted,
     )
 
 
 def _slab_of(image: ImageFile, at: PlaneIndex, given: PlaneInput | None) -> Slab | None:
-    """Return what was projected to a plane, if it was several planes."""
+    """Return the range of planes that were projected to a plane, if there were several."""
     if given is None or not given.spans:
         return None
     for axis, _, last in given.spans:
@@ -300,9 +300,9 @@ def _slab_of(image: ImageFile, at: PlaneIndex, given: PlaneInput | None) -> Slab
     return Slab.of_spans(cast("Projection", given.projection), at, given.spans)
 
 
-def _differ(told: str, seen: str) -> bool:
+def _differ(recorded: str, seen: str) -> bool:
     """Whether checksums, made in the same way, are those of different pixels."""
-    return told.partition("-")[0] == seen.partition("-")[0] and told != seen
+    return recorded.partition("-")[0] == seen.partition("-")[0] and recorded != seen
 
 
 def _checksum(image: ImageFile, at: PlaneIndex, given: PlaneInput) -> str:

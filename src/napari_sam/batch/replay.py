@@ -1,4 +1,4 @@
-"""A session run again without a window: the same prompts, answered anew."""
+"""Replay of a session without a viewer: the same prompts, predicted again."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ from napari_sam.session.state import State
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
-    """What came of a session that was run again.
+    """The result of replaying a session.
 
     Parameters
     ----------
     labels
         The labels, of the image's shape without colours.
     different
-        How many pixels are not what the session's labels show.
+        Number of pixels that differ from the session's labels.
     image
-        What the labels belong to; None where it was no file.
+        The image of the labels; None if it was not a file.
     notes
-        What was done otherwise than in the session, and why.
+        Messages about what was done differently from the session, and why.
     """
 
     labels: NDArray[Any]
@@ -76,24 +76,24 @@ def replay_session(
     segmenter: Segmenter | Iterable[Segmenter] | None = None,
     progress: Progress | None = None,
 ) -> Replayed:
-    """Run a session again: its prompts are answered anew, and its strokes painted again.
+    """Replay a session: predict its masks from its prompts again, and paint its strokes again.
 
-    Each mask is made by the model that made it in the session, from all the prompts that it
-    answers. Labels that were there before it began are taken from the file.
+    Each mask is predicted by the model that predicted it in the session, from all of its prompts.
+    Labels that existed before the session began are taken from the file.
 
     Parameters
     ----------
     session
-        The session's file, which is only read, or what
-        :func:`~napari_sam.session.saved.read_without_image` read of it.
+        The session's file, which is not changed, or the session as read by
+        :func:`~napari_sam.session.saved.read_without_image`.
     image
-        The image that the session is of; None takes the file that lies beside it, see
-        :func:`find_image`. Each plane is read as the model was given it; planes of a
-        :class:`~napari_sam.session.PlaneSource` are read as it gives them.
+        The session's image; None takes the image file beside the session, see
+        :func:`find_image`. Each plane is read as the model was given it; the planes of a
+        :class:`~napari_sam.session.PlaneSource` are read as it returns them.
     segmenter
-        What answers; another model than the session's gives other labels. Of several each answers
-        what it answered in the session, and the first what none of them did. By default those of
-        the session, see :func:`~napari_sam.batch.session_models.load_models`.
+        The model; a model other than the session's gives other labels. Of several models, each
+        predicts what it predicted in the session, and the first one everything else. By default
+        those of the session, see :func:`~napari_sam.batch.session_models.load_models`.
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
 
@@ -105,9 +105,10 @@ def replay_session(
     Raises
     ------
     SessionFileError
-        If the file is no session, is damaged or newer, or is of another image.
+        If the file is not a session, is damaged, was written by a newer version, or belongs to
+        another image.
     FileNotFoundError
-        If the image is not there.
+        If the image doesn't exist.
     ValueError, OSError
         If the image can't be read.
     """
@@ -139,18 +140,18 @@ def replay_session(
 
 
 def find_image(saved: SavedSession) -> Path:
-    """Return the file that a session was made with, where it lies beside the session's.
+    """Return the image file that a session was made with, if it lies beside the session.
 
-    Only a path below the session's own folder is looked at.
+    Only the session's folder and those below it are searched.
 
     Raises
     ------
     FileNotFoundError
-        If it isn't there; the message tells which image is needed.
+        If it isn't found; the message names the image.
     """
-    told = _table(saved.about, "image")
+    about = _table(saved.about, "image")
     folder = saved.path.resolve().parent
-    for value in (told.get("relative_path"), told.get("file")):
+    for value in (about.get("relative_path"), about.get("file")):
         if not isinstance(value, str) or not value or "\\" in value or "\0" in value:
             continue
         path = (folder / value).resolve()
@@ -176,9 +177,9 @@ def open_image(
     saved
         The session.
     path, axes, channel
-        As of :func:`~napari_sam.io.read_image`.
+        As in :func:`~napari_sam.io.read_image`.
     must_match
-        Whether one of other pixels is refused, where the session tells which they were.
+        Whether an image with other pixels is refused, if the session records a checksum.
 
     Raises
     ------
@@ -195,7 +196,7 @@ def open_image(
 
 
 def is_image_of(saved: SavedSession, image: ImageFile) -> bool | None:
-    """Whether a file holds the very pixels that a session was made on; None if that isn't told.
+    """Whether an image has the pixels of a session's image; None if no checksum is recorded.
 
     It reads a few planes.
     """
@@ -210,36 +211,36 @@ def is_image_of(saved: SavedSession, image: ImageFile) -> bool | None:
 
 
 def source_of_file(saved: SavedSession, image: ImageFile) -> tuple[ImageFile, ArraySource]:
-    """Return the part of a file that a session is of, such as one channel, and as its source.
+    """Return the part of an image that a session belongs to, such as one channel, and its source.
 
     Raises
     ------
     ValueError
         If the file has other axes.
     """
-    told = _table(saved.about, "image")
+    about = _table(saved.about, "image")
     part = image_of_prompts(image, given_of(saved))
-    displayed = tuple(told.get("spanned") or ())
+    displayed = tuple(about.get("spanned") or ())
     pixels: Any = PixelsOfFile(part)
     return part, ArraySource(
-        pixels, part.is_rgb, displayed or None, channel_axis=told.get("channel_axis")
+        pixels, part.is_rgb, displayed or None, channel_axis=about.get("channel_axis")
     )
 
 
 def write_replayed(replayed: Replayed, path: str | Path) -> None:
-    """Write labels of a session that was run again, with the axes and pixel sizes of its image.
+    """Write the labels of a replayed session, with the axes and pixel sizes of its image.
 
     Parameters
     ----------
     replayed
-        From an image file.
+        A session that was replayed on an image file.
     path
-        Ends in one of :data:`~napari_sam.io.LABEL_FORMATS`; what is there is replaced.
+        Ends in one of :data:`~napari_sam.io.LABEL_FORMATS`; an existing file is replaced.
 
     Raises
     ------
     OSError
-        If it can't be written; what was there is as it was.
+        If it can't be written; an existing file is unchanged.
     """
     image = replayed.image
     if image is None:
@@ -249,10 +250,10 @@ def write_replayed(replayed: Replayed, path: str | Path) -> None:
 
 
 def describe_image(saved: SavedSession) -> str:
-    """Return which image a session is of, in words."""
-    told = _table(saved.about, "image")
-    name, file = str(told.get("name") or ""), str(told.get("file") or "")
-    shape = " x ".join(str(n) for n in told.get("shape") or ())
+    """Return a description of a session's image."""
+    about = _table(saved.about, "image")
+    name, file = str(about.get("name") or ""), str(about.get("file") or "")
+    shape = " x ".join(str(n) for n in about.get("shape") or ())
     words = f"'{file or name}'" if file or name else "which has no name"
     if file and name not in ("", file):
         words += f" (layer '{name}')"
@@ -260,14 +261,14 @@ def describe_image(saved: SavedSession) -> str:
 
 
 def prompts_of_session(path: str | Path) -> SavedPrompts:
-    """Return the prompts of a session with boxes and chosen candidates, as those of a file.
+    """Return the prompts of a session with boxes and chosen candidates, as from a prompts file.
 
-    Objects come in the order in which they were last answered.
+    Objects are in the order in which they were last predicted.
 
     Raises
     ------
     SessionFileError
-        If the file is no session, or is damaged or of a newer version.
+        If the file is not a session, is damaged, or was written by a newer version.
     OSError
         If it can't be opened.
     """
@@ -314,9 +315,9 @@ def _index_of(plane: Plane) -> PlaneIndex:
 
 
 def given_of(saved: SavedSession) -> SavedPrompts:
-    """Return on which planes a model was asked, and what it was given there, prompts or not."""
-    told = _prompts_of(saved)
-    prompts, inputs = dict(told.prompts), dict(told.inputs)
+    """Return the planes that a model was given, with its input, with or without prompts."""
+    given = _prompts_of(saved)
+    prompts, inputs = dict(given.prompts), dict(given.inputs)
     for entry in saved.entries:
         if entry.kind == "found" and "of" not in entry.details:
             for at, words in given_by(entry.details):
@@ -333,7 +334,7 @@ def given_of(saved: SavedSession) -> SavedPrompts:
 
 
 def _start(saved: SavedSession, source: PlaneSource) -> tuple[State, ArrayCanvas]:
-    """Return the labels as they were before the entries that made them, and nothing else."""
+    """Return the labels as they were before the session's entries."""
     canvas = canvas_for(saved, source)
     write_labels(saved, canvas, fill=True)
     for entry in reversed(saved.holding):
@@ -345,7 +346,7 @@ def _start(saved: SavedSession, source: PlaneSource) -> tuple[State, ArrayCanvas
 def _count_different(
     saved: SavedSession, canvas: ArrayCanvas, touched: set[Plane], source: PlaneSource
 ) -> int:
-    """Count pixels that are not what a session says; 0 is what it doesn't know."""
+    """Count pixels that differ from a session's labels; those that it doesn't record are 0."""
     known = {one.plane: one for one in saved.labels}
     planes = touched | known.keys()
     if any(plane_axes(plane) != source.spanned for plane in planes):
@@ -373,7 +374,7 @@ def _planes_of(saved: SavedSession, image: str | Path | ImageFile | PlaneSource)
 
 
 class _Steps:
-    """Tells how much is done of all entries, and may be stopped within one."""
+    """Progress over all entries, also within one; its callback may raise to stop."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -392,7 +393,7 @@ class _Steps:
 
 
 def _check_details(saved: SavedSession) -> None:
-    """Refuse entries that don't tell what it takes to make them again."""
+    """Raise an error for entries that lack what is needed to repeat them."""
     for entry in saved.entries:
         try:
             _check_entry(entry, len(_table(saved.about, "image").get("shape") or ()))
@@ -408,7 +409,7 @@ def _check_entry(entry: Entry, ndim: int) -> None:
     if entry.kind == "mask" and any(change.after is None for change in entry.answers):
         raise ValueError("a mask without an answer")
     if entry.kind == "model" and entry.model is None:
-        raise ValueError("another model that isn't told")
+        raise ValueError("another model that isn't recorded")
     if entry.kind in ("mask", "found"):
         MaskRules.of_words(details)
     expected: dict[str, type] = {}
@@ -450,7 +451,7 @@ def _check_entry(entry: Entry, ndim: int) -> None:
         examples = [Example.of_words(words) for words in details.get("examples", ())]
         settings = details["settings"]
         if "text" in settings:
-            AutomaskSettings(**settings)  # refuses what tells of nothing
+            AutomaskSettings(**settings)  # refuses boxes without a positive one
         shown = given_by(details)
         for plane in [*(plane for plane, _ in shown), *(list(one.plane) for one in examples)]:
             if len(plane) != ndim or list(plane).count(None) != 2:

@@ -1,4 +1,4 @@
-"""What models do when a session is run again: answer, find and follow, on planes as given."""
+"""The models' work when a session is replayed: decode, find and follow, on the same input."""
 
 from __future__ import annotations
 
@@ -91,18 +91,18 @@ class PlanesOfFile(ReplayedPlanes):
 
 
 def given_by(details: Mapping[str, Any]) -> list[tuple[list[int | None], Any]]:
-    """Return the planes that a run looked at, and what the model was given of each, in words."""
+    """Return the planes of a run, with the model's recorded input for each."""
     searched = zip(details["planes"], details["given"], strict=True)
     return [*((plane, words) for plane, words in details.get("looked_at", ())), *searched]
 
 
 class Player:
-    """Has models answer what a session's entries ask, each what it answered in the session.
+    """Predict a session's entries again, each with the model that predicted it in the session.
 
     Parameters
     ----------
     models
-        One or more; the first answers in the place of those that are missing.
+        One or more; the first one stands for those that are missing.
     planes
         The image.
     beat
@@ -215,10 +215,10 @@ class Player:
         for made, what in ((self._masks, "mask"), (self._runs, "run")):
             others = {other: n for other, n in made.items() if other not in ("", *self._models)}
             if count := sum(others.values()):
-                told = ", ".join(other[:12] for other in others)
+                keys = ", ".join(other[:12] for other in others)
                 notes.append(
                     f"{count} {what}{'s' if count > 1 else ''} of the session "
-                    f"{'were' if count > 1 else 'was'} made by another model (key {told}): "
+                    f"{'were' if count > 1 else 'was'} made by another model (key {keys}): "
                     f"{self._first.traits.name} made {'them' if count > 1 else 'it'} anew"
                 )
         return notes
@@ -235,7 +235,7 @@ class Player:
 
 
 class _AsGiven:
-    """Gives planes to a run as they were given to it before."""
+    """Planes as a run was given them before."""
 
     def __init__(
         self, planes: ReplayedPlanes, given: Mapping[Plane, PlaneInput], beat: Progress
@@ -248,6 +248,6 @@ class _AsGiven:
     def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
         self._beat(0.0)
         given = self._given.get(plane)
-        if given is None:  # which the session never looked at
+        if given is None:  # a plane that the session never used
             return self._planes.source.read_described(plane)
         return *self._planes.read(plane, given), given

@@ -1,4 +1,4 @@
-"""The loop of every batch: skip what is done, go on after a broken file, report at the end."""
+"""The loop of every batch: skip finished images, continue after a failure, report at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BatchProgress = Callable[[Path, float], None]
 _log = logging.getLogger(__name__)
 
 # Their messages stand for themselves.
-_TOLD = (ImportError, IndexError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+_CLEAR = (ImportError, IndexError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to know about an image that was finished."""
+    """A message about an image that was finished."""
 
     image: Path
     text: str
@@ -45,19 +45,18 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """What became of each image of a batch.
+    """The result of a batch for each of its images.
 
     Parameters
     ----------
     done
         Images finished in this run.
     skipped
-        Images whose results were there already.
+        Images whose results existed already.
     failed
-        Images that could not be finished; the others don't depend on them.
+        Images that could not be finished, which doesn't affect the others.
     notes
-        What was done otherwise than it was asked for, or could not be known, and what was used
-        instead.
+        Messages about inputs that were missing or unknown, and those used instead.
     """
 
     done: tuple[Path, ...] = ()
@@ -67,10 +66,10 @@ class BatchSummary:
 
 
 class Part(Protocol):
-    """Some of a job's work as a value, which another process can do."""
+    """A part of a job's work that can be sent to another process."""
 
     def work(self, segmenter: Segmenter, report: Progress, notify: Callable[[str], None]) -> None:
-        """Do it; `tell` gets sentences about what was done."""
+        """Do the part; `notify` is called with messages about it."""
         ...
 
 
@@ -88,22 +87,22 @@ def _no_parts() -> Sequence[Part]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image's work.
+    """The work on one image.
 
     Parameters
     ----------
     image
-        What it is about.
+        The image's file.
     is_done
-        Asks whether it was done before.
+        Returns whether the work was finished before.
     work
-        Does it in this process; gets a callback for the finished fraction.
+        Does the work in this process; called with a callback for the finished fraction.
     notes
-        Sentences that the work leaves about itself.
+        Messages about the work, filled while it is done.
     parts
-        Begins it for other processes: returns the parts of which it is made.
+        Begins the work in other processes: returns its parts.
     finish
-        Ends it when other processes have done all parts.
+        Called when other processes have done all parts.
     """
 
     image: Path
@@ -152,6 +151,6 @@ def run(jobs: Iterable[Job], progress: BatchProgress | None = None) -> BatchSumm
 
 
 def reason_of(error: Exception) -> str:
-    """Tell an error in one line; of one that we didn't foresee, also what kind it is."""
-    told = isinstance(error, _TOLD) and str(error)
-    return str(error) if told else f"{type(error).__name__} {error}".strip()
+    """Return an error as one line; with its type, unless its message is one of our own."""
+    is_clear = isinstance(error, _CLEAR) and str(error)
+    return str(error) if is_clear else f"{type(error).__name__} {error}".strip()

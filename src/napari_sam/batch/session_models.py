@@ -1,4 +1,4 @@
-"""The models that a session was answered by, to have it answered again."""
+"""The models that a session used, for replaying it."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ class Load(Protocol):
 
 
 def load_models(saved: SavedSession, load: Load | None = None) -> tuple[Segmenter, ...]:
-    """Load the models that answered in a session, each in the precision that it had there.
+    """Load the models that were used in a session, each in the precision that it had there.
 
-    What was taught to a model is in the session's file; its parent must be known by name, or lie
-    in the folder of models. One of the hub must have been downloaded before, by the name that the
-    session tells.
+    The changes of a taught model are in the session's file; its parent must be known by name, or
+    lie in the folder of models. A model of the hub must have been downloaded before, under the
+    name that the session records.
 
     Parameters
     ----------
     saved
         The session.
     load
-        What loads one; :func:`~napari_sam.load_segmenter` by default.
+        Loads one model; :func:`~napari_sam.load_segmenter` by default.
 
     Returns
     -------
     segmenters
-        First the one that answered last, if it answers anything: it also answers what models did
-        that can't be loaded.
+        First the one that was used last. It also stands for models that can't be loaded.
 
     Raises
     ------
     ValueError
-        If the one that answered last is a checkpoint of somebody, or if one is not what it was,
-        by its key.
+        If the one that was used last is a checkpoint that can't be found by a name, or if a
+        model's key differs from the recorded one.
     """
     if load is None:
         from napari_sam.segmentation.loading import load_segmenter
@@ -58,7 +57,7 @@ def load_models(saved: SavedSession, load: Load | None = None) -> tuple[Segmente
 
 
 def _needed(saved: SavedSession) -> list[UsedModel]:
-    """Return the models that answer what holds in a session, the last one first."""
+    """Return the models of the predictions in force in a session, the last one first."""
     last = last_model(saved)
     asked = dict.fromkeys(answering_keys(saved))
     known = [one for key in asked if (one := saved.models.get(key)) is not None]
@@ -85,7 +84,7 @@ def _needed(saved: SavedSession) -> list[UsedModel]:
 
 
 def _loadable(saved: SavedSession, used: UsedModel) -> str | TaughtModel | None:
-    """Return what loads a model; of a checkpoint that was taught what its pupil calls it."""
+    """Return the name to load a model by; a taught model records that of its parent."""
     if (model := used.loadable) is not None:
         return model
     cards = (one.card for one in saved.models.values() if one.card is not None)
@@ -100,16 +99,16 @@ def _loadable(saved: SavedSession, used: UsedModel) -> str | TaughtModel | None:
 
 
 def last_model(saved: SavedSession) -> UsedModel:
-    """Return the model that a session had last, as far as its file tells."""
-    told = saved.about.get("model")
-    told = told if isinstance(told, dict) else {}
+    """Return the model that a session used last, as far as its file records it."""
+    recorded = saved.about.get("model")
+    recorded = recorded if isinstance(recorded, dict) else {}
     names = "key", "name", "encoder_key", "precision", "device"
-    key, name, encoder, precision, device = (str(told.get(name) or "") for name in names)
+    key, name, encoder, precision, device = (str(recorded.get(name) or "") for name in names)
     return saved.models.get(key) or UsedModel(key, name, encoder, precision, device)
 
 
 def answering_keys(saved: SavedSession) -> Iterator[str]:
-    """Yield the keys of the models that gave what holds in a session."""
+    """Yield the keys of the models of the predictions in force in a session."""
     for entry in saved.entries:
         if entry.kind == "mask":
             yield from (c.after.model for c in entry.answers if c.after and c.after.model)
@@ -134,7 +133,7 @@ def _load(saved: SavedSession, used: UsedModel, load: Load) -> Segmenter:
 def describe_difference(
     saved: SavedSession, replayed: Replayed, segmenters: Segmenter | Iterable[Segmenter]
 ) -> str:
-    """Return how labels that were made anew compare with a session's, in words."""
+    """Return as text how replayed labels compare with a session's."""
     if not replayed.different:
         return "bit for bit the saved labels"
     last = last_model(saved)

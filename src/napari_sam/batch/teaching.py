@@ -1,4 +1,4 @@
-"""What files can teach a model: objects of sessions, and labels beside images."""
+"""Training examples from files: objects of sessions, and label images with their images."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from napari_sam.session.teaching import TeachingObjects
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """How images are read.
+    """Options of reading images.
 
     Parameters
     ----------
     axes, channel
-        As of :func:`~napari_sam.io.read_image`.
+        As in :func:`~napari_sam.io.read_image`.
     """
 
     axes: str | None = None
@@ -57,13 +57,13 @@ def examples_of_session(
     session
         Its file.
     image
-        The image; by default the one that the session names, or beside it.
+        The image; by default the one that the session names, beside the session.
     options
-        How that is read.
+        Options of reading the image.
     complete
-        Whether everything is labelled on each plane that has a finished object.
+        Whether every object is labelled on each plane that has a finished object.
     progress
-        Called with the finished fraction; it may raise to cancel.
+        Called with the finished fraction; it may raise an exception to cancel.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def examples_of_session(
     Raises
     ------
     ValueError
-        If it is no session, or another image's.
+        If it isn't a session, or belongs to another image.
     OSError
         If a file can't be opened.
     """
@@ -98,18 +98,18 @@ def examples_of_labels(
     Parameters
     ----------
     image, labels
-        Files; the labels are whole numbers, one of each object, 0 where nobody has labelled.
+        Files; the labels are whole numbers, one for each object, and 0 where nothing is labelled.
     options
-        How the image is read.
+        Options of reading the image.
     complete
         Whether 0 is background on each plane that has an object.
     progress
-        Called with the finished fraction; it may raise to cancel.
+        Called with the finished fraction; it may raise an exception to cancel.
 
     Raises
     ------
     ValueError
-        If the labels are of another shape, or no whole numbers.
+        If the labels have another shape than the image, or are not whole numbers.
     OSError
         If a file can't be opened.
     """
@@ -140,15 +140,15 @@ def examples_of_labels(
 
 
 def model_to_teach(saved: SavedSession) -> str:
-    """Return the name or path of the model that a session's objects are taught to.
+    """Return the name or path of the model that is trained on a session's objects.
 
-    It is the session's own; of one that was taught the model that it was taught from, which learns
-    all objects at once.
+    It is the session's own model. If that is a taught model, it is its parent, which is trained
+    on all objects together.
 
     Raises
     ------
     ValueError
-        If it is a checkpoint of somebody, or none is told.
+        If it is a checkpoint that can't be found by a name, or the session has no model.
     """
     last = last_model(saved)
     name, key, card = last.name or "none", last.key or "?", last.card
@@ -178,7 +178,7 @@ def model_to_teach(saved: SavedSession) -> str:
 
 
 class _AsGiven:
-    """Gives planes as the model was given them in a session, and otherwise as they are."""
+    """Planes as the model was given them in a session; other planes as the image has them."""
 
     def __init__(
         self, source: ArraySource, image: ImageFile, given: Mapping[Plane, PlaneInput]
@@ -197,7 +197,7 @@ class _AsGiven:
 
 
 def _given_on_planes(saved: SavedSession) -> dict[Plane, PlaneInput]:
-    """Return what the model was given last of each plane."""
+    """Return the latest input of the model for each plane."""
     return {
         plane if None in plane else (*plane, None, None): given
         for (plane, _), given in given_of(saved).inputs.items()
@@ -216,7 +216,7 @@ def _boxes(labels: NDArray[Any]) -> dict[int, Rectangle]:
 
 
 def _is_picture(labels: NDArray[Any]) -> bool:
-    """Whether most of two neighbours that are no background differ, as in grey values."""
+    """Whether most neighbouring pixels that are not 0 differ, as they do in grey values."""
     pairs = ((labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1]))
     both = [(a != 0) & (b != 0) for a, b in pairs]
     differ = [np.count_nonzero(kept & (a != b)) for kept, (a, b) in zip(both, pairs, strict=True)]

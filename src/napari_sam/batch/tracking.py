@@ -1,4 +1,4 @@
-"""Movies without a viewer: objects of all frames become tracks, with a table of them."""
+"""Tracking of objects in movies without a viewer, with a table of the tracks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FINDING = 0.95
 
 @dataclass(frozen=True, slots=True)
 class _Tracked:
-    """Labels with a number for each track, and what is told of them."""
+    """Labels with a number for each track, with the objects and parents of the tracks."""
 
     labels: NDArray[Any]
     objects: Mapping[Key, Seen]  # by frame and track
@@ -57,23 +57,23 @@ def track_files(
 ) -> BatchSummary:
     """Find the objects of each frame of movies, and link them to tracks.
 
-    Of each image come ``NAME_labels.tif``, where an object has one number on all frames, and
-    ``NAME_tracks.csv``, with a line for each object of each frame: track, frame, place, area and
-    the track that it descends from.
+    For each image two files are written: ``NAME_labels.tif``, in which an object has the same
+    number on all frames, and ``NAME_tracks.csv``, with a row for each object of each frame:
+    track, frame, position, area and the parent track.
 
     Parameters
     ----------
     segmenter
-        The model; not needed where labels are given.
+        The model; not needed if labels are given.
     images
-        As :func:`find_images` takes them, with an axis T, and perhaps Z.
+        Files, folders or patterns, as for :func:`find_images`, with an axis T, and possibly Z.
     output
         As in :func:`segment_files`.
     labels
-        Objects that are there already: the labels of the one image, or a folder with
-        ``NAME_labels.tif`` or ``NAME.tif`` of each. Their numbers count in each frame by itself.
+        Existing objects: the label file of the one image, or a folder with ``NAME_labels.tif`` or
+        ``NAME.tif`` for each. Their numbers are independent between frames.
     settings
-        What may be linked; a reach is in the image's unit where it has pixel sizes.
+        Settings of the linking, with distances in the image's unit if it has pixel sizes.
     contrast_limits
         As in :func:`~napari_sam.automask.segment_all`.
     ctc
@@ -92,7 +92,7 @@ def track_files(
     Raises
     ------
     FileNotFoundError, ValueError, TypeError
-        As in :func:`segment_files`, and for settings that don't exist or make no sense.
+        As in :func:`segment_files`, and for settings that don't exist or are out of range.
     """
     settings = settings or LinkSettings()
     tasks = plan(check_request(images, output, suffix=suffix), output, suffix)
@@ -142,8 +142,8 @@ def _job(
         return manifest is not None and manifest.is_done(task.labels, mark)
 
     def is_done() -> bool:
-        is_told = task.tracks.exists() and (not ctc or (task.ctc / TRACK_FILE).exists())
-        return is_labelled() and is_told
+        has_tracks = task.tracks.exists() and (not ctc or (task.ctc / TRACK_FILE).exists())
+        return is_labelled() and has_tracks
 
     def work(report: Progress) -> None:
         image, mark = opening.read(task.image), fingerprint(task.image, about(task))
@@ -171,7 +171,7 @@ def _job(
 
 
 def check_movie(image: ImageFile) -> None:
-    """Refuse an image whose planes are something else than frames, or planes of frames.
+    """Raise an error for an image whose planes are not frames of a movie, or planes of frames.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def _check_labels(tasks: list[Task], labels: Path) -> None:
     for task in tasks:
         try:
             given = labels_of(task.image, labels).resolve()
-        except FileNotFoundError:  # told when its turn comes
+        except FileNotFoundError:  # reported when its turn comes
             continue
         if given == task.labels.resolve():
             raise ValueError(
@@ -258,7 +258,7 @@ def _kept(
     parents: Mapping[int, int] | None,
     report: Progress | None,
 ) -> _Tracked:
-    """Take the numbers of labels for tracks; parents are suggested anew where none are known."""
+    """Use the numbers of labels as tracks; parents are suggested if none are known."""
     frames, spacing = _frames_first(labels, image), _spacing(image)
     seen = observe(frames, spacing, report=report)
     if parents is None:
@@ -320,7 +320,7 @@ def _parents_in(path: Path) -> dict[int, int]:
     Raises
     ------
     ValueError
-        If it is no such table.
+        If it isn't such a table.
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
