@@ -160,7 +160,7 @@ def _without_small_regions(
 
 
 def _without_specks(one: ObjectMask, least: int) -> tuple[NDArray[np.bool_], bool]:
-    """Fill holes and drop islands of fewer than `least` pixels; tell whether there were any."""
+    """Fill holes and drop islands of fewer than `least` pixels; return whether there were any."""
     eight = np.ones((3, 3), bool)
     (height, width), (r0, c0, r1, c1) = one.mask.size, one.box
     # What lies beyond the box is background, except where the plane ends.

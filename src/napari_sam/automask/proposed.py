@@ -1,4 +1,4 @@
-"""Masks from a dense head's boxes, at the scale where the head sees the objects of a plane."""
+"""Masks from a dense head's boxes, at the scale at which the head detects objects best."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_sam.model.tuning import ProposalTuning
 from napari_sam.prompts import Prompts, tight_box
 from napari_sam.segmentation.protocol import Embedding, Progress, Proposals, Segmenter, part_of
 
-# Shares of the progress up to the plane's scale being found, and its boxes judged.
+# Progress at which the plane's scale is found, and its boxes are rescored.
 _FOUND, _JUDGED = 0.6, 0.7
 # Boxes are decoded block by block of this side, in pixels, so that tiles are used one by one.
 _BLOCK = 256
@@ -24,7 +24,7 @@ _BLOCK = 256
 # input, and goes on in steps between these factors.
 _START = 1 / 4
 _STEP = 2**0.5, 2.0
-_LOOKS = 10
+_MOST_SCALES = 10
 # Objects of this share of the wanted size are large enough.
 _LARGE_ENOUGH = 0.9
 # Fewer boxes may be mistakes, and don't end the search before the plane fills the model's input.
@@ -32,8 +32,8 @@ _SEVERAL = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Look:
-    """What the head proposes at one scale, in model pixels per pixel of the plane."""
+class _AtScale:
+    """The head's proposals at one scale, in model pixels per pixel of the plane."""
 
     embedding: Embedding
     proposals: Proposals
@@ -48,10 +48,11 @@ class _Look:
 
     @property
     def worth(self) -> float:
-        """What the boxes' scores have beyond the least that counts, on average over their sides.
+        """Score of the scale, from the scores and the number of its boxes.
 
-        The mean is multiplied by a power of the effective number of boxes, in which specks beside
-        larger objects hardly count.
+        It is the mean excess of the boxes' scores over a threshold, weighted by their sides, times
+        a power of the effective number of boxes, in which specks beside larger objects hardly
+        count.
         """
         areas = self._areas
         if not len(areas):
@@ -63,7 +64,7 @@ class _Look:
 
     @property
     def shows_several(self) -> bool:
-        """Whether there are enough boxes to judge the objects' size by."""
+        """Whether there are enough boxes to estimate the size of the objects."""
         return len(self._areas) >= _SEVERAL
 
     @property
@@ -80,7 +81,7 @@ def masks_from_proposals(
     progress: Progress | None,
     on_part: OnPart | None = None,
 ) -> list[ObjectMask]:
-    """Decode the boxes that the dense head proposes and keep masks that differ.
+    """Decode the boxes that the dense head proposes, and keep masks that don't overlap much.
 
     Parameters
     ----------
@@ -93,10 +94,10 @@ def masks_from_proposals(
     progress
         Called with the finished fraction; it may raise :class:`Cancelled`.
     on_part
-        Called with objects as soon as nothing still to come can change them.
+        Called with objects as soon as they are final.
     """
-    look = _propose(segmenter, pixels, settings, part_of(progress, 0.0, _FOUND))
-    embedding, proposals = look.embedding, look.proposals
+    best = _propose(segmenter, pixels, settings, part_of(progress, 0.0, _FOUND))
+    embedding, proposals = best.embedding, best.proposals
     tuning = segmenter.traits.tuning.proposals
     least = tuning.least_said
     if segmenter.traits.judges:
@@ -112,7 +113,7 @@ def masks_from_proposals(
     overlap = settings.proposal_overlap
     overlap = tuning.overlap if overlap is None else overlap
     plane_shape = embedding.frame.plane_shape
-    reach = _reach(proposals.boxes[order], segmenter.traits.mask_stride / look.scale, plane_shape)
+    reach = _reach(proposals.boxes[order], segmenter.traits.mask_stride / best.scale, plane_shape)
     settling = Settling(plane_shape, proposals.scores[order], reach, overlap)
     begins = np.any(np.diff(blocks, axis=0), axis=1)  # whether another square does after a box
     squares = 1 + np.count_nonzero(begins)
@@ -135,7 +136,7 @@ def masks_from_proposals(
 def _reach(
     boxes: NDArray[np.float64], cell: float, plane_shape: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return where masks may have pixels: boxes of half their sides more, or of some cells."""
+    """Return where masks may have pixels: the boxes with a margin of half a side, or some cells."""
     margin = np.maximum((boxes[:, 2:] - boxes[:, :2] + 1) / 2, 4 * cell)
     low, high = np.floor(boxes[:, :2] - margin), np.ceil(boxes[:, 2:] + margin)
     return np.hstack([low, high]).clip(0, np.tile(np.subtract(plane_shape, 1), 2))
@@ -146,46 +147,47 @@ def _propose(
     pixels: NDArray[np.uint8],
     settings: AutomaskSettings,
     progress: Progress | None,
-) -> _Look:
-    """Look at the plane from afar and then ever closer, and take what was seen best.
+) -> _AtScale:
+    """Propose boxes at ever finer scales, and return those of the best scale.
 
-    The head sees clumps where objects are minute and pieces where they are large, both of about
-    the size it knows. What gives them away is the IoU it expects of their boxes. It may fall and
-    rise again on the way to the right scale: the search ends where objects are large enough.
+    Where objects are too small the head detects clumps of them, and where they are too large it
+    detects parts, both of about the size that it was trained on, but with lower predicted IoUs.
+    These may fall and rise again on the way to the best scale, so that the search only ends where
+    objects are large enough.
     """
     traits, wanted = segmenter.traits, settings.proposal_diameter
     if wanted is None:
         wanted = traits.tuning.proposals.diameter
     largest = traits.geometry.max_upscale
     if largest is None or wanted <= 0:
-        return _look(segmenter, pixels, None, progress)
+        return _propose_at(segmenter, pixels, None, progress)
     whole = traits.input_size / max(pixels.shape[:2])
-    near = whole / _STEP[0]  # up to here looks cost little
+    near = whole / _STEP[0]  # up to here a scale costs little
     scale = min(largest, _START * whole)
-    looks: list[_Look] = []
-    for step in range(_LOOKS):
-        report = part_of(progress, step / _LOOKS, (step + 1) / _LOOKS)
-        looks.append(_look(segmenter, pixels, scale, report))
-        seen = looks[-1].diameter
+    tried: list[_AtScale] = []
+    for step in range(_MOST_SCALES):
+        report = part_of(progress, step / _MOST_SCALES, (step + 1) / _MOST_SCALES)
+        tried.append(_propose_at(segmenter, pixels, scale, report))
+        seen = tried[-1].diameter
         enough = seen >= _LARGE_ENOUGH * wanted if seen else scale > 1 / _STEP[1]
-        least = near if looks[-1].shows_several else 0.99 * whole
+        least = near if tried[-1].shows_several else 0.99 * whole
         if scale == largest or (scale >= least and enough):
             break
         factor = wanted / max(seen, 1.0)
-        further = scale * min(max(factor, _STEP[0]), _STEP[1])
+        following = scale * min(max(factor, _STEP[0]), _STEP[1])
         limit = whole if scale < least else largest
-        scale = min(further, limit, largest)
-    return max(looks, key=lambda look: (look.worth, look.scale))
+        scale = min(following, limit, largest)
+    return max(tried, key=lambda one: (one.worth, one.scale))
 
 
-def _look(
+def _propose_at(
     segmenter: Segmenter, pixels: NDArray[np.uint8], scale: float | None, progress: Progress | None
-) -> _Look:
+) -> _AtScale:
     embedding = segmenter.embed(pixels, None, part_of(progress, 0.0, 0.4), scale)
     segmenter.prepare(embedding, None, part_of(progress, 0.4, 0.8))
     proposals = segmenter.propose(embedding, quick=True, progress=part_of(progress, 0.8, 1.0))
     assert proposals is not None
-    return _Look(embedding, proposals, scale or 1.0, segmenter.traits.tuning.proposals)
+    return _AtScale(embedding, proposals, scale or 1.0, segmenter.traits.tuning.proposals)
 
 
 def _decode(

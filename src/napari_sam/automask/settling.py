@@ -1,4 +1,4 @@
-"""Which masks of a plane are kept, known as soon as nothing still to come can change that."""
+"""Suppression of overlapping masks while they are decoded, each as soon as it is final."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from napari_sam.automask.objects import ObjectMask
 
-_CELL = 256  # side, in pixels, of the squares by which what lies near is found
+_CELL = 256  # side, in pixels, of the squares by which nearby masks are found
 
 
 @dataclass(frozen=True, slots=True)
 class PlanePart:
-    """Objects of a plane that nothing still to come can change.
+    """Objects of a plane that are final while others are still searched for.
 
     Parameters
     ----------
     objects
-        Those that are new, the highest score first.
+        Objects that were not in an earlier part, the highest score first.
     done, count
-        How many squares of the plane are searched, of how many.
+        Number of squares of the plane that are finished, and of all squares.
     """
 
     objects: Sequence[ObjectMask]
@@ -32,25 +32,24 @@ class PlanePart:
 
 
 OnPart = Callable[[PlanePart], None]
-"""Called with objects as they are known."""
+"""Called with objects as soon as they are final."""
 
 
 class Settling:
-    """Keeps masks of which enough lies outside better ones, each as soon as that is certain.
+    """Keep masks of which enough lies outside better ones, each as soon as that is certain.
 
-    Of a mask it is certain once every better one near it is decided. It doesn't matter in which
-    order masks come: together they are those that would be kept if all were looked at at once,
-    the highest score first.
+    A mask is decided once every better one near it is. The order of the masks doesn't matter: the
+    result is the same as if all were compared at once, the highest score first.
 
     Parameters
     ----------
     plane_shape
         (H, W).
     scores
-        `(N,)` of the masks that are to come, in their order.
+        `(N,)` of all masks, in their order.
     reach
         `(N, 4)` as (row 0, column 0, row 1, column 1), both inclusive: where each may have pixels.
-        One that goes beyond gives way to what is kept there already.
+        A mask that extends beyond loses against masks that are kept there already.
     overlap
         Largest share of a mask that may lie in better ones.
     """
@@ -82,25 +81,25 @@ class Settling:
         return [self._kept[i] for i in sorted(self._kept, key=lambda i: self._rank[i])]
 
     def put(self, masks: Mapping[int, ObjectMask | None]) -> list[ObjectMask]:
-        """Take masks by their place; None for one that has no pixels.
+        """Add masks by their index; None for one that has no pixels.
 
         Returns
         -------
         kept
-            Those that are kept for certain since, the highest score first.
+            Those that have become certain to be kept, the highest score first.
         """
-        looked_at: list[int] = []
+        to_check: list[int] = []
         for i, mask in masks.items():
-            looked_at += self._waiting.pop(i, ())
+            to_check += self._waiting.pop(i, ())
             if mask is None:
                 self._undecided[i] = False
                 continue
             self._masks[i] = mask
             self._move(i, mask)
-            looked_at.append(i)
+            to_check.append(i)
         kept: list[int] = []
-        while looked_at:
-            i = looked_at.pop()
+        while to_check:
+            i = to_check.pop()
             if i not in self._masks:
                 continue
             blocker = self._blocker(i)
@@ -109,7 +108,7 @@ class Settling:
                 continue
             if self._decide(i):
                 kept.append(i)
-            looked_at += self._waiting.pop(i, ())
+            to_check += self._waiting.pop(i, ())
         return [self._kept[i] for i in sorted(kept, key=lambda i: self._rank[i])]
 
     def _move(self, i: int, mask: ObjectMask) -> None:

@@ -244,7 +244,7 @@ def find_similar(
         found: list[Candidate] = []
         for start in range(0, len(prompts), _BATCH):
             batch = prompts[start : start + _BATCH]
-            # all masks of a click, and none of the further looks that an unsure one would take:
+            # all masks of a click, and none of the coarser passes of an unsure one:
             # places that show no object are the most unsure
             single = batch[0].box is None
             for answer in segmenter.decode_many(embedding, batch, single):
@@ -256,7 +256,7 @@ def find_similar(
     found = candidates(proposed, part_of(progress, 0.4, 0.6))
     shown = covered.copy()
     _kept(found, shown, examples, settings)
-    # what no box shows is clicked: a box tells more than a click, and one object needs no two
+    # only objects without a box are clicked: a box describes an object better than a click
     clicks = _clicks(likeness, shown, examples.diameter, settings)
     found += candidates(clicks, part_of(progress, 0.6, 1.0))
     if progress is not None:
@@ -266,7 +266,7 @@ def find_similar(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A mask, and what speaks for it.
+    """A mask with its score.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def merge_objects(
     plane_shape: tuple[int, int],
     taken: NDArray[np.bool_] | None = None,
 ) -> Labels:
-    """Paint masks into one label image; see :func:`place_objects`, which tells which, too."""
+    """Paint masks into one label image; :func:`place_objects` also returns which were placed."""
     return place_objects(objects, plane_shape, taken)[0]
 
 

@@ -1,4 +1,4 @@
-"""Commands that show and tell: the demo, training, versions and what a session holds."""
+"""The commands demo, train and info: an example, training, versions and files' properties."""
 
 from __future__ import annotations
 
@@ -89,18 +89,18 @@ def info(
         from napari_sam.model import taught_library
 
         if file is not None and (taught := taught_library.find(file)) is not None:
-            _tell_taught(taught, methods)
+            _print_taught(taught, methods)
         elif file is not None:
             _refuse_other(Path(file), taught_library.SUFFIX)
-            _tell_session(Path(file), methods)
+            _print_session(Path(file), methods)
         elif methods:
             raise ValueError("expected a session to write about, got none; name its file")
         else:
-            _tell_installation()
+            _print_installation()
 
 
 def _refuse_other(path: Path, suffix: str) -> None:
-    """Refuse what is neither a session nor a taught model, as far as its name tells."""
+    """Raise an error for a path that can't be a session or a taught model, by its name."""
     if not path.exists():
         raise FileNotFoundError(
             f"expected a session, or a taught model's file or name, got {path}: nothing there, and "
@@ -112,7 +112,7 @@ def _refuse_other(path: Path, suffix: str) -> None:
         )
 
 
-def _tell_session(path: Path, methods: bool) -> None:
+def _print_session(path: Path, methods: bool) -> None:
     from napari_sam.session.methods import methods_text
     from napari_sam.session.saved import read_without_image
     from napari_sam.session.summary import facts_of
@@ -125,7 +125,7 @@ def _tell_session(path: Path, methods: bool) -> None:
     _print_facts(facts_of(saved))
 
 
-def _tell_taught(file: TaughtFile, methods: bool) -> None:
+def _print_taught(file: TaughtFile, methods: bool) -> None:
     from napari_sam.model.lesson_facts import facts_of
 
     if methods:
@@ -133,7 +133,7 @@ def _tell_taught(file: TaughtFile, methods: bool) -> None:
             f"expected a session to write about, got the taught model {file.path}; name a session "
             "that used it"
         )
-    file.read()  # a damaged one isn't told about
+    file.read()  # raises for a damaged file
     _print_facts(facts_of(file))
 
 
@@ -144,7 +144,7 @@ def _print_facts(facts: Mapping[str, str]) -> None:
     out.print(table, highlight=False)
 
 
-def _tell_installation() -> None:
+def _print_installation() -> None:
     import platform
 
     import torch

@@ -27,5 +27,5 @@ def main(
 ) -> None:
     """Segment microscopy with Segment Anything, without a viewer."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(message)s")
-    if not verbose:  # what it finds odd in a file and we read or refuse is told in our words
+    if not verbose:  # our own messages report what matters of a file
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 FAILURE = 1
-# Prompts to decode of which a run tells before it starts: from about a minute on.
+# Prompts to decode from which a run reports them before it starts: about a minute.
 _MANY_CLICKS = 1000
 
 # Suffixes of paths given as a model; known without torch, which takes seconds to import.
@@ -153,17 +153,17 @@ def _fail(error: BaseException, code: int) -> None:
 
 
 def announce(count: PromptCount) -> None:
-    """Say before it starts how much a long run has to decode."""
+    """Report how many prompts a run has to decode, if it will take long."""
     if count.clicks < _MANY_CLICKS:
         return
     show_warning(
         f"{count.clicks:,} clicks to decode (objects: {count.objects:,}, planes: {count.planes:,});"
-        " time grows in proportion to the clicks, and the bar tells how much of it is left"
+        " time grows in proportion to the clicks, and the bar shows how much of it is left"
     )
 
 
 def conclude(summary: BatchSummary, where: str) -> None:
-    """Say what was done; exit with 1 if anything failed."""
+    """Report the result of a batch; exit with 1 if an image failed."""
     parts = [f"{len(summary.done)} done"]
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} unchanged since last time")

@@ -260,13 +260,13 @@ def embed(
 
 
 def _with_scores_from(least: float | None) -> dict[str, Any]:
-    """Return the settings by which masks of a smaller score are dropped."""
+    """Return the settings by which masks of a lower score are dropped."""
     names = ("pred_iou_thresh", "proposal_iou_thresh", "instance_score_thresh")
     return {} if least is None else dict.fromkeys(names, least)
 
 
 def found_by(segmenter: Segmenter | ClusterModel, settings: dict[str, Any]) -> str:
-    """Say how a model finds everything, or what a text tells of."""
+    """Return by what objects are found, such as ``a grid of points``."""
     if "text" in settings:
         return "the text"
     from napari_sam.segmentation.traits import WAYS

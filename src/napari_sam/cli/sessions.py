@@ -65,8 +65,8 @@ def replay(
         replaying.write_replayed(result, task.labels)
         for note in result.notes:
             show_warning(note)
-        told = session_models.describe_difference(saved, result, models)
-        out.print(f"{told}; labels in {task.labels}", highlight=False, soft_wrap=True)
+        difference = session_models.describe_difference(saved, result, models)
+        out.print(f"{difference}; labels in {task.labels}", highlight=False, soft_wrap=True)
 
 
 def _load(

@@ -136,7 +136,7 @@ def tune(
         with bar("teaching:") as report:
             for step in teach(segmenter, examples, settings):
                 report(Path(_PHASES[step.phase]), step.fraction)
-        _tell_scores(step)
+        _print_scores(step)
         if step.model is None:
             err.print(_NOT_BETTER.format(mean_change(step.scores)), style="red", soft_wrap=True)
             raise typer.Exit(FAILURE)
@@ -183,7 +183,7 @@ class _Kept:
         return cls(chosen, output)
 
     def keep(self, model: TaughtModel) -> None:
-        """Write the model, and tell how it is used."""
+        """Write the model, and report how to use it."""
         from napari_sam.model.lesson_facts import taught_on
         from napari_sam.model.taught import save
         from napari_sam.model.taught_library import keep
@@ -247,12 +247,12 @@ def _model_of(sessions: Sequence[Path]) -> str:
     return models.pop()
 
 
-def _tell_scores(step: TuneStep) -> None:
+def _print_scores(step: TuneStep) -> None:
     from napari_sam.model.lesson_facts import only_finds, rests_on, score_lines
 
     table = Table(show_header=False, box=None)
-    for what, told in score_lines(step.scores).items():
-        table.add_row(what, told)
+    for what, change in score_lines(step.scores).items():
+        table.add_row(what, change)
     out.print(table, highlight=False)
     alone = "; only finding all is taught" if step.offered and only_finds(step.scores) else ""
     out.print(f"on {rests_on(step.scores)}{alone}", highlight=False, soft_wrap=True)
