@@ -1,4 +1,4 @@
-"""Tell a network's configuration from the names and shapes of its tensors."""
+"""Infer a network's configuration from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNUSED_BY_TINY_VIT = tuple(
 
 
 class CheckpointError(ValueError):
-    """A file is not the checkpoint it was taken for; the message says what it lacks."""
+    """A checkpoint is missing, damaged, or not of a supported kind."""
 
 
 def infer_config(state: Mapping[str, Tensor]) -> SamConfig:

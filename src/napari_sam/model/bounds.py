@@ -152,10 +152,10 @@ def _check_divides(name: str, value: int, by_name: str, by: int) -> None:
 
 def _wrong(name: str, wanted: str, came: object) -> str:
     if isinstance(came, tuple):
-        told = repr(came[0]) if len(came) == 1 else f"{len(came)} of them, {repr(came[:8])[:80]}"
+        text = repr(came[0]) if len(came) == 1 else f"{len(came)} of them, {repr(came[:8])[:80]}"
     else:
-        told = repr(came)
+        text = repr(came)
     return (
-        f"expected a network with {name} {wanted}, got {told[:100]}; the checkpoint is damaged "
+        f"expected a network with {name} {wanted}, got {text[:100]}; the checkpoint is damaged "
         "or was written by another program"
     )

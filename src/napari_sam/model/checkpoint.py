@@ -38,7 +38,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], SamConfig]:
     Parameters
     ----------
     path
-        The file; its content, not its suffix, tells the format.
+        The file, whose format is recognised by its content, not its suffix.
 
     Returns
     -------
@@ -194,7 +194,7 @@ class _WithoutInitialValues(TorchFunctionMode):
     def __init__(self, tensors: int, numbers: int) -> None:
         super().__init__()
         self._held = f"{tensors} tensors with {numbers} numbers"
-        # some may be missing, which is told by name
+        # some may be missing, which is reported by their names
         self._tensors_left, self._numbers_left = 2 * tensors + 1000, 2 * numbers + 10**7
 
     def __torch_function__(

@@ -137,7 +137,7 @@ class SamConfig:
     iou_head_depth, iou_head_hidden_dim
         Layers and width of the head that predicts IoU.
     mask_aware_iou
-        The predicted IoU also looks at the mask's own logits; False in SAM.
+        Whether the predicted IoU also depends on the mask's own logits; False in SAM.
     raster_sigmas
         Standard deviations, in model pixels, of the bumps that draw clicks into the dense
         prompt; empty leaves clicks to the tokens alone, as in SAM.

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from napari_sam.model.layers import ConvBlock, LayerNorm2d
 
-# Distance to a side, in model pixels, that an untrained head says.
+# Distance to a side, in model pixels, that an untrained head predicts.
 _USUAL_SIDE = 16.0
-# Logit of a box's quality that an untrained head says: most cells have no object.
+# Logit of a box's quality that an untrained head predicts: most cells have no object.
 _USUAL_SCORE = -2.0
 
 
 class DenseOutput(NamedTuple):
-    """What the head says about each cell of a batch.
+    """The head's predictions for each cell of a batch.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ class DenseHead(nn.Module):
 class BoxHead(nn.Module):
     """Embedding and skip features to the box of each cell's object.
 
-    Cells say how far the sides of their object's box are, as in Tian et al., FCOS: Fully
-    Convolutional One-Stage Object Detection (2019), and how good that box is, as in Zhang et al.,
-    VarifocalNet (2020). Unlike a distance map, boxes jump where objects touch.
+    Each cell predicts the distances to the sides of its object's box, as in Tian et al., FCOS:
+    Fully Convolutional One-Stage Object Detection (2019), and the quality of that box, as in Zhang
+    et al., VarifocalNet (2020). Unlike a distance map, boxes change abruptly where objects touch.
 
     Parameters
     ----------

@@ -28,11 +28,11 @@ _LARGEST = 2**34  # bytes of a file whose size is not known; the largest model h
 
 
 class DownloadError(OSError):
-    """A file could not be fetched; the message says why and how to bring it by hand."""
+    """A file could not be fetched; the message has the reason, and how to add it by hand."""
 
 
 class _Failure(Exception):
-    """What went wrong, as a sentence; :func:`fetch` adds what to do."""
+    """The reason of a failed download; :func:`fetch` adds what to do."""
 
 
 def file_digest(

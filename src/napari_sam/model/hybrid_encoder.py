@@ -101,7 +101,7 @@ class ImageEncoderHybrid(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Global attention over all cells; a depth-wise convolution tells positions apart."""
+    """Global attention over all cells; a depth-wise convolution distinguishes positions."""
 
     def __init__(self, channels: int, head_dim: int, mlp_ratio: float) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""A second decoder of an image embedding, that shows every object of a plane at once.
+"""The decoder for instances, which predicts every object of a plane at once.
 
 It is that of micro-sam's models: a U-Net's decoder after Hatamizadeh et al., UNETR (2022), on the
-embedding alone, as told in Archit et al., Segment Anything for Microscopy (2025). Parameters are
-named as in its checkpoints.
+embedding alone, as described in Archit et al., Segment Anything for Microscopy (2025). Parameters
+are named as in its checkpoints.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ MAPS = 3
 class InstanceDecoder(nn.Module):
     """Embedding to foreground, distance to the centre and distance to the boundary.
 
-    Maps of ever finer levels are made of the embedding by a chain of stages of their own, which
-    stands in for the levels of an encoder; the U-Net takes them in on its way up.
+    A series of upsampling stages makes maps of ever finer levels from the embedding. They take
+    the place of an encoder's levels as the skip connections of the U-Net.
 
     Parameters
     ----------

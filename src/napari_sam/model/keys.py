@@ -1,4 +1,4 @@
-"""What tells networks apart: a key of the encoder, and one of everything."""
+"""Hashes that identify networks: one of the encoder, and one of everything."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def key_of(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     Parameters
     ----------
     about
-        What its tensors don't say, as JSON has it.
+        Its configuration, as a value of JSON.
     tensors
         By name, in their order.
     """

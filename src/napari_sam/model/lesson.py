@@ -1,4 +1,4 @@
-"""What a taught model says of itself: read without its weights, and without torch."""
+"""The record that a taught model has of its training: read without its weights or torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_sam.model.architecture import CheckpointError
 from napari_sam.special_files import SpecialFileError, refuse_special
 
 METADATA = "taught"
-"""Of a taught model's safetensors file: the key of its metadata under which it is told."""
+"""Key of the record in the metadata of a taught model's safetensors file."""
 
 _VERSION = 1
 _LARGEST_HEADER = 2**22  # bytes; a network of 5,000 tensors has half a megabyte
@@ -143,18 +143,18 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What the file of a taught model says, without its weights.
+    """The metadata of a taught model's file, without its weights.
 
     Parameters
     ----------
     lesson
-        What it was taught.
+        The record of its training.
     key
-        Model key of the network that results.
+        Model key of the resulting network.
     digest
-        Of the tensors and what they belong to.
+        Hash of the tensors and their names.
     name
-        The user's for it; may be empty.
+        Name that the user gave it; may be empty.
     """
 
     lesson: Lesson
@@ -163,39 +163,39 @@ class Card:
     name: str = ""
 
     def to_json(self) -> str:
-        """Return it as the metadata of a file has it; of sources the names without folders.
+        """Return it as the JSON in a file's metadata, with sources without their folders.
 
         Raises
         ------
         ValueError
             If :meth:`from_json` would refuse it.
         """
-        told = {"version": _VERSION, "name": self.name, "key": self.key, "digest": self.digest}
+        facts = {"version": _VERSION, "name": self.name, "key": self.key, "digest": self.digest}
         sources = [_shown(PurePath(source).name) for source in self.lesson.sources]
-        text = json.dumps(told | {"lesson": self.lesson.words() | {"sources": sources}})
+        text = json.dumps(facts | {"lesson": self.lesson.words() | {"sources": sources}})
         Card.from_json(text)
         return text
 
     @classmethod
     def from_json(cls, text: str) -> Card:
-        """Read what :meth:`to_json` gave.
+        """Read the JSON that :meth:`to_json` returned.
 
         Raises
         ------
         ValueError
-            If it is something else, or of a later version.
+            If it isn't such JSON, or is of a later version.
         """
         if len(text) > _LONGEST_TEXT:
             raise ValueError(f"expected at most {_LONGEST_TEXT} letters about it, got {len(text)}")
         try:
-            told = json.loads(text)
-            if told["version"] != _VERSION:
+            facts = json.loads(text)
+            if facts["version"] != _VERSION:
                 raise ValueError(
                     f"expected version {_VERSION} of a taught model, got "
-                    f"{str(told['version'])[:20]}; install a later napari-sam-live"
+                    f"{str(facts['version'])[:20]}; install a later napari-sam-live"
                 )
-            lesson = Lesson.of_words(told["lesson"])
-            return cls(lesson, _key(told["key"]), _key(told["digest"]), _word(told["name"]))
+            lesson = Lesson.of_words(facts["lesson"])
+            return cls(lesson, _key(facts["key"]), _key(facts["digest"]), _word(facts["name"]))
         except (LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"expected the JSON of a taught model, got {text[:80]!r} ({error})"
@@ -203,12 +203,12 @@ class Card:
 
 
 def card_of(path: str | Path) -> Card | None:
-    """Read what a taught model's file says; None for a file that is none.
+    """Read the metadata of a taught model's file; None for another file.
 
     Raises
     ------
     CheckpointError
-        If it is one, and damaged.
+        If it is a taught model's file, but damaged.
     OSError
         If it can't be opened.
     """
@@ -228,7 +228,7 @@ def read_card(file: BinaryIO, origin: str) -> Card | None:
     file
         At its beginning.
     origin
-        What to call it in errors.
+        Name of the file, for messages.
     """
     start = file.read(9)
     if len(start) < 9 or start[8:] != b"{":  # eight bytes of length, then a JSON header
@@ -240,7 +240,7 @@ def read_card(file: BinaryIO, origin: str) -> Card | None:
         header = json.loads(start[8:] + file.read(length - 1))
         text = header.get("__metadata__", {}).get(METADATA)
     except (ValueError, AttributeError, RecursionError):
-        return None  # whoever reads its tensors says what is wrong
+        return None  # reading its tensors raises the error
     if text is None:
         return None
     try:
@@ -279,7 +279,7 @@ def _shown(text: str) -> str:
 
 
 def _file_name(value: Any) -> str:
-    """Take a name without folders: it is looked for in our own."""
+    """Check that a name has no folders: the file is searched for in the folder of models."""
     name = _word(value)
     if name in (".", "..") or any(sign in name for sign in "/\\:"):
         raise ValueError(f"expected a file name without folders, got {name[:80]!r}")

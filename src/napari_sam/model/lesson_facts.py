@@ -19,33 +19,33 @@ FEW = 4
 
 
 def taught_on(lesson: Lesson) -> str:
-    """Tell how much it was: "5 objects of 2 planes"."""
+    """Return the number of objects and planes as text, such as "5 objects of 2 planes"."""
     return f"{_count(lesson.objects, 'object')} of {_count(lesson.planes, 'plane')}"
 
 
 def score_lines(scores: Mapping[str, HeldBack]) -> dict[str, str]:
-    """Tell each figure before and after, by what it is of."""
+    """Return each score before and after the training as text, by the score's title."""
     return {
-        said: f"{scores[name].before:.2f} → {scores[name].after:.2f}"
-        for name, said in _SCORES.items()
+        title: f"{scores[name].before:.2f} → {scores[name].after:.2f}"
+        for name, title in _SCORES.items()
         if name in scores
     }
 
 
 def only_finds(scores: Mapping[str, HeldBack]) -> bool:
-    """Whether prompts are answered as before, so that only finding everything was taught."""
+    """Whether masks from prompts are as before, so that only finding everything was trained."""
     return all(one.change == 0 for name, one in scores.items() if name != "everything")
 
 
 def rests_on(scores: Mapping[str, HeldBack]) -> str:
-    """Tell what figures rest on: "2 objects held back: little to go by"."""
+    """Return the number of objects behind scores, as "2 objects held back: little to go by"."""
     count = max((one.count for one in scores.values()), default=0)
     few = ": little to go by" if count < FEW else ""
     return f"{_count(count, 'object')} held back{few}"
 
 
 def facts_of(file: TaughtFile) -> dict[str, str]:
-    """Return what a taught model's file tells, as lines: their names and values."""
+    """Return the facts about a taught model for display: their titles and values."""
     if file.card is None:
         return {"file": str(file.path), "error": file.error}
     lesson = file.card.lesson

@@ -125,9 +125,9 @@ class MaskDecoder(nn.Module):
         return self.iou_token.weight.dtype
 
     def compute_in(self, dtype: torch.dtype) -> None:
-        """Compute in a number format, but what the tokens predict in float32.
+        """Compute in a number format, except for the predictions from tokens, which are float32.
 
-        Predicted IoUs of candidates are often closer to each other than bfloat16 can tell.
+        Predicted IoUs of candidates are often closer to each other than bfloat16 can represent.
         """
         self.to(dtype)
         self.output_hypernetworks_mlps.float()

@@ -63,14 +63,14 @@ def name_of(model: str | Path) -> str:
 
 
 def is_pretrained(model: str | Path) -> bool:
-    """Tell whether a model is in that format, or on the hub."""
+    """Whether a model is in transformers' format, or on the hub."""
     return repository_of(model) is not None or local_folder(model) is not None
 
 
 def local_folder(model: str | Path) -> Path | None:
-    """Return the folder of a model that a path means: its own, or that of one of its files.
+    """Return the folder of the model at a path, which is the folder or one of its files.
 
-    None where it is something else, such as a checkpoint of ours.
+    None for anything else, such as a checkpoint of this program.
     """
     path = Path(model).expanduser()
     if isinstance(model, str) and model in REGISTRY:
@@ -88,15 +88,15 @@ def family_of(folder: Path) -> str | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a small file of settings; empty where it isn't there or holds something else."""
+    """Read a small JSON file of settings; empty if there is none, or it has other content."""
     try:
         refuse_special(path)
         if path.stat().st_size > _CONFIG_BYTES:
             return {}
-        told = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def snapshot_of(repository: str) -> Path | None:
@@ -163,7 +163,7 @@ def folder_of(model: str | Path, progress: Progress | None = None) -> Path:
 
 
 def foreign_folder(model: str | Path, folder: Path | None) -> CheckpointError:
-    """Return the error that says of what kind a folder's model is, which can't be used."""
+    """Return the error for a folder with a model of a kind that isn't supported."""
     kind = read_json(folder / _CONFIG).get("model_type") if folder is not None else None
     return CheckpointError(
         f"expected a model of {' or '.join(dict.fromkeys(FAMILIES.values()))}, whole, got {model}, "
@@ -188,7 +188,7 @@ def download(repository: str, progress: Progress | None = None, force: bool = Fa
     Raises
     ------
     DownloadError
-        If it could not be fetched; the message says why, and how to bring the files by hand.
+        If it could not be fetched; the message has the reason, and how to add the files by hand.
     """
     try:
         import huggingface_hub
@@ -236,7 +236,7 @@ def refuse_to_teach(model: str | Path) -> None:
     Raises
     ------
     CheckpointError
-        If it is; the message says what can be taught.
+        If it is; the message lists the models that can be taught.
     """
     if is_pretrained(model):
         raise CheckpointError(
@@ -247,15 +247,15 @@ def refuse_to_teach(model: str | Path) -> None:
 
 
 def verify(model: str | Path) -> str:
-    """Check the weights of a model on this disk, and return what they are.
+    """Check the weights of a model on this disk, and return their digests.
 
-    The hub's tools name each large file by its digest, which it must have; files of a folder of
-    the user's can only be opened.
+    The hub's tools name each large file by its digest, which is compared; files in a user's
+    folder can only be opened.
 
     Returns
     -------
-    told
-        The commit, where the files came from the hub, and the digest of each file of weights.
+    digests
+        The commit, if the files came from the hub, and the digest of each file of weights.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def verify(model: str | Path) -> str:
             f"expected the files of {model} on this disk, found none; fetch them with: "
             f"napari-sam models download {name_of(model)}"
         )
-    told = [] if repository is None else [f"commit {folder.name}"]
+    digests = [] if repository is None else [f"commit {folder.name}"]
     for path in weight_files(folder):
         outline(path)
         digest, name = file_digest(path), path.resolve().name
@@ -280,8 +280,8 @@ def verify(model: str | Path) -> str:
                 f"{path}: expected the digest sha256:{name}, got {digest}; fetch it anew with: "
                 f"napari-sam models download --force {name_of(model)}"
             )
-        told.append(digest)
-    return ", ".join(told)
+        digests.append(digest)
+    return ", ".join(digests)
 
 
 def require_library(model: str | Path) -> None:
@@ -295,7 +295,7 @@ def require_library(model: str | Path) -> None:
     Raises
     ------
     CheckpointError
-        If it isn't; the message says what to install for this model.
+        If it isn't; the message states what to install for this model.
     """
     if find_spec("transformers") is None:
         folder, name = local_folder(model), name_of(model)
@@ -306,7 +306,7 @@ def require_library(model: str | Path) -> None:
 
 
 def missing_library(model: str, extra: str = "sam2") -> CheckpointError:
-    """Return the error that says how to install what a model needs."""
+    """Return the error for a missing library, with how to install it."""
     return CheckpointError(
         f"{model} needs the library transformers, which is not installed; install it with: "
         f'pip install "napari-sam-live[{extra}]"'

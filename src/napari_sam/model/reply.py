@@ -1,4 +1,4 @@
-"""A server's reply, read on a thread of its own, so that whoever waits for it can always leave."""
+"""A server's reply, read on a thread of its own, so that waiting for it can be cancelled."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Stalled(TimeoutError):
 class Reply:
     """Ask for an address; the reply's status and headers, then its blocks as they come.
 
-    Looking up a name, connecting and reading can each take as long as a server likes, and none of
-    them can be interrupted. So a thread does them, and is left behind where nobody waits any more.
+    Resolving the host's name, connecting and reading can each block for any time, and can't be
+    interrupted. So they run on a thread, which is abandoned when the caller stops waiting.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Reply:
 
     @property
     def reason(self) -> str:
-        """What the server says to that number."""
+        """The text that the server sends with that number."""
         return self._head.reason
 
     @property
@@ -141,7 +141,7 @@ class Reply:
                     self._put(block)
         except urllib3.exceptions.HTTPError as error:
             self._put(requests.ConnectionError(error))
-        except Exception as error:  # noqa: BLE001 - it travels to whoever waits
+        except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
             self._put(error)
         else:
             self._put(None)

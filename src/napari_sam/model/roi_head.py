@@ -1,4 +1,4 @@
-"""A second look at the boxes a dense head proposes: how good each is, and where its sides are."""
+"""The RoI head: it rescores and refines a dense head's boxes region by region."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# A region is seen as a grid of so many cells a side, and reaches so far beyond its box.
+# Cells of a region along each side, and the region's size as a multiple of its box.
 _GRID, _CONTEXT = 12, 1.35
-# The least side of a box, in model pixels: what the head says is in units of it.
+# The least side of a box, in model pixels: the head's refinements are relative to the side.
 _LEAST_SIDE = 2.0
-# Regions that are judged at a time.
+# Regions per batch.
 _CHUNK = 128
-# Cells of the dense head say boxes; differences from the region's own beyond this say no more.
+# Differences between a cell's box and the region's, in units of its size, are clipped at this.
 _FAR = 2.0
 
 
 class RoiHead(nn.Module):
     """Features and a dense head's cells in a region of interest to the quality of its box.
 
-    The second stage of Ren et al., Faster R-CNN (2015): a cell that proposes a box sees its own
-    surroundings; here each box is seen as a whole, with what all the cells in it say. Two touching
-    objects and one large object look alike to a cell, but not to their regions.
+    The second stage of Ren et al., Faster R-CNN (2015). The cell that proposes a box only sees its
+    own surroundings; this head sees the whole box, with the predictions of all cells in it. Two
+    touching objects and one large object are alike to a cell, but not to their regions.
 
     Parameters
     ----------
@@ -86,21 +86,21 @@ class RoiHead(nn.Module):
         Returns
         -------
         boxes, scores
-            `(N, 4)` mended edges, and `(N,)` logits of their IoU with an object's box.
+            `(N, 4)` refined edges, and `(N,)` logits of their IoU with an object's box.
         """
         maps = [reduce(x) for reduce, x in zip(self.reduce, features, strict=True)]
-        said = self._edges(*cells)
+        edges = self._edges(*cells)
         answers = [self.out(boxes.new_empty(0, self.out.in_features))]
         for plane in planes.unique().tolist():
-            here = [x[plane : plane + 1] for x in (*maps, said)]
+            here = [x[plane : plane + 1] for x in (*maps, edges)]
             answers += [self._judge(here, part) for part in boxes[planes == plane].split(_CHUNK)]
         answer = torch.cat(answers)
         return boxes + answer[:, 1:] * _extent(boxes).repeat(1, 2), scores + answer[:, 0]
 
     def _judge(self, maps: list[Tensor], boxes: Tensor) -> Tensor:
         """Return what to add to scores and, in units of the boxes, to their edges: `(n, 5)`."""
-        *features, said = maps
-        height, width = (self.cell * n for n in said.shape[2:])
+        *features, edges = maps
+        height, width = (self.cell * n for n in edges.shape[2:])
         middle, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, _extent(boxes)
         steps = (torch.arange(_GRID, device=boxes.device) + 0.5) / _GRID - 0.5
         y = middle[:, :1] + steps * extent[:, :1] * _CONTEXT  # (n, grid)
@@ -113,7 +113,7 @@ class RoiHead(nn.Module):
             F.grid_sample(one, places, align_corners=False)[0].unflatten(1, shape[:2])
             for one in features
         ]
-        cells = F.grid_sample(said, places, "nearest", "border", align_corners=False)[0]
+        cells = F.grid_sample(edges, places, "nearest", "border", align_corners=False)[0]
         cells = cells.unflatten(1, shape[:2])
         size = extent.repeat(1, 2).T[..., None, None]
         beyond = (cells[:4] - boxes.T[..., None, None]) / size

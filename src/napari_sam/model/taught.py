@@ -48,10 +48,10 @@ class TaughtModel:
 
     @classmethod
     def between(cls, parent: Sam, taught: Sam, lesson: Lesson) -> TaughtModel:
-        """Keep of a taught network what differs from its parent, in half precision.
+        """Return what differs between a taught network and its parent, in half precision.
 
-        Of a parent that is a taught model itself, the result belongs to that one's parent, and
-        :attr:`Lesson.earlier` tells what it had been taught before.
+        If the parent is a taught model itself, the result belongs to that model's parent, and
+        :attr:`Lesson.earlier` records the earlier training.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class TaughtModel:
 
     @property
     def card(self) -> Card:
-        """What its file says of it."""
+        """The metadata of its file."""
         return Card(self.lesson, self.key, self.digest, self.name)
 
     def named(self, name: str) -> TaughtModel:

@@ -37,15 +37,15 @@ class TaughtFile:
     Parameters
     ----------
     name
-        That it goes by: in the library its file's, elsewhere the one that it was given.
+        Its name: in the library that of its file, elsewhere the name that it was given.
     path
         Its file.
     size
-        Bytes.
+        Size of the file in bytes.
     changed
-        When it was written, in seconds since 1970.
+        Time when the file was written, in seconds since 1970.
     card
-        What it says of itself; None if it can't be read.
+        Its record of the training; None if it can't be read.
     error
         Why it can't be read; empty if it can.
     """
@@ -78,7 +78,10 @@ class TaughtFile:
 
 
 def listed() -> list[TaughtFile]:
-    """List the taught models, the latest first; those that can't be read say why."""
+    """Return the taught models in the library, the latest first.
+
+    Files that can't be read are included, with the reason in :attr:`TaughtFile.error`.
+    """
     folder = taught_folder()
     found = [
         _described(path)
@@ -89,7 +92,7 @@ def listed() -> list[TaughtFile]:
 
 
 def names() -> list[str]:
-    """List the names of the taught models, in order."""
+    """Return the names of the taught models in alphabetical order."""
     return sorted(one.name for one in listed())
 
 
@@ -104,12 +107,12 @@ def find(model: str | Path) -> TaughtFile | None:
     Returns
     -------
     found
-        None if it is something else: a registered model, a checkpoint, or nothing at all.
+        None if it is a registered model, another checkpoint, or doesn't exist.
 
     Raises
     ------
     CheckpointError
-        If it is one, and can't be read.
+        If it is a taught model, but can't be read.
     """
     if isinstance(model, str) and model in REGISTRY:
         return None
@@ -122,7 +125,7 @@ def find(model: str | Path) -> TaughtFile | None:
     try:
         if not path.is_file() or (card := card_of(path)) is None:
             return None
-    except OSError:  # whoever opens it as a checkpoint says why not
+    except OSError:  # opening it as a checkpoint raises the error
         return None
     stat, folder = path.stat(), taught_folder()
     kept = path.absolute().parent == folder.absolute()
@@ -303,7 +306,7 @@ def check_name(name: str) -> None:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a text can be the name of a taught model."""
+    """Whether a text can be the name of a taught model."""
     name = unicodedata.normalize("NFC", name)
     return (
         0 < len(name) <= _LONGEST
@@ -317,7 +320,7 @@ def is_name(name: str) -> bool:
 
 
 def free_name(wish: str) -> str:
-    """Make a name that nobody has of any text."""
+    """Return a free name for a taught model that is derived from a text."""
     text = unicodedata.normalize("NFC", wish)
     text = "".join(sign if sign.isalnum() or sign in _SIGNS else " " for sign in text)
     text = " ".join(text.split()).lstrip(_SIGNS)[: _LONGEST - 5].rstrip(" .")
@@ -330,7 +333,7 @@ def free_name(wish: str) -> str:
 
 
 def _taken() -> set[str]:
-    """Names of models, as disks compare them that don't tell capitals."""
+    """Return the names of all models in lower case, as some disks ignore the case."""
     return {name.casefold() for name in (*REGISTRY, *(one.name for one in listed()))}
 
 
@@ -339,11 +342,11 @@ def _described(path: Path) -> TaughtFile:
     stat = path.stat()
     key = path, stat.st_size, stat.st_mtime_ns
     if key not in _SEEN:
-        _SEEN[key] = _looked_at(path, stat)
+        _SEEN[key] = _read_file(path, stat)
     return _SEEN[key]
 
 
-def _looked_at(path: Path, stat: os.stat_result) -> TaughtFile:
+def _read_file(path: Path, stat: os.stat_result) -> TaughtFile:
     name = unicodedata.normalize("NFC", path.stem)
     card, error = None, ""
     try:

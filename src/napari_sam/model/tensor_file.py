@@ -1,7 +1,7 @@
-"""Tensors by name in files that anybody may have made: looked through before they are read.
+"""Tensors by name in files of untrusted origin, which are checked before they are read.
 
-Opening a file must neither run code nor take for ever. What a file says of itself is compared
-with its size first: a few bytes can claim, or unpack to, more than a machine can hold.
+Opening a file must neither run code nor take forever. The sizes that a file declares are compared
+with its own size first: a few bytes can declare, or unpack to, more than a machine can hold.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ _UNREADABLE = (
 
 
 def outline(path: Path) -> tuple[dict[str, tuple[int, ...]], str | None]:
-    """Tell the shapes of a file's tensors without reading their values.
+    """Return the shapes of a file's tensors without reading their values.
 
     Returns
     -------
     shapes, config
-        Shapes by name; the text of a configuration where the file has one.
+        Shapes by name; the text of a configuration if the file has one.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged or unsafe, holds no tensors by name, or claims more than is in it.
+        If the file is damaged or unsafe, has no tensors by name, or declares more than it has.
     OSError
         If it cannot be opened.
     """
@@ -80,7 +80,7 @@ def outline(path: Path) -> tuple[dict[str, tuple[int, ...]], str | None]:
         sizes, config = _outline_safetensors(path)
         room = path.stat().st_size
     else:
-        room = _look_through(path)
+        room = _check_pytorch(path)
         with torch.serialization.skip_data():
             state = _unwrap(_read_pickle(path), path)
         sizes = {k: (tuple(v.shape), v.numel() * v.element_size()) for k, v in state.items()}
@@ -136,7 +136,7 @@ def tensors_of_bytes(data: bytes, origin: str) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, *_UNREADABLE) as error:
         raise CheckpointError(
             f"{origin}: expected a safetensors file, got {len(data)} bytes that cannot be read as "
-            f"one ({_told(error)}); the file is truncated, damaged or of another kind"
+            f"one ({_reason(error)}); the file is truncated, damaged or of another kind"
         ) from error
     if not _is_state(state):
         raise CheckpointError(_no_state(origin, f"{len(state)} tensors {some(state)}"))
@@ -148,12 +148,12 @@ def saved_by_trainer(path: Path) -> Any:
     """Read whatever tensors and numbers a trainer saved with PyTorch; see :func:`outline`."""
     if _is_safetensors(path):
         raise CheckpointError(f"{path}: expected a PyTorch checkpoint, got a safetensors file")
-    _look_through(path)
+    _check_pytorch(path)
     return _read_pickle(path)
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Tell the format by a file's content; refuse what is neither one nor the other."""
+    """Recognise the format by a file's content; raise an error if it is neither of the two."""
     try:
         refuse_special(path)
     except SpecialFileError as error:
@@ -190,7 +190,7 @@ def _outline_safetensors(
     return {name: (shape, 0) for name, shape in _without_prefixes(shapes).items()}, config
 
 
-def _look_through(path: Path) -> int:
+def _check_pytorch(path: Path) -> int:
     """Check what a PyTorch file would do when it is read; return the bytes it has for tensors."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -259,7 +259,7 @@ def _is_bounded(stream: io.BytesIO, path: Path) -> bool:
                 stack += [(parts, depth)] * len(code.stack_after)
     except CheckpointError:
         raise
-    except (ValueError, LookupError):  # reading it ends here, too, with a better message
+    except (ValueError, LookupError):  # reading the file fails here, too, with a better message
         return False
     return True
 
@@ -283,7 +283,7 @@ def _read_pickle(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error):
-            raise CheckpointError(_refused(path, _told(error))) from error
+            raise CheckpointError(_refused(path, _reason(error))) from error
         raise CheckpointError(_damaged(path, "PyTorch checkpoint", error)) from error
     except _UNREADABLE as error:
         raise CheckpointError(_damaged(path, "PyTorch checkpoint", error)) from error
@@ -395,12 +395,12 @@ def _refused(path: Path, found: str) -> str:
 def _damaged(path: Path, kind: str, error: Exception) -> str:
     return (
         f"{path}: expected a {kind}, got {path.stat().st_size} bytes that cannot be read as one "
-        f"({_told(error)}); the file is truncated, damaged or of another kind: fetch it anew"
+        f"({_reason(error)}); the file is truncated, damaged or of another kind: fetch it anew"
     )
 
 
-def _told(error: Exception) -> str:
-    """Return the line of an error that says what was found."""
+def _reason(error: Exception) -> str:
+    """Return the line of an error that states what was found."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     marked = [line for line in lines if "GLOBAL" in line or line.startswith("Unsupported")]
     return (*marked, *lines, type(error).__name__)[0][:200]

@@ -34,7 +34,7 @@ class ImageEncoderTinyViT(nn.Module):
     def __init__(self, config: TinyViTConfig, out_chans: int = 256) -> None:
         super().__init__()
         dims = config.embed_dims
-        self.parts = sum(config.depths) + 1  # that are told of, with the neck
+        self.parts = sum(config.depths) + 1  # steps of the progress: the blocks and the neck
         self.patch_embed = PatchEmbed(dims[0])
         stages = [
             Stage(
@@ -78,31 +78,31 @@ class ImageEncoderTinyViT(nn.Module):
         """
         done = itertools.count(1)
 
-        def tell() -> None:
+        def report() -> None:
             if step is not None:
                 step(next(done) / self.parts)
 
         x = self.patch_embed(x)  # (B, C, H/4, W/4)
         for stage in self.layers:
-            x = stage(x, tell)
+            x = stage(x, report)
         x = self.neck(x)
-        tell()
+        report()
         return (x,)
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, and what leads to the next."""
+    """Blocks at one resolution, and the downsampling to the next."""
 
     def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
 
-    def forward(self, x: Tensor, tell: Callable[[], None]) -> Tensor:
-        """Map `(B, C, H, W)` to the next stage's map, calling `tell` after each block."""
+    def forward(self, x: Tensor, report: Callable[[], None]) -> Tensor:
+        """Map `(B, C, H, W)` to the next stage's map, calling `report` after each block."""
         for block in self.blocks:
             x = block(x)
-            tell()
+            report()
         return x if self.downsample is None else self.downsample(x)
 
 

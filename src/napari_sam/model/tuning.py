@@ -48,28 +48,29 @@ class _Numbers:
 
 @dataclass(frozen=True, slots=True)
 class ScaleTuning(_Numbers):
-    """At which scales a model of small inputs looks at an object in a large plane.
+    """Scales at which a model of small inputs decodes an object of a large plane.
 
     Parameters
     ----------
     magnified, magnified_halo
         Side of a magnified tile as a share of a tile's, and its halo as a share of that side: wide
-        enough for small objects to lie in it whole.
+        enough that small objects lie in one tile entirely.
     small
-        Objects up to this share of a magnified tile's side are looked at in one.
+        Objects up to this share of a magnified tile's side are decoded in a magnified tile.
     halvings, least_side
-        A tile is reduced up to so many times by two, but to no less than this longer side, in
-        model pixels.
+        The scale of a tile is halved up to so many times, as long as its longer side has at least
+        `least_side` model pixels.
     unsure
-        A click's mask of a smaller predicted IoU may be a piece of an object too large to be known
-        as one.
+        A click's mask of a lower predicted IoU may be a part of an object that is too large for
+        the scale, so that coarser ones are tried.
     surer, large
-        A reduced look is believed where its predicted IoU is higher by `surer` and the object at
-        least as large as a square of the side `large`, in model pixels of the first look.
+        The mask of a coarser scale is taken if its predicted IoU is higher by `surer`, and the
+        object at least as large as a square of the side `large`, in model pixels of the first
+        scale.
     largest, thinnest
-        Boxes and masks as large as a square of a longer side than `largest`, in model pixels, are
-        looked at reduced, if a box's shorter side is longer than `thinnest`, too: thin objects
-        would get lost.
+        Boxes and masks larger than a square of the side `largest`, in model pixels, are decoded at
+        a coarser scale, if a box's shorter side is longer than `thinnest`, too: thin objects would
+        get lost.
     """
 
     magnified: float = _number(5 / 8, 0.25, 1)
@@ -86,15 +87,15 @@ class ScaleTuning(_Numbers):
 
 @dataclass(frozen=True, slots=True)
 class WindowTuning(_Numbers):
-    """How large a square of the embedding an object is decoded in first.
+    """Size of the square window of the embedding in which an object is decoded first.
 
     Parameters
     ----------
     click
         Side for a first click, in model pixels.
     least, room
-        For a box or a mask, which tell the object's size: so many times its extent, and at least
-        this side.
+        For a box or a mask, whose size is known: the window is `room` times its extent, and its
+        side is at least `least`.
     """
 
     click: int = _number(192, 32, 8192)
@@ -104,17 +105,17 @@ class WindowTuning(_Numbers):
 
 @dataclass(frozen=True, slots=True)
 class BoxFitTuning(_Numbers):
-    """How masks keep to the box somebody drew.
+    """How masks are fitted to a user's box.
 
     Parameters
     ----------
     steepness
-        Logits fall by so much per cell beyond a side; a further click easily turns that again.
+        Logits are reduced by so much per cell beyond a side; a later click easily reverses that.
     deepest
-        How far the threshold falls at most near a side that the mask doesn't reach.
+        Lowest threshold near a side that the mask doesn't reach.
     caution
-        The threshold falls by 1 for a side that comes nearer by this share of the box's extent.
-        With less, masks swell in boxes that were drawn with room around the object.
+        The threshold is lowered by 1 if that brings the mask nearer to a side by this share of the
+        box's extent. With less, masks swell in boxes that were drawn with room around the object.
     """
 
     steepness: float = _number(2.0, 0.01, 100)
@@ -124,17 +125,16 @@ class BoxFitTuning(_Numbers):
 
 @dataclass(frozen=True, slots=True)
 class TidyTuning(_Numbers):
-    """What of a mask goes, and what is filled.
+    """Removal of islands, and filling of holes in masks.
 
     Parameters
     ----------
     largest_hole
-        A hole is filled up to this share of the mask: a larger one may be what the user sees.
+        Holes up to this share of the mask are filled: a larger one may be real.
     least_part
-        Pieces of an object in a box are at least this share of the largest one; others are
-        specks.
+        In a box, parts of less than this share of the largest one are removed as specks.
     turned
-        Logit of what was taken away or filled: a further click easily turns it again.
+        Logit of removed and filled pixels: a later click easily reverses that.
     """
 
     largest_hole: float = _number(0.1, 0, 1)
@@ -149,23 +149,23 @@ class ProposalTuning(_Numbers):
     Parameters
     ----------
     least_cell
-        Cells whose box is expected to have a smaller IoU with its object's say nothing.
+        Cells whose box has a lower predicted IoU with its object's box are ignored.
     same_object, same_box
-        Boxes of a larger IoU are one object's, and from `same_box` on they add to its mean box.
+        Boxes of a larger IoU belong to one object, and from `same_box` on they are averaged.
     same_candidate, same_candidates_box
-        The same where boxes of a clump and of the objects in it should both be left to choose
-        from.
+        The same where both the boxes of a clump and of the objects in it should be kept as
+        candidates.
     least_judged, least_said
-        Boxes whose IoU is expected to be smaller, as they were judged region by region or as cells
-        say it, are rather no object's.
+        Boxes of a lower predicted IoU, as rescored by the RoI head or as predicted by the dense
+        head alone, are left out.
     worth, many
-        What boxes have beyond the score `worth`, times this power of their number, says what a
-        scale is worth: a head is often as sure of a clump from afar as of the objects in it from
-        close by.
+        The score of a scale is the boxes' mean excess over the score `worth`, times the power
+        `many` of their number: a head often has the same scores for a clump at a coarse scale as
+        for the objects in it at a fine one.
     window
-        Side, in model pixels, of the square that an object is decoded in first.
+        Side, in model pixels, of the square window in which an object is decoded first.
     diameter
-        Diameter, in model pixels, at which the head sees objects best.
+        Diameter, in model pixels, of the objects that the head detects best.
     overlap
         Largest share of a kept mask that may lie in masks of a higher score.
     """

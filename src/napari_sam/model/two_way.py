@@ -131,20 +131,23 @@ class TwoWayTransformer(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Do the same with the cells' projections applied to the tokens.
 
-        Maps of all cells are larger than a CPU's caches: each is written once and read once, by
-        doing together what the cells of a part have coming up to the next layer's look at them.
+        Maps of all cells are larger than a CPU's caches. So that each is written and read once,
+        all operations on a part of the cells up to the next layer's attention are done together.
         """
         places = parts(cells.shape[1])
         cells = cells.expand(len(tokens), -1, -1)
         pieces = [cells[:, at] for at in places]
         layers = self._blocks()
-        queries, look = layers[0].among_tokens(tokens, tokens), layers[0].cross_attn_token_to_image
+        queries, attention = (
+            layers[0].among_tokens(tokens, tokens),
+            layers[0].cross_attn_token_to_image,
+        )
         if first is None:
-            attended = look.from_tokens(queries + tokens, cells, positions.keys[0])
+            attended = attention.from_tokens(queries + tokens, cells, positions.keys[0])
         else:
-            attended = look.from_projected(queries + tokens, first.keys, first.values)
+            attended = attention.from_projected(queries + tokens, first.keys, first.values)
         for i, layer in enumerate(layers):
-            queries = layer.after_looking(queries, attended)
+            queries = layer.after_token_attention(queries, attended)
             known = first if i == 0 else None
             spread = layer.cross_attn_image_to_token.to_tokens(
                 queries + tokens,
@@ -154,15 +157,18 @@ class TwoWayTransformer(nn.Module):
             )
             if i + 1 < len(layers):
                 after = layers[i + 1]
-                queries, look = after.among_tokens(queries, tokens), after.cross_attn_token_to_image
+                queries, attention = (
+                    after.among_tokens(queries, tokens),
+                    after.cross_attn_token_to_image,
+                )
             else:
                 queries, tokens = _picked(queries, read), _picked(tokens, read)
-                look = self.final_attn_token_to_image
-            seen = look.begin(queries + tokens, positions.keys[i + 1])
+                attention = self.final_attn_token_to_image
+            seen = attention.begin(queries + tokens, positions.keys[i + 1])
             for n, at in enumerate(places):
                 pieces[n] = layer.norm4(spread.change(pieces[n], at))
                 seen.add(pieces[n], at)
-            attended = look.finish(seen)
+            attended = attention.finish(seen)
         out: Tensor = self.norm_final_attn(queries + attended)
         return out, pieces
 
@@ -176,14 +182,14 @@ class TwoWayTransformer(nn.Module):
         return Positions(cells, tuple(keys), tuple(queries))
 
     def first_layer(self, cells: Tensor, positions: Positions) -> FirstLayer:
-        """Work out what prompts without a mask have in common on a plane."""
+        """Compute what is the same for all prompts without a mask on a plane."""
         layer, placed = self._blocks()[0], cells + positions.cells
-        look = layer.cross_attn_token_to_image
+        attention = layer.cross_attn_token_to_image
         return FirstLayer(
             cells,
-            look.keys_of(placed),
+            attention.keys_of(placed),
             layer.cross_attn_image_to_token.queries_of(placed),
-            look.values_of(cells),
+            attention.values_of(cells),
         )
 
     def _blocks(self) -> list[TwoWayAttentionBlock]:
@@ -214,7 +220,7 @@ class TwoWayAttentionBlock(nn.Module):
         queries = self.among_tokens(queries, query_pe)
         placed = cells + cell_pe
         attended = self.cross_attn_token_to_image(queries + query_pe, placed, cells)
-        queries = self.after_looking(queries, attended)
+        queries = self.after_token_attention(queries, attended)
         change = self.cross_attn_image_to_token(placed, queries + query_pe, queries)
         return queries, self.norm4(cells + change)
 
@@ -227,7 +233,7 @@ class TwoWayAttentionBlock(nn.Module):
         out = self.norm1(queries + self.self_attn(q, q, queries))
         return out
 
-    def after_looking(self, queries: Tensor, attended: Tensor) -> Tensor:
+    def after_token_attention(self, queries: Tensor, attended: Tensor) -> Tensor:
         """Give tokens what they saw of the image, and their MLP."""
         queries = self.norm2(queries + attended)
         out: Tensor = self.norm3(queries + self.mlp(queries))

@@ -95,7 +95,7 @@ def beside(path: Path) -> Path:
 
 
 def is_downloaded(name: str) -> bool:
-    """Tell whether a registered model's file is there; its content is checked on loading."""
+    """Whether a registered model's file exists; its content is checked on loading."""
     if (repository := _entry(name).repository) is not None:
         return pretrained.snapshot_of(repository) is not None
     return path_of(name).is_file()
@@ -142,7 +142,7 @@ def called(model: str | Path) -> str:
 
 
 def megabytes(size: int | None) -> str:
-    """Spell a size in bytes, as it is told everywhere: in millions of them."""
+    """Return a size in bytes as text, in MB (10⁶ bytes)."""
     return "?" if size is None else f"{size / 1e6:,.0f} MB"
 
 
@@ -166,7 +166,7 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
     ValueError
         If no model has that name.
     DownloadError
-        If it could not be fetched; the message says how to bring the file by hand.
+        If it could not be fetched; the message explains how to add the file by hand.
     """
     if (repository := pretrained.repository_of(name)) is not None:
         here = None if force else pretrained.snapshot_of(repository)
@@ -313,7 +313,7 @@ def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
     """Load a model that is whole by itself."""
     from napari_sam.model.checkpoint import load_into_new, read, with_decoder
 
-    pretrained.refuse_to_teach(model)  # whoever asks for the network itself does
+    pretrained.refuse_to_teach(model)  # the network itself is only needed for that
     known, received = _known_digest(model), 0.0
     if known is not None and not is_downloaded(str(model)):
         download(str(model), progress)
