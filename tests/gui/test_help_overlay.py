@@ -51,15 +51,15 @@ def test_help_lies_over_the_canvas_whatever_its_size(window, overlay, qtbot):
 
 
 def test_what_is_left_of_a_search_is_done_with_enter(window, overlay, done):
-    QTest.keyClicks(overlay.search, "swap what")
-    assert overlay.shown() == ["swap what left and right click say: Q"]
+    QTest.keyClicks(overlay.search, "swap left")
+    assert overlay.shown() == ["swap left and right click: Q"]
     QTest.keyClick(overlay.search, Qt.Key.Key_Return)
     assert done == ["swap_buttons"]
     assert overlay.isHidden()
     assert window.focusWidget() is window.canvas
 
 
-def test_search_for_nothing_says_so(overlay):
+def test_search_without_a_match_shows_a_note(overlay):
     QTest.keyClicks(overlay.search, "zebra")
     assert overlay.shown() == []
     assert overlay.none.isVisible()

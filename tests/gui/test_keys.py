@@ -61,8 +61,8 @@ def test_no_key_is_one_of_naparis(kind):
 
 def test_no_key_means_two_things():
     for condition in CONDITIONS:
-        told = [key for a in bound_in(condition) for key in a.keys]
-        assert len(told) == len(set(told)), f"a key twice {condition}: {sorted(told)}"
+        keys = [key for a in bound_in(condition) for key in a.keys]
+        assert len(keys) == len(set(keys)), f"a key twice {condition}: {sorted(keys)}"
     assert not set(class_keys()) & {key for a in ACTIONS for key in a.keys}
     assert len({a.id for a in ACTIONS}) == len(ACTIONS)
 
@@ -95,7 +95,7 @@ def test_page_of_the_docs_is_the_table():
     )
 
 
-def test_key_does_what_its_row_says(keys, pressed):
+def test_key_runs_the_action_of_its_row(keys, pressed):
     provider = KeymapProvider()
     keys.bind(provider)
     for action in bound_in("always"):
@@ -152,7 +152,7 @@ def test_help_is_searched_by_words_and_keys():
     assert len(list(found(""))) > len(ACTIONS)
 
 
-def test_tooltip_tells_the_key():
+def test_tooltip_shows_the_key():
     assert with_key("start another", "new_object") == "start another (N)"
     assert with_key("stop", "cancel") == "stop"
     assert keys_text(action_of("redo")) == "Ctrl+Shift+Z"

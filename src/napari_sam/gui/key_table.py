@@ -1,8 +1,8 @@
-"""The one table of what can be done by key, and with the mouse.
+"""The table of all actions, with their keys, and of all mouse gestures.
 
-Keys, command palette, help, ``docs/keys.md`` and tests read it. Whoever adds an action adds a row
-here, a function of the row's name in ``gui/actions.py``, and its command in ``napari.yaml``;
-tests name what is missing. ``python -m napari_sam.gui.key_table`` prints the page of the docs.
+Keys, command palette, help, ``docs/keys.md`` and tests read it. To add an action, add a row here,
+a function with the row's id in ``gui/actions.py``, and a command in ``napari.yaml``; tests fail
+for whatever is missing. ``python -m napari_sam.gui.key_table`` prints ``docs/keys.md``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONDITIONS: dict[Condition, str] = {
     "queue": "while the queue is open",
     "table": "in the table of objects",
 }
-"""What each condition says to a reader. The later one wins where two are bound to a key."""
+"""Each condition in words. If a key is bound under two conditions, the later one wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,16 @@ class Action:
     id
         Name of its function in ``gui/actions.py`` and, behind the plugin's name, of its command.
     text
-        What it does: the help's line, and behind the plugin's title that of the palette.
+        What it does, as the help shows it, and the command palette after the plugin's title.
     section
-        The heading it stands under.
+        The heading that it is listed under.
     keys
-        Its keys, as napari spells them: ``N``, ``Shift-D``, ``Control-Z``. The first is the one
-        that tooltips tell.
+        Its keys in napari's notation: ``N``, ``Shift-D``, ``Control-Z``. Tooltips show the first.
     condition
         When the keys are bound.
     anywhere
-        Whether the keys also work while a layer is selected that isn't one of the dock's: only
-        for what changes no object.
+        Whether the keys also work while a layer that isn't the dock's is selected; only for
+        actions that change no object.
     palette
         Whether it is in the command palette.
     """
@@ -59,16 +58,16 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Gesture:
-    """Something that is done with the mouse.
+    """A mouse gesture.
 
     Parameters
     ----------
     mouse
-        What the hand does.
+        What the user does with the mouse.
     text
-        What it does.
+        What the gesture does.
     section
-        The heading it stands under.
+        The heading that it is listed under.
     """
 
     mouse: str
@@ -86,11 +85,11 @@ ACTIONS = (
     Action("draw_box", "draw a box", PROMPTS, ("U",), anywhere=True),
     Action("draw_stroke", "draw a stroke", PROMPTS, ("Shift-G",), anywhere=True),
     Action("draw_lasso", "draw a lasso", PROMPTS, ("Shift-U",), anywhere=True),
-    Action("swap_buttons", "swap what left and right click say", PROMPTS, ("Q",)),
+    Action("swap_buttons", "swap left and right click", PROMPTS, ("Q",)),
     Action("start_over", "start the object over on this plane", PROMPTS),
     Action("adopt_object", "adopt the object's mask on this plane", PROMPTS),
     Action("new_object", "new object", OBJECTS, ("N",)),
-    Action("each_click", "each click a new object, or not", OBJECTS, ("Shift-N",)),
+    Action("each_click", "each click a new object (on/off)", OBJECTS, ("Shift-N",)),
     Action(
         "go_to_object", "go to the object under the cursor", OBJECTS, ("Shift-J",), anywhere=True
     ),
@@ -102,8 +101,8 @@ ACTIONS = (
     Action("widen_object", "widen the object by a pixel", OBJECTS, ("Shift-E",)),
     Action("narrow_object", "narrow the object by a pixel", OBJECTS, ("Shift-T",)),
     Action("next_candidate", "next candidate: whole, part, sub-part", MASKS, ("W",)),
-    Action("toggle_outlines", "masks as outlines, or filled", MASKS, ("Shift-O",)),
-    Action("toggle_preview", "show what a click would take, or not", MASKS, ("Shift-H",)),
+    Action("toggle_outlines", "show masks as outlines or filled", MASKS, ("Shift-O",)),
+    Action("toggle_preview", "preview of the next click (on/off)", MASKS, ("Shift-H",)),
     Action("follow", "follow the object through the stack", STACKS, ("Control-F",)),
     Action("follow_all", "follow all objects of this plane", STACKS, ("Control-Shift-F",)),
     Action(
@@ -115,7 +114,7 @@ ACTIONS = (
     ),
     Action(
         "previous_doubtful",
-        "doubtful plane before this one",
+        "previous doubtful plane of the object",
         STACKS,
         ("Shift-Left",),
         anywhere=True,
@@ -129,14 +128,14 @@ ACTIONS = (
     ),
     Action("accept_plane", "the followed mask is right on this plane", STACKS, ("8",)),
     Action("stop_here", "the followed object ends before this plane", STACKS, ("0",)),
-    Action("go_on", "the followed object is on this plane, too", STACKS, ("9",)),
+    Action("go_on", "the followed object is also on this plane", STACKS, ("9",)),
     Action("stop_following", "stop following, and keep the planes that are done", STACKS),
-    Action("look_in_3d", "look at the masks in 3-D, or back at the slice", STACKS),
+    Action("look_in_3d", "show the masks in 3-D, or go back to the slice", STACKS),
     Action("link_objects", "link the objects of all frames over time", STACKS),
-    Action("show_tracks", "show objects over time as tracks, or not", STACKS, ("Control-L",)),
+    Action("show_tracks", "show or hide the tracks of objects", STACKS, ("Control-L",)),
     Action("next_division", "next suggested division", STACKS, ("Control-D",)),
-    Action("confirm_division", "the object has become these two", STACKS, ("Control-B",)),
-    Action("reject_division", "the object has not divided", STACKS, ("Control-Shift-B",)),
+    Action("confirm_division", "confirm the division into these two", STACKS, ("Control-B",)),
+    Action("reject_division", "reject the division", STACKS, ("Control-Shift-B",)),
     Action("read_all_planes", "read all planes ahead", STACKS),
     Action("find_all", "find all in this plane", EVERYTHING, ("Shift-F",)),
     Action("find_similar", "find more like the accepted objects", EVERYTHING, ("Shift-M",)),
@@ -145,26 +144,26 @@ ACTIONS = (
     Action("keep_found", "stop finding, and keep the planes that are done", EVERYTHING),
     Action("teach", "teach the model the finished objects", EVERYTHING),
     Action("stop_teaching", "stop teaching", EVERYTHING),
-    Action("mark_complete", "everything on this plane is labelled, or not", EVERYTHING),
+    Action("mark_complete", "mark or unmark this plane as complete", EVERYTHING),
     Action("cancel", "cancel what is being computed", EVERYTHING),
     Action("proofread", "open or close the proofreading queue", QUEUE, ("Shift-Q",)),
     Action("queue_accept", "accept the object offered", QUEUE, ("8",), "queue"),
-    Action("queue_fix", "correct it by clicks first", QUEUE, ("9",), "queue"),
+    Action("queue_fix", "correct it with clicks first", QUEUE, ("9",), "queue"),
     Action("queue_delete", "delete it", QUEUE, ("0",), "queue"),
     Action("queue_accept_rest", "accept it and all above it", QUEUE, ("Shift-R",), "queue"),
     Action("queue_accept_sure", "accept all that are surely right", QUEUE),
     Action("queue_delete_hopeless", "delete all that are surely wrong", QUEUE),
     Action("queue_next", "leave it for later", QUEUE, ("K",), "queue"),
-    Action("queue_previous", "back to the one before", QUEUE, ("J",), "queue"),
-    Action("undo", "undo whatever happened last", SESSION, ("Control-Z",)),
-    Action("redo", "redo it", SESSION, ("Control-Shift-Z",)),
+    Action("queue_previous", "back to the previous one", QUEUE, ("J",), "queue"),
+    Action("undo", "undo the last step", SESSION, ("Control-Z",)),
+    Action("redo", "redo the step undone last", SESSION, ("Control-Shift-Z",)),
     Action("save_session", "save session…", SESSION),
     Action("export_objects", "export objects…", SESSION),
     Action("import_objects", "import objects…", SESSION),
     Action("open_session", "open session…", SESSION),
     Action("next_image", "next image of the list", IMAGES, ("Shift-I",), anywhere=True),
     Action("previous_image", "previous image of the list", IMAGES, ("Shift-Y",), anywhere=True),
-    Action("mark_image_done", "mark the image as done, or not", IMAGES, ("Shift-C",)),
+    Action("mark_image_done", "mark or unmark the image as done", IMAGES, ("Shift-C",)),
     Action("open_image_folder", "open a folder of images…", IMAGES),
     Action("show_help", "show or hide keys and mouse", HELP, ("H",), anywhere=True),
 )
@@ -172,9 +171,9 @@ ACTIONS = (
 
 GESTURES = (
     Gesture("left click", "this belongs to the object", PROMPTS),
-    Gesture("right click", "this doesn't", PROMPTS),
+    Gesture("right click", "this doesn't belong to the object", PROMPTS),
     Gesture("Shift+click", "this belongs to the object, also on another mask", PROMPTS),
-    Gesture("Q, with prompts selected", "these say the opposite", PROMPTS),
+    Gesture("Q, with prompts selected", "turn them from inside to outside, or back", PROMPTS),
     Gesture("left click on another mask", "go to its object", OBJECTS),
     Gesture("Ctrl+click", "go to the object there, and add nothing", OBJECTS),
     Gesture("Ctrl+Shift+click", "this belongs to the nearest object: correct it", OBJECTS),
@@ -182,7 +181,7 @@ GESTURES = (
     Gesture("Shift+wheel", "next candidate: whole, part, sub-part", MASKS),
     Gesture("drag, with the box drawn next", "a box around the object", PROMPTS),
     Gesture("drag, with the stroke drawn next", "this belongs to the object", PROMPTS),
-    Gesture("right drag, with the stroke drawn next", "this doesn't", PROMPTS),
+    Gesture("right drag, with the stroke drawn next", "this doesn't belong to it", PROMPTS),
     Gesture("drag, with the lasso drawn next", "the object lies in here", PROMPTS),
     Gesture("hold Space and drag", "move the view, with any tool", PROMPTS),
 )
@@ -197,7 +196,7 @@ _FOR_CLASSES = (*(f"Shift-{x}" for x in "BWXZ"), *(f"Control-{x}" for x in "1234
 
 
 def action_of(action_id: str) -> Action:
-    """Return the action of that name.
+    """Return the action with an id.
 
     Raises
     ------
@@ -208,12 +207,12 @@ def action_of(action_id: str) -> Action:
 
 
 def key_text(key: str) -> str:
-    """Spell a key for a person: ``Shift+D``, ``Ctrl+Z``."""
+    """Return a key as text: ``Shift+D``, ``Ctrl+Z``."""
     return key.replace("Control", "Ctrl").replace("-", "+")
 
 
 def keys_text(action: Action) -> str:
-    """Spell an action's keys for a person; empty if it has none."""
+    """Return an action's keys as text, such as ``N or M``; empty if it has none."""
     return " or ".join(key_text(key) for key in action.keys)
 
 
@@ -224,29 +223,29 @@ def with_key(tip: str, action_id: str) -> str:
 
 
 def class_keys() -> tuple[str, ...]:
-    """Return the keys that classes of objects may have, in the order they are given out."""
+    """Return the keys for classes of objects, in the order in which new classes get them."""
     taken = {key for action in ACTIONS for key in action.keys}
     return tuple(key for key in _FOR_CLASSES if key not in taken)
 
 
 def found(words: str) -> Iterator[Action | Gesture]:
-    """Yield what a search in the help finds: the rows that hold every word, of all without any.
+    """Yield the rows of the table that contain every word; all rows if there are no words.
 
     Parameters
     ----------
     words
-        Parts of words of the text, the heading or the keys, separated by spaces.
+        Parts of the text, the heading or the keys, separated by spaces.
     """
     asked = words.lower().split()
     for section in SECTIONS:
         for row in (*_of(section, ACTIONS), *_of(section, GESTURES)):
-            told = f"{row.text} {section} {trigger_text(row)}".lower()
-            if all(word in told for word in asked):
+            whole = f"{row.text} {section} {trigger_text(row)}".lower()
+            if all(word in whole for word in asked):
                 yield row
 
 
 def trigger_text(row: Action | Gesture) -> str:
-    """Spell how a row is done: by which key and when, or with which movement of the mouse."""
+    """Return what triggers a row as text: its keys and their condition, or the mouse gesture."""
     if isinstance(row, Gesture):
         return row.mouse
     when = CONDITIONS[row.condition]
@@ -254,7 +253,7 @@ def trigger_text(row: Action | Gesture) -> str:
 
 
 def markdown() -> str:
-    """Return ``docs/keys.md``."""
+    """Return the text of ``docs/keys.md``."""
     lines = [
         "# Keys and mouse",
         "",
