@@ -189,8 +189,8 @@ def user(open_viewer, qtbot, segmenter):
 
 
 @pytest.fixture
-def told(user):
-    """Open an image and collect what the dock refuses."""
+def user_and_errors(user):
+    """Open an image, and collect the errors that the dock shows."""
 
     def begin(data, **options):
         me = user(data, **options)

@@ -1,4 +1,4 @@
-"""What can't be done is said, and nothing is lost by it."""
+"""What can't be done is reported, and nothing is lost by it."""
 
 import dask.array as da
 import numpy as np
@@ -15,8 +15,8 @@ def grey(rng, *shape):
     return rng.integers(0, 255, shape, np.uint8)
 
 
-def test_labels_of_another_shape_are_refused(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_labels_of_another_shape_are_refused(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.click((20, 30))
     mine = me.annotation.labels
     me.annotation.labels = me.viewer.add_labels(np.zeros((7, 7), int), name="small")
@@ -24,8 +24,8 @@ def test_labels_of_another_shape_are_refused(told, rng):
     assert me.annotation.labels is mine
 
 
-def test_labels_that_cannot_be_written_are_not_offered(told, rng):
-    me, _ = told(grey(rng, *SHAPE))
+def test_labels_that_cannot_be_written_are_not_offered(user_and_errors, rng):
+    me, _ = user_and_errors(grey(rng, *SHAPE))
     me.viewer.add_labels(da.zeros(SHAPE, dtype=int), name="lazy")
     me.viewer.add_labels(np.zeros((7, 7), int), name="small")
     me.viewer.add_labels(np.zeros(SHAPE, int), name="fits")
@@ -35,9 +35,9 @@ def test_labels_that_cannot_be_written_are_not_offered(told, rng):
     assert offered == ["a new layer", me.annotation.labels.name, "fits"]
 
 
-def test_click_beyond_the_last_plane_says_where_the_image_ends(told, rng):
+def test_click_beyond_the_last_plane_reports_where_the_image_ends(user_and_errors, rng):
     axes = ("z", "y", "x")
-    me, errors = told(grey(rng, 5, *SHAPE), name="short", axis_labels=axes)
+    me, errors = user_and_errors(grey(rng, 5, *SHAPE), name="short", axis_labels=axes)
     points = me.annotation.points
     me.viewer.add_image(grey(rng, 9, *SHAPE), name="long", axis_labels=axes)
     me.viewer.layers.selection.active = points
@@ -50,8 +50,8 @@ def test_click_beyond_the_last_plane_says_where_the_image_ends(told, rng):
     assert "got the 3-D view; go back to the slice first" in errors[-1]
 
 
-def test_labels_too_small_for_the_next_object(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_labels_too_small_for_the_next_object(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     labels = np.zeros(SHAPE, np.uint8)
     labels[0, 0] = 255
     me.annotation.labels = me.viewer.add_labels(labels)
@@ -64,8 +64,8 @@ def test_labels_too_small_for_the_next_object(told, rng):
 
 
 @pytest.mark.parametrize(("dtype", "highest"), [(np.int64, 2**40), (np.uint64, 2**63 + 5)])
-def test_numbers_go_on_above_labels_of_any_type(told, rng, dtype, highest):
-    me, errors = told(grey(rng, *SHAPE))
+def test_numbers_go_on_above_labels_of_any_type(user_and_errors, rng, dtype, highest):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     labels = np.zeros(SHAPE, dtype)
     labels[0, 0] = highest
     me.annotation.labels = me.viewer.add_labels(labels)
@@ -82,8 +82,8 @@ def test_numbers_go_on_above_labels_of_any_type(told, rng, dtype, highest):
     assert not errors
 
 
-def test_labels_without_a_number_left_are_refused(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_labels_without_a_number_left_are_refused(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.annotation.labels = me.viewer.add_labels(np.full(SHAPE, 2**64 - 1, np.uint64))
     assert "from 1 to 2^64 - 1, got 18446744073709551616" in errors[0]
     assert me.annotation.labels is None or me.annotation.labels.data.max() == 0
@@ -104,8 +104,10 @@ class FullDisk(np.ndarray):
         raise OSError(28, "No space left on device")
 
 
-def test_mask_that_cannot_be_written_is_told_and_nothing_is_half_done(told, rng, monkeypatch):
-    me, errors = told(grey(rng, *SHAPE))
+def test_mask_that_cannot_be_written_is_reported_and_nothing_is_half_done(
+    user_and_errors, rng, monkeypatch
+):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     layer = me.viewer.add_labels(np.zeros(SHAPE, np.int32).view(FullDisk))
     assert isinstance(layer.data, FullDisk)
     me.annotation.labels = layer
@@ -123,8 +125,8 @@ def test_mask_that_cannot_be_written_is_told_and_nothing_is_half_done(told, rng,
     np.testing.assert_array_equal(me.labels, before)
 
 
-def test_read_only_labels_are_not_offered_and_refused_when_picked(told, rng, tmp_path):
-    me, errors = told(grey(rng, *SHAPE))
+def test_read_only_labels_are_not_offered_and_refused_when_picked(user_and_errors, rng, tmp_path):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     fixed = np.zeros(SHAPE, np.int32)
     fixed.flags.writeable = False
     np.save(tmp_path / "mapped.npy", np.zeros(SHAPE, np.int32))
@@ -142,8 +144,8 @@ def test_read_only_labels_are_not_offered_and_refused_when_picked(told, rng, tmp
     assert not offered & {"fixed", "mapped", "stored"}
 
 
-def test_labels_that_became_read_only_are_told_at_the_click(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_labels_that_became_read_only_are_reported_at_the_click(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.click((20, 30))
     before = me.labels.copy()
     me.annotation.labels.data.flags.writeable = False
@@ -152,8 +154,8 @@ def test_labels_that_became_read_only_are_told_at_the_click(told, rng):
     np.testing.assert_array_equal(me.labels, before)
 
 
-def test_existing_labels_are_kept_and_numbered_on(told, rng):
-    me, _ = told(grey(rng, *SHAPE))
+def test_existing_labels_are_kept_and_numbered_on(user_and_errors, rng):
+    me, _ = user_and_errors(grey(rng, *SHAPE))
     labels = np.zeros(SHAPE, np.int32)
     labels[:, 25:] = 7
     me.annotation.labels = me.viewer.add_labels(labels)
@@ -164,8 +166,8 @@ def test_existing_labels_are_kept_and_numbered_on(told, rng):
     assert (me.labels == 8).any()
 
 
-def test_blank_image_is_embedded(told):
-    me, errors = told(np.zeros(SHAPE))
+def test_blank_image_is_embedded(user_and_errors):
+    me, errors = user_and_errors(np.zeros(SHAPE))
     assert "Ready" in me.dock.status.text.text()
     assert not errors
 
@@ -179,9 +181,9 @@ def test_pixels_that_are_not_finite_are_noticed_once(user, rng, segmenter, capsy
     assert capsys.readouterr().out.count("NaN, infinite or masked") == 1
 
 
-def test_image_that_cannot_be_embedded_says_so(told, rng, segmenter):
+def test_image_that_cannot_be_embedded_is_reported(user_and_errors, rng, segmenter):
     segmenter.error = ValueError("expected a plane of at least 2 x 2 pixels, got one")
-    me, _ = told(grey(rng, *SHAPE))
+    me, _ = user_and_errors(grey(rng, *SHAPE))
     assert me.dock.status.text.text() == "This plane could not be read"
     segmenter.error = None
     me.dock.status.button.click()
@@ -189,8 +191,8 @@ def test_image_that_cannot_be_embedded_says_so(told, rng, segmenter):
     assert "Ready" in me.dock.status.text.text()
 
 
-def test_label_that_is_no_sign_is_put_back(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_label_that_is_no_sign_is_put_back(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.click((20, 30))
     features = me.annotation.points.features.copy()
     features.loc[0, "label"] = "maybe"
@@ -200,8 +202,8 @@ def test_label_that_is_no_sign_is_put_back(told, rng):
     assert me.annotation.points.features["label"].tolist() == ["positive"]
 
 
-def test_image_that_changes_its_shape_is_not_mixed_with_the_old(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_image_that_changes_its_shape_is_not_mixed_with_the_old(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.click((20, 30))
     me.annotation.image.data = grey(rng, 10, 10)
     me.settle()
@@ -210,7 +212,7 @@ def test_image_that_changes_its_shape_is_not_mixed_with_the_old(told, rng):
 
 
 class Unreadable(np.ndarray):
-    """Labels in a store that fails: when they are looked at, and when a mask is to be written."""
+    """Labels in a store that fails: when they are read, and when a mask is to be written."""
 
     failing = 0
 
@@ -221,8 +223,10 @@ class Unreadable(np.ndarray):
         return super().__getitem__(at)
 
 
-def test_labels_that_cannot_be_read_are_told_and_the_mask_goes_to_the_next(told, rng, monkeypatch):
-    me, errors = told(grey(rng, *SHAPE))
+def test_labels_that_cannot_be_read_are_reported_and_the_mask_goes_to_the_next(
+    user_and_errors, rng, monkeypatch
+):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.int32).view(Unreadable))
     me.annotation.click_here()
     monkeypatch.setattr(Unreadable, "failing", 2)
@@ -233,9 +237,9 @@ def test_labels_that_cannot_be_read_are_told_and_the_mask_goes_to_the_next(told,
     assert me.labels[20, 30] == 1
 
 
-def test_what_many_masks_suffer_at_once_is_told_once(told, rng, monkeypatch):
+def test_error_of_many_masks_at_once_is_reported_once(user_and_errors, rng, monkeypatch):
     monkeypatch.setattr("napari_sam.gui.controller._APART", 60.0)
-    me, errors = told(grey(rng, *SHAPE))
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.uint8))
     me.session.add_prompts({(300 + i, ()): Prompts([(20, 3 * i)], [1]) for i in range(9)})
     me.settle()

@@ -1,4 +1,4 @@
-"""The prompts layer holds what the session says, though only rows that changed are written."""
+"""The prompts layer holds the prompts of the session, though only rows that changed are written."""
 
 from types import SimpleNamespace
 
@@ -87,7 +87,7 @@ class Hand:
             table.loc[row, "contrast"] = "1 to 2"
             self.points.features = table
 
-    def say(self) -> None:
+    def add(self) -> None:
         plane, label = int(self.rng.integers(SHAPE[0])), int(self.rng.integers(2))
         self.session.add_point(plane, self.point(), label, int(self.rng.integers(1, 5)))
 
@@ -129,21 +129,21 @@ class Hand:
     def act(self) -> None:
         deeds = [
             *(self.click, self.click, self.click, self.drag, self.delete, self.relabel),
-            *(self.shuffle, self.spoil, self.say, self.say, self.take_back, self.repeat),
+            *(self.shuffle, self.spoil, self.add, self.add, self.take_back, self.repeat),
             *(self.remove, self.move, self.flip, self.box, self.go_to, self.choose, self.many),
             self.wait,
         ]
         deeds[int(self.rng.integers(len(deeds)))]()
 
     def check(self) -> None:
-        """Compare the layer with what the session says."""
+        """Compare the layer with the prompts of the session."""
         clicks, layer = self.session.prompts.clicks, self.points
         places = [coordinates_of(click.plane, click.point) for click in clicks]
         np.testing.assert_array_equal(layer.data, np.reshape(places, (-1, 3)))
         columns = columns_of_clicks(self.session.prompts, self.session)
-        told = layer.features
+        table = layer.features
         for name in ("label", "object", "id", "boxes"):
-            assert told[name].tolist() == columns[name].tolist(), name
+            assert table[name].tolist() == columns[name].tolist(), name
         assert [str(symbol) for symbol in layer.symbol] == [
             SYMBOLS[label] for label in columns["label"]
         ]
@@ -154,7 +154,7 @@ class Hand:
         np.testing.assert_allclose(layer.face_color[:, 0], red, atol=2e-3)
 
     def check_reported(self) -> None:
-        """Compare also what is said a moment later."""
+        """Compare also the columns that are updated a moment later."""
         self.wait()
         self.check()
         for name, column in columns_of_clicks(self.session.prompts, self.session).items():
@@ -162,7 +162,7 @@ class Hand:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_layer_holds_what_the_session_says_whatever_is_done(qapp, seed):
+def test_layer_holds_the_prompts_of_the_session_whatever_is_done(qapp, seed):
     hand = Hand(seed)
     for _ in range(50):
         hand.act()

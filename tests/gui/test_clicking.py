@@ -177,7 +177,7 @@ def test_box_drawn_again_around_an_object_replaces_its_box(user, rng):
     assert box.object_id == 1
 
 
-def test_click_while_drawing_boxes_makes_none_and_says_why(user, rng):
+def test_click_while_drawing_boxes_makes_none_and_reports_why(user, rng):
     me = user(grey(rng, *SHAPE))
     errors = []
     me.controller.refused.connect(errors.append)
@@ -192,7 +192,7 @@ def test_click_while_drawing_boxes_makes_none_and_says_why(user, rng):
     assert me.labels[20, 35] == 1
 
 
-def test_click_outside_the_image_is_refused_and_says_why(user, rng):
+def test_click_outside_the_image_is_refused_with_the_reason(user, rng):
     me = user(grey(rng, *SHAPE))
     errors = []
     me.controller.refused.connect(errors.append)

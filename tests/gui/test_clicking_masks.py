@@ -10,9 +10,9 @@ FIRST, SECOND, BACKGROUND = (15, 15), (15, 45), (45, 60)
 
 
 @pytest.fixture
-def two(told, rng):
+def two(user_and_errors, rng):
     """Two clicked objects; the second is current."""
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8))
     me.session.add_point((), FIRST)
     me.session.add_point((), SECOND, object_id=2)
     me.session.object_id = 2
@@ -118,13 +118,13 @@ def test_new_object_leaves_the_brush_and_the_box_in_hand(two):
     assert me.dock.object.box.isChecked()
 
 
-def test_labels_opened_as_an_image_are_corrected_after_one_button(told, rng):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
+def test_labels_opened_as_an_image_are_corrected_after_one_button(user_and_errors, rng):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
     theirs = np.zeros(SHAPE, np.uint16)
     theirs[10:20, 10:20], theirs[10:20, 40:50] = 1, 2
     opened = me.viewer.add_image(theirs.copy(), name="cells_masks")
     me.settle()
-    assert me.dock.offer.told.text() == "'cells_masks' looks like labels of 'cells'"
+    assert me.dock.offer.text.text() == "'cells_masks' looks like labels of 'cells'"
     me.dock.offer.use.click()
     me.settle()
     assert me.annotation.image.name == "cells"

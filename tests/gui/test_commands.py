@@ -51,16 +51,16 @@ def test_sample_opens_with_its_geometry(name):
 
 
 def test_files_are_segmented_by_paths(fake_models, folder, tmp_path):
-    told = []
+    fractions = []
     summary = commands.segment_files(
-        folder, tmp_path / "out", progress=lambda image, fraction: told.append(fraction)
+        folder, tmp_path / "out", progress=lambda image, fraction: fractions.append(fraction)
     )
     assert len(summary.done) == 2
     assert tifffile.imread(tmp_path / "out" / "a_labels.tif")[20, 30] == 3
-    assert told[-1] == 1.0
+    assert fractions[-1] == 1.0
 
 
-def test_files_are_segmented_where_the_form_says(monkeypatch, folder, tmp_path):
+def test_files_are_segmented_as_given_in_the_form(monkeypatch, folder, tmp_path):
     asked = []
 
     @contextmanager
@@ -95,7 +95,7 @@ def test_download_of_a_batchs_model_can_be_cancelled(monkeypatch, folder, tmp_pa
 
 
 @pytest.mark.parametrize("command", [commands.segment_files, commands.segment_all_files])
-def test_wrong_path_is_told_before_a_model_is_loaded(monkeypatch, folder, tmp_path, command):
+def test_wrong_path_is_reported_before_a_model_is_loaded(monkeypatch, folder, tmp_path, command):
     loaded = []
     monkeypatch.setattr(models, "load_for_viewer", lambda size: lambda *about: loaded.append(about))
     with pytest.raises(FileNotFoundError, match="none"):
@@ -128,7 +128,7 @@ def test_command_runs_without_importing_napari(folder, tmp_path):
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
 
 
-def test_command_without_images_or_viewer_says_what_it_needs():
+def test_command_without_images_or_viewer_reports_what_it_needs():
     with pytest.raises(ValueError, match="expected images for embed_files"):
         commands.embed_files()
 
@@ -138,20 +138,20 @@ def test_form_runs_the_command_and_sums_up(fake_models, folder, tmp_path, qtbot)
     form = BatchDialog(title, run, fields)
     qtbot.addWidget(form)
     form.start.click()
-    assert form.told.text() == "Choose images and output first."
+    assert form.message.text() == "Choose images and output first."
     form.fields["images"].value = folder
     form.fields["output"].value = tmp_path / "out"
     form.start.click()
     qtbot.waitUntil(form.start.isEnabled, timeout=10_000)
-    first, *notes = form.told.text().splitlines()
-    assert first == "2 done, 0 there already"
+    first, *notes = form.message.text().splitlines()
+    assert first == "2 done, 0 already there"
     assert [note.partition(":")[0] for note in notes] == ["a.tif", "b.tif"]
     assert all("don't say the contrast limits of object 3" in note for note in notes)
     assert (tmp_path / "out" / "b_overlay.png").exists()
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "fraction", "told"),
+    ("elapsed", "fraction", "text"),
     [
         (1, 0.5, ""),
         (10, 0.0, ""),
@@ -160,8 +160,8 @@ def test_form_runs_the_command_and_sums_up(fake_models, folder, tmp_path, qtbot)
         (60, 1.0, ""),
     ],
 )
-def test_form_tells_how_long_it_will_take(elapsed, fraction, told):
-    assert time_left(elapsed, fraction) == told
+def test_form_shows_the_remaining_time(elapsed, fraction, text):
+    assert time_left(elapsed, fraction) == text
 
 
 def test_command_opens_its_form_in_the_viewer(make_napari_viewer):

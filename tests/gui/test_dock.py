@@ -116,7 +116,7 @@ def test_strip_is_away_where_there_is_one_plane(user, rng):
     assert me.dock.status.strip.isHidden()
 
 
-def test_model_menu_tells_cost_and_speed(user, rng):
+def test_model_menu_shows_cost_and_speed(user, rng):
     me = user(grey(rng, *SHAPE))
     menu = me.dock.choice.model
     lines = [menu.itemText(i) for i in range(menu.count())]
@@ -171,7 +171,7 @@ def test_image_and_masks_are_chosen_in_menus(user, rng):
     assert me.annotation.labels is None
 
 
-def test_foot_undoes_and_redoes_what_it_says(user, rng):
+def test_foot_undoes_and_redoes_what_it_shows(user, rng):
     me = user(grey(rng, *SHAPE))
     foot = me.dock.foot
     assert foot.hint.text().startswith("left click")
@@ -181,14 +181,14 @@ def test_foot_undoes_and_redoes_what_it_says(user, rng):
     push(me, foot.enough)
     assert foot.hint.isHidden()
     assert foot.enough.isHidden()
-    assert foot.undo.told == "↶ Ctrl+Z  undo: “added a point to object 1”"
+    assert foot.undo.whole_text == "↶ Ctrl+Z  undo: “added a point to object 1”"
     assert foot.redo.isHidden()
     before = me.labels.copy()
     push(me, foot.undo)
     assert not me.labels.any()
     assert not me.session.prompts.clicks
     assert foot.undo.isHidden()
-    assert foot.redo.told == "↷ Ctrl+Shift+Z  redo: “added a point to object 1”"
+    assert foot.redo.whole_text == "↷ Ctrl+Shift+Z  redo: “added a point to object 1”"
     push(me, foot.redo)
     np.testing.assert_array_equal(me.labels, before)
 
@@ -217,7 +217,7 @@ def test_object_is_deleted_with_its_pixels_on_all_planes(user, rng):
     push(me, me.dock.object.delete)
     assert not me.labels.any()
     assert not me.session.prompts.clicks
-    assert "deleted object 1" in me.dock.foot.undo.told
+    assert "deleted object 1" in me.dock.foot.undo.whole_text
     push(me, me.dock.foot.undo)
     assert me.labels[0].any()
     assert me.labels[2].any()
@@ -238,8 +238,8 @@ def ask(me, action, number):
     me.settle()
 
 
-def test_object_is_merged_and_renumbered_by_a_row_in_the_dock(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_object_is_merged_and_renumbered_by_a_row_in_the_dock(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.click((10, 10))
     me.press(Qt.Key.Key_N)
     me.click((30, 40))
@@ -270,8 +270,8 @@ def test_number_is_not_asked_for_any_more_when_another_object_is_current(user, r
     assert me.dock.object.asking.isHidden()
 
 
-def test_locked_object_shows_it_and_is_not_changed(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_locked_object_shows_it_and_is_not_changed(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.click((20, 30))
     before = me.labels.copy()
     section = me.dock.object

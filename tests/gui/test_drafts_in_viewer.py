@@ -20,7 +20,7 @@ DARK[0, 0] = 255
 
 
 class Hesitant(FakeSegmenter):
-    """Has a draft of half the radius until it may answer; its view is ready when it is told so."""
+    """Has a draft of half the radius until it may answer; its view is ready when a test sets it."""
 
     def __init__(self):
         super().__init__(radius=12)

@@ -130,17 +130,17 @@ def test_cancelled_search_leaves_the_labels_alone(user, qtbot):
     assert not me.labels.any()
 
 
-def test_error_of_the_model_is_told_and_ends_the_search(user, segmenter, monkeypatch):
+def test_error_of_the_model_is_reported_and_ends_the_search(user, segmenter, monkeypatch):
     me = user(TWO)
-    told = []
-    me.controller.refused.connect(told.append)
+    errors = []
+    me.controller.refused.connect(errors.append)
 
     def broken(*_, **__):
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(segmenter, "propose", broken)
     find(me, me.dock.everything.plane)
-    assert [str(error) for error in told] == ["out of luck"]
+    assert [str(error) for error in errors] == ["out of luck"]
     assert me.controller.everything.fraction is None
 
 
@@ -150,10 +150,10 @@ def test_labels_too_small_for_the_numbers_are_refused(user):
     labels[0, 0] = 254
     me.annotation.labels = me.viewer.add_labels(labels)
     me.settle()
-    told = []
-    me.controller.refused.connect(told.append)
+    errors = []
+    me.controller.refused.connect(errors.append)
     find(me, me.dock.everything.plane)
-    assert "expected labels that hold 256, got uint8" in str(told[0])
+    assert "expected labels that hold 256, got uint8" in str(errors[0])
     assert numbers(me.labels) == [254]
 
 
@@ -228,8 +228,8 @@ def test_more_like_the_clicked_object_are_found_by_key(user):
     assert me.session.facts(2).origin == "found"
 
 
-def test_outlines_of_what_was_found_and_of_one_object_are_moved(told):
-    me, errors = told(TWO)
+def test_outlines_of_what_was_found_and_of_one_object_are_moved(user_and_errors):
+    me, errors = user_and_errors(TWO)
     section, shift = me.dock.everything, Qt.KeyboardModifier.ShiftModifier
     me.press(Qt.Key.Key_E, shift)
     assert "an object with a mask on this plane" in errors.pop()
@@ -267,11 +267,11 @@ class TestWithAModelThatReads:
         assert me.controller.engine.wait(20, background=True)
         me.settle()
 
-    def test_text_and_enter_find_what_it_says_on_the_plane_shown(self, user):
+    def test_text_and_enter_find_matching_objects_on_the_plane_shown(self, user):
         me = user(np.stack([TWO, TWO, ONE]), axis_labels=("z", "y", "x"))
         me.scroll_to(0)
         section = me.dock.everything
-        assert section.told.isVisibleTo(me.dock)
+        assert section.by_text.isVisibleTo(me.dock)
         assert not section.text_plane.isEnabled()
         heard: list[str] = []
         me.session.noticed.connect(heard.append)
@@ -290,7 +290,7 @@ class TestWithAModelThatReads:
         assert numbers(me.labels[:2, 28, 35]) == [1]
         assert not me.labels[2].any()
 
-    def test_enter_without_a_text_finds_nothing_and_what_is_not_there_is_told(self, user):
+    def test_enter_without_a_text_finds_nothing_and_no_match_is_reported(self, user):
         me = user(TWO)
         heard: list[str] = []
         me.session.noticed.connect(heard.append)
@@ -303,7 +303,7 @@ class TestWithAModelThatReads:
 
 def test_model_that_reads_no_text_has_no_field_for_it(user):
     me = user(TWO)
-    assert not me.dock.everything.told.isVisibleTo(me.dock)
+    assert not me.dock.everything.by_text.isVisibleTo(me.dock)
 
 
 class TestWithADecoderForInstances:
@@ -313,14 +313,14 @@ class TestWithADecoderForInstances:
     def segmenter(self):
         return load_segmenter(FILE, "cpu", "float32", cache=False)
 
-    def test_objects_are_found_told_and_undone(self, user):
+    def test_objects_are_found_reported_and_undone(self, user):
         plane, truth = draw(100, np.random.default_rng(7), count=14)
         me = user(plane)
-        told = []
-        me.session.noticed.connect(lambda notice: told.append(str(notice)))
+        notices = []
+        me.session.noticed.connect(lambda notice: notices.append(str(notice)))
         assert me.dock.everything.plane.toolTip().endswith("decoder for instances")
         find(me, me.dock.everything.plane)
         assert abs(len(numbers(me.labels)) - truth.max()) <= 3
-        assert any("by the model's decoder for instances" in one for one in told)
+        assert any("by the model's decoder for instances" in one for one in notices)
         me.session.undo()
         assert not me.labels.any()

@@ -30,8 +30,8 @@ def test_objects_leave_the_viewer_and_come_back(me, tmp_path, monkeypatch):
     )
     section.export.click()
     me.qtbot.waitUntil(lambda: path.exists() and not keeping.busy)
-    told = json.loads(path.read_text())
-    assert [one["object_id"] for one in told["annotations"]] == [1, 2]
+    written = json.loads(path.read_text())
+    assert [one["object_id"] for one in written["annotations"]] == [1, 2]
     me.session.delete_object(1)
     me.session.delete_object(2)
     assert not me.labels.any()
@@ -58,7 +58,7 @@ def test_objects_leave_the_viewer_and_come_back(me, tmp_path, monkeypatch):
         ("OME-Zarr labels (*.zarr)", "x.tif", "cells_labels.ome.zarr"),
     ],
 )
-def test_the_kind_that_is_picked_says_the_format(tmp_path, monkeypatch, kind, picked, expected):
+def test_the_kind_that_is_picked_decides_the_format(tmp_path, monkeypatch, kind, picked, expected):
     def answer(parent, title, proposed, kinds):
         assert proposed == "cells_labels.tif"
         assert kind in kinds.split(";;")

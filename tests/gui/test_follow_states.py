@@ -1,4 +1,4 @@
-"""What the dock says of objects that are followed, made from plain values without a window."""
+"""What the dock shows of objects that are followed, made from plain values without a window."""
 
 from dataclasses import replace
 
@@ -37,13 +37,13 @@ def test_following_to_the_only_known_plane_is_refused():
         reached("to here", 4, [4])
 
 
-def test_a_change_that_was_not_followed_anew_is_told_with_what_to_do():
+def test_a_change_that_was_not_followed_again_is_noted_with_what_to_do():
     assert stale_text(3, SPANS) == ""
     assert stale_text(3, [replace(SPANS[0], state="running")]) == ""
     assert "follow it again" in stale_text(3, [*SPANS, replace(SPANS[0], state="stale")])
 
 
-def test_progress_tells_object_plane_and_time_left():
+def test_progress_shows_object_plane_and_time_left():
     running = FollowProgress((3,), 0, (14, None, None), 7, 40, 0.2, 12.3)
     assert progress_text(running, "z", 51) == (
         "Following object 3 · z 14/50\n7 of 40 steps · 12 s left"
@@ -52,28 +52,28 @@ def test_progress_tells_object_plane_and_time_left():
     assert progress_text(begun, "z", 51) == "Following 2 objects\n0 of 40 steps"
 
 
-def test_course_tells_the_ends_and_what_is_doubtful():
+def test_course_shows_the_ends_and_what_is_doubtful():
     course = course_of("z", ALONG, SPANS, PlaneFacts(quality=0.5), 9)
     assert course.text == "z 1 to 9 · 2 doubtful"
     assert (course.here, course.doubtful) == ("here 0.50, doubtful", 2)
     sure = course_of("z", {5: 0.9}, SPANS[:1], PlaneFacts(), 4)
     assert (sure.text, sure.here) == ("z 4 to 5 · none doubtful", "known on this plane")
     assert course_of("z", ALONG, SPANS, PlaneFacts(), 20).here == "not on this plane"
-    said = PlaneFacts(verdict="not here")
-    assert course_of("z", ALONG, SPANS, said, 10).here == "not on this plane, as you said"
-    said = PlaneFacts(quality=1.0, verdict="right")
-    assert course_of("z", ALONG, SPANS, said, 9).here == "known on this plane"
+    facts = PlaneFacts(verdict="not here")
+    assert course_of("z", ALONG, SPANS, facts, 10).here == "not on this plane, as you said"
+    facts = PlaneFacts(quality=1.0, verdict="right")
+    assert course_of("z", ALONG, SPANS, facts, 9).here == "known on this plane"
 
 
-def test_directions_are_told_in_the_words_of_the_axis():
+def test_directions_use_the_name_of_the_axis():
     assert reach_text("up", "z") == "from here to higher z"
     assert reach_text("down", "t") == "from here backwards"
     assert reach_text("to here", "t") == "to this plane"
 
 
-def test_strip_tells_planes_of_the_object_apart():
+def test_strip_distinguishes_planes_of_the_object():
     strip = StripState(("ready",) * 10, frozenset({4}), 4, "z", 3, ALONG, frozenset({4}))
-    assert strip.told(0) == "z 0: embedded"
-    assert strip.told(1).endswith("object 3 was carried here, quality 0.20, doubtful")
-    assert strip.told(2).endswith("object 3 was carried here, quality 0.90")
-    assert strip.told(4).endswith("object 3 is known here")
+    assert strip.cell_text(0) == "z 0: embedded"
+    assert strip.cell_text(1).endswith("object 3 was carried here, quality 0.20, doubtful")
+    assert strip.cell_text(2).endswith("object 3 was carried here, quality 0.90")
+    assert strip.cell_text(4).endswith("object 3 is known here")

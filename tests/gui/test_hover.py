@@ -47,7 +47,7 @@ def test_what_a_click_would_take_is_shown_and_is_what_it_takes(user, rng, segmen
     assert hover._overlay.is_shown
     assert [*me.viewer.layers] == layers
     assert not me.labels.any()
-    assert me.dock.preview.told.text() == "click: begins object 1 · sub-part, IoU 0.90"
+    assert me.dock.preview.text.text() == "click: begins object 1 · sub-part, IoU 0.90"
     before, zoom = segmenter.decodes, me.viewer.scene.camera.zoom
     turn_wheel(me, (30, 40), -1)
     turn_wheel(me, (30, 40), -1)
@@ -116,7 +116,7 @@ def test_outline_is_every_edge_between_a_mask_and_what_is_outside():
     assert not outline(np.zeros((3, 3), bool)).size
 
 
-def test_what_a_click_would_do_is_told():
+def test_preview_text_describes_what_a_click_would_do():
     plane, point = (None, None), (3.0, 4.0)
     assert preview_text(Preview(plane, point, 12, "go to")) == "click: goes to object 12"
     refined = Preview(plane, point, 3, "refine", scores=(0.934,))
@@ -142,7 +142,7 @@ def test_previews_that_take_long_are_shown_only_if_asked_for(monkeypatch, second
     monkeypatch.setattr(type(session), "preview_seconds", seconds)
     state = preview_state_of(controller)
     assert state.is_on is is_on
-    assert state.told == ("" if is_on else "no preview by itself: it takes 0.30 s")
+    assert state.text == ("" if is_on else "preview is off because it takes 0.30 s")
     hover.is_on = True
     assert preview_state_of(controller).is_on
     hover.close()

@@ -30,8 +30,8 @@ def folder(tmp_path, rng):
 def test_images_of_a_folder_are_left_and_gone_on_with(user, folder, qtbot):
     me = user()
     mine = me.viewer.add_labels(np.ones((40, 50), int), name="mine")
-    listed, said = me.controller.listed, []
-    me.controller.refused.connect(lambda error: said.append(str(error)))
+    listed, errors = me.controller.listed, []
+    me.controller.refused.connect(lambda error: errors.append(str(error)))
 
     def at(name, objects):
         def is_there():
@@ -71,7 +71,7 @@ def test_images_of_a_folder_are_left_and_gone_on_with(user, folder, qtbot):
     press(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | SHIFT)
     qtbot.waitUntil(lambda: np.array_equal(me.labels, before))
     press(Qt.Key.Key_Y)
-    assert "got the first of 3" in said.pop()
+    assert "got the first of 3" in errors.pop()
 
     out = folder.parent / "out"
     out.mkdir()
@@ -81,7 +81,7 @@ def test_images_of_a_folder_are_left_and_gone_on_with(user, folder, qtbot):
     np.testing.assert_array_equal(read_image(out / "a_labels.tif").data, before)
     assert not read_image(out / "b_labels.tif").data[:].any()
     assert sorted(path.name for path in out.iterdir()) == ["a_labels.tif", "b_labels.tif"]
-    assert "a_labels.tif" in said.pop()
+    assert "a_labels.tif" in errors.pop()
 
     listed.leave()
     assert me.controller.image.name == "a"
@@ -90,7 +90,7 @@ def test_images_of_a_folder_are_left_and_gone_on_with(user, folder, qtbot):
     assert states() == ["begun", "done", "untouched"]
     assert mine in me.viewer.layers
     assert mine.data.all()
-    assert not said
+    assert not errors
     assert sorted(path.name for path in folder.iterdir()) == ["a.tif", "b.tif", "c.tif"]
 
 
@@ -128,14 +128,14 @@ def test_folder_dropped_on_the_dock_is_listed_and_exported(user, folder, qtbot, 
 def test_image_stays_open_when_the_next_cannot_be_read(user, folder, qtbot):
     (folder / "b.tif").write_bytes(b"no TIFF")
     me = user()
-    said = []
-    me.controller.refused.connect(lambda error: said.append(str(error)))
+    errors = []
+    me.controller.refused.connect(lambda error: errors.append(str(error)))
     me.controller.listed.open(folder)
     qtbot.waitUntil(lambda: me.controller.image is not None, timeout=10_000)
     me.settle()
     me.controller.listed.step(1)
-    qtbot.waitUntil(lambda: bool(said), timeout=10_000)
-    assert "b.tif" in said[0]
+    qtbot.waitUntil(lambda: bool(errors), timeout=10_000)
+    assert "b.tif" in errors[0]
     assert me.controller.image.name == "a"
     assert me.controller.listed.list.at == 0
 
@@ -143,8 +143,8 @@ def test_image_stays_open_when_the_next_cannot_be_read(user, folder, qtbot):
 def test_layer_of_a_file_knows_colours_scale_and_axes(tmp_path, rng, monkeypatch):
     path = tmp_path / "stack.ome.tif"
     pixels = rng.integers(0, 255, (3, 40, 50), np.uint8)
-    told = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
-    tifffile.imwrite(path, pixels, metadata=told)
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+    tifffile.imwrite(path, pixels, metadata=metadata)
     opened = layer_data(read_image(path), path)
     assert opened.about == {
         "name": "stack", "rgb": False, "scale": [2.0, 0.5, 0.5], "axis_labels": ("z", "y", "x"),
@@ -154,7 +154,7 @@ def test_layer_of_a_file_knows_colours_scale_and_axes(tmp_path, rng, monkeypatch
     np.testing.assert_array_equal(np.asarray(layer_data(read_image(path), path).data), pixels)
 
 
-def test_dock_tells_how_far_each_image_is_in_shape_and_words(tmp_path):
+def test_dock_shows_the_progress_of_each_image_by_symbol_and_words(tmp_path):
     images = ImageList(
         (
             ListedImage(tmp_path / "a.tif", "done", 12),
@@ -165,7 +165,7 @@ def test_dock_tells_how_far_each_image_is_in_shape_and_words(tmp_path):
     state = ImagesState(images.going_to(1))
     assert state.lines == ("✓  a.tif · 12 objects", "◐  b.tif · 1 object", "○  c.tif")
     assert state.title == "2 / 3 · b.tif"
-    assert state.told == "1 done · 1 begun · 1 untouched"
+    assert state.summary == "1 done · 1 begun · 1 untouched"
     assert (state.has(-1), state.has(1), state.has(2), state.is_done) == (True, True, False, False)
     assert ImagesState(images.going_to(0)).is_done
     assert not ImagesState(ImageList()).has(1)

@@ -14,7 +14,7 @@ WHOLE = slice(0, 20), slice(0, 24)
 
 
 class Notes:
-    """Stands for a session: remembers what a canvas tells."""
+    """Stands for a session: remembers what a canvas reports."""
 
     def __init__(self, source: ArraySource) -> None:
         self.source, self.strokes, self.elsewhere, self.errors = source, [], [], []
@@ -171,7 +171,7 @@ def test_layer_is_made_when_the_first_plane_is_prepared(canvas_on):
         ("pan_zoom", 6, "painting"),
     ],
 )
-def test_stroke_is_told_with_what_was_there_before(canvas_on, qtbot, mode, label, text):
+def test_stroke_is_reported_with_the_labels_before(canvas_on, qtbot, mode, label, text):
     data = np.zeros(SHAPE, np.int32)
     data[1, 5:9, 5:9] = 2
     before = data.copy()
@@ -186,8 +186,8 @@ def test_stroke_is_told_with_what_was_there_before(canvas_on, qtbot, mode, label
             layer.paint((1, 6, 6), label)
             layer.paint((1, 6, 8), label)
     qtbot.wait(1)
-    ((changes, told),) = notes.strokes
-    assert told == text
+    ((changes, name),) = notes.strokes
+    assert name == text
     assert [change.plane for change in changes] == [(1, None, None)]
     after = data.copy()
     assert (after != before).any()
@@ -228,7 +228,7 @@ def test_stroke_goes_as_far_as_its_own_pixels(canvas_on):
     assert layer.data[0, 10, 10] == 3
 
 
-def test_brush_of_three_dimensions_is_told_plane_by_plane(canvas_on):
+def test_brush_of_three_dimensions_is_reported_plane_by_plane(canvas_on):
     data = np.zeros(SHAPE, np.int32)
     canvas, layer, notes = canvas_on(data)
     layer.n_edit_dimensions, layer.brush_size = 3, 5
@@ -254,7 +254,7 @@ def test_stroke_on_a_rolled_plane_belongs_to_that_plane(canvas_on):
     assert not data.any()
 
 
-def test_pixels_set_by_another_program_through_the_layer_are_told_too(canvas_on):
+def test_pixels_set_by_another_program_through_the_layer_are_reported_too(canvas_on):
     data = np.zeros(SHAPE, np.int32)
     canvas, layer, notes = canvas_on(data)
     places = np.array([0, 0, 2]), np.array([1, 1, 5]), np.array([2, 3, 6])
@@ -270,7 +270,7 @@ def test_pixels_set_by_another_program_through_the_layer_are_told_too(canvas_on)
     assert not data.any()
 
 
-def test_stroke_being_made_is_told_before_anything_is_written(canvas_on):
+def test_stroke_being_made_is_reported_before_anything_is_written(canvas_on):
     data = np.zeros(SHAPE, np.int32)
     canvas, layer, notes = canvas_on(data)
     plane = (0, None, None)
@@ -287,7 +287,7 @@ def test_stroke_being_made_is_told_before_anything_is_written(canvas_on):
     assert (data[0] == np.where(square(10, 10), 8, 0)).all()
 
 
-def test_stroke_that_the_store_refused_is_not_told(canvas_on):
+def test_stroke_that_the_store_refused_is_not_reported(canvas_on):
     data = np.zeros(SHAPE, np.int32).view(FullDisk)
     canvas, layer, notes = canvas_on(data)
     layer.data.left = 0
@@ -325,7 +325,7 @@ def test_of_two_sessions_the_chosen_one_records_a_stroke(canvas_on):
     other, _, second = canvas_on(data, layer=layer)
     one.choose()
     layer.paint((0, 4, 4), 3)
-    other.choose()  # which is told first
+    other.choose()  # which is notified first
     layer.paint((0, 14, 4), 3)
     one.write([fill((1, None, None), square(0, 0), 8)])
     assert len(first.strokes) == len(second.strokes) == 1

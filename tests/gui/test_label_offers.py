@@ -30,7 +30,7 @@ def offered(layers, image, masks=None, declined=()):
     return None if offer is None else offer.layer
 
 
-def test_labels_are_told_from_intensities(nuclei, rng):
+def test_labels_are_distinguished_from_intensities(nuclei, rng):
     assert resembles_labels(nuclei)
     assert not resembles_labels(rng.integers(0, 255, SHAPE, np.uint8))
     shaded = (nuclei > 0) * rng.integers(100, 140, SHAPE)  # bright objects on black

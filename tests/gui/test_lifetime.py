@@ -235,14 +235,14 @@ def test_download_can_be_cancelled(user, rng):
 
 
 @pytest.mark.parametrize("how", ["close", "destroyOnClose"])
-def test_closed_dock_makes_no_masks_and_says_so(user, rng, qtbot, how):
+def test_closed_dock_makes_no_masks_and_reports_it(user, rng, qtbot, how):
     me = user(grey(rng, *SHAPE))
     me.click((20, 10))
-    told = []
-    me.controller.noticed.connect(told.append)
+    notices = []
+    me.controller.noticed.connect(notices.append)
     getattr(me.area, how)()
     me.settle()
-    assert "Segment Anything is closed" in told[0]
+    assert "Segment Anything is closed" in notices[0]
     before = me.labels.copy()
     me.click((20, 40))
     np.testing.assert_array_equal(me.labels, before)
@@ -274,18 +274,18 @@ def test_dock_behind_another_ones_tab_goes_on(user, rng):
     assert me.labels[20, 30] == 1
 
 
-def test_click_on_hidden_prompts_says_so(user, rng):
+def test_click_on_hidden_prompts_is_reported(user, rng):
     me = user(grey(rng, *SHAPE), name="cells")
-    told = []
-    me.controller.noticed.connect(told.append)
+    notices = []
+    me.controller.noticed.connect(notices.append)
     me.annotation.points.visible = False
     me.settle()
     assert me.dock.foot.hint.text() == "'cells · prompts' is hidden: show it to click"
     me.click((20, 30))
-    (text,) = told
+    (text,) = notices
     assert text.startswith("'cells · prompts' is hidden")
     me.drag((20, 30), (30, 40))
-    assert len(told) == 1
+    assert len(notices) == 1
     me.annotation.points.visible = True
     me.viewer.reset_view()
     me.settle()
@@ -293,14 +293,14 @@ def test_click_on_hidden_prompts_says_so(user, rng):
     assert me.labels[20, 30] == 1
 
 
-def test_masks_written_to_a_hidden_layer_say_so_once(user, rng):
+def test_masks_written_to_a_hidden_layer_are_reported_once(user, rng):
     me = user(grey(rng, *SHAPE), name="cells")
-    told = []
-    me.controller.noticed.connect(told.append)
+    notices = []
+    me.controller.noticed.connect(notices.append)
     me.annotation.labels.visible = False
     me.click((20, 30))
     me.click((22, 30))
-    (text,) = told
+    (text,) = notices
     assert "'cells · masks', which is hidden" in text
     assert me.dock.foot.hint.text() == "'cells · masks' is hidden: masks are written there, unseen"
     me.annotation.labels.visible = True
@@ -327,14 +327,14 @@ def test_keys_work_while_no_layer_is_selected(user, rng):
     assert not me.viewer.keymap
 
 
-def test_two_docks_say_a_thing_once(user, rng, monkeypatch):
-    said = []
-    monkeypatch.setattr("napari_sam.gui.widget.show_info", said.append)
+def test_two_docks_show_a_notice_once(user, rng, monkeypatch):
+    notices = []
+    monkeypatch.setattr("napari_sam.gui.widget.show_info", notices.append)
     me = user(grey(rng, *SHAPE))
     second = SegmentAnything(me.viewer)
     me.viewer.window.add_dock_widget(second, name="again")
     me.controller.noticed.emit("a notice")
-    assert said == ["a notice"]
+    assert notices == ["a notice"]
 
 
 def test_new_layer_that_was_asked_for_is_made(user, rng):
@@ -380,7 +380,7 @@ def test_layers_of_an_image_that_became_another_can_be_moved(user, rng):
     me.settle()
 
 
-def test_labels_that_find_no_memory_are_told(user, rng, monkeypatch):
+def test_labels_that_find_no_memory_are_reported(user, rng, monkeypatch):
     me = user(grey(rng, *SHAPE))
     me.settle(100)
     errors = []

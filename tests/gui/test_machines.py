@@ -55,14 +55,14 @@ def test_an_address_is_remembered_and_its_token_is_not(machines, private_home, t
     later.close()
 
 
-def test_a_machine_that_refuses_or_is_not_there_is_told_and_not_remembered(machines, tiny):
+def test_a_machine_that_refuses_or_is_not_there_is_reported_and_not_remembered(machines, tiny):
     with serving({"tiny": tiny}) as machine:
         machines.connect(machine.address, TOKEN + "x")
     machines.connect(machine.address, TOKEN)
     machines.connect("ws://127.0.0.1:1")  # without any token
-    said = " ".join(map(str, machines.errors))
-    assert all(one in said for one in ("doesn't know the token", "can't be reached", "got none"))
-    assert TOKEN not in said
+    text = " ".join(map(str, machines.errors))
+    assert all(one in text for one in ("doesn't know the token", "can't be reached", "got none"))
+    assert TOKEN not in text
     assert machines.addresses == () == tuple(machines.used)
     for address, token in (("gpu", ""), ("ws://gpu:1", "short")):
         with pytest.raises(ValueError, match="expected a"):
@@ -88,19 +88,19 @@ def test_a_damaged_list_of_addresses_is_left_out(qapp, private_home):
 
 
 @pytest.mark.parametrize(
-    ("state", "light", "said"),
+    ("state", "light", "text"),
     [
         ("lost", "busy", "Connection to ws://gpu:1 lost: clicks wait, connecting again"),
         ("refused", "failed", "doesn't know"),
     ],
 )
-def test_the_status_line_tells_of_a_connection_that_is_not_there(state, light, said):
+def test_the_status_line_shows_a_connection_that_is_not_there(state, light, text):
     connection = SimpleNamespace(
         address=Address.of("ws://gpu:1"), state=state, error=PermissionError("doesn't know it\nx")
     )
     status = link_status(SimpleNamespace(asked=None, connection=connection))
     assert status.light == light
-    assert said in status.text
+    assert text in status.text
     connection.state = "connected"
     assert link_status(SimpleNamespace(asked=None, connection=connection)) is None
 

@@ -24,8 +24,8 @@ def grey(rng, *shape):
     return rng.integers(0, 255, shape, np.uint8)
 
 
-def test_click_lands_where_it_was_made_however_the_image_is_moved(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_click_lands_where_it_was_made_however_the_image_is_moved(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.annotation.draw_box()
     me.annotation.click_here()
     image = me.annotation.image
@@ -70,8 +70,8 @@ def test_image_that_is_not_chosen_is_followed_too(user, rng):
         np.testing.assert_array_equal(layer.translate, (7, 9))
 
 
-def test_every_layer_calibrated_one_after_the_other_needs_no_word(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_every_layer_calibrated_one_after_the_other_needs_no_word(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.click((20, 30))
     for layer in reversed(me.viewer.layers):
         layer.scale = (0.5, 0.5)
@@ -81,8 +81,8 @@ def test_every_layer_calibrated_one_after_the_other_needs_no_word(told, rng):
         np.testing.assert_array_equal(layer.scale, (0.5, 0.5))
 
 
-def test_prompts_that_are_moved_alone_are_put_back(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_prompts_that_are_moved_alone_are_put_back(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.annotation.points.translate = (0, 20)
     me.settle()
     assert "put back" in errors[0]
@@ -101,8 +101,10 @@ def test_plane_on_screen_follows_an_image_that_is_moved_along_the_stack(user, rn
     assert me.labels[2, 20, 30] == 1
 
 
-def test_picked_labels_stay_where_they_are_and_nothing_is_written_beside_the_object(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_picked_labels_stay_where_they_are_and_nothing_is_written_beside_the_object(
+    user_and_errors, rng
+):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     mine = me.viewer.add_labels(np.zeros(SHAPE, np.int32), name="mine")
     me.annotation.labels = mine
     me.annotation.click_here()
@@ -120,8 +122,8 @@ def test_picked_labels_stay_where_they_are_and_nothing_is_written_beside_the_obj
     assert me.dock.masks.layer.currentText() == "mine"
 
 
-def test_mask_that_was_kept_back_goes_to_the_next_layer_picked(told, rng):
-    me, errors = told(grey(rng, *SHAPE))
+def test_mask_that_was_kept_back_goes_to_the_next_layer_picked(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE))
     me.annotation.labels.translate = (3, 0)
     me.settle()
     assert "translate [3.0, 0.0]" in errors[-1]
@@ -131,8 +133,8 @@ def test_mask_that_was_kept_back_goes_to_the_next_layer_picked(told, rng):
     assert me.labels[20, 30] == 1
 
 
-def test_labels_that_lie_elsewhere_are_neither_offered_nor_taken(told, rng):
-    me, errors = told(grey(rng, *SHAPE), scale=(0.5, 0.5))
+def test_labels_that_lie_elsewhere_are_neither_offered_nor_taken(user_and_errors, rng):
+    me, errors = user_and_errors(grey(rng, *SHAPE), scale=(0.5, 0.5))
     beside = me.viewer.add_labels(np.zeros(SHAPE, int), name="beside", scale=(0.5, 0.5))
     beside.translate = (0, 10)
     me.viewer.add_labels(np.zeros(SHAPE, int), name="coarse")
@@ -159,8 +161,10 @@ def test_images_that_lie_elsewhere_are_no_channels(user, rng):
     assert [x.text for x in options(image, me.controller.images())] == ["dapi", "actin"]
 
 
-def test_channel_that_is_moved_or_replaced_is_not_mixed_of_two_places(told, rng, segmenter):
-    me, errors = told(grey(rng, *SHAPE), name="dapi")
+def test_channel_that_is_moved_or_replaced_is_not_mixed_of_two_places(
+    user_and_errors, rng, segmenter
+):
+    me, errors = user_and_errors(grey(rng, *SHAPE), name="dapi")
     actin = me.viewer.add_image(grey(rng, *SHAPE), name="actin", contrast_limits=(0, 255))
     me.controller.choose_image(me.viewer.layers["dapi"])
     me.settle()
@@ -243,9 +247,9 @@ def test_layers_lie_on_each_other_within_half_a_pixel(here, there, expected):
 
 
 @pytest.fixture
-def colours(told, rng):
+def colours(user_and_errors, rng):
     """Give the model a second image as green."""
-    me, errors = told(grey(rng, *SHAPE), name="dapi")
+    me, errors = user_and_errors(grey(rng, *SHAPE), name="dapi")
     me.viewer.add_image(grey(rng, *SHAPE), name="actin", contrast_limits=(0, 255))
     me.controller.choose_image(me.viewer.layers["dapi"])
     me.settle()
@@ -293,7 +297,7 @@ def test_second_dock_shows_the_same_colours_and_changes_them(colours):
     assert green.currentText() == "actin"
     red.setCurrentIndex(red.findText("dapi"))
     red.activated.emit(red.currentIndex())
-    me.viewer.layers["actin"].name = "other"  # both docks look again
+    me.viewer.layers["actin"].name = "other"  # both docks refresh
     me.settle()
     assert [channel and channel.image.name for channel in me.annotation.channels] == [
         "dapi",
@@ -304,7 +308,7 @@ def test_second_dock_shows_the_same_colours_and_changes_them(colours):
     assert not errors
 
 
-def test_colour_whose_layer_is_removed_is_told_so(colours):
+def test_removed_layer_of_a_colour_is_reported(colours):
     me, errors = colours
     me.viewer.layers.remove("actin")
     me.settle()

@@ -81,7 +81,7 @@ def test_selected_rows_stay_with_their_objects_when_sorted(model):
     assert kept.row() == 0
 
 
-def test_area_is_told_in_units_and_classes_in_their_colours(model, session):
+def test_area_is_shown_in_units_and_classes_in_their_colours(model, session):
     session.set_classes([ObjectClass("T cell", "#ff0000")])
     session.set_class([3], "T cell")
     model.use(session, 0.25, "µm²")
@@ -98,9 +98,9 @@ def test_a_number_typed_renumbers(model, renumbered):
 
 
 @pytest.fixture
-def me(told, labels):
+def me(user_and_errors, labels):
     """A user who has opened the table over labels of three objects."""
-    user, errors = told(np.zeros(SHAPE, np.float32))
+    user, errors = user_and_errors(np.zeros(SHAPE, np.float32))
     user.annotation.click_here()
     user.qtbot.waitUntil(lambda: user.annotation.labels is not None)
     user.annotation.labels = user.viewer.add_labels(labels)

@@ -93,9 +93,9 @@ def test_clicks_and_strokes_are_taken_back_and_made_again_one_by_one(painter):
         texts.append(me.session.next_undo)
         undo(me)
         np.testing.assert_array_equal(me.labels, state)
-    told = [text.split(" on ")[0] for text in texts]
-    assert told[:4] == ["a brush stroke", "a polygon", "erasing", "a fill"]
-    assert told[-3:-1] == ["erasing", "a brush stroke"]
+    names = [text.split(" on ")[0] for text in texts]
+    assert names[:4] == ["a brush stroke", "a polygon", "erasing", "a fill"]
+    assert names[-3:-1] == ["erasing", "a brush stroke"]
     assert not me.labels.any()
     assert len(me.annotation.points.data) == 0
     for state in states[1:]:
@@ -267,14 +267,14 @@ def test_labels_changed_in_place_are_left_as_they_are(painter):
     labels = me.annotation.labels
     labels.data[30, 40] = 9
     labels.refresh()
-    told = []
-    me.session.noticed.connect(told.append)
+    notices = []
+    me.session.noticed.connect(notices.append)
     undo(me)
     assert me.labels[30, 40] == 9
-    assert "changed elsewhere" in told[0]
+    assert "changed elsewhere" in notices[0]
 
 
-def test_stroke_is_told_by_the_tool_it_was_made_with(painter):
+def test_stroke_is_named_after_the_tool_it_was_made_with(painter):
     me = painter()
     labels = take(me, "paint", 2)
     with labels.block_history():  # as while the button is held down

@@ -24,14 +24,14 @@ class Layer:
         image = Image(np.zeros(SHAPE, np.uint8), contrast_limits=(0, 255))
         self.session = Session(FakeSegmenter(), source_of(image))
         self.points = new_points(image)
-        self.told: list[str] = []
+        self.errors: list[str] = []
         self.sign = 1
         self.editor = ClickEditor(
             self.session,
             self.points,
             lambda: (None, None),
             lambda: self.sign,
-            lambda error: self.told.append(str(error)),
+            lambda error: self.errors.append(str(error)),
         )
         self.session.add_point((), (20, 30))
         self.session.add_point((), (23, 30), 0)
@@ -54,7 +54,7 @@ def clicked(qapp):
 
 
 @pytest.mark.parametrize("sign", [1, 0])
-def test_left_click_says_what_is_chosen_at_that_moment(clicked, sign):
+def test_left_click_has_the_sign_that_is_chosen_at_that_moment(clicked, sign):
     clicked.sign = sign
     clicked.click((10, 10))
     assert clicked.session.prompts.clicks[-1].label == sign
@@ -73,7 +73,7 @@ def is_whole(me):
 def test_removed_columns_are_put_back_and_clicks_go_on(clicked, column, quietly):
     me, points = clicked, clicked.points
     before = me.session.prompts.clicks
-    if quietly:  # napari isn't told
+    if quietly:  # without an event of napari
         points.features.pop(column)
     else:
         points.features = points.features.drop(columns=column)
@@ -82,7 +82,7 @@ def test_removed_columns_are_put_back_and_clicks_go_on(clicked, column, quietly)
     assert me.session.prompts.clicks[3].object_id == 2
     assert me.session.mask(2, ())[50, 20]
     assert is_whole(me)
-    assert [column in text and "put back" in text for text in me.told] == [True]
+    assert [column in text and "put back" in text for text in me.errors] == [True]
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "a", float("nan"), None])
@@ -94,7 +94,7 @@ def test_an_object_that_is_no_number_is_put_back(clicked, value):
     me.points.features = table
     assert me.session.prompts == before
     assert is_whole(me)
-    assert "whole number from 1" in me.told[0]
+    assert "whole number from 1" in me.errors[0]
 
 
 def test_points_without_identifiers_are_known_by_their_place(clicked):
@@ -113,7 +113,7 @@ def test_what_the_model_saw_can_be_read_but_not_edited(clicked):
     table["contrast"] = ["1 to 2"] * 3
     me.points.features = table
     assert is_whole(me)
-    assert "contrast" in me.told[0]
+    assert "contrast" in me.errors[0]
 
 
 def test_a_column_of_the_users_own_stays_with_its_clicks(clicked):
@@ -125,7 +125,7 @@ def test_a_column_of_the_users_own_stays_with_its_clicks(clicked):
     me.click((50, 20))
     assert points.features["note"].tolist()[:2] == ["b", "c"]
     assert len(points.features) == 3
-    assert not me.told
+    assert not me.errors
 
 
 def test_pasted_points_belong_to_the_current_object(clicked, qtbot):
@@ -142,8 +142,8 @@ def test_pasted_points_belong_to_the_current_object(clicked, qtbot):
 
 def test_boxes_without_identifiers_are_known_by_their_place(qapp):
     image = Image(np.zeros(SHAPE, np.uint8))
-    session, shapes, told = Session(FakeSegmenter(), source_of(image)), new_shapes(image), []
-    editor = ShapeEditor(session, shapes, lambda: (None, None), lambda: 1, told.append)
+    session, shapes, errors = Session(FakeSegmenter(), source_of(image)), new_shapes(image), []
+    editor = ShapeEditor(session, shapes, lambda: (None, None), lambda: 1, errors.append)
     session.set_box((), (5, 5, 15, 15))
     before = session.prompts.boxes
     shapes.features = pd.DataFrame({"note": ["a"]})
@@ -152,7 +152,7 @@ def test_boxes_without_identifiers_are_known_by_their_place(qapp):
     assert session.prompts.boxes[:1] == before
     assert [box.object_id for box in session.prompts.boxes] == [1, 2]
     assert shapes.features["id"].tolist() == [box.id for box in session.prompts.boxes]
-    assert "put back" in str(told[0])
+    assert "put back" in str(errors[0])
 
 
 def test_an_object_that_no_label_can_be_is_put_back(clicked):
@@ -163,4 +163,4 @@ def test_an_object_that_no_label_can_be_is_put_back(clicked):
     me.points.features = table
     assert me.session.prompts == before
     assert is_whole(me)
-    assert "from 1 to 2^64 - 1, got 18446744073709551616" in me.told[0]
+    assert "from 1 to 2^64 - 1, got 18446744073709551616" in me.errors[0]

@@ -66,13 +66,13 @@ def test_clicks_and_boxes_of_another_view_and_contrast(user, replay):
     shown = me.annotation.points.features
     assert shown["displayed"].tolist() == ["rows 0 columns 2"] * 2
     assert shown["contrast"].tolist() == ["100.0 to 4000.0", "100.0 to 500.0"]
-    labels, told = replay(me, data, "ZYX", boxes=True)
+    labels, output = replay(me, data, "ZYX", boxes=True)
     assert set(np.unique(me.labels)) >= {0, 1, 2}
     np.testing.assert_array_equal(labels, me.labels)
-    assert "don't say the contrast limits of object 3: robust" in told  # two were given here
-    labels, told = replay(me, data, "ZYX")
-    assert "the viewer had boxes of object 3, which this run lacks" in told
-    assert "--boxes" in told
+    assert "don't say the contrast limits of object 3: robust" in output  # two were given here
+    labels, output = replay(me, data, "ZYX")
+    assert "the viewer had boxes of object 3, which this run lacks" in output
+    assert "--boxes" in output
 
 
 def test_channels_of_one_image_made_colours(user, replay):
@@ -85,9 +85,9 @@ def test_channels_of_one_image_made_colours(user, replay):
     me.scroll_to(1, 0)
     me.click((1, 0, 42, 30))
     assert me.labels[1, :, 42, 30].tolist() == [1, 1]
-    labels, told = replay(me, data, "ZCYX")
+    labels, output = replay(me, data, "ZCYX")
     np.testing.assert_array_equal(labels, me.labels)
-    assert not told.strip()
+    assert not output.strip()
 
 
 def test_channels_that_are_layers_of_their_own(user, replay):
@@ -106,9 +106,9 @@ def test_channels_that_are_layers_of_their_own(user, replay):
     me.settle()
     me.click((18, 50))
     assert set(np.unique(me.labels)) == {0, 1, 2}
-    labels, told = replay(me, data, "CYX")
+    labels, output = replay(me, data, "CYX")
     np.testing.assert_array_equal(labels, me.labels)
-    assert not told.strip()
+    assert not output.strip()
 
 
 def test_boxes_alone_and_the_mask_that_was_chosen(user, replay):
@@ -121,7 +121,7 @@ def test_boxes_alone_and_the_mask_that_was_chosen(user, replay):
     me.drag((8, 40), (28, 60))
     assert [box.object_id for box in me.session.prompts.boxes] == [2, 3]
     assert me.annotation.points.features["candidate"].tolist() == ["part"]
-    labels, told = replay(me, data, "YX", boxes=True)
+    labels, output = replay(me, data, "YX", boxes=True)
     assert set(np.unique(me.labels)) == {0, 1, 2, 3}
     np.testing.assert_array_equal(labels, me.labels)
-    assert not told.strip()
+    assert not output.strip()

@@ -145,7 +145,7 @@ def test_frame_lies_apart_from_the_object():
     assert len(x) == 16
 
 
-def test_closed_queue_tells_how_many_wait():
+def test_closed_queue_shows_how_many_wait():
     class Closed:
         is_open, waiting = False, 4
 
@@ -153,7 +153,7 @@ def test_closed_queue_tells_how_many_wait():
 
 
 @pytest.mark.parametrize("command", ["accept", "accept_rest", "fix", "delete"])
-def test_nothing_is_said_in_3d_of_an_object_that_nobody_sees_there(command):
+def test_object_that_is_hidden_in_3d_is_not_judged_there(command):
     viewer, done = ViewerModel(ndisplay=3), []
     queue = SimpleNamespace(**{command: lambda: done.append(command)})
     with pytest.raises(ValueError, match="go back to 2-D first"):

@@ -43,11 +43,11 @@ INNER = (
 
 def controls_of(dock):
     """Return the controls in the order of Tab."""
-    chain, widget = [], dock.nextInFocusChain()
+    order, widget = [], dock.nextInFocusChain()
     while widget is not dock:
-        chain.append(widget)
+        order.append(widget)
         widget = widget.nextInFocusChain()
-    mine = [w for w in chain if dock.isAncestorOf(w) and isinstance(w, CONTROLS)]
+    mine = [w for w in order if dock.isAncestorOf(w) and isinstance(w, CONTROLS)]
     return [w for w in mine if not isinstance(w, QScrollBar) and not _inside(w)]
 
 

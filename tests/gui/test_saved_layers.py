@@ -55,7 +55,7 @@ def test_plane_of_another_view_is_found_again():
     assert given.prompts[1, (None, 20, None)].points.tolist() == [[3, 30]]
 
 
-def test_boxes_without_features_are_those_that_the_clicks_tell_of():
+def test_boxes_without_features_are_those_that_the_clicks_record():
     points = clicks([(1, 20, 30)], [1], boxes="objects 1 4")
     boxes = Shapes([rectangle(1, 5, 5, 15, 15), rectangle(2, 8, 9, 20, 30)], name="s")
     found = find_saved([IMAGE, points, boxes], IMAGE, [])
@@ -63,7 +63,9 @@ def test_boxes_without_features_are_those_that_the_clicks_tell_of():
     given = read(points, boxes)
     assert given.prompts[1, (1, *AXES)].box == (5, 5, 15, 15)
     assert given.prompts[4, (2, *AXES)].box == (8, 9, 20, 30)
-    assert given.told.startswith("continued with 1 click and 2 boxes of 2 objects from 'p' and 's'")
+    assert given.summary.startswith(
+        "continued with 1 click and 2 boxes of 2 objects from 'p' and 's'"
+    )
 
 
 def test_objects_are_numbered_on_only_where_one_is_in_use():
@@ -71,7 +73,7 @@ def test_objects_are_numbered_on_only_where_one_is_in_use():
     assert {key[0] for key in read(points, taken=[1, 3], highest=3).prompts} == {2, 5}
     given = read(points, taken=[5], highest=7)
     assert {key[0] for key in given.prompts} == {9, 12}
-    assert "numbered from 9 on" in given.told
+    assert "numbered from 9 on" in given.summary
 
 
 def test_numbers_that_napari_made_of_words_are_understood():
@@ -79,9 +81,9 @@ def test_numbers_that_napari_made_of_words_are_understood():
     assert read(points).candidates == {(2, (1, *AXES)): 1}
 
 
-def test_what_is_no_prompt_is_left_out_and_told():
+def test_what_is_no_prompt_is_left_out_and_reported():
     points = clicks([(1, 20, 30), (1, 400, 3), (1, 5, 5)], [1, 1, 0])
-    assert read(points).told.endswith(
+    assert read(points).summary.endswith(
         "left out: 1 outside the image, 1 that don't say their object or plane"
     )
     with pytest.raises(ValueError, match="clicks or boxes on 'cells' in 'p', got none"):

@@ -91,7 +91,7 @@ def stack(rng):
     return Image(rng.integers(0, 255, (6, *SHAPE), np.uint8), name="cells")
 
 
-def test_object_is_told_with_its_candidates(image):
+def test_object_is_shown_with_its_candidates(image):
     controller = FakeController(image)
     before = object_state_of(controller)
     assert (before.object_id, before.several, before.can_clear) == (1, False, False)
@@ -130,7 +130,7 @@ def test_mask_without_prompts_can_be_adopted(image):
     assert not object_state_of(controller).can_adopt
 
 
-def test_lock_is_told_and_keeps_an_object_from_being_started_over(image):
+def test_lock_is_shown_and_keeps_an_object_from_being_started_over(image):
     controller = FakeController(image)
     session = controller.annotation.session
     session.add_point((), (20, 30))
@@ -146,7 +146,7 @@ def test_number_is_asked_of_the_object_it_was_asked_of(image):
     assert object_state_of(controller, "merge", 2).asked == ""
 
 
-def test_foot_says_what_undo_and_redo_would_do(image):
+def test_foot_shows_what_undo_and_redo_would_do(image):
     controller = FakeController(image)
     session = controller.annotation.session
     assert foot_state_of(controller).hint.startswith("left click")
@@ -169,7 +169,7 @@ def test_hints_follow_a_first_time_and_end(image, tmp_path):
         assert hint in state.hint
         assert state.first_steps
     session.add_point((), (20, 30), object_id=3)
-    assert foot_state_of(controller).first_steps is None  # whoever comes so far knows
+    assert foot_state_of(controller).first_steps is None  # the user knows them by now
     controller.first_steps.end()
     assert foot_state_of(controller).first_steps is False
     assert not FirstSteps(tmp_path).are_shown
@@ -195,33 +195,33 @@ def test_hidden_layers_come_before_what_undo_does(image):
     assert foot_state_of(controller).undo
 
 
-def test_object_says_what_to_press_while_clicks_are_meant_for_something_else(image):
+def test_object_shows_what_to_press_while_clicks_are_no_prompts(image):
     other = Labels(np.zeros(SHAPE, int), name="nuclei")
     controller = FakeController(image, other)
     annotation, selection = controller.annotation, controller.viewer.layers.selection
     assert object_state_of(controller).elsewhere == ""
     annotation.tool, annotation.labels = "", other
     selection.active = image
-    told = object_state_of(controller).elsewhere
-    assert told == "'cells' is selected, clicks add nothing: press G to click"
+    text = object_state_of(controller).elsewhere
+    assert text == "'cells' is selected, so clicks add nothing: press G to click"
     selection.active = other
     other.mode = "paint"
-    told = object_state_of(controller).elsewhere
-    assert told == "'nuclei' is in paint mode: press G to click"
+    text = object_state_of(controller).elsewhere
+    assert text == "'nuclei' is in paint mode: press G to click"
     selection.active = None
     assert object_state_of(controller).elsewhere == "No layer is selected: press G to click"
     annotation.displayed = lambda: None
     assert object_state_of(controller).elsewhere == ""
 
 
-def test_foot_says_how_to_begin_without_a_prompts_layer(image):
+def test_foot_shows_how_to_begin_without_a_points_layer(image):
     controller = FakeController(image)
     controller.annotation.points, controller.annotation.prompt_layers = None, []
     assert foot_state_of(controller).hint.startswith("G, or the inside button")
     assert foot_state_of(FakeController(image, annotated=False)).hint == ""
 
 
-def test_nothing_is_told_of_an_object_without_an_image(image):
+def test_nothing_is_shown_of_an_object_without_an_image(image):
     assert object_state_of(FakeController(image, annotated=False)).object_id is None
 
 
@@ -278,13 +278,13 @@ def test_everything_is_searched_in_a_plane_or_along_the_scrolled_axis(image, sta
     assert everything_state_of(controller).more
     controller.everything.progress = RunProgress(None, 0, 1, 0.25, 7, (3, 12), 75.0)
     assert everything_state_of(controller).fraction == 0.25
-    told = everything_state_of(controller).progress
-    assert told == "7 objects · 3 of 12 squares · 75 s left"
+    progress = everything_state_of(controller).progress
+    assert progress == "7 objects · 3 of 12 squares · 75 s left"
     controller.segmenter = None
     assert not everything_state_of(controller).ready
-    assert everything_state_of(controller).plane_tip == "find every object of the plane shown"
+    assert everything_state_of(controller).plane_tip == "find every object in the plane shown"
     controller.segmenter = segmenter(WITH_DECODER)
-    tip = "find every object of the plane shown, by the model's decoder for instances"
+    tip = "find every object in the plane shown, by the model's decoder for instances"
     assert everything_state_of(controller).plane_tip == tip
 
 
@@ -293,17 +293,17 @@ def test_short_unnamed_axis_is_searched_as_channels(rng):
     assert everything_state_of(FakeController(channels)).stack == "all 3 channels"
 
 
-def test_prompts_are_taken_as_their_layer_tells_them(image):
+def test_prompts_are_grouped_as_their_layer_defines(image):
     seeds = Points(np.ones((4, 2)), name="seeds")
-    told = Points(np.ones((4, 2)), features={"object": [1, 1, 2, 2]}, name="told")
+    grouped = Points(np.ones((4, 2)), features={"object": [1, 1, 2, 2]}, name="grouped")
     frames = Shapes([np.array([[1, 1], [5, 5]])], shape_type="rectangle", name="frames")
-    controller = FakeController(image, seeds, told, frames)
+    controller = FakeController(image, seeds, grouped, frames)
     assert [text for text, _ in prompts_state_of(controller, None).layers] == [
-        "—", "seeds", "told", "frames",
+        "—", "seeds", "grouped", "frames",
     ]  # fmt: skip
     state = prompts_state_of(controller, seeds)
     assert (state.each, state.one) == ("4 points, each an object", True)
-    state = prompts_state_of(controller, told)
+    state = prompts_state_of(controller, grouped)
     assert (state.each, state.one) == ("4 points by object", False)
     assert prompts_state_of(controller, frames).each == "1 shape as prompts"
     controller.viewer.layers.remove(seeds)
@@ -327,11 +327,11 @@ def test_strip_marks_planes_with_prompts(stack, image):
     strip = strip_of(controller)
     assert strip.states == ("none", "none", "none", "none", "ready", "none")
     assert (strip.prompted, strip.current) == (frozenset({4}), 2)
-    assert strip.told(4) == "plane 4: embedded"
+    assert strip.cell_text(4) == "plane 4: embedded"
     assert strip_of(FakeController(image)) is None
 
 
-def test_reading_all_planes_is_offered_and_says_how_long_it_takes(stack):
+def test_reading_all_planes_is_offered_and_shows_the_remaining_time(stack):
     controller = FakeController(stack)
     assert ahead_state_of(strip_of(controller), None).offer == "Read all 6 planes ahead"
     assert ahead_state_of(None, None) == AheadState()
@@ -366,7 +366,7 @@ def test_section_is_drawn_again_only_if_something_differs(qtbot):
     assert section.shown == 2
 
 
-def test_badge_tells_that_masks_come_of_another_input():
+def test_badge_shows_that_masks_are_from_another_input():
     assert seen_state_of("ready", False, 0, ("contrast: 0 to 9",)).badge == ""
     assert "read again" in seen_state_of("ready", True, 0, ()).badge
     assert "read again" in seen_state_of("queued", False, 2, ()).badge

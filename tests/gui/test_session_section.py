@@ -46,7 +46,7 @@ class FakeKeeping:
         self.methods = "Objects were segmented with nano."
 
     def list_sessions(self):
-        self.calls.append(("look up",))
+        self.calls.append(("list sessions",))
 
 
 def kept(name, objects=37, size=1_200_000, error=""):
@@ -79,7 +79,7 @@ def press(button):
 
 
 def texts(section):
-    return [row.findChild(ElidedButton).told for row in section.list.rows]
+    return [row.findChild(ElidedButton).whole_text for row in section.list.rows]
 
 
 def cross(section):
@@ -87,14 +87,14 @@ def cross(section):
 
 
 @pytest.mark.parametrize(
-    ("then", "told"),
+    ("then", "text"),
     [((2026, 11, 28, 14, 10), "28 Nov 14:10"), ((2025, 3, 1, 9, 5), "1 Mar 2025")],
 )
-def test_times_are_told_as_people_do(then, told):
-    assert time_text(time.mktime((*then, 0, 0, 0, -1)), NOW) == told
+def test_times_are_written_as_people_do(then, text):
+    assert time_text(time.mktime((*then, 0, 0, 0, -1)), NOW) == text
 
 
-def test_objects_and_sizes_are_told_in_words():
+def test_counts_and_sizes_are_written_in_words():
     assert object_count_text(1) == "1 object"
     assert object_count_text(37) == "37 objects"
     assert [size_text(n) for n in (10, 12_345, 3_400_000)] == ["1 kB", "12 kB", "3.4 MB"]
@@ -108,7 +108,7 @@ def test_session_that_is_open_is_listed_as_such(controller):
     assert state.kept[0].text.startswith("a · 29 Nov 12:00 · 37 objects · 1.2 MB")
 
 
-def test_session_that_cannot_be_read_says_why_and_can_be_removed(controller):
+def test_session_that_cannot_be_read_shows_why_and_can_be_removed(controller):
     controller.keeping.kept = [kept("a", error="it is damaged")]
     (line,) = session_state_of(controller).kept
     assert "can't be read" in line.text
@@ -129,7 +129,7 @@ def test_removal_that_was_asked_for_ends_with_its_session(controller):
     assert session_state_of(controller, Path("elsewhere")).asked is None
 
 
-def test_session_is_removed_when_the_user_says_so_twice(controller, section):
+def test_session_is_removed_when_the_user_confirms_it(controller, section):
     assert len(texts(section)) == 2
     press(cross(section))
     assert not [c for c in controller.keeping.calls if c[0] == "remove"]
@@ -162,13 +162,13 @@ def test_dialogs_name_the_files(controller, section, monkeypatch):
 
 
 def test_methods_are_shown_and_copied(section):
-    assert section.told.isHidden()
+    assert section.paragraph.isHidden()
     press(section.methods)
-    assert section.told.toPlainText() == "Objects were segmented with nano."
-    assert QApplication.clipboard().text() == section.told.toPlainText()
+    assert section.paragraph.toPlainText() == "Objects were segmented with nano."
+    assert QApplication.clipboard().text() == section.paragraph.toPlainText()
 
 
-def test_what_cannot_be_saved_is_told(controller, section, monkeypatch):
+def test_what_cannot_be_saved_is_reported(controller, section, monkeypatch):
     def refuse(path):
         raise OSError("expected room on the disk, got none")
 
@@ -201,6 +201,6 @@ def test_section_is_folded_until_its_title_is_clicked(controller, qtbot):
     press(section.fold.head)
     assert section.save.isVisible()
     assert section.fold.head.text() == "▾  Session"
-    assert controller.keeping.calls == [("look up",)]
+    assert controller.keeping.calls == [("list sessions",)]
     press(section.fold.head)
     assert not section.save.isVisible()

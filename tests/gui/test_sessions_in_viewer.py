@@ -58,9 +58,9 @@ def test_unfinished_session_is_offered_and_goes_on_where_it_was(me):
     wait_for_question(me)
     section = me.dock.question
     assert not section.isHidden()
-    title, told = section.text.text().split("\n")
+    title, summary = section.text.text().split("\n")
     assert title.startswith("Unfinished session of this image, ")
-    assert told.startswith("2 objects · last: ")
+    assert summary.startswith("2 objects · last: ")
     assert "last: “locked object 1”" in section.text.text()
     push(me, section.yes)
     assert section.isHidden()
@@ -71,7 +71,7 @@ def test_unfinished_session_is_offered_and_goes_on_where_it_was(me):
     assert session.candidate(1, ()) == candidate > 0
     assert session.facts(1).locked
     assert len(me.annotation.points.data) == 2
-    assert me.dock.foot.redo.told.endswith("redo: “added a point to object 2”")
+    assert me.dock.foot.redo.whole_text.endswith("redo: “added a point to object 2”")
     push(me, me.dock.foot.redo)
     assert len(session.prompts.clicks) == 3
     me.press(Qt.Key.Key_N)
@@ -149,13 +149,13 @@ def test_labels_that_show_something_else_are_not_overwritten(me):
     push(me, me.dock.question.yes)
     np.testing.assert_array_equal(me.labels, painted)
     assert any("left as they are" in text for text in notices)
-    assert "changed elsewhere" in me.dock.foot.undo.told
+    assert "changed elsewhere" in me.dock.foot.undo.whole_text
     push(me, me.dock.foot.undo)
     assert me.labels[10, 10] == before[10, 10]
 
 
-def test_saved_session_is_opened_by_dropping_it(told, rng, tmp_path, monkeypatch):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
+def test_saved_session_is_opened_by_dropping_it(user_and_errors, rng, tmp_path, monkeypatch):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
     before = work(me)
     me.controller.keeping.save(tmp_path / "mine")
     me.settle()
@@ -186,7 +186,7 @@ def test_closing_all_layers_at_once_keeps_undo(me):
     me.annotation.labels = me.viewer.add_labels(np.zeros(SHAPE, np.int32), name="picked")
     me.annotation.click_here()
     before = work(me)
-    told = me.session.next_undo, me.session.next_redo
+    steps = me.session.next_undo, me.session.next_redo
     image = me.annotation.image
     assert me.viewer.layers[-1] is me.annotation.labels
     me.viewer.layers.clear()
@@ -196,7 +196,7 @@ def test_closing_all_layers_at_once_keeps_undo(me):
     wait_for_question(me)
     push(me, me.dock.question.yes)
     me.qtbot.waitUntil(lambda: bool(me.session.next_undo))
-    assert (me.session.next_undo, me.session.next_redo) == told
+    assert (me.session.next_undo, me.session.next_redo) == steps
     assert (me.labels == before).all()
     while me.session.next_undo:
         me.session.undo()
@@ -204,12 +204,14 @@ def test_closing_all_layers_at_once_keeps_undo(me):
     assert not me.labels.any()
 
 
-def test_methods_tell_of_the_session(me):
+def test_methods_text_describes_the_session(me):
     work(me)
     me.dock.files.fold.expand()
     me.settle()
     push(me, me.dock.files.methods)
-    assert me.dock.files.told.toPlainText().startswith("2 objects in cells were segmented with ")
+    assert me.dock.files.paragraph.toPlainText().startswith(
+        "2 objects in cells were segmented with "
+    )
 
 
 def test_only_session_files_are_read(tmp_path):
@@ -219,8 +221,8 @@ def test_only_session_files_are_read(tmp_path):
         session_reader.read_session(["a.napari-sam", "b.napari-sam"])
 
 
-def test_damaged_session_is_refused_and_nothing_changes(told, rng, tmp_path):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
+def test_damaged_session_is_refused_and_nothing_changes(user_and_errors, rng, tmp_path):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8), name="cells")
     before = work(me)
     path = tmp_path / "bad.napari-sam"
     path.write_bytes(b"no session")

@@ -1,4 +1,4 @@
-"""The layer of shapes holds what the session says, though only rows that changed are written."""
+"""The shapes layer holds the prompts of the session, though only changed rows are written."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ class Hand:
         self.layer.features = {"note": np.arange(self.layer.nshapes)}
         self.session.add_point(0, (3, 3))
 
-    def say(self) -> None:
+    def add(self) -> None:
         plane, object_id = int(self.rng.integers(SHAPE[0])), int(self.rng.integers(1, 9))
         self.session.set_box(plane, self.box(), object_id)
         r0, c0, r1, c1 = self.box()
@@ -104,13 +104,13 @@ class Hand:
     def act(self) -> None:
         deeds = [
             *(self.draw, self.draw, self.draw_a_lasso, self.draw_a_stroke, self.drag, self.drag),
-            *(self.delete, self.relabel, self.forget_columns, self.say, self.say, self.click),
+            *(self.delete, self.relabel, self.forget_columns, self.add, self.add, self.click),
             *(self.take_back, self.repeat, self.start_over, self.many),
         ]
         deeds[int(self.rng.integers(len(deeds)))]()
 
     def check(self) -> None:
-        """Compare the layer with what the session says; rows may come in any order."""
+        """Compare the layer with the prompts of the session; rows may come in any order."""
         book, table = self.session.prompts, self.layer.features
         shapes = {one.id: one for one in (*book.boxes, *book.strokes, *book.lassos)}
         assert sorted(table["id"].tolist()) == sorted(shapes)

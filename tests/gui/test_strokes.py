@@ -7,8 +7,8 @@ SHAPE = (60, 80)
 SHIFT, RIGHT = Qt.KeyboardModifier.ShiftModifier, Qt.MouseButton.RightButton
 
 
-def test_stroke_says_what_the_button_says_and_is_edited_as_a_shape(told, rng):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+def test_stroke_has_the_sign_of_the_button_and_is_edited_as_a_shape(user_and_errors, rng):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8))
     zoom = me.viewer.scene.camera.zoom
     me.press(Qt.Key.Key_G, SHIFT)
     assert me.dock.object.stroke.isChecked()
@@ -39,8 +39,8 @@ def test_stroke_says_what_the_button_says_and_is_edited_as_a_shape(told, rng):
     assert not errors
 
 
-def test_stroke_that_leaves_the_image_is_taken_up_to_its_border(told, rng):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+def test_stroke_that_leaves_the_image_is_taken_up_to_its_border(user_and_errors, rng):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8))
     me.press(Qt.Key.Key_G, SHIFT)
     me.drag((30, 60), (30, 90), (45, 90), (45, 60))
     first, second = me.session.prompts.strokes
@@ -55,8 +55,8 @@ def test_stroke_that_leaves_the_image_is_taken_up_to_its_border(told, rng):
     assert len(me.session.prompts.strokes) == layer.nshapes == 2
 
 
-def test_lasso_is_a_region_of_the_object_it_is_drawn_around(told, rng):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+def test_lasso_is_a_region_of_the_object_it_is_drawn_around(user_and_errors, rng):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8))
     me.session.add_point((), (50, 10))
     me.press(Qt.Key.Key_U, SHIFT)
     assert me.dock.object.lasso.isChecked()
@@ -75,8 +75,8 @@ def test_lasso_is_a_region_of_the_object_it_is_drawn_around(told, rng):
     assert not errors
 
 
-def test_short_drag_draws_no_stroke_and_leaves_the_next_one_alone(told, rng):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+def test_short_drag_draws_no_stroke_and_leaves_the_next_one_alone(user_and_errors, rng):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8))
     me.press(Qt.Key.Key_G, SHIFT)
     me.click((20, 30))
     assert "got a click" in errors.pop()
@@ -90,8 +90,8 @@ def test_short_drag_draws_no_stroke_and_leaves_the_next_one_alone(told, rng):
     assert not errors
 
 
-def test_q_lets_a_selected_stroke_or_click_say_the_opposite(told, rng):
-    me, errors = told(rng.integers(0, 255, SHAPE, np.uint8))
+def test_q_flips_the_sign_of_a_selected_stroke_or_click(user_and_errors, rng):
+    me, errors = user_and_errors(rng.integers(0, 255, SHAPE, np.uint8))
     me.session.add_point((), (40, 30))
     me.press(Qt.Key.Key_G, SHIFT)
     me.drag((20, 15), (20, 50))

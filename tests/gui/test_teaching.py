@@ -36,7 +36,7 @@ def taught():
 
 
 class Pupil:
-    """A teacher of which a test says what comes of it, and when."""
+    """A teacher whose results, and their times, are set by a test."""
 
     def __init__(self, model=None, scores=BETTER, error=None):
         self.model, self.scores, self.error = model, scores, error
@@ -99,13 +99,13 @@ def test_a_model_on_another_machine_is_not_taught():
     assert not desk.teaching.lecture
 
 
-def test_what_is_missing_is_told():
+def test_what_is_missing_is_reported():
     desk = Desk(Pupil(), clicks=1)
     assert desk.state.note == "Finish 2 more objects: then the model can learn from them"
     assert desk.state.ask == ""
     desk.start()
     assert desk.errors == [
-        "expected at least 3 finished objects, got 1; click further ones, and begin a new object "
+        "expected at least 3 finished objects, got 1; click more, and begin a new object "
         "after each (N)"
     ]
 
@@ -174,7 +174,7 @@ def test_what_is_declined_leaves_everything_as_it_is(taught):
     assert desk.state.ask == "4 objects: adapt to these (about 30 s)"
 
 
-def test_what_is_no_better_is_told_with_its_numbers():
+def test_what_is_no_better_is_reported_with_its_numbers():
     desk = Desk(Pupil(scores={"click": HeldBack(0.92, 0.91, 5)}))
     desk.start()
     assert not desk.state.is_offered
@@ -190,12 +190,12 @@ def test_model_is_offered_before_all_objects_are_learned_and_used_when_they_are(
 
     class Early(Pupil):
         def __call__(self, model, examples, wishes, progress):
-            told = super().__call__(model, examples, wishes, progress)
+            step = super().__call__(model, examples, wishes, progress)
             states.append(desk.state)
             desk.teaching.use("early")
             states.append(desk.state)
             assert desk.loaded == []
-            return told
+            return step
 
     desk = Desk(Early(taught))
     desk.start()
@@ -208,7 +208,7 @@ def test_model_is_offered_before_all_objects_are_learned_and_used_when_they_are(
     assert desk.loaded == ["early"]
 
 
-def test_errors_of_teaching_are_told_and_it_can_begin_again():
+def test_errors_of_teaching_are_reported_and_it_can_begin_again():
     desk = Desk(Pupil(error=ValueError("expected more memory")))
     desk.start()
     assert desk.errors == ["expected more memory"]
@@ -217,15 +217,17 @@ def test_errors_of_teaching_are_told_and_it_can_begin_again():
 
 def test_teaching_is_suggested_once_and_again_for_twice_as_many():
     desk = Desk(Pupil(), clicks=0)
-    told = []
-    desk.teaching.changed.connect(lambda: told.append(desk.teaching.suggested(desk.annotation)))
+    suggestions = []
+    desk.teaching.changed.connect(
+        lambda: suggestions.append(desk.teaching.suggested(desk.annotation))
+    )
     desk.click(4, times=3)
-    assert told == []
+    assert suggestions == []
     for place in PLACES[4:]:
         for i in range(3):
             desk.annotation.session.add_point((), (place[0] + i, place[1]), True)
         desk.annotation.session.new_object()
-    assert told == [5]
+    assert suggestions == [5]
     assert desk.state.note == (
         "2.0 corrections an object so far: taught these, the model may need fewer"
     )
@@ -258,7 +260,7 @@ def test_taught_model_of_a_session_joins_the_list_once(taught):
     assert listed_name(UsedModel("key", "lost", card=card)) is None
 
 
-def test_phases_are_told_with_the_time_left():
+def test_phases_are_shown_with_the_time_left():
     desk = Desk(Pupil())
     desk.teaching.lecture = Lecture("nano", 5, "learn", 0.25, 17.0)
     assert desk.state == TeachState(progress="Learning · 17 s left", fraction=0.25)
@@ -299,7 +301,7 @@ def test_in_the_viewer_a_taught_model_is_used_and_taken_back(open_viewer, qtbot,
     qtbot.waitUntil(lambda: "coli" in dock.choice.model.currentText())
 
 
-def test_taught_model_in_use_is_told_renamed_deleted_and_opened_from_its_file(
+def test_taught_model_in_use_is_shown_renamed_deleted_and_opened_from_its_file(
     open_viewer, qtbot, taught, tmp_path, monkeypatch
 ):
     viewer = open_viewer(np.zeros((60, 60), np.uint8), name="coli")
@@ -316,7 +318,7 @@ def test_taught_model_in_use_is_told_renamed_deleted_and_opened_from_its_file(
     assert not section.isVisible()
     controller.load_model("coli")
     qtbot.waitUntil(section.isVisible, timeout=30_000)
-    assert section.told.text().startswith("coli: nano, taught on 5 objects of 2 planes")
+    assert section.summary.text().startswith("coli: nano, taught on 5 objects of 2 planes")
     section.rename.trigger()
     section.name.setText("nano")
     refused = []

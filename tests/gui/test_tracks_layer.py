@@ -16,8 +16,8 @@ def dividing() -> np.ndarray:
     return labels
 
 
-def test_divisions_are_confirmed_with_a_key_and_tracks_follow(told):
-    me, errors = told(np.zeros((4, 40, 60), np.uint8), scale=(1, 0.5, 0.5))
+def test_divisions_are_confirmed_with_a_key_and_tracks_follow(user_and_errors):
+    me, errors = user_and_errors(np.zeros((4, 40, 60), np.uint8), scale=(1, 0.5, 0.5))
     me.session.import_objects(lambda report: _from(dividing()), "a file")
     me.settle()
     before = me.labels.copy()
@@ -53,8 +53,8 @@ def test_divisions_are_confirmed_with_a_key_and_tracks_follow(told):
     assert me.session.tracks is None
 
 
-def test_what_is_no_movie_has_no_tracks_and_nothing_to_confirm(told):
-    me, errors = told(np.zeros((40, 60), np.uint8))
+def test_what_is_no_movie_has_no_tracks_and_nothing_to_confirm(user_and_errors):
+    me, errors = user_and_errors(np.zeros((40, 60), np.uint8))
     me.press(Qt.Key.Key_L, CTRL)
     assert "expected a movie" in errors.pop()
     me.press(Qt.Key.Key_B, CTRL)

@@ -22,26 +22,26 @@ def test_each_point_is_an_object_numbered_above_those_in_use():
     layer = Points([(10, 20), (30, 40)], name="seeds")
     read = read_layer(layer, IMAGE, PLANE, "each", 4)
     assert points_of(read) == {(5, PLANE): [[10, 20]], (6, PLANE): [[30, 40]]}
-    assert read.told == "2 points of 'seeds': 2 objects, 5 to 6"
+    assert read.summary == "2 points of 'seeds': 2 objects, 5 to 6"
 
 
 def test_all_points_are_one_object():
     read = read_layer(Points([(10, 20), (30, 40)], name="p"), IMAGE, PLANE, "one", 0)
     assert points_of(read) == {(1, PLANE): [[10, 20], [30, 40]]}
-    assert read.told == "2 points of 'p': object 1"
+    assert read.summary == "2 points of 'p': object 1"
 
 
-def test_features_say_object_and_sign():
+def test_features_define_object_and_sign():
     features = {"object": [7, 7, 2.0, 0], "label": ["positive", "negative", "positive", "positive"]}
     layer = Points(np.arange(8).reshape(4, 2), features=features, name="p")
     assert names_objects(layer)
     read = read_layer(layer, IMAGE, PLANE, "each", 10)
     assert list(read.prompts) == [(17, PLANE), (12, PLANE)]
     assert read.prompts[17, PLANE].point_labels.tolist() == [1, 0]
-    assert "left out: 1 without a whole number" in read.told
+    assert "left out: 1 without a whole number" in read.summary
 
 
-def test_a_label_that_is_no_sign_says_nothing():
+def test_a_label_that_is_no_sign_is_ignored():
     layer = Points([(1, 2), (3, 4)], features={"label": ["nucleus", "cell"]}, name="p")
     read = read_layer(layer, IMAGE, PLANE, "each", 0)
     assert [one.point_labels.tolist() for one in read.prompts.values()] == [[1], [1]]
@@ -65,11 +65,11 @@ def test_rolled_axes_make_planes_of_their_own():
     assert points_of(read) == {(1, (None, 7, None)): [[3, 20]]}
 
 
-def test_what_is_hidden_or_outside_is_left_out_and_told():
+def test_what_is_hidden_or_outside_is_left_out_and_reported():
     layer = Points([(10, 20), (30, 40), (70, 10)], shown=[True, False, True], name="p")
     read = read_layer(layer, IMAGE, PLANE, "each", 0)
     assert len(read.prompts) == 1
-    assert read.told.endswith("left out: 1 hidden, 1 outside the image")
+    assert read.summary.endswith("left out: 1 hidden, 1 outside the image")
 
 
 def test_rectangles_are_boxes():
@@ -77,7 +77,7 @@ def test_rectangles_are_boxes():
     layer = Shapes([rectangle], shape_type="rectangle", name="rois")
     read = read_layer(layer, IMAGE, PLANE, "each", 2)
     assert {key: one.box for key, one in read.prompts.items()} == {(3, PLANE): (10, 20, 30, 40)}
-    assert read.told == "1 box of 'rois': object 3"
+    assert read.summary == "1 box of 'rois': object 3"
 
 
 def test_polygons_are_lassos_and_paths_strokes():
@@ -89,8 +89,8 @@ def test_polygons_are_lassos_and_paths_strokes():
     read = read_layer(layer, IMAGE, PLANE, "each", 5)
     assert read.lassos == {(6, PLANE): [(10, 20), (10, 40), (30, 30)]}
     assert read.strokes == {(7, PLANE): [[(1, 1), (5, 5)], [(2, 2), (4, 9), (6, 2)]]}
-    assert read.told.startswith("2 strokes, 1 lasso of 'cells': 2 objects, 6 to 7; left out: ")
-    assert "1 partly outside the image" in read.told
+    assert read.summary.startswith("2 strokes, 1 lasso of 'cells': 2 objects, 6 to 7; left out: ")
+    assert "1 partly outside the image" in read.summary
     session = Session(FakeSegmenter(), ArraySource(np.zeros(SHAPE)))
     session.add_point((), (5, 5))
     session.prompts = read.added_to(session.prompts)
@@ -128,7 +128,7 @@ def test_seeds_picked_in_the_dock_are_objects_and_their_layer_stays(user, rng):
     section.each.click()
     me.settle()
     assert (me.labels[15, 20], me.labels[40, 60]) == (1, 2)
-    assert section.told.text() == "2 points of 'seeds': 2 objects, 1 to 2"
+    assert section.result.text() == "2 points of 'seeds': 2 objects, 1 to 2"
     np.testing.assert_array_equal(seeds.data, before[0])
     assert seeds.features.equals(before[1])
     assert me.session.object_id == 3

@@ -22,12 +22,12 @@ def segmenter():
 def test_click_choose_paint_find_delete_undo_close_and_go_on(user):
     me = user(CELLS, name="cells")
     me.settle(100)
-    states, told = [me.labels.copy()], []
+    states, steps = [me.labels.copy()], []
 
     def done() -> None:
         me.settle()
         states.append(me.labels.copy())
-        told.append(me.session.next_undo)
+        steps.append(me.session.next_undo)
         assert not np.array_equal(states[-1], states[-2])
 
     me.click((15, 15))
@@ -63,7 +63,7 @@ def test_click_choose_paint_find_delete_undo_close_and_go_on(user):
     me.click((15, 50))
     done()
     assert not me.labels[erased].any()
-    assert "found" in " ".join(told)
+    assert "found" in " ".join(steps)
     count = len(states) - 1
     for state in reversed(states[:-1]):
         while not np.array_equal(me.labels, state):

@@ -1,6 +1,6 @@
-"""What the dock's keys and buttons do, as commands for napari's command palette.
+"""Functions behind the dock's keys and buttons, which are also napari commands.
 
-Each opens the dock if it isn't open, and acts on the image chosen there.
+Each takes the viewer, opens the dock if it isn't open, and acts on the image chosen there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def draw_box(viewer: napari.Viewer) -> None:
 
 
 def draw_stroke(viewer: napari.Viewer) -> None:
-    """Let the next drag draw a stroke along the object, or along what isn't."""
+    """Let the next drag draw a stroke along the object, or along the background."""
     _annotation(viewer).draw("stroke")
 
 
@@ -56,7 +56,7 @@ def new_object(viewer: napari.Viewer) -> None:
 
 
 def each_click(viewer: napari.Viewer) -> None:
-    """Let each click on the background begin an object, or not any more."""
+    """Switch on or off that each click on the background begins a new object."""
     annotation = _annotation(viewer)
     annotation.new_each_click = not annotation.new_each_click
 
@@ -72,24 +72,24 @@ def next_object(viewer: napari.Viewer) -> None:
 
 
 def previous_object(viewer: napari.Viewer) -> None:
-    """Go to the object before that has prompts."""
+    """Go to the previous object that has prompts."""
     _session(viewer).step_object(-1)
 
 
 def next_candidate(viewer: napari.Viewer) -> None:
-    """Take the next candidate of the click as the mask."""
+    """Use the next candidate of the first click as the mask."""
     annotation = _annotation(viewer)
     annotation.session.next_candidate(annotation.plane_to_prompt())
 
 
 def toggle_preview(viewer: napari.Viewer) -> None:
-    """Show what a click would take while the mouse moves, or don't any more."""
+    """Switch on or off the preview of the mask that a click at the mouse would give."""
     hover = _controller(viewer).hover
     hover.is_on = not hover.is_on
 
 
 def swap_buttons(viewer: napari.Viewer) -> None:
-    """Swap what the left and the right button mean, or what selected clicks and strokes say."""
+    """Swap left and right click; if clicks or strokes are selected, flip their signs instead."""
     annotation = _annotation(viewer)
     if not annotation.flip_selected():
         annotation.sign = 1 - annotation.sign
@@ -102,18 +102,18 @@ def delete_object(viewer: napari.Viewer) -> None:
 
 
 def cut_object(viewer: napari.Viewer) -> None:
-    """Let the next drag cut the current object in two, or don't any more."""
+    """Switch on or off that the next drag cuts the current object in two."""
     controller = _controller(viewer)
     controller.cut.toggle(_annotation(viewer))
 
 
 def toggle_outlines(viewer: napari.Viewer) -> None:
-    """Show masks as outlines, or filled."""
+    """Switch between masks shown as outlines and filled masks."""
     outline_masks(_annotation(viewer))
 
 
 def lock_object(viewer: napari.Viewer) -> None:
-    """Let nothing change the current object, or anything again."""
+    """Lock the current object against changes, or unlock it."""
     session = _session(viewer)
     session.lock([session.object_id], not session.facts(session.object_id).locked)
 
@@ -139,24 +139,24 @@ def narrow_found(viewer: napari.Viewer) -> None:
 
 
 def start_over(viewer: napari.Viewer) -> None:
-    """Take back the current object's prompts on the plane on screen."""
+    """Remove the current object's prompts and its mask on the plane on screen."""
     annotation = _annotation(viewer)
     annotation.session.clear(annotation.plane_to_prompt())
 
 
 def adopt_object(viewer: napari.Viewer) -> None:
-    """Take the current object's mask on the plane on screen as it is, to correct it by clicks."""
+    """Make the current object's label on the plane on screen a mask that clicks correct."""
     annotation = _annotation(viewer)
     annotation.session.adopt(annotation.plane_to_prompt(), annotation.session.object_id)
 
 
 def undo(viewer: napari.Viewer) -> None:
-    """Take back whatever happened last."""
+    """Undo the last step."""
     _session(viewer).undo()
 
 
 def redo(viewer: napari.Viewer) -> None:
-    """Make again what was taken back."""
+    """Redo the step that was undone last."""
     _session(viewer).redo()
 
 
@@ -179,7 +179,7 @@ def stop_teaching(viewer: napari.Viewer) -> None:
 
 
 def mark_complete(viewer: napari.Viewer) -> None:
-    """Say that everything on the plane on screen is labelled, or take that back."""
+    """Mark the plane on screen as completely labelled, or remove that mark."""
     annotation = _annotation(viewer)
     plane = annotation.plane_to_prompt()
     complete = complete_of(annotation)
@@ -207,22 +207,22 @@ def queue_delete(viewer: napari.Viewer) -> None:
 
 
 def queue_accept_rest(viewer: napari.Viewer) -> None:
-    """Accept the object that the queue offers and all that are likelier to be right."""
+    """Accept the object that the queue offers, and all objects with a higher score."""
     act_on_queue(viewer, _session(viewer).queue, "accept_rest")
 
 
 def queue_accept_sure(viewer: napari.Viewer) -> None:
-    """Accept all objects of the queue that are surely right."""
+    """Accept all objects of the queue whose score is very high."""
     _session(viewer).queue.accept_sure()
 
 
 def queue_delete_hopeless(viewer: napari.Viewer) -> None:
-    """Delete all objects of the queue that are surely wrong."""
+    """Delete all objects of the queue whose score is very low."""
     _session(viewer).queue.delete_hopeless()
 
 
 def queue_next(viewer: napari.Viewer) -> None:
-    """Leave the object that the queue offers for later."""
+    """Skip the object that the queue offers; it stays in the queue."""
     _session(viewer).queue.next()
 
 
@@ -232,13 +232,13 @@ def queue_previous(viewer: napari.Viewer) -> None:
 
 
 def find_similar(viewer: napari.Viewer) -> None:
-    """Find more objects like those that are accepted, on the plane on screen."""
+    """Find more objects like the accepted ones on the plane on screen."""
     annotation = _annotation(viewer)
     _controller(viewer).everything.start_similar(annotation, annotation.plane_to_prompt())
 
 
 def save_session(viewer: napari.Viewer) -> None:
-    """Ask for a file, and write all that was done on the image into it."""
+    """Ask for a file, and save the session of the image to it."""
     keeping = _controller(viewer).keeping
     path = ask_where_to_save(_window(viewer), keeping.proposed_name)
     if path is not None:
@@ -246,7 +246,7 @@ def save_session(viewer: napari.Viewer) -> None:
 
 
 def export_objects(viewer: napari.Viewer) -> None:
-    """Ask for a file, and write the objects of the image for another program."""
+    """Ask for a file and a format, and export the objects of the image."""
     controller = _controller(viewer)
     asked = ask_where_to_export(_window(viewer), controller.image.name if controller.image else "")
     if asked is not None:
@@ -254,14 +254,14 @@ def export_objects(viewer: napari.Viewer) -> None:
 
 
 def import_objects(viewer: napari.Viewer) -> None:
-    """Ask for a file of another program, and take its objects into the labels."""
+    """Ask for a file of another program, and import its objects as labels."""
     path = ask_which_to_import(_window(viewer))
     if path is not None:
         _controller(viewer).keeping.bring(path)
 
 
 def open_session(viewer: napari.Viewer) -> None:
-    """Ask for a session that was saved, and go on with it."""
+    """Ask for a saved session, and resume it."""
     path = ask_which_to_open(_window(viewer))
     if path is not None:
         open_dock(viewer).keeping.open(path)
@@ -283,7 +283,7 @@ def next_doubtful(viewer: napari.Viewer) -> None:
 
 
 def previous_doubtful(viewer: napari.Viewer) -> None:
-    """Show the plane before on which the current object's mask is doubtful."""
+    """Show the previous plane on which the current object's mask is doubtful."""
     _controller(viewer).follow.step(_annotation(viewer), -1)
 
 
@@ -293,35 +293,35 @@ def worst_plane(viewer: napari.Viewer) -> None:
 
 
 def accept_plane(viewer: napari.Viewer) -> None:
-    """Say that the current object's mask is right on the plane on screen."""
+    """Accept the current object's mask on the plane on screen as right."""
     annotation = _annotation(viewer)
     annotation.session.accept_plane(plane=annotation.plane_to_prompt())
 
 
 def stop_here(viewer: napari.Viewer) -> None:
-    """Say that the current object ends before the plane on screen."""
+    """End the current object before the plane on screen."""
     annotation = _annotation(viewer)
     annotation.session.stop_here(plane=annotation.plane_to_prompt())
 
 
 def go_on(viewer: napari.Viewer) -> None:
-    """Say that the current object is on the plane on screen, whatever the model says."""
+    """Continue the current object on the plane on screen, even if the model judges it absent."""
     annotation = _annotation(viewer)
     annotation.session.go_on(plane=annotation.plane_to_prompt())
 
 
 def stop_following(viewer: napari.Viewer) -> None:
-    """Follow no further; the planes that are done stay."""
+    """Stop following; masks on planes that are done stay."""
     _session(viewer).cancel_following()
 
 
 def look_in_3d(viewer: napari.Viewer) -> None:
-    """Show the masks' surfaces in the 3-D view, or the slice again that was shown before."""
+    """Show the masks' surfaces in the 3-D view, or go back to the slice shown before."""
     _controller(viewer).follow.toggle_3d(_annotation(viewer))
 
 
 def link_objects(viewer: napari.Viewer) -> None:
-    """Give the objects of all frames of a movie one number for each track."""
+    """Link the objects of all frames of a movie into tracks, with one label for each track."""
     _controller(viewer).tracks.link(_annotation(viewer))
 
 
@@ -336,22 +336,22 @@ def next_division(viewer: napari.Viewer) -> None:
 
 
 def confirm_division(viewer: napari.Viewer) -> None:
-    """Say that the object on offer has become the two on screen."""
+    """Confirm the suggested division of an object into the two on screen."""
     _controller(viewer).tracks.confirm(_annotation(viewer))
 
 
 def reject_division(viewer: napari.Viewer) -> None:
-    """Say that the object on offer has not divided."""
+    """Reject the suggested division of an object."""
     _controller(viewer).tracks.reject(_annotation(viewer))
 
 
 def read_all_planes(viewer: napari.Viewer) -> None:
-    """Embed all planes of the stack ahead, while nothing else is to do."""
+    """Embed all planes of the stack in advance, while no other work is waiting."""
     _annotation(viewer).read_all_planes()
 
 
 def keep_found(viewer: napari.Viewer) -> None:
-    """Stop finding; what was found on planes that are done is written."""
+    """Stop finding; objects found on planes that are done are written."""
     _controller(viewer).everything.cancel(keep=True)
 
 
@@ -363,30 +363,30 @@ def cancel(viewer: napari.Viewer) -> None:
 
 
 def next_image(viewer: napari.Viewer) -> None:
-    """Go to the next image of the list; what was done on this one is kept."""
+    """Go to the next image of the list; the session of the present one is kept."""
     open_dock(viewer).listed.step(1)
 
 
 def previous_image(viewer: napari.Viewer) -> None:
-    """Go to the image of the list before this one."""
+    """Go to the previous image of the list."""
     open_dock(viewer).listed.step(-1)
 
 
 def mark_image_done(viewer: napari.Viewer) -> None:
-    """Say that all is done on the image, or take that back."""
+    """Mark the image as done, or remove that mark."""
     controller = open_dock(viewer)
     controller.listed.mark_done(not controller.keeping.is_done)
 
 
 def open_image_folder(viewer: napari.Viewer) -> None:
-    """Ask for a folder, and go through its images one by one."""
+    """Ask for a folder, and list its images to work through."""
     folder = ask_for_folder(_window(viewer))
     if folder is not None:
         open_dock(viewer).listed.open(folder)
 
 
 def show_help(viewer: napari.Viewer) -> None:
-    """Show keys and mouse over the canvas, to search in; or hide them."""
+    """Show or hide the searchable list of keys and mouse gestures over the canvas."""
     toggle_help(bare(viewer), open_dock(viewer).refused.emit)
 
 
@@ -395,7 +395,7 @@ def _session(viewer: napari.Viewer) -> Session:
 
 
 def _controller(viewer: napari.Viewer) -> Controller:
-    _session(viewer)  # or there is no image
+    _session(viewer)  # raises RuntimeError if no image is chosen
     return open_dock(viewer)
 
 

@@ -1,4 +1,4 @@
-"""Reading all planes of a stack ahead: a button, and while that goes on how far it is."""
+"""Section of the dock that embeds all planes of a stack in advance, and shows the progress."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from napari_sam.session.read_all import ReadProgress
 
 @dataclass(frozen=True, slots=True)
 class AheadState:
-    """What is told of reading all planes.
+    """The state of the section.
 
     Parameters
     ----------
     offer
-        What the button says that begins it; empty where all planes are read.
+        Text of the button that begins; empty if all planes are embedded.
     progress
-        How far it is; empty while nothing is read.
+        Progress as text; empty while planes aren't being embedded in advance.
     """
 
     offer: str = ""
@@ -32,14 +32,14 @@ class AheadState:
 
 
 def ahead_state_of(strip: StripState | None, progress: ReadProgress | None) -> AheadState:
-    """Say whether there are planes to be read, or how far that is.
+    """Return the section's state.
 
     Parameters
     ----------
     strip
-        The planes along the axis that is scrolled; None where there is one.
+        The planes along the axis that is scrolled; None if there is a single plane.
     progress
-        Of reading all of them.
+        Progress of embedding all planes; None while that isn't running.
     """
     if progress is not None:
         parts = [f"Reading ahead: {progress.done} of {progress.count}"]
@@ -51,14 +51,14 @@ def ahead_state_of(strip: StripState | None, progress: ReadProgress | None) -> A
 
 
 class AheadSection(Section[AheadState]):
-    """Reads all planes of a stack ahead; absent where there is nothing to read.
+    """Embeds all planes of a stack in advance; hidden if there is nothing to embed.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     status
-        Knows which planes are read; is refreshed before.
+        Shows which planes are embedded; it must be refreshed before this section.
     """
 
     def __init__(self, controller: Controller, status: StatusSection) -> None:
@@ -66,11 +66,11 @@ class AheadSection(Section[AheadState]):
         self._status = status
         self.begin = button(
             "",
-            "embed them while you look and click, those near the plane on screen first; then a "
+            "embed all planes in the background, those near the plane on screen first; then a "
             "click on any of them is answered at once",
         )
-        self.progress = caption("how far reading ahead is")
-        self.stop = button("Stop", "read no more; what is read stays")
+        self.progress = caption("progress of reading ahead")
+        self.stop = button("Stop", "stop reading ahead; planes that are ready stay so")
         row = line(self.progress, self.stop)
         row.setStretch(0, 1)
         column = QVBoxLayout(self)

@@ -1,4 +1,4 @@
-"""A small form for a command on files: what to read, where to write, how far it is."""
+"""A form for a command on files: its input, its output and its progress."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ from napari_sam.gui.mailbox import Mailbox
 from napari_sam.gui.models import choices, device_choices
 from napari_sam.gui.settings import preferences
 
-# Seconds of a run before it tells how many are left.
-_UNKNOWN = 3.0
+_UNKNOWN = 3.0  # seconds of a run before the remaining time is estimated
 _FOLDER = FileDialogMode.EXISTING_DIRECTORY
 
 
 class BatchDialog(QWidget):
-    """Runs a command on files on a thread of its own, with progress and a way to stop it.
+    """Runs a command on files on another thread, shows its progress, and can cancel it.
 
     Parameters
     ----------
     title
-        What the button says.
+        Text of the button that starts it.
     run
-        The command; called with the fields and ``progress``.
+        The command; called with the values of the fields and ``progress``.
     fields
-        Which fields to ask for.
+        Names of the fields to show.
     """
 
     def __init__(self, title: str, run: Callable[..., BatchSummary], fields: Sequence[str]) -> None:
@@ -59,8 +58,8 @@ class BatchDialog(QWidget):
         self.stop.setEnabled(False)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
-        self.told = QLabel()
-        self.told.setWordWrap(True)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 1)
         buttons.addWidget(self.stop)
@@ -68,14 +67,14 @@ class BatchDialog(QWidget):
         column.addLayout(form)
         column.addLayout(buttons)
         column.addWidget(self.bar)
-        column.addWidget(self.told)
+        column.addWidget(self.message)
         column.addStretch(1)
         self.start.clicked.connect(self._start)
         self.stop.clicked.connect(self._stop)
         self.destroyed.connect(partial(_end, self._mailbox, self._engine))
 
     def values(self) -> dict[str, Any]:
-        """Return what was filled in; an empty path is None."""
+        """Return the values of the fields; an empty path is None."""
         filled = {name: field.value for name, field in self.fields.items()}
         return {
             name: None if isinstance(value, Path) and value == Path() else value
@@ -86,11 +85,11 @@ class BatchDialog(QWidget):
         values = self.values()
         missing = [n for n in ("images", "output") if n in values and values[n] is None]
         if missing:
-            self.told.setText(f"Choose {' and '.join(missing)} first.")
+            self.message.setText(f"Choose {' and '.join(missing)} first.")
             return
         self.start.setEnabled(False)
         self.stop.setEnabled(True)
-        self.told.setText("")
+        self.message.setText("")
         self._image = ""
         self._began = time.monotonic()
 
@@ -109,24 +108,32 @@ class BatchDialog(QWidget):
     def _progress(self, fraction: float) -> None:
         self.bar.setValue(round(1000 * fraction))
         left = time_left(time.monotonic() - self._began, fraction)
-        self.told.setText(" · ".join(part for part in (self._image, left) if part))
+        self.message.setText(" · ".join(part for part in (self._image, left) if part))
 
     def _done(self, outcome: Outcome) -> None:
         self.start.setEnabled(True)
         self.stop.setEnabled(False)
         if outcome.cancelled:
-            self.told.setText("Cancelled. What is finished stays; start again to go on.")
+            self.message.setText("Cancelled. Finished images stay; start again to continue.")
         elif outcome.error is not None:
-            self.told.setText(str(outcome.error))
+            self.message.setText(str(outcome.error))
         else:
-            self.told.setText(_sum_up(outcome.value))
+            self.message.setText(_sum_up(outcome.value))
 
     def _open_mail(self) -> None:
         self._engine.drain()
 
 
 def time_left(elapsed: float, fraction: float) -> str:
-    """Tell how long a run will take on, from the seconds so far; nothing while it isn't known."""
+    """Return an estimate of the remaining time as text; empty while it isn't known.
+
+    Parameters
+    ----------
+    elapsed
+        Seconds since the run began.
+    fraction
+        Finished fraction of the work.
+    """
     if elapsed < _UNKNOWN or not 0 < fraction < 1:
         return ""
     seconds = elapsed * (1 - fraction) / fraction
@@ -154,7 +161,7 @@ def _fields() -> dict[str, Any]:
         "boxes": FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
-            tooltip="a folder of NAME.csv with boxes, where there are any",
+            tooltip="a folder of NAME.csv with boxes, if there are any",
         ),
         "output": FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY, tooltip="where label images are written"
@@ -163,20 +170,20 @@ def _fields() -> dict[str, Any]:
         "device": ComboBox(
             choices=devices, value=wishes.device if wishes.device in devices else devices[0]
         ),
-        "overlay": CheckBox(value=True, text="a picture of each result too"),
+        "overlay": CheckBox(value=True, text="also save a picture of each result"),
         "overwrite": CheckBox(value=False, text="later objects may take pixels of earlier ones"),
-        "measurements": CheckBox(value=True, text="a table of each object's size and intensity"),
+        "measurements": CheckBox(value=True, text="also save a table of sizes and intensities"),
         "workers": SpinBox(
-            value=0, max=1024, tooltip="processes that share this machine's cores; 0: this one"
+            value=0, max=1024, tooltip="processes to start on this machine; 0: compute in napari"
         ),
         "scheduler": LineEdit(
-            tooltip="address of a dask scheduler, tcp://... or tls://..., whose workers compute"
+            tooltip="address of a dask scheduler whose workers compute: tcp://... or tls://..."
         ),
     }
 
 
 def _sum_up(summary: BatchSummary) -> str:
-    lines = [f"{len(summary.done)} done, {len(summary.skipped)} there already"]
+    lines = [f"{len(summary.done)} done, {len(summary.skipped)} already there"]
     lines += [f"{failure.image.name}: {failure.reason}" for failure in summary.failed]
     lines += [f"{note.image.name}: {note.text}" for note in summary.notes]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Up to three channels assigned to the model's colours."""
+"""Section of the dock that assigns up to three channels to the model's colours."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NOTHING = ("—", None)
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What can be assigned to each colour, and what is.
+    """The state of the section.
 
     Parameters
     ----------
     menu
         Lines of each colour's menu.
     picked
-        What each is given.
+        The channel assigned to each colour; None for none.
     visible
         Whether there is a choice.
     is_axis
@@ -42,14 +42,14 @@ class ChannelState:
 def channel_state_of(
     offered: Sequence[ChannelOption], picked: Sequence[ChannelOption | None]
 ) -> ChannelState:
-    """Say what can be assigned to each colour.
+    """Return the section's state.
 
     Parameters
     ----------
     offered
         Channels of the image, or images beside it.
     picked
-        What red, green and blue are given.
+        The channels assigned to red, green and blue.
     """
     menu = (_NOTHING, *((option.text, option) for option in offered))
     is_axis = bool(offered) and offered[0].index is not None
@@ -57,12 +57,12 @@ def channel_state_of(
 
 
 class ChannelSection(Section[ChannelState]):
-    """What the model sees as red, green and blue.
+    """Chooses the channels that the model sees as red, green and blue.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -75,7 +75,7 @@ class ChannelSection(Section[ChannelState]):
             grid.addWidget(QLabel(name), row, 0)
             grid.addWidget(menu, row, 1)
             menu.activated.connect(partial(self._choose, row))
-        self.note = QLabel("without colours, each channel is a plane of its own")
+        self.note = QLabel("without colours, each channel is a separate plane")
         self.note.setWordWrap(True)
         self.note.setEnabled(False)
         grid.addWidget(self.note, 3, 0, 1, 2)

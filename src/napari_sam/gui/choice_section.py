@@ -1,4 +1,4 @@
-"""Which image, which model, on which device."""
+"""Section of the dock: the choice of image, model and device."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from napari_sam.segmentation.address import is_address
 
 _OWN_FILE = "own checkpoint…"
 _OTHER = "another machine…"
-_PLANE = 90  # pixels of the plane's name that are seen at least
+_PLANE = 90  # least width in pixels of the plane's name
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceState:
-    """What can be chosen, and what is.
+    """The choices, and which are chosen.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ class ChoiceState:
     models, model
         Lines of the model menu, and the name or path of the one chosen.
     devices, device
-        Devices of this machine and addresses of others, and the one chosen; none while no model
-        is loaded.
+        Devices of this machine and addresses of others, and the one chosen; no devices until a
+        model is loaded.
     plane
-        Which plane is on screen; empty in 2-D.
+        Position of the plane on screen as text; empty in 2-D.
     """
 
     images: Items
@@ -50,7 +50,7 @@ class ChoiceState:
 
 
 def choice_state_of(controller: Controller) -> ChoiceState:
-    """List what can be chosen: images of the viewer, models and devices of this machine."""
+    """Return the choices: images of the viewer, models and devices, and which are chosen."""
     images = controller.images()
     items: list[tuple[str, object]] = [(image.name, image) for image in images]
     if controller.image is None:
@@ -71,14 +71,14 @@ def choice_state_of(controller: Controller) -> ChoiceState:
 
 
 def plane_text(controller: Controller) -> str:
-    """Spell which plane is on screen; empty in 2-D."""
+    """Return the position of the plane on screen as text; empty in 2-D."""
     annotation = controller.annotation
     plane = annotation.displayed() if annotation else None
     return annotation.plane_name(plane) if annotation and plane else ""
 
 
 class ChoiceSection(Section[ChoiceState]):
-    """Which image, which model, on which device."""
+    """Chooses the image, the model and the device."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
@@ -108,7 +108,7 @@ class ChoiceSection(Section[ChoiceState]):
         self.device.activated.connect(self._choose_device)
 
     def refresh_plane(self) -> None:
-        """Show which plane is on screen; models and devices are not looked up again."""
+        """Update the plane on screen alone, without listing models and devices again."""
         plane = plane_text(self._controller)
         if plane != self.shown.plane:
             self._shown = replace(self.shown, plane=plane)
@@ -154,7 +154,7 @@ class ChoiceSection(Section[ChoiceState]):
         self.redraw()
 
     def _open(self, path: str) -> None:
-        """Use a file: a taught model is put into the user's list, a checkpoint is one for now."""
+        """Load a file: a taught model joins the user's list, a checkpoint is used this once."""
         if card_of(path) is not None:
             path = taught_library.bring(path).name
         else:

@@ -1,4 +1,4 @@
-"""The classes of objects: names, colours and keys, and which objects get one; collapsed."""
+"""Section of the dock for classes of objects: their names, colours and keys; collapsed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PALETTE = (
     "#e6550d", "#3182bd", "#31a354", "#fdd835", "#8e44ad", "#17becf", "#e84393", "#9c6f44",
     "#ffffff", "#a3d900",
 )  # fmt: skip
-"""Colours of new classes, one after the other."""
+"""Colours of new classes, in the order in which they are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassesState:
-    """What is told of classes.
+    """The state of the section.
 
     Parameters
     ----------
     classes
-        Those of the session.
+        The classes of the session.
     can_give
-        Whether there is an object that could get one.
+        Whether an image is chosen, whose objects can get a class.
     """
 
     classes: tuple[ObjectClass, ...] = ()
@@ -39,16 +39,16 @@ class ClassesState:
 
 
 class ClassesSection(Section[ClassesState]):
-    """A line for each class: colour, name, a button that gives it, and one that removes it.
+    """A line for each class: colour, name, and buttons to assign it and to remove it.
 
-    While it is open each class has its key.
+    While the section is open, a key assigns each class.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     chosen
-        Returns the objects that get a class.
+        Returns the ids of the objects that get a class.
     """
 
     def __init__(self, controller: Controller, chosen: Callable[[], Sequence[int]]) -> None:
@@ -59,7 +59,7 @@ class ClassesSection(Section[ClassesState]):
         self._lines = QVBoxLayout()
         self._lines.setContentsMargins(0, 0, 0, 0)
         self.add = button("+ class", "add a class; its colour and name can be changed")
-        self.none = button("no class", "take the class from the selected objects")
+        self.none = button("no class", "remove the class of the selected objects")
         inside = QWidget()
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
@@ -96,15 +96,15 @@ class ClassesSection(Section[ClassesState]):
             self._lines.addWidget(row)
 
     def _row(self, one: ObjectClass) -> QWidget:
-        chip = tool("", f"colour of {one.name}: another one")
+        chip = tool("", f"change the colour of {one.name}")
         chip.setStyleSheet(f"background: {one.colour}; border-radius: 3px;")
         chip.setFixedSize(18, 18)
         name = QLineEdit(one.name)
         name.setAccessibleName(f"name of class {one.name}")
-        name.setToolTip("name of the class; its objects follow")
+        name.setToolTip("name of the class; type another one to rename it")
         key = f" {key_text(one.key)}" if one.key else ""
         give = button(f"give{key}", f"give the selected objects the class {one.name}")
-        remove = tool("✕", f"remove the class {one.name}; its objects have none then")
+        remove = tool("✕", f"remove the class {one.name}; its objects stay, without a class")
         row = QWidget()
         layout = line(chip, name, give, remove)
         layout.setStretch(1, 1)
@@ -116,7 +116,7 @@ class ClassesSection(Section[ClassesState]):
         return row
 
     def _bind(self, annotation: Annotation | None, classes: Sequence[ObjectClass]) -> None:
-        """Have the classes' keys bound, or none."""
+        """Bind the keys of classes in an annotation, or with None unbind them."""
         if self._bound is not None and self._bound is not annotation:
             self._bound.keys.shut("classes")
         self._bound = annotation
@@ -127,10 +127,10 @@ class ClassesSection(Section[ClassesState]):
     def _toggled(self, expanded: bool) -> None:
         self.refresh()
 
-    # What a user does
+    # Actions of the user
 
     def give(self, name: str, *_: object) -> None:
-        """Give the chosen objects a class; empty takes it away."""
+        """Assign a class to the chosen objects; an empty name removes their class."""
         annotation = self._controller.annotation
         if annotation is not None:
             ids = self._chosen() or [annotation.session.object_id]
@@ -165,7 +165,7 @@ class ClassesSection(Section[ClassesState]):
 
 
 def new_class(classes: Sequence[ObjectClass]) -> ObjectClass:
-    """Return a further class, with a name, a colour and a key that the others don't have."""
+    """Return a new class, with a name, colour and key that no other class has."""
     names, keys = {one.name for one in classes}, {one.key for one in classes}
     colours = {one.colour for one in classes}
     number = next(i for i in range(1, len(names) + 2) if f"class {i}" not in names)

@@ -1,4 +1,4 @@
-"""Colours that are seen on the background of napari's theme, whichever that is."""
+"""Colours with enough contrast to the background of napari's theme."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from napari.utils.theme import get_theme
 
-LEAST = 3.0  # contrast of a sign and what it lies on, as WCAG 2 asks for
+LEAST = 3.0  # contrast of a symbol to its background, as WCAG 2 requires
 _STEPS = 40
 
 Rgb = tuple[float, float, float]
@@ -25,23 +25,36 @@ def contrast(one: str, other: str) -> float:
 
 
 def blended(colour: str, opacity: float, below: str) -> str:
-    """Return how a colour looks that lets one below shine through."""
+    """Return the colour that results from drawing one with some opacity over another.
+
+    Parameters
+    ----------
+    colour, below
+        The colour drawn and the one below it, as ``"#rrggbb"``.
+    opacity
+        Opacity of the colour drawn, from 0 to 1.
+    """
     return _hex(_between(_rgb(below), _rgb(colour), opacity))
 
 
 def readable(colour: str, *backgrounds: str) -> str:
-    """Return a colour as it is, or as much darker or lighter as it takes to be seen.
+    """Return a colour, made darker or lighter if it needs more contrast to be readable.
 
     Parameters
     ----------
     colour, backgrounds
-        As ``"#rrggbb"``; backgrounds are alike: all dark or all light.
+        As ``"#rrggbb"``; the backgrounds must be similar: all dark or all light.
 
     Returns
     -------
     readable
-        The nearest to the colour whose contrast to all backgrounds is 3 at least, towards black
-        or white.
+        The nearest colour on the way to black or white whose contrast to all backgrounds is at
+        least 3.
+
+    Raises
+    ------
+    ValueError
+        If no colour has enough contrast to all backgrounds.
     """
     rgb = _rgb(colour)
     for step in range(_STEPS + 1):

@@ -1,4 +1,4 @@
-"""Small Qt controls in the dock's manner."""
+"""Small Qt controls with the style and keyboard behaviour of the dock."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ QPushButton:focus, QToolButton:focus {{ border: 1px solid {FOCUSED}; padding: 3p
 QComboBox:focus {{ border: 1px solid {FOCUSED}; padding: 2px 9px 2px 7px; }}
 QCheckBox:focus {{ border: 1px solid {FOCUSED}; }}
 """
-"""A frame, seen on dark and on light, around the control that has the keyboard."""
+"""Style of the control with keyboard focus: a frame that is visible in dark and light themes."""
 
 _FLAT = f"""
 QPushButton {{ text-align: left; padding: 3px; background: transparent; border: none; }}
@@ -60,7 +60,7 @@ QPushButton:focus {{ padding: 2px; border: 1px solid {FOCUSED}; }}
 
 C = TypeVar("C", bound=QWidget)
 
-_KEY_TOLD = re.compile(r" \([A-Z?](\+?\w)*\)$")
+_KEY_IN_TIP = re.compile(r" \([A-Z?](\+?\w)*\)$")
 
 _CHOSEN = """
 QToolButton { background: rgba(128, 128, 128, 60); border-radius: 2px; padding: 2px; }
@@ -71,18 +71,18 @@ _WAVE = ((4, 23), (9, 13), (15, 19), (20, 10), (28, 7))
 _LOOP = ((7, 9), (18, 4), (28, 11), (25, 22), (13, 28), (4, 20))
 
 Items = tuple[tuple[str, object], ...]
-"""Lines of a menu: what each says and what it stands for."""
+"""Lines of a menu: the text and the value of each."""
 
 
 def reachable(control: C, name: str = "") -> C:
-    """Let Tab reach a control, while a click on it leaves the keyboard to the canvas.
+    """Let a control get keyboard focus with Tab; a click on it leaves the focus on the canvas.
 
     Parameters
     ----------
     control
         The control.
     name
-        What a screen reader calls it where it has no text in words.
+        Name for screen readers, if the control has no text in words.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def reachable(control: C, name: str = "") -> C:
     """
     control.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     if name:
-        control.setAccessibleName(_KEY_TOLD.sub("", name.partition("\n")[0]))
+        control.setAccessibleName(_KEY_IN_TIP.sub("", name.partition("\n")[0]))
     return control
 
 
@@ -106,21 +106,21 @@ def combo(tip: str) -> QComboBox:
 
 
 def button(text: str, tip: str) -> QPushButton:
-    """Make a button that leaves the keyboard to the canvas."""
+    """Make a button that leaves keyboard focus on the canvas when it is clicked."""
     made = reachable(QPushButton(text))
     made.setToolTip(tip)
     return made
 
 
 def check(text: str, tip: str) -> QCheckBox:
-    """Make a checkbox that leaves the keyboard to the canvas."""
+    """Make a checkbox that leaves keyboard focus on the canvas when it is clicked."""
     made = reachable(QCheckBox(text))
     made.setToolTip(tip)
     return made
 
 
 class _Menu(QComboBox):
-    """A menu that the wheel turns only while it has the keyboard: otherwise the dock scrolls."""
+    """A menu that the wheel changes only while it has keyboard focus; else the dock scrolls."""
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
         if event is not None and not self.hasFocus():
@@ -130,7 +130,7 @@ class _Menu(QComboBox):
 
 
 class Scrolled(QScrollArea):
-    """A column that scrolls up and down where there is no room for all of it.
+    """A column that scrolls vertically if it doesn't fit into the window.
 
     Parameters
     ----------
@@ -149,20 +149,20 @@ class Scrolled(QScrollArea):
         self._laid_out = Delay(0, self._scroll, self)
 
     def sizeHint(self) -> QSize:
-        """Return the room that all of it takes."""
+        """Return the size of the whole column."""
         inside = self.widget()
         assert inside is not None
         return inside.sizeHint()
 
     def minimumSizeHint(self) -> QSize:
-        """Return the least room: all of its width beside the bar, and some of its height."""
+        """Return the least size: the column's width with the scroll bar, and some height."""
         inside, bar = self.widget(), self.verticalScrollBar()
         assert inside is not None
         assert bar is not None
         return QSize(inside.minimumSizeHint().width() + bar.sizeHint().width(), 120)
 
     def bring_up(self, part: QWidget) -> None:
-        """Scroll, when it is laid out, until a part is in view, its top rather than its foot."""
+        """Scroll until a part is in view, once it is laid out; if it is too high, its top is."""
         self._wanted = part
         self._laid_out.start()
 
@@ -189,12 +189,12 @@ def bring_up(part: QWidget) -> None:
 
 
 class ElidedLabel(QLabel):
-    """A text that leaves out its beginning where there is no room: its end tells more.
+    """A label that leaves out the beginning of its text if there is no room for all of it.
 
     Parameters
     ----------
     least
-        Pixels that it needs.
+        Least width in pixels.
     """
 
     def __init__(self, least: int) -> None:
@@ -202,55 +202,55 @@ class ElidedLabel(QLabel):
         self._least = least
 
     def minimumSizeHint(self) -> QSize:
-        """Return the least room."""
+        """Return the least size."""
         whole = super().minimumSizeHint()
         return QSize(min(self._least, whole.width()), whole.height())
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Show as much of the text as there is room for."""
         room = self.contentsRect()
-        told = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideLeft, room.width())
+        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideLeft, room.width())
         painter = QPainter(self)
         style = self.style()
         assert style is not None
         style.drawItemText(
-            painter, room, Qt.AlignmentFlag.AlignVCenter, self.palette(), self.isEnabled(), told,
+            painter, room, Qt.AlignmentFlag.AlignVCenter, self.palette(), self.isEnabled(), text,
             self.foregroundRole(),
         )  # fmt: skip
 
 
 class ElidedButton(QPushButton):
-    """A flat button that leaves out the middle of what it tells where that is too long.
+    """A flat button that leaves out the middle of its text if there is no room for all of it.
 
-    Its tooltip tells all of it.
+    Its tooltip shows the whole text.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._prefix = self._told = ""
+        self._prefix = self._rest = ""
         self.setFlat(True)
         reachable(self)
         self.setStyleSheet(_FLAT)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     @property
-    def told(self) -> str:
-        """The whole text."""
-        return self._prefix + self._told
+    def whole_text(self) -> str:
+        """The whole text, of which the button may show a part."""
+        return self._prefix + self._rest
 
-    def set_text(self, told: str, prefix: str = "") -> None:
-        """Say something else.
+    def set_text(self, text: str, prefix: str = "") -> None:
+        """Change the text.
 
         Parameters
         ----------
-        told
-            What may be shortened.
+        text
+            The part that may be shortened.
         prefix
-            What stands before it, and is not.
+            The part before it, which is always shown.
         """
-        self._prefix, self._told = prefix, told
-        self.setToolTip(self.told)
-        self.setAccessibleName(self.told)
+        self._prefix, self._rest = prefix, text
+        self.setToolTip(self.whole_text)
+        self.setAccessibleName(self.whole_text)
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -259,26 +259,26 @@ class ElidedButton(QPushButton):
         self._fit()
 
     def _fit(self) -> None:
-        self.ensurePolished()  # or the font would be another one
+        self.ensurePolished()  # sets the font of the style
         metrics = self.fontMetrics()
         room = self.width() - 8 - metrics.horizontalAdvance(self._prefix)
-        told = metrics.elidedText(self._told, Qt.TextElideMode.ElideMiddle, room)
-        self.setText(self._prefix + told)
+        rest = metrics.elidedText(self._rest, Qt.TextElideMode.ElideMiddle, room)
+        self.setText(self._prefix + rest)
 
 
 def thin_bar(name: str, height: int = 8) -> QProgressBar:
-    """Return a thin bar from 0 to 1000, called `name` for who can't see it."""
+    """Return a thin progress bar from 0 to 1000; `name` is for screen readers."""
     made = QProgressBar()
     made.setAccessibleName(name)
     made.setRange(0, 1000)
     made.setTextVisible(False)
-    made.setMinimumWidth(24)  # it asks for more than a narrow dock has
+    made.setMinimumWidth(24)  # its default is too wide for a narrow dock
     made.setFixedHeight(height)
     return made
 
 
 def caption(name: str) -> QLabel:
-    """Return a text, called `name` for who can't see it, that takes the room there is."""
+    """Return a label that takes the width there is; `name` is for screen readers."""
     made = QLabel()
     made.setAccessibleName(name)
     made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -286,7 +286,7 @@ def caption(name: str) -> QLabel:
 
 
 def tool(text: str, tip: str) -> QToolButton:
-    """Make a small button that leaves the keyboard to the canvas."""
+    """Make a small button that leaves keyboard focus on the canvas when it is clicked."""
     made = reachable(QToolButton(), tip)
     made.setText(text)
     made.setToolTip(tip)
@@ -294,7 +294,7 @@ def tool(text: str, tip: str) -> QToolButton:
 
 
 def choice(text: str, tip: str) -> QToolButton:
-    """Make a button for one of several tools: its name stands beneath its sign."""
+    """Make a button for one of several tools, with its name below its icon."""
     made = tool(text, tip)
     made.setAccessibleName(text)
     made.setCheckable(True)
@@ -315,7 +315,7 @@ def line(*widgets: QWidget) -> QHBoxLayout:
 
 @contextmanager
 def quietly(*controls: QObject) -> Iterator[None]:
-    """Set controls without telling anyone."""
+    """Block the signals of controls while they are set."""
     before = [control.blockSignals(True) for control in controls]
     try:
         yield
@@ -325,7 +325,7 @@ def quietly(*controls: QObject) -> Iterator[None]:
 
 
 def fill(menu: QComboBox, items: Sequence[tuple[str, object]], chosen: object) -> None:
-    """Show items and which is chosen, without telling anyone."""
+    """Set the lines of a menu and which is chosen, without emitting signals."""
     with quietly(menu):
         if [(menu.itemText(i), menu.itemData(i)) for i in range(menu.count())] != list(items):
             menu.clear()
@@ -337,19 +337,19 @@ def fill(menu: QComboBox, items: Sequence[tuple[str, object]], chosen: object) -
 
 
 class Fold(QWidget):
-    """A part of the dock that is collapsed until somebody needs it, under a title to click.
+    """A collapsible part of the dock, collapsed at first, under a title to click.
 
     Parameters
     ----------
     title
-        What stands there while it is collapsed, too.
+        The title, which is always shown.
     inside
-        What is shown when it is not.
+        The part that is shown while it is expanded.
 
     Attributes
     ----------
     toggled
-        It was expanded (True) or collapsed.
+        Signal: it was expanded (True) or collapsed (False).
     """
 
     toggled = Signal(bool)
@@ -372,17 +372,17 @@ class Fold(QWidget):
 
     @property
     def is_expanded(self) -> bool:
-        """Whether what is inside is shown."""
+        """Whether the part below the title is shown."""
         return self.head.isChecked()
 
     def expand(self, quietly: bool = False) -> None:
-        """Show what is inside; quietly: the dock isn't scrolled there."""
+        """Show the part below the title; with `quietly`, don't scroll the dock to it."""
         self._quietly = quietly
         self.head.setChecked(True)
         self._quietly = False
 
     def set_title(self, title: str) -> None:
-        """Say something else in the title."""
+        """Change the title."""
         if title != self._title:
             self._title = title
             self._draw(self.is_expanded)
@@ -408,7 +408,7 @@ def rule() -> QFrame:
 
 
 def choice_mark(shape: str, colour: str, background: str) -> QIcon:
-    """Draw the sign of a button for one of several tools, seen whether it is chosen or not."""
+    """Draw the icon of a button for one of several tools, readable whether checked or not."""
     grey = [blended("#808080", opacity, background) for opacity in (60 / 255, 110 / 255)]
     icon = QIcon(mark(shape, readable(colour, *grey)))
     chosen = readable(colour, blended("#4a6ee6", 200 / 255, background))

@@ -1,4 +1,4 @@
-"""A stroke across an object, drawn on the canvas, that cuts it in two."""
+"""A tool that cuts an object in two along a stroke drawn on the canvas."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _ABOVE = 10_100  # of all layers, and of the preview
 
 
 class CutTool:
-    """Waits for one stroke; the view doesn't move meanwhile, and no layer takes it.
+    """Waits for one stroke; meanwhile a drag neither moves the view nor reaches a layer.
 
-    Whoever turns to another layer or tool meanwhile has changed their mind.
+    If the user activates another layer or tool meanwhile, the tool is switched off.
 
     Parameters
     ----------
     viewer
-        Where the mouse is.
+        The viewer.
     refused
-        Called with the error if the stroke cuts nothing.
+        Called with the error if the object can't be cut along the stroke.
 
     Attributes
     ----------
     changed
-        It began to wait, or waits no more.
+        Signal: the tool was switched on or off.
     """
 
     changed = Signal()
@@ -53,7 +53,7 @@ class CutTool:
         return self._annotation is not None
 
     def begin(self, annotation: Annotation) -> None:
-        """Have the next drag cut the current object."""
+        """Let the next drag cut the current object."""
         if self.is_waiting:
             return
         self._annotation = annotation
@@ -68,14 +68,14 @@ class CutTool:
         self.changed.emit()
 
     def toggle(self, annotation: Annotation) -> None:
-        """Have the next drag cut, or not any more."""
+        """Switch the tool on or off."""
         if self.is_waiting:
             self.end()
         else:
             self.begin(annotation)
 
     def end(self) -> None:
-        """Wait no more, and go on with the layer and tool of before."""
+        """Switch the tool off, and restore the layer and mode from before."""
         if self._annotation is None:
             return
         self._stop()
@@ -88,7 +88,7 @@ class CutTool:
         self.changed.emit()
 
     def _active_changed(self, event: Any) -> None:
-        """Leave what a user has turned to as it is; napari moves the view as that layer says."""
+        """Switch off, and keep the layer that the user has activated."""
         if self._annotation is not None and event.value is not self._annotation.image:
             self._stop()
             self.changed.emit()
@@ -114,7 +114,7 @@ class CutTool:
             self._take(event, path)
             yield
         if self._annotation is not annotation:
-            return  # the image went meanwhile, or its user turned to something else
+            return  # the image was closed, or the user activated something else
         self.end()
         try:
             if plane is None:

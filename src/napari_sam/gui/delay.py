@@ -1,4 +1,4 @@
-"""Calls that wait until things have come to rest."""
+"""Calls that wait until a series of requests has paused."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from qtpy.QtCore import QObject, QTimer
 
 
 class Delay:
-    """Calls a function once, some time after it was asked for last.
+    """Calls a function once, some time after the last request.
 
     Parameters
     ----------
     milliseconds
-        How long after.
+        Time from the last request to the call.
     call
         The function.
     owner
-        What the call ends with; without one, :meth:`close` ends it.
+        Qt object whose deletion drops the call; without one, use :meth:`close`.
     """
 
     def __init__(
@@ -32,21 +32,21 @@ class Delay:
 
     @property
     def is_pending(self) -> bool:
-        """Whether the call is still to come."""
+        """Whether a call was requested and hasn't been made yet."""
         return self._timer.isActive()
 
     def start(self) -> None:
-        """Ask for the call; if it was asked for before, it comes later."""
+        """Request the call; a pending one is postponed."""
         if not self._closed:
             self._timer.start()
 
     def stop(self) -> None:
-        """Drop the call, if one is to come."""
+        """Drop a pending call."""
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
             self._timer.stop()
 
     def close(self) -> None:
-        """Stop for good: whoever is being told of something asks in vain."""
+        """Drop a pending call, and ignore later requests."""
         self._closed = True
         with suppress(RuntimeError):  # at the application's end Qt has deleted it already
             self._timer.stop()

@@ -1,4 +1,4 @@
-"""Drafts of masks as pictures on the canvas: no layer holds them, so nothing has to be undone."""
+"""Drafts of masks, drawn on the canvas and in no layer, so that nothing has to be undone."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vispy.visuals.transforms import MatrixTransform
 from napari_sam.gui.scene import matrix_of, node_of, take_out
 from napari_sam.session import ObjectPlane, Patch, Plane, Session
 
-_MOST = 100  # pictures at a time: of thousands of prompts given at once the first show how it goes
+_MOST = 100  # drafts shown at once: thousands of prompts may be added together
 _LONGEST = 2048  # pixels of a picture; a larger one is shown by every second pixel, or fewer
 
 
 class DraftPictures:
-    """Shows a session's drafts where their masks will be, until those are there.
+    """Shows a session's drafts where their masks will be, until the masks are written.
 
     Parameters
     ----------
     viewer, image
-        Where they are shown.
+        The viewer, and the image layer in it.
     session
-        Whose drafts.
+        The session whose drafts are shown.
     plane
         Returns the plane on screen.
     labels
@@ -61,7 +61,7 @@ class DraftPictures:
                 picture.transform.matrix = self._matrix(patch, key[1])
 
     def close(self) -> None:
-        """Take all pictures away."""
+        """Remove all pictures."""
         self._session.draft_changed.disconnect(self._changed)
         for key in list(self._pictures):
             self._remove(key)
@@ -99,12 +99,12 @@ class DraftPictures:
 
 
 def _step(patch: Patch) -> int:
-    """Return how many pixels of a patch are one of its picture."""
+    """Return how many pixels of a patch, along a side, are one pixel of its picture."""
     return -(-max(patch.pixels.shape) // _LONGEST)
 
 
 def _coloured(mask: np.ndarray, object_id: int, labels: Labels | None) -> np.ndarray:
-    """Paint a mask `(h, w)` in the colour of its label, clear elsewhere."""
+    """Return a mask `(h, w)` as `(h, w, 4)` in the colour of its label, transparent elsewhere."""
     colours = labels.colormap if labels is not None else label_colormap()
     opacity = labels.opacity if labels is not None else 0.5
     red, green, blue = (round(255 * float(x)) for x in np.ravel(colours.map(object_id))[:3])

@@ -1,4 +1,4 @@
-"""Every object of the plane on screen, or of the whole stack: the dock's side of a run."""
+"""Starts and watches the search for all objects of a plane or a stack."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from napari_sam.session import Plane, RunProgress
 
 
 class Everything:
-    """Has sessions find every object, and says how far that is; of one image at a time.
+    """Lets sessions find all objects, and reports the progress; for one image at a time.
 
     Attributes
     ----------
     changed
-        A run began, went on, or ended.
+        Signal: a run began, progressed or ended.
     refused
-        It could not begin: the error.
+        Signal: a run could not begin; emits the error.
     """
 
     changed = Signal()
@@ -30,39 +30,39 @@ class Everything:
 
     @property
     def progress(self) -> RunProgress | None:
-        """How far it is; None while nothing runs."""
+        """Progress of the run; None while nothing runs."""
         return self._annotation.session.run if self._annotation else None
 
     @property
     def fraction(self) -> float | None:
-        """Share that is done; None while nothing runs."""
+        """Finished fraction, from 0 to 1; None while nothing runs."""
         return None if self.progress is None else self.progress.fraction
 
     @property
     def annotation(self) -> Annotation | None:
-        """Whose image is being worked on."""
+        """The annotation whose image is searched; None while nothing runs."""
         return self._annotation
 
     def watch(self, annotation: Annotation) -> None:
-        """Show the runs of an image, also those that a script begins."""
+        """Report the runs of an image, including those that a script begins."""
         annotation.session.run_changed.connect(partial(self._run_changed, annotation))
 
     def start(
         self, annotation: Annotation, plane: Plane, axis: int | None = None, text: str = ""
     ) -> None:
-        """Find everything on a plane, or on all planes along an axis; or what a text says.
+        """Find objects on a plane, or on all planes along an axis.
 
         Parameters
         ----------
         annotation
-            Whose image, and whose masks.
+            The annotation whose image is searched.
         plane
             A plane of the image.
         axis
-            The axis to go along; None for the one plane alone. Objects that overlap from plane to
-            plane become one, except along channels.
+            The axis to search along; None for the one plane alone. Objects that overlap from
+            plane to plane become one, except along channels.
         text
-            What to find; everything if it is empty.
+            What to find, in words; all objects if it is empty.
         """
         self.cancel()
         planes = [plane]
@@ -79,7 +79,7 @@ class Everything:
             self.refused.emit(error)
 
     def start_similar(self, annotation: Annotation, plane: Plane) -> None:
-        """Find more objects like the accepted ones on a plane; one that is refused is told."""
+        """Find more objects like the accepted ones on a plane."""
         self.cancel()
         try:
             annotation.session.find_similar([plane])
@@ -87,7 +87,7 @@ class Everything:
             self.refused.emit(error)
 
     def cancel(self, keep: bool = False) -> None:
-        """Stop; what was found so far is dropped, or kept as far as the search is."""
+        """Stop the run; objects found on finished planes are dropped, or with `keep` written."""
         if self._annotation is not None:
             self._annotation.session.cancel_run(keep)
 

@@ -1,4 +1,4 @@
-"""Buttons that find everything in the plane shown or in the whole stack."""
+"""Section of the dock that finds all objects of the plane shown or of the whole stack."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from napari_sam.segmentation.protocol import Segmenter
 from napari_sam.segmentation.traits import WAYS
 from napari_sam.session import RunProgress
 
-_PLANE_TIP = "find every object of the plane shown"
+_PLANE_TIP = "find every object in the plane shown"
 
 
 @dataclass(frozen=True, slots=True)
 class EverythingState:
-    """What can be searched, or how far a search is.
+    """The state of the section.
 
     Parameters
     ----------
     fraction
-        Share that is searched; None while nothing is.
-    progress
-        How many objects are found by then, and how long it still takes.
+        Fraction that is searched, from 0 to 1; None while no search runs.
     ready
-        Whether there are a plane on screen and a model.
+        Whether a plane is on screen and a model is loaded.
     more
-        Whether there are objects to find more of.
+        Whether objects are accepted, so that similar ones can be found.
     found
-        Whether there are objects of a machine that nobody has accepted yet.
-    reads
-        Whether the model finds what a text says.
-    plane_tip
-        What the button for the plane shown does.
+        Whether there are found objects that nobody has accepted yet.
     stack, tip
-        What the button for the whole stack says; empty where there is one plane.
+        Text and tooltip of the button for the whole stack; empty if there is a single plane.
+    progress
+        Number of objects found so far, and the remaining time, as text.
+    reads
+        Whether the model finds objects by text.
+    plane_tip
+        Tooltip of the button for the plane shown.
     """
 
     fraction: float | None = None
@@ -58,7 +58,7 @@ class EverythingState:
 
 
 def everything_state_of(controller: Controller) -> EverythingState:
-    """Say what can be searched, or how far a search is."""
+    """Return the section's state."""
     annotation = controller.annotation
     plane = annotation.displayed() if annotation else None
     ready = plane is not None and controller.segmenter is not None
@@ -73,46 +73,46 @@ def everything_state_of(controller: Controller) -> EverythingState:
     more = annotation is not None and annotation.session.has_examples
     found = annotation is not None and annotation.session.queue.waiting > 0
     run = controller.everything.progress
-    told, fraction = ("", None) if run is None else (run_text(run), run.fraction)
+    progress, fraction = ("", None) if run is None else (run_text(run), run.fraction)
     segmenter = controller.segmenter
     reads = ready and segmenter is not None and segmenter.traits.reads_text
     return EverythingState(
-        fraction, ready, more, found, stack, tip, told, reads, _plane_tip(segmenter)
+        fraction, ready, more, found, stack, tip, progress, reads, _plane_tip(segmenter)
     )
 
 
 def _plane_tip(segmenter: Segmenter | None) -> str:
-    """Say what finding everything here does, and with a decoder for instances how."""
+    """Return the tooltip for the plane shown, which names the method if a decoder is used."""
     way = "head" if segmenter is None else segmenter.traits.way()
     return f"{_PLANE_TIP}, by {WAYS[way]}" if way == "decoder" else _PLANE_TIP
 
 
 def run_text(run: RunProgress) -> str:
-    """Say how far a search is: what is found, where it is, and how long it still takes."""
-    told = [object_count_text(run.objects)]
+    """Return the progress of a search as text: objects found, planes done and remaining time."""
+    parts = [object_count_text(run.objects)]
     if run.squares is not None:
-        told.append(f"{run.squares[0]} of {run.squares[1]} squares")
+        parts.append(f"{run.squares[0]} of {run.squares[1]} squares")
     elif run.count > 1:
-        told.append(f"{run.done} of {run.count} planes")
-    told += [] if run.seconds_left is None else [time_left_text(run.seconds_left)]
-    return " · ".join(told)
+        parts.append(f"{run.done} of {run.count} planes")
+    parts += [] if run.seconds_left is None else [time_left_text(run.seconds_left)]
+    return " · ".join(parts)
 
 
 def _tip(length: int, name: str, channels: bool) -> str:
     if channels:
         return (
-            f"find every object of each of {length} channels by itself; if they are depth or "
-            "time, name the axis so (z, t) in the layer's axis labels"
+            f"find every object in each of {length} channels separately; if this axis is depth or "
+            "time, name it z or t in the layer's axis labels"
         )
     along = "" if name == "plane" else f" along {name}"
     return (
-        f"find every object of all {length} planes{along}; those that overlap from "
-        "plane to plane are one"
+        f"find every object in all {length} planes{along}; objects that overlap from "
+        "plane to plane become one"
     )
 
 
 class EverythingSection(Section[EverythingState]):
-    """Buttons that find everything; while that goes on, how far it is and a way to stop it."""
+    """Buttons that find all objects; during a search, its progress and buttons to stop it."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
@@ -120,17 +120,19 @@ class EverythingSection(Section[EverythingState]):
         self.stack = button("", "")
         self.similar = button(
             "More like these",
-            with_key("find more objects like those that are accepted, here", "find_similar"),
+            with_key("find more objects like the accepted ones in the plane shown", "find_similar"),
         )
         self.text = QLineEdit()
         self.text.setPlaceholderText("nuclei, dividing cell …")
         self.text.setMaxLength(LONGEST_TEXT)
         self.text.setAccessibleName("what to find")
         self.text.setToolTip(
-            "what to find, as a short English phrase: this model knows everyday words best; "
-            "Enter finds it in the plane shown"
+            "what to find, as a short English phrase; this model knows everyday words best; "
+            "Enter searches the plane shown"
         )
-        self.text_plane = button("this plane", "find every object that the text says, here")
+        self.text_plane = button(
+            "this plane", "find every object that matches the text in the plane shown"
+        )
         self.text_stack = button("", "")
         self.narrow = button(
             "Narrow all", "move the outlines of all found objects of this plane inwards by a pixel"
@@ -140,10 +142,10 @@ class EverythingSection(Section[EverythingState]):
             "move the outlines of all found objects of this plane outwards by a pixel, into the "
             "background",
         )
-        self.progress = caption("what is found, and how far finding all is")
-        self.bar = thin_bar("how far finding all is")
-        self.keep = button("Stop", "go no further; what was found on what is searched stays")
-        self.cancel = button("Cancel", "stop; what was found so far is dropped")
+        self.progress = caption("objects found so far, and progress of finding all")
+        self.bar = thin_bar("progress of finding all")
+        self.keep = button("Stop", "stop, and keep the objects found so far")
+        self.cancel = button("Cancel", "stop, and discard the objects found so far")
         self.pages = QStackedWidget()
         asking, running = QWidget(), QWidget()
         row = line(QLabel("Find all in"), self.plane, self.stack)
@@ -152,17 +154,17 @@ class EverythingSection(Section[EverythingState]):
         asked = QVBoxLayout(asking)
         asked.setContentsMargins(0, 0, 0, 0)
         asked.addLayout(row)
-        self.told = QWidget()
-        saying = QVBoxLayout(self.told)
-        saying.setContentsMargins(0, 0, 0, 0)
+        self.by_text = QWidget()
+        worded = QVBoxLayout(self.by_text)
+        worded.setContentsMargins(0, 0, 0, 0)
         row = line(QLabel("Find"), self.text)
         row.setStretch(1, 1)
-        saying.addLayout(row)
+        worded.addLayout(row)
         row = line(QLabel("in"), self.text_plane, self.text_stack)
         row.setStretch(1, 1)
         row.setStretch(2, 1)
-        saying.addLayout(row)
-        asked.addWidget(self.told)
+        worded.addLayout(row)
+        asked.addWidget(self.by_text)
         asked.addWidget(self.similar)
         asked.addLayout(line(self.narrow, self.widen))
         row = line(QLabel("Finding all"), self.bar, self.keep, self.cancel)
@@ -204,17 +206,18 @@ class EverythingSection(Section[EverythingState]):
         self.stack.setVisible(bool(state.stack))
         self.stack.setText(state.stack)
         self.stack.setToolTip(state.tip)
-        self.told.setVisible(state.reads)
+        self.by_text.setVisible(state.reads)
         self.text_stack.setVisible(bool(state.stack))
         self.text_stack.setText(state.stack)
-        self.text_stack.setToolTip(state.tip.replace("every object", "every object that it says"))
+        matching = state.tip.replace("every object", "every object that matches the text")
+        self.text_stack.setToolTip(matching)
         self._text_changed()
 
     def _text_changed(self, *_: object) -> None:
-        """Let only a text be looked for."""
-        says_something = bool(self.text.text().strip())
-        self.text_plane.setEnabled(says_something)
-        self.text_stack.setEnabled(says_something)
+        """Enable the search by text only if there is a text."""
+        has_text = bool(self.text.text().strip())
+        self.text_plane.setEnabled(has_text)
+        self.text_stack.setEnabled(has_text)
 
     def _start_text(self, stack: bool, *_: object) -> None:
         self._start(stack, by_text=True)

@@ -1,4 +1,4 @@
-"""Objects of a viewer's image to files of other programs, and from them."""
+"""Export and import of a viewer's objects as files of other programs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Save = Callable[[Path], None]
 
 
 def image_file_of(layer: Image) -> ImageFile:
-    """Return the pixels of a layer as those of a file, with its axes and pixel sizes."""
+    """Return a layer as an image file in memory, with its axes and pixel sizes."""
     data = finest(layer)
     shape = tuple(int(n) for n in data.shape)[: layer.ndim]
     axes = axes_of(list(layer.axis_labels), shape)
@@ -45,18 +45,23 @@ def image_file_of(layer: Image) -> ImageFile:
 def export_chore(
     save: Save, session: Session, layer: Image, to: ExportFormat, path: Path, only_accepted: bool
 ) -> Callable[[Report], Path]:
-    """Return what writes the objects of a session as it is when it is saved; on any thread.
+    """Return a function for any thread that saves a session and exports its objects.
 
     Parameters
     ----------
     save
-        Saves the session.
+        Saves the session to a file.
     session, layer
-        Whose labels and pixels are written.
+        The session with the labels, and its image layer.
     to, path
-        The format, and its file; what is there is replaced.
+        The format, and its file; an existing file is replaced.
     only_accepted
         Whether objects that are only proposed are left out.
+
+    Returns
+    -------
+    write
+        Takes a function to report progress, and returns `path`.
     """
     image, canvas = image_file_of(layer), session.canvas
     on_disk = None
@@ -68,7 +73,7 @@ def export_chore(
         from napari_sam.io.exports import write_export
         from napari_sam.session.saved import read_without_image
 
-        with tempfile.TemporaryDirectory() as folder:  # work goes on meanwhile
+        with tempfile.TemporaryDirectory() as folder:  # the session may change meanwhile
             copy = Path(folder) / f"session{SUFFIX}"
             save(copy)
             saved = read_without_image(copy)
@@ -81,12 +86,12 @@ def export_chore(
 
 
 def import_file(session: Session, layer: Image, path: Path) -> None:
-    """Write objects of a file into the labels of a session; see ``Session.import_objects``.
+    """Import the objects of a file into a session; see ``Session.import_objects``.
 
     Raises
     ------
     ValueError
-        If the image is shown along other axes than its file has.
+        If the view shows other axes of the image than its rows and columns.
     """
     source = session.source
     colours = source.channel_axis
@@ -109,4 +114,4 @@ def _read(
 
     notes: list[Any] = []
     found = read_objects(path, ImportTarget(letters, shape, name), notes.append)
-    return replace(found, notes=notes)  # some are known when its planes have been read
+    return replace(found, notes=notes)  # reading the planes adds some of them

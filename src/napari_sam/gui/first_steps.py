@@ -1,4 +1,4 @@
-"""Hints for whoever uses the dock for the first time; they go away once followed, or when told."""
+"""Hints for first-time users of the dock; they end once followed, or when the user hides them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MARK = "first-steps-done"
 
 
 class FirstSteps:
-    """Whether hints are shown to this user.
+    """Remembers whether hints are shown to this user.
 
     Parameters
     ----------
     folder
-        Where it is noted that they aren't any more; beside the kept sessions by default.
+        Folder of the marker file that ends the hints; by default beside the user's sessions.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -25,7 +25,7 @@ class FirstSteps:
         self.are_shown = not self._mark.exists()
 
     def end(self) -> None:
-        """Show no more hints, from now on and after the next start."""
+        """Show no more hints, now and after the next start."""
         self.are_shown = False
         with suppress(OSError):  # then they are shown again next time
             self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -33,14 +33,14 @@ class FirstSteps:
 
 
 def next_step(prompted: int, found: bool, in_stack: bool = False) -> str | None:
-    """Say what a user may do next; None for one who knows by now.
+    """Return a hint what to do next: empty if there is none yet, None if hints can end.
 
     Parameters
     ----------
     prompted
-        How many objects have prompts.
+        Number of objects with prompts.
     found
-        Whether there are others, found or made before.
+        Whether there are other objects, found automatically or made before.
     in_stack
         Whether an object can be followed from plane to plane.
     """

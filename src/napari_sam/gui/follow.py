@@ -1,4 +1,4 @@
-"""Objects followed through a stack or a movie: the viewer's side of it."""
+"""Follows objects through a stack or a movie on behalf of the user, and shows their planes."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ Reach = Literal["both ways", "up", "down", "to here"]
 """Which way objects are followed: from the plane on screen to higher or lower planes, or from
 where they are known to the plane on screen."""
 
-_TILTED = (10.0, -30.0, 60.0)  # degrees: seen from straight above nothing looks solid
+_TILTED = (10.0, -30.0, 60.0)  # degrees: a tilted view shows the depth of an object
 _SHARE = 0.5  # of the canvas that an object takes in the 3-D view
 
 REACHES: tuple[Reach, ...] = ("both ways", "up", "down", "to here")
 
 
 class Follow:
-    """Follows objects as a user has chosen, and shows planes of them.
+    """Follows objects with the options that the user has chosen, and shows their planes.
 
     Parameters
     ----------
     viewer
-        Where.
+        The viewer.
 
     Attributes
     ----------
     changed
-        Another way is chosen, a run began, went on or ended, or planes are others.
+        Signal: an option or a followed mask changed, or a run began, progressed or ended.
     noticed
-        Something a user should know: a sentence.
+        Signal: something the user should know; emits a sentence.
     reach
-        Which way objects are followed.
+        In which direction objects are followed.
     """
 
     changed = Signal()
@@ -56,7 +56,7 @@ class Follow:
 
     @property
     def reach(self) -> Reach:
-        """Which way objects are followed."""
+        """In which direction objects are followed."""
         return self._reach
 
     @reach.setter
@@ -70,12 +70,12 @@ class Follow:
         return self._viewer.dims.ndisplay == 3
 
     def choose_axis(self, annotation: Annotation, axis: int) -> None:
-        """Follow objects of an image along an axis from now on; the strip shows it, too."""
+        """Follow objects of an image along an axis from now on; the strip of planes shows it."""
         annotation.chosen_axis = axis
         self.changed.emit()
 
     def watch(self, annotation: Annotation) -> None:
-        """Tell of the objects of an image."""
+        """Report changes of an image's followed objects."""
         annotation.session.follow_changed.connect(self._changed)
         annotation.session.spans_changed.connect(self._changed)
 
@@ -85,8 +85,7 @@ class Follow:
         Raises
         ------
         ValueError
-            As :meth:`~napari_sam.session.Session.propagate` does, or if there is nothing to be
-            followed.
+            As for :meth:`~napari_sam.session.Session.propagate`, or if there is nothing to follow.
         """
         session, plane = annotation.session, annotation.plane_to_prompt()
         axis = annotation.follow_axis(plane)
@@ -108,8 +107,8 @@ class Follow:
                 self.noticed.emit(locked_text(locked))
 
     def step(self, annotation: Annotation, step: int) -> None:
-        """Show the next doubtful plane of the current object, or the one before."""
-        here = annotation.displayed()  # a session learns of it when scrolling has paused
+        """Show the next doubtful plane of the current object (1), or the previous one (-1)."""
+        here = annotation.displayed()  # the session gets it only when scrolling has paused
         self._show(annotation, annotation.session.next_doubtful(step, plane=here))
 
     def show_worst(self, annotation: Annotation) -> None:
@@ -117,14 +116,14 @@ class Follow:
         self._show(annotation, annotation.session.worst_plane())
 
     def toggle_3d(self, annotation: Annotation) -> None:
-        """Show the current object's surface in 3-D, or the slice again that was shown before."""
+        """Show the current object's surface in 3-D, or go back to the slice shown before."""
         dims, camera = self._viewer.dims, self._viewer.scene.camera
         if dims.ndisplay == 2:
             self._slice = {"zoom": camera.zoom, "center": camera.center, "point": dims.point}
             dims.ndisplay = 3
             self._viewer.reset_view()
             camera.angles = self._angles
-            look_at(self._viewer, annotation)
+            show_object_in_3d(self._viewer, annotation)
             return
         self._angles = camera.angles
         dims.ndisplay = 2
@@ -138,8 +137,8 @@ class Follow:
         if plane is None:
             object_id = annotation.session.object_id
             followed = annotation.session.quality(object_id)
-            told = "has no doubtful plane" if followed else "was not followed yet"
-            self.noticed.emit(f"Object {object_id} {told}")
+            reason = "has no doubtful plane" if followed else "was not followed yet"
+            self.noticed.emit(f"Object {object_id} {reason}")
         else:
             go_to_plane(annotation, plane)
 
@@ -165,16 +164,16 @@ def reached(reach: Reach, here: int, known: list[int]) -> tuple[int | None, int 
     Parameters
     ----------
     reach
-        Which way.
+        In which direction.
     here
-        The plane on screen.
+        Index of the plane on screen.
     known
-        The planes where objects are known, ascending.
+        Indices of the planes where objects are known, ascending.
 
     Raises
     ------
     ValueError
-        If they are to be followed to the only plane where they are known.
+        If objects are to be followed to the only plane where they are known.
     """
     if reach == "up":
         return here, None
@@ -202,8 +201,8 @@ def go_to_plane(annotation: Annotation, plane: Plane) -> None:
         annotation.bring_into_view(plane, place[1])
 
 
-def look_at(viewer: ViewerModel, annotation: Annotation) -> None:
-    """Bring all of the current object into the 3-D view."""
+def show_object_in_3d(viewer: ViewerModel, annotation: Annotation) -> None:
+    """Centre the 3-D view on the current object, at a zoom that shows all of it."""
     session, corners = annotation.session, []
     for plane in session.quality(session.object_id):
         place = session.object_place(session.object_id, plane)
@@ -222,13 +221,13 @@ def look_at(viewer: ViewerModel, annotation: Annotation) -> None:
 
 
 def spans_along(session: Session, plane: Plane, axis: int) -> list[Span]:
-    """Return the spans of the current object along an axis, through a plane."""
+    """Return the current object's spans along an axis, of those on the line through a plane."""
     spans = session.spans(session.object_id)
     return [span for span in spans if span.axis == axis and _is_in_line(span.plane, plane, axis)]
 
 
 def quality_along(quality: Mapping[Plane, float], plane: Plane, axis: int) -> dict[int, float]:
-    """Return the quality of masks along an axis, through a plane, by their index."""
+    """Return the quality of masks on the line through a plane along an axis, by their index."""
     return {p[axis] or 0: q for p, q in quality.items() if _is_in_line(p, plane, axis)}
 
 

@@ -1,4 +1,4 @@
-"""Following objects through a stack or a movie: how, how far that is, and what came of it."""
+"""Section of the dock for following objects: options, progress, and checking the result."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from napari_sam.session.spans import DOUBTFUL
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Where the current object was followed to.
+    """The range of planes through which the current object was followed.
 
     Parameters
     ----------
     text
-        From where to where, and how many planes are doubtful.
+        First and last plane, and the number of doubtful planes, as text.
     here
-        What is known of it on the plane on screen; empty where that is nothing.
+        State of the object on the plane on screen, as text; empty if nothing is known.
     doubtful
-        How many planes are doubtful.
+        Number of doubtful planes.
     """
 
     text: str
@@ -42,24 +42,24 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class FollowState:
-    """What is told of following.
+    """The state of the section.
 
     Parameters
     ----------
     axes
-        Along which axes objects can be followed: name and axis; empty where there is none.
+        Name and index of each axis along which objects can be followed; empty if there is none.
     axis, reach
-        Along which, and which way.
+        The axis chosen, and in which direction objects are followed along it.
     progress, fraction
-        How far it is; empty while nothing is followed.
+        Progress as text, and from 0 to 1; empty while nothing is followed.
     note
-        What is made anew since a plane was corrected, or could not be.
+        What is updated after a correction, or couldn't be, as text.
     course
-        Where the current object was followed to; None if it was not.
+        Range of planes through which the current object was followed; None if it was not.
     is_3d
         Whether the 3-D view is shown.
     has_masks
-        Whether there may be something to be looked at in 3-D.
+        Whether there may be masks to show in 3-D.
     """
 
     axes: tuple[tuple[str, int], ...] = ()
@@ -74,17 +74,17 @@ class FollowState:
 
     @property
     def is_visible(self) -> bool:
-        """Whether there is anything to follow through, or to come back from."""
+        """Whether the image has an axis to follow along, or the 3-D view is to be left."""
         return bool(self.axes) or bool(self.progress) or self.is_3d
 
     @property
     def axis_name(self) -> str:
-        """The name of the axis; a plain word where it has none."""
+        """The name of the axis; ``plane`` if it has none."""
         return next((name for name, axis in self.axes if axis == self.axis), "plane")
 
 
 def follow_state_of(controller: Controller) -> FollowState:
-    """Sum up what can be followed, or how far that is."""
+    """Return the section's state."""
     annotation = controller.annotation
     if annotation is None or controller.segmenter is None:
         return FollowState()
@@ -118,21 +118,21 @@ def follow_state_of(controller: Controller) -> FollowState:
 
 
 def stale_text(object_id: int, spans: Iterable[Span]) -> str:
-    """Say that masks of an object no longer follow from its planes; empty while they do."""
+    """Return a note if an object changed after it was followed; empty if it didn't."""
     if all(span.state != "stale" for span in spans):
         return ""
     return f"object {object_id} has changed since it was followed: follow it again to update it"
 
 
 def progress_text(running: FollowProgress, name: str, count: int) -> str:
-    """Say how far objects are followed, in two lines.
+    """Return the progress of following as text in two lines.
 
     Parameters
     ----------
     running
-        How far it is.
+        The progress.
     name, count
-        Of the axis, and how many planes it has.
+        Name of the axis, and its number of planes.
     """
     index = None if running.plane is None else running.plane[running.axis]
     where = [] if index is None else [f"{name} {index}/{count - 1}"]
@@ -145,20 +145,20 @@ def progress_text(running: FollowProgress, name: str, count: int) -> str:
 def course_of(
     name: str, along: Mapping[int, float], spans: Sequence[Span], facts: PlaneFacts, here: int
 ) -> Course:
-    """Say where an object was followed to, and what is known of it on the plane on screen.
+    """Return the range of planes through which an object was followed, and its state here.
 
     Parameters
     ----------
     name
-        Of the axis.
+        Name of the axis.
     along
-        Quality of its carried masks, by index along the axis.
+        Quality of the object's carried masks, by index along the axis.
     spans
-        Through which it was carried.
+        The spans through which it was carried.
     facts
-        What is known of it on the plane on screen.
+        What is known of the object on the plane on screen.
     here
-        Index of that plane.
+        Index of the plane on screen.
     """
     anchors = {index for span in spans for index in span.anchors}
     everywhere = sorted({*along, *anchors})
@@ -177,7 +177,7 @@ def course_of(
 
 
 class FollowSection(Section[FollowState]):
-    """Follows objects through a stack or a movie; absent where there is one plane."""
+    """Follows objects through a stack or a movie; hidden if the image is a single plane."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
@@ -187,28 +187,34 @@ class FollowSection(Section[FollowState]):
         self.all = button(
             "all here", with_key("follow all objects of this plane together", "follow_all")
         )
-        self.reach = combo("which way objects are followed")
+        self.reach = combo("in which direction objects are followed")
         self.axis = combo("along which axis objects are followed")
-        self.progress = caption("how far following is")
-        self.bar = thin_bar("how far following is")
-        self.keep = button("Stop", "go no further; the planes that are done stay")
-        self.drop = button("Drop", "go no further; the planes are as they were before")
-        self.note = caption("what is made anew")
-        self.course = caption("where the object was followed to")
-        self.back = tool("◀", with_key("the doubtful plane before", "previous_doubtful"))
-        self.doubtful = button("", with_key("the next doubtful plane", "next_doubtful"))
-        self.worst = button("Worst", with_key("the most doubtful plane", "worst_plane"))
+        self.progress = caption("progress of following")
+        self.bar = thin_bar("progress of following")
+        self.keep = button("Stop", "stop, and keep the masks on planes that are done")
+        self.drop = button("Drop", "stop, and discard the masks made by this run")
+        self.note = caption("what is being updated")
+        self.course = caption("planes through which the object was followed")
+        self.back = tool("◀", with_key("show the previous doubtful plane", "previous_doubtful"))
+        self.doubtful = button("", with_key("show the next doubtful plane", "next_doubtful"))
+        self.worst = button("Worst", with_key("show the most doubtful plane", "worst_plane"))
         self.right = button(
             "Looks good  8",
-            with_key("the mask is right here: it stays, and others follow from it", "accept_plane"),
+            with_key(
+                "the mask on this plane is right; the planes around it are followed from it",
+                "accept_plane",
+            ),
         )
         self.ends = button(
             "Not here  0",
-            with_key("the object ends before this plane: its masks from here on go", "stop_here"),
+            with_key(
+                "the object ends before this plane; its masks from here on are removed",
+                "stop_here",
+            ),
         )
         self.goes_on = button(
             "Goes on  9",
-            with_key("the object is on this plane, whatever the model says", "go_on"),
+            with_key("the object is on this plane, even if the model lost it", "go_on"),
         )
         self.solid = button("", "")
         self._asking, self._running, self._followed = QWidget(), QWidget(), QWidget()
@@ -271,7 +277,7 @@ class FollowSection(Section[FollowState]):
         self.solid.setVisible(state.is_3d or state.has_masks)
         self.solid.setText("Back to the slice" if state.is_3d else "Look in 3-D")
         self.solid.setToolTip(
-            "the slice that was shown before" if state.is_3d else "the masks' surfaces"
+            "show the same slice as before" if state.is_3d else "show the surfaces of the masks"
         )
 
     def _start(self, everything: bool, *_: object) -> None:
@@ -293,12 +299,12 @@ class FollowSection(Section[FollowState]):
             self._controller.follow.choose_axis(annotation, self.axis.currentData())
 
     def _act(self, name: str, *_: object) -> None:
-        """Do something on the plane on screen, as its key does."""
+        """Run an action of the key table by its name."""
         run_action(self._controller.viewer, self._controller.refused.emit, name)
 
 
 def reach_text(reach: Reach, axis: str) -> str:
-    """Spell which way objects are followed, with the name of the axis."""
+    """Return the direction in which objects are followed as text, with the name of the axis."""
     over_time = axis.lower() in ("t", "time", "frame")
     return {
         "both ways": "both ways",

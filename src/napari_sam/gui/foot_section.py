@@ -1,4 +1,4 @@
-"""The foot of the dock: what comes next, undo and redo with what they do, and the keys."""
+"""The foot of the dock: a hint, undo and redo with what they would change, and help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_sam.gui.section import Section
 
 
 class FootSection(Section[FootState]):
-    """What comes next, undo and redo with what they do, and the keys."""
+    """A hint, undo and redo with what they would change, and help."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
@@ -23,13 +23,13 @@ class FootSection(Section[FootState]):
         self.hint.setEnabled(False)
         self.undo = ElidedButton()
         self.redo = ElidedButton()
-        self.keys = tool("?", with_key("keys and mouse, to search", "show_help"))
+        self.keys = tool("?", with_key("all keys and mouse gestures", "show_help"))
         self.keys.setAccessibleName("help: keys and mouse")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(0, 1)
-        self.enough = tool("✕", "no more hints, also next time")
+        self.enough = tool("✕", "hide the hints for good")
         grid.addWidget(self.hint, 0, 0)
         grid.addWidget(self.enough, 0, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self.undo, 1, 0)

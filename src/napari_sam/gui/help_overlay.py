@@ -1,4 +1,4 @@
-"""Keys and mouse over the canvas, to search in: what ``H`` and the dock's ``?`` show."""
+"""The searchable list of keys and mouse gestures that ``H`` and the dock's ``?`` show."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _ROW = Qt.ItemDataRole.UserRole
 
 
 class HelpOverlay(QFrame):
-    """A list of what can be done by key and with the mouse; nothing waits for it.
+    """A list of keys and mouse gestures over the canvas; it doesn't block the window.
 
     Parameters
     ----------
     over
-        What it lies over, in the same parent.
+        The widget that it covers, with the same parent.
     run
-        Called with the name of the action that a user picks in the list.
+        Called with the id of an action that the user picks in the list.
     """
 
     def __init__(self, over: QWidget, run: Callable[[str], None]) -> None:
@@ -66,7 +66,7 @@ class HelpOverlay(QFrame):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(False)
-        self.none = QLabel("nothing is called so; shorten the word")
+        self.none = QLabel("nothing found; try a shorter word")
         self.none.setWordWrap(True)
         head = QHBoxLayout()
         head.addWidget(QLabel("Keys and mouse"))
@@ -85,7 +85,7 @@ class HelpOverlay(QFrame):
         self._fill("")
 
     def ask(self) -> None:
-        """Show it, ready to search."""
+        """Show the list, with the keyboard in its search field."""
         self._place()
         self.show()
         self.raise_()
@@ -93,12 +93,12 @@ class HelpOverlay(QFrame):
         self.search.setFocus()
 
     def leave(self) -> None:
-        """Close it and give the keyboard back to the canvas."""
+        """Close the list, and give keyboard focus back to the canvas."""
         self.hide()
         self._over.setFocus()
 
     def shown(self) -> list[str]:
-        """Return the lines that are listed, headings left out."""
+        """Return the lines of the list without headings, as ``text: keys``."""
         root = self.rows.invisibleRootItem()
         assert root is not None
         sections = (root.child(i) for i in range(root.childCount()))
@@ -106,7 +106,7 @@ class HelpOverlay(QFrame):
         return [f"{row.text(0)}: {row.text(1)}" for row in rows if row is not None]
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Stay over the canvas when it changes its size; H in the list is no search there."""
+        """Follow the canvas when it is resized; close if H is pressed in the list."""
         if watched is self._over and event is not None and event.type() == QEvent.Type.Resize:
             self._place()
         if watched is self.rows and isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_H:
@@ -120,7 +120,7 @@ class HelpOverlay(QFrame):
             self.leave()
         elif event is not None and event.key() == Qt.Key.Key_Down:
             self.rows.setFocus()
-        # any other key ends here: it is meant for the list, not for the image
+        # other keys are not passed on: they are meant for the list, not for the image
 
     def _place(self) -> None:
         over = self._over.geometry().adjusted(_MARGIN, _MARGIN, -_MARGIN, -_MARGIN)
@@ -144,7 +144,7 @@ class HelpOverlay(QFrame):
             item.setToolTip(0, row.text)
             if isinstance(row, Action):
                 item.setData(0, _ROW, row.id)
-                item.setToolTip(0, f"{row.text}: Enter or a double click does it")
+                item.setToolTip(0, f"{row.text}: press Enter or double-click to do it")
             else:
                 item.setForeground(1, QBrush(QColor(128, 128, 128)))
             heads[row.section].addChild(item)
@@ -152,7 +152,7 @@ class HelpOverlay(QFrame):
         self.none.setVisible(not heads)
 
     def _do_first(self) -> None:
-        """Do the only action that is left of the search."""
+        """Run the action if the search has found a single one, else go to the list."""
         names = [row.id for row in found(self.search.text()) if isinstance(row, Action)]
         if len(names) == 1:
             self._do_action(names[0])
@@ -177,12 +177,12 @@ def toggle_help(viewer: Any, refused: Callable[[Exception], None]) -> HelpOverla
     viewer
         The viewer, not a proxy.
     refused
-        Called with the error when an action that is picked in the list can't be done.
+        Called with the error when an action picked in the list fails.
 
     Returns
     -------
     overlay
-        The viewer's only one.
+        The one overlay of the viewer.
     """
     canvas = viewer.window._qt_viewer.canvas.native
     overlay = canvas.parentWidget().findChild(HelpOverlay, _NAME)

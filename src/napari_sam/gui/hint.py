@@ -1,4 +1,4 @@
-"""The foot of the dock: what stands in the way of a click, and what undo and redo would do."""
+"""Texts at the foot of the dock: a hint, and what undo and redo would change."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from napari_sam.gui.first_steps import next_step
 
 @dataclass(frozen=True, slots=True)
 class FootState:
-    """What the foot of the dock says.
+    """The state of the foot of the dock.
 
     Parameters
     ----------
     hint
-        What a user should know before the next click; empty if nothing.
+        What a user should know before the next click; may be empty.
     undo, redo
-        What would be taken back, and made again; empty if nothing.
+        The steps that undo and redo would change; empty if there is none.
     first_steps
-        Whether the hint is one for a first time, which a user can have done with; None when they
-        have just been followed to the end.
+        Whether the hint is for first-time users, who can hide it; None when they have followed
+        all of these hints.
     """
 
     hint: str = ""
@@ -30,7 +30,7 @@ class FootState:
 
 
 def foot_state_of(controller: Controller) -> FootState:
-    """Sum up what the foot of the dock says."""
+    """Return the state of the foot of the dock."""
     annotation = controller.annotation
     if annotation is None:
         return FootState()
@@ -50,7 +50,7 @@ def foot_state_of(controller: Controller) -> FootState:
 
 
 def _in_the_way(controller: Controller) -> str:
-    """Say which of its layers is hidden: napari sends no clicks there."""
+    """Return a hint if a layer is hidden, since napari sends no clicks to it; else empty."""
     annotation = controller.annotation
     assert annotation is not None
     for layer in annotation.prompt_layers:
@@ -62,7 +62,7 @@ def _in_the_way(controller: Controller) -> str:
 
 
 def _first(controller: Controller) -> str:
-    """Say how to begin."""
+    """Return the hint how to begin."""
     if controller.annotation is None or controller.annotation.points is None:
         return "G, or the inside button: click in this image"
     return "left click: inside · right click: outside"

@@ -1,4 +1,4 @@
-"""What a click would take, shown while the mouse moves over the image."""
+"""Previews of the mask that a click would give, while the mouse moves over the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SLICE_EVENTS = ("point", "order", "ndisplay")
 
 LONGEST = 0.06
-"""Seconds that a decode may take for previews to be shown unasked."""
+"""Seconds that a decode may take for previews to be on by default."""
 
 
 class Hover:
@@ -28,14 +28,14 @@ class Hover:
     Parameters
     ----------
     viewer
-        Where the mouse moves.
+        The viewer.
     annotation
-        Returns what is done on the chosen image; None without one.
+        Returns the annotation of the chosen image; None if there is none.
 
     Attributes
     ----------
     changed
-        What is told of the preview changed, or whether there are any.
+        Signal: the preview changed, or previews were switched on or off.
     """
 
     changed = Signal()
@@ -46,7 +46,7 @@ class Hover:
         self._followed: Annotation | None = None
         self._overlay: PreviewOverlay | None = None
         self._wanted: bool | None = None
-        self._at: tuple[np.ndarray, bool] | None = None  # where the mouse moved last, with Shift?
+        self._at: tuple[np.ndarray, bool] | None = None  # last mouse position, and whether Shift
         self._turns = 0.0  # of the wheel, in steps
         self._again = Delay(0, self._ask_if_none)
         viewer.mouse_move_callbacks.append(self._moved)
@@ -58,7 +58,7 @@ class Hover:
 
     @property
     def is_on(self) -> bool:
-        """Whether previews are shown: as a user chose, else where they are decoded quickly."""
+        """Whether previews are on: as the user chose, else if they are decoded quickly."""
         if self._wanted is not None or self._session is None:
             return self._wanted is not False
         seconds = self._session.preview_seconds
@@ -72,16 +72,16 @@ class Hover:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether nobody has chosen."""
+        """Whether the user hasn't chosen, so that the speed decides."""
         return self._wanted is None
 
     @property
     def preview(self) -> Preview | None:
-        """What a click would do, as it is shown; None where nothing is."""
+        """The preview on screen; None if there is none."""
         return None if self._overlay is None else self._overlay.preview
 
     def follow(self) -> None:
-        """Take up that another image is chosen."""
+        """Change to the image that is chosen now."""
         annotation = self._annotation()
         if annotation is self._followed:
             return
@@ -94,7 +94,7 @@ class Hover:
         self.changed.emit()
 
     def close(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         self._again.close()
         self._let_go()
         viewer = self._viewer
@@ -134,11 +134,11 @@ class Hover:
         self._ask()
 
     def _pressed(self, viewer: Any, event: Any) -> None:
-        """Show nothing of what a click has just done, until the mouse moves on."""
+        """Show no preview after a click until the mouse moves on."""
         self._at = None
 
     def _forget(self) -> None:
-        """Show nothing until the mouse moves: it is over another place than it was."""
+        """Show no preview until the mouse moves: the view below it has changed."""
         self._at = None
         self._ask()
 
@@ -147,19 +147,19 @@ class Hover:
             self._forget()
 
     def _turned(self, viewer: Any, event: Any) -> None:
-        """Take the next of the masks that the click may mean, with Shift and the wheel."""
+        """Use the next candidate of the click as its mask, with Shift and the wheel."""
         annotation = self._followed
         if {*event.modifiers} != {"Shift"} or annotation is None or not annotation.tool:
             return
         event.handled = True
-        self._turns += sum(event.delta)  # which of the two it is depends on the system
+        self._turns += sum(event.delta)  # which of the two is set depends on the system
         plane = annotation.displayed()
         if abs(self._turns) >= 1 and plane is not None:
             annotation.session.next_candidate(plane, step=1 if self._turns < 0 else -1)
             self._turns = 0.0
 
     def _scrolled(self, event: Any = None) -> None:
-        """Show nothing of the plane that was on screen, but what the mouse is on now."""
+        """Replace the preview of the previous plane by one of the plane on screen."""
         if self._session is not None:
             self._session.preview(None, None)
         self._ask_again()

@@ -1,7 +1,7 @@
-"""Images of a folder or list, opened in the viewer one after the other.
+"""A list of images, such as those of a folder, that are opened in the viewer one at a time.
 
-Each has a session of its own, which is gone on with where it was left. To go to another image
-takes the open one's layers off the viewer when all that was done is in its file, and not before.
+Each image has its own session, which is resumed when the image is opened again. The layers of the
+open image are removed from the viewer only when its whole session is in its file.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from napari_sam.gui.annotation import Annotation
     from napari_sam.gui.controller import Controller
 
-_IN_MEMORY = 1 << 30  # bytes; larger images are read plane by plane
+_IN_MEMORY = 1 << 30  # bytes; larger images stay on disk and are read plane by plane
 _FLUSH_SECONDS = 20.0
 _KEY = "image list"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedImage:
-    """An image that was read from its file, as a layer shows it.
+    """An image read from its file, ready to be added as a layer.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class OpenedImage:
     data
         Its pixels.
     about
-        What napari's ``add_image`` takes: name, colours, scale and names of axes.
+        Keyword arguments for napari's ``add_image``: name, whether RGB, scale and axis labels.
     """
 
     path: Path
@@ -59,18 +59,18 @@ class ListedImages:
     Parameters
     ----------
     controller
-        Of the viewer.
+        The controller of the viewer.
     executor
-        Where files are read.
+        Reads and writes files in the background.
 
     Attributes
     ----------
     list
-        The images, how far each is, and which is open.
+        The images, the progress of each, and which is open.
     busy
-        What is going on; empty if nothing.
+        The work in progress as text, such as ``Opening cells.tif…``; empty if there is none.
     changed
-        One of them did.
+        Signal: the list or the work in progress changed.
     """
 
     changed = Signal()
@@ -85,7 +85,7 @@ class ListedImages:
         controller.keeping.changed.connect(self._keeping_changed)
 
     def now(self) -> ImageList:
-        """Return the list, with the open image as far as it is at this moment."""
+        """Return the list, with the present progress of the open image."""
         current, at, annotation = self.list.current, self.list.at, self._current_annotation()
         if current is None or at is None or annotation is None or self.busy:
             return self.list
@@ -95,18 +95,18 @@ class ListedImages:
         return self.list.with_image(at, replace(current, progress=progress))
 
     def open(self, sources: Path | Sequence[Path]) -> None:
-        """List a folder's images, or some, and go on with the one that was worked on last."""
+        """List the images of a folder, or some images, and open the one worked on last."""
         named = sources if isinstance(sources, Path) else f"{len(sources)} images"
         library = self._controller.keeping.library
         self._run(f"Looking through {named}…", partial(_listed, library, sources), self._listed)
 
     def go(self, index: int) -> None:
-        """Go to an image of the list; the one that is open now is left as it is.
+        """Open an image of the list; the session of the present one is kept.
 
         Raises
         ------
         OSError
-            If what was done on the open image is in no file: it would be lost.
+            If the session of the present image is in no file, so that it would be lost.
         """
         self._choose_current()
         if index == self.list.at and self._current_annotation() is not None:
@@ -122,25 +122,25 @@ class ListedImages:
         task = partial(
             _change,
             keeping.flusher(_FLUSH_SECONDS) if self._current_annotation() else _nothing,
-            partial(_look_at, keeping.library, left, keeping.path) if left else _nothing,
+            partial(_updated, keeping.library, left, keeping.path) if left else _nothing,
             None if open_already is not None else path,
         )
         self._run(f"Opening {path.name}…", task, partial(self._read, index, open_already))
 
     def step(self, step: int) -> None:
-        """Go to the next image (1) or to the one before (-1).
+        """Open the next image (1) or the previous one (-1).
 
         Raises
         ------
         ValueError
             If there is none.
         OSError
-            As of :meth:`go`.
+            As for :meth:`go`.
         """
         self.go(self.list.stepped(step))
 
     def mark_done(self, done: bool) -> None:
-        """Say that the open image is done, or that it isn't.
+        """Mark the open image as done, or as not done.
 
         Raises
         ------
@@ -155,15 +155,15 @@ class ListedImages:
         self.changed.emit()
 
     def export(self, to: str, folder: Path, only_accepted: bool = False) -> None:
-        """Write the objects of all images that were begun, in a format, into a folder.
+        """Export the objects of all images that were begun, in a format, to a folder.
 
         Parameters
         ----------
         to
             One of :data:`~napari_sam.io.exports.FORMATS`. Data sets and tables are one file for all
-            images, others a file for each; what is there already is refused, never replaced.
+            images, others a file for each. Existing files are never replaced: that is an error.
         folder
-            Where.
+            The folder to write to.
         only_accepted
             Whether objects that are only proposed are left out.
 
@@ -172,7 +172,7 @@ class ListedImages:
         ValueError
             If nothing was done on any image.
         OSError
-            If what was done on the open image is in no file.
+            If the session of the open image is in no file.
         """
         self._choose_current()
         keeping, images = self._controller.keeping, self.list
@@ -192,15 +192,15 @@ class ListedImages:
         self.list, self._wanted, self._resuming = ImageList(), None, None
         self.changed.emit()
 
-    # What comes of it
+    # Chores and their results
 
     def _run(
-        self, told: str, task: Callable[[Report], object], done: Callable[[Outcome], None]
+        self, description: str, task: Callable[[Report], object], done: Callable[[Outcome], None]
     ) -> None:
-        self.busy = told
+        self.busy = description
 
         def ended(outcome: Outcome) -> None:
-            if self.busy == told:
+            if self.busy == description:
                 self.busy = ""
             if outcome.error is not None and not outcome.cancelled:
                 self._controller.refused.emit(outcome.error)
@@ -221,8 +221,8 @@ class ListedImages:
 
     def _exported(self, outcome: Outcome) -> None:
         files = outcome.value
-        told = files[0].name if len(files) == 1 else f"{len(files)} files"
-        self._controller.noticed.emit(f"Exported {told} into {files[0].parent}")
+        written = files[0].name if len(files) == 1 else f"{len(files)} files"
+        self._controller.noticed.emit(f"Exported {written} into {files[0].parent}")
 
     def _read(self, index: int, layer: Image | None, outcome: Outcome) -> None:
         opened, left = outcome.value
@@ -242,7 +242,7 @@ class ListedImages:
             return viewer.add_image(opened.data, **opened.about)
 
     def _take_away(self, annotation: Annotation) -> None:
-        """Take an image and what was made for it off the viewer; a user's own labels are hidden."""
+        """Remove an image and its layers from the viewer; a user's own labels are hidden."""
         layers = self._controller.viewer.layers
         image, masks = annotation.image, annotation.labels
         mine: list[Layer] = [image, *annotation.prompt_layers]
@@ -250,21 +250,21 @@ class ListedImages:
             mine.append(masks)
         elif masks is not None:
             masks.visible = False
-            self._controller.noticed.emit(f"'{masks.name}' is your own, and stays: hidden")
-        for layer in mine:  # the image first: with it its session ends, and keeps its masks
+            self._controller.noticed.emit(f"'{masks.name}' is your own layer, so it stays, hidden")
+        for layer in mine:  # the image first: this ends its session while its masks still exist
             if layer in layers:
                 layers.remove(layer)
 
     def _resume(self, image: Image) -> None:
-        """Choose an image and go on with its session, if it has one."""
+        """Choose an image and resume its session, if it has one."""
         controller, current = self._controller, self.list.current
         assert current is not None
         controller.viewer.layers.selection.active = image
         controller.choose_image(image, click=False)
         controller.viewer.reset_view()
-        is_open = controller.keeping.path is not None  # since before the list was
+        is_open = controller.keeping.path is not None  # from before the list was opened
         if current.session is not None and not is_open:
-            controller.keeping.open(current.session)  # then clicks are meant for the image
+            controller.keeping.open(current.session)  # which makes its points layer active
             return
         self._resuming = None if is_open else image
         if controller.annotation is not None:
@@ -283,7 +283,7 @@ class ListedImages:
             return
         self._resuming = None
         is_moved = not found.source or not Path(found.source).exists()
-        if is_moved and not len(annotation.session.journal):  # of a copy, the dock asks
+        if is_moved and not len(annotation.session.journal):  # for a copy, the dock asks
             keeping.answer(True)
 
     def _choose_current(self) -> None:
@@ -294,7 +294,7 @@ class ListedImages:
             self._controller.choose_image(layer, click=False)
 
     def _current_annotation(self) -> Annotation | None:
-        """Return what is being done on the open image of the list; None if another is chosen."""
+        """Return the annotation of the list's open image; None if another image is chosen."""
         current, annotation = self.list.current, self._controller.annotation
         if current is None or annotation is None or not _is_of(annotation.image, current.path):
             return None
@@ -305,7 +305,7 @@ class ListedImages:
 
 
 def layer_data(image: ImageFile, path: Path) -> OpenedImage:
-    """Return an image as a layer shows it: in memory, or plane by plane where it is large."""
+    """Return an image ready for a layer: in memory, or as a dask array of planes if large."""
     data: Any = image.data
     size = int(np.prod(data.shape)) * np.dtype(data.dtype).itemsize
     if size <= _IN_MEMORY:
@@ -337,14 +337,14 @@ def _listed(library: Library, sources: Path | Sequence[Path], report: Report) ->
 
 def _change(
     flush: Callable[[], object],
-    look: Callable[[], ListedImage | None],
+    update: Callable[[], ListedImage | None],
     path: Path | None,
     report: Report,
 ) -> tuple[OpenedImage | None, ListedImage | None]:
-    """Write what was done, see how far it is, and read another image."""
+    """Read an image, and flush and list the previous one; return both."""
     opened = None if path is None else layer_data(read_image(path), path)
     flush()
-    return opened, look()
+    return opened, update()
 
 
 def _export(
@@ -355,7 +355,7 @@ def _export(
     only_accepted: bool,
     report: Report,
 ) -> list[Path]:
-    """Write the objects of sessions and their images."""
+    """Export the objects of sessions with their images."""
     from napari_sam.batch.exporting import export_sessions
     from napari_sam.io.exports import format_of, proposed_name
 
@@ -367,7 +367,7 @@ def _export(
     return export_sessions(sessions, to, target, images, only_accepted=only_accepted, report=report)
 
 
-def _look_at(library: Library, left: ListedImage, session: Path | None) -> ListedImage:
+def _updated(library: Library, left: ListedImage, session: Path | None) -> ListedImage:
     return left if session is None else left.after(library.look_at(session))
 
 

@@ -1,4 +1,4 @@
-"""Images of a folder or list: how far each is, and the way from one to the next."""
+"""Section of the dock for a list of images: progress of each, and going to the next."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImagesState:
     list
         The images, and which is open.
     busy
-        What is going on; empty if nothing.
+        The work in progress as text; empty if there is none.
     """
 
     list: ImageList
@@ -39,30 +39,30 @@ class ImagesState:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A line for each image: a sign for how far it is, its name, its objects."""
+        """A line for each image: a symbol for its progress, its name, its number of objects."""
         return tuple(_line(image) for image in self.list.images)
 
     @property
     def title(self) -> str:
-        """Which image is open, of how many, and its name."""
+        """Number and name of the open image, such as ``2 / 12 · cells.tif``."""
         current, at = self.list.current, self.list.at
         if current is None or at is None:
             return ""
         return f"{at + 1} / {len(self.list.images)} · {current.path.name}"
 
     @property
-    def told(self) -> str:
-        """How many images are done, begun and untouched."""
+    def summary(self) -> str:
+        """The numbers of images that are done, begun and untouched, as text."""
         counts = self.list.counts
         return " · ".join(f"{counts[each]} {each}" for each in ("done", "begun", "untouched"))
 
     @property
     def is_done(self) -> bool:
-        """Whether the user says that the open image is done."""
+        """Whether the user has marked the open image as done."""
         return self.list.current is not None and self.list.current.progress == "done"
 
     def has(self, step: int) -> bool:
-        """Whether there is an image so many after the open one."""
+        """Whether the list has an image `step` places after the open one."""
         at = self.list.at
         return at is not None and 0 <= at + step < len(self.list.images)
 
@@ -73,12 +73,12 @@ def _line(image: ListedImage) -> str:
 
 
 class ImagesSection(Section[ImagesState]):
-    """Goes from one image of a folder to the next; collapsed at first.
+    """Opens the images of a list one at a time; collapsed at first.
 
     Parameters
     ----------
     controller
-        Whose viewer.
+        The controller of the viewer.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -90,29 +90,27 @@ class ImagesSection(Section[ImagesState]):
         self.title = QLabel()
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.leave = tool("✕", "close the list; the open image stays")
-        self.done = check(
-            "done", with_key("all that is to be done on this image is done", "mark_image_done")
-        )
+        self.done = check("done", with_key("mark this image as done", "mark_image_done"))
         self.rows = reachable(QListWidget(), "images of the list")
         self.rows.setUniformItemSizes(True)
         self.rows.setStyleSheet(f"QListWidget::item {{ height: {_ROW}px; }}")
         self.rows.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.rows.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.rows.setToolTip("○ untouched · ◐ begun · ✓ done; a click goes there")
-        self.told = QLabel()
-        self.told.setEnabled(False)
+        self.rows.setToolTip("○ untouched · ◐ begun · ✓ done; click an image to open it")
+        self.summary = QLabel()
+        self.summary.setEnabled(False)
         self.busy = QLabel()
         self.busy.setEnabled(False)
         self.busy.setWordWrap(True)
-        self.format = combo("the format that the objects of all images leave in")
+        self.format = combo("the format in which the objects of all images are exported")
         for form in FORMATS.values():
             self.format.addItem(form.title, form.key)
         self.export = button(
             "Export all…",
-            "write the objects of every image that was begun into a folder; nothing is replaced",
+            "export the objects of every image that was begun to a folder; no file is replaced",
         )
         self.only_accepted = check(
-            "accepted objects only", "leave out of an export what is only proposed"
+            "accepted objects only", "leave objects out of the export that are only proposed"
         )
         self.list = QWidget()
         inside = QWidget()
@@ -122,7 +120,7 @@ class ImagesSection(Section[ImagesState]):
         head.setStretch(2, 1)
         column.addLayout(head)
         column.addWidget(self.rows)
-        column.addWidget(self.told)
+        column.addWidget(self.summary)
         row = line(self.format, self.export)
         row.setStretch(0, 1)
         column.addLayout(row)
@@ -162,7 +160,7 @@ class ImagesSection(Section[ImagesState]):
         with quietly(self.done):
             self.done.setChecked(state.is_done)
         self.done.setEnabled(state.list.at is not None)
-        self.told.setText(state.told)
+        self.summary.setText(state.summary)
         self.busy.setText(state.busy)
         self.busy.setVisible(bool(state.busy))
         with quietly(self.rows):

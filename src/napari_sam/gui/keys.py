@@ -1,7 +1,7 @@
-"""Binds the keys of the key table where napari leaves them free.
+"""Binds the keys of the key table, except keys that napari uses itself.
 
 They are bound to the dock's own layers and its image, and to the viewer while no layer is
-selected; those that change no object also while somebody else's layer is.
+selected. Keys whose actions change no object are also bound while another layer is selected.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Command = Callable[[], None]
 
 
 class Keys:
-    """Binds the keys to layer instances and takes them away again.
+    """Binds the keys to layers and to the viewer, and unbinds them.
 
     Parameters
     ----------
     run
-        Called with the name of an action when one of its keys is pressed.
+        Called with the id of an action when one of its keys is pressed.
     """
 
     def __init__(self, run: Callable[[str], None]) -> None:
@@ -34,14 +34,14 @@ class Keys:
         self._bound: dict[int, tuple[KeymapProvider, bool, list[KeyBinding]]] = {}
 
     def bind(self, layer: KeymapProvider, foreign: bool = False) -> None:
-        """Bind the keys to a layer, or to the viewer, where it has none of its own.
+        """Bind the keys to a layer or the viewer, except keys that it has bound itself.
 
         Parameters
         ----------
         layer
-            What has a keymap.
+            The layer or viewer.
         foreign
-            Whether only those are bound that work with any layer.
+            Whether to bind only the keys that work with any layer.
         """
         self.unbind(layer)
         mine: list[KeyBinding] = []
@@ -52,21 +52,21 @@ class Keys:
         self._bound[id(layer)] = layer, foreign, mine
 
     def unbind(self, layer: KeymapProvider) -> None:
-        """Take the keys away from a layer, or from the viewer."""
+        """Unbind the keys from a layer or the viewer."""
         _, _, mine = self._bound.pop(id(layer), (layer, False, []))
         for key in mine:
             layer.bind_key(key, None)
 
     def open(self, condition: Condition, more: Mapping[str, Command] | None = None) -> None:
-        """Bind the keys of a part of the dock that was opened, too; they win over the others.
+        """Bind the keys of a part of the dock that was opened; they win over other keys.
 
         Parameters
         ----------
         condition
-            Which part.
+            The condition of that part.
         more
-            Keys that aren't in the table, such as those of a session's classes, and what each
-            does.
+            Keys that aren't in the table, such as those of a session's classes, and the function
+            of each.
         """
         wanted = dict(more or {})
         if self._open.get(condition) != wanted:
@@ -74,7 +74,7 @@ class Keys:
             self._bind_anew()
 
     def shut(self, condition: Condition) -> None:
-        """Give back the keys of a part of the dock that was closed."""
+        """Unbind the keys of a part of the dock that was closed."""
         if self._open.pop(condition, None) is not None:
             self._bind_anew()
 
@@ -83,7 +83,7 @@ class Keys:
         return condition in self._open
 
     def close(self) -> None:
-        """Take the keys away from every layer."""
+        """Unbind the keys from every layer and the viewer."""
         for layer, _, _ in [*self._bound.values()]:
             self.unbind(layer)
 
@@ -107,18 +107,18 @@ class Keys:
 
 
 def run_action(viewer: Any, refused: Callable[[Exception], None], action_id: str) -> None:
-    """Do what an action does; what can't be done is told.
+    """Run an action, and report its error if it fails.
 
     Parameters
     ----------
     viewer
-        Where.
+        The viewer.
     refused
-        Called with the error if it can't be done.
+        Called with the error if the action fails.
     action_id
-        Name of the action.
+        Id of the action.
     """
-    from napari_sam.gui import actions  # which knows the dock, and the dock its keys
+    from napari_sam.gui import actions  # here, since it imports the dock, which imports this
 
     try:
         getattr(actions, action_id)(viewer)
@@ -127,7 +127,7 @@ def run_action(viewer: Any, refused: Callable[[Exception], None], action_id: str
 
 
 def _bound_to(command: Command) -> Callable[[Any], None]:
-    """Return what napari calls, with the layer that has the key; it asks for its name."""
+    """Return a function for napari's keymap, which passes the layer and needs its name."""
 
     def press(layer: object) -> None:
         command()
@@ -136,6 +136,6 @@ def _bound_to(command: Command) -> Callable[[Any], None]:
 
 
 def _on_this_machine(key: str) -> tuple[str, ...]:
-    """Return a key, and where napari has its own on a Mac."""
+    """Return a key; on a Mac, also the one with Command that napari uses instead of Control."""
     on_a_mac = sys.platform == "darwin" and "Control" in key
     return (key, key.replace("Control", "Meta")) if on_a_mac else (key,)

@@ -1,4 +1,4 @@
-"""Labels that another program made, found among the layers: offered as masks to go on with."""
+"""Finds labels of another program among the layers, to offer them as masks to correct."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from napari_sam.gui.layers import fits, image_of_masks
 from napari_sam.gui.placement import geometry_of, lies_on, shape_of
 from napari_sam.session import Plane, plane_axes
 
-_PART = 512  # pixels to each side that are looked at
-_ALIKE = 0.8  # share of neighbours in objects that have one number, at least
+_PART = 512  # side in pixels of the part in the middle that is examined
+_ALIKE = 0.8  # least share of neighbouring pixels in objects that have the same label
 
-_LOOKED_AT: WeakKeyDictionary[Image, tuple[int, bool]] = WeakKeyDictionary()  # by the data
+_EXAMINED: WeakKeyDictionary[Image, tuple[int, bool]] = WeakKeyDictionary()  # id of data, result
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Offer:
     layer
         A Labels layer, or an image of whole numbers that resembles labels.
     image
-        Whose masks it can become.
+        The image whose masks it can become.
     """
 
     layer: Labels | Image
@@ -37,7 +37,7 @@ class Offer:
 
     @property
     def is_image(self) -> bool:
-        """Whether a Labels layer is to be made of it first."""
+        """Whether the layer is an image, of which a Labels layer must be made first."""
         return isinstance(self.layer, Image)
 
 
@@ -48,19 +48,19 @@ def find_offer(
     masks: Labels | None,
     is_declined: Callable[[Layer], bool],
 ) -> Offer | None:
-    """Find a layer to go on with as the masks of an image: the topmost.
+    """Return the topmost layer that can become the masks of an image; None if there is none.
 
-    It may be the very image that is annotated: napari chooses what was opened last. Then it is
-    offered as the masks of the topmost image that it fits.
+    The annotated image itself may be such a layer, since napari activates the layer opened last.
+    Then it is offered as the masks of the topmost image that it fits.
 
     Parameters
     ----------
     layers
-        Those of the viewer, the lowest first.
+        The layers of the viewer, the lowest first.
     image, plane, masks
-        What is annotated, which plane of it is on screen, and where its masks are.
+        The annotated image, its plane on screen, and the layer of its masks.
     is_declined
-        Says of which layers nobody wants to hear any more.
+        Returns whether the user has declined a layer before.
     """
     from_above = [*layers][::-1]
     for layer in from_above:
@@ -78,14 +78,14 @@ def find_offer(
 
 
 def labels_of(image: Image) -> Labels:
-    """Make a Labels layer of an image of labels, with pixels of its own."""
+    """Make a Labels layer from an image of labels; the pixels are copied."""
     return Labels(np.array(image.data), name=image.name, opacity=0.5, **geometry_of(image))
 
 
 def resembles_labels(pixels: NDArray[np.integer]) -> bool:
-    """Whether pixels `(H, W)` of whole numbers look like labels rather than like intensities.
+    """Whether pixels `(H, W)` of whole numbers are probably labels and not intensities.
 
-    Where they aren't 0, neighbours mostly have the same number, and there are several numbers.
+    They are if there are several values above 0, and neighbours that aren't 0 are mostly equal.
     """
     if pixels.min(initial=0) < 0 or len(np.unique(pixels[pixels > 0])) < 2:
         return False
@@ -104,9 +104,9 @@ def _can_become_labels(layer: Image, image: Image, plane: Plane | None) -> bool:
         return False
     if plane is None or not lies_on(layer, image):
         return False
-    known = _LOOKED_AT.get(layer)
+    known = _EXAMINED.get(layer)
     if known is None or known[0] != id(data):
-        known = _LOOKED_AT[layer] = id(data), resembles_labels(_middle(data, plane))
+        known = _EXAMINED[layer] = id(data), resembles_labels(_middle(data, plane))
     return known[1]
 
 

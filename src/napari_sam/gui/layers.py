@@ -1,4 +1,4 @@
-"""The layers a session is edited through: made with the geometry of their image."""
+"""Makes and styles the layers through which a session is edited, and checks labels layers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ COLOURS = {POSITIVE: GREEN, NEGATIVE: RED}
 SYMBOLS = {POSITIVE: "disc", NEGATIVE: "cross"}
 BOX_COLOUR = YELLOW
 SHAPE_COLOURS = {"": BOX_COLOUR, SHAPE_SIGNS[1]: GREEN, SHAPE_SIGNS[0]: RED}
-"""Of boxes and lassos, and of strokes by the sign in their row."""
+"""Colours of shapes by sign; boxes and lassos have none."""
 
-_LARGEST_ARRAY = 4 << 30  # bytes of labels beyond which only what is written is kept
-_LARGE_PLANE = 2048 * 2048  # pixels that napari takes long to show labels of
+_LARGEST_ARRAY = 4 << 30  # bytes; larger labels keep only the chunks that are written to
+_LARGE_PLANE = 2048 * 2048  # pixels; napari takes long to show labels of a larger plane
 _PAINTING = ("paint", "erase", "fill", "polygon", "pick")  # modes of a Labels layer
 _DIM = 0.35  # opacity of the prompts of other objects
 
@@ -33,7 +33,7 @@ _MASKS: WeakKeyDictionary[Labels, tuple[ReferenceType[Image], tuple[int, ...]]] 
 
 
 def new_points(image: Image) -> Points:
-    """Make the layer that takes clicks."""
+    """Return a points layer for the clicks on an image, with the image's geometry."""
     features = pd.DataFrame(empty_columns())
     defaults = new_defaults(features, {"label": POSITIVE, "object": 1, "id": 0})
     return Points(
@@ -51,7 +51,7 @@ def new_points(image: Image) -> Points:
 
 
 def new_shapes(image: Image) -> Shapes:
-    """Make the layer that takes boxes, strokes and lassos."""
+    """Return a shapes layer for boxes, strokes and lassos, with the image's geometry."""
     width = _point_size(image) / 6
     columns = {"object": np.empty(0, np.uint64), "id": np.empty(0, int)}
     return Shapes(
@@ -67,10 +67,16 @@ def new_shapes(image: Image) -> Shapes:
 
 
 def new_labels(image: Image) -> Labels:
-    """Make the layer that masks are written to.
+    """Return an empty labels layer for the masks of an image, with the image's geometry.
 
-    Of a large plane they are of 16 bits, which napari shows as they are: it goes through all
-    pixels of wider ones. Of a very large image only the parts that are written to are kept.
+    Labels of a large plane have 16 bits, which napari shows without a pass over all pixels.
+    Labels of a very large image are a zarr array in memory, which holds only the chunks that are
+    written to.
+
+    Raises
+    ------
+    MemoryError
+        If such an array is needed and zarr isn't installed.
     """
     shape = shape_of(image)
     dtype = np.dtype(np.uint16 if len(shape) == 2 and has_large_planes(image) else np.int32)
@@ -80,17 +86,17 @@ def new_labels(image: Image) -> Labels:
 
 
 def has_large_planes(image: Image) -> bool:
-    """Whether napari takes long to show labels of an image, even empty ones."""
+    """Whether napari takes long to show labels of an image's size, even empty ones."""
     return int(np.prod(shape_of(image)[-2:], dtype=np.int64)) > _LARGE_PLANE
 
 
 def note_masks(layer: Labels, image: Image) -> None:
-    """Remember, as long as both live, that a layer was made for the masks of an image."""
+    """Remember, as long as both exist, that a layer was made for the masks of an image."""
     _MASKS[layer] = ref(image), tuple(layer.data.shape)
 
 
 def forget_masks(layer: Labels) -> None:
-    """Take a layer for any other from now on."""
+    """Forget that a layer was made for the masks of an image."""
     _MASKS.pop(layer, None)
 
 
@@ -101,7 +107,7 @@ def image_of_masks(layer: Layer) -> Image | None:
 
 
 def is_behind(layer: Labels, image: Image) -> bool:
-    """Whether masks made for an image lack planes only because the image has grown since."""
+    """Whether masks made for an image are smaller only because the image has grown since."""
     made, shape = _MASKS.get(layer), shape_of(image)
     return (
         made is not None
@@ -113,7 +119,7 @@ def is_behind(layer: Labels, image: Image) -> bool:
 
 
 def grow_masks(layer: Labels, image: Image) -> None:
-    """Give masks made for an image the planes it has now, empty; those they have stay."""
+    """Enlarge masks to their image's present shape; new pixels are 0, others stay."""
     data, shape = layer.data, shape_of(image)
     if isinstance(data, np.ndarray):
         grown = np.zeros(shape, data.dtype)
@@ -131,10 +137,10 @@ def fits(layer: Layer, image: Image) -> bool:
 
 
 def misfit(layer: Labels, image: Image) -> str:
-    """Say why masks of an image can't be written to a layer; empty if they can.
+    """Return why masks of an image can't be written to a layer; empty if they can.
 
-    They can to labels of its shape that lie on it and can be written, but not to a pyramid. Masks
-    that were made for it may lack planes that it got since.
+    The labels must be writable, lie on the image, have its shape and a single resolution. Masks
+    that were made for the image may lack planes that it gained since.
     """
     data = finest(layer)
     if layer.multiscale or (tuple(data.shape) != shape_of(image) and not is_behind(layer, image)):
@@ -160,7 +166,7 @@ def misfit(layer: Labels, image: Image) -> str:
 
 
 def is_writable(data: Any) -> bool:
-    """Whether an array takes other values; not dask, nor what was opened for reading alone."""
+    """Whether an array can be written to; dask arrays and read-only files can't."""
     if isinstance(data, np.ndarray):
         return bool(data.flags.writeable)
     read_only = hasattr(data, "dask") or bool(getattr(data, "read_only", False))
@@ -173,12 +179,12 @@ def is_painted(layer: Layer | None) -> bool:
 
 
 def style_points(layer: Points, current: int, touched: NDArray[np.intp] | None = None) -> None:
-    """Show signs by colour and symbol, and the prompts of other objects dimmed.
+    """Show signs by colour and symbol, and dim the prompts of other objects.
 
     Parameters
     ----------
     layer
-        The prompts.
+        The points layer.
     current
         The current object.
     touched
@@ -197,7 +203,7 @@ def style_points(layer: Points, current: int, touched: NDArray[np.intp] | None =
         positive[:, None], _rgba(COLOURS[POSITIVE])[:3], _rgba(COLOURS[NEGATIVE])[:3]
     )
     symbols = [SYMBOLS[POSITIVE if is_positive else NEGATIVE] for is_positive in positive]
-    # each property that is set sends all points to the screen again
+    # setting a property redraws all points
     if not np.allclose(layer.face_color, colours, atol=1e-3):
         layer.face_color = colours
     if not np.allclose(layer.border_color, borders, atol=1e-3):
@@ -209,7 +215,7 @@ def style_points(layer: Points, current: int, touched: NDArray[np.intp] | None =
 
 
 def style_next_point(layer: Points, sign: str) -> None:
-    """Let the next point have the looks of its sign from the start."""
+    """Set the style of the next point to that of its sign."""
     with layer.block_update_properties():
         layer.current_face_color = COLOURS[sign]
         layer.current_border_color = "white"
@@ -217,7 +223,7 @@ def style_next_point(layer: Points, sign: str) -> None:
 
 
 def write_signs(layer: Shapes, signs: Sequence[str]) -> None:
-    """Write beside every stroke what it says, so that it isn't told by its colour alone."""
+    """Write the sign beside every stroke, so that its colour isn't the only mark."""
     if any(signs):
         colours = [SHAPE_COLOURS[sign] for sign in signs]
         layer.text = {"string": list(signs), "color": colours, "size": 16}
@@ -231,12 +237,12 @@ def has_style(layer: Shapes, row: int, sign: str) -> bool:
 
 
 def width_of_shape(sign: str, width: float) -> float:
-    """Return how wide a shape is drawn: a stroke is seen, and taken hold of, as one."""
+    """Return the width at which a shape is drawn; strokes are wider, to be seen and grabbed."""
     return 3 * width if sign else width
 
 
 def style_next_shape(layer: Shapes, sign: str, width: float) -> None:
-    """Let the next shape have the looks of its sign from the start."""
+    """Set the style of the next shape to that of its sign."""
     with layer.block_update_properties():
         layer.current_edge_width = width_of_shape(sign, width)
         layer.current_edge_color = SHAPE_COLOURS[sign]

@@ -1,4 +1,4 @@
-"""What a session reads of an image layer, kept up with its data and the way it is shown."""
+"""Keeps a session's image source up to date with its layer's data, contrast and channels."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ _CONTRAST_MS = 500
 
 
 class LiveSource:
-    """Gives a session the planes of an image layer anew whenever the layer gets others.
+    """Gives a session a new source whenever its image layer changes.
 
-    It may get other data, more planes or another shape, be resized in place, and be shown with
-    another contrast; the model may get other channels.
+    The layer may get other data, more planes or another shape, its array may be resized in place,
+    its contrast may change, and other channels may be chosen for the model.
 
     Parameters
     ----------
     viewer, image
-        Where the image is.
+        The viewer, and the image layer in it.
     source
-        The image as it is now.
+        The present source of the image.
     session
-        What reads it, and has this source.
+        The session, which has this source.
     executor
-        Where the planes of an image that has grown are compared with those of before.
+        Compares the planes of a grown image with the earlier ones in the background.
 
     Attributes
     ----------
     now
-        What the session reads.
+        The present source of the session.
     changed
-        The session reads something else than before, which is to be shown.
+        Signal: the session has another source, so that the view is to be shown to it again.
     channels_changed
-        The model is given other channels.
+        Signal: the model gets other channels.
     grown
-        The image has more planes than before.
+        Signal: the image has more planes than before.
     ended
-        The image is another one by now, which the session can't read: the error.
+        Signal: the layer holds another image, which the session can't continue on; emits the
+        error.
     refused
-        The image can't be read as it is shown: the error.
+        Signal: the image can't be read as it is shown; emits the error.
     """
 
     changed = Signal()
@@ -75,9 +76,9 @@ class LiveSource:
         self._session, self._executor = session, executor
         self._choice = ChannelChoice(viewer, image)
         self._revision = 0
-        self._content: Hashable = None  # of an image that has grown: of its first planes
-        self._unproven: ArraySource | None = None  # the source whose planes should be in it still
-        self._told_thick = False
+        self._content: Hashable = None  # identity of the first planes of an image that has grown
+        self._unproven: ArraySource | None = None  # its planes should be among the present ones
+        self._has_reported_slab = False
         self._restretching = Delay(_CONTRAST_MS, self._reread)
         self._choice.changed.connect(self._rechosen)
         self._choice.restyled.connect(self._restretching.start)
@@ -88,7 +89,7 @@ class LiveSource:
 
     @property
     def channels(self) -> Chosen | None:
-        """What the model sees as red, green and blue; None for the image as it is."""
+        """The channels for red, green and blue; None for the image as it is."""
         return self._choice.chosen
 
     @channels.setter
@@ -97,13 +98,13 @@ class LiveSource:
 
     @property
     def is_pending(self) -> bool:
-        """Whether another contrast is to be taken up in a moment."""
+        """Whether a change of contrast will be passed to the session in a moment."""
         return self._restretching.is_pending
 
     def check_shape(self) -> None:
-        """Go on with the planes that the image has got, or end if it is another image by now.
+        """Use planes that the image has gained, or end if the layer holds another image.
 
-        Arrays may be resized in place, which nobody tells: so look before relying on the shape.
+        Call it before relying on the shape: arrays may be resized in place, without an event.
         """
         before, shape = self.now, shape_of(self._image)
         if shape == before.shape or self._session.closed is not None:
@@ -119,7 +120,7 @@ class LiveSource:
             )
 
     def take_up(self) -> bool:
-        """Have the session read what is shown now; return whether that is something new."""
+        """Give the session the source that is shown now; return whether it differs."""
         if self._session.closed is not None:
             return False
         try:
@@ -134,12 +135,12 @@ class LiveSource:
         return True
 
     def catch_up(self) -> None:
-        """Take up now what was to be taken up in a moment."""
+        """Pass a pending change to the session now."""
         self._restretching.stop()
         self._reread()
 
     def close(self) -> None:
-        """Let go of the image and of those that give channels."""
+        """Disconnect from the image and from the layers of its channels."""
         self._restretching.close()
         self._executor.cancel(("same planes", self))
         self._choice.close()
@@ -148,7 +149,7 @@ class LiveSource:
             getattr(self._image.events, name).disconnect(self._restretching.start)
 
     def _reread(self) -> None:
-        """Take up another content, contrast or channels of the image, and tell."""
+        """Pass changed content, contrast or channels to the session, and emit `changed`."""
         self.check_shape()
         if self.take_up():
             self.changed.emit()
@@ -174,10 +175,10 @@ class LiveSource:
         self._reread()
 
     def _grow(self, before: ArraySource, shape: tuple[int, ...]) -> None:
-        """Go on with what is known of the planes; look in the background whether it holds."""
+        """Keep what is known of the earlier planes; check in the background whether it holds."""
         grown = {axis for axis, n in enumerate(shape) if n != before.shape[axis]}
         if any(plane[axis] is None for plane in self._session.prompts.planes for axis in grown):
-            self._revision += 1  # planes of a view that was rolled: they are larger now
+            self._revision += 1  # planes that span a grown axis are larger now
         elif self._content is None:
             self._content = before.identity
         self._use(self._source_now())
@@ -187,7 +188,7 @@ class LiveSource:
         self._session.activity_changed.emit()
 
     def _compare(self, before: ArraySource) -> None:
-        """Look in the background whether planes that are embedded have kept their pixels."""
+        """Check in the background whether embedded planes have kept their pixels."""
         self._unproven, now = before, self.now
         self._executor.chore(
             ("same planes", self),
@@ -202,7 +203,7 @@ class LiveSource:
         self._unproven = None
         if outcome.error is not None or not outcome.value:
             self._session.noticed.emit(
-                f"'{self._image.name}' has grown, and its planes are others than before: they are "
+                f"'{self._image.name}' has grown, and its earlier planes have changed: they are "
                 "read again; prompts and masks stay"
             )
             self._anew()
@@ -212,8 +213,8 @@ class LiveSource:
     def _use(self, source: ArraySource) -> None:
         self.now = source
         self._session.source = source
-        if source.slab is not None and not self._told_thick:
-            self._told_thick = True
+        if source.slab is not None and not self._has_reported_slab:
+            self._has_reported_slab = True
             self._session.noticed.emit(
                 f"The model sees this thick slice, the {source.slab.projection} of several "
                 "planes; masks are written to the plane in its middle"
@@ -221,6 +222,6 @@ class LiveSource:
 
     def _source_now(self) -> ArraySource:
         source = source_of(self._image, self._viewer.dims, self._choice.colours(), self._revision)
-        if source.displayed is None:  # in 3-D: another view of the same planes
+        if source.displayed is None:  # in the 3-D view: keep the planes of the 2-D view
             source = replace(source, displayed=self.now.displayed, slab=self.now.slab)
         return replace(source, content=self._content)

@@ -1,4 +1,4 @@
-"""Asks for another machine's address and token, in the dock itself."""
+"""A form in the dock that asks for the address and the token of another machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from napari_sam.gui.controls import button, line, reachable
 
 
 class MachineForm(QWidget):
-    """Two lines and two buttons; hidden until somebody wants another machine.
+    """Two fields and two buttons; hidden until :meth:`ask` is called.
 
     Attributes
     ----------
     given
-        An address and a token were given.
+        Signal: the user gave an address and a token.
     left
-        Nothing was.
+        Signal: the user cancelled.
     """
 
     given = Signal(str, str)
@@ -26,16 +26,18 @@ class MachineForm(QWidget):
         super().__init__()
         self.address = reachable(QLineEdit(), "address of the other machine")
         self.address.setPlaceholderText("ws://127.0.0.1:8765")
-        self.address.setToolTip("address that 'napari-sam serve' tells there, or of your tunnel")
+        self.address.setToolTip(
+            "the address that 'napari-sam serve' prints on that machine, or that of your tunnel"
+        )
         self.token = reachable(QLineEdit(), "token of the other machine")
         self.token.setEchoMode(QLineEdit.EchoMode.Password)
         self.token.setPlaceholderText("token")
         self.token.setToolTip(
-            "what 'napari-sam serve' printed there; it is never written to a file. Leave it empty "
-            "where NAPARI_SAM_TOKEN or NAPARI_SAM_TOKEN_FILE says it"
+            "the token that 'napari-sam serve' printed there; it is never written to a file. Leave "
+            "it empty if NAPARI_SAM_TOKEN or NAPARI_SAM_TOKEN_FILE is set"
         )
-        self.use = button("Connect", "have the model run there")
-        self.leave = button("Not now", "stay with this machine")
+        self.use = button("Connect", "run the model on that machine")
+        self.leave = button("Not now", "keep running the model as now")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.address)
@@ -50,14 +52,14 @@ class MachineForm(QWidget):
         self.hide()
 
     def ask(self, address: str = "") -> None:
-        """Show the lines, with an address if it is known."""
+        """Show the form, with the address filled in if it is known."""
         self.address.setText(address)
         self.token.clear()
         self.show()
         (self.token if address else self.address).setFocus()
 
     def put_away(self) -> None:
-        """Hide the lines, and forget the token."""
+        """Hide the form, and clear the token."""
         self.token.clear()
         self.hide()
 

@@ -1,4 +1,4 @@
-"""Other machines that a user's models run on: which are known, and whether one is reached."""
+"""Other machines that run models for the user: their addresses, and the connection in use."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _ASKING = "other machine"  # chore
 class Machines:
     """Addresses that were used before, and the connection in use.
 
-    Addresses are remembered in a file; tokens while napari runs, or where the environment names
-    them.
+    Addresses are remembered in a file. Tokens are remembered only while napari runs, or come from
+    environment variables.
 
     Parameters
     ----------
     executor
-        Where other machines are asked what they offer.
+        Requests the lists of models in the background.
     use
-        Called with a machine's address and the models that it offers.
+        Called with the address of a machine that answered, and the names of its models.
 
     Attributes
     ----------
     changed
-        A machine was reached or lost, or is asked.
+        Signal: a machine was asked, reached or lost.
     refused
-        One can't be used: the error.
+        Signal: a machine can't be used; emits the error.
     """
 
     changed = Signal()
@@ -70,26 +70,26 @@ class Machines:
         return self._offered.get(device)
 
     def has_token(self, address: str) -> bool:
-        """Whether a token is at hand, so that nobody has to be asked."""
+        """Whether a token is known, so that the user needn't be asked for it."""
         try:
             return usual_token(address) is not None
         except (ValueError, OSError):
             return False
 
     def connect(self, address: str, token: str = "") -> None:
-        """Ask a machine what it offers, and use it.
+        """Ask a machine for its models, and use it.
 
         Parameters
         ----------
         address
             Such as ``"ws://127.0.0.1:8765"``.
         token
-            What lets us in; by default as before, or as the environment says.
+            Token for access; by default the one used before, or that of the environment.
 
         Raises
         ------
         ValueError
-            If either can't be one.
+            If the address or the token is malformed.
         """
         where = Address.of(address)
         if token:
@@ -115,21 +115,21 @@ class Machines:
         self.changed.emit()
 
     def give_up(self, now: bool = True) -> None:
-        """Let nothing wait for a connection that is lost: another model is going to answer.
+        """Stop waiting for a lost connection, since another model will be used.
 
-        With `now` False, wait again: it isn't.
+        With `now` False, wait again.
         """
         if self.connection is not None and self.connection.state != "connected":
             self.connection.give_up(now)
 
     def close(self) -> None:
-        """Tell nothing more, and let nothing wait."""
+        """Stop reporting changes, and stop waiting for a lost connection."""
         self._mailbox.close()
         if self.connection is not None:
             self.connection.give_up()
 
     def _list(self, where: Address) -> None:
-        """Ask a machine in use what else it offers, where it wasn't asked before it was used."""
+        """Ask the machine in use for its models, unless they are known."""
         if str(where) in self._offered:
             return
         self._executor.chore(
@@ -180,8 +180,8 @@ def _file() -> Path:
 
 def _read() -> tuple[str, ...]:
     try:
-        told = json.loads(_file().read_text())
-        return tuple(str(Address.of(one)) for one in told[:_MOST])
+        stored = json.loads(_file().read_text())
+        return tuple(str(Address.of(one)) for one in stored[:_MOST])
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:

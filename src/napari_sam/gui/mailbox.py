@@ -1,4 +1,4 @@
-"""Brings what worker threads finished to the GUI thread."""
+"""Passes results of worker threads to the GUI thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 
 
 class Mailbox(QObject):
-    """Calls a function on the GUI thread whenever any thread says that there is something.
+    """Calls a function on the GUI thread whenever any thread calls :meth:`notify`.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ class Mailbox(QObject):
         self._posted.connect(self._opened, Qt.ConnectionType.QueuedConnection)
 
     def notify(self) -> None:
-        """Say that there is something; may be called from any thread."""
+        """Let the function be called; may be called from any thread."""
         if self._open_mail is not None:
             self._posted.emit()
 
     def close(self) -> None:
-        """Deliver nothing more."""
+        """Don't call the function any more."""
         self._open_mail = None
 
     def _opened(self) -> None:

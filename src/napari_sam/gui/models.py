@@ -1,6 +1,6 @@
-"""The models a user can choose, what each costs, and how one is loaded for a viewer.
+"""The models that a user can choose, with size and speed, and the loader of a viewer.
 
-Torch is imported on the thread that loads, so that the window opens at once.
+Torch is imported on the loading thread, so that the window opens at once.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from napari_sam.segmentation.protocol import Segmenter
 
 
 class Loader(Protocol):
-    """Makes a segmenter; runs on a worker thread and reports the fraction of a download."""
+    """Loads a segmenter on a worker thread, and reports the fraction of a download."""
 
     def __call__(self, model: str, device: str, progress: Callable[[float], None]) -> Segmenter:
-        """Load a model by name or path for a device."""
+        """Load a model by its name or path on a device."""
         ...
 
 
@@ -33,11 +33,11 @@ class ModelChoice:
     model
         Name or path, for :func:`~napari_sam.load_segmenter`.
     text
-        Name and cost, for the menu.
+        Name, size and speed, for the menu.
     tip
-        What it is for.
+        Description, for the tooltip.
     here
-        Whether it can be used without downloading anything.
+        Whether it can be used without a download.
     """
 
     model: str
@@ -47,16 +47,16 @@ class ModelChoice:
 
 
 def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelChoice]:
-    """List the models, each with its size, whether it is on this disk, and its measured speed.
+    """Return the models with size, speed, and whether they must be downloaded.
 
-    Those that the user has taught come after the registered ones, the latest first.
+    Taught models come after the registered ones, the latest first.
 
     Parameters
     ----------
     seconds
         Measured seconds per plane on the chosen device, by model.
     extra
-        Path of a user's checkpoint, listed too.
+        Path of a user's checkpoint to list as well.
     """
     listed = [_choice(entry, seconds.get(entry.name)) for entry in weights.REGISTRY.values()]
     listed += [_taught(one, seconds) for one in taught_library.listed() if one.card is not None]
@@ -67,7 +67,7 @@ def choices(seconds: dict[str, float], extra: str | None = None) -> list[ModelCh
 
 
 def elsewhere(names: Sequence[str], seconds: dict[str, float]) -> list[ModelChoice]:
-    """List the models that another machine offers, each with its measured speed there."""
+    """Return the models that another machine offers, with their measured speed there."""
     return [
         ModelChoice(name, _join(name, _speed(seconds.get(name))), "on the other machine", True)
         for name in names
@@ -75,7 +75,7 @@ def elsewhere(names: Sequence[str], seconds: dict[str, float]) -> list[ModelChoi
 
 
 def device_choices() -> list[str]:
-    """List the devices of this machine, ``"auto"`` first where there is a choice."""
+    """Return the devices of this machine, with ``"auto"`` first if there are several."""
     import torch
 
     devices = ["cpu"]
@@ -87,7 +87,7 @@ def device_choices() -> list[str]:
 
 
 def load_for_viewer(disk_bytes: int) -> Loader:
-    """Return the loader of a real viewer.
+    """Return a loader for a viewer, with models that run in a separate process.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def load_for_viewer(disk_bytes: int) -> Loader:
             progress=progress,
             disk_bytes=disk_bytes,
             own_process=True,
-            patience=None,  # a click waits for a lost connection until its user leaves it
+            patience=None,  # a click waits for a lost connection until the user gives up
         )
 
     return load
@@ -116,8 +116,8 @@ def _choice(entry: weights.Entry, seconds: float | None) -> ModelChoice:
         cost = "built in"
     else:
         size = entry.size or weights.size_of(entry.name)
-        told = weights.megabytes(size) if size else ""
-        cost = told if here else " ".join(("download", *([told] if told else []), "⤓"))
+        amount = weights.megabytes(size) if size else ""
+        cost = amount if here else " ".join(("download", *([amount] if amount else []), "⤓"))
     tip = f"{entry.description}. Licence {entry.licence}."
     return ModelChoice(entry.name, _join(entry.name, cost, _speed(seconds)), tip, here)
 
@@ -128,7 +128,7 @@ def _taught(one: TaughtFile, seconds: dict[str, float]) -> ModelChoice:
     here = weights.to_download(one.name) is None
     cost = f"taught on {lesson.objects} objects"
     speed = _speed(seconds.get(one.name, seconds.get(lesson.parent)))
-    scores = "; ".join(f"{what} {told}" for what, told in score_lines(lesson.scores).items())
+    scores = "; ".join(f"{what} {change}" for what, change in score_lines(lesson.scores).items())
     tip = f"{lesson.parent}, taught on {taught_on(lesson)} ({day_of(one)})."
     if scores:
         tip += f" IoU before → after, {rests_on(lesson.scores)}: {scores}."

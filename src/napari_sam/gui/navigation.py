@@ -1,4 +1,4 @@
-"""Bringing a part of a plane into view, and moving no more than that takes."""
+"""Brings a part of a plane into view, with as little movement as possible."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from napari_sam.prompts import Box
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-# The longer side of an object, as a share of the shorter side of the canvas: where it is in
-# between, the zoom stays; otherwise it becomes the last.
+# The longer side of an object as a share of the shorter side of the canvas. Between the first two
+# the zoom stays; otherwise it is set to the third.
 _SMALLEST, _LARGEST, _BEST = 0.06, 0.7, 0.25
-_CONTEXT = 150  # pixels of the image that are seen across at least, where the view goes closer
-_CLOSEST = 8.0  # pixels of the screen for one of the image, at most
-_SEEN = 0.8  # share of the canvas, around its middle, in which an object needs no other view
+_CONTEXT = 150  # least pixels of the image across the canvas after zooming in
+_CLOSEST = 8.0  # most pixels of the screen for a pixel of the image
+_SEEN = 0.8  # share of the canvas, around its middle, in which an object counts as in view
 
 
 def show_plane(viewer: ViewerModel, image: Image, plane: Plane) -> None:
-    """Scroll to a plane of an image that spans the axes on screen; the view stays."""
+    """Scroll to a plane of an image, without moving the view; it must span the axes on screen."""
     world = world_of_data(viewer.dims, image, coordinates_of(plane, (0, 0)))
     for axis in viewer.dims.not_displayed:
         if viewer.dims.point[axis] != world[axis]:
@@ -34,15 +34,15 @@ def show_plane(viewer: ViewerModel, image: Image, plane: Plane) -> None:
 
 
 def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -> bool:
-    """Show a part of a plane at a sensible zoom; the view stays where that is so already.
+    """Show a part of a plane at a suitable zoom; keep the view if it shows that part already.
 
-    However small it is, there is context around it. The view doesn't leave the plane further than
-    it must, nor does it move while all of the plane is seen.
+    A small part is shown with its surroundings. The view doesn't extend beyond the plane more
+    than necessary, and it doesn't move while it shows the whole plane.
 
     Parameters
     ----------
     viewer, image
-        Where the image is.
+        The viewer, and the image layer in it.
     plane
         A plane of the image that spans the axes on screen.
     box
@@ -51,7 +51,7 @@ def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -
     Returns
     -------
     moved
-        Whether another part of the image is seen than before.
+        Whether zoom or centre of the view changed.
     """
     corners = _corners(viewer, image, plane, box)
     shown = list(viewer.dims.displayed)
@@ -81,20 +81,20 @@ def bring_into_view(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -
 def _zoom(
     zoom: float, side: float, canvas: NDArray[np.float64], pixel: float, plane: NDArray[np.float64]
 ) -> float:
-    """Return the zoom for something of a size: the one that is there, if it serves.
+    """Return the zoom for an object of some size: the present one if it is suitable.
 
     Parameters
     ----------
     zoom
-        Pixels of the screen for a unit of the world, now.
+        Present zoom, in pixels of the screen for a unit of the world.
     side
-        Its longer side, in the world.
+        Longer side of the object, in the world.
     canvas
         (height, width) in pixels of the screen.
     pixel
         Side of a pixel of the image, in the world.
     plane
-        (height, width) of all of the plane, in the world.
+        (height, width) of the whole plane, in the world.
     """
     across = float(canvas.min())
     best, all_of_it = _BEST * across / side, float((canvas / plane).min())
@@ -108,7 +108,7 @@ def _zoom(
 
 
 def _corners(viewer: ViewerModel, image: Image, plane: Plane, box: Box) -> NDArray[np.float64]:
-    """Return where three corners of a box are in the world."""
+    """Return three corners of a box in world coordinates, `(3, ndim)`."""
     r0, c0, r1, c1 = box
     return np.array(
         [

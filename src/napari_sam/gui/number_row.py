@@ -1,4 +1,4 @@
-"""A row of the dock that asks for a number, in place of a dialog in the way of everything."""
+"""A row of the dock that asks for a number without a dialog that blocks the window."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from napari_sam.gui.controls import button, line, tool
 
 
 class NumberRow(QWidget):
-    """Asks for a whole number; Enter gives it, Escape leaves the row.
+    """Asks for a whole number; Enter confirms it, Escape cancels.
 
     Attributes
     ----------
     given
-        The number, as text: it may be larger than what Qt calls a number.
+        Signal: the user gave a number; emits it as text, since it may exceed Qt's integers.
     left
-        None was given.
+        Signal: the user cancelled.
     """
 
     given = Signal(str)
@@ -31,7 +31,7 @@ class NumberRow(QWidget):
         self.number.setValidator(QRegularExpressionValidator(QRegularExpression(r"\d{1,20}")))
         self.number.setPlaceholderText("number")
         self.go = button("", "")
-        self.leave = tool("✕", "leave it as it is (Esc)")
+        self.leave = tool("✕", "cancel (Esc)")
         row = line(self.question, self.number, self.go, self.leave)
         row.setStretch(1, 1)
         self.setLayout(row)
@@ -41,14 +41,14 @@ class NumberRow(QWidget):
         self.leave.clicked.connect(self.left)
 
     def ask(self, question: str, verb: str) -> None:
-        """Ask, with the keyboard in the field; what is typed already stays when asked again.
+        """Show the row, with the keyboard in the field; the same question keeps the typed text.
 
         Parameters
         ----------
         question
-            Stands before the field.
+            Text before the field.
         verb
-            What the button says.
+            Text of the button.
         """
         if (question, verb) == self._asked:
             return
@@ -62,13 +62,13 @@ class NumberRow(QWidget):
         self.number.setFocus()
 
     def stop(self) -> None:
-        """Go away, and leave the keyboard to the canvas."""
+        """Hide the row, and give up keyboard focus."""
         self._asked = "", ""
         self.number.clearFocus()
         self.hide()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Leave the row with Escape."""
+        """Cancel with Escape."""
         if event is not None and event.key() == Qt.Key.Key_Escape:
             self.left.emit()
         else:

@@ -1,4 +1,4 @@
-"""The objects of a session as rows of a Qt table, of which only those on screen are made."""
+"""The objects of a session as a Qt table model, which computes only the cells on screen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from qtpy.QtGui import QColor
 from napari_sam.session import ObjectRow, Session
 
 COLUMNS = ("id", "class", "state", "area", "quality", "prompts", "origin", "plane", "seconds")
-"""What the columns are headed with."""
+"""Headings of the columns."""
 
 _TIPS = {
     "id": "number of the object, also its label; double-click to change it",
-    "state": "proposed: by the model, or still worked on; accepted; locked",
-    "quality": "the IoU that the model expects, 0 to 1",
-    "seconds": "that you spent on it; pauses of more than a minute don't count",
+    "state": "proposed: found by the model, or not finished; accepted; locked",
+    "quality": "the IoU that the model predicts, 0 to 1",
+    "seconds": "time that you spent on it, without pauses of more than a minute",
 }
 _SIGNS = {"proposed": "○ proposed", "accepted": "● accepted", "locked": "▣ locked"}
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -26,15 +26,15 @@ _TOP = QModelIndex()
 
 
 class ObjectModel(QAbstractTableModel):
-    """Rows in the order in which they were sorted last; new objects come at the end.
+    """A row for each object, in the order of the last sorting; new objects come at the end.
 
-    A change of an object changes its row and sorts nothing anew, so that the table stays still
-    while somebody works.
+    When an object changes, its row changes but the table isn't sorted again, so that rows stay in
+    place while the user works.
 
     Parameters
     ----------
     renumber
-        Called with an object's number and the one that a user gave it.
+        Called with an object's id and the new one that the user typed.
     """
 
     def __init__(self, renumber: Any) -> None:
@@ -53,15 +53,15 @@ class ObjectModel(QAbstractTableModel):
         Parameters
         ----------
         session
-            Whose objects.
+            The session whose objects are shown.
         pixel, unit
-            Area of a pixel, or its volume, in that unit.
+            Area of a pixel, and the unit of that area.
         """
         self._session, self._pixel, self._unit = session, pixel, unit
         self.list_anew()
 
     def list_anew(self) -> None:
-        """Show whatever objects there are now, sorted."""
+        """List all objects again, and sort them."""
         self.beginResetModel()
         self._ids = self._sorted()
         self._places = None
@@ -69,7 +69,7 @@ class ObjectModel(QAbstractTableModel):
         self.endResetModel()
 
     def follow(self, changed: tuple[int, ...] | None) -> None:
-        """Take up that some objects are others, new or gone; None if these are many."""
+        """Update the rows of objects that changed, are new or are gone; None lists all again."""
         if self._session is None:
             return
         if changed is None:
@@ -94,7 +94,7 @@ class ObjectModel(QAbstractTableModel):
                 self.endInsertRows()
 
     def object_at(self, row: int) -> int:
-        """Return the number of the object of a row."""
+        """Return the id of the object in a row."""
         return self._ids[row]
 
     def row_of(self, object_id: int) -> int | None:
@@ -103,20 +103,20 @@ class ObjectModel(QAbstractTableModel):
             self._places = {object_id: row for row, object_id in enumerate(self._ids)}
         return self._places.get(object_id)
 
-    # What Qt asks
+    # Methods that Qt calls
 
     def rowCount(self, parent: QModelIndex = _TOP) -> int:
-        """Return how many objects there are."""
+        """Return the number of objects."""
         return 0 if parent.isValid() else len(self._ids)
 
     def columnCount(self, parent: QModelIndex = _TOP) -> int:
-        """Return how many columns there are."""
+        """Return the number of columns."""
         return 0 if parent.isValid() else len(COLUMNS)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Return what a column is headed with."""
+        """Return the heading of a column, or its tooltip."""
         if orientation != Qt.Orientation.Horizontal or section >= len(COLUMNS):
             return None
         name = COLUMNS[section]
@@ -125,13 +125,13 @@ class ObjectModel(QAbstractTableModel):
         return _TIPS.get(name) if role == Qt.ItemDataRole.ToolTipRole else None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Let numbers be changed."""
+        """Make the ids editable."""
         return (
             _NUMBER if index.column() == 0 else _CELL
         )  # asked of every cell when all are selected
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return what a cell shows."""
+        """Return the content of a cell for a role, such as its text or its tooltip."""
         row = self._row(self._ids[index.row()]) if index.isValid() else None
         if row is None:
             return None
@@ -139,7 +139,7 @@ class ObjectModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.EditRole and name == "id":
             return str(row.id)
         if role == Qt.ItemDataRole.DisplayRole:
-            return self.told(row, name)
+            return self.cell_text(row, name)
         if role == Qt.ItemDataRole.TextAlignmentRole and name not in ("class", "state", "origin"):
             return _RIGHT
         if role == Qt.ItemDataRole.DecorationRole and name == "class" and row.class_name:
@@ -149,7 +149,7 @@ class ObjectModel(QAbstractTableModel):
         return None
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        """Give an object the number that a user typed."""
+        """Give an object the id that the user typed."""
         text = str(value).strip()
         if role != Qt.ItemDataRole.EditRole or index.column() != 0 or not text.isdecimal():
             return False
@@ -171,8 +171,8 @@ class ObjectModel(QAbstractTableModel):
         self.changePersistentIndexList(before, after)
         self.layoutChanged.emit()
 
-    def told(self, row: ObjectRow, column: str) -> str:
-        """Spell a value of an object."""
+    def cell_text(self, row: ObjectRow, column: str) -> str:
+        """Return the text of an object's cell in a column."""
         if column == "id":
             return str(row.id)
         if column == "class":
@@ -200,7 +200,7 @@ class ObjectModel(QAbstractTableModel):
             return []
         column, order = self._sorting
         backwards = order == Qt.SortOrder.DescendingOrder
-        if column == 0:  # no row is made for that
+        if column == 0:  # ids need no rows
             ids = list(self._session.object_ids)
             return ids[::-1] if backwards else ids
         name = COLUMNS[column]
@@ -209,7 +209,7 @@ class ObjectModel(QAbstractTableModel):
 
 
 def _value(row: ObjectRow, column: str) -> Any:
-    """Return what a column is sorted by."""
+    """Return the key by which a column is sorted."""
     if column == "class":
         return row.class_name.lower()
     if column == "state":

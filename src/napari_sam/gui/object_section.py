@@ -1,4 +1,4 @@
-"""The current object: what a click says about it, and the candidates of its mask."""
+"""Section of the dock for the current object: prompt tools, actions and candidate masks."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from napari_sam.gui.shape_rows import KINDS, Kind
 from napari_sam.session import Plane, Session
 
 UNSURE = 0.7
-"""A mask whose predicted IoU is lower is called probably wrong.
+"""Predicted IoU below which a mask is marked as probably wrong.
 
-Of 532 first clicks on held-out planes `nano` predicted less for 31; 61 % of these had a true IoU
-below 0.5, of the others 7 %.
+Of 532 first clicks on held-out planes, `nano` predicted a lower IoU for 31. Of these 61 % had a
+true IoU below 0.5; of the others 7 %.
 """
 
 
-_NAME = 62  # pixels of its name that are seen at least
+_NAME = 62  # least width in pixels of the object's name
 _NARROW = """
 QPushButton { padding: 2px; }
 QToolButton { padding: 0px; }
@@ -66,41 +66,42 @@ _SIGNS: dict[Tool, tuple[str, str]] = {
     "stroke": ("stroke", COLOURS[POSITIVE]),
     "lasso": ("lasso", BOX_COLOUR),
 }
-"""What each tool's button shows, and in which colour."""
+"""Symbol and colour of each tool's button."""
 
 Asked = Literal["", "merge", "renumber"]
-"""What a number is asked for."""
+"""The action for which the section asks for a number; empty if it doesn't."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """What is told of the current object.
+    """The state of the section.
 
     Parameters
     ----------
     object_id
-        Its number; None without an image.
+        Id of the current object; None without an image.
     colour
         Its colour in the labels, red, green and blue from 0 to 255.
     several
         Whether there are other objects to go to.
     tool
-        What the next click or drag in the canvas says; nothing while it is no prompt.
+        What the next click or drag in the canvas marks or draws; empty while it is no prompt.
     elsewhere
-        What to press where a click or drag is no prompt, and why it isn't.
+        Why a click or drag is no prompt, and what to press; empty if it is one.
     new_each_click
-        Whether a click on the background begins an object each time.
+        Whether each click on the background begins a new object.
     can_clear
-        Whether it can be started over: it has prompts on the plane on screen, and no lock.
+        Whether the object can be started over: it has prompts on the plane on screen, and isn't
+        locked.
     can_adopt
-        Whether it has a mask on the plane on screen that neither a prompt stands for nor other
-        planes.
+        Whether the object has a mask on the plane on screen without prompts, which wasn't carried
+        from another plane.
     locked
-        Whether nothing may change it.
+        Whether the object is locked against changes.
     scores, chosen
-        The predicted IoU of each candidate of its mask there, and which is the mask.
+        Predicted IoU of each candidate of its mask on this plane, and which of them is the mask.
     asked
-        What a number is asked for.
+        The action for which the section asks for a number.
     """
 
     object_id: int | None = None
@@ -118,21 +119,22 @@ class ObjectState:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether its mask is probably wrong."""
+        """Whether the mask is probably wrong."""
         return bool(self.scores) and self.scores[self.chosen] < UNSURE
 
 
 def object_state_of(
     controller: Controller, asked: Asked = "", asked_of: int | None = None
 ) -> ObjectState:
-    """Sum up what there is to tell of the current object on the plane on screen.
+    """Return the section's state for the current object on the plane on screen.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     asked, asked_of
-        What a number is asked for, of which object; nothing is when another one is current.
+        The action for which a number is asked, and its object; it ends when another object
+        becomes current.
     """
     annotation = controller.annotation
     if annotation is None:
@@ -158,9 +160,9 @@ def object_state_of(
 
 
 class ObjectSection(Section[ObjectState]):
-    """The current object, what a click says, and the candidates of its mask."""
+    """The current object, the prompt tools, and the candidates of its mask."""
 
-    _background: str | None = None  # for which signs are drawn; None before there are buttons
+    _background: str | None = None  # for which icons are drawn; None before there are buttons
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
@@ -185,21 +187,21 @@ class ObjectSection(Section[ObjectState]):
             menu.addAction(action)
         self.merge.setToolTip("make this object a part of another one")
         self.clear.setToolTip(
-            "take back this object's prompts on this plane, and its mask; one that was there "
-            "before comes back"
+            "remove this object's prompts and its mask on this plane; a mask from before the "
+            "first prompt comes back"
         )
-        self.more = tool("⋯", "more that can be done with this object")
+        self.more = tool("⋯", "more actions for this object")
         self.more.setMenu(menu)
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.asking = NumberRow()
         self.asking.hide()
         self.add = choice(
             "inside",
-            "left click: this belongs to the object; right click: this doesn't (Q)",
+            "left click: this belongs to the object; right click: it doesn't (Q)",
         )
         self.remove = choice(
             "outside",
-            "left click: this doesn't belong to the object; right click: this does (Q)",
+            "left click: this doesn't belong to the object; right click: it does (Q)",
         )
         self.box = choice(
             "box",
@@ -208,7 +210,7 @@ class ObjectSection(Section[ObjectState]):
         self.stroke = choice(
             "stroke",
             with_key(
-                "drag along the object; with the right button, along what isn't", "draw_stroke"
+                "drag along the object; with the right button, along the background", "draw_stroke"
             ),
         )
         self.lasso = choice("lasso", with_key("drag around an object", "draw_lasso"))
@@ -226,16 +228,16 @@ class ObjectSection(Section[ObjectState]):
             self._tools.addButton(one)
         self.adopt = button(
             "Adopt this mask",
-            "no prompt stands for it: take it as it is; the next click corrects exactly that. The "
-            "first click on it does the same",
+            "this mask was not made from prompts: take it as it is, so that the next click "
+            "corrects it. A click on it does the same",
         )
         self.elsewhere = QLabel()
         self.elsewhere.setWordWrap(True)
         self.elsewhere.setStyleSheet(f"border-left: 4px solid {YELLOW}; padding-left: 5px")
         self.each_click = check(
             "",
-            "a left click on the background begins an object each time (Shift+N); Shift+click and "
-            "right click go on with the current one",
+            "each left click on the background begins a new object (Shift+N); Shift+click and "
+            "right click continue the current one",
         )
         self.each_click.setAccessibleName("each click a new object")
         self.candidates = [button("", "") for _ in range(3)]
@@ -293,7 +295,7 @@ class ObjectSection(Section[ObjectState]):
             candidate.clicked.connect(partial(self._take, i))
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """Draw signs in colours that are seen on another theme."""
+        """Draw the icons again, in colours that suit the theme, when the theme changes."""
         super().changeEvent(event)
         restyled = event is not None and event.type() == QEvent.Type.StyleChange
         if restyled and self._background is not None:
@@ -327,7 +329,7 @@ class ObjectSection(Section[ObjectState]):
         self.lock_sign.setVisible(state.locked)
         self.lock.setText("Unlock" if state.locked else "Lock")
         self.lock.setToolTip(
-            "let this object be changed again" if state.locked else "let nothing change this object"
+            "allow changes to this object" if state.locked else "protect this object from changes"
         )
         self.delete.setEnabled(not state.locked)
         self.merge.setEnabled(not state.locked)
@@ -351,16 +353,16 @@ class ObjectSection(Section[ObjectState]):
         self.doubt.setVisible(state.is_unsure)
 
     def _draw_tool(self, state: ObjectState) -> None:
-        self._tools.setExclusive(False)  # or none could be off
+        self._tools.setExclusive(False)  # allows that none is checked
         for name, one in self.tools.items():
             one.setChecked(name == state.tool)
         self._tools.setExclusive(True)
         self.elsewhere.setText(state.elsewhere)
         self.elsewhere.setVisible(bool(state.elsewhere))
-        told = "each click a new object"
+        text = "each click a new object"
         if state.new_each_click:
-            told += " · Shift: this one"
-        self.each_click.setText(told)
+            text += " · Shift: this one"
+        self.each_click.setText(text)
         with quietly(self.each_click):
             self.each_click.setChecked(state.new_each_click)
 
@@ -456,11 +458,11 @@ def _can_adopt(session: Session, object_id: int, plane: Plane | None) -> bool:
     row = session.object_row(object_id)
     if row is None or plane not in row.planes:
         return False
-    return not session.plane_facts(object_id, plane).is_carried  # of these one says *looks good*
+    return not session.plane_facts(object_id, plane).is_carried  # these are accepted instead
 
 
 def _elsewhere(controller: Controller, annotation: Annotation) -> str:
-    """Say what to press when a click in the canvas is meant for something else."""
+    """Return why a click in the canvas is no prompt, and what to press; empty if it is one."""
     if annotation.tool or annotation.points is None or annotation.displayed() is None:
         return ""
     active = controller.viewer.layers.selection.active
@@ -468,14 +470,14 @@ def _elsewhere(controller: Controller, annotation: Annotation) -> str:
         return "No layer is selected: press G to click"
     if active in annotation.prompt_layers or (active is annotation.labels and is_painted(active)):
         return f"'{active.name}' is in {active.mode} mode: press G to click"
-    return f"'{active.name}' is selected, clicks add nothing: press G to click"
+    return f"'{active.name}' is selected, so clicks add nothing: press G to click"
 
 
 def _tip(index: int, scores: tuple[float, ...]) -> str:
-    told = f"the model predicts an IoU of {scores[index]:.2f} for this mask (1 is perfect)"
+    score = f"the model predicts an IoU of {scores[index]:.2f} for this mask (1 is perfect)"
     if len(scores) == 1:
-        return told
-    return f"mask {index + 1} of {len(scores)} that the click may mean (W for the next); {told}"
+        return score
+    return f"mask {index + 1} of {len(scores)} that the click may mean (W for the next); {score}"
 
 
 def _colour(labels: Labels | None, object_id: int) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Every object in a table, to go to and to change; collapsed at first."""
+"""Section of the dock with the table of objects, and actions on the selected ones; collapsed."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ from napari_sam.planes import plane_axes
 from napari_sam.prompts import Box
 from napari_sam.session import Plane, Session
 
-_COLOURS_MS = 150  # classes are given one after the other
-_ROWS, _ROW = 9, 20  # on screen, and pixels of each
+_COLOURS_MS = 150  # so that several classes assigned in a row recolour the masks once
+_ROWS, _ROW = 9, 20  # rows on screen, and height of each in pixels
 _WIDTHS = (46, 60, 78, 56, 50, 52, 56, 48, 52)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectsState:
-    """What is told above and below the table.
+    """The state of the section, apart from the rows of the table.
 
     Parameters
     ----------
     visible
-        Whether there is an image.
+        Whether an image is chosen.
     count
-        How many objects there are; None while the table is folded.
+        Number of objects; None while the section is collapsed.
     counting
-        Whether labels are being counted, so that there may be more.
+        Whether labels are still being counted, so that there may be more objects.
     chosen
-        How many rows are selected.
+        Number of selected rows.
     unlock
-        Whether all of them are locked.
+        Whether all selected objects are locked.
     hides_others, outlined
-        How masks are shown.
+        Whether only the current object's mask is shown, and whether masks are outlines.
     has_masks
-        Whether there are any.
+        Whether there is a layer of masks.
     cutting
-        Whether the next drag cuts.
+        Whether the next drag cuts the current object.
     colours
         What gives masks their colours.
     """
@@ -76,16 +76,16 @@ class ObjectsState:
 
 
 class ObjectTableView(QTableView):
-    """The table.
+    """The table of objects.
 
     Attributes
     ----------
     went
-        A user chose a row with mouse or keys: the row.
+        Signal: the user went to a row with mouse or keys; emits the row.
     deleted
-        A user pressed Delete.
+        Signal: the user pressed Delete.
     chose
-        Other rows are selected.
+        Signal: the selection changed.
     """
 
     went = Signal(int)
@@ -122,17 +122,17 @@ class ObjectTableView(QTableView):
 
     @property
     def rows(self) -> list[int]:
-        """The rows that are selected, from the top."""
+        """The selected rows, from the top."""
         selection = self.selectionModel()
         assert selection is not None
         rows: set[int] = set()
-        parts: Any = selection.selection()  # few, where rows may be fifty thousand
+        parts: Any = selection.selection()  # ranges: few, even of fifty thousand rows
         for part in parts:
             rows.update(range(part.top(), part.bottom() + 1))
         return sorted(rows)
 
     def select(self, row: int | None) -> None:
-        """Select a row alone and bring it into view, or none."""
+        """Select a single row and scroll to it, or with None clear the selection."""
         selection = self.selectionModel()
         model = self.model()
         assert selection is not None
@@ -148,7 +148,7 @@ class ObjectTableView(QTableView):
         self.scrollTo(index)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Delete with Delete; tell which row the other keys lead to."""
+        """Emit `deleted` for Delete, and `went` if another key moves to another row."""
         before = self.currentIndex().row()
         editing = self.state() == QAbstractItemView.State.EditingState
         if event is not None and event.key() == Qt.Key.Key_Delete and not editing:
@@ -161,9 +161,9 @@ class ObjectTableView(QTableView):
 
 
 class ObjectsSection(Section[ObjectsState]):
-    """The table of objects, and what is done with those that are selected.
+    """The table of objects, and actions on the selected ones.
 
-    Labels are counted when it is opened first.
+    Labels are counted when the section is opened for the first time.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -173,24 +173,30 @@ class ObjectsSection(Section[ObjectsState]):
         self.table = ObjectTableView(self.model)
         self.cut = controller.cut
         self._soon = Delay(0, self.refresh, self)
-        self.accept = button("Accept", "these objects are right")
-        self.delete = button("Delete", "delete these objects, on all planes (Delete in the table)")
-        self.delete_here = button("Delete here", "delete them on the plane on screen alone")
-        self.merge = button("Merge", "make two selected objects one: the first of them stays")
+        self.accept = button("Accept", "mark the selected objects as right")
+        self.delete = button(
+            "Delete", "delete the selected objects, on all planes (Delete in the table)"
+        )
+        self.delete_here = button(
+            "Delete here", "delete the selected objects on the plane shown only"
+        )
+        self.merge = button("Merge", "merge two selected objects into the upper one")
         self.split = button("Split", with_key("cut the current object by a stroke", "cut_object"))
         self.split.setCheckable(True)
         self.lock = button("Lock", "")
         self.narrow = button(
-            "Narrow", with_key("move their outlines inwards by a pixel, here", "narrow_object")
+            "Narrow",
+            with_key("move their outlines inwards by a pixel on the plane shown", "narrow_object"),
         )
         self.widen = button(
             "Widen",
             with_key(
-                "move their outlines outwards by a pixel, here, into the background", "widen_object"
+                "move their outlines outwards by a pixel on the plane shown, into the background",
+                "widen_object",
             ),
         )
-        self.hide_others = check("hide others", "show the current object's mask alone")
-        self.outlines = check("outlines", with_key("masks as outlines", "toggle_outlines"))
+        self.hide_others = check("hide others", "show only the current object's mask")
+        self.outlines = check("outlines", with_key("show masks as outlines", "toggle_outlines"))
         self.colours = combo("what gives masks their colours")
         self.classes = ClassesSection(controller, lambda: self.selected)
         self._recolouring = Delay(_COLOURS_MS, self._colour_by_class, self)
@@ -250,14 +256,14 @@ class ObjectsSection(Section[ObjectsState]):
         )
 
     def refresh(self) -> None:
-        """Show how things are, of the classes, too."""
+        """Update the section, and that of the classes in it."""
         super().refresh()
         self.classes.refresh()
 
     def _draw(self, state: ObjectsState) -> None:
         self.setVisible(state.visible)
-        told = "" if state.count is None else f" ({state.count}{'…' * state.counting})"
-        self.fold.set_title(f"Objects{told}")
+        count = "" if state.count is None else f" ({state.count}{'…' * state.counting})"
+        self.fold.set_title(f"Objects{count}")
         for control in (
             self.accept, self.delete, self.delete_here, self.lock, self.narrow, self.widen,
         ):  # fmt: skip
@@ -265,7 +271,9 @@ class ObjectsSection(Section[ObjectsState]):
         self.merge.setEnabled(state.chosen == 2)
         self.lock.setText("Unlock" if state.unlock else "Lock")
         self.lock.setToolTip(
-            "let these objects be changed again" if state.unlock else "let nothing change them"
+            "allow changes to the selected objects"
+            if state.unlock
+            else "protect the selected objects from changes"
         )
         with quietly(self.hide_others, self.outlines, self.split):
             self.hide_others.setChecked(state.hides_others)
@@ -279,11 +287,11 @@ class ObjectsSection(Section[ObjectsState]):
 
     @property
     def selected(self) -> list[int]:
-        """The objects that are selected, from the top."""
+        """The ids of the selected objects, from the top."""
         return [self.model.object_at(row) for row in self.table.rows]
 
     def _follow(self, annotation: Annotation | None) -> None:
-        """Show the objects of a session, or let go of it."""
+        """Show the objects of an annotation's session; None disconnects from the last one."""
         session = None if annotation is None else annotation.session
         if session is self._followed:
             return
@@ -320,7 +328,7 @@ class ObjectsSection(Section[ObjectsState]):
     def _toggled(self, expanded: bool) -> None:
         self.refresh()
 
-    # What a user does
+    # Actions of the user
 
     def _go(self, row: int) -> None:
         """Make a row's object current, and show it."""
@@ -329,7 +337,7 @@ class ObjectsSection(Section[ObjectsState]):
             self._attempt(partial(go_to, annotation, self.model.object_at(row)))
 
     def _do(self, command: Callable[[Session, list[int]], Any]) -> None:
-        """Do something with the objects that are selected."""
+        """Call a function with the session and the ids of the selected objects."""
         annotation, ids = self._controller.annotation, self.selected
         if annotation is not None and ids:
             self._attempt(lambda: command(annotation.session, ids))
@@ -374,7 +382,7 @@ class ObjectsSection(Section[ObjectsState]):
         self.redraw()
 
     def _colour_by_class(self) -> None:
-        """Show the classes that objects have by now, where that is wanted."""
+        """Update the colours of masks if they show the classes."""
         annotation = self._controller.annotation
         masks = None if annotation is None else annotation.labels
         if annotation is not None and masks is not None and colours_of(masks) == "by class":
@@ -404,7 +412,7 @@ def go_to(annotation: Annotation, object_id: int) -> None:
 
 
 def _along(plane: Plane, box: Box, shown: Plane | None) -> tuple[Plane, Box]:
-    """Return a place as one of a plane that spans the axes on screen."""
+    """Return the plane and box of an object for a plane that spans the axes on screen."""
     if shown is None or plane_axes(plane) == plane_axes(shown):
         return plane, box
     middle = {

@@ -1,4 +1,4 @@
-"""Offers labels of another program as masks to go on with; away while there are none."""
+"""Section of the dock that offers labels of another program as masks; hidden if there are none."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from napari_sam.gui.section import Section
 
 @dataclass(frozen=True, slots=True)
 class OfferState:
-    """What is offered.
+    """The state of the section.
 
     Parameters
     ----------
     offer
-        The layer; None for nothing.
-    told
-        What is said about it.
+        The layer that is offered; None if there is none.
+    text
+        A sentence about the layer.
     """
 
     offer: Offer | None = None
-    told: str = ""
+    text: str = ""
 
 
 def offer_state_of(controller: Controller, is_declined: Callable[[Layer], bool]) -> OfferState:
-    """Sum up what can be offered.
+    """Return the section's state.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     is_declined
-        Says of which layers nobody wants to hear any more.
+        Returns whether the user has declined a layer before.
     """
     annotation = controller.annotation
     if annotation is None:
@@ -58,15 +58,15 @@ class OfferSection(Section[OfferState]):
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self._declined: WeakSet[Layer] = WeakSet()
-        self.told = QLabel()
-        self.told.setWordWrap(True)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
         self.use = button(
-            "Correct these", "masks go there from now on, and a click on a label corrects it"
+            "Correct these", "write masks to these labels; a click on a label corrects it"
         )
-        self.decline = button("No", "leave it as it is, and don't ask again")
+        self.decline = button("No", "leave the layer as it is, and don't ask again")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.told)
+        column.addWidget(self.text)
         row = line(self.use, self.decline)
         row.setStretch(0, 1)
         column.addLayout(row)
@@ -78,7 +78,7 @@ class OfferSection(Section[OfferState]):
 
     def _draw(self, state: OfferState) -> None:
         self.setVisible(state.offer is not None)
-        self.told.setText(state.told)
+        self.text.setText(state.text)
 
     def _use(self) -> None:
         offer = self.shown.offer
@@ -92,10 +92,10 @@ class OfferSection(Section[OfferState]):
         if offer.is_image:
             labels = annotation.add_labels(labels_of(offer.layer))
             self._declined.add(offer.layer)
-            offer.layer.visible = False  # the labels show the same
+            offer.layer.visible = False  # the new labels show the same
         annotation.labels = labels
         annotation.click_here()
-        if annotation.labels is labels:  # it may have been refused
+        if annotation.labels is labels:  # not if the annotation has refused them
             self._attempt(annotation.session.adopt_labels)
         self.refresh()
 

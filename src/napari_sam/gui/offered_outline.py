@@ -1,4 +1,4 @@
-"""What shows which object the proofreading queue offers: its outline and a frame, in no layer."""
+"""Marks the object that the proofreading queue offers, with an outline and a frame."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in, take_out
 from napari_sam.prompts import Box
 from napari_sam.session import Plane, Session
 
-_LONGEST = 1024  # pixels of an outline; a larger object's is that of every second pixel, or fewer
-_APART, _CORNER = 0.15, 0.25  # of the longer side: how far the frame is, how long its corners are
-_ABOVE = 9_000  # of all layers, below previews
+_LONGEST = 1024  # pixels along a side; the outline of a larger object is subsampled
+_APART, _CORNER = 0.15, 0.25  # gap to the frame and length of its corners, by the longer side
+_ABOVE = 9_000  # drawing order: above all layers, below previews
 
 
 class OfferedOutline:
     """Marks the object that a session's queue offers, while it is on screen.
 
-    A thin outline, and the corners of a frame that lies apart from it: what the object's edge
-    looks like is to be judged, and a small object to be found.
+    The outline is thin, so that the object's edge can be judged; the corners of a frame at some
+    distance make a small object easy to find. Neither is in a layer.
 
     Parameters
     ----------
     viewer, image
-        Where it is shown.
+        The viewer, and the image layer in it.
     session
-        Whose queue.
+        The session whose queue is shown.
     plane
         Returns the plane on screen.
     """
@@ -47,10 +47,10 @@ class OfferedOutline:
         self._signals = session.queue_changed, session.journal_changed
         for signal in self._signals:
             signal.connect(self._changed)
-        self.object_id: int | None = None  # that is marked
+        self.object_id: int | None = None  # the object that is marked
 
     def close(self) -> None:
-        """Take it away, and follow the queue no more."""
+        """Remove the mark, and disconnect from the queue."""
         self._soon.close()
         for signal in self._signals:
             signal.disconnect(self._changed)
@@ -58,13 +58,13 @@ class OfferedOutline:
         self._parts = None
 
     def hide(self) -> None:
-        """Show nothing, until :meth:`refresh`."""
+        """Hide the mark until :meth:`refresh` is called."""
         self.object_id = None
         for part in self._parts or ():
             part.visible = False
 
     def refresh(self) -> None:
-        """Mark the object that is offered, if it is on the plane on screen."""
+        """Mark the offered object, if it is on the plane on screen."""
         self._soon.stop()
         self.hide()
         plane, item = self._plane(), self._session.queue.current
@@ -75,7 +75,7 @@ class OfferedOutline:
         r0, c0, r1, c1 = (int(x) for x in place[1])
         try:
             labels = canvas.read(place[0], (slice(r0, r1 + 1), slice(c0, c1 + 1)))
-        except OSError:  # whoever changes the labels is told
+        except OSError:  # reported when the labels are changed
             return
         step = -(-max(labels.shape) // _LONGEST)
         mask = labels[::step, ::step] == item.object_id

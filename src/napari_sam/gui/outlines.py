@@ -1,4 +1,4 @@
-"""Outlines of objects on the plane on screen, moved by a pixel: what keys and buttons do."""
+"""Moves outlines of objects on the plane on screen by a pixel, for keys and buttons."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def move_outlines(
     Parameters
     ----------
     annotation
-        Whose plane on screen.
+        The annotation of the objects.
     pixels
-        How far; below 0 inwards.
+        Distance in pixels; below 0 inwards.
     object_ids
-        Which objects; by default the current one.
+        The objects; by default the current one.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def move_outlines(
 
 
 def move_found_outlines(annotation: Annotation, pixels: int) -> None:
-    """Move the outlines of all objects that a machine made and nobody has clicked or locked.
+    """Move the outlines of all found objects that nobody has clicked or locked.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where layers lie: the geometry of an image given to layers, followed and compared."""
+"""The geometry of layers: their transforms compared, copied, and kept equal to an image's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_sam.gui.delay import Delay
 
 TOLERANCE = 0.5
-"""Pixels by which layers may lie apart and still count as lying on each other."""
+"""Pixels by which layers may be displaced and still count as lying on each other."""
 
 _TRANSFORMS = ("scale", "rotate", "shear", "translate", "affine", "units", "axis_labels")
 
@@ -23,32 +23,32 @@ _TRANSFORMS = ("scale", "rotate", "shear", "translate", "affine", "units", "axis
 def geometry_of(layer: Layer) -> dict[str, Any]:
     """Return the transforms, units and axis labels that place a layer in the world."""
     values = {name: getattr(layer, name) for name in _TRANSFORMS if name != "affine"}
-    # A layer made with another's Affine would share it.
+    # a copy: a layer made with another layer's Affine would share it
     return {**values, "affine": np.array(layer.affine.affine_matrix)}
 
 
 def finest(layer: Image | Labels) -> Any:
-    """Return the array of a layer; of a multiscale one that of its finest level."""
+    """Return the array of a layer; for a multiscale layer, that of its finest level."""
     return layer.data[0] if layer.multiscale else layer.data
 
 
 def shape_of(image: Image) -> tuple[int, ...]:
-    """Return the length of every axis, without RGB; of a multiscale image its finest level's."""
+    """Return the length of every axis of an image at its finest level, without the RGB axis."""
     return tuple(int(n) for n in finest(image).shape[: image.ndim])
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """Spell a shape, such as ``5 × 120 × 160``."""
+    """Return a shape as text, such as ``5 × 120 × 160``."""
     return " × ".join(str(n) for n in shape)
 
 
 def same_geometry(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two geometries agree in everything but rounding."""
+    """Whether two geometries agree up to rounding."""
     return all(_same(value, other[name]) for name, value in one.items())
 
 
 def place(layer: Layer, geometry: dict[str, Any]) -> None:
-    """Give a layer a geometry, setting only what differs: each redraws the layer."""
+    """Give a layer a geometry; only values that differ are set, since each redraws the layer."""
     own = geometry_of(layer)
     for name, value in geometry.items():
         if not _same(own[name], value):
@@ -58,7 +58,8 @@ def place(layer: Layer, geometry: dict[str, Any]) -> None:
 def lies_on(layer: Layer, image: Image) -> bool:
     """Whether a layer of an image's shape shows each pixel where the image shows it.
 
-    To within half a pixel of the image, at every corner and so everywhere between.
+    The tolerance is half a pixel of the image. It is checked at all corners; the transforms are
+    affine, so it holds everywhere between.
     """
     if layer.ndim != image.ndim:
         return False
@@ -73,36 +74,38 @@ def lies_on(layer: Layer, image: Image) -> bool:
 
 
 def connect(layer: Layer, call: Callable[..., None], verb: str = "connect") -> None:
-    """Have a function called (or, to "disconnect", not any more) when a layer is moved."""
+    """Connect a function to the events of a layer's transforms, or "disconnect" it."""
     for name in _TRANSFORMS:
         getattr(getattr(layer.events, name), verb)(call)
 
 
 def geometry_text(layer: Layer, beside: Layer) -> str:
-    """Spell the geometry of a layer where it differs from another's, such as ``scale (2, 2)``."""
+    """Return a layer's transforms that differ from another's as text: ``scale (2, 2)``."""
     own, other = geometry_of(layer), geometry_of(beside)
     differing = [name for name in _TRANSFORMS if not _same(own[name], other[name])]
-    return ", ".join(f"{name} {_spelled(own[name])}" for name in differing if name != "axis_labels")
+    return ", ".join(
+        f"{name} {_value_text(own[name])}" for name in differing if name != "axis_labels"
+    )
 
 
 class Followers:
-    """Layers that go where their image goes.
+    """Layers that move with their image.
 
     Parameters
     ----------
     image
-        What they follow.
+        The image that they follow.
     moved
-        Called a moment after the image, or a layer that is watched, was moved: of several changes
-        in a row, such as scale and translation, after the last.
+        Called a moment after the image or a watched layer was moved, once for several changes in
+        a row such as scale and translation.
     geometry
         Returns the geometry that puts a layer where the image is; by default the image's own.
 
     Notes
     -----
-    Layers given with ``held=True`` are editors: their coordinates are the image's pixels, so they
-    always lie on it, and `moved` gets those that were put back. Others follow as long as they lie
-    where the image lies; one that somebody moved is that person's from then on.
+    Layers added with ``held=True`` are editors: their coordinates are the image's pixels, so they
+    must lie on it. If they are moved, they are put back, and `moved` gets them. Other layers
+    follow only while they lie where the image lies; a layer that the user has moved stays there.
     """
 
     def __init__(
@@ -123,7 +126,7 @@ class Followers:
         connect(image, self.follow)
 
     def follow(self, event: Any = None) -> None:
-        """Take up that the geometry may be another one."""
+        """Move the layers if the image's geometry has changed."""
         geometry = self._geometry_now()
         in_step = [x for x in self._free if same_geometry(geometry_of(x), self._geometry)]
         self._geometry = geometry
@@ -133,16 +136,13 @@ class Followers:
         self._stir()
 
     def add(self, layer: Layer, held: bool = False) -> None:
-        """Let a layer, which lies where the image does, follow it."""
+        """Put a layer where the image is, and let it follow."""
         place(layer, self._geometry)
         (self._held if held else self._free).append(layer)
         self.watch(layer)
 
     def take_up(self, layer: Layer) -> None:
-        """Let a layer that is there already follow the image, if it lies just where the image does.
-
-        Otherwise somebody has moved it.
-        """
+        """Let an existing layer follow if it lies exactly where the image does; watch it anyway."""
         if same_geometry(geometry_of(layer), self._geometry) and not self.follows(layer):
             self._free.append(layer)
         self.watch(layer)
@@ -154,18 +154,18 @@ class Followers:
             connect(layer, self._stir)
 
     def forget(self, layer: Layer) -> None:
-        """Let go of a layer."""
+        """Disconnect from a layer."""
         if _among(layer, self._watched):
             connect(layer, self._stir, "disconnect")
         for layers in (self._held, self._free, self._watched):
             layers[:] = [other for other in layers if other is not layer]
 
     def follows(self, layer: Layer) -> bool:
-        """Whether a layer goes where the image goes."""
+        """Whether a layer moves with the image."""
         return _among(layer, [*self._held, *self._free])
 
     def close(self) -> None:
-        """Let go of the image and of every layer."""
+        """Disconnect from the image and from every layer."""
         self._settling.close()
         connect(self._image, self.follow, "disconnect")
         for layer in list(self._watched):
@@ -194,10 +194,11 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def unit_factors(units: Sequence[pint.Unit], others: Sequence[pint.Unit]) -> NDArray[np.float64]:
-    """Return what values in some units are multiplied by to get them in others, axis by axis.
+    """Return the factors that convert values from some units to others, axis by axis.
 
-    Of `others` the last ones count, as a layer of fewer axes has a viewer's or image's last ones.
-    As napari does it, units count only where all of them can be converted; else all are 1.
+    If there are more `others`, the last ones are used, since the axes of a layer with fewer axes
+    are the last ones of a viewer or an image. As in napari, all factors are 1 unless every unit
+    can be converted.
     """
     if len(others) < len(units):
         return np.ones(len(units))
@@ -207,13 +208,13 @@ def unit_factors(units: Sequence[pint.Unit], others: Sequence[pint.Unit]) -> NDA
 
 @lru_cache(maxsize=256)
 def _factor(unit: pint.Unit, other: pint.Unit) -> float | None:
-    """Return a factor, looked up for every slice shown; None where there is none."""
+    """Return the factor between two units; None if they can't be converted."""
     base = pint.get_application_registry().get_base_units
     (size, kind), (other_size, other_kind) = base(unit), base(other)
     return float(size / other_size) if kind == other_kind else None
 
 
-def _spelled(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return str(np.round(value, 6).tolist())
     return ", ".join(str(one) for one in value) if isinstance(value, Sequence) else str(value)

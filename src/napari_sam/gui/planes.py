@@ -1,4 +1,4 @@
-"""From an image layer to the planes a session reads, and which of them is on screen."""
+"""The planes of an image layer for a session, and which of them is on screen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Colours = tuple[Channel | None, Channel | None, Channel | None]
 
 _CHANNEL_NAMES = {"c", "ch", "channel", "channels"}
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue, ITU-R BT.709
-_DARKER = 0.2  # of luminance 0-1: colormaps that begin and end alike are not inverted
+_DARKER = 0.2  # luminance from 0 to 1; a colormap with a smaller difference isn't inverted
 _MOST_CHANNELS = 5  # a longer unnamed axis is more likely depth or time
 
 
@@ -25,23 +25,23 @@ def source_of(
     channels: Colours | None = None,
     revision: int = 0,
 ) -> ArraySource:
-    """Describe the planes of an image layer; of a multiscale one those of the finest level.
+    """Return the source of an image layer's planes, at the finest level of a multiscale image.
 
     Parameters
     ----------
     image
         The layer.
     dims
-        What of it is on screen: the axes that planes span, and how thick a slice is.
+        The viewer's dims, which define the axes that planes span and the thickness of slices.
     channels
-        What the model sees as its colours instead of the layer.
+        Channels that the model gets as red, green and blue instead of the layer.
     revision
-        As of :class:`~napari_sam.session.ArraySource`.
+        As for :class:`~napari_sam.session.ArraySource`.
 
     Raises
     ------
     ValueError
-        For images that have no planes, such as empty ones.
+        If the image has no planes, for example because it is empty.
     """
     data = finest(image)
     if channels is not None and not any(channels):
@@ -74,9 +74,9 @@ def limits_of(image: Image) -> tuple[float, float]:
 
 
 def shown_limits(image: Image) -> tuple[float, float] | None:
-    """Return what a layer is stretched by; None for uint8 RGB shown unchanged.
+    """Return the limits that the layer's display stretches; None for unchanged uint8 RGB.
 
-    napari stretches RGB of every dtype, and each of its samples, by the contrast limits.
+    napari applies the contrast limits to each sample of RGB images of every dtype.
     """
     limits = limits_of(image)
     unchanged = image.rgb and image.dtype == np.uint8 and limits == (0.0, 255.0)
@@ -86,7 +86,7 @@ def shown_limits(image: Image) -> tuple[float, float] | None:
 def is_inverted(image: Image) -> bool:
     """Whether a layer's colormap shows high values clearly darker than low ones.
 
-    Apart from that the model sees grey values, whatever colours they are shown in.
+    This is all that the model gets of a colormap: otherwise it sees grey values.
     """
     if image.rgb:
         return False
@@ -95,7 +95,7 @@ def is_inverted(image: Image) -> bool:
 
 
 def channel_axis(image: Image) -> int | None:
-    """Find the axis of a layer that looks like channels: by its name, or short and unnamed."""
+    """Return the channel axis of a layer: by its name, else a short unnamed axis, else None."""
     shape = shape_of(image)
     for axis, name in enumerate(image.axis_labels):
         if name.lower() in _CHANNEL_NAMES:
@@ -114,9 +114,9 @@ def displayed_axes(dims: Dims, image: Image) -> tuple[int, int] | None:
 
 
 def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | None:
-    """Return the plane of a layer that is on screen; None in 3-D or outside of the image.
+    """Return the plane of a layer that is on screen; None in 3-D or outside the image.
 
-    Of a thick slice it is the one in its middle.
+    For a thick slice it is the plane in the middle.
     """
     axes = displayed_axes(dims, image)
     if axes is None:
@@ -135,7 +135,7 @@ def displayed_plane(dims: Dims, image: Image, source: ArraySource) -> Plane | No
 
 
 def why_no_plane(dims: Dims, image: Image) -> str:
-    """Say why no plane of a layer is on screen, and what to do."""
+    """Return a message: why no plane of a layer is on screen, and what to do."""
     if dims.ndisplay != 2:
         return (
             "expected a plane on screen, got the 3-D view; go back to the slice first, with "
@@ -160,7 +160,7 @@ def why_no_plane(dims: Dims, image: Image) -> str:
 
 
 def _index(here: LayerSlice, image: Image) -> list[int]:
-    """Return the plane in the middle of a slice, or the nearest to it."""
+    """Return the index of the plane in the middle of a slice, or of the nearest in the image."""
     highest = np.subtract(shape_of(image), 1)
     index: list[int] = np.clip(np.round(here.position), 0, highest).astype(int).tolist()
     return index
@@ -174,7 +174,7 @@ def scrolled_axis(image: Image, source: ArraySource, plane: Plane) -> int | None
 
 
 def slider_axes(image: Image, source: ArraySource, plane: Plane) -> list[int]:
-    """Return the axes that have a slider and more than one position, but for channels."""
+    """Return the axes with a slider and more than one position, except channels."""
     channels = {source.channel_axis, channel_axis(image)}
     shape = shape_of(image)
     return [a for a, i in enumerate(plane) if i is not None and a not in channels and shape[a] > 1]
@@ -187,9 +187,9 @@ def middle_of_view(viewer: ViewerModel, image: Image, plane: Plane) -> tuple[flo
 
 
 def visible_part(viewer: ViewerModel, image: Image, plane: Plane) -> Box:
-    """Return (row 0, column 0, row 1, column 1) of the part of a plane that is on screen.
+    """Return the box (row 0, column 0, row 1, column 1) of the part of a plane on screen.
 
-    Where the plane is rotated, that is what holds this part.
+    If the plane is rotated, this is the box around that part.
     """
     height, width = np.divide(viewer.canvas.size, 2 * viewer.scene.camera.zoom)
     corners = [(r, c) for r in (-height, height) for c in (-width, width)]
@@ -201,7 +201,7 @@ def visible_part(viewer: ViewerModel, image: Image, plane: Plane) -> Box:
 def _on_plane(
     viewer: ViewerModel, image: Image, plane: Plane, offsets: list[tuple[float, float]]
 ) -> np.ndarray:
-    """Return the `(N, 2)` pixels of a plane nearest to places given from the canvas's middle."""
+    """Return the `(N, 2)` pixels of a plane nearest to offsets from the canvas's middle."""
     points = []
     for offset in offsets:
         world = list(viewer.dims.point)
@@ -239,9 +239,10 @@ def coordinates_of(plane: Plane, point: tuple[float, float]) -> list[float]:
 
 
 def plane_name(image: Image, plane: Plane, source: ArraySource | None = None) -> str:
-    """Spell which plane it is, such as ``t 3/12 · z 5/40``, counting from 0; empty in 2-D.
+    """Return the position of a plane as text, such as ``t 3/12 · z 5/40``; empty in 2-D.
 
-    With a source that projects several planes, also which: ``z 5/40 (mean of 3 to 7)``.
+    Positions count from 0. If the source projects several planes, they are named too:
+    ``z 5/40 (mean of 3 to 7)``.
     """
     shape = shape_of(image)
     names = []
@@ -257,12 +258,12 @@ def plane_name(image: Image, plane: Plane, source: ArraySource | None = None) ->
 
 
 def axis_name(image: Image, axis: int) -> str:
-    """Return the name of an axis; one that has none is counted from the back, as napari does."""
+    """Return the name of an axis, or if it has none, ``plane`` or ``axis`` and its index."""
     if _is_named(image, axis):
         return str(image.axis_labels[axis])
     return "plane" if image.ndim == 3 else f"axis {axis}"
 
 
 def _is_named(image: Image, axis: int) -> bool:
-    """Whether an axis has a name: napari counts the others from the back."""
+    """Whether an axis has a name: napari labels the others with negative numbers."""
     return not str(image.axis_labels[axis]).lstrip("-").isdigit()

@@ -1,4 +1,4 @@
-"""The libraries that a model takes, imported before somebody asks for one."""
+"""Imports the libraries that a model needs before the dock is opened."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from functools import cache
 
 from napari_sam.segmentation.worker_process import start_spare
 
-_LONGEST_GOODBYE = 20.0  # seconds
-# Libraries alone: of two threads that import modules which import each other, one may get half.
+_LONGEST_GOODBYE = 20.0  # seconds to wait for the thread at exit
+# Only libraries: if two threads import modules that import each other, one may get half of one.
 _MODULES = ("torch", "safetensors.torch", "scipy.ndimage")
 
 
 @cache
 def preload() -> None:
-    """Import the libraries that a model takes on a thread of its own, and start its process; once.
+    """Import the libraries that a model needs on another thread, and start its process; once.
 
-    A dock that is opened after it is ready seconds earlier.
+    This makes a dock that is opened afterwards ready seconds earlier.
     """
     start_spare()
     thread = threading.Thread(target=_import, name="napari-sam preload", daemon=True)

@@ -1,6 +1,6 @@
-"""The picture of a preview on the canvas: outline and a light fill, in no layer.
+"""Draws a preview on the canvas, as an outline with a light fill.
 
-So nobody saves or measures it by mistake, and nothing has to be undone.
+It is in no layer, so that it isn't saved or measured by mistake and needs no undo.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from napari_sam.gui.scene import lay_above, matrix_of, node_of, put_in, take_out
 from napari_sam.session import Patch, Preview
 
 _FILL = 0.25  # opacity
-_LONGEST = 1024  # pixels of a picture; a larger one is shown by every second pixel, or fewer
+_LONGEST = 1024  # pixels along a side; a larger mask is subsampled
 _DASH = 6  # pixels of the canvas
-_ABOVE = 10_000  # of all layers
+_ABOVE = 10_000  # drawing order: above all layers
 
 
 class PreviewOverlay:
-    """Shows what a click would take, above all layers.
+    """Shows the mask that a click would give, above all layers.
 
-    The outline is white on black, so that it stands out from any image; around an object that a
-    click would go to it is dashed, and there is no fill.
+    The outline is white on black, to stand out from any image. If the click would go to an
+    existing object, the outline around that object is dashed, without a fill.
 
     Parameters
     ----------
     viewer, image
-        Where it is shown.
+        The viewer, and the image layer in it.
     """
 
     def __init__(self, viewer: Any, image: Image) -> None:
@@ -41,7 +41,7 @@ class PreviewOverlay:
 
     @property
     def is_shown(self) -> bool:
-        """Whether a picture is on the canvas."""
+        """Whether a preview is on the canvas."""
         return self._parts is not None and self._parts[1].visible
 
     def show(self, preview: Preview | None, labels: Labels | None) -> None:
@@ -50,7 +50,7 @@ class PreviewOverlay:
         Parameters
         ----------
         preview
-            What a click would do.
+            The preview; None to show none.
         labels
             The layer whose colours the mask would have; None before there is one.
         """
@@ -78,7 +78,7 @@ class PreviewOverlay:
             part.visible = fills or part is not fill
 
     def close(self) -> None:
-        """Take it away."""
+        """Remove the preview from the canvas."""
         take_out(self._parts or ())
         self._parts = None
 
@@ -99,7 +99,7 @@ class PreviewOverlay:
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the edges between the pixels of a mask and those outside of it.
+    """Return the edges between the pixels of a mask and the pixels outside it.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def _dashed(vertices: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
-    """Return every second part of an outline, about as long as a dash on the canvas."""
+    """Return an outline with gaps, as dashes of a few pixels on the canvas."""
     dash = max(1.0, _DASH / max(zoom, 1e-9))
     middles = vertices.reshape(-1, 2, 2).mean(1)
     is_on = (middles // dash).sum(1) % 2 == 0
@@ -130,7 +130,7 @@ def _dashed(vertices: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
 
 
 def _coloured(mask: NDArray[np.bool_], object_id: int, labels: Labels | None) -> NDArray[np.uint8]:
-    """Paint a mask lightly in the colour of its label, clear elsewhere."""
+    """Return a mask as `(h, w, 4)` in the light colour of its label, transparent elsewhere."""
     colours = labels.colormap if labels is not None else label_colormap()
     red, green, blue = (round(255 * float(x)) for x in np.ravel(colours.map(object_id))[:3])
     picture = np.zeros((*mask.shape, 4), np.uint8)

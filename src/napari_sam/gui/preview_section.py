@@ -1,4 +1,4 @@
-"""What a click would take: whether that is shown, which of its masks, and what it would do."""
+"""Section of the dock for previews: on or off, which mask a click takes, and what it would do."""
 
 from __future__ import annotations
 
@@ -19,75 +19,77 @@ _MASKS = ((_BEST, ""), *((f"the {name}", name) for name in GRANULARITIES))
 
 @dataclass(frozen=True, slots=True)
 class PreviewState:
-    """What is told of the next click.
+    """The state of the section.
 
     Parameters
     ----------
     enabled
-        Whether there is an image.
+        Whether an image is chosen.
     is_on
-        Whether previews are shown.
+        Whether previews are on.
     granularity
-        Which of the masks that a first click may mean is taken; empty for the model's best.
-    told
-        What a click where the mouse is would do, or why that isn't shown.
+        Which candidate of a first click becomes the mask; empty for the model's best.
+    text
+        What a click at the mouse would do, or why that isn't shown.
     """
 
     enabled: bool = False
     is_on: bool = True
     granularity: str = ""
-    told: str = ""
+    text: str = ""
 
 
 def preview_state_of(controller: Controller) -> PreviewState:
-    """Sum up what there is to tell of the next click."""
+    """Return the section's state."""
     annotation, hover = controller.annotation, controller.hover
     if annotation is None:
         return PreviewState()
-    told, seconds = "", annotation.session.preview_seconds
+    text, seconds = "", annotation.session.preview_seconds
     if hover.preview is not None:
-        told = preview_text(hover.preview)
+        text = preview_text(hover.preview)
     elif not hover.is_on and hover.is_automatic and seconds is not None:
-        told = f"no preview by itself: it takes {seconds:.2f} s"
-    return PreviewState(True, hover.is_on, annotation.session.granularity, told)
+        text = f"preview is off because it takes {seconds:.2f} s"
+    return PreviewState(True, hover.is_on, annotation.session.granularity, text)
 
 
 def preview_text(preview: Preview) -> str:
-    """Say what a click would do, such as ``click: begins object 4 · part, IoU 0.93``."""
+    """Return what a click would do as text: ``click: begins object 4 · part, IoU 0.93``."""
     if preview.action == "go to":
         return f"click: goes to object {preview.object_id}"
     verb = "begins" if preview.action == "new" else "refines"
-    told = [f"click: {verb} object {preview.object_id}"]
+    parts = [f"click: {verb} object {preview.object_id}"]
     if preview.scores:
         which = f"{preview.granularity}, " if preview.granularity else ""
-        told.append(f"{which}IoU {preview.scores[preview.chosen]:.2f}")
-    return " · ".join(told)
+        parts.append(f"{which}IoU {preview.scores[preview.chosen]:.2f}")
+    return " · ".join(parts)
 
 
 class PreviewSection(Section[PreviewState]):
-    """Whether previews are shown, which mask a first click takes, and what a click would do."""
+    """Switches previews, chooses which mask a first click takes, and shows what it would do."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self.preview = check(
             "preview",
-            with_key("show what a click would take while the mouse moves", "toggle_preview"),
+            with_key(
+                "show the mask that a click would give while the mouse moves", "toggle_preview"
+            ),
         )
         self.granularity = combo(
             with_key(
-                "which of the masks that a first click may mean is taken, by their areas",
+                "which of the masks that a first click may mean is used, by area",
                 "next_candidate",
             )
         )
         self.granularity.setAccessibleName("which mask a click takes")
-        self.told = QLabel()
-        self.told.setEnabled(False)
+        self.text = QLabel()
+        self.text.setEnabled(False)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         row = line(self.preview, QLabel("takes"), self.granularity)
         row.setStretch(2, 1)
         column.addLayout(row)
-        column.addWidget(self.told)
+        column.addWidget(self.text)
         self.preview.toggled.connect(self._toggle)
         self.granularity.activated.connect(self._choose)
         controller.hover.changed.connect(self.refresh)
@@ -100,7 +102,7 @@ class PreviewSection(Section[PreviewState]):
         with quietly(self.preview):
             self.preview.setChecked(state.is_on)
         fill(self.granularity, _MASKS, state.granularity)
-        self.told.setText(state.told)
+        self.text.setText(state.text)
 
     def _toggle(self, on: bool) -> None:
         self._controller.hover.is_on = on

@@ -1,4 +1,4 @@
-"""Prompts from a layer of the user's own: which one, and what its points are."""
+"""Section of the dock that takes prompts from a user's own Points or Shapes layer."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _NOTHING = ("—", None)
 
 @dataclass(frozen=True, slots=True)
 class PromptsState:
-    """Which layers prompts can be taken from, and what can be done with the one picked.
+    """The state of the section.
 
     Parameters
     ----------
     layers, picked
         Lines of the menu, and the layer picked.
     each, tip
-        What the button says that takes each point or shape by itself; empty for no button.
+        Text and tooltip of the button that takes each point or shape as a prompt of its own
+        object; empty for no button.
     one
-        Whether all points can be taken as one object.
-    told
-        What became of the prompts that were taken last.
+        Whether all points can be taken as prompts of one object.
+    result
+        A sentence about the prompts that were taken last.
     saved
         Layers of an earlier session that can be continued from.
     """
@@ -42,26 +43,26 @@ class PromptsState:
     each: str = ""
     tip: str = ""
     one: bool = False
-    told: str = ""
+    result: str = ""
     saved: SavedLayers | None = None
 
 
 def prompts_state_of(
     controller: Controller,
     picked: Points | Shapes | None,
-    told: str = "",
+    result: str = "",
     done: Iterable[Layer] = (),
 ) -> PromptsState:
-    """List the layers that prompts can be taken from.
+    """Return the section's state, with the layers that prompts can be taken from.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     picked
-        The layer picked; counts for nothing when it isn't there any more.
-    told
-        What became of the prompts that were taken last.
+        The layer picked; ignored if it isn't in the viewer any more.
+    result
+        A sentence about the prompts that were taken last.
     done
         Layers that have been continued from.
     """
@@ -73,12 +74,12 @@ def prompts_state_of(
         layers, saved = offered(*there), find_saved(*there, done)
     items = (_NOTHING, *((layer.name, layer) for layer in layers))
     if picked is None or not any(layer is picked for layer in layers):
-        return PromptsState(items, told=told, saved=saved)
+        return PromptsState(items, result=result, saved=saved)
     if isinstance(picked, Shapes):
         each = (
             f"{_counted(picked, 'shape')} as prompts",
-            "each shape is an object: rectangles and ellipses are boxes around it, polygons "
-            "regions it lies in, lines and paths strokes along it; those with the same feature "
+            "each shape is an object: rectangles and ellipses are boxes around it, polygons are "
+            "lassos around it, lines and paths are strokes along it; shapes with the same feature "
             "'object' belong together",
         )
     elif names_objects(picked):
@@ -89,9 +90,10 @@ def prompts_state_of(
     else:
         each = (
             f"{_counted(picked, 'point')}, each an object",
-            "every point is an object of its own",
+            "every point is a separate object",
         )
-    return PromptsState(items, picked, *each, one=not names_objects(picked), told=told, saved=saved)
+    one = not names_objects(picked)
+    return PromptsState(items, picked, *each, one=one, result=result, saved=saved)
 
 
 def _counted(layer: Points | Shapes, thing: str) -> str:
@@ -100,32 +102,32 @@ def _counted(layer: Points | Shapes, thing: str) -> str:
 
 
 class PromptsSection(Section[PromptsState]):
-    """Takes prompts from a Points or Shapes layer; away while there is none.
+    """Takes prompts from a Points or Shapes layer; hidden if there is none.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     """
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self._picked: Points | Shapes | None = None
-        self._told = ""
+        self._result = ""
         self._done: WeakSet[Layer] = WeakSet()
-        self.layer = combo("a Points or Shapes layer of your own, which is read and never changed")
+        self.layer = combo("one of your own Points or Shapes layers; it is read, never changed")
         self.each = button("", "")
         self.one = button("as one object", "all points belong to one object on each plane")
         self.saved = QLabel()
         self.saved.setWordWrap(True)
         self.go_on = button(
             "Continue from these",
-            "take these clicks and boxes up with their objects, and go on with them",
+            "add these clicks and boxes with their objects to this session",
         )
-        self.told = QLabel()
-        self.told.setWordWrap(True)
-        self.told.setEnabled(False)
-        self.told.hide()
+        self.result = QLabel()
+        self.result.setWordWrap(True)
+        self.result.setEnabled(False)
+        self.result.hide()
         head = line(QLabel("Prompts from"), self.layer)
         head.setStretch(1, 1)
         column = QVBoxLayout(self)
@@ -134,14 +136,14 @@ class PromptsSection(Section[PromptsState]):
         column.addWidget(self.go_on)
         column.addLayout(head)
         column.addLayout(line(self.each, self.one))
-        column.addWidget(self.told)
+        column.addWidget(self.result)
         self.go_on.clicked.connect(self._continue)
         self.layer.activated.connect(self._pick)
         self.each.clicked.connect(partial(self._read, "each"))
         self.one.clicked.connect(partial(self._read, "one"))
 
     def _state(self) -> PromptsState:
-        state = prompts_state_of(self._controller, self._picked, self._told, self._done)
+        state = prompts_state_of(self._controller, self._picked, self._result, self._done)
         self._picked = state.picked
         return state
 
@@ -157,8 +159,8 @@ class PromptsSection(Section[PromptsState]):
         self.each.setText(state.each)
         self.each.setToolTip(state.tip)
         self.one.setVisible(state.one)
-        self.told.setText(state.told)
-        self.told.setVisible(bool(state.told))
+        self.result.setText(state.result)
+        self.result.setVisible(bool(state.result))
 
     def _continue(self) -> None:
         annotation, saved = self._controller.annotation, self.shown.saved
@@ -175,12 +177,12 @@ class PromptsSection(Section[PromptsState]):
         session.new_object()
         self._done.update(saved.layers)
         for layer in saved.layers:
-            layer.visible = False  # ours hold the same
-        self._picked, self._told = None, read.told
+            layer.visible = False  # the session's own layers show the same
+        self._picked, self._result = None, read.summary
         self.refresh()
 
     def _pick(self, row: int) -> None:
-        self._picked, self._told = self.layer.itemData(row), ""
+        self._picked, self._result = self.layer.itemData(row), ""
         self.refresh()
 
     def _read(self, grouping: Grouping, *_: object) -> None:
@@ -196,5 +198,5 @@ class PromptsSection(Section[PromptsState]):
             annotation.refused.emit(error)
             return
         session.new_object()
-        self._picked, self._told = None, read.told
+        self._picked, self._result = None, read.summary
         self.refresh()

@@ -1,4 +1,4 @@
-"""The viewer's side of the proofreading queue: what it offers comes into view, and has keys."""
+"""Shows the objects that the proofreading queue offers, and binds its keys while it is open."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from napari_sam.gui.annotation import Annotation
 from napari_sam.planes import Plane
 from napari_sam.session.proofreading import Queue
 
-# What is said of an object that is on screen.
-_LOOKED_AT = frozenset({"accept", "accept_rest", "fix", "delete"})
+# commands about the object on screen, which the user must be able to see
+_ABOUT_SHOWN = frozenset({"accept", "accept_rest", "fix", "delete"})
 
 
 def act_on_queue(viewer: ViewerModel, queue: Queue, command: str) -> None:
-    """Do something with a queue.
+    """Call a method of a queue by its name.
 
     Raises
     ------
     ValueError
-        In the 3-D view, for what is said of the object on screen: nobody sees it there as it is.
+        In the 3-D view, if the command is about the object on screen, which is hidden there.
     """
-    if command in _LOOKED_AT and viewer.dims.ndisplay != 2:
+    if command in _ABOUT_SHOWN and viewer.dims.ndisplay != 2:
         raise ValueError(
             "expected the object to be seen on its plane, got the 3-D view, where others hide it; "
             "go back to 2-D first"
@@ -37,19 +37,19 @@ class Proofreading:
     Attributes
     ----------
     changed
-        What a queue says is another.
+        Signal: a queue changed.
     refused
-        Something can't be done: the error.
+        Signal: a queue couldn't be opened; emits the error.
     """
 
     changed = Signal()
     refused = Signal(object)
 
     def __init__(self) -> None:
-        self._offered: tuple[int, int, Plane] | None = None  # of which annotation, by its id
+        self._offered: tuple[int, int, Plane] | None = None  # id of the annotation, object, plane
 
     def watch(self, annotation: Annotation) -> None:
-        """Follow the queue of an image."""
+        """Connect to the queue of an image."""
         annotation.session.queue_changed.connect(partial(self._queue_changed, annotation))
 
     def toggle(self, annotation: Annotation) -> None:
@@ -60,14 +60,14 @@ class Proofreading:
             self.open(annotation)
 
     def open(self, annotation: Annotation) -> None:
-        """Offer what is not accepted yet."""
+        """Open the queue of an image, with the objects that aren't accepted yet."""
         try:
             annotation.session.queue.begin()
         except ValueError as error:
             self.refused.emit(error)
 
     def show_offered(self, annotation: Annotation) -> None:
-        """Bring the object offered into view, wherever the view is now."""
+        """Bring the offered object into view."""
         item = annotation.session.queue.current
         if item is not None:
             annotation.bring_into_view(item.plane, item.box)

@@ -1,4 +1,4 @@
-"""A question at the top of the dock, which waits for its answer and stands in nobody's way."""
+"""Section at the top of the dock that asks a question without blocking other work."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from napari_sam.gui.section import Section
 
 
 class QuestionSection(Section[Question]):
-    """What is to be decided about the session of the image; away while nothing is.
+    """Asks whether to resume a session of the image; hidden while there is no question.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     """
 
     def __init__(self, controller: Controller) -> None:

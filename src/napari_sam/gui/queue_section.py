@@ -1,4 +1,4 @@
-"""The proofreading queue in the dock: one object at a time, one key each."""
+"""Section of the dock for the proofreading queue: one object at a time, with a key per verdict."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from napari_sam.session.proofreading import Queue
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What the queue's section shows.
+    """The state of the section.
 
     Parameters
     ----------
     is_open
-        Whether objects are offered.
+        Whether the queue is open.
     waiting
-        How many objects nobody has accepted yet, while it is closed.
+        Number of objects that nobody has accepted yet.
     offered
-        Which object is offered, and what speaks against it; empty for none.
+        The offered object and the reasons for doubt, as text; empty if none is offered.
     note
-        What stands there while none is.
+        Text in its place if none is offered.
     rest, sure, hopeless
-        How many objects one action accepts or deletes: from the one offered on, and of all.
+        Number of objects that one action handles: accepts from the offered one on, accepts as
+        surely right, deletes as surely wrong.
     done, total
-        How far the field is.
+        Number of objects accepted or deleted, and of all objects.
     pace
-        How long an object takes; empty before the first.
+        Seconds per object as text; empty before the first.
     """
 
     is_open: bool = False
@@ -51,12 +52,12 @@ class QueueState:
 
 
 def queue_state_of(queue: Queue) -> QueueState:
-    """Say what the queue's section shows.
+    """Return the section's state.
 
     Parameters
     ----------
     queue
-        Of the image.
+        The queue of the image.
     """
     if not queue.is_open:
         return QueueState(waiting=queue.waiting)
@@ -68,13 +69,13 @@ def queue_state_of(queue: Queue) -> QueueState:
         if queue.is_fixing:
             offered = f"Object {item.object_id}: correct it, then accept"
     elif queue.is_ranking:
-        note = "Looking at the objects"
+        note = "Sorting the objects"
     elif queue.items:
         note = f"Another object is current; {len(queue.items)} are left"
     elif progress.total:
         note = "Everything is accepted"
     else:
-        note = "No object of a machine is in the labels"
+        note = "No automatically found object is in the labels"
     pace = "" if progress.seconds is None else f"{progress.seconds:.1f} s an object"
     return QueueState(
         True, queue.waiting, offered, note, queue.rest if item else 0, queue.sure, queue.hopeless,
@@ -83,26 +84,38 @@ def queue_state_of(queue: Queue) -> QueueState:
 
 
 class QueueSection(Section[QueueState]):
-    """Offers the objects of the queue; absent where there is nothing to proofread."""
+    """Offers the objects of the queue; hidden if there is nothing to proofread."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
-        self.begin = button("", with_key("look through them, the doubtful first", "proofread"))
+        self.begin = button("", with_key("check them one by one, most doubtful first", "proofread"))
         self.offered = QLabel()
         self.offered.setWordWrap(True)
-        self.offered.setAccessibleName("the object to look at")
-        self.accept = button("Accept  8", with_key("it is right; the next", "queue_accept"))
-        self.fix = button("Fix  9", with_key("correct it by clicks first", "queue_fix"))
-        self.delete = button("Delete  0", with_key("it is no object; the next", "queue_delete"))
-        self.back = tool("◀", with_key("the one before", "queue_previous"))
+        self.offered.setAccessibleName("the object to check")
+        self.accept = button(
+            "Accept  8", with_key("the mask is right: go to the next object", "queue_accept")
+        )
+        self.fix = button("Fix  9", with_key("correct it with clicks first", "queue_fix"))
+        self.delete = button(
+            "Delete  0", with_key("this is no object: go to the next one", "queue_delete")
+        )
+        self.back = tool("◀", with_key("go back to the previous object", "queue_previous"))
         self.skip = tool("▶", with_key("leave it for later", "queue_next"))
-        self.rest = button("", with_key("all that are likelier right, too", "queue_accept_rest"))
-        self.sure = button("", "accept all that are surely right, unseen; undo takes that back")
-        self.hopeless = button("", "delete all that are surely wrong, unseen; undo takes that back")
-        self.bar = thin_bar("how far the field is")
+        self.rest = button(
+            "", with_key("also accept all objects that are more likely right", "queue_accept_rest")
+        )
+        self.sure = button(
+            "", "accept all objects that are almost certainly right, unseen; can be undone"
+        )
+        self.hopeless = button(
+            "", "delete all objects that are almost certainly wrong, unseen; can be undone"
+        )
+        self.bar = thin_bar("progress of proofreading")
         self.progress = QLabel()
         self._offers = False
-        self.end = button("Close", with_key("come back whenever you like", "proofread"))
+        self.end = button(
+            "Close", with_key("close the queue; you can come back later", "proofread")
+        )
         self._inside = QWidget()
         column = QVBoxLayout(self._inside)
         column.setContentsMargins(0, 0, 0, 0)
@@ -153,11 +166,11 @@ class QueueSection(Section[QueueState]):
         self.hopeless.setText(f"Delete {state.hopeless} hopeless")
         self.bar.setRange(0, max(1, state.total))
         self.bar.setValue(state.done)
-        told = f"{state.done} of {state.total}"
-        self.progress.setText(" · ".join(part for part in (told, state.pace) if part))
+        count = f"{state.done} of {state.total}"
+        self.progress.setText(" · ".join(part for part in (count, state.pace) if part))
 
     def _press(self, command: str, *_: object) -> None:
-        """Do something with the queue of the image that is chosen now."""
+        """Call a method of the chosen image's queue by its name."""
         annotation = self._controller.annotation
         if annotation is not None:
             queue = annotation.session.queue

@@ -49,7 +49,7 @@ def open_sample(name: str) -> list[LayerData]:
     from napari_sam.image import stack_limits
     from napari_sam.samples import load
 
-    preload()  # who opens a sample opens the dock next
+    preload()  # the dock is likely to be opened next
     sample = load(name)
     axes = sample.axes[:-1] if sample.is_rgb else sample.axes
     sizes = sample.pixel_size or {}
@@ -64,7 +64,7 @@ def open_sample(name: str) -> list[LayerData]:
         sample.data[None] if len(sample.data.shape) == (3 if sample.is_rgb else 2) else sample.data
     )
     limits = stack_limits(stack)
-    if limits is not None:  # napari's own for 8 bits, 0 to 255, leave most microscopy in the dark
+    if limits is not None:  # napari's default for 8 bits, 0 to 255, shows most microscopy too dark
         about["contrast_limits"] = limits
     if sizes and all(axis in sizes for axis in axes):
         about["units"] = tuple(sample.unit or "pixel" for _ in axes)

@@ -1,4 +1,4 @@
-"""Prompts and boxes that were saved from our layers, read from the layers that napari makes."""
+"""Reads prompts and boxes of an earlier session back from layers that napari has opened."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _COLUMNS = {*EDITED, DISPLAYED, CANDIDATE, BOXES}
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SavedLayers:
-    """Layers that hold prompts of an earlier session: ours, or made from files of ours.
+    """Layers with prompts of an earlier session: the dock's own, or opened from saved files.
 
     Parameters
     ----------
     points, shapes
-        The clicks and the boxes, as far as there are any.
+        The layers of the clicks and of the boxes; None if there is none.
     """
 
     points: Points | None
@@ -36,7 +36,7 @@ class SavedLayers:
 
     @property
     def layers(self) -> list[Points | Shapes]:
-        """The layers there are."""
+        """The layers that aren't None."""
         return [layer for layer in (self.points, self.shapes) if layer is not None]
 
     def __eq__(self, other: object) -> bool:
@@ -52,15 +52,15 @@ class SavedLayers:
 def find_saved(
     layers: Iterable[Layer], image: Image, own: Sequence[Layer], done: Iterable[Layer] = ()
 ) -> SavedLayers | None:
-    """Find layers that prompts of an earlier session can be continued from; the topmost of each.
+    """Return the topmost layers with prompts of an earlier session; None if there are none.
 
-    Clicks are known by the columns of their features. napari keeps no features of a Shapes layer
-    in its files: boxes are known by their number, which the clicks' file tells.
+    Clicks are recognised by the columns of their features. napari's files of a Shapes layer hold
+    no features, so boxes are recognised by their number, which the clicks' file records.
 
     Parameters
     ----------
     layers, image, own
-        As of :func:`~napari_sam.gui.users_prompts.offered`.
+        As for :func:`~napari_sam.gui.users_prompts.offered`.
     done
         Layers that have been continued from.
     """
@@ -89,14 +89,14 @@ def read_saved(
     Parameters
     ----------
     saved
-        The layers. Where one lies nowhere in particular, as what comes from a file, its
-        coordinates are pixels of the image.
+        The layers. If a layer has no transform, as if opened from a file, its coordinates are
+        pixels of the image.
     image
         The image.
     taken
-        Objects that have prompts already.
+        Ids of objects that have prompts already.
     highest
-        The highest number that is in use; where one is taken, all are numbered on above it.
+        The highest object id in use. If an id is taken, all objects get new ids above it.
 
     Raises
     ------
@@ -119,9 +119,9 @@ def read_saved(
     by = highest if given & {*taken} else 0
     prompts = {}
     for key in {**reader.clicks, **reader.boxes}:
-        said = reader.clicks.get(key, [])
+        clicks = reader.clicks.get(key, [])
         prompts[key[0] + by, key[1]] = Prompts(
-            [at for at, _ in said], [sign for _, sign in said], reader.boxes.get(key)
+            [at for at, _ in clicks], [sign for _, sign in clicks], reader.boxes.get(key)
         )
     candidates = {
         (object_id + by, plane): chosen
@@ -133,10 +133,10 @@ def read_saved(
     )  # fmt: skip
     things = " and ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n)
     objects = f"{len(given)} objects" if len(given) > 1 else f"object {min(given) + by}"
-    told = f"continued with {things} of {objects} from {names}, hidden now"
+    summary = f"continued with {things} of {objects} from {names}, hidden now"
     if by and len(given) > 1:
-        told += f"; numbered from {min(given) + by} on, as some were in use"
-    return UsersPrompts(prompts, told + (f"; left out: {left}" if left else ""), candidates)
+        summary += f"; numbered from {min(given) + by} on, as some were in use"
+    return UsersPrompts(prompts, summary + (f"; left out: {left}" if left else ""), candidates)
 
 
 class _Reader:
@@ -189,7 +189,7 @@ class _Reader:
                 )  # fmt: skip
 
     def _pixels(self, layer: Layer, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a layer's coordinates as pixels of the image."""
+        """Return a layer's coordinates in pixels of the image."""
         still = np.eye(layer.ndim + 1)
         matrix = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), float)
         steps = [np.asarray(layer.data_to_world(step), float) for step in np.eye(layer.ndim)]
@@ -213,21 +213,21 @@ class _Reader:
 
 
 def _boxed(points: Points) -> tuple[int, ...]:
-    """Return which objects the boxes belong to, as the clicks' table tells; () if it doesn't."""
-    said = [text for text in points.features[BOXES].tolist() if isinstance(text, str) and text]
+    """Return the objects of the boxes, as recorded in the clicks' table; () if they aren't."""
+    texts = [text for text in points.features[BOXES].tolist() if isinstance(text, str) and text]
     try:
-        return read_objects(said[0]) if said else ()
+        return read_objects(texts[0]) if texts else ()
     except ValueError:
         return ()
 
 
 def _chosen(value: Any) -> Candidate | None:
-    """Return which mask was chosen, by its area or its place; None where none was."""
+    """Return which candidate was chosen, by granularity or by index; None if none was."""
     return next((one for one in GRANULARITIES if value == one), None) or _whole(value)
 
 
 def _whole(value: Any) -> int | None:
-    """Return a number from 0 on as napari gives it back: as text, an int or a float."""
+    """Return a whole number from text, an int or a float, as napari reads it; else None."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Where a plane's pixels lie in the canvas, for what is drawn there beside the layers."""
+"""Access to the scene of napari's canvas, for drawing beside the layers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from napari_sam.session import Plane
 
 
 def node_of(viewer: Any, image: Image) -> Any | None:
-    """Return the node that an image's own is in; None in a viewer without a canvas."""
+    """Return the parent node of an image's own node; None in a viewer without a canvas."""
     canvas = _canvas_of(viewer)
     visual = canvas.layer_to_visual.get(image) if canvas is not None else None
     return None if visual is None else visual.node.parent
 
 
 def lay_above(parts: Iterable[Any], order: int) -> None:
-    """Let visuals be drawn over what lies below them, in their order, wherever they are put."""
+    """Give visuals a drawing order, from `order` on, so that they cover what is below them."""
     for i, part in enumerate(parts):
         part.set_gl_state("translucent", depth_test=False)
         part.order = order + i
@@ -32,16 +32,16 @@ def lay_above(parts: Iterable[Any], order: int) -> None:
 
 
 def put_in(parts: Iterable[Any], node: Any) -> None:
-    """Put visuals into a node: in a grid of layers the one of an image is another."""
+    """Put visuals into a node, which changes when napari shows layers in a grid."""
     for part in parts:
         if part.parent is not node:
             part.parent = node
 
 
 def take_out(parts: Iterable[Any]) -> None:
-    """Take visuals out of their nodes; they stay where their window has gone, which draws no more.
+    """Take visuals out of their nodes, unless their canvas was deleted.
 
-    A script that ends closes no viewer: Qt deletes the canvas before it tells the dock.
+    At the end of a script that closes no viewer, Qt deletes the canvas before the dock is closed.
     """
     for part in parts:
         canvas = part.canvas
@@ -52,9 +52,9 @@ def take_out(parts: Iterable[Any]) -> None:
 def make_current(viewer: Any) -> None:
     """Make the OpenGL context of a viewer's canvas the current one.
 
-    When a layer is removed napari deletes its programs and textures at once, in whichever context
-    is current: between two frames that is the one in which Qt puts the window together. What the
-    canvas draws with is then deleted behind its back, and the next frame may crash.
+    When a layer is removed, napari deletes its programs and textures at once, in the context that
+    is current. Between two frames that is the one in which Qt composes the window. Without this
+    call something that the canvas still draws with may be deleted, and the next frame may crash.
     """
     canvas = _canvas_of(viewer)
     if canvas is not None and isalive(canvas.native):
@@ -62,7 +62,7 @@ def make_current(viewer: Any) -> None:
 
 
 def is_gone(viewer: Any) -> bool:
-    """Whether Qt has deleted the canvas of a viewer, as at the end of a script that closes none."""
+    """Whether Qt has deleted a viewer's canvas, as at the end of a script that doesn't close it."""
     canvas = _canvas_of(viewer)
     return canvas is not None and not isalive(canvas.native)
 
@@ -70,16 +70,18 @@ def is_gone(viewer: Any) -> bool:
 def matrix_of(
     viewer: Any, image: Image, plane: Plane, origin: tuple[int, int], step: int = 1
 ) -> NDArray[np.float64]:
-    """Map the (x, y) of a picture, whose pixels begin at integers, to the scene.
+    """Return the `(4, 4)` matrix from (x, y) of a picture to the scene, for vispy.
+
+    Pixels of the picture begin at integers.
 
     Parameters
     ----------
     viewer, image, plane
-        Where the picture is shown.
+        The viewer, and the image layer and plane on which the picture is drawn.
     origin
         (row, column) of the plane's pixel that is the picture's first.
     step
-        How many pixels of the plane one of the picture's stands for.
+        Pixels of the plane, along a side, for one pixel of the picture.
     """
     (row, column), dims = origin, viewer.dims
     displayed = [axis - dims.ndim for axis in dims.displayed[::-1]]

@@ -1,4 +1,4 @@
-"""What the dock's sections have in common: each shows one state, and is redrawn if it differs."""
+"""The base class of the dock's sections, which draw a state whenever it differs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ S = TypeVar("S")
 class Section(QWidget, Generic[S]):
     """A part of the dock.
 
-    A subclass makes its state from the controller, with a pure function that can be tested without
-    a window, and draws it. What a user presses becomes a command; nothing is read back from a
-    control.
+    A subclass computes its state from the controller, with a pure function that can be tested
+    without a window, and draws it. User input becomes a command to the controller or session; no
+    state is read back from the controls.
 
     Parameters
     ----------
     controller
-        What is shown.
+        The controller of the viewer.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -32,26 +32,26 @@ class Section(QWidget, Generic[S]):
 
     @property
     def shown(self) -> S:
-        """The state that is on screen."""
+        """The state on screen."""
         if self._shown is None:
             self.refresh()
         assert self._shown is not None
         return self._shown
 
     def refresh(self) -> None:
-        """Show how things are, if that has changed."""
+        """Compute the state, and draw it if it has changed."""
         state = self._state()
         if state != self._shown:
             self._shown = state
             self._draw(state)
 
     def redraw(self) -> None:
-        """Show how things are, also if only the controls have changed: a command was refused."""
+        """Compute and draw the state even if it is the same, to reset controls."""
         self._shown = None
         self.refresh()
 
     def _attempt(self, command: Callable[[], None]) -> bool:
-        """Do what a user asked for, and show how things are; what can't be done is told."""
+        """Run a command, report its error if it fails, and redraw; return whether it succeeded."""
         try:
             command()
         except (ValueError, OSError) as error:

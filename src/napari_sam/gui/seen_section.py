@@ -1,4 +1,4 @@
-"""What the model sees: its very input, and a badge where what is embedded is something else."""
+"""Section of the dock that shows the model's input, and whether masks were made from another."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _TALLEST = 260  # pixels of the dock
 
 @dataclass(frozen=True, slots=True)
 class SeenState:
-    """What is told of the model's input.
+    """The state of the section.
 
     Parameters
     ----------
     badge
-        Why masks may not come of what the layer shows; empty where they do.
+        Why masks may not correspond to the layer as it is shown; empty if they do.
     note
-        What stands in the picture's place while there is none.
+        Text in place of the picture while there is none.
     facts
-        What is in the picture.
+        Facts about the picture, a line each.
     visible
-        Whether there is an image.
+        Whether an image is chosen.
     """
 
     badge: str = ""
@@ -48,28 +48,28 @@ class SeenState:
 def seen_state_of(
     embedded: str, is_restretched: bool, outdated: int, facts: tuple[str, ...]
 ) -> SeenState:
-    """Say how the model's input relates to what the layer shows.
+    """Return the section's state.
 
     Parameters
     ----------
     embedded
-        State of the plane on screen: ``ready``, ``queued``, ``failed`` or ``none``; empty where no
+        State of the plane on screen: ``ready``, ``queued``, ``failed`` or ``none``; empty if no
         plane is on screen.
     is_restretched
-        Whether the layer is shown in another way, which the model has not been given yet.
+        Whether contrast or colours have changed and the model hasn't got them yet.
     outdated
-        How many masks of the plane were made from another input.
+        Number of masks on the plane that were made from another input.
     facts
-        What is known of the input.
+        Facts about the input, a line each.
     """
     badge = ""
     if is_restretched or (embedded == "queued" and outdated):
-        badge = "The layer is shown in another way: the plane is read again"
+        badge = "The layer's contrast has changed: the plane is read again"
     elif outdated:
         masks = "1 mask was" if outdated == 1 else f"{outdated} masks were"
         badge = (
-            f"{masks} made from another input than this; the next prompt of an object brings its "
-            "mask up to date"
+            f"{masks} made from another input than this; the next prompt of an object updates its "
+            "mask"
         )
     notes = {
         "": "no plane of the image is on screen",
@@ -82,26 +82,26 @@ def seen_state_of(
 
 
 class SeenSection(Section[SeenState]):
-    """The model's input, collapsed until somebody wants to see it.
+    """Shows the model's input; collapsed at first.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     channels
-        Which channels the model is given; shown in the same fold.
+        The section of the channels that the model gets, shown in the same fold.
     """
 
     def __init__(self, controller: Controller, channels: ChannelSection) -> None:
         super().__init__(controller)
-        self._asked: Hashable = None  # what the picture is of, or is to be of
+        self._asked: Hashable = None  # embedding and place of the picture shown or being made
         self._seen: Seen | None = None
         inside = QWidget()
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
-        self.badge = _text("why masks may come of another input")
+        self.badge = _text("why masks may be from another input")
         self.picture = _Picture()
-        self.facts = _text("what the model was given")
+        self.facts = _text("facts about the model's input")
         for widget in (self.badge, self.picture, self.facts, channels):
             column.addWidget(widget)
         self.fold = Fold(_TITLE, inside)
@@ -139,7 +139,7 @@ class SeenSection(Section[SeenState]):
         self.picture.show_pixels(None if seen is None else seen.picture.pixels)
 
     def _ask(self) -> None:
-        """Have the picture of what is on screen made, unless it is there or being made."""
+        """Request a picture of the input for the plane on screen, unless it is up to date."""
         annotation = self._controller.annotation
         assert annotation is not None
         session, plane = annotation.session, annotation.displayed()
@@ -173,7 +173,7 @@ class SeenSection(Section[SeenState]):
 
 
 class _Picture(QLabel):
-    """A picture that is as wide as the dock lets it be."""
+    """A picture that fills the width of the dock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class _Picture(QLabel):
         self.setAccessibleName("the model's input")
 
     def show_pixels(self, pixels: NDArray[np.uint8] | None) -> None:
-        """Show `(h, w, 3)` colours, or nothing."""
+        """Show `(h, w, 3)` colours from 0 to 255, or with None nothing."""
         self._full = None
         if pixels is not None:
             h, w, _ = pixels.shape
@@ -192,7 +192,7 @@ class _Picture(QLabel):
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Fill the width."""
+        """Scale the picture to the new width."""
         super().resizeEvent(event)
         self._fit()
 

@@ -1,4 +1,4 @@
-"""Models that a session used: by what name they can be loaded here."""
+"""Finds the name by which a model that a session used can be loaded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def listed_name(used: UsedModel) -> str | None:
     Returns
     -------
     name
-        None where the session doesn't hold it, and it is no registered one.
+        The name; None if the model is neither registered nor stored in the session.
 
     Raises
     ------
     CheckpointError
-        If what was taught is damaged.
+        If the taught model in the session is damaged.
     OSError
-        If it can't be written.
+        If the taught model can't be written to the user's list.
     """
     if used.card is not None and (kept := taught_library.find_by_key(used.key)) is not None:
         return kept.name

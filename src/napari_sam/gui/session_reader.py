@@ -1,6 +1,6 @@
-"""What napari asks for when a session file is dropped on the viewer, or opened with File › Open.
+"""napari readers for session files and files of objects, dropped on the viewer or opened there.
 
-A session is no layer: the dock of the viewer goes on with it.
+They return no layers: the dock of the viewer resumes the session or imports the objects.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ SUFFIX = ".napari-sam"
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[tuple[None]]] | None:
-    """Return what reads session files; None for any others."""
+    """Return a reader if all paths are session files, else None."""
     return read_session if all(one.endswith(SUFFIX) for one in _listed(path)) else None
 
 
 def read_session(path: str | Sequence[str]) -> list[tuple[None]]:
-    """Have the dock of the viewer go on with a session, as soon as its image is found there.
+    """Resume a session in the dock of the viewer, on the image that it was made on.
 
     Returns
     -------
     nothing
-        What napari takes for "no layers": those of the session belong to its image.
+        The value that means "no layers" to napari: the layers belong to the session's image.
 
     Raises
     ------
     RuntimeError
-        Without a viewer.
+        If there is no viewer.
     ValueError
-        If there are several.
+        If there are several sessions.
     """
     import napari
 
@@ -57,24 +57,24 @@ def _listed(path: str | Sequence[str]) -> list[str]:
 def get_objects_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[tuple[None]]] | None:
-    """Return what reads files of objects: COCO, GeoJSON, ImageJ's regions; None for others."""
+    """Return a reader if all paths hold objects as COCO, GeoJSON or ImageJ regions, else None."""
     from napari_sam.io.imports import holds_objects
 
     return read_objects if all(holds_objects(Path(one)) for one in _listed(path)) else None
 
 
 def read_objects(path: str | Sequence[str]) -> list[tuple[None]]:
-    """Have the dock take objects of files into the labels of the image that is chosen there.
+    """Import the objects of files as labels of the image chosen in the dock.
 
     Returns
     -------
     nothing
-        What napari takes for "no layers".
+        The value that means "no layers" to napari.
 
     Raises
     ------
     RuntimeError
-        Without a viewer.
+        If there is no viewer.
     """
     import napari
 

@@ -1,4 +1,4 @@
-"""The session as a file: saved, opened, and the list of those that are kept."""
+"""Section of the dock for files: sessions saved and opened, objects exported and imported."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _ROW, _TEXT = 28, 130  # pixels high
 
 @dataclass(frozen=True, slots=True)
 class KeptLine:
-    """A session that is kept, as a line of the list.
+    """A session in the library, as a line of the list.
 
     Parameters
     ----------
     path
         Its file.
     text
-        Image, date, objects and size.
+        Image, date, number of objects and size.
     tip
-        What pressing it does.
+        Tooltip of the line.
     can_open, can_remove
-        Whether that is possible: not while it is being worked on.
+        Whether it can be opened and removed, which the session in use can't.
     """
 
     path: Path
@@ -64,22 +64,22 @@ class KeptLine:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What can be done with the session of the image, and which others are kept.
+    """The state of the section.
 
     Parameters
     ----------
     can_save
         Whether anything was done that can be saved.
     busy
-        What is going on with a file; empty if nothing.
+        The work in progress on a file as text; empty if there is none.
     methods
-        The paragraph for a paper that was asked for last; empty if none was.
+        The paragraph for a paper that was written last; empty if none was.
     kept
         Sessions in the user's data folder, newest first.
     asked
-        The one that is to be removed, if the user says so once more.
+        The session whose removal the user must confirm; None if there is none.
     has_image
-        Whether there is an image that objects can be brought to.
+        Whether an image is chosen, into which objects can be imported.
     """
 
     can_save: bool = False
@@ -91,14 +91,14 @@ class SessionState:
 
 
 def session_state_of(controller: Controller, asked: Path | None = None) -> SessionState:
-    """Sum up what can be done with the session of the image.
+    """Return the section's state.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     asked
-        The session whose removal was asked for.
+        The session whose removal the user must confirm.
     """
     keeping, annotation = controller.keeping, controller.annotation
     done = annotation is not None and bool(len(annotation.session.journal))
@@ -109,23 +109,27 @@ def session_state_of(controller: Controller, asked: Path | None = None) -> Sessi
 
 
 def kept_line(kept: KeptSession, is_open: bool, now: float | None = None) -> KeptLine:
-    """Spell a kept session: image, date, objects and size."""
-    told = "can't be read" if kept.error else object_count_text(kept.objects)
-    parts = [kept.image or "image", time_text(kept.changed, now), told, size_text(kept.size)]
-    what = "this is the session being worked on" if is_open else "go on with this session"
+    """Return the line of a session: image, date, number of objects and size."""
+    objects = "can't be read" if kept.error else object_count_text(kept.objects)
+    parts = [kept.image or "image", time_text(kept.changed, now), objects, size_text(kept.size)]
+    what = "this session is open now" if is_open else "resume this session"
     tip = f"{kept.error or what}\n{kept.path}"
     can_open = not is_open and not kept.error
     return KeptLine(kept.path, " · ".join(parts), tip, can_open, can_remove=not is_open)
 
 
 class KeptList(QScrollArea):
-    """Kept sessions, one a line, each with a button that removes it when pressed twice.
+    """The sessions of the library, one a line, each with a button to remove it.
 
     Attributes
     ----------
-    picked, asked, removed
-        A line was pressed; its removal was asked for (None: not any more); it is to be removed.
-        The path.
+    picked
+        Signal: a line was clicked; emits the path.
+    asked
+        Signal: removal was requested and must be confirmed; emits the path, or None if the user
+        changed their mind.
+    removed
+        Signal: removal was confirmed; emits the path.
     """
 
     picked = Signal(object)
@@ -140,14 +144,14 @@ class KeptList(QScrollArea):
         self.rows: list[QWidget] = []
 
     def show_lines(self, lines: Sequence[KeptLine], asked: Path | None) -> None:
-        """Show other lines.
+        """Replace the lines.
 
         Parameters
         ----------
         lines
-            What there is.
+            The sessions to list.
         asked
-            The one whose removal was asked for.
+            The session whose line asks to confirm its removal.
         """
         inside = QWidget()
         column = QVBoxLayout(inside)
@@ -158,11 +162,11 @@ class KeptList(QScrollArea):
             column.addWidget(row)
         column.addStretch(1)
         before = self.takeWidget()
-        if before is not None:  # one of its buttons may be what was pressed
+        if before is not None:  # not deleted at once: one of its buttons may be handling a click
             before.deleteLater()
         self.setWidget(inside)
         rows = (w for row in self.rows for w in row.findChildren(QAbstractButton))
-        for one, other in pairwise((self, *rows)):  # or Tab would come to new rows last of all
+        for one, other in pairwise((self, *rows)):  # otherwise Tab would reach new rows last
             QWidget.setTabOrder(one, other)
         self.setFixedHeight(_ROW * min(len(lines), _MOST_ROWS) + 4)
 
@@ -181,7 +185,7 @@ class KeptList(QScrollArea):
         question = QLabel("Remove for good?")
         question.setToolTip(kept.text)
         yes = button("Remove", f"delete the file\n{kept.path}")
-        no = button("Keep", "leave it where it is")
+        no = button("Keep", "keep the file")
         yes.clicked.connect(partial(self._emit, self.removed, kept.path))
         no.clicked.connect(partial(self._emit, self.asked, None))
         return _in_a_row(question, yes, no)
@@ -200,19 +204,19 @@ def _in_a_row(*widgets: QWidget) -> QWidget:
 
 
 class SessionSection(Section[SessionState]):
-    """Saves and opens sessions, and lists what is kept; collapsed at first.
+    """Saves, opens and lists sessions, exports and imports objects; collapsed at first.
 
     Parameters
     ----------
     controller
-        Whose image.
+        The controller of the viewer.
     """
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self._asked: Path | None = None
-        self.save = button("Save session…", "write all that was done into one file")
-        self.open = button("Open session…", "go on with a session that was saved")
+        self.save = button("Save session…", "save everything that was done on the image to a file")
+        self.open = button("Open session…", "resume a saved session")
         self.export = button(
             "Export…",
             "write the objects for other programs: label image, COCO, GeoJSON for QuPath, "
@@ -220,19 +224,20 @@ class SessionSection(Section[SessionState]):
         )
         self.bring = button(
             "Import…",
-            "take in objects that another program has written: label image, COCO, GeoJSON, "
+            "read objects that another program has written: label image, COCO, GeoJSON, "
             "ImageJ regions",
         )
         self.only_accepted = check(
-            "accepted objects only", "leave out of an export what is only proposed"
+            "accepted objects only", "leave objects out of the export that are only proposed"
         )
         self.methods = button(
-            "Methods text", "a paragraph for a paper: copies it to the clipboard, and shows it here"
+            "Methods text",
+            "write a paragraph for a paper, show it here and copy it to the clipboard",
         )
-        self.told = QPlainTextEdit()
-        self.told.setReadOnly(True)
-        self.told.setAccessibleName("paragraph for a paper")
-        self.told.setFixedHeight(_TEXT)
+        self.paragraph = QPlainTextEdit()
+        self.paragraph.setReadOnly(True)
+        self.paragraph.setAccessibleName("paragraph for a paper")
+        self.paragraph.setFixedHeight(_TEXT)
         self.copied = QLabel("copied to the clipboard:")
         self.copied.setEnabled(False)
         self.busy = QLabel()
@@ -247,7 +252,7 @@ class SessionSection(Section[SessionState]):
         column.addLayout(line(self.export, self.bring))
         column.addWidget(self.only_accepted)
         column.addWidget(self.methods)
-        for part in (self.busy, self.copied, self.told, self.title, self.list):
+        for part in (self.busy, self.copied, self.paragraph, self.title, self.list):
             column.addWidget(part)
         self.fold = Fold("Session", inside)
         outside = QVBoxLayout(self)
@@ -275,8 +280,8 @@ class SessionSection(Section[SessionState]):
         self.only_accepted.setEnabled(state.can_save)
         self.bring.setEnabled(state.has_image)
         self.methods.setEnabled(state.can_save)
-        self.told.setPlainText(state.methods)
-        self.told.setVisible(bool(state.methods))
+        self.paragraph.setPlainText(state.methods)
+        self.paragraph.setVisible(bool(state.methods))
         self.copied.setVisible(bool(state.methods))
         self.busy.setText(state.busy)
         self.busy.setVisible(bool(state.busy))

@@ -12,7 +12,7 @@ PLUGIN = "napari-sam-live"
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What a new dock starts with.
+    """The settings that a new dock starts with.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Preferences:
     disk_bytes, memory_bytes
         Largest size of the embeddings on disk and, per image, in memory.
     prefetch
-        Neighbouring planes that are embedded ahead, in each direction.
+        Number of neighbouring planes, in each direction, that are embedded in advance.
     """
 
     model: str = "nano"
@@ -32,7 +32,7 @@ class Preferences:
 
 
 def preferences() -> Preferences:
-    """Read the preferences; the defaults where napari doesn't know the plugin."""
+    """Return the preferences; the defaults if napari doesn't know the plugin."""
     try:
         page: Any = get_plugin_settings(PLUGIN)
     except KeyError:

@@ -1,4 +1,4 @@
-"""Where napari slices a layer: its units, its transforms and thick slices included."""
+"""Where napari slices a layer, with units, transforms and thick slices."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class LayerSlice:
     displayed
         The axes on screen, in ascending order.
     position, before, after
-        `(ndim,)`: the middle of the slice, and how far it reaches to either side; 0 for the axes
-        on screen.
+        `(ndim,)`: the middle of the slice, and its extent to either side; 0 for the axes on
+        screen.
     """
 
     displayed: tuple[int, ...]
@@ -33,7 +33,7 @@ class LayerSlice:
     after: NDArray[np.float64]
 
     def slab(self, image: Image, index: list[int]) -> Slab | None:
-        """Return what is projected onto the plane of an index; None if it is that plane alone."""
+        """Return the planes projected onto the plane at an index; None if it is a single plane."""
         mode = str(image.projection_mode)
         if mode == "none" or not (self.before.any() or self.after.any()):
             return None
@@ -42,10 +42,10 @@ class LayerSlice:
 
 
 def slice_of(dims: Dims, layer: Layer) -> LayerSlice:
-    """Return where napari slices a layer.
+    """Return where napari slices a layer, in the layer's pixels.
 
-    As napari does it, in the units of the layer, and without what a rotation or shear of the
-    slice against the axes on screen would add.
+    As in napari, units are converted to those of the layer, and a rotation or shear of the slice
+    against the axes on screen is ignored.
     """
     displayed = layer_axes(dims, layer)
 
@@ -65,27 +65,27 @@ def slice_of(dims: Dims, layer: Layer) -> LayerSlice:
 
 
 def layer_axes(dims: Dims, layer: Layer) -> tuple[int, ...]:
-    """Return which axes of a layer are on screen, ascending; negative where it has none."""
+    """Return the axes of a layer that are on screen, ascending; negative if it lacks an axis."""
     return tuple(sorted(axis - (dims.ndim - layer.ndim) for axis in dims.displayed))
 
 
 def data_of_world(dims: Dims, layer: Layer, world: ArrayLike) -> NDArray[np.float64]:
-    """Return a layer's pixel at world coordinates, which are in the viewer's units."""
+    """Return a layer's data coordinates for world coordinates in the viewer's units."""
     at = _last(np.asarray(world, float), layer.ndim)
     return np.asarray(layer.world_to_data(at * _viewer_units(dims, layer)), float)
 
 
 def world_of_data(dims: Dims, layer: Layer, data: ArrayLike) -> NDArray[np.float64]:
-    """Return where a layer's pixel is, in the viewer's units."""
+    """Return world coordinates in the viewer's units for a layer's data coordinates."""
     return np.asarray(layer.data_to_world(data), float) / _viewer_units(dims, layer)
 
 
 def geometry_on_screen(dims: Dims, image: Image) -> dict[str, Any]:
     """Return the geometry that puts a layer where an image is shown, in the viewer's units.
 
-    With layers of several units napari draws each where it belongs, but takes a mouse's position,
-    which is in the viewer's units, for one in those of the layer: a layer to click in has the
-    viewer's.
+    If layers have different units, napari draws each at the right place, but treats the mouse's
+    position, which is in the viewer's units, as if it were in the layer's. So a layer that takes
+    clicks must have the viewer's units.
     """
     geometry, factors = geometry_of(image), _viewer_units(dims, image)
     if np.all(factors == 1):
@@ -96,14 +96,14 @@ def geometry_on_screen(dims: Dims, image: Image) -> dict[str, Any]:
 
 
 def _last(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return a copy of the last values, with zeros before them where there are too few."""
+    """Return a copy of the last `count` values, with zeros in front if there are fewer."""
     return np.concatenate([np.zeros(max(0, count - len(values))), values[-count:]])
 
 
 def _viewer_units(dims: Dims, layer: Layer) -> NDArray[np.float64]:
-    """Return how many of a layer's units the viewer's unit is, for every axis of the layer.
+    """Return the viewer's unit in a layer's units, for every axis of the layer.
 
-    The viewer has none where its layers have units that can't be converted to each other.
+    It is 1 if the layers of the viewer have units that can't be converted to each other.
     """
     units = getattr(dims, "units", None)
     if units is None or len(units) < layer.ndim:

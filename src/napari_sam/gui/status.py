@@ -1,4 +1,4 @@
-"""What is going on, and how far it is: a sentence, and the state of every plane of a stack."""
+"""The status line of the dock, and the states of all planes of a stack."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from napari_sam.session.spans import DOUBTFUL
 
 Light = Literal["ready", "busy", "idle", "failed"]
 
-_LONGEST_STRIP = 4096  # planes; a cell of more couldn't be seen
+_LONGEST_STRIP = 4096  # planes; with more, a cell would be too narrow to see
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the status line shows.
+    """The state of the status line.
 
     Parameters
     ----------
     light, text
-        Colour of the dot and the sentence.
+        State that the dot's colour shows, and the sentence.
     fraction
-        Share that is done; None shows no progress bar, a negative one a bar without measure.
+        Finished fraction from 0 to 1; None for no progress bar, negative if it is unknown.
     action
-        What the button beside it does: stop, start again, or nothing.
+        Text of the button: stops the work, starts it again, or empty for no button.
     """
 
     light: Light
@@ -43,22 +43,22 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class StripState:
-    """The planes along the axis that is scrolled.
+    """The planes along an axis, for the strip of planes.
 
     Parameters
     ----------
     states
-        Of each plane: ``ready``, ``queued``, ``failed`` or ``none``.
+        State of each plane: ``ready``, ``queued``, ``failed`` or ``none``.
     prompted
         Positions of planes that have prompts.
     current
         The position on screen.
     axis
-        The axis's name.
+        Name of the axis.
     object_id
         The current object.
     quality
-        Of its carried masks, by position; empty if it was not followed.
+        Quality of its carried masks, by position; empty if it was not followed.
     anchors
         Positions from which it was followed.
     """
@@ -71,9 +71,9 @@ class StripState:
     quality: Mapping[int, float] = field(default_factory=dict)
     anchors: frozenset[int] = frozenset()
 
-    def told(self, position: int) -> str:
-        """Spell a position, and what is known of it."""
-        parts = [f"{self.axis} {position}: {_SAYS[self.states[position]]}"]
+    def cell_text(self, position: int) -> str:
+        """Return the tooltip of a position: its state, and that of the current object."""
+        parts = [f"{self.axis} {position}: {_STATE_TEXTS[self.states[position]]}"]
         if position in self.anchors:
             parts.append(f"object {self.object_id} is known here")
         elif (quality := self.quality.get(position)) is not None:
@@ -83,7 +83,7 @@ class StripState:
 
 
 def strip_axis(annotation: Annotation, plane: Plane | None) -> int | None:
-    """Return the axis of the strip: along which objects are followed, or that is scrolled."""
+    """Return the axis of the strip: the one chosen for following, else the scrolled one."""
     chosen = annotation.chosen_axis
     if plane is not None and chosen is not None and chosen in annotation.follow_axes(plane):
         return chosen
@@ -91,7 +91,7 @@ def strip_axis(annotation: Annotation, plane: Plane | None) -> int | None:
 
 
 def strip_of(controller: Controller) -> StripState | None:
-    """Sum up the planes along the strip's axis; None where there is one, or very many."""
+    """Return the planes along the strip's axis; None if there is a single one, or too many."""
     annotation = controller.annotation
     plane = annotation.displayed() if annotation else None
     axis = strip_axis(annotation, plane) if annotation else None
@@ -118,7 +118,7 @@ def strip_of(controller: Controller) -> StripState | None:
 
 
 def status_of(controller: Controller) -> Status:
-    """Sum up what a viewer is doing."""
+    """Return the state of a viewer's status line."""
     annotation = controller.annotation
     if controller.loading is not None:
         return _loading(controller)
@@ -169,7 +169,7 @@ def status_of(controller: Controller) -> Status:
 
 
 def link_status(machines: Machines) -> Status | None:
-    """Tell of a connection that isn't there; None where none is needed, or all is well."""
+    """Return a status if a connection is lost, refused or being made; else None."""
     connection = machines.connection
     if machines.asked is not None:
         return Status("busy", f"Asking {machines.asked} for its models", -1)
@@ -182,7 +182,7 @@ def link_status(machines: Machines) -> Status | None:
 
 
 def decoding_status(backlog: Backlog) -> Status:
-    """Tell how far many prompts are decoded."""
+    """Return the status while many prompts are decoded."""
     text = f"Decoding {backlog.done} of {backlog.total} prompts"
     if backlog.seconds_left is not None and backlog.seconds_left >= 1:
         text += f" · {backlog.seconds_left:.0f} s left"
@@ -198,7 +198,7 @@ def _loading(controller: Controller) -> Status:
     return Status("busy", f"Loading {name}", -1, "Cancel")
 
 
-_SAYS = {
+_STATE_TEXTS = {
     "ready": "embedded",
     "queued": "being embedded",
     "failed": "could not be embedded",

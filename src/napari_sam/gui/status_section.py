@@ -1,4 +1,4 @@
-"""What is being computed, how far it is, and a way to stop it."""
+"""Section of the dock with the status line, the progress and the strip of planes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIGHTS = {"ready": GREEN, "busy": YELLOW, "idle": GREY, "failed": RED}
 
 
 class StatusSection(Section[tuple[Status, StripState | None]]):
-    """What is being computed, how far it is, and a way to stop it."""
+    """Shows the work in progress and the planes of a stack, and can stop the work."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
@@ -31,7 +31,7 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.button = button("", "")
         self.button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self.bar = thin_bar("how far that is", 4)
+        self.bar = thin_bar("progress", 4)
         keep = self.bar.sizePolicy()
         keep.setRetainSizeWhenHidden(True)
         self.bar.setSizePolicy(keep)
@@ -70,7 +70,7 @@ class StatusSection(Section[tuple[Status, StripState | None]]):
             self.strip.set_planes(strip)
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """Show the light in a colour that is seen on another theme."""
+        """Draw the light again, in a colour that suits the theme, when the theme changes."""
         super().changeEvent(event)
         if event is not None and event.type() == QEvent.Type.StyleChange and self._shown:
             self._draw(self._shown)

@@ -1,4 +1,4 @@
-"""A strip of all planes along an axis: which are embedded or prompted, how sure an object is."""
+"""A strip of all planes along an axis, with their state, prompts and an object's quality."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from napari_sam.gui.palette import (
 from napari_sam.gui.status import StripState
 from napari_sam.session.spans import DOUBTFUL
 
-_HEIGHT, _MORE = 18, 17  # pixels: of the planes, and of an object's quality below them
-_BASE, _TALLEST = 32, 14  # where its bars stand, and how tall the best is
+_HEIGHT, _MORE = 18, 17  # height in pixels of the planes, and of the quality bars below them
+_BASE, _TALLEST = 32, 14  # bottom of the bars, and height of the tallest, in pixels
 _POOR = 0.5 * DOUBTFUL
-_LOWEST = 0.25  # a quality that hardly ever is lower; what is above it has all the height
+_LOWEST = 0.25  # quality at which a bar has no height; it is hardly ever lower
 
 
 class PlaneStrip(QWidget):
-    """One cell per plane, coloured by state; a mark where there are prompts; a click goes there.
+    """One cell per plane, coloured by state, with a dot if it has prompts; a click goes there.
 
-    Of an object that was followed, each carried mask has a bar below, as tall as it is sure; a
-    line says under which height it is doubtful. Where the object is known stands a diamond.
+    If the current object was followed, each of its carried masks has a bar below, whose height is
+    the quality; under the dotted line it is doubtful. Diamonds mark planes where the object is
+    known.
 
     Attributes
     ----------
     picked
-        A plane was clicked: its index along the axis.
+        Signal: a plane was clicked; emits its index along the axis.
     shown
         The planes, as they were set.
     """
@@ -47,15 +48,15 @@ class PlaneStrip(QWidget):
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
-        self.setToolTip("planes of the stack: blue where embedded, a green mark where prompted")
+        self.setToolTip("planes of the stack: blue if embedded, with a green dot if prompted")
         self.shown = StripState()
 
     def sizeHint(self) -> QSize:
-        """Return the size Qt should give it."""
+        """Return the preferred size."""
         return QSize(100, _HEIGHT + (_MORE if self._has_object else 0))
 
     def set_planes(self, shown: StripState) -> None:
-        """Show planes."""
+        """Show other planes."""
         if shown == self.shown:
             return
         had, self.shown = self._has_object, shown
@@ -87,7 +88,7 @@ class PlaneStrip(QWidget):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             width = max(3.0, step - gap)
             left = (self.shown.current + 0.5) * step - width / 2
-            for colour, out in (("black", 1), ("white", 0)):  # seen on dark and on light
+            for colour, out in (("black", 1), ("white", 0)):  # visible in dark and light themes
                 painter.setPen(QColor(colour))
                 painter.drawRect(QRectF(left - out, 6 - out, width + 2 * out, 9 + 2 * out))
         if self.hasFocus():
@@ -96,7 +97,7 @@ class PlaneStrip(QWidget):
         painter.end()
 
     def _paint_quality(self, painter: QPainter, step: float, gap: float) -> None:
-        """Draw how sure the object's masks are, and where it is known."""
+        """Draw the quality of the object's masks, and the planes where it is known."""
         shown = self.shown
         for i, quality in shown.quality.items():
             if i not in shown.anchors:
@@ -124,7 +125,7 @@ class PlaneStrip(QWidget):
             self.picked.emit(self._index_at(event.position().x()))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Go a plane back or on with the arrows, to the first or the last with Home and End."""
+        """Go to the previous or next plane with arrows, to the first or last with Home and End."""
         last, current = len(self.shown.states) - 1, self.shown.current
         steps = {
             Qt.Key.Key_Left: max(0, current - 1),
@@ -138,14 +139,14 @@ class PlaneStrip(QWidget):
             super().keyPressEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
-        """Name the plane under the mouse, or go there while a button is held."""
+        """Show a tooltip for the plane under the mouse, or go there while a button is held."""
         if event is None or not self.shown.states:
             return
         index = self._index_at(event.position().x())
         if event.buttons():
             self.picked.emit(index)
         else:
-            QToolTip.showText(event.globalPosition().toPoint(), self.shown.told(index), self)
+            QToolTip.showText(event.globalPosition().toPoint(), self.shown.cell_text(index), self)
 
     def _index_at(self, x: float) -> int:
         count = len(self.shown.states)
@@ -153,5 +154,5 @@ class PlaneStrip(QWidget):
 
 
 def _height(quality: float) -> float:
-    """Return how tall the bar of a quality is, in pixels."""
+    """Return the height of the bar for a quality, in pixels."""
     return _TALLEST * max(0.0, quality - _LOWEST) / (1 - _LOWEST)

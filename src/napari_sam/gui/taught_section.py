@@ -1,4 +1,4 @@
-"""The taught model in use: what it was taught, its name, its file, and how to be rid of it."""
+"""Section of the dock about the taught model in use, to rename, save and delete it."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from napari_sam.model.taught_library import TaughtFile
 
 @dataclass(frozen=True, slots=True)
 class TaughtState:
-    """What is told of the taught model in use.
+    """The state of the section.
 
     Parameters
     ----------
     name
-        Its name; empty where another model is in use.
-    told, facts
-        What it was taught, in a line and in full.
+        Name of the taught model; empty if another model is in use.
+    summary, facts
+        What it was taught, in one line and in full.
     is_kept
-        Whether it is one of the user's list, to be renamed and deleted there.
+        Whether it is in the user's list, so that it can be renamed and deleted.
     """
 
     name: str = ""
-    told: str = ""
+    summary: str = ""
     facts: str = ""
     is_kept: bool = False
 
 
 def taught_state_of(controller: Controller) -> TaughtState:
-    """Say what the model in use was taught."""
+    """Return the section's state."""
     found = taught_in_use(controller)
     if found is None or found.card is None:
         return TaughtState()
     lesson = found.card.lesson
-    told = f"{found.name}: {lesson.parent}, taught on {taught_on(lesson)} ({day_of(found)})"
+    summary = f"{found.name}: {lesson.parent}, taught on {taught_on(lesson)} ({day_of(found)})"
     facts = "\n".join(f"{name}: {value}" for name, value in facts_of(found).items())
-    return TaughtState(found.name, told, facts, found.name in taught_library.names())
+    return TaughtState(found.name, summary, facts, found.name in taught_library.names())
 
 
 def taught_in_use(controller: Controller) -> TaughtFile | None:
-    """Return the taught model in use; None where that is another model."""
+    """Return the taught model in use; None if another model is in use."""
     if controller.segmenter is None or controller.loading is not None:
         return None
     model = controller.model
@@ -64,16 +64,16 @@ def taught_in_use(controller: Controller) -> TaughtFile | None:
 
 
 class TaughtSection(Section[TaughtState]):
-    """Tells of the taught model in use; absent where another one is."""
+    """Shows what the taught model in use was taught; hidden if another model is in use."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
-        self.told = QLabel()
-        self.told.setWordWrap(True)
-        self.told.setAccessibleName("what the model in use was taught")
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+        self.summary.setAccessibleName("what the model in use was taught")
         self.more = tool("⋯", "rename, save or delete the taught model")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # "⋯" says it
+        self.more.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         menu = QMenu(self.more)
         self.rename, self.save, self.delete = (
             QAction(text, menu) for text in ("Rename", "Save as file…", "Delete")
@@ -84,8 +84,8 @@ class TaughtSection(Section[TaughtState]):
         self.accept = button("Rename", "give the taught model this name")
         self.asked = QLabel()
         self.asked.setWordWrap(True)
-        self.yes = button("Delete", "delete its file; the model that it was taught from answers")
-        self.no = button("Keep", "keep it")
+        self.yes = button("Delete", "delete its file, and use the model that it was taught from")
+        self.no = button("Keep", "keep the taught model")
         self._naming, self._asking = QWidget(), QWidget()
         row = line(self.name, self.accept)
         row.setStretch(0, 1)
@@ -95,7 +95,7 @@ class TaughtSection(Section[TaughtState]):
         self._asking.setLayout(row)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        row = line(self.told, self.more)
+        row = line(self.summary, self.more)
         row.setStretch(0, 1)
         column.addLayout(row)
         column.addWidget(self._naming)
@@ -109,7 +109,7 @@ class TaughtSection(Section[TaughtState]):
         self.no.clicked.connect(self.redraw)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Leave everything as it is with Escape, and go back to the canvas."""
+        """Cancel renaming or deleting with Escape, and go back to the canvas."""
         if event is not None and event.key() == Qt.Key.Key_Escape:
             self._naming.hide()
             self._asking.hide()
@@ -120,8 +120,8 @@ class TaughtSection(Section[TaughtState]):
 
     def _draw(self, state: TaughtState) -> None:
         self.setVisible(bool(state.name))
-        self.told.setText(state.told)
-        self.told.setToolTip(state.facts)
+        self.summary.setText(state.summary)
+        self.summary.setToolTip(state.facts)
         self._naming.hide()
         self._asking.hide()
         self.rename.setEnabled(state.is_kept)
@@ -156,12 +156,12 @@ class TaughtSection(Section[TaughtState]):
 
 
 def save_as(found: TaughtFile, path: Path) -> None:
-    """Write a taught model into a file of the user's choice.
+    """Write a taught model to a file that the user chose.
 
     Raises
     ------
     CheckpointError, OSError
-        If it can't be read or written.
+        If the model can't be read or written.
     """
     from napari_sam.model.taught import save
 

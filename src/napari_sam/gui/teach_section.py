@@ -1,4 +1,4 @@
-"""Teaching in the dock: asked for, how far it is, what came of it, and whether to use it."""
+"""Section of the dock for teaching: options, progress, the result and whether to use it."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True)
 class TeachState:
-    """What the dock says of teaching.
+    """The state of the section.
 
     Parameters
     ----------
     count
-        Finished objects.
+        Number of finished objects.
     ask
-        What the button that begins says; empty where it can't.
+        Text of the button that begins; empty if teaching isn't possible.
     note
-        What is missing, or why it is suggested.
+        What is missing for teaching, or why it is suggested.
     progress, fraction
-        How far it is; empty while nothing is taught.
+        Progress as text, and from 0 to 1; empty while nothing is taught.
     verdict
-        What came of it.
+        The result as text; empty if there is none.
     is_offered
-        Whether it can be used.
+        Whether the taught model can be used.
     name
-        That it may have.
+        Proposed name of the taught model.
     is_named
-        Whether it will be used as soon as all objects are learned.
+        Whether the user has chosen to use it as soon as all objects are learned.
     wishes
-        How it is taught.
+        The options for teaching.
     parent
-        What a taught model in use was taught from; empty for another model.
+        The model that the taught model in use was taught from; empty for another model.
     heads
-        Whether the model finds everything, and can be taught that.
+        Whether the model finds all objects by itself, and can be taught that.
     complete
-        Where everything is labelled; None where there is no plane on screen.
+        What is marked as completely labelled; None if no plane is on screen.
     """
 
     count: int = 0
@@ -85,7 +85,7 @@ class TeachState:
 
     @property
     def title(self) -> str:
-        """What stands there while the section is folded, too."""
+        """The title of the section, which is also shown while it is collapsed."""
         if self.verdict and not self.is_named:
             return f"{_TITLE} · {'better: use it?' if self.is_offered else 'no better'}"
         if self.progress:
@@ -94,7 +94,7 @@ class TeachState:
 
 
 def teach_state_of(controller: Controller) -> TeachState:
-    """Sum up what the dock says of teaching."""
+    """Return the section's state."""
     annotation, teaching = controller.annotation, controller.teaching
     state = TeachState(wishes=teaching.wishes)
     if (offer := teaching.offer) is not None:
@@ -106,8 +106,8 @@ def teach_state_of(controller: Controller) -> TeachState:
             is_named=is_named,
         )
     if teaching.lecture is not None:
-        told = lecture_text(teaching.lecture)
-        return replace(state, progress=told, fraction=teaching.lecture.fraction)
+        progress = lecture_text(teaching.lecture)
+        return replace(state, progress=progress, fraction=teaching.lecture.fraction)
     segmenter = controller.segmenter
     if annotation is None or segmenter is None:
         return state
@@ -116,11 +116,11 @@ def teach_state_of(controller: Controller) -> TeachState:
         note = f"{segmenter.traits.name} can't be taught: its network isn't this program's own"
         return replace(state, count=count, note=note)
     if controller.machines.connection is not None:
-        told = (
+        note = (
             "A model on another machine can't be taught: its weights stay there. Choose a device "
             "of this machine first."
         )
-        return replace(state, count=count, note=told)
+        return replace(state, count=count, note=note)
     ask = note = ""
     if count >= LEAST:
         about = round(teaching.wishes.seconds)
@@ -154,7 +154,7 @@ def taught_from(model: str) -> str:
 
 
 def lecture_text(lecture: Lecture) -> str:
-    """Say how far teaching is."""
+    """Return the progress of teaching as text."""
     parts = [_PHASES[lecture.phase]]
     if lecture.seconds_left is not None:
         parts.append(time_left_text(lecture.seconds_left))
@@ -162,55 +162,59 @@ def lecture_text(lecture: Lecture) -> str:
 
 
 def offer_text(offer: Offer, is_named: bool = False) -> str:
-    """Say how a taught model did on the objects held back, and what that rests on.
+    """Return the scores of a taught model on the objects held back as text.
 
     Parameters
     ----------
     offer
-        What came of it.
+        The result of teaching.
     is_named
-        Whether the user has said that it is going to be used.
+        Whether the user has already chosen to use the model.
     """
-    told = " · ".join(f"{what} {change}" for what, change in score_lines(offer.scores).items())
+    scores = " · ".join(f"{what} {change}" for what, change in score_lines(offer.scores).items())
     rests = rests_on(offer.scores)
     if offer.is_better:
         alone = " Only finding all is taught." if only_finds(offer.scores) else ""
         ask = "" if is_named else " Use it?"
-        return f"On {rests}. IoU {told}.{alone}{ask}"
-    return f"No better on {rests}. IoU {told}. Everything stays as it is; finish more objects, or \
+        return f"On {rests}. IoU {scores}.{alone}{ask}"
+    return (
+        f"No better on {rests}. IoU {scores}. Everything stays as it is; finish more objects, or \
 other ones, and try again."
+    )
 
 
 class TeachSection(Section[TeachState]):
-    """Teaches the model the finished objects; folded until that is suggested.
+    """Teaches the model the finished objects; collapsed until teaching is suggested.
 
     Parameters
     ----------
     controller
-        Whose model.
+        The controller of the viewer.
     taught
-        Tells of the taught model in use.
+        The section about the taught model in use, shown in the same fold.
     """
 
     def __init__(self, controller: Controller, taught: TaughtSection) -> None:
         super().__init__(controller)
         self.note = _text("what teaching needs")
         self.ask = button(
-            "", "teach the model these objects, beside your clicks; it is offered if it is better"
+            "", "teach the model these objects while you work on; if it gets better, you can use it"
         )
-        self.progress = caption("what is being learned, and how long it still takes")
-        self.bar = thin_bar("how far teaching is")
+        self.progress = caption("what is being learned, and the remaining time")
+        self.bar = thin_bar("progress of teaching")
         self.cancel = button("Cancel", "stop; everything stays as it is")
-        self.verdict = _text("how the taught model did")
+        self.verdict = _text("scores of the taught model")
         self.name = reachable(QLineEdit(), "name of the taught model")
         self.name.setToolTip("the name that the taught model gets")
-        self.use = button("Use it", "keep it under this name, and answer by it; undo goes back")
-        self.dont = button("Don't", "drop it; everything stays as it is")
+        self.use = button(
+            "Use it", "save it under this name and use it; undo goes back to the previous model"
+        )
+        self.dont = button("Don't", "discard it; everything stays as it is")
         self.thorough = check(
-            "thorough", "the whole network learns: often better, four times as long"
+            "thorough", "teach the whole network: often better, but takes four times as long"
         )
         self.everything = check(
-            "find all, too", "finding all learns as well, where that gets better"
+            "find all, too", "also teach finding all objects, if that gets better"
         )
         self.anew = check("", "")
         self.plane = check(
@@ -218,8 +222,8 @@ class TeachSection(Section[TeachState]):
             "everything on the plane shown is labelled: the rest is background, which helps "
             "finding all",
         )
-        self.view = button("mark what is shown", "everything on screen is labelled")
-        self.clear = button("clear", "take the marks on this plane back")
+        self.view = button("mark what is shown", "everything in the part on screen is labelled")
+        self.clear = button("clear", "remove the marks on this plane")
         self.regions = QLabel()
         self._inside = inside = QWidget()
         column = QVBoxLayout(inside)
@@ -248,7 +252,7 @@ class TeachSection(Section[TeachState]):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(rule())
         outer.addWidget(self.fold)
-        self._told: int | None = None
+        self._last_suggested: int | None = None
         self.ask.clicked.connect(self._start)
         self.cancel.clicked.connect(self._cancel)
         self.use.clicked.connect(self._use)
@@ -270,9 +274,9 @@ class TeachSection(Section[TeachState]):
 
     def _draw(self, state: TeachState) -> None:
         suggested = self._teaching.suggested(self._controller.annotation)
-        if suggested is not None and suggested != self._told:
+        if suggested is not None and suggested != self._last_suggested:
             self.fold.expand(quietly=True)
-        self._told = suggested
+        self._last_suggested = suggested
         self.fold.set_title(state.title)
         self.note.setText(state.note)
         self.note.setVisible(bool(state.note))
@@ -295,8 +299,8 @@ class TeachSection(Section[TeachState]):
         self.anew.setVisible(bool(state.parent))
         self.anew.setText(f"from {state.parent} again")
         self.anew.setToolTip(
-            f"teach {state.parent} all objects of this image; otherwise the model in use learns "
-            "them, too"
+            f"teach {state.parent} all objects of this image; otherwise teach them to the model "
+            "in use"
         )
         self.everything.setVisible(state.heads)
         complete = state.complete or Complete()

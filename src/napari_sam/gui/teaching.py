@@ -1,4 +1,4 @@
-"""Teaching the model the objects of an image: beside whatever the user does meanwhile."""
+"""Teaches the model the objects of an image in the background."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from napari_sam.training.tuning import TuneStep
 
 LEAST = 3
-"""Objects that teaching needs; two of them are held back."""
+"""Number of objects that teaching needs; two of them are held back."""
 
 ENOUGH, MANY_CORRECTIONS = 5, 1.0
-"""Finished objects, and corrections an object, from which on teaching is suggested."""
+"""Number of finished objects, and corrections per object, above which teaching is suggested."""
 
 _TEACHING, _KEEPING = "teaching", "taught model"  # chores
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How the model is to be taught.
+    """Options for teaching.
 
     Parameters
     ----------
     thorough
         Whether the encoder is taught, too.
     everything
-        Whether finding all is taught.
+        Whether finding all objects is taught, too.
     anew
-        Of a taught model: whether the model that it was taught from is taught instead.
+        Whether to start from the model that a taught model in use was taught from.
     """
 
     thorough: bool = False
@@ -55,7 +55,7 @@ class Wishes:
 
     @property
     def seconds(self) -> float:
-        """Time until what is held back can be scored, on a usual machine."""
+        """Usual time in seconds until the objects held back are scored."""
         return 120.0 if self.thorough else 30.0
 
 
@@ -75,17 +75,17 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lecture:
-    """How far teaching is.
+    """The progress of teaching.
 
     Parameters
     ----------
     model, count
-        What is taught, and how many objects.
+        Name of the model, and the number of objects.
     phase
-        ``"read"``: the objects are read; otherwise as of
+        ``"read"`` while the objects are read; otherwise as for
         :class:`~napari_sam.training.tuning.TuneStep`.
     fraction, seconds_left
-        As of that.
+        As for :class:`~napari_sam.training.tuning.TuneStep`.
     """
 
     model: str
@@ -97,20 +97,20 @@ class Lecture:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What came of teaching.
+    """The result of teaching.
 
     Parameters
     ----------
     model
-        What was taught, by its name.
+        Name of the model that was taught.
     count
-        How many objects.
+        Number of objects.
     scores
-        On those that were held back, by name.
+        Scores on the objects held back, by name.
     is_better
-        Whether it is better by enough.
+        Whether the taught model is sufficiently better.
     name
-        That it may have.
+        Proposed name of the taught model.
     """
 
     model: str
@@ -122,14 +122,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Where everything is labelled.
+    """What is marked as completely labelled on the plane on screen.
 
     Parameters
     ----------
     is_plane
-        Whether that is all of the plane on screen.
+        Whether the whole plane is.
     regions
-        How many regions of it are, otherwise.
+        Number of regions that are, if the whole plane isn't.
     """
 
     is_plane: bool = False
@@ -137,27 +137,35 @@ class Complete:
 
 
 class Teaching:
-    """Has a model taught, one at a time, and offers what came of it.
+    """Teaches one model at a time, and offers the result.
 
-    What is taught are the objects that were finished when it began, and the model in use then.
-    Whatever becomes of the image, its session and the model in use meanwhile, what came of it is
-    offered: a taught model stands by itself, beside the one that it was taught from.
+    The model in use when teaching begins learns the objects that are finished then. The result is
+    offered whatever happens to the image, its session and the model in use meanwhile: a taught
+    model is independent of the one that it was taught from.
 
     Parameters
     ----------
     controller
-        Whose model, and who loads the taught one.
+        The controller of the viewer, which loads the taught model.
     executor
-        Where teaching waits for the process that does it.
+        Waits for the process that teaches, in the background.
     teach
-        Teaches.
+        Function that teaches a model.
 
     Attributes
     ----------
+    lecture
+        Progress of teaching; None while nothing is taught.
+    offer
+        The result of teaching, until the user uses or declines it.
+    wishes
+        Options for the next teaching.
+    naming
+        The name under which the user has chosen to use the result; None before.
     changed
-        Teaching began, went on, or ended; or it is suggested.
+        Signal: teaching began, progressed or ended, or it is suggested.
     refused
-        It can't be done: the error.
+        Signal: teaching failed or isn't possible; emits the error.
     """
 
     changed = Signal()
@@ -166,7 +174,7 @@ class Teaching:
     def __init__(self, controller: Controller, executor: Executor, teach: Teacher) -> None:
         self.lecture: Lecture | None = None
         self.offer: Offer | None = None
-        self._suggested: tuple[int, int] | None = None  # the session's identity, and its objects
+        self._suggested: tuple[int, int] | None = None  # id of the session, number of objects
         self.wishes = Wishes()
         self.naming: str | None = None
         self._controller, self._executor, self._teach = controller, executor, teach
@@ -180,30 +188,30 @@ class Teaching:
         session.object_changed.connect(partial(self._consider, annotation))
 
     def suggested(self, annotation: Annotation | None) -> int | None:
-        """Of how many objects of an image teaching is suggested; None where it isn't."""
+        """Return the number of objects of which teaching is suggested; None if it isn't."""
         if annotation is None or self._suggested is None:
             return None
         session, count = self._suggested
         return count if session == id(annotation.session) else None
 
     def objects_of(self, annotation: Annotation) -> TeachingObjects:
-        """Return what an image has to teach.
+        """Return the objects of an image for teaching.
 
         Raises
         ------
         ValueError
-            If these are too few objects, or the image has no masks.
+            If there are too few finished objects, or the image has no masks.
         """
         session = annotation.session
         if annotation.labels is None or session.finished_count < LEAST:
             raise ValueError(
                 f"expected at least {LEAST} finished objects, got {session.finished_count}; click "
-                "further ones, and begin a new object after each (N)"
+                "more, and begin a new object after each (N)"
             )
         return session.teaching_objects()
 
     def start(self, annotation: Annotation) -> None:
-        """Teach the model in use the finished objects of an image; what can't be done is told."""
+        """Teach the model in use the finished objects of an image, or report why it can't be."""
         controller = self._controller
         if self.lecture is not None:
             return
@@ -237,21 +245,21 @@ class Teaching:
         self.changed.emit()
 
     def cancel(self) -> None:
-        """Stop teaching; nothing has changed."""
+        """Stop teaching; nothing changes."""
         if self.lecture is not None:
             self._executor.cancel(_TEACHING)
             self.lecture = self.offer = self.naming = None
             self.changed.emit()
 
     def use(self, name: str) -> None:
-        """Keep the taught model under a name, and answer by it.
+        """Save the taught model under a name, and use it.
 
-        Before all objects are taught, that is done as soon as they are.
+        If not all objects are taught yet, this is done as soon as they are.
 
         Raises
         ------
         ValueError
-            If the name can't be one, or is taken.
+            If the name is invalid or taken.
         """
         if self.offer is None or not self.offer.is_better:
             return
@@ -263,7 +271,7 @@ class Teaching:
         self.changed.emit()
 
     def decline(self) -> None:
-        """Keep everything as it is."""
+        """Discard the result, and stop teaching if it is still running."""
         if self.lecture is not None:
             self.cancel()
         self.offer = self._suggested = self.naming = self._taught = None
@@ -274,17 +282,17 @@ class Teaching:
     ) -> TuneStep:
         examples = objects.read(lambda fraction: report(0.0))
 
-        def told(step: TuneStep) -> None:
+        def progressed(step: TuneStep) -> None:
             self._latest = step
             report(step.fraction)
 
-        return self._teach(model, examples, wishes, told)
+        return self._teach(model, examples, wishes, progressed)
 
     def _went_on(self, name: str, fraction: float) -> None:
         step, lecture = self._latest, self.lecture
         if step is None or lecture is None:
             return
-        phase = "again" if step.offered else step.phase  # what follows the offer
+        phase = "again" if step.offered else step.phase  # after the offer, all objects are learned
         self.lecture = Lecture(
             lecture.model, lecture.count, phase, step.fraction, step.seconds_left
         )
@@ -336,7 +344,7 @@ class Teaching:
         self.changed.emit()
 
     def _consider(self, annotation: Annotation, *_: object) -> None:
-        """Suggest teaching once, and again when there are twice as many objects."""
+        """Suggest teaching if enough objects took many corrections, then at each doubling."""
         session = annotation.session
         count = session.finished_count
         if count < self._next_suggestion.get(session, ENOUGH) or self.lecture is not None:
@@ -348,7 +356,7 @@ class Teaching:
 
 
 def _check_found_again(model: str) -> None:
-    """Refuse a model that the taught one couldn't find when it is loaded."""
+    """Raise ValueError for a model that couldn't be found again when the taught one is loaded."""
     folder = models_folder()
     if model in REGISTRY or taught_library.find(model) or (folder / Path(model).name).is_file():
         return
@@ -359,7 +367,7 @@ def _check_found_again(model: str) -> None:
 
 
 def complete_of(annotation: Annotation) -> Complete | None:
-    """Say where everything is labelled on the plane on screen."""
+    """Return what is marked as complete on the plane on screen; None without a plane."""
     plane = annotation.displayed()
     if plane is None:
         return None
@@ -375,7 +383,7 @@ def teach_elsewhere(
     wishes: Wishes,
     progress: Callable[[TuneStep], None],
 ) -> TuneStep:
-    """Teach in a process of its own, as a real viewer does."""
+    """Teach a model in a separate process; see :class:`Teacher` for the parameters."""
     from napari_sam.training.tuning import TuneSettings
     from napari_sam.training.tuning_process import tune_elsewhere, usual_threads
 

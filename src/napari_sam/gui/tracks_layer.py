@@ -1,4 +1,4 @@
-"""Objects over time as napari's own tracks, and suggested divisions shown one by one."""
+"""Shows objects over time as a Tracks layer, and suggested divisions one at a time."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 class TracksView:
     """Shows the objects of an image over time, and its suggested divisions.
 
-    Labels are only read. A Tracks layer is made when it is asked for, and follows the labels of
-    its image until it is removed.
+    Labels are only read. A Tracks layer is made on request, and is updated from the labels of its
+    image until it is removed.
 
     Parameters
     ----------
     viewer
-        Where.
+        The viewer.
 
     Attributes
     ----------
     noticed
-        Something a user should know: a sentence.
+        Signal: something the user should know; emits a sentence.
     """
 
     noticed = Signal(str)
@@ -42,22 +42,22 @@ class TracksView:
         self._viewer = viewer
         self._shown: dict[Session, _Shown] = {}
         self._offered: Division | None = None
-        self._wanted: tuple[Annotation, int] | None = None  # as soon as labels were looked at
+        self._wanted: tuple[Annotation, int] | None = None  # step to take once labels are read
         viewer.layers.events.removed.connect(self._layer_removed)
 
     def close(self) -> None:
-        """Let go of the viewer and of all sessions; the layers stay as they are."""
+        """Disconnect from the viewer and all sessions; the layers stay as they are."""
         self._viewer.layers.events.removed.disconnect(self._layer_removed)
         for session in list(self._shown):
             self._let_go(session)
 
     def layer_of(self, session: Session) -> Tracks | None:
-        """Return the layer that shows the objects of a session, if there is one."""
+        """Return the Tracks layer for the objects of a session; None if there is none."""
         shown = self._shown.get(session)
         return None if shown is None else shown.layer
 
     def link(self, annotation: Annotation) -> None:
-        """Give the objects of all frames one number for each track, as one step.
+        """Link the objects of all frames into tracks, with one label each, as one step of undo.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class TracksView:
         annotation.session.link_objects(0, _spacing(annotation))
 
     def toggle(self, annotation: Annotation) -> None:
-        """Show the objects of an image as tracks, or remove the layer that does.
+        """Show the objects of an image as a Tracks layer, or remove that layer.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class TracksView:
             self._watch(annotation).show()
 
     def step(self, annotation: Annotation, step: int = 1) -> None:
-        """Show the next suggested division behind the frame on screen, or the one before.
+        """Show the next suggested division (1) or the previous one (-1), from the frame on screen.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class TracksView:
         self._offer(annotation, self._next(annotation, found, step))
 
     def confirm(self, annotation: Annotation) -> None:
-        """Confirm the division that is offered, and show the next.
+        """Confirm the offered division, and show the next one.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class TracksView:
         self._go_on(annotation)
 
     def reject(self, annotation: Annotation) -> None:
-        """Say that the division that is offered is none, and show the next.
+        """Reject the offered division, and show the next one.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class TracksView:
 
 
 def _spacing(annotation: Annotation) -> list[float]:
-    """Return the pixel sizes of a movie's frames; refuse what is no movie."""
+    """Return the pixel sizes of a movie's frames; raise ValueError if the image is no movie."""
     image, spanned = annotation.image, annotation.session.source.spanned
     if image.ndim < 3 or spanned != (image.ndim - 2, image.ndim - 1):
         raise ValueError(
@@ -221,7 +221,7 @@ def _spacing(annotation: Annotation) -> list[float]:
 
 
 class _Shown:
-    """The objects of one image as a layer."""
+    """The Tracks layer of one image."""
 
     def __init__(self, viewer: ViewerModel, annotation: Annotation) -> None:
         self._viewer, self.annotation = viewer, annotation
@@ -230,12 +230,12 @@ class _Shown:
         annotation.session.tracks_changed.connect(self._refresh)
 
     def show(self) -> None:
-        """Make the layer as soon as labels were looked at."""
+        """Make the layer as soon as the labels have been read."""
         self._is_wanted = True
         self._refresh()
 
     def close(self) -> None:
-        """Follow the labels no more."""
+        """Stop updating the layer from the labels."""
         self.annotation.session.tracks_changed.disconnect(self._refresh)
         if self.annotation.session.closed is None:
             self.annotation.session.stop_watching_tracks()
@@ -255,7 +255,7 @@ class _Shown:
             child: [parent] for child, parent in session.parents.items() if {child, parent} <= there
         }
         if self.layer is not None:
-            self.layer.graph = {}  # one that names objects which are gone is refused
+            self.layer.graph = {}  # napari refuses a graph with objects that aren't in the data
             self.layer.data = data
             self.layer.graph = graph
             self.layer.visible = True

@@ -1,4 +1,4 @@
-"""Points and shapes of the user's own layers as prompts; the layers are read, never written."""
+"""Reads prompts from a user's own Points and Shapes layers, which are never changed."""
 
 from __future__ import annotations
 
@@ -20,41 +20,40 @@ from napari_sam.session import ObjectPlane, Plane, PromptBook, plane_axes
 Path = list[tuple[float, float]]
 
 Grouping = Literal["each", "one"]
-"""Whether each point is an object of its own, or all of them are one."""
+"""Whether each point is a separate object, or all points belong to one object."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsersPrompts:
-    """What was read from a layer.
+    """Prompts that were read from a user's layer.
 
     Parameters
     ----------
     prompts
-        (object, plane) to its clicks and its box there.
-    told
-        A sentence about what they became and what was left out.
+        Clicks and box by (object, plane).
+    summary
+        A sentence about the objects of the prompts, and what was left out.
     candidates
-        Which masks had been chosen.
+        The candidate masks that had been chosen, by (object, plane).
     strokes, lassos
-        (object, plane) to the paths of its strokes there, and to the corners of its lasso, as
-        (row, column).
+        Paths of strokes, and corners of a lasso, by (object, plane); as (row, column).
     """
 
     prompts: dict[ObjectPlane, Prompts]
-    told: str
+    summary: str
     candidates: dict[ObjectPlane, Candidate] = field(default_factory=dict)
     strokes: dict[ObjectPlane, list[Path]] = field(default_factory=dict)
     lassos: dict[ObjectPlane, Path] = field(default_factory=dict)
 
     def added_to(self, book: PromptBook) -> PromptBook:
-        """Return a session's prompts with these."""
+        """Return a session's prompts with these added."""
         return book.with_prompts(self.prompts, self.candidates).with_drawn(
             self.strokes, self.lassos
         )
 
 
 def offered(layers: Iterable[Layer], image: Image, own: Sequence[Layer]) -> list[Points | Shapes]:
-    """List the layers that prompts of an image can be read from: any but our own."""
+    """Return the Points and Shapes layers that prompts can be read from, except `own` layers."""
     return [
         layer
         for layer in layers
@@ -65,7 +64,7 @@ def offered(layers: Iterable[Layer], image: Image, own: Sequence[Layer]) -> list
 
 
 def names_objects(layer: Points | Shapes) -> bool:
-    """Whether a layer says itself which object each of its points or shapes belongs to."""
+    """Whether a layer defines which object each of its points or shapes belongs to."""
     return isinstance(layer, Shapes) or "object" in layer.features
 
 
@@ -74,22 +73,23 @@ def read_layer(
 ) -> UsersPrompts:
     """Read the prompts of a user's layer.
 
-    Every point is a click where it is shown in the image, on the plane it lies in; rectangles and
-    ellipses are boxes, lines and paths strokes, polygons lassos. The features ``label``
-    and ``object`` are used where they are there.
+    Every point is a click at the place in the image where it is shown. Rectangles and ellipses
+    are boxes, lines and paths are strokes, polygons are lassos. The features ``label`` and
+    ``object`` are used if the layer has them.
 
     Parameters
     ----------
     layer
-        Points or Shapes; of the image's axes, or of its last ones: then they lie on `plane`.
+        A Points or Shapes layer. It has all axes of the image, or only its last ones: then its
+        prompts are on `plane`.
     image
         The image.
     plane
         The plane on screen.
     grouping
-        What points are objects where the layer doesn't say it.
+        Which objects points belong to if the layer doesn't define it.
     highest
-        The highest number that is in use. Objects are numbered on above it.
+        The highest object id in use. The objects get ids above it.
 
     Raises
     ------
@@ -174,8 +174,8 @@ class _Reader:
 
     def result(self) -> UsersPrompts:
         prompts = {
-            key: Prompts([at for at, _ in said], [sign for _, sign in said])
-            for key, said in self._clicks.items()
+            key: Prompts([at for at, _ in clicks], [sign for _, sign in clicks])
+            for key, clicks in self._clicks.items()
         }
         for key, box in self._boxes.items():
             prompts[key] = Prompts(box=box)
@@ -196,16 +196,16 @@ class _Reader:
         ends = f"object {min(numbers)}"
         if len(numbers) > 1:
             ends = f"{len(numbers)} objects, {min(numbers)} to {max(numbers)}"
-        told = f"{things} of '{self._layer.name}': {ends}"
+        summary = f"{things} of '{self._layer.name}': {ends}"
         return UsersPrompts(
             prompts,
-            told + (f"; left out: {left}" if left else ""),
+            summary + (f"; left out: {left}" if left else ""),
             strokes=self._strokes,
             lassos=self._lassos,
         )
 
     def _signs(self, layer: Points) -> list[int]:
-        """Return what each point says; a column that holds other words says nothing."""
+        """Return the sign of each point; all are positive if the column holds other words."""
         count = len(layer.data)
         if "label" not in layer.features:
             return [1] * count
@@ -217,7 +217,7 @@ class _Reader:
             return [1] * count
 
     def _numbers(self, count: int, as_one: bool) -> list[int | None]:
-        """Return each one's object; given numbers are raised above those that are in use."""
+        """Return the object of each point or shape; given ids are raised above those in use."""
         table = self._layer.features
         if "object" not in table:
             return [self._highest + (1 if as_one else 1 + i) for i in range(count)]
@@ -243,7 +243,7 @@ class _Reader:
 def _mapping(
     layer: Layer, image: Image, plane: Plane
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return what turns a layer's coordinates `(N, ndim)` into an image's, all at once."""
+    """Return a function from a layer's coordinates `(N, ndim)` to those of an image."""
     middle = [0.0 if i is None else float(i) for i in plane]
     missing = np.asarray(image.data_to_world(middle), float)[: image.ndim - layer.ndim]
     factors = unit_factors(layer.units, image.units)

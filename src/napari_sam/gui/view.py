@@ -1,4 +1,4 @@
-"""What of an image is on screen: the plane, and the part of it that is seen."""
+"""Passes the plane on screen, and the visible part of it, to a session."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _SCROLL_MS = 120  # a plane is embedded when scrolling has paused this long
-_CAMERA_MS = 200  # what is on screen is encoded when the camera has rested this long
+_CAMERA_MS = 200  # the part on screen is embedded when the camera has rested this long
 _SLICE_EVENTS = ("point", "order", "ndisplay", "margin_left", "margin_right", "units")
 
 
 class View:
-    """Tells a session which plane of its image is on screen, and which part of it.
+    """Passes to a session which plane of its image is on screen, and which part of it.
 
     Parameters
     ----------
     viewer, image
-        Where the image is.
+        The viewer, and the image layer in it.
     source, session
-        What the session reads of it; taken up before the session is told of a plane.
+        The session, and its source, which is updated before the session gets a plane.
     changed
-        Called at once when another plane is on screen, and again when the session knows it.
+        Called at once when another plane is on screen, and again when the session has got it.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class View:
         self._changed = changed
         self._resting = False
         self._scrolling = Delay(_SCROLL_MS, self.show)
-        self._looking = Delay(_CAMERA_MS, self._look)
+        self._camera_rest = Delay(_CAMERA_MS, self._pass_view)
         for name in _SLICE_EVENTS:
             getattr(viewer.dims.events, name).connect(self._scrolled)
         image.events.projection_mode.connect(self._scrolled)
-        viewer.scene.camera.events.center.connect(self._looking.start)
-        viewer.scene.camera.events.zoom.connect(self._looking.start)
-        viewer.canvas.events.size.connect(self._looking.start)
+        viewer.scene.camera.events.center.connect(self._camera_rest.start)
+        viewer.scene.camera.events.zoom.connect(self._camera_rest.start)
+        viewer.canvas.events.size.connect(self._camera_rest.start)
 
     def displayed(self) -> Plane | None:
-        """Return the plane on screen; None in 3-D, outside of the image, or if it is another."""
+        """Return the plane on screen; None in 3-D, outside the image, or if its data changed."""
         if self._session.closed is not None:
             return None
         return displayed_plane(self._viewer.dims, self._image, self._source.now)
@@ -67,7 +67,7 @@ class View:
         Raises
         ------
         ValueError
-            In 3-D or outside of the image, or if it is another one: what is missing.
+            In the 3-D view, outside the image, or if the layer holds another image by now.
         """
         self._catch_up()
         if self._session.closed is not None:
@@ -78,7 +78,7 @@ class View:
         return plane
 
     def show(self) -> None:
-        """Tell the session which plane is on screen."""
+        """Pass the plane on screen to the session."""
         if not self._resting:
             self._source.check_shape()
             self._source.take_up()
@@ -89,35 +89,35 @@ class View:
         self._session.activity_changed.emit()
 
     def show_soon(self) -> None:
-        """Tell the session when whatever moves has paused."""
+        """Pass the plane on screen to the session when scrolling has paused."""
         self._scrolling.start()
 
     def rest(self) -> None:
-        """Tell the session nothing while another image is chosen."""
+        """Pause while another image is chosen."""
         self._resting = True
         self._scrolling.stop()
-        self._looking.stop()
+        self._camera_rest.stop()
 
     def wake(self) -> None:
-        """Tell the session which plane is on screen, from now on."""
+        """Resume, and pass the plane on screen to the session."""
         self._resting = False
         self.show()
 
     def close(self) -> None:
-        """Let go of the viewer and the image."""
+        """Disconnect from the viewer and the image."""
         self._scrolling.close()
-        self._looking.close()
+        self._camera_rest.close()
         for name in _SLICE_EVENTS:
             getattr(self._viewer.dims.events, name).disconnect(self._scrolled)
         self._image.events.projection_mode.disconnect(self._scrolled)
-        self._viewer.scene.camera.events.center.disconnect(self._looking.start)
-        self._viewer.scene.camera.events.zoom.disconnect(self._looking.start)
-        self._viewer.canvas.events.size.disconnect(self._looking.start)
+        self._viewer.scene.camera.events.center.disconnect(self._camera_rest.start)
+        self._viewer.scene.camera.events.zoom.disconnect(self._camera_rest.start)
+        self._viewer.canvas.events.size.disconnect(self._camera_rest.start)
 
     def _catch_up(self) -> None:
-        """Take up at once what was to be taken up in a moment: a click is meant for what is shown.
+        """Pass pending changes to the session now: a click is meant for what is shown.
 
-        A plane that was scrolled to needs no more than its number.
+        After scrolling, the plane itself need not be passed.
         """
         self._source.check_shape()
         if self._source.is_pending or self._scrolling.is_pending:
@@ -127,8 +127,8 @@ class View:
         self._changed()
         self._scrolling.start()
 
-    def _look(self) -> None:
-        """Tell the session which part of the plane is on screen."""
+    def _pass_view(self) -> None:
+        """Pass the part of the plane on screen to the session."""
         plane = self.displayed()
         if plane is not None and plane == self._session.shown and not self._resting:
             self._session.look(*self._part_on_screen(plane))
