@@ -1,6 +1,8 @@
 """What every test shares: a private home, fixed seeds, two threads."""
 
 import os
+import threading
+from collections.abc import Iterator
 
 # Before napari is imported: its settings are neither read from nor written to the disk.
 os.environ["NAPARI_CONFIG"] = ""
@@ -34,6 +36,17 @@ def private_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     home = tmp_path_factory.mktemp("napari-sam-home")
     monkeypatch.setenv("NAPARI_SAM_HOME", str(home))
     return home
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Threads that a test starts end with it: one that hangs would only be seen in a later test."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("napari-sam"):
+            thread.join(5)
+            assert not thread.is_alive(), f"{thread.name} still runs after the test"
 
 
 @pytest.fixture

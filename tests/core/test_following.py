@@ -21,6 +21,13 @@ A, B = (12, 12, 6), (26, 36, 7)
 STACK = np.stack([disks(SHAPE, *([A] if 1 <= z <= 6 else []), B) for z in range(COUNT)])
 
 
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.close(5)
+
+
 def begun(stack=STACK, executor=None):
     labels = np.zeros(stack.shape, np.int32)
     source = ArraySource(stack, contrast_limits=(0, 255))
@@ -62,8 +69,8 @@ def test_clicked_object_is_followed_to_its_ends_as_one_step():
     assert len(session.quality(1)) == 5
 
 
-def test_waiting_for_a_correction_waits_for_what_is_made_anew_too():
-    session, _ = begun(executor=Engine())
+def test_waiting_for_a_correction_waits_for_what_is_made_anew_too(engine):
+    session, _ = begun(executor=engine)
     session.add_point(3, B[:2])
     assert session.wait(10)
     session.propagate()
@@ -217,13 +224,6 @@ def test_saved_session_knows_what_was_carried(tmp_path):
     opened.undo()
     opened.undo()
     assert planes_of(opened.canvas.array, 1) == [1, 2, 3, 4, 5, 6]
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close(5)
 
 
 def test_masks_grow_while_it_runs_and_a_cancel_keeps_or_drops_them(engine):
@@ -520,8 +520,8 @@ def test_spans_tell_between_which_planes_and_whether_they_hold():
     assert [s.state for s in session.spans(1)] == ["fresh", "stale", "stale"]
 
 
-def test_spans_wait_for_the_mask_of_a_correction_and_are_not_stale_meanwhile():
-    session, _ = begun(executor=Engine())
+def test_spans_wait_for_the_mask_of_a_correction_and_are_not_stale_meanwhile(engine):
+    session, _ = begun(executor=engine)
     session.add_point(5, B[:2])
     assert session.wait(10)
     session.propagate()

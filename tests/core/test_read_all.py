@@ -67,7 +67,8 @@ def test_reading_that_is_stopped_keeps_what_is_read(stepping):
 def test_click_on_a_plane_that_is_not_read_goes_first(stack):
     segmenter = FakeSegmenter()
     segmenter.may_embed.clear()
-    session = Session(segmenter, ArraySource(stack), Engine())
+    engine = Engine()
+    session = Session(segmenter, ArraySource(stack), engine)
     session.show(0)
     session.read_all(range(COUNT))
     session.add_point(8, (10, 10))
@@ -77,6 +78,7 @@ def test_click_on_a_plane_that_is_not_read_goes_first(stack):
     assert 8 in embedded(session)[:2]
     assert session._answering.wait(10, background=True)
     assert sorted(embedded(session)) == [*range(COUNT)]
+    engine.close(5)
 
 
 def test_plane_that_can_not_be_read_is_passed(stack):

@@ -242,9 +242,18 @@ def followed(executor, count=8):
     return session, stack, labels, clicked
 
 
-@pytest.mark.parametrize("executor", [None, Engine], ids=["here", "background"])
+@pytest.fixture(params=["here", "background"])
+def executor(request):
+    if request.param == "here":
+        yield None
+        return
+    engine = Engine()
+    yield engine
+    engine.close(5)
+
+
 def test_session_follows_by_memory_as_one_step(executor):
-    session, stack, labels, clicked = followed(executor and executor())
+    session, stack, labels, clicked = followed(executor)
     for z in range(len(stack)):
         for i in GREYS:
             np.testing.assert_array_equal(labels[z] == i, mask_at(stack, z, i), f"{i} on {z}")

@@ -23,15 +23,6 @@ def grey(rng, *shape):
     return rng.integers(0, 255, shape, np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("napari-sam"):
-            thread.join(5)
-            assert not thread.is_alive()
-
-
 def test_image_deleted_while_it_is_embedded(user, rng, segmenter):
     me = user(grey(rng, 5, *SHAPE))
     segmenter.may_embed.clear()
