@@ -5,6 +5,7 @@ import pytest
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam.session import ArrayCanvas, ArraySource, Change, ObjectFacts, Session
+from napari_sam.session.pointing import ClickMeaning
 
 SHAPE = (40, 60)
 PLACES = {1: (10, 10, 4), 2: (10, 30, 4), 3: (30, 10, 4), 4: (30, 30, 4), 5: (20, 50, 4)}
@@ -119,6 +120,22 @@ def test_one_that_was_corrected_is_accepted_by_going_on(session, queue):
     assert not queue.is_fixing
     assert session.object_row(2).state == "accepted"
     assert offered(queue) == [4, 5, 1, 3]
+
+
+@pytest.mark.parametrize("stroke", [False, True])
+def test_clicks_correct_the_object_although_each_begins_one(session, queue, stroke):
+    session.new_each_click = True
+    background = (2, 58)
+    assert session.object_at((), background) == 0
+    assert session.click_meaning((), background).action == "new"
+    queue.fix()
+    if stroke:
+        assert session.object_for_stroke((), [background, background]) == 2
+    else:
+        assert session.click((), background) == ClickMeaning("refine", 2)
+    queue.accept()
+    assert session.facts(2).accepted
+    assert session.click_meaning((), (38, 2)).action == "new"
 
 
 def test_one_that_is_passed_over_comes_again_after_the_last(session, queue):

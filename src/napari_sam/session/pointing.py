@@ -38,7 +38,8 @@ class Pointing(Prompting):
     Attributes
     ----------
     new_each_click
-        Whether each positive click on the background starts a new object. It is not saved.
+        Whether each positive click on the background starts a new object. It is not saved, and
+        does not apply to an object of the queue while it is corrected (:meth:`Queue.fix`).
     """
 
     new_each_click: bool = False
@@ -196,7 +197,7 @@ class Pointing(Prompting):
             return ClickMeaning("go to", there)
         if not is_begun:
             return ClickMeaning("new", current)
-        if is_plain and self.new_each_click and there != current:
+        if is_plain and self.new_each_click and not self.is_fixing and there != current:
             return ClickMeaning("new", self.highest_object + 1)
         return ClickMeaning("refine", current)
 
@@ -243,7 +244,8 @@ class Pointing(Prompting):
 
         A positive click on the mask of another object makes that object current and adds no
         prompt. Any other click becomes a prompt of the current object; with
-        :attr:`new_each_click`, a positive click on the background starts a new object.
+        :attr:`new_each_click`, a positive click on the background starts a new object, unless
+        :attr:`is_fixing`.
 
         Parameters
         ----------
