@@ -119,7 +119,7 @@ docs-test: $(VENV)/.test
 
 # Strict: a link, a name or a page in no contents list that leads nowhere is an error.
 docs: $(VENV)/.test
-	$(BIN)/python docs/draw_diagrams.py
+	$(BIN)/python docs/draw_diagrams.py --check
 	rm -rf build/site
 	$(BIN)/python -m sphinx -b html -q --fail-on-warning --keep-going docs build/site
 	$(BIN)/python tools/check_site.py build/site docs README.md

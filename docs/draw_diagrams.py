@@ -1,13 +1,14 @@
 """Draw the diagrams of the docs as SVG that reads on light and on dark pages.
 
-python docs/draw_diagrams.py
+python docs/draw_diagrams.py [--check]
 
 The layers are those that the import contract in ``pyproject.toml`` names, each with the first
-sentence of its docstring; ``make docs`` draws them anew.
+sentence of its docstring. ``make docs`` checks that the files are current.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import textwrap
@@ -133,9 +134,16 @@ DIAGRAMS = {"layers.svg": draw_layers, "encoder.svg": draw_encoder}
 
 
 def main() -> None:
+    """Write the diagrams, or with ``--check`` fail if one isn't what would be written."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if one differs")
+    check = parser.parse_args().check
     for name, draw in DIAGRAMS.items():
         path = HERE / "images" / name
-        path.write_text(draw(), encoding="utf-8", newline="\n")
+        if not check:
+            path.write_text(draw(), encoding="utf-8", newline="\n")
+        elif path.read_text(encoding="utf-8") != draw():
+            raise SystemExit(f"docs/images/{name} is out of date: run docs/draw_diagrams.py")
 
 
 if __name__ == "__main__":
