@@ -144,11 +144,11 @@ def test_kept_session_is_replayed(session, segmenter, labels, tmp_path):
 
 def test_methods_tell_the_texts(session):
     session.find_all([0])
-    assert "told what to find" not in methods_text({}, session.journal.entries)
+    assert "specified what to find" not in methods_text({}, session.journal.entries)
     session.find_text("large", [1])
     session.find_text("bright", [2])
     told = methods_text({}, session.journal.entries)
-    assert "The texts “large” and “bright” told what to find." in told
+    assert "The texts “large” and “bright” specified what to find." in told
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The embeddings of a session's planes: made in the background, kept while memory allows."""
+"""The embeddings of a session's planes: computed in the background, kept while memory allows."""
 
 from __future__ import annotations
 
@@ -39,35 +39,36 @@ class _Made:
 
 
 class Embeddings:
-    """Embeddings by plane: asks the executor for missing ones and forgets the oldest.
+    """Embeddings by plane: requests missing ones from the executor and evicts the oldest.
 
     Parameters
     ----------
     segmenter, source
-        What embeds, None while there is none; and the image. :meth:`use` replaces them.
+        The model, None while there is none; and the image. :meth:`use` replaces them.
     executor
-        Where planes are embedded.
+        Runs the encoder.
     max_bytes
-        Memory the embeddings may take; the plane used last always stays.
+        Memory for embeddings, in bytes; the one used last is always kept.
 
     Attributes
     ----------
     segmenter, source
-        As they are now: whoever needs them asks here.
+        The present model and image.
     held
-        A plane that is embedded whatever else is dropped, since something goes on with it.
+        A plane whose request is not dropped by :meth:`only` and :meth:`cancel`, since a run of
+        following needs it.
     fraction
-        How far the running embed is (0-1); None if nothing runs.
+        Fraction (0-1) of the running embed that is done; None if none is running.
     seconds
-        How long the encoder ran the last time; None before that.
+        Time of the last run of the encoder; None before the first.
     changed
-        A plane's state, or the fraction of the running one, changed.
+        Signal: the state of a plane, or the fraction of the running one, changed.
     arrived
-        A plane was embedded.
+        Signal: a plane was embedded; with the plane.
     failed
-        A plane could not be embedded: (plane, error).
+        Signal: a plane could not be embedded; with the plane and the exception.
     not_finite
-        A plane holds NaN or infinite pixels: (plane, how many).
+        Signal: a plane has NaN or infinite pixels; with the plane and their number.
     """
 
     changed = Signal()
@@ -87,7 +88,7 @@ class Embeddings:
         self._max_bytes = max_bytes
         self._store: OrderedDict[_Key, Embedding] = OrderedDict()
         self._given: weakref.WeakKeyDictionary[Embedding, PlaneInput] = weakref.WeakKeyDictionary()
-        self._requested: dict[_Key, int] = {}  # and the number of the request
+        self._requested: dict[_Key, int] = {}  # with the serial number of the request
         self._serials = count()
         self._failed: set[_Key] = set()
         self._blank: weakref.WeakSet[Embedding] = weakref.WeakSet()
@@ -96,14 +97,14 @@ class Embeddings:
         self.seconds: float | None = None
 
     def use(self, segmenter: Segmenter | None, source: PlaneSource) -> None:
-        """Embed with this segmenter from this source from now on; what is queued is dropped."""
+        """Replace the segmenter and the source; queued requests are dropped."""
         self.segmenter, self.source = segmenter, source
         self._drop(set(self._requested))
         self._failed.clear()
         self.changed.emit()
 
     def get(self, plane: Plane) -> Embedding | None:
-        """Return the embedding of a plane, or None if it is not made (or no longer kept)."""
+        """Return the embedding of a plane; None if it isn't embedded, or was evicted."""
         key = self._key(plane)
         if key not in self._store:
             return None
@@ -111,19 +112,19 @@ class Embeddings:
         return self._store[key]
 
     def peek(self, plane: Plane) -> Embedding | None:
-        """Return the same, and let the plane be forgotten no later than it would have been."""
+        """Return the embedding of a plane as :meth:`get` does, without delaying its eviction."""
         return self._store.get(self._key(plane))
 
     def input_of(self, embedding: Embedding | None) -> PlaneInput | None:
-        """Return what an embedding was made of; None for one that isn't from here."""
+        """Return the channels and contrast of an embedding; None if it was made elsewhere."""
         return None if embedding is None else self._given.get(embedding)
 
     def is_blank(self, embedding: Embedding) -> bool:
-        """Whether an embedding is of a plane that shows nothing: all its pixels are alike."""
+        """Whether all pixels of the plane of an embedding are equal."""
         return embedding in self._blank
 
     def state(self, plane: Plane) -> PlaneState:
-        """Whether a plane is embedded, queued (or running), failed, or none of these."""
+        """Return whether a plane is embedded, queued (or running), failed, or none of these."""
         key = self._key(plane)
         if key in self._store:
             return "ready"
@@ -137,7 +138,7 @@ class Embeddings:
         return tuple(key[0] for key in self._store if key == self._key(key[0]))
 
     def request(self, plane: Plane, priority: int = DISPLAYED) -> None:
-        """Have a plane embedded, unless it is; of an outstanding one raise the priority."""
+        """Request the embedding of a plane, or raise the priority of an earlier request."""
         segmenter, source, key = self.segmenter, self.source, self._key(plane)
         if segmenter is None or key in self._store:
             return
@@ -155,28 +156,28 @@ class Embeddings:
             self.changed.emit()
 
     def only(self, planes: Iterable[Plane]) -> None:
-        """Drop what is queued or running for any other plane."""
+        """Drop the requests for all other planes."""
         keep = {self._key(plane) for plane in planes} | self._held_keys
         self._drop(self._requested.keys() - keep)
 
     def prefetch(self, planes: Iterable[Plane]) -> None:
-        """Have planes embedded when nothing else is to do."""
+        """Request embeddings of planes with the lowest priority."""
         for plane in planes:
             if self.state(plane) == "none":
                 self.request(plane, BACKGROUND)
 
     def cancel(self) -> None:
-        """Drop everything that is queued or running, but for what is held."""
+        """Drop all requests except for the plane that is held."""
         self._drop(self._requested.keys() - self._held_keys)
 
     def note_seconds(self, seconds: float | None) -> None:
-        """Take note how long the encoder ran; None if it didn't have to."""
+        """Set the time of the last run of the encoder; None if it didn't run."""
         if seconds is not None:
             self.seconds = seconds
             self.changed.emit()
 
     def clear(self) -> None:
-        """Forget every embedding, to free memory."""
+        """Drop all embeddings, to free memory."""
         self.cancel()
         self._store.clear()
         self.changed.emit()
@@ -195,7 +196,7 @@ class Embeddings:
         return set() if self.held is None else {self._key(self.held)}
 
     def _key(self, plane: Plane) -> _Key:
-        # a plane along an axis that has grown is another one
+        # the shape is a part, since an axis of the plane may have grown
         stamp = self.source.stamp, self.source.plane_shape(plane)
         model = self.segmenter
         return plane, stamp, model.encoder_key if model else "", model.precision if model else ""
@@ -209,7 +210,7 @@ class Embeddings:
             self.changed.emit()
 
     def _done(self, key: _Key, serial: int, outcome: Outcome) -> None:
-        wanted = self._requested.get(key) == serial  # neither cancelled nor asked for again since
+        wanted = self._requested.get(key) == serial  # neither cancelled nor requested again
         plane = key[0]
         if wanted or outcome.error is None:
             self._requested.pop(key, None)
@@ -222,7 +223,7 @@ class Embeddings:
                 self.changed.emit()
             return
         if not wanted:
-            self._executor.cancel(self._name(key))  # asked for again: here it is
+            self._executor.cancel(self._name(key))  # requested again: this is the result
         made: _Made = outcome.value
         # A GPU out of memory is replaced by the CPU, and with it the precision.
         key = (plane, key[1], made.embedding.encoder_key, made.embedding.precision)
@@ -250,7 +251,7 @@ def _embed(segmenter: Segmenter, source: PlaneSource, plane: Plane, report: Repo
     report(0.0)
     pixels, limits, given = source.read_described(plane)
     pixels, not_finite = finite(pixels, limits)
-    embedding, seconds = _timed(lambda tell: segmenter.embed(pixels, limits, tell), report)
+    embedding, seconds = _timed(lambda step: segmenter.embed(pixels, limits, step), report)
     shown: Any = pixels  # or a large plane, read in parts
     if isinstance(shown, LazyPlane):
         is_blank = shown.is_blank()
@@ -266,18 +267,18 @@ def prepare(
     report: Report,
     every_scale: bool = False,
 ) -> float | None:
-    """Encode the tile that prompts need, or all; return the seconds of one, if it was work.
+    """Encode the tile that prompts need, or all; return the seconds of one, if it was encoded.
 
-    With `every_scale`, also what :meth:`Segmenter.prepare` says.
+    `every_scale` is as for :meth:`Segmenter.prepare`.
     """
-    seconds = _timed(lambda tell: segmenter.prepare(embedding, prompts, tell, every_scale), report)[
+    seconds = _timed(lambda step: segmenter.prepare(embedding, prompts, step, every_scale), report)[
         1
     ]
     return None if prompts is None or every_scale else seconds
 
 
 def _timed(work: Callable[[Report], T], report: Report) -> tuple[T, float | None]:
-    """Run work of an encoder and measure it; None if it was only looked up in a cache.
+    """Run an encoder's work and measure its time; None if the result was only read from a cache.
 
     An encoder reports between its blocks, a cache at most once.
     """
@@ -294,14 +295,14 @@ def _timed(work: Callable[[Report], T], report: Report) -> tuple[T, float | None
 
 
 def finite(pixels: NDArray[Any], limits: Limits | None) -> tuple[NDArray[Any], int]:
-    """Replace NaN and infinity by the low limit here, where they can be counted for a notice.
+    """Replace NaN and infinite pixels by the low contrast limit, and count them.
 
     Returns
     -------
     pixels
-        All of them finite.
+        The pixels, all finite.
     count
-        How many were not.
+        Number of pixels that were replaced.
     """
     if pixels.dtype.kind != "f":
         return pixels, 0

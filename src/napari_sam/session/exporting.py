@@ -1,4 +1,4 @@
-"""What leaves of a session: its labels, and a record of every object."""
+"""The contents of a session for export: its labels, and a record of every object."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def exported_objects(
     image: ImageFile | None = None,
     labels: Any = None,
 ) -> ExportedObjects:
-    """Put together what leaves of a session that was saved. May be slow.
+    """Return the labels and the objects of a saved session for export. This may be slow.
 
-    An object that was clicked, painted or corrected counts as accepted, also the one that was
-    current last.
+    An object that was clicked, painted or corrected counts as accepted, even if it was the
+    current one.
 
     Parameters
     ----------
     saved
         The session.
     source
-        The image that it was read for; only its shape counts.
+        The image that it was read for; only its shape is used.
     image
-        The pixels, of the source's shape; None where they aren't at hand.
+        The image with its pixels, of the source's shape; None if they aren't available.
     labels
-        The labels, where the session doesn't keep them: an array of the source's shape.
+        The labels, if the session's file doesn't contain them: an array of the source's shape.
 
     Raises
     ------
@@ -57,9 +57,9 @@ def exported_objects(
         )
     session = Session(None, source, canvas=canvas)
     session.restore(saved)
-    session.new_object()  # nobody works on any object of a file
-    told = _table(saved.about, "image")
-    axes = axes_of(told.get("axes"), source.shape) if image is None else image.axes
+    session.new_object()  # so that no object of the file is the current one
+    about = _table(saved.about, "image")
+    axes = axes_of(about.get("axes"), source.shape) if image is None else image.axes
     letters = axes.removesuffix("S")
     channel = source.channel_axis
     if channel is not None and channel not in source.spanned:  # all channels have the same labels
@@ -67,7 +67,7 @@ def exported_objects(
         array = rearranged(array, letters, letters.replace(letter, ""), {letter: 0})
         image = None if image is None else _coloured(image, letter)
         letters = letters.replace(letter, "")
-    sizes, unit = _sizes(told, letters)
+    sizes, unit = _sizes(about, letters)
     if image is not None and image.pixel_size and not sizes:
         sizes, unit = image.pixel_size, image.unit
     records = {
@@ -75,12 +75,12 @@ def exported_objects(
         for row in session.objects
     }
     classes = tuple(ClassRecord(one.name, one.colour) for one in session.classes)
-    name = str(told.get("file") or told.get("name") or "image")
+    name = str(about.get("file") or about.get("name") or "image")
     return ExportedObjects(array, letters, name, records, classes, sizes, unit, image)
 
 
 def record_of(row: ObjectRow) -> ObjectRecord:
-    """Return what leaves of a row of the objects' table."""
+    """Return the record of an object for export, from its row in the table."""
     origin = row.origin or ("prompted" if row.prompts else "")
     return ObjectRecord(
         row.id, row.class_name, row.state, origin, row.score, row.prompts, row.seconds
@@ -88,7 +88,7 @@ def record_of(row: ObjectRow) -> ObjectRecord:
 
 
 def axes_of(names: Json, shape: tuple[int, ...]) -> str:
-    """Return a letter for each axis of an image: what its names mean, else by their order."""
+    """Return a letter for each axis of an image, by its name or else by its position."""
     if isinstance(names, list) and len(names) == len(shape):
         letters = [axis_letter(str(name)) for name in names]
         text = "".join(letter or "?" for letter in letters)
@@ -98,7 +98,7 @@ def axes_of(names: Json, shape: tuple[int, ...]) -> str:
 
 
 def _coloured(image: ImageFile, letter: str) -> ImageFile:
-    """Return an image whose channels are the samples of each pixel."""
+    """Return an image with its channels as the samples of each pixel."""
     if image.is_rgb:
         return image
     axes = image.axes.replace(letter, "S")
@@ -107,9 +107,9 @@ def _coloured(image: ImageFile, letter: str) -> ImageFile:
     return ImageFile(rearranged(image.data, axes, wanted), wanted, sizes or None, image.unit)
 
 
-def _sizes(told: Mapping[str, Any], letters: str) -> tuple[Mapping[str, float] | None, str | None]:
-    """Return the pixel sizes that a session tells; none where all are 1 pixel."""
-    sizes, units = told.get("pixel_size"), told.get("units")
+def _sizes(about: Mapping[str, Any], letters: str) -> tuple[Mapping[str, float] | None, str | None]:
+    """Return the pixel sizes of a session's image; None if all are 1 pixel."""
+    sizes, units = about.get("pixel_size"), about.get("units")
     if not isinstance(sizes, list) or len(sizes) != len(letters):
         return None, None
     words = units if isinstance(units, list) and len(units) == len(sizes) else [""] * len(sizes)

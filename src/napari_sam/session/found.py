@@ -1,4 +1,4 @@
-"""What a run finds on each plane, what it is called, and which pixels of the labels it gets."""
+"""The objects that a run finds on each plane, their numbers, and the pixels they get."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from napari_sam.session.prompt_book import ObjectPlane
 if TYPE_CHECKING:
     from napari_sam.automask import ObjectMask
 
-_LEAST_LEFT = 0.5  # share of an object that must be free for it to be written
+_LEAST_LEFT = 0.5  # fraction of an object that must be free for it to be written
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The objects of a plane.
+    """The objects found on a plane.
 
     Parameters
     ----------
     shape
         (H, W) of the plane.
     labels
-        Numbered from 1 in this plane, in C order.
+        The objects, numbered from 1 on this plane, in C order.
     numbers
-        `(n + 1,)`: what object k of the plane is called in all planes; 0 is 0.
+        `(n + 1,)` the number of object k of the plane in the whole run; 0 stays 0.
     given
-        What the model was given of the plane, in words.
+        The model's input of the plane, as words.
     quality
-        `(n, 2)`: predicted IoU and stability of object k + 1.
+        `(n, 2)` predicted IoU and stability of object k + 1.
     """
 
     shape: tuple[int, int]
@@ -57,16 +57,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """What is written on a plane.
+    """The pixels that are written on a plane.
 
     Parameters
     ----------
     erased
-        What people had taken away there when it was decided.
+        The pixels that users had erased on the plane when this was decided.
     pixels
-        What changes; None if nothing does.
+        The change of pixels; None if there is none.
     marks
-        What is known of each object then.
+        The ownership of pixels of each object afterwards.
     """
 
     erased: tuple[Patch, ...]
@@ -76,14 +76,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decided:
-    """What is written on all planes of a run.
+    """The pixels that are written on all planes of a run.
 
     Parameters
     ----------
     parts
-        By the place of their plane in the run.
+        The part of each plane, by its index in the run.
     labels
-        Of objects, by what they are called.
+        The label of each object, by its number in the run.
     highest
         The highest label before.
     quality
@@ -104,7 +104,7 @@ def find_plane(
     post_processing: PostProcessing,
     report: Report,
 ) -> Found:
-    """Find the objects of a plane. What does that is imported here: a window opens without it."""
+    """Find the objects of a plane; imports of the search are delayed until it is needed."""
     from napari_sam.automask import generate_masks, place_objects
 
     report(0.0)
@@ -120,7 +120,7 @@ def found_of(
     given: PlaneInput,
     post_processing: PostProcessing,
 ) -> Found:
-    """Return what was found from labels that were placed, and the masks they come from."""
+    """Return the objects found, from labels without overlaps and the masks they come from."""
     if not post_processing.is_off:
         _process(labels, post_processing)
     quality = np.array([(one.score, one.stability) for one in placed]).reshape(-1, 2)
@@ -134,7 +134,7 @@ def found_of(
 
 
 def _process(labels: NDArray[np.int32], how: PostProcessing) -> None:
-    """Do to each object of a plane what is done to masks; none takes pixels of another."""
+    """Apply post-processing to each object of a plane, without taking pixels of others."""
     from scipy import ndimage
 
     for number, region in enumerate(ndimage.find_objects(labels), 1):
@@ -149,7 +149,17 @@ def _process(labels: NDArray[np.int32], how: PostProcessing) -> None:
 
 
 def name_objects(planes: Sequence[Found], linked: bool, report: Report) -> list[Found]:
-    """Name the objects of all planes: those that overlap from plane to plane are one if linked."""
+    """Give the objects of all planes numbers; with `linked`, overlapping ones get the same.
+
+    Parameters
+    ----------
+    planes
+        The objects of each plane, in order.
+    linked
+        Whether to link objects from plane to plane.
+    report
+        Called with the fraction (0-1) that is done.
+    """
     named, above = [], 0
     if not linked:
         for found in planes:
@@ -176,22 +186,22 @@ def decide(
     before: Decided,
     report: Report,
 ) -> Decided:
-    """Decide what is written on some planes, and keep what was decided of the others.
+    """Decide which pixels are written on some planes, and keep the decisions on others.
 
     Parameters
     ----------
     canvas
         The labels.
     searches
-        Whether their highest number isn't known.
+        Whether their highest number isn't known and has to be searched.
     planes
-        Those of the run.
+        The planes of the run.
     work
-        What was found on a plane, and what people have erased there, by its place in the run.
+        The objects found on a plane and the pixels erased there, by its index in the run.
     before
-        What was decided before.
+        The decisions so far.
     report
-        Called with the finished fraction.
+        Called with the fraction (0-1) that is done.
     """
     highest, labels, parts = before.highest, dict(before.labels), dict(before.parts)
     quality = dict(before.quality)
@@ -216,9 +226,10 @@ def _place(
     labels: dict[int, int],
     highest: int,
 ) -> Part:
-    """Decide what is written on a plane: where nothing is yet, and nobody has erased anything.
+    """Decide which pixels are written on a plane: those that are background and were not erased.
 
-    An object of which less than half is free is left out; `labels` gets those of the others.
+    An object of which less than half is free is left out; labels of the others are added to
+    `labels`.
     """
     from scipy import ndimage
 
@@ -239,7 +250,7 @@ def _place(
     for k in np.flatnonzero(kept):
         label_of[k] = labels.setdefault(int(found.numbers[k]), highest + 1 + len(labels))
     values = label_of[image[free]]
-    if values.max() <= np.iinfo(here.dtype).max:  # otherwise labels get a wider type, or refuse
+    if values.max() <= np.iinfo(here.dtype).max:  # else the canvas gets a wider type, or fails
         values = values.astype(here.dtype)
     marks: dict[ObjectPlane, Marks] = {}
     shown = np.where(free, image, 0)

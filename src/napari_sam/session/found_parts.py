@@ -1,4 +1,4 @@
-"""Objects of one large plane, written part by part while the rest is searched."""
+"""Finding the objects of one large plane, which are written while the rest is searched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_sam.image import Limits
     from napari_sam.plane_input import PlaneInput
 
-_LEAST_LEFT = 0.5  # share of an object that must be free for it to be written
+_LEAST_LEFT = 0.5  # fraction of an object that must be free for it to be written
 
 
 def goes_by_parts(
@@ -35,9 +35,9 @@ def goes_by_parts(
     settings: Mapping[str, Any],
     post_processing: PostProcessing,
 ) -> bool:
-    """Whether objects are known part by part: of one plane that is larger than the model sees.
+    """Whether objects can be written part by part: on one plane larger than the model's input.
 
-    What is done to masks afterwards needs all of them.
+    Post-processing needs all objects, and so does a search by text or boxes.
     """
     is_proposed = segmenter.traits.way(settings.get("proposals")) == "head"
     return (
@@ -51,14 +51,14 @@ def goes_by_parts(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundObject:
-    """An object that nothing still to come can change.
+    """An object that later parts of the search can't change.
 
     Parameters
     ----------
     patch
-        Its pixels; no other object that was found has any of them.
+        Its pixels, which no other object has.
     score, stability
-        Predicted IoU, and agreement of its masks cut a little above and below the threshold.
+        Predicted IoU, and IoU of its masks at a slightly higher and a slightly lower threshold.
     """
 
     patch: Patch
@@ -68,14 +68,14 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundPart:
-    """What is known since the part before.
+    """The objects that were found since the previous part.
 
     Parameters
     ----------
     objects
-        The highest score first.
+        The objects, the highest score first.
     done, count
-        How many squares of the plane are searched, of how many.
+        Number of squares of the plane that are searched, and of all.
     """
 
     objects: tuple[FoundObject, ...]
@@ -84,17 +84,17 @@ class FoundPart:
 
 
 class PlaneParts:
-    """Finds the objects of a plane on another thread, where :attr:`parts` grows.
+    """Finds the objects of a plane in another thread, which appends to :attr:`parts`.
 
     Parameters
     ----------
     segmenter, source, plane, settings
-        As of :func:`~napari_sam.session.found.find_plane`.
+        As for :func:`~napari_sam.session.found.find_plane`.
 
     Attributes
     ----------
     parts
-        What was found so far; a part never changes.
+        The parts found so far, which don't change any more.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class PlaneParts:
 
     @property
     def given(self) -> dict[str, str]:
-        """What the model was given of the plane, in words; empty before it was read."""
+        """The model's input of the plane, as words; empty before the plane was read."""
         return {} if self._read is None else self._read[2].words()
 
     def find(self, report: Report) -> None:
-        """Search the plane; one that was stopped begins anew and adds what is missing."""
+        """Search the plane; after a cancel it starts again and adds the missing parts."""
         from napari_sam.automask import Placement, generate_masks
 
         report(0.0)
@@ -140,28 +140,29 @@ def write_objects(
     highest: int,
     details: Mapping[str, Any],
 ) -> tuple[Touched | None, int]:
-    """Write objects where nothing is yet, and nobody has erased anything; record it.
+    """Write objects into the background where the user erased nothing, and record an entry.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     plane, objects
-        Where they are.
+        The plane, and the objects on it.
     highest
-        The highest number that anything has; objects get the following ones.
+        The highest number of any object; these objects get the following numbers.
     details
         Of the entry.
 
     Returns
     -------
     touched, highest
-        None if labels refused it, or nothing was left to write; and the highest number then.
+        What has changed, None if labels could not be written or there was nothing to write; and
+        the highest number afterwards.
 
     Raises
     ------
     OSError, ValueError, MemoryError
-        If labels can't be read, or don't take the numbers.
+        If labels can't be read, or can't hold the numbers.
     """
     canvas, erased = state.canvas, state.ownership.erased_on(plane)
     assert canvas is not None, "objects are written into labels"
@@ -180,7 +181,7 @@ def write_objects(
             continue
         label += 1
         before = here[free]
-        fits = label <= np.iinfo(here.dtype).max  # otherwise labels get a wider type, or refuse
+        fits = label <= np.iinfo(here.dtype).max  # else the canvas gets a wider type, or fails
         after = np.full(len(before), label, here.dtype if fits else np.uint64)
         pixels.append(PixelChange.of(plane, region, free, before, after))
         marks[label, plane] = Marks(cut(free, one.patch.origin))
@@ -192,7 +193,7 @@ def write_objects(
     is_taken = highest < current <= label and current not in state.book.object_ids
     touched = state.commit(
         "found",
-        told_found(len(facts)),
+        found_text(len(facts)),
         pixels=tuple(pixels),
         marks=state.marks_changes(marks),
         facts=tuple(facts),
@@ -202,18 +203,18 @@ def write_objects(
     return touched, label
 
 
-def told_found(count: int) -> str:
-    """Say how many objects were found."""
+def found_text(count: int) -> str:
+    """Return the description of an entry that found some objects."""
     return f"found {count} object{'' if count == 1 else 's'}"
 
 
 def folded_parts(entries: Sequence[Entry], number: int, details: Mapping[str, Any]) -> Entry:
-    """Return parts of a run that follow each other as one entry."""
+    """Return consecutive parts of a run as one entry."""
     facts = tuple(change for entry in entries for change in entry.facts)
     return replace(
         entries[0],
         number=number,
-        text=told_found(len(facts)),
+        text=found_text(len(facts)),
         pixels=tuple(change for entry in entries for change in entry.pixels),
         marks=tuple(change for entry in entries for change in entry.marks),
         planes=tuple(change for entry in entries for change in entry.planes),

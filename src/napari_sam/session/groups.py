@@ -1,4 +1,4 @@
-"""Prompts by kind, and what a user says about one object on one plane."""
+"""The kinds of prompts, and the group of prompts of one object on one plane."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_sam.steps import Steps
 from napari_sam.strokes import spread_points
 
 ObjectPlane = tuple[int, Plane]
-"""What one mask belongs to: an object on a plane."""
+"""An object and a plane: the key of a mask and its prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Click:
 
     @property
     def key(self) -> ObjectPlane:
-        """What it speaks of."""
+        """The object and the plane."""
         return self.object_id, self.plane
 
 
@@ -44,7 +44,7 @@ class BoxPrompt:
 
     @property
     def key(self) -> ObjectPlane:
-        """What it speaks of."""
+        """The object and the plane."""
         return self.object_id, self.plane
 
 
@@ -52,7 +52,7 @@ class BoxPrompt:
 class Stroke:
     """A stroke: `path` of (row, column) in pixels of the plane; `label` 1 inside, 0 outside.
 
-    It counts as the clicks that :func:`~napari_sam.strokes.spread_points` returns.
+    The model gets it as the clicks that :func:`~napari_sam.strokes.spread_points` returns.
     """
 
     id: int
@@ -63,13 +63,13 @@ class Stroke:
 
     @property
     def key(self) -> ObjectPlane:
-        """What it speaks of."""
+        """The object and the plane."""
         return self.object_id, self.plane
 
 
 @dataclass(frozen=True, slots=True)
 class Lasso:
-    """A region drawn around an object, as corners (row, column): a mask and a tight box at once."""
+    """A region drawn around an object, as vertices (row, column): a mask and a box in one."""
 
     id: int
     object_id: int
@@ -78,27 +78,27 @@ class Lasso:
 
     @property
     def key(self) -> ObjectPlane:
-        """What it speaks of."""
+        """The object and the plane."""
         return self.object_id, self.plane
 
     @property
     def patch(self) -> Patch:
-        """Its pixels, also those beyond the plane's last row and column."""
+        """Its pixels, including those outside of the plane."""
         return _filled(self.polygon)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskPrompt:
-    """A mask that is the object as it is, until further prompts change it.
+    """A mask that is taken as it is, until later prompts change it.
 
     Parameters
     ----------
     id, object_id, plane
-        As of the other prompts.
+        As for the other prompts.
     patch
         The mask.
     is_first
-        Whether it is what the labels had before anything was said: it comes before all other
+        Whether it is the mask that the labels had before any prompt: it comes before all other
         prompts of its group, whatever its identifier.
     """
 
@@ -110,11 +110,11 @@ class MaskPrompt:
 
     @property
     def key(self) -> ObjectPlane:
-        """What it speaks of."""
+        """The object and the plane."""
         return self.object_id, self.plane
 
     def __eq__(self, other: object) -> bool:
-        """Whether another prompt says the same."""
+        """Whether another prompt is equal, with the same mask."""
         if self is other or not isinstance(other, MaskPrompt):
             return self is other
         mine, its = (
@@ -124,32 +124,33 @@ class MaskPrompt:
         return mine == its and self.patch.equals(other.patch)
 
     def __hash__(self) -> int:
-        """Agree with equality."""
+        """Return a hash that is the same for equal prompts."""
         return hash((self.id, self.object_id, self.plane))
 
 
 Prompt = Click | BoxPrompt | Stroke | Lasso | MaskPrompt
-"""Anything that a user says about an object on a plane."""
+"""A prompt of any kind."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """What a user says about one object on one plane.
+    """The prompts of one object on one plane.
 
     Parameters
     ----------
     clicks
-        In the order they were given, which is that of their identifiers.
+        The clicks in the order in which they were added, which is that of their identifiers.
     box
-        At most one.
+        The box, if there is one.
     candidate
-        Which mask of the first click a user chose, from 0; None leaves it to `granularity`.
+        Index of the candidate of the first click that a user chose; None leaves it to
+        `granularity`.
     granularity
-        The same by area: which of the masks a user prefers. Empty leaves it to the model.
+        The chosen candidate of the first click by area; empty leaves it to the model.
     strokes
-        In the order they were given.
+        The strokes in the order in which they were added.
     lasso, mask
-        At most one of each.
+        The lasso and the mask prompt, if there are any.
     """
 
     clicks: tuple[Click, ...] = ()
@@ -162,12 +163,12 @@ class Group:
 
     @property
     def choice(self) -> Candidate | None:
-        """Which mask of the first click is the object's; None leaves it to the model."""
+        """The chosen candidate of the first click; None leaves it to the model."""
         return self.candidate if self.candidate is not None else self.granularity or None
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no prompt; a candidate alone says nothing."""
+        """Whether there is no prompt; a chosen candidate alone doesn't count."""
         return not (self.clicks or self.box or self.strokes or self.lasso or self.mask)
 
     @property
@@ -185,22 +186,22 @@ class Group:
 
     @property
     def exact_mask(self) -> Patch | None:
-        """The mask that is the answer as it is; None where there are prompts after it, or none."""
+        """The mask prompt, if it is the last step and therefore the object's mask; else None."""
         if self.mask is None or not self.steps.is_exact(len(self.steps) - 1):
             return None
         return self.mask.patch
 
     @property
     def prompts(self) -> Prompts:
-        """All of it at once; what the model is asked are the :attr:`steps`."""
+        """All prompts at once; the model decodes them step by step, see :attr:`steps`."""
         return self.steps.everything
 
     @cached_property
     def steps(self) -> Steps:
-        """What each prompt adds, in the order they were given.
+        """The steps in which the prompts are decoded: one for each, in the order of adding them.
 
-        A box tells where the object is: it comes before the clicks and strokes, whenever it is
-        drawn, but not before a lasso or mask that was there already.
+        A box comes before the clicks and strokes, whenever it was drawn, since it locates the
+        object; but after a lasso or a mask that was added before it.
         """
         if not (self.strokes or self.lasso or self.mask):
             return Steps.of(
@@ -215,11 +216,11 @@ class Group:
 
     @property
     def _size(self) -> float | None:
-        """Side of the object as its box, lasso or mask tells it; None where there is none."""
-        told = self.box or self.lasso or self.mask
-        if told is None:
+        """Estimated side of the object, from its box, lasso or mask; None if there is none."""
+        prompt = self.box or self.lasso or self.mask
+        if prompt is None:
             return None
-        r0, c0, r1, c1 = told.box if isinstance(told, BoxPrompt) else told.patch.box
+        r0, c0, r1, c1 = prompt.box if isinstance(prompt, BoxPrompt) else prompt.patch.box
         return float(((r1 - r0 + 1) * (c1 - c0 + 1)) ** 0.5)
 
 
@@ -227,7 +228,7 @@ NOTHING = Group()
 
 
 def _in_order(members: Iterable[Prompt]) -> list[Prompt]:
-    """Return prompts in the order of the steps that they are; see :attr:`Group.steps`."""
+    """Return prompts in the order in which they are decoded; see :attr:`Group.steps`."""
     ordered = sorted(members, key=lambda one: (not _is_first(one), one.id))
     box = next((one for one in ordered if isinstance(one, BoxPrompt)), None)
     if box is not None:
@@ -244,7 +245,7 @@ def _is_first(prompt: Prompt) -> bool:
 
 
 def _step(prompt: Prompt, size: float | None) -> Prompts:
-    """Return what a prompt adds, of an object of some size."""
+    """Return the step of a prompt for an object of a size."""
     if isinstance(prompt, Click):
         return Prompts([prompt.point], [prompt.label])
     if isinstance(prompt, Stroke):
@@ -257,6 +258,6 @@ def _step(prompt: Prompt, size: float | None) -> Prompts:
     return Prompts(mask=prompt.patch, is_exact=True)
 
 
-@lru_cache(maxsize=256)  # the latest lassos are asked for at every change
+@lru_cache(maxsize=256)  # the pixels of lassos are needed at every change
 def _filled(polygon: tuple[tuple[float, float], ...]) -> Patch:
     return fill_polygon(polygon)

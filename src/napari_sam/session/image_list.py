@@ -1,4 +1,4 @@
-"""Images that are worked on one after the other: how far each is, and which is next."""
+"""The list of images of a user: the progress of each, and which one is next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from napari_sam.session.library import KeptSession
 
 ImageProgress = Literal["untouched", "begun", "done"]
-"""How far an image is: nothing was done on it, something was, or its user says that is all."""
+"""The progress of an image: not started, started, or marked as done by the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class ListedImage:
     path
         Its file.
     progress
-        How far it is.
+        Its progress.
     objects
-        How many objects its session has.
+        Number of objects of its session.
     session
-        The kept session that it goes on with; None if there is none.
+        The session in the library with which it is resumed; None if there is none.
     changed
-        When that was last changed, in seconds since 1970.
+        Time of the last change of the session, in seconds since 1970.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class ListedImage:
     changed: float = 0.0
 
     def after(self, kept: KeptSession) -> ListedImage:
-        """Return the image with the session that it goes on with."""
+        """Return the image with the session with which it is resumed."""
         progress: ImageProgress = "untouched"
         if kept.is_done or kept.entries:
             progress = "done" if kept.is_done else "begun"
@@ -47,14 +47,14 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageList:
-    """Images in the order in which they are worked on, each with a session of its own.
+    """Images in the order in which they are annotated, each with a separate session.
 
     Parameters
     ----------
     images
         The images.
     at
-        Index of the one that is open; None before any is.
+        Index of the image that is open; None if none is.
     """
 
     images: tuple[ListedImage, ...] = ()
@@ -67,15 +67,15 @@ class ImageList:
 
     @property
     def counts(self) -> Mapping[ImageProgress, int]:
-        """How many images are untouched, begun and done."""
+        """The number of images of each progress."""
         progress = [image.progress for image in self.images]
         return {each: progress.count(each) for each in get_args(ImageProgress)}
 
     @property
     def resumed(self) -> int | None:
-        """Index of the image to go on with: begun and changed last, or else the first to begin.
+        """Index of the image to resume: the started one changed last, or else the first not done.
 
-        None where all are done.
+        None if all are done.
         """
         open_ones = [i for i, image in enumerate(self.images) if image.progress != "done"]
         begun = [i for i in open_ones if self.images[i].progress == "begun"]
@@ -84,12 +84,12 @@ class ImageList:
         return open_ones[0] if open_ones else None
 
     def stepped(self, step: int) -> int:
-        """Return the index of the image so many after the open one, or before it.
+        """Return the index of the image `step` places after the open one.
 
         Raises
         ------
         ValueError
-            If there is none.
+            If there is no such image.
         """
         if self.at is None or not 0 <= self.at + step < len(self.images):
             which = "after" if step > 0 else "before"
@@ -106,22 +106,22 @@ class ImageList:
         return replace(self, at=index)
 
     def with_image(self, index: int, image: ListedImage) -> ImageList:
-        """Return the list with what is known of one of its images now."""
+        """Return the list with one of its images replaced."""
         if image == self.images[index]:
             return self
         return replace(self, images=(*self.images[:index], image, *self.images[index + 1 :]))
 
 
 def list_images(paths: Iterable[Path], kept: Iterable[KeptSession]) -> ImageList:
-    """Make a list of images, each with the session of it that was changed last.
+    """Return a list of images, each with its most recently changed session.
 
     Parameters
     ----------
     paths
         Files of images.
     kept
-        The library's sessions. They are found by where their image lay; one that was moved since
-        is found by its content when it is opened.
+        The library's sessions, matched by the path of their image. The session of an image that
+        was moved since is found when the image is opened.
     """
     newest: dict[Path, KeptSession] = {}
     for one in kept:

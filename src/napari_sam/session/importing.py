@@ -1,4 +1,4 @@
-"""Objects from a file, written where labels are free, as one step of the journal."""
+"""Importing objects of a file into the background of the labels, as one step."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from napari_sam.session.pixels import PixelChange
 from napari_sam.session.state import State, Touched
 
 ReadObjects = Callable[[Report], ImportedObjects]
-"""Reads a file; it may be slow, and is called on any thread."""
+"""Reads a file; it may be slow, and is called in a background thread."""
 
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-"""Of classes that come without one: those of Okabe and Ito, which all eyes tell apart."""
+"""For classes without a colour: the palette of Okabe and Ito, which suits colour-blind users."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decided:
-    """What is written.
+    """The objects that are written.
 
     Parameters
     ----------
     pixels
-        What changes.
+        The changes of pixels.
     facts
-        What is known of each object that gets pixels.
+        The properties of each object that gets pixels.
     classes
-        All that the file tells.
+        All classes of the file.
     lost
-        How many objects share pixels with labels that are there, and keep none, or not all.
+        Number of objects that get none of their pixels, and of those that get only some, because
+        existing labels cover them.
     highest
         The highest number.
     notes
-        What isn't as in the file.
+        Messages about differences from the file.
     """
 
     pixels: tuple[PixelChange, ...]
@@ -57,25 +58,22 @@ class Decided:
 
 
 class Imports(BackgroundEdit):
-    """Brings objects of files into labels.
-
-    Files are read beside all other work, and compared with the labels there; then it is looked,
-    on the owner's thread, whether these are still the same.
+    """Imports objects of files, which are read in the background.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     executor
-        Where files are read.
+        Runs the reading.
     source
         Returns the image.
     highest
-        Returns the highest number that an object has, as far as is known.
+        Returns the highest number of an object, as far as it is known.
     written
-        Called with what was touched, and the highest number.
+        Called with what has changed, and the highest number.
     failed
-        Called with the error when it can't be done.
+        Called with the exception if objects can't be imported.
     """
 
     def __init__(
@@ -91,13 +89,13 @@ class Imports(BackgroundEdit):
         self._source, self._highest, self._written = source, highest, written
 
     def begin(self, read: ReadObjects, name: str) -> None:
-        """Begin; see :meth:`napari_sam.session.Session.import_objects`."""
+        """Start an import; see :meth:`napari_sam.session.Session.import_objects`."""
 
         def task(canvas: LabelCanvas) -> Callable[[Report], Decided]:
             return partial(_decide, canvas, self._source(), read, self._highest())
 
         self.decide(
-            ("import objects", self, object()),  # of its own: one file takes no other one's place
+            ("import objects", self, object()),  # a new key, so that no file replaces another
             task,
             lambda decided: self._write(decided, name),
             f"expected labels that stay as they are while {name} is read, got changes; pause, and "
@@ -169,12 +167,12 @@ def _count(counts: dict[int, int], numbers: NDArray[Any]) -> None:
 
 
 def _narrow(numbers: NDArray[np.int64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return numbers in the labels' type, if that holds them."""
+    """Return numbers in the labels' type, if it can hold them."""
     return numbers.astype(dtype) if numbers.max() <= np.iinfo(dtype).max else numbers
 
 
 def _facts(record: ObjectRecord | None, above: int) -> ObjectFacts:
-    """Return what a file tells of an object, whose numbers become greater by `above`."""
+    """Return the properties of an object of a file; numbers of objects are shifted by `above`."""
     if record is None:
         return ObjectFacts(origin="imported")
     return ObjectFacts(

@@ -1,4 +1,4 @@
-"""A paragraph that tells, in a paper, how objects were segmented."""
+"""A paragraph for the methods of a paper on how objects were segmented."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from napari_sam.session.summary import KINDS, LONGEST_STEP, Summary, summarize
 
 _SHOWN = 12  # digits of a digest: enough to tell models apart
 _SAM = "an implementation of the Segment Anything Model (Kirillov et al., 2023)"
-_TOLD_VERSIONS = (("napari", "napari"), ("torch", "PyTorch"), ("numpy", "NumPy"))
+_VERSIONS = (("napari", "napari"), ("torch", "PyTorch"), ("numpy", "NumPy"))
 
 
 def methods_text(about: Mapping[str, Json], entries: Sequence[Entry]) -> str:
     """Return a paragraph for the methods of a paper.
 
-    It tells model and digest, versions, how many objects there are, how they came about, prompts
-    per object, and the time that was spent.
+    It states the model and its digest, versions, the number of objects, how they were made, the
+    prompts per object, and the time spent.
 
     Parameters
     ----------
     about
-        As of :func:`~napari_sam.session.keeping.about_session`, or what a file tells.
+        The properties of the session, as :func:`~napari_sam.session.keeping.about_session` or a
+        session's file has them.
     entries
-        Those in force, such as ``session.journal.entries``.
+        The journal entries in force, such as ``session.journal.entries``.
     """
     summary = summarize(entries)
     sentences = [_made(about, summary), *_taught(about, summary)]
@@ -41,7 +42,7 @@ def methods_text(about: Mapping[str, Json], entries: Sequence[Entry]) -> str:
 def _made(about: Mapping[str, Json], summary: Summary) -> str:
     image, versions = _table(about, "image"), _table(about, "versions")
     name = str(image.get("file") or image.get("name") or "the image")
-    known = [f"{told} {versions[key]}" for key, told in _TOLD_VERSIONS if key in versions]
+    known = [f"{name} {versions[key]}" for key, name in _VERSIONS if key in versions]
     if "python" in versions:
         known.append(f"Python {versions['python']}")
     version = str(versions.get("napari-sam-live", "")).strip()
@@ -61,14 +62,14 @@ def _model(about: Mapping[str, Json], summary: Summary) -> str:
         return ""
     others = [other for other in summary.models if other != key]
     if others and key not in summary.models and summary.models:
-        model = {}  # what is loaded now has answered nothing
+        model = {}  # the model that is loaded has predicted nothing
     parts = []
     if model:
         facts = [f"digest {key[:_SHOWN]}"] if key else []
         if precision := model.get("precision"):
             facts.append(f"{precision} precision")
-        told = f" ({', '.join(facts)})" if facts else ""
-        parts.append(f"the model {model.get('name', '')}{told}")
+        details = f" ({', '.join(facts)})" if facts else ""
+        parts.append(f"the model {model.get('name', '')}{details}")
     known = _table(about, "models")
     named = [one for one in others if _table(known, one).get("name")]
     for other in named:
@@ -82,8 +83,8 @@ def _model(about: Mapping[str, Json], summary: Summary) -> str:
 
 
 def _taught(about: Mapping[str, Json], summary: Summary) -> list[str]:
-    """Tell of each model that answered what it was taught, and what that was good for."""
-    told = []
+    """Return a sentence for each taught model: what it was taught, and its scores."""
+    sentences = []
     for key in summary.models:
         words = _table(_table(about, "models"), key)
         if not isinstance(words.get("taught"), dict):
@@ -101,8 +102,8 @@ def _taught(about: Mapping[str, Json], summary: Summary) -> list[str]:
                 f"; on {held} held back the IoU after one click was {click.before:.2f} before and "
                 f"{click.after:.2f} after"
             )
-        told.append(f"{text}.")
-    return told
+        sentences.append(f"{text}.")
+    return sentences
 
 
 def _lesson(lesson: Lesson) -> str:
@@ -115,7 +116,7 @@ def _came_about(summary: Summary) -> str:
     prompted = len(summary.prompts.keys() - summary.found - summary.painted - summary.taken_over)
     kinds = (
         (len(summary.found), "found automatically"),
-        (prompted, f"segmented from {_listed(_told_kinds(summary))}"),
+        (prompted, f"segmented from {_listed(_listed_kinds(summary))}"),
         (len(summary.painted), "painted by hand"),
         (len(summary.taken_over), "taken over from labels that were there"),
     )
@@ -124,27 +125,27 @@ def _came_about(summary: Summary) -> str:
     if len(parts) == 1:
         return f"{'It was' if count == 1 else 'All were'} {parts[0][1]}."
     (first, how), *others = parts
-    told = [f"{first} ({share(first, count)}) {_were(first)} {how}"]
-    told += [f"{n} ({share(n, count)}) {how}" for n, how in others]
-    return f"Of these, {', '.join(told[:-1])} and {told[-1]}."
+    phrases = [f"{first} ({share(first, count)}) {_were(first)} {how}"]
+    phrases += [f"{n} ({share(n, count)}) {how}" for n, how in others]
+    return f"Of these, {', '.join(phrases[:-1])} and {phrases[-1]}."
 
 
 def _searched(summary: Summary) -> str:
     if not summary.texts:
         return ""
-    told = _listed([f"“{text}”" for text in summary.texts])
-    return f"The text{'s' if len(summary.texts) > 1 else ''} {told} told what to find."
+    texts = _listed([f"“{text}”" for text in summary.texts])
+    return f"The text{'s' if len(summary.texts) > 1 else ''} {texts} specified what to find."
 
 
 def _corrected(summary: Summary) -> str:
     corrected, rejected = len(summary.corrected), summary.rejected
-    told = []
+    phrases = []
     if summary.found:
         some = f"{corrected} ({share(corrected, len(summary.found))})"
-        told.append(f"{some if corrected else 'none'} {_were(corrected or 1)} corrected by hand")
+        phrases.append(f"{some if corrected else 'none'} {_were(corrected or 1)} corrected by hand")
     if rejected:
-        told.append(f"{_count(rejected, 'more', 'more')} {_were(rejected)} deleted")
-    sentences = [f"Of those found automatically, {' and '.join(told)}."] if told else []
+        phrases.append(f"{_count(rejected, 'more', 'more')} {_were(rejected)} deleted")
+    sentences = [f"Of those found automatically, {' and '.join(phrases)}."] if phrases else []
     if summary.taken_over:
         mended = len(summary.taken_over & (summary.retouched | summary.prompts.keys()))
         some = f"{mended} ({share(mended, len(summary.taken_over))})" if mended else "none"
@@ -152,8 +153,8 @@ def _corrected(summary: Summary) -> str:
     return " ".join(sentences)
 
 
-def _told_kinds(summary: Summary) -> list[str]:
-    """Return the kinds of prompts that are told: clicks and boxes, and others where there are."""
+def _listed_kinds(summary: Summary) -> list[str]:
+    """Return the kinds of prompts to list: clicks and boxes, and others that were used."""
     return [KINDS[one] for one in KINDS if one in ("click", "box") or summary.count(one)]
 
 
@@ -168,12 +169,12 @@ def _prompted(summary: Summary) -> str:
         return ""
     if count == 1:
         counts = {one: summary.count(one) for one in KINDS}
-        told = [_count(n, one, KINDS[one]) for one, n in counts.items() if n]
-        return f"One object had prompts: {_listed(told)}."
+        phrases = [_count(n, one, KINDS[one]) for one, n in counts.items() if n]
+        return f"One object had prompts: {_listed(phrases)}."
     each = [
         f"{summary.count(one) / count:.1f} {many}"
         for one, many in KINDS.items()
-        if many in _told_kinds(summary)
+        if many in _listed_kinds(summary)
     ]
     return (
         f"{_count(count, 'object')} had prompts, on average {_listed(each)} each (median "
@@ -201,14 +202,14 @@ def _took(summary: Summary) -> str:
     seconds = summary.active_seconds
     if not seconds:
         return ""
-    each = _spell_time(seconds / len(summary.objects))
+    each = _time_text(seconds / len(summary.objects))
     return (
-        f"This took {_spell_time(seconds)} of active work ({each} per object; pauses of more than "
+        f"This took {_time_text(seconds)} of active work ({each} per object; pauses of more than "
         f"{LONGEST_STEP:.0f} s are not counted)."
     )
 
 
-def _spell_time(seconds: float) -> str:
+def _time_text(seconds: float) -> str:
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if round(seconds) < 60:
@@ -221,12 +222,12 @@ def _spell_time(seconds: float) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Spell a share in percent: some are never told as none, nor nearly all as all.
+    """Format a fraction in percent; small fractions never become 0 %, nor large ones 100 %.
 
     Parameters
     ----------
     part, whole
-        How many, and of how many.
+        The number of the part, and of the whole.
     """
     percent = 100 * part / whole if whole else 0.0
     if 0 < percent < 0.05:

@@ -1,4 +1,4 @@
-"""Where each label lies and how large it is, kept up to date from what changes."""
+"""The area and the rectangle of each label, updated with each change."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from napari_sam.geometry import Region
 from napari_sam.planes import Plane, plane_axes
 from napari_sam.session.pixels import PixelChange
 
-_BAND = 1 << 24  # pixels of labels that are counted at a time
-_LARGE = 1 << 21  # pixels of a rectangle from which on its plane is counted anew, elsewhere
+_BAND = 1 << 24  # pixels of labels that are counted at once
+_LARGE = 1 << 21  # pixels of a rectangle above which its plane is counted again, in the background
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What an object has of a plane.
+    """The area of an object on a plane, and a rectangle around it.
 
     Parameters
     ----------
     area
         Number of its pixels.
     box
-        (first row, first column, last row, last column) of a rectangle around them; after some
-        were taken away it may be larger than it had to be.
+        (first row, first column, last row, last column) of a rectangle around them; after pixels
+        were removed it may be larger than necessary.
     """
 
     area: int
@@ -39,14 +39,14 @@ Counted = Mapping[int, Extent]
 """The objects of a plane, by number."""
 
 Extents = Mapping[int, Mapping[Plane, Extent]]
-"""What objects have of planes, by object, and by plane."""
+"""The extents of objects, by object, then by plane."""
 
 
 class ObjectIndex:
     """Areas and rectangles of all labels, by object and plane.
 
-    Planes span the two axes of the first that is to be counted. A change of a plane that crosses
-    these is taken apart.
+    All planes span the same two axes as the first. A change of a plane that crosses these is split
+    into changes of these planes.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class ObjectIndex:
 
     @property
     def objects(self) -> Extents:
-        """Extents by object, and by plane."""
+        """The extents by object, then by plane."""
         return self._of
 
     def of(self, object_id: int) -> Mapping[Plane, Extent]:
@@ -64,17 +64,17 @@ class ObjectIndex:
         return self._of.get(object_id, {})
 
     def is_counted(self, plane: Plane) -> bool:
-        """Whether what a plane shows is known."""
+        """Whether the objects of a plane are counted."""
         return plane in self._on
 
     def begin(self, planes: Iterable[Plane]) -> None:
-        """Forget everything: the labels are others. These are the planes that will be counted."""
+        """Drop all extents, since the labels were replaced; `planes` will be counted."""
         self._of.clear()
         self._on.clear()
         self._spanned = next((plane_axes(plane) for plane in planes), None)
 
     def put(self, plane: Plane, counted: Counted) -> set[int]:
-        """Take in what a plane shows; return the objects of which that changes anything."""
+        """Set the extents of a plane; return the objects whose extents changed."""
         before = self._on.get(plane, set())
         changed = {
             number
@@ -87,15 +87,15 @@ class ObjectIndex:
         return changed
 
     def apply(self, change: PixelChange, backwards: bool = False) -> tuple[set[int], set[Plane]]:
-        """Take in a change that labels show.
+        """Apply a change of labels.
 
         Returns
         -------
         objects
-            Those of which it changes anything.
+            The objects whose extents changed.
         uncounted
-            Planes that have to be counted: they never were, or more has changed there than one
-            would wait for.
+            Planes that have to be counted in the background: those that are not counted yet, and
+            those with large changes.
         """
         old, new = (change.new, change.old) if backwards else (change.old, change.new)
         axes = self._spanned
@@ -127,7 +127,7 @@ class ObjectIndex:
         return objects, uncounted
 
     def _swap(self, change: PixelChange, old: int, new: int) -> set[int]:
-        """Take in that pixels of one number became those of another; return which of them count."""
+        """Move pixels from one number to another; return those of the two that are objects."""
         if old > 0:
             self._take(old, change.plane, change.area)
         if new > 0:
@@ -136,7 +136,7 @@ class ObjectIndex:
         return {number for number in (old, new) if number > 0}
 
     def planes_of(self, change: PixelChange) -> set[Plane]:
-        """Return the planes that a change has pixels on, to be counted."""
+        """Return the planes on which a change has pixels."""
         axes = self._spanned
         if axes is None or plane_axes(change.plane) == axes:
             return {change.plane}
@@ -184,7 +184,7 @@ def count_plane(
     shape
         (H, W) of the plane.
     report
-        Called before each band with the finished fraction.
+        Called before each band with the fraction (0-1) that is done.
     """
     height, width = shape
     rows = max(1, _BAND // max(1, width))
@@ -200,7 +200,7 @@ def count_plane(
 def extents(labels: NDArray[Any], origin: tuple[int, int] = (0, 0)) -> dict[int, Extent]:
     """Return areas and rectangles of labels `(h, w)`, whose first pixel is at `origin`.
 
-    What is 0 or below is no object.
+    Values of 0 and below are background.
     """
     from scipy import ndimage
 
@@ -237,7 +237,7 @@ def _counted(
 def _across(
     change: PixelChange, axes: tuple[int, int], old: NDArray[Any], new: NDArray[Any]
 ) -> Iterator[tuple[Plane, tuple[Counted, Counted]]]:
-    """Yield what a change of a plane is on the planes along other axes that it crosses."""
+    """Yield the parts of a change on the planes along other axes that it crosses."""
     rows, columns = np.nonzero(change.where)
     own = iter((rows + change.region[0], columns + change.region[1]))
     at = [next(own) if i is None else np.full(len(rows), i) for i in change.plane]

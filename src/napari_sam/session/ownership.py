@@ -1,4 +1,4 @@
-"""Who made which pixels of the labels: what predictions wrote, and what people took away."""
+"""Ownership of label pixels: those written by predictions, and those erased by users."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from napari_sam.session.prompt_book import ObjectPlane
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Marks:
-    """What is known about the pixels of an object on a plane.
+    """The ownership of the pixels of an object on a plane.
 
     Parameters
     ----------
     written
-        Pixels of the labels that predictions wrote. Others that have the object's number were
-        painted, or were there before.
+        Pixels that predictions wrote. Other pixels with the object's number were painted, or
+        existed before the session.
     erased
-        Pixels that a person took away from the object: no prediction gives them back.
+        Pixels that a user erased from the object: no prediction writes them again.
     """
 
     written: Patch = field(default_factory=Patch)
@@ -38,26 +38,26 @@ class Marks:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known."""
+        """Whether there are neither written nor erased pixels."""
         return not (self.written.pixels.size or self.erased.pixels.size)
 
 
 _NONE = Marks()
-_REACH = 2  # pixels from either side that count as a narrow gap
+_REACH = 2  # pixels from each side that count as a narrow gap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """What a mask changes.
+    """The changes by a mask.
 
     Parameters
     ----------
     pixels
-        Of the labels; empty where nothing changes.
+        The changes of label pixels; empty if there are none.
     marks
-        What holds afterwards, by object and plane.
+        The marks afterwards, by (object, plane).
     elsewhere
-        Pixels that a prediction had written and that somebody else has changed since.
+        Pixels that a prediction had written and that were changed outside of the session since.
     """
 
     pixels: tuple[PixelChange, ...]
@@ -73,11 +73,11 @@ class Ownership:
         self._views: Counter[tuple[bool, ...]] = Counter()  # planes by the axes that they span
 
     def of(self, key: ObjectPlane) -> Marks:
-        """Return what is known of an object on a plane."""
+        """Return the marks of an object on a plane."""
         return self._marks.get(key[1], {}).get(key[0], _NONE)
 
     def put(self, key: ObjectPlane, marks: Marks) -> None:
-        """Keep what is known of an object on a plane."""
+        """Set the marks of an object on a plane."""
         here = self._marks.get(key[1])
         if here is None:
             here = self._marks[key[1]] = {}
@@ -91,17 +91,17 @@ class Ownership:
             here[key[0]] = marks
 
     def items(self) -> Iterator[tuple[ObjectPlane, Marks]]:
-        """Yield everything that is known."""
+        """Yield all marks, with object and plane."""
         for plane, here in self._marks.items():
             for object_id, marks in here.items():
                 yield (object_id, plane), marks
 
     def planes_of(self, object_id: int) -> list[Plane]:
-        """Return the planes of which something is known about an object."""
+        """Return the planes on which an object has marks."""
         return [plane for plane, here in self._marks.items() if object_id in here]
 
     def erased_on(self, plane: Plane) -> list[Patch]:
-        """Return what people took away from any object on a plane, or on one that crosses it."""
+        """Return the pixels erased from any object on a plane, or on one that crosses it."""
         here = self._marks.get(plane, {}).values()
         crossing = (m for _, m in self._crossing(plane))
         return [
@@ -110,7 +110,7 @@ class Ownership:
         ]
 
     def _crossing(self, plane: Plane) -> Iterator[tuple[int, Patch]]:
-        """Yield what was taken from objects on planes that cross a plane: where they meet."""
+        """Yield the pixels of a plane that were erased on planes that cross it, by object."""
         if len(self._views) <= 1 and _view(plane) in self._views:
             return
         for other, here in self._marks.items():
@@ -120,7 +120,7 @@ class Ownership:
                         yield object_id, _meeting(marks.erased, other, plane)
 
     def clear(self) -> None:
-        """Forget everything: the labels are others."""
+        """Drop all marks, since the labels were replaced."""
         self._marks.clear()
         self._views.clear()
 
@@ -137,22 +137,22 @@ class Ownership:
         overlap: Overlap = "keep",
         locked: AbstractSet[int] = frozenset(),
     ) -> Decision:
-        """Decide what a new mask of an object changes in labels.
+        """Return the changes of labels by a new mask of an object.
 
-        Pixels that the last mask wrote and the new one lacks are erased. Painted pixels and other
-        objects stay, occupied pixels too unless `overlap` says otherwise, and what a person has
-        taken away is not given back.
+        Pixels that the previous mask wrote and the new one lacks are cleared. Painted pixels stay,
+        pixels of other objects too unless `overlap` allows otherwise, and pixels that a user
+        erased are not written.
 
         Parameters
         ----------
         key
-            Whose mask.
+            The object and the plane.
         patch
-            The new mask; empty takes back what was written.
+            The new mask; an empty one clears the previous mask.
         read
-            Returns the labels `(h, w)` of a region of the plane; called once at most.
+            Returns the labels `(h, w)` of a region of the plane; called at most once.
         overlap
-            What happens where other labels are.
+            How pixels of other labels are treated.
         locked
             Labels that keep their pixels in any case.
         """
@@ -177,7 +177,7 @@ class Ownership:
         origin = region[0].start, region[1].start
         written_now = cut(merge.written, origin)
         if written_now.origin == patch.origin and np.array_equal(written_now.pixels, patch.pixels):
-            written_now = patch  # nearly always: kept once
+            written_now = patch  # the usual case: the mask is kept in memory once
         after = {key: Marks(written_now, marks.erased)}
         changed = merge.erase | merge.paint
         pixels: tuple[PixelChange, ...] = ()
@@ -193,7 +193,7 @@ class Ownership:
         return Decision(pixels, after, elsewhere)
 
     def taken(self, changes: Iterable[PixelChange]) -> dict[ObjectPlane, Marks]:
-        """Return what holds of the objects that lose pixels: these are not written any more."""
+        """Return the marks of objects after they lost pixels, which don't count as written then."""
         after: dict[ObjectPlane, Marks] = {}
         for change, object_id, gone in _parts(changes, "before"):
             key = object_id, change.plane
@@ -203,7 +203,7 @@ class Ownership:
         return after
 
     def given(self, change: PixelChange) -> dict[ObjectPlane, Marks]:
-        """Return what holds after objects got pixels, or lost them, as from a prediction."""
+        """Return the marks after objects gained or lost pixels by a prediction."""
         after = self.taken([change])
         for _, object_id, gained in _parts([change], "after"):
             key = object_id, change.plane
@@ -212,7 +212,7 @@ class Ownership:
         return after
 
     def by_hand(self, changes: Sequence[PixelChange]) -> dict[ObjectPlane, Marks]:
-        """Return what holds after somebody painted: what they took away stays away."""
+        """Return the marks after a user painted: removed pixels count as erased."""
         after: dict[ObjectPlane, Marks] = {}
         for change, object_id, gone in _parts(changes, "before"):
             key = object_id, change.plane
@@ -227,9 +227,9 @@ class Ownership:
 
 
 def _parts(changes: Iterable[PixelChange], which: str) -> Iterator[tuple[PixelChange, int, Patch]]:
-    """Yield the pixels of every object that changes take away (`before`) or give (`after`).
+    """Yield the pixels that every object loses (`before`) or gains (`after`) by changes.
 
-    Objects have numbers from 1; labels may show others, too, where their type is signed.
+    Objects have numbers from 1; labels of a signed type may also have negative values.
     """
     for change in changes:
         values, where = getattr(change, which), change.where
@@ -243,7 +243,7 @@ def _parts(changes: Iterable[PixelChange], which: str) -> Iterator[tuple[PixelCh
 def _read_around(
     region: Region, read: Callable[[Region], NDArray[Any]]
 ) -> tuple[Region, NDArray[Any]]:
-    """Read a region with what may belong to gaps around it, as far as the plane goes."""
+    """Read a region with a margin for gaps around it, within the plane."""
     rows, columns = (slice(max(0, s.start - 2 * _REACH), s.stop + 2 * _REACH) for s in region)
     labels = read((rows, columns))
     height, width = labels.shape
@@ -256,8 +256,8 @@ def _read_around(
 def _gaps(mask: NDArray[np.bool_], labels: NDArray[Any], object_id: int, region: Region) -> Patch:
     """Return the free pixels in narrow gaps between a mask and other labels.
 
-    They are up to :data:`_REACH` pixels away from both, diagonals included, so that a gap is at
-    most one pixel less than twice that wide.
+    They are at most :data:`_REACH` pixels away from both, including diagonally, so that a gap is
+    narrower than twice that.
     """
     from scipy import ndimage
 
@@ -276,7 +276,7 @@ def _view(plane: Plane) -> tuple[bool, ...]:
 
 
 def _meeting(patch: Patch, plane: Plane, other: Plane) -> Patch:
-    """Return the pixels of a mask of a plane that another plane, which crosses it, has too."""
+    """Return the pixels that a mask of a plane shares with another plane that crosses it."""
     rows, columns = np.nonzero(patch.pixels)
     places = iter((rows + patch.origin[0], columns + patch.origin[1]))
     at = [next(places) if i is None else np.full(len(rows), i) for i in plane]

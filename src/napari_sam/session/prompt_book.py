@@ -1,4 +1,4 @@
-"""Every prompt of a session: which object it speaks of, on which plane, in which order."""
+"""All prompts of a session, by plane and object."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ __all__ = [
     "changed_keys",
 ]
 
-_FEW = 16  # groups changed at once, for which what is known of a book is mended and not redone
+_FEW = 16  # groups changed at once for which cached properties are updated, not recomputed
 
 
 @dataclass(frozen=True)
 class PromptBook:
-    """All prompts of a session. A change returns another book, which shares what stays.
+    """All prompts of a session, immutable: a change returns another book.
 
-    Prompts are found by plane and object, so that one more click costs the same in a book of ten
-    prompts and of ten thousand. What walks the whole book (:attr:`clicks`, :attr:`boxes`,
-    :attr:`keys`) is put together when it is asked for.
+    Prompts are stored by plane and object, and books share what is unchanged, so that adding a
+    click takes as long in a book of ten prompts as in one of ten thousand. Properties of the whole
+    book (:attr:`clicks`, :attr:`boxes`, :attr:`keys`) are computed when they are accessed.
 
     Parameters
     ----------
     planes
         Groups by plane and object, none of them empty; :meth:`of` makes a book from prompts.
     next_id
-        Identifier of the next prompt; never given twice.
+        Identifier of the next prompt; identifiers are never used twice.
     """
 
     planes: Mapping[Plane, Mapping[int, Group]] = field(default_factory=dict)
@@ -66,24 +66,24 @@ class PromptBook:
     def of(
         cls, clicks: Iterable[Click] = (), boxes: Iterable[BoxPrompt] = (), next_id: int = 1
     ) -> PromptBook:
-        """Make a book of prompts; the next identifier is above all of theirs.
+        """Return a book of prompts, whose next identifier is higher than all of theirs.
 
         Raises
         ------
         ValueError
-            If two have one identifier, or an object has two boxes on a plane.
+            If two prompts have the same identifier, or an object has two boxes on a plane.
         """
         return cls(next_id=next_id).with_all_clicks(clicks).with_all_boxes(boxes)
 
-    # Looking things up
+    # Access
 
     def group(self, key: ObjectPlane) -> Group:
-        """Return what is said about an object on a plane; :data:`NOTHING` where nothing is."""
+        """Return the prompts of an object on a plane; :data:`NOTHING` if there are none."""
         object_id, plane = key
         return self.planes.get(plane, {}).get(object_id, NOTHING)
 
     def prompts_of(self, key: ObjectPlane) -> Prompts:
-        """Return what the model is asked about an object on a plane, in order."""
+        """Return the prompts of an object on a plane as the model gets them."""
         return self.group(key).prompts
 
     def box_of(self, key: ObjectPlane) -> BoxPrompt | None:
@@ -127,31 +127,31 @@ class PromptBook:
 
     @cached_property
     def clicks(self) -> tuple[Click, ...]:
-        """All clicks, in the order they were given."""
+        """All clicks, in the order in which they were added."""
         clicks = (click for group in self._groups() for click in group.clicks)
         return tuple(sorted(clicks, key=lambda click: click.id))
 
     @cached_property
     def boxes(self) -> tuple[BoxPrompt, ...]:
-        """All boxes, in the order they were given."""
+        """All boxes, in the order in which they were added."""
         boxes = (group.box for group in self._groups() if group.box is not None)
         return tuple(sorted(boxes, key=lambda box: box.id))
 
     @cached_property
     def strokes(self) -> tuple[Stroke, ...]:
-        """All strokes, in the order they were given."""
+        """All strokes, in the order in which they were added."""
         strokes = (stroke for group in self._groups() for stroke in group.strokes)
         return tuple(sorted(strokes, key=lambda stroke: stroke.id))
 
     @cached_property
     def lassos(self) -> tuple[Lasso, ...]:
-        """All lassos, in the order they were given."""
+        """All lassos, in the order in which they were added."""
         lassos = (group.lasso for group in self._groups() if group.lasso is not None)
         return tuple(sorted(lassos, key=lambda lasso: lasso.id))
 
     @cached_property
     def keys(self) -> tuple[ObjectPlane, ...]:
-        """Everything that has a prompt, in order of its first one."""
+        """Every (object, plane) that has a prompt, in the order of the first ones."""
         firsts = [
             (group.first_id, (object_id, plane))
             for plane, groups in self.planes.items()
@@ -171,12 +171,12 @@ class PromptBook:
 
     @cached_property
     def click_count(self) -> int:
-        """How many clicks there are."""
+        """Number of clicks."""
         return sum(len(group.clicks) for group in self._groups())
 
     @cached_property
     def box_count(self) -> int:
-        """How many boxes there are."""
+        """Number of boxes."""
         return sum(group.box is not None for group in self._groups())
 
     def _groups(self) -> Iterator[Group]:
@@ -189,26 +189,26 @@ class PromptBook:
 
     @cached_property
     def _places(self) -> dict[int, ObjectPlane]:
-        """Where to look for a prompt first: shared by all books made from one, right for most."""
+        """Where a prompt probably is: shared by all books made from one, and right for most."""
         return {prompt_id: prompt.key for prompt_id, prompt in self._by_id.items()}
 
     @cached_property
     def _origin(self) -> tuple[ref[PromptBook], tuple[ObjectPlane, ...]] | None:
-        """The book that this one was made from, where it was, and what was changed."""
+        """The book from which this one was made, and the changed keys; None if there is none."""
         return None
 
-    # Changing
+    # Changes
 
     def with_groups(self, groups: Mapping[ObjectPlane, Group]) -> PromptBook:
-        """Say other things about some objects on some planes.
+        """Return a book with other groups for some objects and planes.
 
-        Empty groups vanish; without a click there is no candidate to choose.
+        Empty groups are removed; without a click or stroke a chosen candidate is dropped.
 
         Raises
         ------
         ValueError
-            If a prompt speaks of another object or plane than its group, or has an identifier
-            that another prompt of the book has.
+            If a prompt belongs to another object or plane than its group, or has the identifier
+            of another prompt of the book.
         """
         changed: dict[ObjectPlane, Group] = {}
         for key, given in groups.items():
@@ -233,7 +233,7 @@ class PromptBook:
         return book
 
     def _check_ids(self, ids: Sequence[int], changed: Mapping[ObjectPlane, Group]) -> None:
-        """Refuse identifiers that two prompts would have."""
+        """Raise an error if two prompts would have the same identifier."""
         twice = [number for number, count in Counter(ids).items() if count > 1]
         for number in ids:
             key = self._places.get(number)
@@ -246,7 +246,7 @@ class PromptBook:
             )
 
     def _hand_on(self, book: PromptBook, changed: Mapping[ObjectPlane, Group]) -> None:
-        """Tell a book made from this one what it would otherwise have to walk through to know."""
+        """Set cached properties of a book made from this one, without computing them again."""
         pairs = [(self.group(key), group) for key, group in changed.items()]
         for group in changed.values():
             self._places.update((prompt.id, prompt.key) for prompt in group.members)
@@ -264,10 +264,10 @@ class PromptBook:
         if len(differ) <= _FEW:
             ids = self.object_ids
             for object_id in differ:
-                ids = _with_member(ids, object_id, book._speaks_of(object_id))
+                ids = _with_member(ids, object_id, book._has_prompts(object_id))
             book.__dict__["object_ids"] = ids
 
-    def _speaks_of(self, object_id: int) -> bool:
+    def _has_prompts(self, object_id: int) -> bool:
         return any(object_id in groups for groups in self.planes.values())
 
     def with_click(
@@ -281,7 +281,7 @@ class PromptBook:
         return self.with_clicks([Click(self.next_id, *key, point, label)], granularity)
 
     def reserving(self, next_id: int) -> PromptBook:
-        """Give no identifier below `next_id` from now on; the prompts are these."""
+        """Return a book with the same prompts, whose next identifier is at least `next_id`."""
         if next_id <= self.next_id:
             return self
         book = PromptBook(self.planes, next_id)
@@ -298,7 +298,8 @@ class PromptBook:
         clicks
             The clicks.
         granularity
-            Which mask is taken where a positive one is the first prompt of its object there.
+            The candidate to choose for a positive click that is the first prompt of its object on
+            the plane.
         """
         groups: dict[ObjectPlane, Group] = {}
         for click in clicks:
@@ -317,7 +318,7 @@ class PromptBook:
         return self.with_groups({key: replace(group, strokes=(*group.strokes, stroke))})
 
     def with_lasso(self, key: ObjectPlane, polygon: Sequence[tuple[float, float]]) -> PromptBook:
-        """Give an object a lasso at the end, in the place of one that is there."""
+        """Add a lasso of an object at the end, in the place of an earlier one."""
         lasso = Lasso(self.next_id, *key, tuple(polygon))
         return self.with_groups({key: replace(self.group(key), lasso=lasso)})
 
@@ -331,35 +332,35 @@ class PromptBook:
         Parameters
         ----------
         strokes, lassos
-            (object, plane) to the paths of its strokes there, and to the corners of its lasso.
+            The paths of strokes, and the vertices of the lasso, by (object, plane).
         """
         number = self.next_id
         groups: dict[ObjectPlane, Group] = {}
         for key in dict.fromkeys((*strokes, *lassos)):
             group = self.group(key)
-            told = list(group.strokes)
+            drawn = list(group.strokes)
             for path in strokes.get(key, ()):
-                told.append(Stroke(number, *key, tuple(path), 1))
+                drawn.append(Stroke(number, *key, tuple(path), 1))
                 number += 1
             lasso = group.lasso
             if key in lassos:
                 lasso = Lasso(number, *key, tuple(lassos[key]))
                 number += 1
-            groups[key] = replace(group, strokes=tuple(told), lasso=lasso)
+            groups[key] = replace(group, strokes=tuple(drawn), lasso=lasso)
         return self.with_groups(groups)
 
     def with_mask(self, key: ObjectPlane, patch: Patch, is_first: bool = False) -> PromptBook:
-        """Give an object a mask at the end, or before all else, in the place of one there is."""
+        """Add a mask prompt at the end or, with `is_first`, before all; it replaces another."""
         mask = MaskPrompt(self.next_id, *key, patch, is_first)
         return self.with_groups({key: replace(self.group(key), mask=mask)})
 
     def with_changed(self, *changed: Prompt) -> PromptBook:
-        """Put prompts in the place of those with their identifiers.
+        """Replace the prompts with the same identifiers.
 
         Raises
         ------
         KeyError
-            If there is none with that identifier.
+            If there is no prompt of the same kind with that identifier.
         """
         olds = [self.find(prompt.id) for prompt in changed]
         for old, new in zip(olds, changed, strict=True):
@@ -374,7 +375,7 @@ class PromptBook:
         return self.with_groups(groups)
 
     def with_box(self, key: ObjectPlane, box: Box | None) -> PromptBook:
-        """Give an object another box on a plane, or none; a new box keeps the old one's place."""
+        """Set or remove the box of an object on a plane; it keeps the old one's identifier."""
         group = self.group(key)
         if box is None:
             new = None
@@ -385,7 +386,7 @@ class PromptBook:
         return self.with_groups({key: replace(group, box=new)})
 
     def with_candidate(self, key: ObjectPlane, candidate: Candidate | None) -> PromptBook:
-        """Choose a mask of an object's first click on a plane, or leave it to the model."""
+        """Choose a candidate of an object's first click on a plane; None for the model's best."""
         return self.with_groups({key: _choosing(self.group(key), candidate)})
 
     def with_prompts(
@@ -398,9 +399,9 @@ class PromptBook:
         Parameters
         ----------
         prompts
-            (object, plane) to what is said there.
+            The prompts by (object, plane).
         candidates
-            Which masks were chosen; where none is given, what was chosen before stays.
+            The chosen candidates by (object, plane); by default earlier choices stay.
         """
         candidates = candidates or {}
         number = self.next_id
@@ -414,8 +415,8 @@ class PromptBook:
             for (row, column), label in zip(one.points.tolist(), one.point_labels, strict=True):
                 clicks.append(Click(number, *key, (row, column), int(label)))
                 number += 1
-            told = replace(group, clicks=tuple(clicks), box=box)
-            groups[key] = _choosing(told, candidates.get(key, group.choice))
+            extended = replace(group, clicks=tuple(clicks), box=box)
+            groups[key] = _choosing(extended, candidates.get(key, group.choice))
         return self.with_groups(groups)
 
     def without(self, prompt_ids: Iterable[int]) -> PromptBook:
@@ -423,7 +424,7 @@ class PromptBook:
         return self.with_groups(self._groups_without(map(self.find, {*prompt_ids})))
 
     def with_all_clicks(self, clicks: Iterable[Click]) -> PromptBook:
-        """Let these be all the clicks there are; boxes stay, and candidates where clicks do."""
+        """Replace all clicks; boxes stay, and so do candidates of objects with clicks."""
         groups: dict[ObjectPlane, list[Click]] = {}
         for click in clicks:
             groups.setdefault(click.key, []).append(click)
@@ -436,7 +437,7 @@ class PromptBook:
         return self.with_groups(changed)
 
     def with_all_boxes(self, boxes: Iterable[BoxPrompt]) -> PromptBook:
-        """Let these be all the boxes there are; clicks and candidates stay.
+        """Replace all boxes; clicks and candidates stay.
 
         Raises
         ------
@@ -453,7 +454,7 @@ class PromptBook:
         return self.with_groups(changed)
 
     def _groups_without(self, prompts: Iterable[Prompt | None]) -> dict[ObjectPlane, Group]:
-        """Return the groups of prompts as they are when these prompts are gone."""
+        """Return the groups of some prompts without these prompts."""
         gone: dict[ObjectPlane, set[int]] = {}
         for prompt in prompts:
             if prompt is not None:
@@ -473,9 +474,9 @@ class PromptBook:
 
 
 def changed_keys(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:
-    """Return which masks change: objects on planes of which other things are said.
+    """Return the objects and planes whose prompts differ, in the order of their first prompts.
 
-    They come in order of their first prompts. What two books share is passed over.
+    Groups that two books share are not compared.
     """
     keys = _known_change(before, after) or _known_change(after, before)
     if keys is None:
@@ -484,7 +485,7 @@ def changed_keys(before: PromptBook, after: PromptBook) -> list[ObjectPlane]:
 
 
 def _known_change(before: PromptBook, after: PromptBook) -> Sequence[ObjectPlane] | None:
-    """Return what changed where one book was made from the other; None where it was not."""
+    """Return the changed keys if `after` was made from `before`; otherwise None."""
     origin = after._origin
     return origin[1] if origin is not None and origin[0]() is before else None
 
@@ -500,7 +501,7 @@ def _differing(before: PromptBook, after: PromptBook) -> Iterator[ObjectPlane]:
 
 
 def _settled(key: ObjectPlane, group: Group) -> Group:
-    """Return a group as a book keeps it: in order, and with a candidate of a click alone."""
+    """Return a group with its prompts sorted, and without a candidate if there is no click."""
     for prompt in group.members:
         if prompt.key != key:
             raise ValueError(
@@ -519,14 +520,14 @@ def _settled(key: ObjectPlane, group: Group) -> Group:
 
 
 def _choosing(group: Group, candidate: Candidate | None) -> Group:
-    """Return a group of which another mask of the first click is taken."""
+    """Return a group with another candidate of the first click."""
     if isinstance(candidate, str):
         return replace(group, candidate=None, granularity=candidate)
     return replace(group, candidate=candidate, granularity="")
 
 
 def _put(groups: dict[ObjectPlane, Group], book: PromptBook, prompt: Prompt) -> None:
-    """Add a prompt to groups that are being changed, which begin as they are in a book."""
+    """Add a prompt to groups that are being changed, which start as in a book."""
     group = groups.get(prompt.key, book.group(prompt.key))
     if isinstance(prompt, Click):
         groups[prompt.key] = replace(group, clicks=(*group.clicks, prompt))

@@ -356,7 +356,7 @@ class Queue:
 
     def stop_judging(self) -> None:
         """Stop embedding planes to judge objects again, until something else changes."""
-        self._rejudging.stop_reading()
+        self._rejudging.stop_encoding()
 
     def follow_labels(self) -> None:
         """Update after the labels were replaced: objects that they lack are not offered."""

@@ -1,4 +1,4 @@
-"""Values of the records that a session file keeps, checked: ValueError or TypeError otherwise."""
+"""Checks of values from session files, which raise a ValueError or TypeError."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def as_finite(value: Json) -> float:
 
 
 def as_json_number(value: float) -> float | None:
-    """Return a number as JSON has it: None where it is not finite."""
+    """Return a number for JSON: None if it is not finite."""
     return float(value) if math.isfinite(value) else None

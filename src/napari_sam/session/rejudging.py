@@ -1,4 +1,4 @@
-"""What the model that answers now expects of masks that another model found."""
+"""Judging masks that another model found again, with the present model."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from napari_sam.session.state import State
 Rectangle = tuple[int, int, int, int]
 """(first row, first column, last row, last column)."""
 
-# Masks are judged for about so many seconds at a time, which a click waits at most; at first so
-# many, and never more than so many.
+# Masks are judged in batches of about this time, which a click waits at most; the number of masks
+# of the first batch, and the largest number.
 _SECONDS, _FIRST, _MOST = 0.05, 2, 16
-_OFFSET = 1.0  # logits: stability compares masks cut so much above and below the threshold
+_OFFSET = 1.0  # logits: stability compares the masks so far above and below the threshold
 
 
 def finders(entries: Iterable[Entry]) -> dict[int, str]:
-    """Return the keys of the models that found objects, by object, where they are known.
+    """Return the keys of the models that found objects, by object, as far as they are known.
 
     Parameters
     ----------
     entries
-        Of a journal, in order.
+        The entries of a journal, in order.
     """
     found: dict[int, str] = {}
     runs: dict[int, str] = {}
@@ -49,7 +49,7 @@ def finders(entries: Iterable[Entry]) -> dict[int, str]:
         scored = [c for c in entry.facts if _expected(c.after) not in (None, _expected(c.before))]
         if entry.kind == "found":
             found |= {change.key: model for change in scored}
-        elif scored:  # objects got other numbers
+        elif scored:  # objects were renumbered
             before = {_expected(c.before): found.get(c.key, "") for c in entry.facts}
             found |= {c.key: before.get(_expected(c.after), "") for c in scored}
     return {object_id: model for object_id, model in found.items() if model}
@@ -61,7 +61,7 @@ def _expected(facts: ObjectFacts) -> tuple[float, float | None] | None:
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """Masks of a plane that are being judged; of some of them labels show others since."""
+    """Masks of a plane that are being judged; `outdated` ones have changed meanwhile."""
 
     plane: Plane
     boxes: dict[int, Rectangle]
@@ -69,30 +69,30 @@ class _Part:
 
 
 class Rejudging:
-    """Asks the model that answers now what it expects of masks, a few at a time.
+    """Estimates the quality of masks with the present model, in small batches.
 
-    It goes on while nobody waits for a decode, and on planes that are embedded already: none is for
-    it. Of a large one on screen the parts that show masks are encoded when nothing else is to do.
-    What was said of a mask is forgotten when labels show another, and that one is asked about.
+    Masks are decoded while no other decode waits, and only on planes that are embedded already. Of
+    a large plane on screen, the tiles of the masks are encoded in idle time. The result of a mask
+    that changes is dropped, and the mask is judged again.
 
     Parameters
     ----------
     state
-        What there is.
+        The state of the session.
     embeddings
-        Of the planes, and the model.
+        The embeddings of the planes, and the model.
     read_ahead
-        Tells which plane is on screen, and whether more of it is encoded than clicks need.
+        Knows which plane is on screen, and whether more of it is encoded than clicks need.
     executor
-        Where masks are decoded.
+        Runs the decodes.
     region_of
-        Returns a rectangle around an object's pixels on a plane, where that is known.
+        Returns a rectangle around an object's pixels on a plane, or None if it isn't known.
     is_wanted
         Returns whether an object is still to be judged.
     judged
-        Called with the objects of which something else is expected.
+        Called with the objects whose expectation changed.
     failed
-        Called with the error when the model or the labels fail; nothing more is asked then.
+        Called with the exception if the model or the labels fail; judging stops then.
     """
 
     def __init__(
@@ -114,20 +114,20 @@ class Rejudging:
         self._is_wanted = is_wanted
         self._judged = judged
         self._failed = failed
-        self._asked: dict[Plane, dict[int, Rectangle]] = {}
-        self._resting: dict[Plane, dict[int, Rectangle]] = {}  # what shows them isn't encoded
+        self._waiting: dict[Plane, dict[int, Rectangle]] = {}
+        self._resting: dict[Plane, dict[int, Rectangle]] = {}  # whose tiles aren't encoded
         self._boxes: dict[Plane, dict[int, Rectangle]] = {}  # of those that were judged
-        self._said: dict[int, dict[Plane, Expectation]] = {}
+        self._expected: dict[int, dict[Plane, Expectation]] = {}
         self._part: _Part | None = None
-        self._seconds: float | None = None  # that one takes
-        self._reading: object = None  # what is being encoded
-        self._read: set[tuple[Plane, int]] = set()  # masks that something was encoded for
+        self._seconds: float | None = None  # per mask
+        self._encoding: object = None  # token of the tile that is being encoded
+        self._encoded: set[tuple[Plane, int]] = set()  # masks for which a tile was encoded
         state.applied.connect(self._follow)
         embeddings.arrived.connect(self._embedded)
 
     @property
     def model(self) -> str:
-        """Key of the model that answers; empty while there is none."""
+        """Key of the present model; empty if there is none."""
         segmenter = self._embeddings.segmenter
         return "" if segmenter is None else segmenter.model_key
 
@@ -137,32 +137,32 @@ class Rejudging:
         return self._part is not None
 
     def expectations(self, object_id: int) -> Mapping[Plane, Expectation]:
-        """Return what is expected of an object, by plane."""
-        return self._said.get(object_id, {})
+        """Return the expectations of an object, by plane."""
+        return self._expected.get(object_id, {})
 
     def ask(self, object_id: int, plane: Plane, box: Rectangle) -> None:
-        """Have a mask judged after those that were asked about before; :meth:`go_on` begins."""
+        """Queue a mask to be judged; :meth:`go_on` starts."""
         if plane not in self.expectations(object_id) and object_id not in self._resting.get(
             plane, {}
         ):
-            self._asked.setdefault(plane, {})[object_id] = box
+            self._waiting.setdefault(plane, {})[object_id] = box
 
     @property
     def judged_ids(self) -> tuple[int, ...]:
-        """The objects of which something was said."""
-        return tuple(self._said)
+        """The objects with an expectation."""
+        return tuple(self._expected)
 
     def clear(self) -> None:
-        """Forget everything: another model answers, or nobody wants to know any more."""
-        self._asked, self._resting, self._boxes, self._said = {}, {}, {}, {}
+        """Stop, and drop all expectations."""
+        self._waiting, self._resting, self._boxes, self._expected = {}, {}, {}, {}
         self._part = self._seconds = None
-        self._read.clear()
-        self.stop_reading()
+        self._encoded.clear()
+        self.stop_encoding()
 
-    def stop_reading(self) -> None:
-        """Encode nothing for it until :meth:`go_on`."""
-        if self._reading is not None:
-            self._reading = None
+    def stop_encoding(self) -> None:
+        """Stop encoding tiles until :meth:`go_on`."""
+        if self._encoding is not None:
+            self._encoding = None
             self._executor.cancel(self._key)
 
     def go_on(self) -> None:
@@ -170,62 +170,62 @@ class Rejudging:
         segmenter, canvas = self._embeddings.segmenter, self._state.canvas
         if self._part is not None or segmenter is None or canvas is None:
             return
-        encoded = {*self._embeddings.planes} if self._asked else ()
-        for plane in [plane for plane in self._asked if plane in encoded]:
+        embedded = {*self._embeddings.planes} if self._waiting else ()
+        for plane in [plane for plane in self._waiting if plane in embedded]:
             embedding, boxes = self._embeddings.peek(plane), self._next_on(plane)
             if embedding is None or not boxes:
-                del self._asked[plane]
+                del self._waiting[plane]
                 continue
             self._part = _Part(plane, boxes)
             work = partial(_expectations, segmenter, embedding, canvas, plane, boxes)
             done = partial(self._done, self._part)
             self._executor.decode(self._key, work, done, background=True)
             return
-        self._read_on(segmenter)
+        self._encode_next(segmenter)
 
     @property
     def _key(self) -> tuple[object, ...]:
         return "judged", self
 
-    def _read_on(self, segmenter: Segmenter) -> None:
-        """Have encoded what shows the next mask on screen that nothing encoded shows."""
+    def _encode_next(self, segmenter: Segmenter) -> None:
+        """Have the tile of the next mask on screen encoded that isn't encoded yet."""
         plane = self._ahead.shown
-        if self._reading is not None or plane is None or not self._ahead.reads_all:
+        if self._encoding is not None or plane is None or not self._ahead.reads_all:
             return
         resting, embedding = self._resting.get(plane, {}), self._embeddings.peek(plane)
         boxes = {i: box for i, box in resting.items() if self._is_wanted(i)}
         if embedding is None or not boxes:
             return
         self._resting[plane] = boxes
-        self._reading = object()
-        work = partial(_read, segmenter, embedding, dict(boxes))
-        done = partial(self._was_read, self._reading, plane, next(iter(boxes)))
+        self._encoding = object()
+        work = partial(_encode, segmenter, embedding, dict(boxes))
+        done = partial(self._tile_encoded, self._encoding, plane, next(iter(boxes)))
         self._executor.embed(self._key, work, done, BACKGROUND)
 
-    def _was_read(self, reading: object, plane: Plane, first: int, outcome: Outcome) -> None:
-        if reading is not self._reading:
+    def _tile_encoded(self, encoding: object, plane: Plane, first: int, outcome: Outcome) -> None:
+        if encoding is not self._encoding:
             return
-        self._reading = None
+        self._encoding = None
         if outcome.error is not None:
             self._resting.pop(plane, None)
             if not outcome.cancelled:
                 self._failed(outcome.error)
             return
-        self._read.add((plane, first))
+        self._encoded.add((plane, first))
         resting = self._resting.get(plane, {})
         for object_id in (first, *outcome.value):
             if object_id in resting:
-                self._asked.setdefault(plane, {})[object_id] = resting.pop(object_id)
+                self._waiting.setdefault(plane, {})[object_id] = resting.pop(object_id)
         self.go_on()
 
     def _next_on(self, plane: Plane) -> dict[int, Rectangle]:
-        """Take a few masks of a plane out of those that are still to be judged."""
-        asked = self._asked[plane]
+        """Take the next batch of masks of a plane from those that wait."""
+        waiting = self._waiting[plane]
         taken: dict[int, Rectangle] = {}
         most = _FIRST if self._seconds is None else int(_SECONDS / max(self._seconds, 1e-6))
-        while asked and len(taken) < max(1, min(most, _MOST)):
-            object_id = next(iter(asked))
-            box = asked.pop(object_id)
+        while waiting and len(taken) < max(1, min(most, _MOST)):
+            object_id = next(iter(waiting))
+            box = waiting.pop(object_id)
             if self._is_wanted(object_id):
                 region = self._region_of(object_id, plane)
                 taken[object_id] = box if region is None else _box_of(region)
@@ -236,34 +236,34 @@ class Rejudging:
             return
         self._part = None
         if outcome.error is not None:
-            self._asked.clear()
+            self._waiting.clear()
             if not outcome.cancelled:
                 self._failed(outcome.error)
             self._judged(())
             return
-        said, seconds = outcome.value
+        expected, seconds = outcome.value
         self._seconds = seconds or self._seconds
         plane = part.plane
         for object_id, box in part.boxes.items():
             if object_id in part.outdated:
-                self._asked.setdefault(plane, {})[object_id] = box
-            elif (expected := said[object_id]) is None:
-                if (plane, object_id) in self._read:
-                    continue  # nothing shows it
+                self._waiting.setdefault(plane, {})[object_id] = box
+            elif (one := expected[object_id]) is None:
+                if (plane, object_id) in self._encoded:
+                    continue  # no tile shows it
                 self._resting.setdefault(plane, {})[object_id] = box
             else:
-                self._said.setdefault(object_id, {})[plane] = expected
+                self._expected.setdefault(object_id, {})[plane] = one
                 self._boxes.setdefault(plane, {})[object_id] = box
         self.go_on()
         self._judged([i for i in part.boxes if plane in self.expectations(i)])
 
     def _embedded(self, plane: Plane) -> None:
         if plane in self._resting:
-            self._asked.setdefault(plane, {}).update(self._resting.pop(plane))
+            self._waiting.setdefault(plane, {}).update(self._resting.pop(plane))
         self.go_on()
 
     def _follow(self, entry: Entry, backwards: bool) -> None:
-        """Forget what was said of masks that are others now."""
+        """Drop the expectations of masks that have changed, and judge these again."""
         part = self._part
         for change in entry.pixels if self._boxes or part is not None else ():
             row, column, height, width = change.region
@@ -273,8 +273,8 @@ class Rejudging:
                 if not crosses and plane != change.plane:
                     continue
                 for i in [i for i, box in boxes.items() if crosses or _meet(box, rows, columns)]:
-                    del self._said[i][plane]
-                    self._asked.setdefault(plane, {})[i] = boxes.pop(i)
+                    del self._expected[i][plane]
+                    self._waiting.setdefault(plane, {})[i] = boxes.pop(i)
             if part is not None and part.plane == change.plane:
                 part.outdated |= {i for i, b in part.boxes.items() if _meet(b, rows, columns)}
             elif part is not None and plane_axes(part.plane) != plane_axes(change.plane):
@@ -291,10 +291,10 @@ def _meet(box: Rectangle, rows: slice, columns: slice) -> bool:
     return r0 < rows.stop and r1 >= rows.start and c0 < columns.stop and c1 >= columns.start
 
 
-def _read(
+def _encode(
     segmenter: Segmenter, embedding: Embedding, boxes: Mapping[int, Rectangle], report: Report
 ) -> list[int]:
-    """Encode what shows the first of some objects; return all that are shown by then."""
+    """Encode the tile of the first of some objects; return all whose tiles are encoded then."""
     first, *_ = boxes.values()
     prepare(segmenter, embedding, Prompts(box=first), report)
     return [i for i, box in boxes.items() if segmenter.is_ready(embedding, Prompts(box=box))]
@@ -307,14 +307,14 @@ def _expectations(
     plane: Plane,
     boxes: Mapping[int, Rectangle],
 ) -> tuple[dict[int, Expectation | None], float]:
-    """Return what a model expects of masks, and the seconds that one took.
+    """Return the expectations of masks, and the seconds per mask.
 
-    It is None of those that nothing encoded shows; these take no time.
+    The expectation is None for masks whose tiles aren't encoded.
     """
     start = time.perf_counter()
     masks: dict[int, tuple[Region, NDArray[np.bool_]]] = {}
     prompts: dict[int, Prompts] = {}
-    said: dict[int, Expectation | None] = dict.fromkeys(boxes)
+    expected: dict[int, Expectation | None] = dict.fromkeys(boxes)
     for object_id, (r0, c0, r1, c1) in boxes.items():
         region = slice(r0, r1 + 1), slice(c0, c1 + 1)
         mask = canvas.read(plane, region) == object_id
@@ -322,27 +322,27 @@ def _expectations(
             continue
         masks[object_id] = region, mask
         top, left, bottom, right = tight_box(mask)
-        asked = Prompts(box=(top + r0, left + c0, bottom + r0, right + c0))
-        if segmenter.is_ready(embedding, asked):
-            prompts[object_id] = asked
+        box = Prompts(box=(top + r0, left + c0, bottom + r0, right + c0))
+        if segmenter.is_ready(embedding, box):
+            prompts[object_id] = box
     drafts = segmenter.draft_many(embedding, list(prompts.values()), False) if prompts else ()
     for object_id, draft in zip(prompts, drafts, strict=True):
         if draft is not None:
-            said[object_id] = expectation(draft.prediction, *masks[object_id])
-    return said, (time.perf_counter() - start) / len(prompts) if prompts else 0.0
+            expected[object_id] = expectation(draft.prediction, *masks[object_id])
+    return expected, (time.perf_counter() - start) / len(prompts) if prompts else 0.0
 
 
 def expectation(prediction: MaskPrediction, region: Region, mask: NDArray[np.bool_]) -> Expectation:
-    """Return what a model that was given a mask's box expects of that mask.
+    """Return the expected quality of a mask from a prediction by its box.
 
-    Its predicted IoU is that of its own mask, which shares so much with this one.
+    The score is the predicted IoU of the predicted mask, times its IoU with the given mask.
 
     Parameters
     ----------
     prediction
-        From the box.
+        The prediction from the box of the mask.
     region, mask
-        Where the mask lies, and its pixels there.
+        A region of the plane, and the pixels of the mask in it.
     """
     best = prediction.best_index
     own = prediction.patch(best)

@@ -1,4 +1,4 @@
-"""A journal made again, entry by entry: the same prompts, decoded anew."""
+"""Replaying a journal entry by entry: the same prompts, decoded again."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from napari_sam.session.state import State
 Decode = Callable[
     [ObjectPlane, Group, Entry, DecodeHistory | None], tuple[Answer, DecodeHistory | None]
 ]
-"""Returns the answer to prompts, and the steps to it: of (key, prompts, the entry that has the
-answer of before, the steps of the object's earlier answer)."""
+"""Returns the answer to prompts and its decode history, from (key, prompts, the entry with the
+recorded answer, the history of the object's previous answer)."""
 
 Find = Callable[[State, Entry], None]
-"""Makes a run again that found objects."""
+"""Replays a run that found objects."""
 
 Follow = Callable[[State, Entry], None]
-"""Makes a run again that followed objects, or its next part."""
+"""Replays a run that followed objects, or its next part."""
 
 
 def replay_entries(
@@ -45,23 +45,23 @@ def replay_entries(
     follow: Follow,
     report: Report = lambda fraction: None,
 ) -> None:
-    """Make entries again, in order.
+    """Replay entries, in order.
 
-    Prompts are decoded anew where they got their answers; objects are deleted, merged and
-    renumbered anew; what was painted by hand, or by others, is painted again.
+    Prompts are decoded again at their ``mask`` entries, commands on objects are executed again,
+    and painted pixels and changes from outside are written again.
 
     Parameters
     ----------
     entries
-        Those in force.
+        The entries in force.
     state
-        A fresh one, whose canvas holds what the labels were before the first of them.
+        A new state, whose canvas has the labels from before the first entry.
     source
         The image.
     decode, find, follow
-        What a model does.
+        Run the model.
     report
-        Called with the fraction done; it may raise to cancel.
+        Called with the fraction (0-1) that is done; it may raise to cancel.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def _again(
 
 
 def _as_they_are(state: State, changes: Sequence[PixelChange]) -> list[PixelChange]:
-    """Return what changes make of labels as they are now: other masks may lie there."""
+    """Return the changes that give the present labels the same new values."""
     found = []
     for change in changes:
         where, after = change.where, change.after

@@ -1,4 +1,4 @@
-"""Every object of some planes, looked for in the background and written as one step."""
+"""Runs that find all objects on some planes, in the background, as one step."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from napari_sam.session.state import State, Touched
 
 _NOTHING = "Nothing was found; a higher contrast or another model may help"
 _NOTHING_NEW = "Nothing new was found: what is there already stays as it is"
-_NOTHING_SAID = "Nothing of ‘{}’ was found; other words or a higher contrast may help"
+_NOTHING_BY_TEXT = "Nothing of ‘{}’ was found; other words or a higher contrast may help"
 _NONE_LIKE_THESE = "Nothing more like these was found; accept some that look different, or click it"
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is.
+    """The progress of a run.
 
     Parameters
     ----------
     plane
-        The plane that is searched; None when all are, and their objects are put together.
+        The plane that is being searched; None when all are, and their objects are combined.
     done, count
-        How many planes are searched, of how many.
+        Number of planes that are searched, and of all.
     fraction
-        Share that is done, 0-1.
+        Fraction (0-1) that is done.
     objects
-        How many objects are found so far.
+        Number of objects found so far.
     squares
-        Of one large plane: how many of its squares are searched, of how many; None elsewhere, and
-        while it is looked for the scale to search it at.
+        In one large plane, the number of its squares that are searched, and of all; otherwise
+        None, and also while the scale of the search is being estimated.
     seconds_left
-        About how long it will still take; None while that isn't known.
+        Estimated time for the rest; None while it isn't known.
     """
 
     plane: Plane | None
@@ -68,7 +68,7 @@ class RunProgress:
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """One request, and how far it is."""
+    """A run, and its progress."""
 
     segmenter: Segmenter
     source: PlaneSource
@@ -81,14 +81,15 @@ class _Run:
     within: float = 0.0
     decided: Decided = field(default_factory=lambda: Decided({}, {}, 0))
     started: float = field(default_factory=time.monotonic)
-    parts: PlaneParts | None = None  # where objects are written as they are found; then
-    canvas: LabelCanvas | None = None  # into which labels,
-    made: int = 0  # how many parts are written,
-    told: int = 0  # of how many an entry tells,
-    entries: list[int] = field(default_factory=list)  # which ones,
-    is_searched: bool = False  # whether all parts are known,
-    is_ended: bool = False  # and whether no more will come
-    waits: bool = False  # whether the labels' highest number is being looked for
+    # Only if objects are written part by part, while others are searched:
+    parts: PlaneParts | None = None
+    canvas: LabelCanvas | None = None
+    made: int = 0  # parts that are written
+    recorded: int = 0  # parts that an entry records
+    entries: list[int] = field(default_factory=list)
+    is_searched: bool = False  # whether all parts are known
+    is_ended: bool = False  # whether no more parts will come
+    waits: bool = False  # whether the highest label is being searched
 
     @property
     def progress(self) -> RunProgress:
@@ -105,31 +106,31 @@ class _Run:
 
 
 class Runs:
-    """Looks for every object of some planes, one run at a time.
+    """Finds all objects on some planes; there is one run at a time.
 
-    Planes are searched one after the other where planes are embedded; whatever is more urgent
-    goes first. Then it is decided beside all other work which pixels change, and on the owner's
-    thread whether the labels are still what that was decided from.
+    Planes are searched one after the other in the encoder's lane, where more urgent work goes
+    first. Then the pixels to write are determined in the background, and written in the owner's
+    thread if the labels have not changed meanwhile.
 
     Parameters
     ----------
     state
-        What is changed.
+        The state of the session.
     executor
-        Where it runs.
+        Runs the search.
     highest
-        Returns the highest number that an object has, as far as is known.
+        Returns the highest number of an object, as far as it is known.
     written
-        Called with what was touched, and the highest number, when objects were written.
+        Called with what has changed, and the highest number, when objects were written.
 
     Attributes
     ----------
     changed
-        A run began, went on, or ended.
+        Signal: a run started, progressed or ended.
     finished
-        A run ended well: a sentence.
+        Signal: a run ended; with a message for the user.
     failed
-        A run could not be done: the error.
+        Signal: a run failed; with the exception.
     """
 
     changed = Signal()
@@ -148,12 +149,12 @@ class Runs:
         self._highest = highest
         self._written = written
         self._run: _Run | None = None
-        self._searched: LabelCanvas | None = None  # labels whose highest number is known:
-        self._seen = 0
+        self._searched: LabelCanvas | None = None  # the labels whose highest number is known
+        self._seen = 0  # that number
 
     @property
     def progress(self) -> RunProgress | None:
-        """How far the run is; None while there is none."""
+        """The progress of the run; None if there is none."""
         return None if self._run is None else self._run.progress
 
     def find_all(
@@ -164,12 +165,12 @@ class Runs:
         linked: bool,
         settings: dict[str, Any],
     ) -> None:
-        """Begin; see :meth:`napari_sam.session.Session.find_all`."""
+        """Start a run; see :meth:`napari_sam.session.Session.find_all`."""
         run = self._new_run(segmenter, source, planes, linked, settings)
         if settings:
             from napari_sam.automask import AutomaskSettings
 
-            chosen = AutomaskSettings(**settings)  # refuses what makes no sense
+            chosen = AutomaskSettings(**settings)  # raises an error if one is not valid
             if chosen.concept is not None:
                 concept_segmenter(run.segmenter)
         if goes_by_parts(run.segmenter, source, run.planes, settings, run.post_processing):
@@ -186,7 +187,7 @@ class Runs:
         linked: bool,
         settings: dict[str, Any],
     ) -> None:
-        """Begin; see :meth:`napari_sam.session.Session.find_similar`."""
+        """Start a run; see :meth:`napari_sam.session.Session.find_similar`."""
         if not any(example.accepted for example in examples):
             raise ValueError(
                 "expected an object to look for more of, got none that is accepted; click one, or "
@@ -233,12 +234,12 @@ class Runs:
         self._search(run)
 
     def cancel(self, keep: bool = False) -> Sequence[int]:
-        """Stop; what was found is dropped, or on planes that are done written if it is kept.
+        """Stop the run; with `keep`, objects on planes that are done are written.
 
         Returns
         -------
         entries
-            What was written of one large plane, which is to be taken back if it isn't kept.
+            The entries of one large plane that were written already, to be undone unless `keep`.
         """
         run = self._run
         if run is not None and run.parts is not None:
@@ -265,22 +266,22 @@ class Runs:
         return ()
 
     def cancel_written(self) -> None:
-        """Go no further with a run that has written the last step, which is to be taken back."""
+        """Stop a run that has written the last step, which is to be undone."""
         last = self._state.journal.last_step
         if self._run is not None and last is not None and last.number in self._run.entries[:1]:
             self.cancel()
 
     def stop(self, reason: Exception) -> None:
-        """Stop the run, if there is one, and say why."""
+        """Stop the run, if there is one, and emit the reason."""
         if self._run is not None:
             self.cancel()
             self.failed.emit(reason)
 
     def forget_highest(self) -> None:
-        """Look for the highest number again: labels may have got any others."""
+        """Search the highest number again when it is needed: the labels may have changed."""
         self._searched = None
 
-    # Searching, one task a plane: between two of them what is more urgent gets its turn
+    # Searching, in one task for each plane, so that more urgent work can run between them
 
     def _search(self, run: _Run) -> None:
         run.within = 0.0
@@ -341,7 +342,7 @@ class Runs:
     # Writing the parts of one large plane as they are found
 
     def _write_parts(self, run: _Run) -> None:
-        """Write what is known, once it is known which numbers are new; end when that is all."""
+        """Write the new parts, once the highest label is known; end after the last."""
         assert run.parts is not None, "a run that writes parts"
         canvas = self._state.canvas
         if canvas is not run.canvas or canvas is None:
@@ -399,7 +400,7 @@ class Runs:
             return
         if touched is None:
             return
-        run.told = run.made
+        run.recorded = run.made
         run.entries.append(self._state.journal.position[1])
         self._written(touched, highest)
 
@@ -408,7 +409,7 @@ class Runs:
         return sum(len(entry.facts) for entry in entries if entry is not None)
 
     def _end_parts(self, run: _Run) -> None:
-        """Let the parts of a run be one entry, unless something else is between them."""
+        """End a run, and make one entry of its parts, unless other entries are between them."""
         self._run = None
         journal = self._state.journal
         entries = [entry for entry in map(journal.entry, run.entries) if entry is not None]
@@ -424,13 +425,13 @@ class Runs:
         self.failed.emit(error)
         self.changed.emit()
 
-    # Deciding what is written, from what the labels are
+    # Deciding which pixels are written
 
     def _decide(self, run: _Run, places: Sequence[int]) -> None:
-        """Decide what changes on some planes of a run, or on all if numbers must be others."""
+        """Decide which pixels change on some planes of a run, or on all if numbers are taken."""
         canvas, highest = self._state.canvas, self._highest_known()
         searches = canvas is not self._searched
-        if searches or highest > run.decided.highest:  # numbers of before may be taken by now
+        if searches or highest > run.decided.highest:  # earlier numbers may be taken by now
             places, run.decided = range(len(run.planes)), Decided({}, {}, highest)
         try:
             if canvas is None:
@@ -478,7 +479,7 @@ class Runs:
             self._commit(run, highest)
 
     def _is_other(self, run: _Run, place: int) -> bool:
-        """Whether a plane is not any more what was decided from."""
+        """Whether a plane has changed since its pixels were decided."""
         plane, part = run.planes[place], run.decided.parts[place]
         erased = self._state.ownership.erased_on(plane)
         if len(erased) != len(part.erased) or any(
@@ -523,7 +524,7 @@ class Runs:
     # Ending
 
     def _goes_on(self, run: _Run, outcome: Outcome) -> bool:
-        """Whether the run that work was done for still is; its errors are told."""
+        """Whether a run continues after some work; errors of the work are emitted."""
         if run is not self._run or run.is_ended:
             return False
         if outcome.cancelled:
@@ -539,9 +540,9 @@ class Runs:
         self.failed.emit(error)
         self.changed.emit()
 
-    def _end(self, sentence: str) -> None:
+    def _end(self, message: str) -> None:
         self._run = None
-        self.finished.emit(sentence)
+        self.finished.emit(message)
         self.changed.emit()
 
 
@@ -565,11 +566,11 @@ def _what(run: _Run, count: int) -> str:
 def _nothing(run: _Run) -> str:
     if run.similar is not None:
         return _NONE_LIKE_THESE
-    return _NOTHING_SAID.format(text) if (text := run.settings.get("text")) else _NOTHING
+    return _NOTHING_BY_TEXT.format(text) if (text := run.settings.get("text")) else _NOTHING
 
 
 def _by(run: _Run) -> str:
-    """Say how a run finds objects, where that isn't what users of any model expect."""
+    """Return how a run finds objects, if not in the usual way; otherwise an empty text."""
     way = run.segmenter.traits.way(run.settings.get("proposals"))
     return f" by {WAYS[way]}" if way == "decoder" and run.similar is None else ""
 
@@ -579,13 +580,13 @@ def _on_planes(count: int) -> str:
 
 
 def _part_details(run: _Run) -> dict[str, Any]:
-    """Return what a part tells: the first one all, others what they are a part of."""
-    parts = {"parts": [run.told, run.made]}
+    """Return the details of a part: of the first all, of others the run they belong to."""
+    parts = {"parts": [run.recorded, run.made]}
     return {"of": run.entries[0], **parts} if run.entries else {**_details(run), **parts}
 
 
 def _details(run: _Run) -> dict[str, Any]:
-    """Return what it takes to do the same again."""
+    """Return the details needed to repeat a run."""
     at = zip(*run.planes, strict=True)
     axes = [axis for axis, indices in enumerate(at) if len(set(indices)) > 1]
     details: dict[str, Any] = {
@@ -599,7 +600,7 @@ def _details(run: _Run) -> dict[str, Any]:
         **MaskRules(post_processing=run.post_processing).words(),
     }
     if run.similar is not None:
-        looked_at = [[list(plane), words] for plane, words in run.similar.given.items()]
+        inputs = [[list(plane), words] for plane, words in run.similar.given.items()]
         examples = [example.words() for example in run.similar.examples]
-        details |= {"run": "find similar", "examples": examples, "looked_at": looked_at}
+        details |= {"run": "find similar", "examples": examples, "looked_at": inputs}
     return details

@@ -1,4 +1,4 @@
-"""What the model sees of a plane: the very picture, and where it comes from."""
+"""The input picture of the model for a plane, and how it was made."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What the answer to a first click begins with.
+    """The encoder's input for a first click.
 
     Parameters
     ----------
     picture
-        What the encoder is given.
+        The input of the encoder.
     given
-        What that was made of.
+        The channels and contrast from which it was made.
     """
 
     picture: EncoderInput
@@ -32,8 +32,8 @@ class Seen:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """Say in a few lines what is in the picture."""
-        return (*_told_colours(self.given), *_told_part(self.picture))
+        """A description of the picture, in a few lines."""
+        return (*_colour_lines(self.given), *_part_lines(self.picture))
 
 
 def seen_of(
@@ -44,18 +44,18 @@ def seen_of(
     place: tuple[float, float],
     report: Report,
 ) -> Seen:
-    """Make the picture that an encoder is given; slow where the plane must be read for it.
+    """Return the encoder's input for a click; slow if the plane has to be read for it.
 
     Parameters
     ----------
     embedding, given
-        Of the plane, and what it was made of.
+        The embedding of the plane, and the channels and contrast from which it was made.
     source, plane
-        Where the plane is read.
+        The image, and the plane.
     place
-        (row, column) in pixels of the plane: what a click there begins with.
+        (row, column) of the click in pixels of the plane.
     report
-        Told that it begins.
+        Called with 0 at the start.
     """
     from napari_sam.segmentation.encoder_input import encoder_input  # and torch
     from napari_sam.segmentation.tiled import TiledEmbedding
@@ -68,7 +68,7 @@ def seen_of(
     return Seen(encoder_input(embedding, pixels, limits, place), given)
 
 
-def _told_colours(given: PlaneInput) -> tuple[str, ...]:
+def _colour_lines(given: PlaneInput) -> tuple[str, ...]:
     lines = []
     names = ("red", "green", "blue") if len(given.colours) == 3 else ("contrast",)
     for name, colour in zip(names, given.colours, strict=True):
@@ -86,7 +86,7 @@ def _told_colours(given: PlaneInput) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _told_part(picture: EncoderInput) -> tuple[str, ...]:
+def _part_lines(picture: EncoderInput) -> tuple[str, ...]:
     frame = picture.frame
     (r, c), (h, w) = frame.origin, frame.shape
     whole = (
@@ -95,5 +95,5 @@ def _told_part(picture: EncoderInput) -> tuple[str, ...]:
     tile = f"tile {picture.tile} of {picture.tiles}: " if picture.tile else ""
     rows, columns = frame.scaled
     scale = f"{picture.scale:.3g}"
-    told = "their own size" if scale == "1" else f"{scale} times their size"
-    return f"{tile}{whole}", f"{h} × {w} pixels as {rows} × {columns}: {told}"
+    size = "their own size" if scale == "1" else f"{scale} times their size"
+    return f"{tile}{whole}", f"{h} × {w} pixels as {rows} × {columns}: {size}"

@@ -1,4 +1,4 @@
-"""Objects that others are to be like, and the search for more of them on a plane."""
+"""Example objects, and the search for similar ones on a plane."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from napari_sam.session.state import State
 if TYPE_CHECKING:
     from napari_sam.automask.similar import Examples
 
-# Objects that are looked at: more say little new.
+# The most examples that are used: more would add little.
 _MOST = 64
-# What a user took away is no object that was refused where it has fewer pixels.
+# Erased pixels count as a rejected object if there are at least so many.
 _LEAST_REFUSED = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An object that others are to be like, or unlike.
+    """An example of the objects to be found, or a counterexample.
 
     Parameters
     ----------
     object_id, plane
-        Which one, and where.
+        The object, and the plane.
     box
         (first row, first column, last row, last column) of a rectangle around its pixels.
     accepted
-        Whether it is one of those that are looked for.
+        True for an example, False for a counterexample.
     """
 
     object_id: int
@@ -50,17 +50,17 @@ class Example:
     accepted: bool = True
 
     def words(self) -> list[Any]:
-        """Spell it for a session's file."""
+        """Return the example as JSON values for a session's file."""
         return [self.object_id, list(self.plane), list(self.box), self.accepted]
 
     @classmethod
     def of_words(cls, words: Sequence[Any]) -> Example:
-        """Read what :meth:`words` spelled.
+        """Return the example that :meth:`words` returned.
 
         Raises
         ------
         TypeError, ValueError
-            If it is something else.
+            If a value is not valid.
         """
         object_id, plane, box, accepted = words
         numbers = [object_id, *box, *(i for i in plane if i is not None)]
@@ -80,14 +80,14 @@ class Example:
 
 
 def chosen(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """Choose evenly of many examples."""
+    """Return at most 64 examples, chosen evenly."""
     every = list(examples)
     places = np.linspace(0, len(every) - 1, min(len(every), _MOST)).round().astype(int)
     return tuple(every[place] for place in places)
 
 
 def refused(state: State, planes: Iterable[Plane]) -> dict[Plane, tuple[Patch, ...]]:
-    """Return what users took away on some planes: by hand, or as objects that had been found."""
+    """Return the pixels that users erased on some planes, and found objects that they deleted."""
     away = {plane: list(state.ownership.erased_on(plane)) for plane in planes}
     for entry in state.journal.deleted:
         known = {change.key: change.before for change in entry.facts}
@@ -100,7 +100,7 @@ def refused(state: State, planes: Iterable[Plane]) -> dict[Plane, tuple[Patch, .
 
 
 def _taken_by(change: PixelChange, object_ids: AbstractSet[int]) -> Iterator[Patch]:
-    """Yield what a change takes from each of some objects."""
+    """Yield the pixels that each of some objects loses by a change."""
     where, before = change.where, change.before
     r, c = change.region[:2]
     labels = np.zeros(where.shape, before.dtype)
@@ -113,23 +113,23 @@ def _taken_by(change: PixelChange, object_ids: AbstractSet[int]) -> Iterator[Pat
 
 
 class SimilarSearch:
-    """Looks for more objects like some examples, plane by plane.
+    """Finds more objects like some examples, plane by plane.
 
     Parameters
     ----------
     segmenter, source, canvas
         The model, the image, and the labels.
     examples
-        Accepted objects, and some that were rejected.
+        The examples and counterexamples.
     away
-        From :func:`refused`, of all planes: where that was an object, it was rejected.
+        The result of :func:`refused` for all planes, used as counterexamples.
     settings
         Fields of :class:`~napari_sam.automask.similar.SimilarSettings`.
 
     Attributes
     ----------
     given
-        What the model was given of each plane with examples, in words, once it was looked at.
+        The model's input of each plane with examples, as words, after they were read.
     """
 
     def __init__(
@@ -145,36 +145,36 @@ class SimilarSearch:
         self.examples = tuple(examples)
         self._away = away
         self._settings = settings
-        self._seen: Examples | None = None
+        self._examples: Examples | None = None
         self.given: dict[Plane, dict[str, str]] = {}
 
     def find(self, plane: Plane, post_processing: PostProcessing, report: Report) -> Found:
-        """Find more of the kind on a plane; the first time the examples are looked at."""
+        """Find similar objects on a plane; the first call also reads the examples."""
         from napari_sam.automask import place_objects
         from napari_sam.automask.similar import SimilarSettings, find_similar
 
         report(0.0)
-        looked = 0.5 if self._seen is None else 0.0
-        if self._seen is None:
-            self._seen = self._look(part_of(report, 0.0, looked))
+        start = 0.5 if self._examples is None else 0.0
+        if self._examples is None:
+            self._examples = self._read_examples(part_of(report, 0.0, start))
         pixels, limits, given = self._source.read_described(plane)
         shape = (pixels.shape[0], pixels.shape[1])
         taken = self._canvas.read(plane, (slice(0, shape[0]), slice(0, shape[1]))) != 0
         for patch in self._away.get(plane, ()):
             taken[patch.region] |= patch.pixels
-        halfway = looked + (1 - looked) / 2
-        embedding = self._segmenter.embed(pixels, limits, part_of(report, looked, halfway))
+        halfway = start + (1 - start) / 2
+        embedding = self._segmenter.embed(pixels, limits, part_of(report, start, halfway))
         objects = find_similar(
             self._segmenter,
             embedding,
-            self._seen,
+            self._examples,
             taken,
             SimilarSettings(**self._settings),
             part_of(report, halfway, 1.0),
         )
         return found_of(*place_objects(objects, shape, taken), given, post_processing)
 
-    def _look(self, report: Report | None) -> Examples:
+    def _read_examples(self, report: Report | None) -> Examples:
         from napari_sam.automask.similar import examples_of, join_examples
 
         planes = dict.fromkeys(one.plane for one in self.examples)

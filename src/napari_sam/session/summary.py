@@ -1,4 +1,4 @@
-"""What was done in a session, in numbers."""
+"""A summary of a session in numbers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ KINDS = {
     "lasso": "lassos",
     "mask": "masks",
 }
-"""Kinds of prompts, one and many of each."""
+"""Kinds of prompts: singular and plural."""
 
 LONGEST_STEP = 60.0
-"""Seconds between two entries from which on they count as a pause."""
+"""Seconds between two entries above which the time counts as a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +36,28 @@ class Summary:
     Parameters
     ----------
     prompts
-        Of each object that has any, on all planes: how many of each of :data:`KINDS`. A mask
-        that labels had before counts for none.
+        For each object with prompts, the number of each of :data:`KINDS` on all planes. A mask
+        that existed before the first prompt doesn't count.
     found
-        Objects that were found automatically.
+        Objects that were found by a run.
     painted
-        Objects that were painted by hand from the start.
+        Objects that were first made by painting.
     taken_over
-        Objects that came from labels that were there, or from a file.
+        Objects that came from existing labels, or from a file.
     retouched
-        Objects that were painted into, erased from, or joined with another by hand, afterwards.
+        Objects that were later painted, erased, split or merged by hand.
     rejected
-        How many of those that were found automatically were deleted.
+        Number of found objects that were deleted.
     planes
-        How many planes have prompts, or objects that were found or painted.
+        Number of planes with prompts, or with objects that were found, painted or followed.
     active_seconds
-        From entry to entry; pauses of more than a minute don't count.
+        Time from entry to entry, without pauses of more than a minute.
     models
-        Keys of the models that answered, in the order of their first answer.
+        Keys of the models that predicted masks, in the order of first use.
     carried
-        Of each object that was followed through a stack: how many masks were carried to further
-        planes, and are still what was carried.
+        For each object that was followed, the number of followed masks that were not edited since.
     texts
-        What runs were told to find, in words.
+        The texts by which runs searched.
     """
 
     prompts: dict[int, Counter[str]] = field(default_factory=dict)
@@ -80,31 +79,31 @@ class Summary:
 
     @property
     def corrected(self) -> frozenset[int]:
-        """Those found automatically that got prompts, or were changed by hand."""
+        """Found objects that got prompts, or were edited by hand."""
         return self.found & (self.retouched | self.prompts.keys())
 
     @property
     def clicks(self) -> int:
-        """How many clicks there are."""
+        """Number of clicks."""
         return self.count("click")
 
     @property
     def boxes(self) -> int:
-        """How many boxes there are."""
+        """Number of boxes."""
         return self.count("box")
 
     def count(self, kind: str) -> int:
-        """Return how many prompts of a kind there are."""
+        """Return the number of prompts of a kind."""
         return sum(counted[kind] for counted in self.prompts.values())
 
 
 def summarize(entries: Sequence[Entry]) -> Summary:
-    """Count what was done.
+    """Return the summary of a journal.
 
     Parameters
     ----------
     entries
-        Those in force, in order.
+        The entries in force, in order.
     """
     groups: dict[ObjectPlane, Group] = {}
     origins: dict[int, str] = {}
@@ -153,14 +152,14 @@ def summarize(entries: Sequence[Entry]) -> Summary:
 
 
 def _text_of(entry: Entry) -> str | None:
-    """Return what a run that found objects was told to find; None where it was everything."""
+    """Return the text by which a run searched; None if it searched for all objects."""
     settings = entry.details.get("settings") if entry.kind == "found" else None
     text = settings.get("text") if isinstance(settings, dict) else None
     return text if isinstance(text, str) and text else None
 
 
 def facts_of(saved: SavedSession) -> dict[str, str]:
-    """Return what a session's file tells, as lines for a person: their names and values."""
+    """Return the properties of a saved session for display, by name."""
     about, summary = saved.about, summarize(saved.entries)
     image, model = _table(about, "image"), _table(about, "model")
     given, settings = _table(image, "given"), _table(about, "settings")
@@ -182,7 +181,7 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         (len(summary.painted), "painted by hand"),
         (len(summary.taken_over), "taken over"),
     )
-    told = [f"{count} {what}" for count, what in origins if count]
+    by_origin = [f"{count} {what}" for count, what in origins if count]
     facts: dict[str, Any] = {
         "session": f"{saved.path} ({saved.path.stat().st_size / 1e6:.2f} MB)",
         "image": image.get("name"),
@@ -199,7 +198,7 @@ def facts_of(saved: SavedSession) -> dict[str, str]:
         "versions": ", ".join(f"{k} {v}" for k, v in _table(about, "versions").items()),
         "current object": settings.get("object"),
         **_rules_in_words(saved.rules),
-        "objects": ", ".join([str(len(summary.objects)), *told]),
+        "objects": ", ".join([str(len(summary.objects)), *by_origin]),
         "prompts": ", ".join(
             f"{many}: {summary.count(one)}"
             for one, many in KINDS.items()
@@ -229,7 +228,7 @@ def _joined(values: Json, by: str = ", ") -> str:
 
 
 def _named(axes: Json) -> Json:
-    """Return names of axes, if they are more than the numbers that napari gives them."""
+    """Return the names of axes; None if they are only the numbers that napari gives them."""
     numbers = isinstance(axes, list) and all(str(name).lstrip("-").isdigit() for name in axes)
     return None if numbers else axes
 
@@ -242,7 +241,7 @@ def _sizes(sizes: Json, units: Json) -> str:
 
 
 def _retouch(entry: Entry, origins: dict[int, str], retouched: set[int]) -> None:
-    """Take note of the objects that an entry changes by hand, other than making them."""
+    """Add the objects that an entry edits by hand, other than creating them."""
     made = {facts.key for facts in entry.facts}
     if entry.kind == "painted":
         for change in entry.pixels:

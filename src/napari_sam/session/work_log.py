@@ -1,4 +1,4 @@
-"""What people did to each object: how long it took them, and whether they changed it by hand."""
+"""The time that users spent on each object, and whether they edited it by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from napari_sam.session.journal import Entry
 from napari_sam.session.summary import LONGEST_STEP
 
-# nobody's time on an object
+# entries that take no time of a user on an object
 _BY_MACHINES = (
     *("found", "carried", "imported", "elsewhere", "labels", "classes", "linked"),
     *("completed", "model"),
@@ -19,18 +19,18 @@ _BY_MACHINES = (
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What an entry was: enough to take it back.
+    """The effect of an entry, as needed to revert it.
 
     Parameters
     ----------
     objects
-        Those that it was about.
+        The objects of the entry.
     seconds
-        That each of them took.
+        Time that was added to each of them.
     last
-        Time of the entry before.
+        Time of the previous entry.
     moved
-        What another object took over: (from, to, seconds, changes by hand); None for most.
+        What moved to another object: (from, to, seconds, edits by hand); None for most entries.
     """
 
     objects: tuple[int, ...]
@@ -40,7 +40,7 @@ class _Work:
 
 
 class WorkLog:
-    """Adds up entries in the order in which they are made, and takes them back."""
+    """Adds up the times of entries in their order, and reverts them."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[int, float] = defaultdict(float)
@@ -49,19 +49,19 @@ class WorkLog:
         self._last = float("inf")
 
     def seconds(self, object_id: int) -> float:
-        """Return how long an object took, in seconds.
+        """Return the time spent on an object, in seconds.
 
-        From the entry before to each of its own; what many share, each has a part of. A step of
-        more than a minute is a pause.
+        This is the sum of the times from the previous entry to each entry of the object, divided
+        among the objects of the entry. Times of more than a minute count as pauses.
         """
         return max(0.0, self._seconds.get(object_id, 0.0))
 
     def is_corrected(self, object_id: int) -> bool:
-        """Whether a person painted into an object, cut it, or joined it with another."""
+        """Whether a user painted, erased, split or merged an object."""
         return self._by_hand.get(object_id, 0) > 0
 
     def add(self, entry: Entry) -> None:
-        """Take in an entry."""
+        """Add an entry."""
         objects = () if entry.kind in _BY_MACHINES else tuple(sorted(objects_of(entry)))
         gap = entry.time - self._last
         share = gap / len(objects) if objects and 0 < gap <= LONGEST_STEP else 0.0
@@ -75,7 +75,7 @@ class WorkLog:
         self._last = entry.time
 
     def remove(self, entry: Entry) -> None:
-        """Take an entry back."""
+        """Revert an entry."""
         work = self._work.pop(entry.number, None)
         if work is None:
             return
@@ -99,7 +99,7 @@ class WorkLog:
 
 
 def objects_of(entry: Entry) -> set[int]:
-    """Return the objects that an entry is about."""
+    """Return the objects that an entry concerns."""
     objects = {object_id for object_id, _ in entry.keys}
     if entry.kind == "painted":
         objects |= {object_id for object_id, _ in (change.key for change in entry.marks)}
@@ -112,7 +112,7 @@ def objects_of(entry: Entry) -> set[int]:
 
 
 def _corrected(entry: Entry, objects: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the objects that a person changed by hand with an entry."""
+    """Return the objects that a user edited by hand with an entry."""
     if entry.kind == "painted":
         return objects
     if entry.kind in ("merged", "split"):
