@@ -17,7 +17,7 @@ MISSING = (
     "expected the extra 'server' for another machine's GPU, found no {name}; "
     "run: pip install 'napari-sam-live[server]'"
 )
-"""What is said where a library is missing."""
+"""Message of the error for a missing library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Address:
         Raises
         ------
         ValueError
-            If it is none, or says more than that. The message repeats neither a name nor a
-            password.
+            If it isn't an address, or has other parts. The message repeats neither a user name
+            nor a password.
         """
         example = "such as ws://127.0.0.1:8765, or wss://gpu.example.org:8765 with TLS"
         try:

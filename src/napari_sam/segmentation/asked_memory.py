@@ -57,7 +57,7 @@ class _Asker(Protocol):
         ...
 
     def forget(self, name: Name) -> None:
-        """Tell the other end some time that a name isn't needed any more."""
+        """Notify the other end, at some time, that a name isn't needed any more."""
         ...
 
 
@@ -122,8 +122,8 @@ class AskedMemory:
         }
         answer = self._asker.ask_about(embedding, "recall", about, {}, progress)
         if answer.kind == FORGOTTEN:  # all of them, lest others go meanwhile
-            told, arrays = pack_memories(list(used.values()))
-            about["sent"] = [[name, *one] for name, one in zip(used, told, strict=True)]
+            facts, arrays = pack_memories(list(used.values()))
+            about["sent"] = [[name, *one] for name, one in zip(used, facts, strict=True)]
             answer = self._asker.ask_about(embedding, "recall", about, arrays, progress)
         predictions = unpack_predictions(answer.values, answer.arrays, embedding.frame, len(pasts))
         memories = self._learned(answer, names, embedding.frame, False)
@@ -133,8 +133,8 @@ class AskedMemory:
     def _learned(
         self, answer: Message, names: Sequence[Name], frame: Frame, is_given: bool
     ) -> list[Memory]:
-        told = [[True, is_given]] * len(names)
-        found = unpack_memories(told, answer.arrays, frame, self._asker.model_key)
+        facts = [[True, is_given]] * len(names)
+        found = unpack_memories(facts, answer.arrays, frame, self._asker.model_key)
         for memory, name in zip(found, names, strict=True):
             self._name(memory, name)
         return found
@@ -170,11 +170,11 @@ def pack_memories(memories: Sequence[Memory]) -> tuple[list[list[bool]], Arrays]
 
 
 def unpack_memories(
-    told: Sequence[Sequence[bool]], arrays: Arrays, frame: Frame, model_key: str
+    facts: Sequence[Sequence[bool]], arrays: Arrays, frame: Frame, model_key: str
 ) -> list[Memory]:
     """Return the memories that were described."""
     found = []
-    for i, (has_features, is_given) in enumerate(told):
+    for i, (has_features, is_given) in enumerate(facts):
         features = None
         if has_features:
             features = torch.from_numpy(arrays[f"memory.{i}"]).view(torch.bfloat16)
@@ -214,7 +214,7 @@ def answer_recall(
     Parameters
     ----------
     segmenter, embedding, message, progress
-        The model, of which plane, the call, and who is told.
+        The model, the plane's embedding, the call, and a callback for the finished fraction.
     kept
         Returns a memory by its name; None where it isn't here any more.
 

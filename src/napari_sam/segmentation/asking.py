@@ -16,7 +16,7 @@ from napari_sam.segmentation.protocol import Embedding, Progress, Proposals
 
 
 class AskingSegmenter(CompleteSegmenter):
-    """A network that is asked by messages, whose answers tell where it is by now."""
+    """A network that is called by messages, whose answers report its device."""
 
     _device: str
     _precision: str

@@ -20,8 +20,8 @@ def find_boxes(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Choose one box per object among those of all cells.
 
-    As in non-maximum suppression the best-scored box goes first and takes those that overlap it
-    along; unlike there, the ones most like it have a say in where its sides are.
+    As in non-maximum suppression, the box with the highest score suppresses those that overlap it;
+    unlike there, it is averaged with those most similar to it.
 
     Parameters
     ----------

@@ -21,9 +21,9 @@ def fit_to_box(
     fill: bool,
     tuning: BoxFitTuning = _DEFAULTS,
 ) -> NDArray[np.float32]:
-    """Let a mask end at the sides of its box and, where it falls short of them, reach for them.
+    """Fit a mask to the sides of its box: cut it off there, and extend it where it falls short.
 
-    A box says where the object ends on all four sides, and a network learns that only roughly.
+    A box marks where the object ends on all four sides, which a network learns only roughly.
 
     Parameters
     ----------

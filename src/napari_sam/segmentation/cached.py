@@ -275,7 +275,7 @@ class EmbeddingCache:
         return features
 
     def _is_trusted(self, path: Path) -> bool:
-        """Whether a file is of somebody who may say what a plane's embedding is."""
+        """Whether a file belongs to a user who is trusted to write embeddings."""
         owner = _owner_of(path)
         return _is_own(owner) or owner == 0 or owner == _owner_of(self.directory)
 
@@ -283,10 +283,10 @@ class EmbeddingCache:
         path, data = self.path_of(key), _pack(features, key)
         with suppress(FileNotFoundError):
             if not _is_own(_owner_of(path)):
-                self._tell_of_others()
+                self._warn_of_others()
                 return
         if not path.is_file():
-            path.unlink(missing_ok=True)  # a named pipe, say
+            path.unlink(missing_ok=True)  # such as a named pipe
         with replaced(path, durable=False) as temporary:
             temporary.write_bytes(data)
         with self._lock:
@@ -297,7 +297,7 @@ class EmbeddingCache:
             if self._disk_bytes > self.max_bytes:
                 self._evict()
 
-    def _tell_of_others(self) -> None:
+    def _warn_of_others(self) -> None:
         if not self._told:
             self._told = True
             warnings.warn(
@@ -341,7 +341,7 @@ class EmbeddingCache:
 
 
 class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
-    """A segmenter whose `embed_pixels` looks into a cache first."""
+    """A segmenter whose `embed_pixels` reads a cache first."""
 
     def __init__(self, inner: PixelSegmenter, cache: EmbeddingCache) -> None:
         super().__init__(inner)

@@ -50,9 +50,9 @@ class Caller(ABC):
         values: dict[str, Any],
         arrays: Arrays | None = None,
         progress: Progress | None = None,
-        told: Callable[[Message], None] | None = None,
+        on_step: Callable[[Message], None] | None = None,
     ) -> Message:
-        """Have something computed, and wait for it.
+        """Call the other end, and wait for its answer.
 
         Parameters
         ----------
@@ -60,18 +60,18 @@ class Caller(ABC):
             The call.
         progress
             Called with the finished fraction; what it raises stops the call, and is raised here.
-        told
+        on_step
             Called with each message of kind ``"step"``; raises nothing.
 
         Returns
         -------
         answer
-            Of the kind ``"result"`` or ``"error"``, or another that the call may have.
+            Of the kind ``"result"`` or ``"error"``, or of a kind that the call defines.
 
         Raises
         ------
         WorkerLost, ConnectionLost
-            If the other end goes meanwhile, or has gone: a process, or a connection.
+            If the other end, a process or a connection, ends meanwhile or has ended.
         """
         call = next(self._calls)
         with self._state:
@@ -87,8 +87,8 @@ class Caller(ABC):
                         except BaseException as error:  # noqa: BLE001 - raised when it has stopped
                             raised = error
                             self._send(Message("cancel", call))
-                elif answer.kind == "step" and told is not None:
-                    told(answer)
+                elif answer.kind == "step" and on_step is not None:
+                    on_step(answer)
                 elif answer.kind == "warning":
                     _warn(answer.values)
                 else:
@@ -103,7 +103,7 @@ class Caller(ABC):
         return answer
 
     def read_on(self) -> None:
-        """Read for all who call, until the end: where somebody has to know of it at once."""
+        """Read messages for all calls until the end, so that the end is noticed at once."""
         with self._state:
             while self._is_reading and not self._has_ended:
                 self._state.wait()
@@ -127,7 +127,7 @@ class Caller(ABC):
             raise self._lost() from None
 
     def _next(self, call: int) -> Message | None:
-        """Wait for what is told of a call; None if nothing more will be."""
+        """Wait for the next message of a call; None if there will be no more."""
         while True:
             with self._state:
                 own = self._answers[call]

@@ -190,7 +190,7 @@ class Connection:
         return self._error
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have somebody told, on a thread of ours, whenever :attr:`state` changes."""
+        """Call a function, on the connection's thread, whenever :attr:`state` changes."""
         self._listeners.append(listener)
 
     def call(
@@ -200,7 +200,7 @@ class Connection:
         arrays: Arrays | None = None,
         progress: Progress | None = None,
     ) -> Message:
-        """Have something computed; a connection that is lost meanwhile is waited for.
+        """Call the other machine; if the connection is lost meanwhile, wait until it is back.
 
         Parameters
         ----------
@@ -216,16 +216,16 @@ class Connection:
         PermissionError, ValueError
             If the machine is there again and refuses us, or is another one.
         """
-        told, losses = 0.0, 0
+        reported, losses = 0.0, 0
 
         def report(fraction: float) -> None:
-            nonlocal told
-            told = fraction
+            nonlocal reported
+            reported = fraction
             if progress is not None:
                 progress(fraction)
 
         while True:
-            socket = self._wait(None if progress is None else lambda: report(told))
+            socket = self._wait(None if progress is None else lambda: report(reported))
             try:
                 return sound(socket.call(kind, values, arrays, report))
             except ConnectionLost as error:
@@ -235,9 +235,9 @@ class Connection:
                 self._lose(socket, error)
 
     def give_up(self, now: bool = True) -> None:
-        """Have calls end with an error instead of waiting, until the connection is there again.
+        """Have calls end with an error instead of waiting, until the connection is back.
 
-        It is still looked for. With `now` False they wait again, as long as patience lasts.
+        Attempts to connect continue. With `now` False calls wait again, up to :attr:`patience`.
         """
         with self._changed:
             self._given_up = now
@@ -294,7 +294,7 @@ class Connection:
             try:
                 socket = _Socket(self.address, self._token)
                 socket.largest = self._greet(socket)
-            except Exception as error:  # noqa: BLE001 - told to whoever calls
+            except Exception as error:  # noqa: BLE001 - raised by the calls
                 if socket is not None:
                     socket.close()
                 is_away = isinstance(error, ConnectionLost)
@@ -310,11 +310,11 @@ class Connection:
                 if socket is not None:
                     socket.close()
                 return
-            told = self._state != state
+            has_changed = self._state != state
             self._state, self._error, self._socket = state, error, socket
             self._given_up = self._given_up and state != "connected"
             self._changed.notify_all()
-        for listener in list(self._listeners) if told else ():
+        for listener in list(self._listeners) if has_changed else ():
             listener()
 
 
@@ -338,7 +338,7 @@ _NOT_YET, _EXPIRED, _OTHER_HOST, _OTHER_IP = 9, 10, 62, 64
 
 
 def _distrusted(address: Address, error: ssl.SSLError) -> str:
-    """Say what is wrong with the encryption, and what to do."""
+    """Return a message about what is wrong with the encryption, and what to do."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"{address} doesn't encrypt as expected ({error.reason or error}); if 'napari-sam "
@@ -365,12 +365,12 @@ def _is_plain(address: Address) -> bool:
 
 
 def _refused(address: Address, status: int, body: bytes | bytearray | None) -> Exception:
-    told = (body or b"").decode("utf-8", "replace").strip()[:300]
+    text = (body or b"").decode("utf-8", "replace").strip()[:300]
     if status == 401:
         return PermissionError(
             f"{address} doesn't know the token; give the one that 'napari-sam serve' printed "
             f"there, in {TOKEN} or in a file of mode 600 that {TOKEN_FILE} names"
         )
     if status == 503:
-        return ConnectionLost(f"{address} has too many users now ({told})")
-    return PermissionError(f"{address} refused the connection with {status}: {told}")
+        return ConnectionLost(f"{address} has too many users now ({text})")
+    return PermissionError(f"{address} refused the connection with {status}: {text}")

@@ -86,12 +86,12 @@ def choose_precision(
 
 
 def warn_if_emulated(precision: str, device: torch.device) -> None:
-    """Log a warning where a processor computes a precision without instructions for it.
+    """Log a warning if a processor has no instructions for a precision.
 
     On a CPU with AVX2 alone a bfloat16 product takes more than a hundred times as long as a
-    float32 one, and nothing else would say why.
+    float32 one, and nothing else would report the cause.
     """
-    # other processors don't tell, or have other names for it
+    # other processors don't report it, or by other names
     if device.type != "cpu" or _cpu_capabilities().get("architecture") != "x86_64":
         return
     if precision in _SHORT and not cpu_multiplies(precision):
@@ -105,12 +105,12 @@ def warn_if_emulated(precision: str, device: torch.device) -> None:
 def cpu_multiplies(half: str) -> bool:
     """Whether the CPU has instructions for products in ``"bfloat16"`` or ``"float16"``.
 
-    As far as this torch can tell; older ones can't.
+    Older versions of torch don't report it: the result is False with them.
     """
     known, name = _cpu_capabilities(), _SHORT[half]
     return bool(known.get(f"avx512_{name}") or known.get(f"amx_{name}"))
 
 
 def _cpu_capabilities() -> dict[str, object]:
-    tell = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we take
-    return tell() if tell else {}
+    get = getattr(torch.cpu, "get_capabilities", None)  # newer than the oldest torch we support
+    return get() if get else {}

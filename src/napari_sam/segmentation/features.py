@@ -1,4 +1,4 @@
-"""What an encoder's features say of masks, and where on a plane they are alike."""
+"""Mean features of masks, and the similarity of a plane's features with them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def shares_of(
 
 
 def mean_in(features: Tensor, shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average unit features over masks by what :func:`shares_of` says of them."""
+    """Average unit features over masks, weighted by the shares from :func:`shares_of`."""
     if not len(shares):
         return np.zeros((0, len(features)), np.float32)
     share = torch.from_numpy(shares)

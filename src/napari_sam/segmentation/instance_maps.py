@@ -1,7 +1,7 @@
-"""What segmenters can do whose model has a decoder for instances.
+"""The protocol of segmenters whose model has a decoder for instances.
 
-Whether one can, its traits say (:attr:`Traits.maps_instances`): wrappers have the method either
-way, and ask the segmenter within.
+:attr:`Traits.maps_instances` states whether a segmenter follows it: wrappers have the method in
+any case, and call the segmenter within.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ def join_maps(
     shape: tuple[int, int],
     maps_of: Callable[[int], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    """Join the maps of tiles that overlap, each fading out towards the borders of its tile.
+    """Join the maps of overlapping tiles, blended with weights that fall towards their borders.
 
-    What two tiles say of a pixel differs: each sees another part of what lies around it. Mixed in
-    shares that change evenly, maps have no step that could cut an object.
+    Two tiles predict different values for a pixel, as each has another part of its surroundings.
+    Blended with weights that change evenly, the maps have no step that could cut an object.
 
     Parameters
     ----------

@@ -250,7 +250,7 @@ def read_network(kind: Any, config_kind: Any, folder: Path, family: str) -> Any:
         try:
             config = config_kind.from_pretrained(folder, local_files_only=True)
             _check_size(kind, config, folder)
-            network, told = kind.from_pretrained(
+            network, info = kind.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -262,7 +262,7 @@ def read_network(kind: Any, config_kind: Any, folder: Path, family: str) -> Any:
             raise
         except (*_UNREADABLE, StrictDataclassError) as error:
             raise CheckpointError(f"{folder}: no network fits its files ({error})") from error
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise CheckpointError(
             f"{folder}: expected all tensors of {family}, but {len(missing)} are missing "
             f"({some(missing)})"
@@ -317,12 +317,12 @@ def traits_of(config: Any, name: str, **more: Any) -> Traits:
 
 
 def colours_of(folder: Path, usual: Colours) -> Colours:
-    """Return how an input is normalised, as a folder tells it; as usual otherwise."""
+    """Return the mean and standard deviation of the input from a folder's files, or the usual."""
     for name in ("preprocessor_config.json", "processor_config.json"):
-        told = pretrained.read_json(folder / name)
-        told = told.get("image_processor", told)
+        values = pretrained.read_json(folder / name)
+        values = values.get("image_processor", values)
         try:
-            mean, std = ([float(v) for v in told[k]] for k in ("image_mean", "image_std"))
+            mean, std = ([float(v) for v in values[k]] for k in ("image_mean", "image_std"))
         except (LookupError, TypeError, ValueError):
             continue
         if len(mean) == len(std) == 3 and all(v > 0 for v in std):

@@ -1,7 +1,7 @@
-"""A model's name or checkpoint to a segmenter: the one place where one is put together.
+"""A model's name or checkpoint to a segmenter: the one place where it is composed.
 
-The viewer, the commands, the command line and Python all ask here, so that the same prompts on
-the same plane give the same pixels whoever asks.
+The viewer, the commands, the command line and Python all use it, so that the same prompts on
+the same plane give the same pixels for every caller.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from napari_sam.segmentation.concepts import Concept, Instance
 from napari_sam.segmentation.pipe import Arrays, Message
 from napari_sam.segmentation.protocol import Cancelled, MaskPrediction, Progress, Segmenter
 
-_TOLD_SECONDS = 0.05  # between two reports
+_REPORT_SECONDS = 0.05  # between two reports
 
-# What a call may raise at the other end; anything else arrives as a RuntimeError.
+# Errors that a call may raise at the other end; any other arrives as a RuntimeError.
 _ERRORS: dict[str, type[Exception]] = {
     kind.__name__: kind
     for kind in (
@@ -40,29 +40,29 @@ _ERRORS: dict[str, type[Exception]] = {
 
 
 def report_of(
-    call: int, tell: Callable[[Message], None], is_cancelled: Callable[[], bool]
+    call: int, send: Callable[[Message], None], is_cancelled: Callable[[], bool]
 ) -> Progress:
-    """Return what tells a call's progress now and then, until the call is cancelled.
+    """Return a callback that sends a call's progress at intervals, until the call is cancelled.
 
     Parameters
     ----------
     call
         Number of the call.
-    tell
+    send
         Sends a message.
     is_cancelled
-        Returns whether nobody waits for the call any more; it may wait itself, for others.
+        Returns whether the call was cancelled; it may pause the call for others.
     """
-    told = 0.0
+    sent = 0.0
 
     def report(fraction: float) -> None:
-        nonlocal told
+        nonlocal sent
         if is_cancelled():
             raise Cancelled("cancelled")
         now = time.monotonic()
-        if now - told > _TOLD_SECONDS:
-            told = now
-            tell(Message("progress", call, {"fraction": fraction}))
+        if now - sent > _REPORT_SECONDS:
+            sent = now
+            send(Message("progress", call, {"fraction": fraction}))
 
     return report
 
@@ -190,7 +190,7 @@ def unpack_predictions(
 
 
 def pack_concept(concept: Concept) -> dict[str, Any]:
-    """Describe what is looked for, for :func:`unpack_concept`."""
+    """Return a concept as values, for :func:`unpack_concept`."""
     return asdict(concept)
 
 

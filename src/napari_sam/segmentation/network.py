@@ -106,7 +106,7 @@ class SamSegmenter(OnDevice):
         self._encoder = fold(encoder) if isinstance(encoder, ImageEncoderTinyViT) else encoder
         self._derived: Latest[_Ready] = Latest()
         # a twentieth of the features in size, so there is no limit to how many are kept
-        self._said: WeakKeyDictionary[Embedding, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+        self._cell_boxes: WeakKeyDictionary[Embedding, tuple[Tensor, Tensor]] = WeakKeyDictionary()
         self._positions = lru_cache(maxsize=2 * MAX_READY)(self._sam.positions)
         self._place()
         self._lock = Lock()
@@ -187,7 +187,7 @@ class SamSegmenter(OnDevice):
         if head is None:
             return None
         frame, cell = embedding.frame, self.config.cell
-        sides, logits = self._said_by(head, embedding)
+        sides, logits = self._cell_boxes_of(head, embedding)
         inside = tuple(slice(0, -(-side // cell)) for side in frame.scaled)
         edges, scores = find_boxes(
             sides[0][:, *inside].cpu().numpy(),
@@ -305,7 +305,7 @@ class SamSegmenter(OnDevice):
         fitted: Iterable[NDArray[np.float32]] = masks
         sides = np.reshape(prompts.box, (2, 2)) + np.array([[-0.5], [0.5]])
         inside = prompts.points[labels == 1]
-        # a positive click beyond the box says that the object goes on there
+        # a positive click beyond the box means that the object extends beyond it
         if ((inside >= sides[0]) & (inside <= sides[1])).all():
             box, fill = self._cells(frame, sides).ravel(), not len(labels)
             fitted = (fit_to_box(one, box, fill, self.traits.tuning.box_fit) for one in masks)
@@ -349,14 +349,14 @@ class SamSegmenter(OnDevice):
             self._derived.keep(embedding, ready)
         return ready
 
-    def _said_by(self, head: DenseHead, embedding: Embedding) -> tuple[Tensor, Tensor]:
-        """Sides and scores of an embedding's cells, worked out once."""
-        said = self._said.get(embedding)
-        if said is None or said[0].device.type != self._device.type:
-            said = head.boxes(self._ready(embedding).features)
+    def _cell_boxes_of(self, head: DenseHead, embedding: Embedding) -> tuple[Tensor, Tensor]:
+        """Return the sides and scores of an embedding's cells, which are computed once."""
+        cells = self._cell_boxes.get(embedding)
+        if cells is None or cells[0].device.type != self._device.type:
+            cells = head.boxes(self._ready(embedding).features)
             with self._lock:
-                self._said[embedding] = said
-        return said
+                self._cell_boxes[embedding] = cells
+        return cells
 
     def _place(self) -> None:
         convolves = not isinstance(self.config.encoder, ViTConfig)
@@ -385,7 +385,7 @@ class SamSegmenter(OnDevice):
         self._encoder.float()
         self._place()
         self._derived.clear()
-        self._said.clear()
+        self._cell_boxes.clear()
         self._positions.cache_clear()
 
 

@@ -75,7 +75,7 @@ class ProcessSegmenter(AskingSegmenter):
         precision: str = "auto",
         progress: Progress | None = None,
     ) -> None:
-        # what was taught is told again to a process that is started anew: its file may have gone
+        # a process that is started again gets the taught weights again: their file may be gone
         self._taught: NDArray[np.uint8] | None = None
         if not isinstance(model, str | Path):
             self._taught = np.frombuffer(model.to_bytes(), np.uint8)
@@ -186,8 +186,8 @@ class ProcessSegmenter(AskingSegmenter):
             forgotten.append(self._forgotten.popleft())
         self._sent.difference_update(forgotten)
         worker = self.worker
-        told = values | {"forgotten": forgotten}
-        answer = sound(worker.call(kind, told, arrays, progress))
+        values = values | {"forgotten": forgotten}
+        answer = sound(worker.call(kind, values, arrays, progress))
         self._learn(answer)
         return answer
 
@@ -219,7 +219,7 @@ class ProcessSegmenter(AskingSegmenter):
         return answer
 
     def forget(self, name: Name) -> None:
-        """Tell the process with the next call that a number isn't needed any more."""
+        """Notify the process, with the next call, that a number isn't needed any more."""
         self._forgotten.append(name)
 
     def _number_of(self, embedding: Embedding) -> int:

@@ -26,18 +26,18 @@ _LONGEST = 2**34  # bytes of a message; a longer one is none of ours
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """What one end tells the other.
+    """A message from one end to the other.
 
     Parameters
     ----------
     kind
-        A call's name, or what is told of one: ``"progress"``, ``"result"``, ``"error"``.
+        A call's name, or the kind of a reply: ``"progress"``, ``"result"``, ``"error"``.
     call
-        Which call it is about.
+        Number of the call.
     values
-        What JSON can say.
+        Values that JSON can represent.
     arrays
-        By name.
+        Arrays by name.
     """
 
     kind: str
@@ -66,7 +66,7 @@ def from_bytes(blob: bytes) -> Message:
         about = json.loads(blob[_LENGTH.size : _LENGTH.size + size])["__metadata__"][_HEADER]
         kind, call, values = json.loads(about)
         if not (isinstance(kind, str) and type(call) is int and isinstance(values, dict)):
-            raise TypeError("its header says something else")
+            raise TypeError("its header has other values")
         return Message(kind, call, values, safetensors.numpy.load(blob))
     except (
         SafetensorError,

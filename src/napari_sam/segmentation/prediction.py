@@ -1,4 +1,4 @@
-"""What a decoder says of one object: candidates, and how good each of them is."""
+"""The prediction of one object: candidate masks with their predicted IoUs."""
 
 from __future__ import annotations
 

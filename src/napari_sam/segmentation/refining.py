@@ -93,19 +93,19 @@ def refine(
     before
         From :func:`given_mask` or :func:`refine`.
     prediction
-        What a segmenter says to the :func:`correction`.
+        A segmenter's prediction for the :func:`correction`.
     point
         The latest click, as (row, column).
     label
-        1 where it says that pixels are missing, 0 where they are too many.
+        1 if pixels are missing there, 0 if there are too many.
     others
-        The object's other clicks: what they say of their pixels isn't changed along with it.
+        The object's other clicks, whose pixels keep their value.
 
     Returns
     -------
     refined
-        The mask with the change, exactly; its score, frame and logits are the prediction's best.
-        It is given to the next :func:`correction`.
+        The changed mask, which is exact; its score, frame and logits are those of the best
+        candidate. It is the input of the next :func:`correction`.
     """
     index = prediction.best_index
     origin, logits = prediction.part_logits(index)

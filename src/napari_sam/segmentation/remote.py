@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from napari_sam.segmentation.calls import Caller
 
 VERSION = 1
-"""Of what is said between the two machines; both ends must have the same."""
+"""Version of the messages between the two machines; both ends must have the same."""
 
 _AT_ONCE = 32  # objects or masks of a call: an answer must not keep others waiting
 _SENT = 0.1  # part of the progress of an embed that is the way there
@@ -69,11 +69,11 @@ class RemoteEmbedding(Embedding):
     Parameters
     ----------
     features
-        Without values: they tell shape and number format alone (torch's device ``"meta"``).
+        Tensors without values, on torch's device ``"meta"``: only shape and type are known.
     frame, encoder_key, precision
         As in :class:`Embedding`.
     name
-        What the other machine calls it.
+        Name of the embedding on the other machine.
     pixels
         `(h, w, 3)` or, of a grey plane, `(h, w, 1)`: what was sent, mostly at the encoder's own
         resolution.
@@ -98,7 +98,7 @@ class RemoteSegmenter(AskingSegmenter):
     address
         Such as ``"ws://127.0.0.1:8765"``.
     token
-        What lets us in; by default the environment says it, see
+        The server's token; by default that of the environment, see
         :func:`~napari_sam.segmentation.tokens.usual_token`.
     precision
         Of the encoder: ``"auto"`` takes what the other machine has, any other must be it.
@@ -188,7 +188,7 @@ class RemoteSegmenter(AskingSegmenter):
         return secrets.token_hex(16)
 
     def forget(self, name: Name) -> None:
-        """Tell the other machine with the next call that a name isn't needed any more."""
+        """Notify the other machine, with the next call, that a name isn't needed any more."""
         self._forgotten.append(name)
 
     def close(self) -> None:
@@ -315,13 +315,13 @@ class RemoteSegmenter(AskingSegmenter):
     def _call(
         self, kind: str, values: dict[str, Any], arrays: Arrays, progress: Progress | None
     ) -> Message:
-        told = values | {"forgotten": self._no_more()}
-        answer = self._connection.call(kind, told, arrays, progress)
+        values = values | {"forgotten": self._no_more()}
+        answer = self._connection.call(kind, values, arrays, progress)
         self._learn(answer)
         return answer
 
     def _no_more(self) -> list[Name]:
-        """Name what nothing in this process has any more."""
+        """Return the names that nothing in this process uses any more."""
         names = []
         with self._lock:
             while self._forgotten:
@@ -334,7 +334,7 @@ class RemoteSegmenter(AskingSegmenter):
 
 
 class _Greeting:
-    """What is said first on every connection, and what the first answer was."""
+    """The first call on every connection, with the first answer to it."""
 
     def __init__(self, values: dict[str, Any], progress: Progress | None) -> None:
         self.values, self.progress = values, progress

@@ -185,6 +185,6 @@ def _key_with(memory: MemoryNetwork, model: str) -> str:
     """Return the key of a model with a memory, whose predictions depend on it too."""
     from napari_sam.segmentation.sam2_memory import FACTS
 
-    told = {"kind": "SAM 2 with memory", "model": model}
+    about = {"kind": "SAM 2 with memory", "model": model}
     facts = {fact: getattr(memory.config, fact) for fact in FACTS}
-    return key_of(told | facts, memory.state_dict())
+    return key_of(about | facts, memory.state_dict())

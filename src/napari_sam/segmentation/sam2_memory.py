@@ -119,14 +119,15 @@ class MemoryNetwork(Sam2VideoPreTrainedModel):
     def condition(
         self, seen: Tensor, positions: Tensor, pasts: Sequence[Sequence[Past]], count: int
     ) -> Tensor:
-        """Tell features of a plane what is remembered of some objects.
+        """Condition a plane's features on the memories of objects.
 
         Parameters
         ----------
         seen, positions
-            `(1, C, h, w)`: features of the plane without the mark of an image, and of places.
+            `(1, C, h, w)`: features of the plane without the image's embedding for a plane
+            without memories, and the position encoding.
         pasts
-            Of each object, as many features and as many pointers of each.
+            Memories of each object, with the same numbers of features and pointers for all.
         count
             Number of planes of the stack.
 
@@ -135,12 +136,13 @@ class MemoryNetwork(Sam2VideoPreTrainedModel):
         features
             `(B, C, h, w)`.
         """
-        told = [self._tokens(past, count, seen) for past in pasts]
-        memories, places = (torch.stack(one, 1) for one in zip(*(t[:2] for t in told), strict=True))
+        tokens = [self._tokens(past, count, seen) for past in pasts]
+        pairs = zip(*(one[:2] for one in tokens), strict=True)
+        memories, places = (torch.stack(one, 1) for one in pairs)
         x, at = (
             v.flatten(2).permute(2, 0, 1).expand(-1, len(pasts), -1) for v in (seen, positions)
         )
-        out = self.memory_attention(x, memories, at, places, told[0][2])
+        out = self.memory_attention(x, memories, at, places, tokens[0][2])
         flat = out.reshape(len(pasts), x.shape[0], -1)
         return flat.transpose(1, 2).reshape(len(pasts), *seen.shape[1:])
 
@@ -294,7 +296,7 @@ class Sam2Memory:
         count: int,
         progress: Progress | None = None,
     ) -> list[Recalled]:
-        """Find objects from what is remembered of them; see :meth:`PlaneMemory.recall`."""
+        """Find objects by their memories; see :meth:`PlaneMemory.recall`."""
         check_whole(embedding)
         check_pasts(pasts, embedding, self._host.model_key)
         seen, levels = self._seen(embedding)
@@ -307,15 +309,17 @@ class Sam2Memory:
         for members in groups.values():
             for chunk in self._chunks(members, len(pasts), progress, len(found)):
                 with self._host.narrow():
-                    told = self._parts.condition(seen, positions, [pasts[i] for i in chunk], count)
-                one = self._recall(embedding, seen, told.float(), levels)
+                    some = [pasts[i] for i in chunk]
+                    conditioned = self._parts.condition(seen, positions, some, count)
+                one = self._recall(embedding, seen, conditioned.float(), levels)
                 found.update(zip(chunk, one, strict=True))
         return [found[i] for i in range(len(pasts))]
 
     def _recall(
-        self, embedding: Embedding, seen: Tensor, told: Tensor, levels: Sequence[Tensor]
+        self, embedding: Embedding, seen: Tensor, conditioned: Tensor, levels: Sequence[Tensor]
     ) -> list[Recalled]:
-        logits, scores, tokens, presence = self._decode(told, levels, None, self._parts.gives_three)
+        decoded = self._decode(conditioned, levels, None, self._parts.gives_three)
+        logits, scores, tokens, presence = decoded
         there = presence > 0
         logits = torch.where(there[:, None, None], logits, _ABSENT)
         side = 4 * logits.shape[-1]

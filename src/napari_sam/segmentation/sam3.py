@@ -1,8 +1,8 @@
-"""SAM 3, as the library transformers has it: clicks as for SAM 2, and objects by a text.
+"""SAM 3, from the library transformers: clicks as for SAM 2, and objects by a text.
 
-It is two networks with one encoder. The tracker answers clicks, boxes and masks; the detector
-finds every object that a short text or some boxes tell of. A plane is encoded once for both: its
-embedding holds what the tracker reads, and the encoder's own output, which the detector reads.
+It is two networks with one encoder. The tracker predicts from clicks, boxes and masks; the
+detector finds every object that a short text or example boxes describe. A plane is encoded once
+for both: its embedding has the tracker's features, and the encoder's output for the detector.
 
 Carion et al., "SAM 3: Segment Anything with Concepts", 2025, https://arxiv.org/abs/2511.16719
 """
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 _MEAN = _STD = (0.5, 0.5, 0.5)
 _LEVELS = 3  # of the tracker's features
-_OFFSET = 1.0  # logits, by which the stability of a mask is told
-# What the detector is told in the place of a text where boxes alone tell what to look for.
+_OFFSET = 1.0  # logits, above and below the threshold, for the stability of a mask
+# The detector's text if there are only example boxes.
 _BOXES_ALONE = "visual"
 _FILES_OF_TEXT = "tokenizer.json, or vocab.json and merges.txt"
 
@@ -184,14 +184,14 @@ class Sam3Segmenter(LibrarySegmenter):
 
 
 class TextReader:
-    """The tokens of texts, as the tokenizer in a model's folder has them.
+    """The tokenizer in a model's folder.
 
     Parameters
     ----------
     folder
-        Of the model. What is missing in it is told when a text is read: clicks need none of it.
+        Of the model. Missing files are only reported when a text is read: clicks don't need them.
     longest
-        Tokens of a text at most, its begin and its end included.
+        Largest number of tokens of a text, its begin and end included.
     """
 
     def __init__(self, folder: Path, longest: int) -> None:
@@ -216,10 +216,10 @@ class TextReader:
                 f"expected a text of at most {self._longest - 2} tokens, about a word each, got "
                 f"{count - 2}; say it shorter"
             )
-        told = self._tokenizer(
+        tokens = self._tokenizer(
             text, return_tensors="pt", padding="max_length", max_length=self._longest
         )
-        return {name: told[name] for name in ("input_ids", "attention_mask")}
+        return {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
     def _read(self) -> Any:
         from transformers import CLIPTokenizer
@@ -290,13 +290,13 @@ def parts_of(whole: Any) -> tuple[Sam3TrackerModel, Sam3Model]:
     """
     from transformers import Sam3TrackerConfig, Sam3TrackerModel
 
-    told = whole.config.tracker_config
-    vision = deepcopy(told.vision_config.to_dict())
+    given = whole.config.tracker_config
+    vision = deepcopy(given.vision_config.to_dict())
     vision["scale_factors"] = list(vision["scale_factors"])[:_LEVELS]
     config: Any = Sam3TrackerConfig(
         vision_config=vision,
-        prompt_encoder_config=told.prompt_encoder_config.to_dict(),
-        mask_decoder_config=told.mask_decoder_config.to_dict(),
+        prompt_encoder_config=given.prompt_encoder_config.to_dict(),
+        mask_decoder_config=given.mask_decoder_config.to_dict(),
     )
     with torch.device("meta"):
         tracker = Sam3TrackerModel(config)
@@ -330,10 +330,10 @@ def _boxes_given(concept: Concept, frame: Frame) -> dict[str, Tensor]:
     boxes = (*concept.boxes, *concept.negative_boxes)
     corners = frame.to_model(np.reshape(boxes, (-1, 2, 2))) / frame.canvas[::-1]  # (N, 2, xy)
     low, high = corners[:, 0], corners[:, 1]
-    told = np.concatenate([(low + high) / 2, high - low], 1)
+    boxes_in_input = np.concatenate([(low + high) / 2, high - low], 1)
     labels = [1] * len(concept.boxes) + [0] * len(concept.negative_boxes)
     return {
-        "input_boxes": torch.from_numpy(told.astype(np.float32))[None],
+        "input_boxes": torch.from_numpy(boxes_in_input.astype(np.float32))[None],
         "input_boxes_labels": torch.tensor([labels]),
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from napari_sam.special_files import refuse_special
 
 TOKEN, TOKEN_FILE = "NAPARI_SAM_TOKEN", "NAPARI_SAM_TOKEN_FILE"
-"""Names of what the environment may say: the token, or the file that holds it."""
+"""Environment variables with the token, or with the file that has it."""
 
 _LEAST, _MOST = 16, 512  # characters
 
@@ -98,7 +98,7 @@ def usual_token(address: str = "") -> str | None:
 
 
 def is_same_token(given: str, expected: str) -> bool:
-    """Compare two tokens in a time that tells nothing of either."""
+    """Compare two tokens in a time that doesn't depend on either."""
     one, other = (hashlib.sha256(text.encode()).digest() for text in (given, expected))
     return hmac.compare_digest(one, other)
 

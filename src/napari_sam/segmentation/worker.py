@@ -116,15 +116,15 @@ class Server:
         if self._segmenter is not None:
             answer.values["device"] = self._segmenter.device
             answer.values["precision"] = self._segmenter.precision
-        self._tell(answer)
+        self._send(answer)
 
     def warn(self, message: Warning | str, category: type[Warning], *about: Any) -> None:
-        """Tell the caller of a warning; as :func:`warnings.showwarning` is called."""
+        """Send a warning to the caller; called like :func:`warnings.showwarning`."""
         call = getattr(self._here, "call", 0)
         values = {"category": category.__name__, "text": str(message)}
-        self._tell(Message("warning", call, values))
+        self._send(Message("warning", call, values))
 
-    def _tell(self, message: Message) -> None:
+    def _send(self, message: Message) -> None:
         self._target.put(message)
 
     def _report_of(self, message: Message) -> Progress:
@@ -134,16 +134,16 @@ class Server:
                     self._quick.wait_for(lambda: not self._quick_calls, _LONGEST_PAUSE)
             return message.call in self._cancelled
 
-        return report_of(message.call, self._tell, is_cancelled)
+        return report_of(message.call, self._send, is_cancelled)
 
     def _load(self, message: Message) -> Message:
         values = message.values
         self._threads = values["threads"] or torch.get_num_threads()
         torch.set_num_threads(self._threads)
         device, precision = values["device"], values["precision"]
-        model, told = values["model"], message.arrays.get("taught")
-        if told is not None:
-            model = TaughtModel.from_bytes(told.tobytes())
+        model, weights = values["model"], message.arrays.get("taught")
+        if weights is not None:
+            model = TaughtModel.from_bytes(weights.tobytes())
         segmenter = load_network(model, device, precision, self._report_of(message))
         self._segmenter = segmenter
         arrays: Arrays = {}

@@ -31,11 +31,11 @@ class WorkerProcess(Caller):
     Parameters
     ----------
     module
-        What it runs.
+        Name of the module that it runs.
     task, advice
-        What it is told to do, and what to do when it has ended, for messages.
+        Its task, and what a user can do when it has ended, for messages.
     is_low
-        Whether it leaves the processor to all others.
+        Whether it runs at the lowest priority.
 
     Raises
     ------

@@ -98,13 +98,13 @@ def tune_elsewhere(
         "Nothing has changed: close other programs, then teach again",
         is_low=True,
     )
-    told: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
 
     def wait() -> None:
         try:
-            told.put(worker.call("tune", about, arrays, told=told.put))
+            messages.put(worker.call("tune", about, arrays, on_step=messages.put))
         except BaseException as error:  # noqa: BLE001 - raised below
-            told.put(error)
+            messages.put(error)
 
     step = TuneStep("score", 0.0)
     waiting = threading.Thread(target=wait, name="teaching", daemon=True)
@@ -112,7 +112,7 @@ def tune_elsewhere(
     try:
         while True:
             try:
-                message = told.get(timeout=_HEARD_SECONDS)
+                message = messages.get(timeout=_HEARD_SECONDS)
             except queue.Empty:
                 message = None
             if isinstance(message, BaseException):
