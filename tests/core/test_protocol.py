@@ -563,7 +563,7 @@ def test_full_gpu_memory_falls_back_to_the_cpu_and_goes_on(plane, monkeypatch):
         return encode(*arguments)
 
     monkeypatch.setattr(one, "_encode", full_once)
-    one._said[expected] = (torch.zeros(1), torch.zeros(1))  # on the GPU, as it were
+    one._cell_boxes[expected] = (torch.zeros(1), torch.zeros(1))  # on the GPU, as it were
     assert one.device == "cuda:0"
     with pytest.warns(DeviceWarning, match="going on with the CPU") as caught:
         embedding = one.embed(plane)
@@ -571,7 +571,7 @@ def test_full_gpu_memory_falls_back_to_the_cpu_and_goes_on(plane, monkeypatch):
     assert (one.device, one.precision) == ("cpu", "float32")
     assert closed == ["cuda:0"]  # before anything moves
     assert one._replays is None
-    assert expected not in one._said
+    assert expected not in one._cell_boxes
     for level, other in zip(embedding.features, expected.features, strict=True):
         torch.testing.assert_close(level, other)
     with warnings.catch_warnings():
