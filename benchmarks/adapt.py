@@ -182,7 +182,7 @@ def segmenter_of(sam: Sam) -> TiledSegmenter:
 def learned(pupil: Pupil, at: Sequence[float]) -> Iterator[tuple[float, int, Sam]]:
     """Teach, and give the averaged network at some seconds of computing."""
     began = time.process_time()
-    for _ in pupil.look():
+    for _ in pupil.embed_views():
         pass
     for seconds in at:
         while time.process_time() - began < seconds:

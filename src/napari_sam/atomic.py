@@ -105,7 +105,7 @@ def sweep(folder: Path, targets: Collection[str], older_than: float = _A_DAY) ->
     Parameters
     ----------
     folder
-        Where to look; not below it.
+        The folder to search, without those in it.
     targets
         Names of our own results. Of anything else nothing is removed.
     older_than

@@ -1,4 +1,4 @@
-"""Planes too large to be read whole: read where they are looked at."""
+"""Planes too large to be read whole, of which only the parts that are needed are read."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _reduced(reduce: Any, values: NDArray[Any], inverse: NDArray[Any], count: in
 
 
 def join_tables(tables: Sequence[tuple[Mapping[str, object], Table]]) -> Table:
-    """Put tables below one another, each behind columns that say where it comes from.
+    """Join tables one below the other, with leading columns that identify each table.
 
     Parameters
     ----------

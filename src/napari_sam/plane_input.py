@@ -16,7 +16,7 @@ from napari_sam.lazy_plane import LARGE, samples
 DISPLAYED, CONTRAST, CHANNELS = "displayed", "contrast", "channels"
 PROJECTED, PIXELS = "projected", "pixels"
 COLUMNS = (DISPLAYED, CONTRAST, CHANNELS, PROJECTED, PIXELS)
-"""Names of the columns that hold a :class:`PlaneInput`. A further fact is a further column."""
+"""Names of the columns that store a :class:`PlaneInput`. A new property is a new column."""
 
 _AS_IT_IS, _INVERTED = "as it is", "inverted"
 _NUMBER = r"([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?)"
@@ -92,27 +92,27 @@ class PlaneInput:
         return len(self.colours) == 1
 
     def words(self) -> dict[str, str]:
-        """Spell it, one entry for each of :data:`COLUMNS`.
+        """Return it as text, one entry for each of :data:`COLUMNS`.
 
-        No separator is one that spreadsheets take for a number's, a date's or a column's.
+        No separator is one that spreadsheets take for that of a number, a date or a column.
         """
         return dict(_words(self))
 
 
 def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
-    """Read what :meth:`PlaneInput.words` spelled; what is missing counts as not known.
+    """Read the text that :meth:`PlaneInput.words` returns; missing entries count as unknown.
 
     Parameters
     ----------
     words
-        By names of :data:`COLUMNS`.
+        Text by the names of :data:`COLUMNS`.
     ndim
-        How many axes the image has, whose last two a plane spans by default.
+        Number of axes of the image; by default a plane spans the last two.
 
     Raises
     ------
     ValueError
-        If a word is none of those.
+        If an entry is malformed.
     """
     displayed = _read_axes(words.get(DISPLAYED, ""), ndim)
     projected = _read_projected(words.get(PROJECTED, ""))
@@ -121,16 +121,16 @@ def input_of_words(words: dict[str, str], ndim: int) -> PlaneInput:
     pairs, sums = (_parts(words.get(name, ""), name, count) for name in (CONTRAST, PIXELS))
     known = bool(words.get(CONTRAST, "").strip())
     if not channels:
-        limits, gamma, inverted = _read_look(pairs[0])
+        limits, gamma, inverted = _read_contrast(pairs[0])
         one = ColourInput(limits, None, "", sums[0], gamma, inverted)
         return PlaneInput(displayed, (one,), None, known, *projected)
     colours = tuple(
         ColourInput(
-            _read_look(pair)[0],
+            _read_contrast(pair)[0],
             None if axis is None else int(name),
             name if axis is None else "",
             checksum,
-            *_read_look(pair)[1:],
+            *_read_contrast(pair)[1:],
         )
         if name
         else None
@@ -151,8 +151,8 @@ def checksum(pixels: Any) -> str:
     Parameters
     ----------
     pixels
-        `(H, W)`, or `(H, W, samples)`, of which the first three count. Of a large plane a few
-        blocks stand for the whole, which may take long to read; the word says so.
+        `(H, W)`, or `(H, W, samples)`, of which the first three count. Of a large plane, which
+        may take long to read, only a few blocks count; the checksum begins with ``part`` then.
     """
     if np.size(pixels) and np.prod(np.shape(pixels)[:2], dtype=np.int64) > LARGE:
         crc = zlib.crc32(str(tuple(np.shape(pixels)[:2])).encode())
@@ -173,23 +173,23 @@ def checksum(pixels: Any) -> str:
     return f"crc-{crc:08x}"
 
 
-@lru_cache(maxsize=1024)  # thousands of clicks say the same
+@lru_cache(maxsize=1024)  # thousands of clicks have the same input
 def _words(given: PlaneInput) -> dict[str, str]:
     rows, columns = given.displayed
-    told = {DISPLAYED: f"rows {rows} columns {columns}", CHANNELS: "", CONTRAST: "", PROJECTED: ""}
+    words = {DISPLAYED: f"rows {rows} columns {columns}", CHANNELS: "", CONTRAST: "", PROJECTED: ""}
     if given.known:
-        told[CONTRAST] = _joined(c and _spell_look(c) for c in given.colours)
+        words[CONTRAST] = _joined(c and _contrast_text(c) for c in given.colours)
     if given.spans:
         spans = (f"{first} to {last} on axis {axis}" for axis, first, last in given.spans)
-        told[PROJECTED] = f"{given.projection} of {' and '.join(spans)}"
-    told[PIXELS] = _joined(c and c.checksum for c in given.colours)
+        words[PROJECTED] = f"{given.projection} of {' and '.join(spans)}"
+    words[PIXELS] = _joined(c and c.checksum for c in given.colours)
     if not given.is_plain and given.channel_axis is not None:
         numbers = _joined(c and str(c.index) for c in given.colours)
-        told[CHANNELS] = f"axis {given.channel_axis}: {numbers}"
+        words[CHANNELS] = f"axis {given.channel_axis}: {numbers}"
     elif not given.is_plain:
         names = _joined(c and (c.layer.replace("|", " ") or "?") for c in given.colours)
-        told[CHANNELS] = f"{_LAYERS} {names}"
-    return told
+        words[CHANNELS] = f"{_LAYERS} {names}"
+    return words
 
 
 def _joined(parts: Any) -> str:
@@ -206,14 +206,14 @@ def _parts(text: str, name: str, count: int) -> list[str]:
     return parts
 
 
-def _spell_look(one: ColourInput) -> str:
+def _contrast_text(one: ColourInput) -> str:
     limits = one.limits
     words = _AS_IT_IS if limits is None else f"{limits[0]!r} to {limits[1]!r}"
     words += f" gamma {one.gamma!r}" if one.gamma != 1 else ""
     return f"{words} {_INVERTED}" if one.inverted else words
 
 
-def _read_look(text: str) -> tuple[Limits | None, float, bool]:
+def _read_contrast(text: str) -> tuple[Limits | None, float, bool]:
     """Return limits, gamma and whether it was inverted."""
     head, inverted = text.strip().removesuffix(_INVERTED).strip(), text.strip().endswith(_INVERTED)
     found = _GAMMA.fullmatch(head)
@@ -261,7 +261,7 @@ def _read_projected(text: str) -> tuple[str, tuple[tuple[int, int, int], ...]]:
 
 
 def _read_channels(text: str) -> tuple[int | None, list[str]]:
-    """Return the channel axis, if they lie on one, and the three channels; none where not said."""
+    """Return the channel axis, if there is one, and the three channels; none if not recorded."""
     text = text.strip()
     if not text:
         return None, []

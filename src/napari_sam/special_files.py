@@ -23,10 +23,10 @@ class SpecialFileError(ValueError):
 
 
 def refuse_special(path: str | Path) -> None:
-    """Refuse what can't be opened like a file, following links; to call before opening.
+    """Raise an error for a path that can't be opened like a file; to be called before opening.
 
-    A folder, and a name under which there is nothing or nothing that can be looked at, is left to
-    whoever opens it.
+    Links are followed. Folders and paths that don't exist or aren't accessible are not refused:
+    opening them raises the error.
 
     Raises
     ------

@@ -131,7 +131,7 @@ def test_heads_learn_the_same_by_themselves(hybrid: SamSegmenter, example: Examp
     pupils = []
     for parts in (DECODER + HEADS, HEADS):
         one = Pupil(hybrid, [example], chosen, parts, Rehearsal(hybrid), 0)
-        list(one.look())
+        list(one.embed_views())
         for _ in range(5):
             one.learn()
         pupils.append(one.average)

@@ -1,7 +1,7 @@
 """The planes of n-D images, one at a time, as the model is given them.
 
 Viewer, runs over stacks and batches all read through a :class:`PlaneSource`, so that the same
-pixels and contrast limits reach the model whoever asks.
+pixels and contrast limits reach the model for every caller.
 """
 
 from napari_sam.planes.array_source import ArraySource, Channel

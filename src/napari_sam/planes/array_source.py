@@ -53,9 +53,9 @@ class Channel:
 
     @property
     def stamp(self) -> Hashable:
-        """What the channel depends on."""
-        look = self.contrast_limits, self.gamma, self.inverted
-        return token_of(self.data), self.index, *look
+        """Hashable value that changes with the channel's pixels or appearance."""
+        style = self.contrast_limits, self.gamma, self.inverted
+        return token_of(self.data), self.index, *style
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +148,8 @@ class ArraySource:
         """What the pixels of a plane depend on."""
         channels = self.channels and tuple(c and c.stamp for c in self.channels)
         slab = self.slab and (self.slab, self.shape)  # which ends where the image does
-        look = self.contrast_limits, self.gamma, self.inverted, self.autocontrast
-        return *self.content_stamp, self.channel_axis, channels, slab, *look
+        style = self.contrast_limits, self.gamma, self.inverted, self.autocontrast
+        return *self.content_stamp, self.channel_axis, channels, slab, *style
 
     @property
     def content_stamp(self) -> tuple[Hashable, int]:
@@ -248,28 +248,28 @@ class ArraySource:
         return pixels, limits
 
     def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
-        """Read as :meth:`read`, and say what was read, for a prompts file."""
+        """Read a plane as :meth:`read`, and also return a description for a prompts file."""
         if self.channels is None or not any(self.channels) or not self._has_colours(plane):
             return self._read_alone(plane)
         image = np.zeros((*self.plane_shape(plane), 3), np.uint8)
-        told: list[ColourInput | None] = [None] * 3
+        colours: list[ColourInput | None] = [None] * 3
         for i, channel in enumerate(self.channels):
             if channel is not None:
                 limits: Limits | None = channel.contrast_limits or self._limits(i, channel)
                 pixels = self._pixels(channel, plane)
-                told[i] = self._colour(channel, limits, checksum(pixels))
+                colours[i] = self._colour(channel, limits, checksum(pixels))
                 shown, stretched = as_shown(pixels, limits, channel.gamma, channel.inverted)
                 image[..., i] = normalise(shown, stretched)[..., 0]
         return (
             image,
             None,
             PlaneInput(
-                plane_axes(plane), tuple(told), self.channel_axis, True, *self._projected(plane)
+                plane_axes(plane), tuple(colours), self.channel_axis, True, *self._projected(plane)
             ),
         )
 
     def describe(self, plane: Plane) -> PlaneInput:
-        """Say what the model is given of a plane, without reading it.
+        """Return the model's input for a plane, without reading the plane.
 
         Checksums are empty, and limits that are found in the pixels not known, before a plane was
         read.
@@ -289,11 +289,11 @@ class ArraySource:
             if channel is not None:
                 found[i] = channel.contrast_limits or self._found.get(i)
         known = all(c is None or pair is not None for c, pair in zip(channels, found, strict=True))
-        told = tuple(
+        colours = tuple(
             None if channel is None else self._colour(channel, pair if known else None)
             for channel, pair in zip(channels, found, strict=True)
         )
-        return PlaneInput(plane_axes(plane), told, self.channel_axis, known, *projected)
+        return PlaneInput(plane_axes(plane), colours, self.channel_axis, known, *projected)
 
     def _projected(self, plane: Plane) -> tuple[str, tuple[tuple[int, int, int], ...]]:
         """Return the projection of several planes to this one, and (axis, first, last) of them."""
@@ -304,10 +304,10 @@ class ArraySource:
         return (self.slab.projection if spans else ""), spans
 
     def _colour(self, channel: Channel, limits: Limits | None, checksum: str = "") -> ColourInput:
-        look = channel.gamma, channel.inverted
+        style = channel.gamma, channel.inverted
         if self.channel_axis is not None:
-            return ColourInput(limits, channel.index, "", checksum, *look)
-        return ColourInput(limits, None, channel.name or "this image", checksum, *look)
+            return ColourInput(limits, channel.index, "", checksum, *style)
+        return ColourInput(limits, None, channel.name or "this image", checksum, *style)
 
     def _read_alone(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
         limits = None if self.autocontrast else self.limits
@@ -317,10 +317,10 @@ class ArraySource:
             limits = (0.0, 255.0) if self._is_uint8 else value_range(pixels)
             if self.rgb and pixels.dtype == np.uint8:
                 limits = None
-        look = self.gamma, self.inverted
-        colour = ColourInput(limits, None, "", checksum(pixels), *look)
-        told = PlaneInput(plane_axes(plane), (colour,), None, True, *self._projected(plane))
-        return *as_shown(pixels, limits, *look), told
+        style = self.gamma, self.inverted
+        colour = ColourInput(limits, None, "", checksum(pixels), *style)
+        given = PlaneInput(plane_axes(plane), (colour,), None, True, *self._projected(plane))
+        return *as_shown(pixels, limits, *style), given
 
     def span_of(self, plane: Plane, axis: int) -> tuple[int, int]:
         """Return the first index on an axis that a plane is made of, and the one after the last.
@@ -340,7 +340,7 @@ class ArraySource:
         return self.slab.span(axis, index, length)
 
     def _is_read_in_parts(self, channel: Channel, plane: Plane) -> bool:
-        """Whether a plane is so large that it is only read where it is looked at."""
+        """Whether a plane is so large that only the parts that are needed are read."""
         rows, columns = self.plane_shape(plane)
         is_whole_number = str(getattr(channel.data, "dtype", "")) in ("uint8", "uint16", "int16")
         is_in_memory = isinstance(channel.data, np.ndarray)  # or is a mask's, such as of dask

@@ -56,11 +56,11 @@ class PlaneSource(Protocol):
         ...
 
     def describe(self, plane: Plane) -> PlaneInput:
-        """Say what the model is given of a plane, as far as that is known without reading it."""
+        """Return the model's input for a plane, as far as it is known without reading the plane."""
         ...
 
     def read_described(self, plane: Plane) -> tuple[NDArray[Any], Limits | None, PlaneInput]:
-        """Read as :meth:`read`, and say what was read."""
+        """Read a plane as :meth:`read`, and also return a description of the model's input."""
         ...
 
     def read(self, plane: Plane) -> tuple[NDArray[Any], Limits | None]:

@@ -15,7 +15,7 @@ from napari_sam.segmentation.messages import frame_of, unpack_prompts
 from napari_sam.segmentation.pipe import Arrays, Message
 from napari_sam.segmentation.traits import Traits
 
-_LONGEST_SIDE = 2**16  # pixels of a plane's rectangle that a model looks at
+_LONGEST_SIDE = 2**16  # pixels of a plane's rectangle that is encoded
 _LARGEST_PLACE = 2**31
 _LONGEST_NAME = 128
 _MOST_MEMORIES = 64  # of an object
@@ -192,7 +192,7 @@ def check_remembered(message: Message, frame: Frame, limits: ServerLimits) -> No
 
 
 def check_recalled(message: Message, limits: ServerLimits) -> None:
-    """Refuse what a user tells to be remembered that makes no sense, or is too much.
+    """Raise an error for memories in a call that are malformed, or too many.
 
     Raises
     ------

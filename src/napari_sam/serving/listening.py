@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _BAD_DATA = 1007  # why a connection is closed, as a number of WebSocket
 _SIGN_OF_LIFE = 20.0  # seconds between two, and how long one may take
-_BUSY_SECONDS = 0.005  # between two looks whether an answer has left
+_BUSY_SECONDS = 0.005  # between two checks whether an answer has been sent
 _GOODBYE_SECONDS = 2
 _AFTER_REFUSAL = 0.05  # seconds
 
@@ -123,12 +123,12 @@ async def _serve(web: WebSocket, desk: Desk) -> None:
     loop = asyncio.get_running_loop()
     answers: asyncio.Queue[tuple[Message, bytes]] = asyncio.Queue()
 
-    def tell(message: Message) -> None:
+    def send(message: Message) -> None:
         packed = message, to_bytes(message)
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(answers.put_nowait, packed)
 
-    visit = Visit(desk, tell)
+    visit = Visit(desk, send)
     sender = asyncio.create_task(_send(web, answers, visit.sent))
     try:
         while True:

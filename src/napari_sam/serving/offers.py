@@ -70,8 +70,8 @@ class Offers:
             If it isn't offered.
         """
         if not isinstance(name, str) or name not in self._loads:
-            told = repr(name)[:80]
-            raise ValueError(f"expected a model among {', '.join(self._loads)}, got {told}")
+            given = repr(name)[:80]
+            raise ValueError(f"expected a model among {', '.join(self._loads)}, got {given}")
         with self._locks[name]:
             if name not in self._loaded:
                 self._loaded[name] = self._loads[name](progress)

@@ -58,25 +58,25 @@ _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 0.1  # seconds that an encode leaves the processor to clicks, at each report
 _QUICK_THREADS = 2
 
-# What takes longer than anybody waits for with a click.
+# Calls that take longer than a user waits for after a click.
 _SLOW = ("encode", "find_concept", "instance_maps", "remember", "recall")
 
-# What a user may be told of; anything else stays in the server's log.
+# Errors that are sent to the user; any other stays in the server's log.
 _EXPECTED = (Cancelled, DownloadError, MemoryError, TypeError, ValueError)
 
 
 @dataclass(slots=True, eq=False)
 class Desk:
-    """What all connections share.
+    """The state that all connections share.
 
     Parameters
     ----------
     offers, limits
-        Models, and what a user may ask.
+        The models, and the limits of calls.
     users
-        Who is there.
+        The connected users.
     quick, slow, loading
-        Where clicks, encodes, and models that are loaded have their turn.
+        Queues of clicks, of encodes, and of models to load.
     """
 
     offers: Offers
@@ -90,7 +90,7 @@ class Desk:
         self.users = Users(self.limits)
 
     def close(self) -> None:
-        """Begin nothing any more."""
+        """Close the queues, so that no more calls begin."""
         for queue in (self.quick, self.slow, self.loading):
             queue.close()
 
@@ -101,13 +101,13 @@ class Visit:
     Parameters
     ----------
     desk
-        What it shares with others.
-    tell
+        The state that it shares with others.
+    send
         Sends a message; called on several threads, raises nothing.
     """
 
-    def __init__(self, desk: Desk, tell: Callable[[Message], None]) -> None:
-        self._desk, self._tell = desk, tell
+    def __init__(self, desk: Desk, send: Callable[[Message], None]) -> None:
+        self._desk, self._send = desk, send
         self._user: User | None = None
         self._segmenter: PixelSegmenter | None = None
         self._rounded = True
@@ -196,7 +196,7 @@ class Visit:
             _log.exception("a call of %r failed", message.kind)
             text = "the other machine failed at it; its log says why"
             answer = Message("error", message.call, {"error": "RuntimeError", "text": text})
-        self._tell(answer)
+        self._send(answer)
 
     def _report_of(self, message: Message) -> Progress:
         def is_cancelled() -> bool:
@@ -204,7 +204,7 @@ class Visit:
                 self._desk.quick.wait_until_idle(_LONGEST_PAUSE)
             return self._ended or message.call in self._cancelled
 
-        return report_of(message.call, self._tell, is_cancelled)
+        return report_of(message.call, self._send, is_cancelled)
 
     def _models(self, message: Message) -> Message:
         return Message("result", message.call, {"models": list(self._desk.offers.names)})

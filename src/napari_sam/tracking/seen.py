@@ -75,7 +75,7 @@ def observe(
     steps: int = 1,
     report: Report | None = None,
 ) -> Observed:
-    """Look at the objects of each frame, one frame at a time.
+    """Measure the objects of each frame, one frame at a time.
 
     Parameters
     ----------
@@ -84,14 +84,14 @@ def observe(
     spacing
         Distance of neighbouring pixels along each axis behind the first; 1 by default.
     steps
-        Most frames that two objects are apart whose common area is told.
+        Largest distance in frames of two objects whose common area is measured.
     report
         Called with the finished fraction.
 
     Raises
     ------
     ValueError
-        If the labels have another number of axes or are no whole numbers, or the spacing doesn't
+        If the labels have another number of axes or are not whole numbers, or the spacing doesn't
         fit them.
     """
     shape = tuple(labels.shape)

@@ -1,4 +1,4 @@
-"""Attention that looks where the click is before anything is learned."""
+"""Initial weights with which attention is at the click before anything is learned."""
 
 from __future__ import annotations
 

@@ -193,8 +193,8 @@ def read_config(path: str | Path) -> TrainConfig:
         raise ValueError(f"expected a list of some of {list(PARTS)} to freeze, got {frozen!r}")
     for key, kind in get_type_hints(TrainConfig).items():
         if key in values and not _fits(values[key], kind):
-            told = getattr(kind, "__name__", str(kind)) if get_origin(kind) is None else str(kind)
-            raise ValueError(f"expected {key} of type {told} in {path}, got {values[key]!r:.80}")
+            name = getattr(kind, "__name__", str(kind)) if get_origin(kind) is None else str(kind)
+            raise ValueError(f"expected {key} of type {name} in {path}, got {values[key]!r:.80}")
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
     config = TrainConfig(**values)

@@ -53,7 +53,7 @@ class Batch:
     chosen
         `(B, K)` labels of the objects to prompt.
     dense
-        What the dense head should say, where the run trains one.
+        Targets of the dense head, if the run trains one.
     index
         Number of the step this batch belongs to.
     """

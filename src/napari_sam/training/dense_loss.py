@@ -18,15 +18,15 @@ from napari_sam.training.boxes import box_agreement, label_boxes
 MAPS_STRIDE, SIDES_STRIDE = 2, 4
 # Objects weigh the same, whatever their size; the background as much as all of them.
 _DISTANCE_WEIGHT = 2.0
-# Cells near an object's border say boxes too, but theirs are not what proposes the object.
+# Cells near an object's border predict boxes, too, but these don't propose the object.
 _BORDER_WEIGHT = 0.02
-# Background that looks like an object counts less than objects do, and obvious background hardly.
+# Background that resembles an object counts less than objects, and obvious background hardly.
 _BACKGROUND_WEIGHT = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class DenseTargets:
-    """What the dense head should say about a batch of labelled crops.
+    """Targets of the dense head for a batch of labelled crops.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ class Known:
         return cls(*(torch.from_numpy(np.ascontiguousarray(one)) for one in (maps, sides)))
 
 
-def dense_loss(said: DenseOutput, target: DenseTargets, known: Known | None = None) -> Tensor:
-    """Compare what the dense head says with what it should say.
+def dense_loss(output: DenseOutput, target: DenseTargets, known: Known | None = None) -> Tensor:
+    """Compare the dense head's output with its targets.
 
     The distance's loss is the quality focal loss of Li et al., Generalized Focal Loss (2020), with
     exponent 1: plain cross-entropy with a soft target is content with the mean. That of the boxes'
@@ -101,12 +101,12 @@ def dense_loss(said: DenseOutput, target: DenseTargets, known: Known | None = No
 
     Parameters
     ----------
-    said, target
+    output, target
         Of the same crops.
     known
-        Cells elsewhere count for nothing; by default all count.
+        Cells that count; by default all.
     """
-    maps = said.maps
+    maps = output.maps
     entropy = F.binary_cross_entropy_with_logits(maps, target.maps, reduction="none")
     shares, side_shares = target.shares, target.side_shares
     cells: Tensor | None = None
@@ -119,10 +119,10 @@ def dense_loss(said: DenseOutput, target: DenseTargets, known: Known | None = No
     error = (maps[:, 1].sigmoid() - target.maps[:, 1]).abs()
     foreground = 0.5 * evenly + 0.5 * (entropy[:, 0] * shares).sum((1, 2)).mean()
     distance = (entropy[:, 1] * error * shares).sum((1, 2)).mean()
-    iou, generalised = box_agreement(_edges(said.sides), _edges(target.sides))
+    iou, generalised = box_agreement(_edges(output.sides), _edges(target.sides))
     weight = side_shares * (target.depths.square() + _BORDER_WEIGHT)
     boxes = ((1 - generalised) * weight).sum() / weight.sum().clamp_min(1e-3)
-    scores = _score_loss(said.scores, iou.detach(), side_shares, cells)
+    scores = _score_loss(output.scores, iou.detach(), side_shares, cells)
     return foreground + _DISTANCE_WEIGHT * distance + boxes + scores
 
 
@@ -185,9 +185,9 @@ def _score_loss(scores: Tensor, iou: Tensor, shares: Tensor, known: Tensor | Non
     entropy = F.binary_cross_entropy_with_logits(scores, quality, reduction="none")
     objects = shares.sum().clamp_min(1)
     usual_size = (inside.sum() / objects).clamp_min(1)
-    said = scores.detach().sigmoid().square()
-    seeming = _BACKGROUND_WEIGHT * said / usual_size
+    predicted = scores.detach().sigmoid().square()
+    seeming = _BACKGROUND_WEIGHT * predicted / usual_size
     if known is not None:
         seeming = seeming * known
-    weight = torch.where(inside, torch.maximum(quality, said) * shares, seeming)
+    weight = torch.where(inside, torch.maximum(quality, predicted) * shares, seeming)
     return (entropy * weight).sum() / objects

@@ -23,7 +23,7 @@ _SMOOTH = 50  # iterations that a point of a curve is the mean of
 
 
 class LogRows:
-    """Rows of the log, read from the device a few at a time: each reading waits for it.
+    """Rows of the log, copied from the device in groups, as each copy waits for the device.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def draw_log(path: Path, picture: Path) -> None:
     path
         The `log.csv` of a run; lines of an interrupted part of the run count once, the later.
     picture
-        The PNG to write. Without matplotlib nothing is drawn, and the log says so.
+        The PNG to write. Without matplotlib nothing is drawn, which is logged.
     """
     try:
         from matplotlib.figure import Figure

@@ -42,9 +42,9 @@ def batch_losses(
     if batch.dense is not None:
         assert model.dense_head is not None  # the stream knows the network
         with half:
-            said = model.dense_head(features)
-        losses["dense"] = dense_loss(DenseOutput(*(part.float() for part in said)), batch.dense)
-        cells = said.sides, said.scores
+            output = model.dense_head(features)
+        losses["dense"] = dense_loss(DenseOutput(*(part.float() for part in output)), batch.dense)
+        cells = output.sides, output.scores
     if config.trains_roi_head:
         assert model.dense_head is not None
         assert model.roi_head is not None  # the configuration knows the network
@@ -52,7 +52,7 @@ def batch_losses(
             with torch.no_grad(), half:
                 cells = model.dense_head.boxes(features)
         full = tuple(f.float() for f in features)
-        # how much it draws goes by what the cells say: the clicks below have their own numbers
+        # how many numbers it draws depends on the cells: the clicks below have their own
         drawn = rng.spawn(1)[0]
         losses["regions"] = region_loss(model.roi_head, full, cells, batch.labels, drawn)
     if config.trains_masks:
@@ -106,9 +106,9 @@ class Plan:
         Whether the first prompt is a box, with a click in some batches.
     loose_share
         Share of the boxes that are as far off as a proposal may be.
-    second_look
-        Whether the second round brings no click: the best candidate is decoded once more, from
-        its own logits, as a model that looks twice does.
+    refines_first_click
+        Whether the second round adds no click: the best candidate is decoded once more, from its
+        own logits, as with :attr:`Traits.refines_first_click`.
     balance
         See :func:`~napari_sam.training.losses.mask_loss`.
     """
@@ -116,7 +116,7 @@ class Plan:
     rounds: int
     by_box: bool
     loose_share: float = 0.0
-    second_look: bool = False
+    refines_first_click: bool = False
     balance: float = 1.0
 
 
@@ -186,7 +186,7 @@ def prompted_losses(
         if i + 1 < plan.rounds:
             chosen = scores.detach().argmax(1)
             previous = logits.detach()[torch.arange(len(chosen), device=device), chosen][:, None]
-            if i == 0 and plan.second_look and boxes is None:
+            if i == 0 and plan.refines_first_click and boxes is None:
                 continue
             new, signs = corrections(masks, previous[:, 0] > 0, stride, rng)
             points, labels = torch.cat([points, new], 1), torch.cat([labels, signs], 1)

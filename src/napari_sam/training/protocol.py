@@ -81,7 +81,7 @@ def select_objects(labels: NDArray[np.integer], most: int = MAX_OBJECTS) -> list
 def evaluate_plane(
     segmenter: Segmenter, plane: Plane, clicks: int = 10, boxes: bool = True
 ) -> PlaneScores | None:
-    """Click the objects of a plane as the protocol says.
+    """Click the objects of a plane according to the protocol.
 
     Parameters
     ----------

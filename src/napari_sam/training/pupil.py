@@ -32,7 +32,7 @@ _BETAS, _EPSILON = (0.9, 0.98), 1e-8
 # Objects of a batch: the user's, and rehearsed ones.
 _OWN, _REHEARSED = 6, 2
 _ROUNDS = (0.5, 0.3, 0.15, 0.05)
-_BOX_SHARE, _SECOND_LOOK, _BALANCE = 0.4, 0.4, 0.5
+_BOX_SHARE, _REFINED_SHARE, _BALANCE = 0.4, 0.4, 0.5
 # The heads learn in every fourth step, from so many views; and how many there are.
 _HEADS_EVERY, _HEAD_VIEWS, _FEWEST_HEAD_VIEWS, _MOST_HEAD_VIEWS = 4, 2, 8, 32
 # The encoder learns from so many views a step, of which one is rehearsed.
@@ -84,8 +84,8 @@ class Pupil:
                 averaged = list(getattr(self.average, name).parameters())
                 self._optimizers.append(Optimizer(list(part.parameters()), averaged, rate))
 
-    def look(self) -> Iterator[float]:
-        """Embed the views; gives the finished fraction."""
+    def embed_views(self) -> Iterator[float]:
+        """Embed the views; yields the finished fraction."""
         config = self._network.config
         count = self._maker.count()
         heads = min(max(count // 2, _FEWEST_HEAD_VIEWS), _MOST_HEAD_VIEWS)
@@ -124,9 +124,9 @@ class Pupil:
             features = [again[id(view)] for view, _ in views]
         picked = pick(views, config, rng, side, features)
         rounds = 1 + int(rng.choice(len(_ROUNDS), p=_ROUNDS))
-        by_box, again_looked = rng.random() < _BOX_SHARE, rng.random() < _SECOND_LOOK
-        second = again_looked and config.refines_first_click
-        plan = Plan(rounds, by_box, second_look=second, balance=_BALANCE)
+        by_box, is_refined = rng.random() < _BOX_SHARE, rng.random() < _REFINED_SHARE
+        refines = is_refined and config.refines_first_click
+        plan = Plan(rounds, by_box, refines_first_click=refines, balance=_BALANCE)
         free = config.image_size - picked.side
         losses, _ = prompted_losses(self._model, picked.features, picked.target, plan, rng, free)
         return losses["mask"] + losses["iou"]

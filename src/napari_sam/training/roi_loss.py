@@ -35,16 +35,16 @@ def region_loss(
     rng: np.random.Generator,
     known: Tensor | None = None,
 ) -> Tensor:
-    """Judge the boxes that the cells of a batch propose, and compare with its objects.
+    """Rescore the boxes that the cells of a batch propose, and compare with its objects.
 
-    A candidate's score should be the IoU of its mended box with the box of the object that it
-    overlaps most. Halves of likely boxes are judged as well: where two objects touch and the cells
-    take them for one, no candidate would show what either of them looks like.
+    A candidate's score should be the IoU of its refined box with the box of the object that it
+    overlaps most. Halves of likely boxes are rescored as well: where two objects touch and the
+    cells take them for one, no candidate would be a box of one of them.
 
     Parameters
     ----------
     head
-        What judges.
+        The RoI head.
     features
         As returned by the image encoder.
     cells
@@ -52,22 +52,22 @@ def region_loss(
     labels
         `(B, S, S)`, 0 for background.
     rng
-        Draws the boxes whose halves are judged as well.
+        Draws the boxes whose halves are rescored as well.
     known
-        `(B, S, S)` bool: where labels are to be believed, everywhere by default. A box that
-        overlaps no object, in the middle of what is unknown, isn't judged.
+        `(B, S, S)` bool: where labels are complete, everywhere by default. A box that overlaps no
+        object and whose centre is unknown isn't rescored.
     """
     sides, logits = cells = cells[0].detach().float(), cells[1].detach().float()
     boxes, scores, objects, counts = [], [], [], []
     unknown = [None] * len(labels) if known is None else (~known).cpu().numpy()
-    for said, quality, truth, dark in zip(
+    for predicted, quality, truth, dark in zip(
         sides.cpu().numpy(),
         logits.sigmoid().cpu().numpy(),
         labels.cpu().numpy(),
         unknown,
         strict=True,
     ):
-        found, confidence = find_boxes(said, quality, head.cell, candidates=True)
+        found, confidence = find_boxes(predicted, quality, head.cell, candidates=True)
         halves, hopes = _halves(found, confidence)
         drawn = rng.permutation(len(halves))[:_MOST_HALVED]
         seen = np.concatenate([found[:_MOST], halves[drawn].reshape(-1, 4)])
@@ -113,7 +113,7 @@ def _halves(
 def _in_the_dark(
     boxes: NDArray[np.float64], nearest: NDArray[np.floating], unknown: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Tell which boxes `(N, 4)` may hold an object that nobody has labelled."""
+    """Return which boxes `(N, 4)` may have an object that isn't labelled."""
     limits = np.array(unknown.shape) - 1
     middle = np.clip((boxes[:, :2] + boxes[:, 2:]) / 2, 0, limits).astype(np.int64)
     overlap, _ = box_agreement(torch.from_numpy(boxes), torch.from_numpy(nearest).double())

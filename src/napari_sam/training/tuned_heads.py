@@ -17,15 +17,15 @@ from napari_sam.training.dense_loss import SIDES_STRIDE, DenseTargets, Known, de
 from napari_sam.training.roi_loss import region_loss
 from napari_sam.training.views import View
 
-# Where nothing is labelled, and the parent sees nothing with more than this score, is background.
+# Where nothing is labelled, and the parent's scores are below this, is background.
 _NOTHING = 0.25
-# Cells beside an object belong to its outline: nothing is said of them.
+# Cells beside an object belong to its outline: they have no target.
 _RIM = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadView:
-    """A view, with what the heads should say of it.
+    """A view with the targets of the heads.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class HeadView:
     labels
         `(1, H, W)` of model pixels.
     known
-        `(1, H, W)` bool: where labels are to be believed.
+        `(1, H, W)` bool: where labels are complete.
     target, cells
-        What :func:`~napari_sam.training.dense_loss.dense_loss` compares with, and where.
+        Targets and known cells of :func:`~napari_sam.training.dense_loss.dense_loss`.
     """
 
     features: tuple[Tensor, ...]
@@ -48,13 +48,13 @@ class HeadView:
 
 @torch.no_grad()
 def head_view(view: View, parent: Sam) -> HeadView:
-    """Work out what is known in a view: objects, complete regions, and what looks empty."""
+    """Find what is known in a view: objects, complete regions, and what the parent finds empty."""
     assert parent.dense_head is not None  # the caller knows the model
     labels, complete = view.on_canvas
     _, scores = parent.dense_head.boxes(view.features)
     empty = scores[0].sigmoid().cpu().numpy() < _NOTHING
-    looks_empty = empty.repeat(SIDES_STRIDE, 0).repeat(SIDES_STRIDE, 1)
-    known = (labels > 0) | complete | (looks_empty & _inside(view, labels, complete))
+    seems_empty = empty.repeat(SIDES_STRIDE, 0).repeat(SIDES_STRIDE, 1)
+    known = (labels > 0) | complete | (seems_empty & _inside(view, labels, complete))
     batch, seen = labels[None], known[None]
     return HeadView(
         view.features,
@@ -76,14 +76,14 @@ def _inside(
 
 
 def heads_loss(pupil: Sam, views: Sequence[HeadView], rng: np.random.Generator) -> Tensor:
-    """Compare what the heads say of some views with what they should."""
+    """Compare the heads' outputs for views with their targets."""
     assert pupil.dense_head is not None  # the caller knows the model
     total = torch.zeros(())
     for view in views:
-        said = pupil.dense_head(view.features)
-        loss = dense_loss(DenseOutput(*said), view.target, view.cells)
+        output = pupil.dense_head(view.features)
+        loss = dense_loss(DenseOutput(*output), view.target, view.cells)
         if pupil.roi_head is not None:
-            cells = said.sides, said.scores
+            cells = output.sides, output.scores
             regions = region_loss(
                 pupil.roi_head, view.features, cells, view.labels, rng.spawn(1)[0], view.known
             )

@@ -218,26 +218,26 @@ class _Teaching:
         parts = parts_of(self.network, self.settings)
         examiner = Examiner(self.examples, self.withheld)
         plain = TiledSegmenter(self.network)
-        before = yield from self._told("score", 0.07, examiner.figures(plain))
-        taught = yield from self._told("learn", 0.5, self._taught(others, parts))
-        after = yield from self._told("score", 0.57, examiner.figures(self._segmenter(taught)))
+        before = yield from self._reported("score", 0.07, examiner.figures(plain))
+        taught = yield from self._reported("learn", 0.5, self._taught(others, parts))
+        after = yield from self._reported("score", 0.57, examiner.figures(self._segmenter(taught)))
         found: Counts | None = None
         if can_be_halved(parts):
             half = half_of(taught, self.network.network, gains_by_prompts(before, after))
-            found = yield from self._told("score", 0.6, examiner.found(self._segmenter(half)))
+            found = yield from self._reported("score", 0.6, examiner.found(self._segmenter(half)))
         verdict = judge(before, after, found, parts)
         self.last = replace(self.last, scores=verdict.scores, offered=verdict.offered)
         if not (verdict.offered or self.settings.anyway):
             yield replace(self.last, fraction=1.0, seconds_left=0.0)
             return
         yield self.last
-        taught = yield from self._told("again", 1.0, self._taught(everything, verdict.parts))
+        taught = yield from self._reported("again", 1.0, self._taught(everything, verdict.parts))
         lesson = self._lesson(verdict.parts)
         model = TaughtModel.between(self.network.network, taught, lesson)
         yield replace(self.last, fraction=1.0, seconds_left=0.0, model=model)
 
-    def _told(self, phase: Phase, end: float, work: Work[_Result]) -> _Steps[_Result]:
-        """Do some work, and tell how far it is after each bit of it."""
+    def _reported(self, phase: Phase, end: float, work: Work[_Result]) -> _Steps[_Result]:
+        """Do some work, and yield the progress after each part of it."""
         begin = self.last.fraction
         while True:
             try:
@@ -261,7 +261,7 @@ class _Teaching:
         """Teach a copy of the network some objects."""
         settings, watch = self.settings, _Watch(self.network.device)
         pupil = Pupil(self.network, self.examples, chosen, parts, self.rehearsal, settings.seed)
-        for share in pupil.look():
+        for share in pupil.embed_views():
             yield 0.2 * share
         timed = 0.0
         while self.steps is None or pupil.step < self.steps:

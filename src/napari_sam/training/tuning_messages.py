@@ -66,7 +66,7 @@ def settings_of(values: dict[str, Any]) -> TuneSettings:
 
 
 def pack_step(kind: str, call: int, step: TuneStep) -> Message:
-    """Return a message that tells a step, and the model with it."""
+    """Return a message with a step, and its model."""
     scores = {name: asdict(score) for name, score in step.scores.items()}
     values = {
         "phase": step.phase,
@@ -82,7 +82,7 @@ def pack_step(kind: str, call: int, step: TuneStep) -> Message:
 
 
 def unpack_step(message: Message) -> TuneStep:
-    """Return the step that a message tells."""
+    """Return the step of a message."""
     values, data = message.values, message.arrays.get(_MODEL)
     return TuneStep(
         values["phase"],

@@ -2,8 +2,8 @@
 
     python -m napari_sam.training.tuning_worker
 
-It reads what to teach from its standard input, tells each step on its standard output, and ends
-with the input, whatever it is doing.
+It reads the training examples from its standard input, reports each step on its standard output,
+and ends when the input does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from napari_sam.training.tuning_messages import pack_step, settings_of, unpack_e
 
 
 def answer(message: Message, target: Writer) -> None:
-    """Teach what a message says, and tell each step."""
+    """Train as a message requests, and report each step."""
     call, values = message.call, message.values
     try:
         settings = settings_of(values["settings"])
@@ -40,10 +40,10 @@ def answer(message: Message, target: Writer) -> None:
             if latest.fraction < 1:
                 target.put(pack_step("step", call, latest))
         assert latest is not None
-        told = pack_step("result", call, latest)
-    except Exception as error:  # noqa: BLE001 - it travels to the caller
-        told = Message("error", call, error_values(error))
-    target.put(told)
+        reply = pack_step("result", call, latest)
+    except Exception as error:  # noqa: BLE001 - raised again by the caller
+        reply = Message("error", call, error_values(error))
+    target.put(reply)
 
 
 def _called(model: str, from_parent: bool) -> str:

@@ -115,7 +115,7 @@ def generate_movie(
         signals.append(signal)
         labels.append(here)
     image = digitise(rng, np.concatenate(signals)).reshape(frames, size, size)
-    return _told(image, np.stack(labels), dish.parents, dark)
+    return _numbered(image, np.stack(labels), dish.parents, dark)
 
 
 @dataclass(slots=True, eq=False)
@@ -280,19 +280,19 @@ def _blank_frames(rng: np.random.Generator, frames: int, count: int) -> tuple[in
     return tuple(int(t) + 1 + i for i, t in enumerate(picked))
 
 
-def _told(
+def _numbered(
     image: NDArray[np.uint8],
     labels: NDArray[np.int32],
     parents: Mapping[int, int],
     blank: tuple[int, ...],
 ) -> Movie:
-    """Give the cells that are seen numbers, end those that vanish, and tell the divisions."""
+    """Assign numbers to visible cells, end those that vanish, and list the divisions."""
     on: dict[int, list[int]] = {}
     for t, frame in enumerate(labels):
         for number in np.unique(frame[frame > 0]).tolist():
             on.setdefault(number, []).append(t)
     renamed = np.zeros(max(on, default=0) + 1, np.int32)
-    told = np.zeros_like(labels)
+    numbered = np.zeros_like(labels)
     count = 0
     first: dict[int, int] = {}
     for number in sorted(on, key=lambda i: (on[i][0], i)):
@@ -304,7 +304,7 @@ def _told(
                 continue
             if t not in frames:
                 break
-            told[t][labels[t] == number] = count
+            numbered[t][labels[t] == number] = count
     divisions = []
     for parent in sorted({parent for parent in parents.values() if parent in on}):
         children = [i for i, one in parents.items() if one == parent]
@@ -312,4 +312,4 @@ def _told(
             a, b = sorted(int(renamed[i]) for i in children)
             divisions.append(TrueDivision(int(renamed[parent]), (a, b), first[children[0]]))
     divisions.sort(key=lambda one: (one.frame, one.parent))
-    return Movie(image, told, tuple(divisions), blank)
+    return Movie(image, numbered, tuple(divisions), blank)
