@@ -33,7 +33,7 @@ def test_objects_are_followed_as_far_as_is_wished(reach, here, known, planes):
 
 
 def test_following_to_the_only_known_plane_is_refused():
-    with pytest.raises(ValueError, match="scroll to where it should be followed to"):
+    with pytest.raises(ValueError, match="scroll to the plane that it should be followed to"):
         reached("to here", 4, [4])
 
 

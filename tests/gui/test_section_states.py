@@ -217,7 +217,7 @@ def test_object_shows_what_to_press_while_clicks_are_no_prompts(image):
 def test_foot_shows_how_to_begin_without_a_points_layer(image):
     controller = FakeController(image)
     controller.annotation.points, controller.annotation.prompt_layers = None, []
-    assert foot_state_of(controller).hint.startswith("G, or the inside button")
+    assert foot_state_of(controller).hint.startswith("press G or the inside button")
     assert foot_state_of(FakeController(image, annotated=False)).hint == ""
 
 

@@ -229,7 +229,7 @@ def test_teaching_is_suggested_once_and_again_for_twice_as_many():
         desk.annotation.session.new_object()
     assert suggestions == [5]
     assert desk.state.note == (
-        "2.0 corrections an object so far: taught these, the model may need fewer"
+        "2.0 corrections per object so far; a model taught these may need fewer"
     )
     assert desk.teaching._next_suggestion[desk.annotation.session] == 10
 

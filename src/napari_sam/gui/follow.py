@@ -186,7 +186,7 @@ def reached(reach: Reach, here: int, known: list[int]) -> tuple[int | None, int 
     if not below and not above:
         raise ValueError(
             "expected another plane to follow to, got the one where the object is known; scroll "
-            "to where it should be followed to"
+            "to the plane that it should be followed to"
         )
     if here in known or not (below and above):
         return (below[-1], here) if below else (here, above[0])

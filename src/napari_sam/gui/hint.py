@@ -64,5 +64,5 @@ def _in_the_way(controller: Controller) -> str:
 def _first(controller: Controller) -> str:
     """Return the hint how to begin."""
     if controller.annotation is None or controller.annotation.points is None:
-        return "G, or the inside button: click in this image"
+        return "press G or the inside button, then click in this image"
     return "left click: inside · right click: outside"

@@ -186,7 +186,7 @@ class SessionFiles:
         """Write the session of the chosen image to a file; an existing file is replaced."""
         record = self._record
         if record is None:
-            raise ValueError("expected an image whose session is saved, got none; choose one")
+            raise ValueError("expected an image whose session to save, got none; choose one")
         target = path if path.suffix else path.with_suffix(SUFFIX)
         keeping = record.keeping
         if keeping is None:  # the library can't be written to: save from memory, on this thread

@@ -200,7 +200,7 @@ class ShapeEditor:
                 self._is_refused = False
                 raise ValueError(
                     "expected a lasso drawn with the left button, around the object, got one drawn "
-                    "with the right; draw a stroke with the right button along what isn't"
+                    "with the right; draw a stroke with the right button along the background"
                 )
             before = self._session.prompts
             book, newest = self._read(before)

@@ -31,7 +31,7 @@ from napari_sam.model.registry import REGISTRY
 _TITLE = "Teach"
 _PHASES = {
     "read": "Reading the objects",
-    "score": "Clicking the objects held back",
+    "score": "Testing on the objects held back",
     "learn": "Learning",
     "again": "Learning all of them",
 }
@@ -113,7 +113,7 @@ def teach_state_of(controller: Controller) -> TeachState:
         return state
     count = annotation.session.finished_count
     if not segmenter.traits.learns:
-        note = f"{segmenter.traits.name} can't be taught: its network isn't this program's own"
+        note = f"{segmenter.traits.name} can't be taught: only networks of this program can"
         return replace(state, count=count, note=note)
     if controller.machines.connection is not None:
         note = (
@@ -131,7 +131,7 @@ def teach_state_of(controller: Controller) -> TeachState:
         note = f"Finish {more}: then the model can learn from them"
     if teaching.suggested(annotation) is not None and ask:
         rate = annotation.session.corrections_per_object
-        note = f"{rate:.1f} corrections an object so far: taught these, the model may need fewer"
+        note = f"{rate:.1f} corrections per object so far; a model taught these may need fewer"
     return replace(
         state,
         count=count,
