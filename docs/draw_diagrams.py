@@ -13,7 +13,9 @@ import ast
 import re
 import textwrap
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -32,6 +34,12 @@ ENCODER = (
     ("4 times", "2 × Block with windows, then 1 × Block over all (Blocks 2, 5, 8, 11)"),
     ("neck", "1 × 1, 3 × 3"),
     ("embedding", "(1, 256, 64, 64)"),
+)
+CLUSTER = (
+    ("your terminal", "napari-sam auto /shared/day1/ -o /shared/labels/ --scheduler …"),
+    ("scheduler", "gives each free worker an image; with embed, eight planes"),
+    ("workers", "load the model once; read an image, segment it, write its labels"),
+    ("shared folder", "images and labels, at the same path for all"),
 )
 
 
@@ -83,17 +91,17 @@ def draw_layers() -> str:
     return figure("The package's layers", [*shapes, f"{words}imports point downward</text>"], y - 4)
 
 
-def draw_encoder() -> str:
-    """Draw the way of an image through the encoder of a vision transformer."""
+def draw_steps(title: str, steps: Iterable[tuple[str, str]]) -> str:
+    """Draw steps one below another, each with a line of text, and arrows between them."""
     shapes: list[str] = []
     y = 2
-    for i, (name, told) in enumerate(ENCODER):
+    for i, (name, line) in enumerate(steps):
         if i:
             shapes.append(draw_arrow(WIDTH // 2, y - 18, y - 2))
-        box, height = draw_box([Part(name, (told,))], y, WIDTH, 140)
+        box, height = draw_box([Part(name, (line,))], y, WIDTH, 140)
         shapes.append(box)
         y += height + 20
-    return figure("An image becomes an embedding", shapes, y - 16)
+    return figure(title, shapes, y - 16)
 
 
 def draw_box(parts: list[Part], top: int, width: int, indent: int) -> tuple[str, int]:
@@ -130,7 +138,11 @@ def figure(title: str, shapes: list[str], height: int) -> str:
     return "\n".join([head, f"<title>{title}</title><style>{style}</style>", *shapes, "</svg>\n"])
 
 
-DIAGRAMS = {"layers.svg": draw_layers, "encoder.svg": draw_encoder}
+DIAGRAMS = {
+    "layers.svg": draw_layers,
+    "encoder.svg": partial(draw_steps, "An image becomes an embedding", ENCODER),
+    "cluster.svg": partial(draw_steps, "A batch on a cluster", CLUSTER),
+}
 
 
 def main() -> None:
