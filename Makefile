@@ -105,7 +105,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check $(wildcard $(SOURCES))
 
 format: $(VENV)/.test
-	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
+	$(BIN)/ruff check --fix-only $(wildcard $(SOURCES))
 	$(BIN)/ruff format $(wildcard $(SOURCES))
 
 typecheck: $(VENV)/.test
