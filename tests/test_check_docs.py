@@ -28,7 +28,7 @@ def test_a_page_whose_links_lead_somewhere_and_whose_example_runs_passes(folder)
         ("```python\n1 / 0\n```", "ZeroDivisionError"),
     ],
 )
-def test_what_is_wrong_is_told(folder, text, told):
+def test_what_is_wrong_is_reported(folder, text, told):
     (problem,) = problems(folder, text)
     assert told in problem
 
@@ -37,7 +37,7 @@ def test_an_example_that_a_test_cannot_run_is_left_out(folder):
     assert not problems(folder, "<!-- not run: needs a screen -->\n```python\n1 / 0\n```\n")
 
 
-def test_a_page_for_users_with_too_many_words_is_told(folder):
+def test_a_page_for_users_with_too_many_words_is_reported(folder):
     long = "word " * (check_docs.MOST_WORDS + 1)
     (problem,) = problems(folder, long)
     assert "words, at most" in problem

@@ -41,7 +41,7 @@ def test_a_whole_site_passes(folders, capsys):
         ("<img src='click.png'>", "click.png has no text"),
     ],
 )
-def test_what_is_wrong_on_a_page_is_told(folders, capsys, wrong, told):
+def test_what_is_wrong_on_a_page_is_reported(folders, capsys, wrong, told):
     write(folders[0], f"{wrong} <img src='click.png' alt='A click'>")
     assert check_site.main([str(folder) for folder in folders]) == 1
     assert told in capsys.readouterr().err
@@ -53,13 +53,13 @@ def test_a_link_to_another_site_is_no_problem(folders):
     assert check_site.main([str(folder) for folder in folders]) == 0
 
 
-def test_a_font_from_another_host_is_told(folders, capsys):
+def test_a_font_from_another_host_is_reported(folders, capsys):
     (folders[0] / "fonts.css").write_text("@font-face { src: url('https://fonts.example/a.woff') }")
     assert check_site.main([str(folder) for folder in folders]) == 1
     assert "fonts.css: https://fonts.example/a.woff" in capsys.readouterr().err
 
 
-def test_a_picture_that_is_on_no_page_is_told(folders, capsys, tmp_path):
+def test_a_picture_that_is_on_no_page_is_reported(folders, capsys, tmp_path):
     (folders[1] / "unused.png").write_bytes(b"picture")
     arguments = [str(folder) for folder in folders]
     assert check_site.main(arguments) == 1
@@ -69,7 +69,7 @@ def test_a_picture_that_is_on_no_page_is_told(folders, capsys, tmp_path):
     assert check_site.main([*arguments, str(beside)]) == 0
 
 
-def test_a_large_picture_is_told(folders, capsys):
+def test_a_large_picture_is_reported(folders, capsys):
     (folders[0] / "click.png").write_bytes(bytes(check_site.LARGEST_PICTURE + 1))
     assert check_site.main([str(folder) for folder in folders]) == 1
     assert "click.png has 1,700,001 bytes" in capsys.readouterr().err

@@ -186,7 +186,7 @@ def test_file_that_a_scanner_has_open_for_a_moment_is_replaced(tmp_path, windows
     assert [*tmp_path.iterdir()] == [target]
 
 
-def test_file_that_stays_open_elsewhere_is_told_and_kept(tmp_path, windows):
+def test_file_that_stays_open_elsewhere_is_reported_and_kept(tmp_path, windows):
     target = tmp_path / "labels.tif"
     target.write_text("old")
     windows[:] = [target] * 10_000
@@ -196,7 +196,9 @@ def test_file_that_stays_open_elsewhere_is_told_and_kept(tmp_path, windows):
     assert [*tmp_path.iterdir()] == [target]
 
 
-def test_folder_that_may_not_be_written_is_told_at_once_elsewhere(tmp_path, windows, monkeypatch):
+def test_folder_that_may_not_be_written_is_reported_at_once_elsewhere(
+    tmp_path, windows, monkeypatch
+):
     monkeypatch.setattr(atomic, "_OPEN_FILES_STAY", False)
     windows[:] = [tmp_path] * 10_000
     with pytest.raises(PermissionError, match="denied"), replaced(tmp_path / "labels.tif") as new:

@@ -257,7 +257,7 @@ def test_stack_keeps_an_object_under_one_label():
     assert np.array_equal(labels > 0, np.stack(planes) > 0)
 
 
-def test_colour_plane_and_colour_stack_are_told_apart():
+def test_colour_plane_and_colour_stack_are_distinguished():
     plane = np.repeat(disks(SHAPE, *CIRCLES)[..., None], 3, axis=2)
     segmenter = ComponentSegmenter(dense=True)
     assert segment_all(segmenter, plane).shape == SHAPE

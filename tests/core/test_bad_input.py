@@ -194,7 +194,7 @@ def test_altered_download_is_not_opened(tmp_path, monkeypatch):
         load_segmenter("vit_b", device="cpu")
 
 
-def test_missing_network_tells_how_to_bring_the_file(monkeypatch):
+def test_missing_network_explains_how_to_add_the_file(monkeypatch):
     entry = replace(weights.REGISTRY["vit_b"], url="http://127.0.0.1:9/vit_b.pth")
     monkeypatch.setitem(weights.REGISTRY, "vit_b", entry)
     with pytest.raises(weights.DownloadError, match=r"127\.0\.0\.1:9"):

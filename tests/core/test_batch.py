@@ -199,7 +199,7 @@ def test_gamma_and_inversion_of_the_prompts_are_used(segmenter):
     assert (segmenter.limits, told) == ([(0, 1)], [])
 
 
-def test_prompts_on_other_pixels_than_the_plane_s_are_said_to_be(segmenter):
+def test_prompts_on_other_pixels_than_the_plane_s_are_noted(segmenter):
     given = PlaneInput((0, 1), (ColourInput((0.0, 200.0), checksum=checksum(PLANE // 2)),))
     saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
     _, (note,) = spied(segmenter, ImageFile(PLANE, "YX"), saved)
@@ -207,7 +207,7 @@ def test_prompts_on_other_pixels_than_the_plane_s_are_said_to_be(segmenter):
     assert "the plane of the file was used" in note
 
 
-def test_prompts_that_do_not_tell_their_contrast_are_said_to(segmenter):
+def test_prompts_without_their_contrast_are_noted(segmenter):
     stack = np.stack([PLANE.astype(np.uint16) * 3] * 2)
     prompts = {((1,), 3): CLICKS[(), 3]}
     _, (note,) = spied(segmenter, ImageFile(stack, "ZYX"), prompts)
@@ -216,7 +216,7 @@ def test_prompts_that_do_not_tell_their_contrast_are_said_to(segmenter):
 
 
 @pytest.mark.parametrize(("pixels", "axes"), [(PLANE, "YX"), (np.stack([PLANE] * 3, -1), "YXS")])
-def test_contrast_of_a_plane_alone_is_said_to_be_unknown_unless_there_is_none(
+def test_contrast_of_a_plane_alone_is_noted_as_unknown_unless_there_is_none(
     segmenter, pixels, axes
 ):
     _, told = spied(segmenter, ImageFile(pixels, axes), CLICKS)
@@ -263,7 +263,7 @@ def test_prompts_of_one_channel_find_it_by_its_pixels(segmenter):
         label_objects(segmenter, ImageFile(file // 3, "CYX"), saved)
 
 
-def test_a_colour_that_is_in_no_file_is_told(segmenter):
+def test_a_colour_that_is_in_no_file_is_reported(segmenter):
     colours = (ColourInput((0.0, 9.0), None, "gfp", "crc-00000000"), None, None)
     saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, PlaneInput((0, 1), colours)))
     labels, told = spied(segmenter, ImageFile(PLANE, "YX"), saved)

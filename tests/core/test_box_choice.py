@@ -62,7 +62,7 @@ def test_candidates_of_a_clump_and_of_the_objects_in_it_are_left_to_choose_from(
     assert sorted(candidates.round(6).tolist()) == wanted
 
 
-def test_cells_without_an_object_say_nothing() -> None:
+def test_cells_without_an_object_propose_nothing() -> None:
     boxes, scores = find_boxes(np.ones((4, 5, 5), np.float32), np.full((5, 5), 0.2, np.float32), 4)
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)

@@ -95,7 +95,7 @@ def test_embeddings_are_kept_for_the_next_run_unless_unwanted(image, tmp_path, m
     assert len(list(kept.glob("??/*.safetensors"))) == 1
 
 
-def test_long_run_tells_what_there_is_to_decode_before_it_starts(image, tmp_path):
+def test_long_run_reports_how_much_it_decodes_before_it_starts(image, tmp_path):
     few = run("segment", image, "-o", tmp_path / "a.tif", "--model", "no such model")
     assert "clicks" not in few.stderr
     rows = "".join(f"{i % 60},{i % 50},positive,{i % 400 + 1}\n" for i in range(1200))
@@ -131,7 +131,7 @@ def test_embed_fills_the_cache(image, model, private_home):
     assert len(list((private_home / "embeddings").glob("??/*.safetensors"))) == 1
 
 
-def test_broken_files_are_listed_and_the_exit_code_says_so(image, tmp_path, model):
+def test_broken_files_are_listed_and_change_the_exit_code(image, tmp_path, model):
     (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing more")
     result = run("auto", tmp_path, "-o", tmp_path / "out", *model)
     assert result.exit_code == 1
@@ -176,7 +176,7 @@ def missing_checkpoint(image):
         (missing_checkpoint, "none.pth"),
     ],
 )
-def test_wrong_path_is_told_before_anything_is_imported_for_a_model(image, make, word):
+def test_wrong_path_is_reported_before_anything_is_imported_for_a_model(image, make, word):
     arguments = ["segment", image, *make(image)]
     code = (
         "import sys\nfrom napari_sam.cli import app\n"
@@ -264,7 +264,7 @@ def test_models_are_listed(arguments):
     assert "GB" not in result.stdout + page
 
 
-def test_verify_tells_good_files_from_bad(checkpoints, tmp_path):
+def test_verify_distinguishes_good_files_from_bad(checkpoints, tmp_path):
     good = run("models", "verify", checkpoints / "hybrid.safetensors")
     assert good.exit_code == 0
     assert "sha256:" in good.stdout
@@ -305,7 +305,7 @@ def test_damaged_taught_model_does_not_spoil_the_list(taught):
 
 
 @pytest.mark.parametrize("by", ["name", "path"])
-def test_info_tells_what_a_model_was_taught(taught, by):
+def test_info_shows_what_a_model_was_taught(taught, by):
     told = run("info", "coli" if by == "name" else taught.path).stdout
     for word in ("parent.safetensors", "5 objects of 2 planes", "0.57 → 0.86", "0.40 → 0.50"):
         assert word in told
@@ -313,7 +313,7 @@ def test_info_tells_what_a_model_was_taught(taught, by):
     assert_refused(run("info", taught.path, "--methods"), 2, "expected a session")
 
 
-def test_info_says_what_it_tells_of_where_a_file_is_none_of_that(tmp_path):
+def test_info_names_the_files_that_it_describes_for_another_file(tmp_path):
     (damaged := tmp_path / "damaged.safetensors").touch()
     assert_refused(run("info", damaged), 2, "expected a taught model, got another checkpoint")
     assert_refused(run("info", tmp_path / "none.safetensors"), 2, "nothing there")
@@ -329,7 +329,7 @@ def test_train_refuses_a_missing_configuration(tmp_path):
     assert_refused(run("train", tmp_path / "none.toml"), 2, "none.toml")
 
 
-def test_info_tells_where_files_are(private_home):
+def test_info_shows_where_files_are(private_home):
     result = run("info")
     assert result.exit_code == 0
     assert "napari-sam-live" in result.stdout

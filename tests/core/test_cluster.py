@@ -164,7 +164,7 @@ def test_planes_of_a_stack_are_shared_out(model, here, checkpoint, tmp_path, rng
     assert found[0] == found[1]
 
 
-def test_broken_image_is_told_and_stops_nothing(model, tmp_path, rng):
+def test_broken_image_is_reported_and_stops_nothing(model, tmp_path, rng):
     images = images_in(tmp_path / "images", 2, rng)
     (images / "01.tif").write_bytes(b"II*\0 nothing more")
     summary = segment_files(model, images, tmp_path / "out")
@@ -202,7 +202,7 @@ def test_workers_of_another_version_are_refused(two_workers, checkpoint, monkeyp
         pass
 
 
-def test_model_that_workers_cant_load_is_told(two_workers, tmp_path):
+def test_model_that_workers_cant_load_is_reported(two_workers, tmp_path):
     with (
         pytest.raises(ClusterError, match=r"tcp://127.*no such model.*install the same"),
         on_cluster("no such model", scheduler=two_workers.scheduler_address),

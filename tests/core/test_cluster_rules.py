@@ -39,7 +39,7 @@ def test_worker_that_differs_is_named(other, words):
     assert "a:" not in str(told.value)
 
 
-def test_worker_says_what_it_doesnt_see(tmp_path):
+def test_worker_reports_what_it_doesnt_see(tmp_path):
     there, image = tmp_path / "signed", tmp_path / "image.tif"
     there.write_text("this", "utf-8")
     image.write_bytes(b"1234")
@@ -61,7 +61,7 @@ def test_part_that_nobody_waits_for_stops_at_its_next_report():
     assert told == [0.25]
 
 
-def test_progress_is_told_now_and_then():
+def test_progress_is_reported_at_intervals():
     told = []
     watch = Watch(told.append, lambda: True)
     for i in range(1000):
@@ -96,7 +96,7 @@ class Image:
         self.is_finished = True
 
 
-def test_a_stopped_run_takes_what_has_come_and_says_how_to_go_on():
+def test_a_stopped_run_uses_finished_parts_and_explains_how_to_continue():
     images = [Image(), Image(), Image()]
     run = _Run(None, None, images, None)
     tasks = [Task("finished"), Task("pending")]
@@ -123,7 +123,7 @@ def test_device_on_another_machine_is_refused():
         pass
 
 
-def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+def test_without_the_extra_one_line_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
         pytest.raises(ImportError, match=r"pip install 'napari-sam-live\[cluster\]'"),
@@ -132,7 +132,7 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
         pass
 
 
-def test_address_where_no_scheduler_can_be_is_told():
+def test_address_where_no_scheduler_can_be_is_reported():
     pytest.importorskip("distributed")
     with (
         pytest.raises(ClusterError, match="expected a dask scheduler at nonsense, got no answer"),

@@ -134,7 +134,7 @@ def test_damaged_tracks_are_refused(text, words):
         parse_tracks(text)
 
 
-def test_labels_that_the_tracks_do_not_tell_are_refused(tmp_path):
+def test_labels_without_a_track_are_refused(tmp_path):
     write_ctc(ExportedObjects(movie(DIVIDING), "TYX"), tmp_path / "a")
     (tmp_path / "a" / "res_track.txt").write_text("1 0 1 0\n")
     with pytest.raises(UnreadableImageError, match="5 on frame 0 in the labels only"):

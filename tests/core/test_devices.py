@@ -90,7 +90,7 @@ def test_auto_precision_is_half_on_a_cpu_that_multiplies_it(machine, instruction
     assert choose_precision("auto", torch.device("mps")) == "float32"
 
 
-def test_auto_precision_of_a_torch_that_cannot_tell_is_full(monkeypatch):
+def test_auto_precision_of_a_torch_that_reports_no_capabilities_is_full(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_precision("auto", CPU) == "float32"
 
@@ -126,7 +126,7 @@ def test_a_precision_without_instructions_is_warned_of(
     assert len(caplog.records) == warns
 
 
-def test_a_processor_that_does_not_tell_is_not_warned_of(monkeypatch, caplog):
+def test_a_processor_that_reports_no_capabilities_is_not_warned_of(monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "aarch64"})
     warn_if_emulated("bfloat16", CPU)
     assert not caplog.records

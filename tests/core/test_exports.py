@@ -200,7 +200,7 @@ def test_large_labels_have_a_pyramid(tmp_path):
     yaozarrs.validate_zarr_store(path)
 
 
-def test_measurements_are_physical_and_tell_the_facts(tmp_path):
+def test_measurements_are_physical_and_have_the_facts(tmp_path):
     frame = pandas.read_csv(write("csv", tmp_path / "a.csv"), keep_default_na=False)
     frame = frame.set_index("label")
     assert frame.loc[2, ["area", "unit", "class", "state"]].tolist() == [6.0, "µm", "", "proposed"]

@@ -80,7 +80,7 @@ def test_tiles_see_a_plane_as_a_whole_does(rng):
     assert contrast[:, :7].mean() > contrast[:, 9:].mean() + 0.05
 
 
-def test_a_place_of_one_tile_is_told_as_its_tile_tells_it(rng):
+def test_a_place_of_one_tile_has_the_features_of_its_tile(rng):
     plain = segmenter(HYBRID)
     tiled = TiledSegmenter(plain, 64, 16, rescale=False)
     embedding = tiled.embed(rng.integers(0, 255, (64, 128)).astype(np.uint8))

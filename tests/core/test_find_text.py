@@ -57,7 +57,7 @@ def test_objects_of_a_text_are_masks_with_boxes_and_scores(segmenter):
     assert find_text(segmenter, BOTH, "purple") == []
 
 
-def test_examples_tell_what_to_find_and_what_not(segmenter):
+def test_examples_define_what_to_find_and_what_not(segmenter):
     (small,) = find_text(segmenter, BOTH, boxes=[BOX])
     assert small.box == (7, 7, 17, 17)
     (large,) = find_text(segmenter, BOTH, "bright", negative_boxes=[BOX])
@@ -117,7 +117,7 @@ def test_session_finds_by_examples_and_leaves_what_is_there(session, labels, tol
     assert told == ["1 object of ‘bright’ found", "1 object found"]
 
 
-def test_session_says_what_was_not_found_or_can_not_be(session, told):
+def test_session_reports_what_was_not_found_or_can_not_be(session, told):
     session.find_text("purple", [0])
     assert told == ["Nothing of ‘purple’ was found; other words or a higher contrast may help"]
     assert not session.journal.entries
@@ -142,7 +142,7 @@ def test_kept_session_is_replayed(session, segmenter, labels, tmp_path):
     ]
 
 
-def test_methods_tell_the_texts(session):
+def test_methods_state_the_texts(session):
     session.find_all([0])
     assert "specified what to find" not in methods_text({}, session.journal.entries)
     session.find_text("large", [1])
@@ -154,7 +154,7 @@ def test_methods_tell_the_texts(session):
 @pytest.mark.parametrize(
     ("name", "value"), [("text", 5), ("boxes", 5), ("boxes", [[1, 2]]), ("text_score_thresh", "x")]
 )
-def test_damaged_run_of_a_text_is_told(session, segmenter, tmp_path, name, value):
+def test_damaged_run_of_a_text_is_reported(session, segmenter, tmp_path, name, value):
     session.find_text("bright", [2], boxes=[BOX])
     session.journal.entries[0].details["settings"][name] = value
     session.save(tmp_path / "text.napari-sam")

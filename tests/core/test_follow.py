@@ -88,7 +88,7 @@ def test_object_stays_within_bounds_and_off_planes_where_it_is_not():
     assert planes_of(run(two_disks(), anchors, ends=Ends(last=4)), 1) == [2, 3, 4]
 
 
-def test_object_goes_on_where_a_user_said_so():
+def test_object_continues_where_a_user_gave_it():
     anchors, strict = {1: {3: mask_of(A)}}, Judge(end_bias=60)
     assert planes_of(run(two_disks(), anchors, judge=strict), 1) == [3]
     go_on = Ends(open=frozenset({(1, 4), (1, 5)}))
@@ -146,7 +146,7 @@ def test_object_without_anchors_is_refused():
         run(two_disks(), {1: {}})
 
 
-def test_every_plane_is_told_before_its_embedding_is_asked_for():
+def test_every_plane_is_yielded_before_its_embedding_is_needed():
     planes, told = StackPlanes(ComponentSegmenter(), two_disks(5), contrast_limits=(0, 255)), []
     asked, embedding = [], planes.embedding
     planes.embedding = lambda z: asked.append(z) or embedding(z)

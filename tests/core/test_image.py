@@ -70,7 +70,7 @@ def test_stretching_keeps_the_order_of_grey_values(plane):
     assert (np.diff(pixels.astype(int)) >= 0).all()
 
 
-def test_same_values_in_another_dtype_look_alike(rng):
+def test_same_values_in_another_dtype_are_shown_alike(rng):
     plane = rng.integers(0, 200, (40, 40))
     small = normalise(plane.astype(np.uint8)).astype(int)
     for dtype in (np.uint16, np.int32, np.float32, np.float64):

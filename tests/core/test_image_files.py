@@ -164,7 +164,7 @@ class TestTiffColours:
         image = read_image(tmp_path / "a.tif")
         assert (image.axes, image.stack_shape) == ("CYX", (2,))
 
-    def test_a_fourth_sample_that_is_no_alpha_is_told(self, tmp_path, rng):
+    def test_a_fourth_sample_that_is_no_alpha_is_reported(self, tmp_path, rng):
         pixels = random(rng, 20, 30, 4)
         tifffile.imwrite(
             tmp_path / "a.tif",
@@ -422,7 +422,7 @@ class TestAxes:
             image.plane(next(image.plane_indices())), pixels[(0,) * (pixels.ndim - 2)]
         )
 
-    def test_space_says_which_axes_with_names_of_their_own_are_rows_and_columns(self, tmp_path):
+    def test_space_defines_which_axes_with_unusual_names_are_rows_and_columns(self, tmp_path):
         group = zarr.open_group(tmp_path / "a.zarr", mode="w")
         group.create_array("0", shape=(5, 6, 7), dtype="u1")
         axes = [{"name": "p", "type": "space"}, {"name": "q", "type": "space"}, {"name": "moment"}]
@@ -472,7 +472,7 @@ class TestChannel:
         with pytest.raises(ValueError, match=f"from 0 to 2, got {channel}"):
             read_image(tmp_path / "a.npy", channel=channel)
 
-    def test_image_without_channels_says_what_it_has(self, tmp_path):
+    def test_image_without_channels_reports_what_it_has(self, tmp_path):
         np.save(tmp_path / "a.npy", np.zeros((5, 20, 30)))
         with pytest.raises(ValueError, match="'ZYX'"):
             read_image(tmp_path / "a.npy", channel=0)

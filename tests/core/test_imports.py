@@ -99,7 +99,7 @@ def test_masks_of_pycocotools_are_read(tmp_path):
     assert notes == ["left out: 1 crowds"]
 
 
-def test_polygons_of_geopandas_are_read_and_overlaps_are_told(tmp_path):
+def test_polygons_of_geopandas_are_read_and_overlaps_are_reported(tmp_path):
     shapes = [
         shapely.box(2, 3, 10, 9).difference(shapely.box(4, 4, 6, 6)),
         shapely.box(8, 3, 14, 9),

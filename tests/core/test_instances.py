@@ -63,7 +63,7 @@ def test_maps_are_the_references_at_the_planes_resolution(bare, plane, maps):
     assert maps.std() > 0.01
 
 
-def test_progress_is_told_and_can_cancel(bare, plane):
+def test_progress_is_reported_and_can_cancel(bare, plane):
     told = []
     instance_maps(bare, bare.embed(plane), told.append)
     assert told == [1.0]
@@ -136,7 +136,7 @@ def test_embedding_of_another_encoder_is_refused(bare, plane):
         instance_maps(bare, segmenter(VIT, seed=4).embed(plane))
 
 
-def test_traits_tell_of_the_decoder(bare):
+def test_traits_have_the_decoder(bare):
     assert Traits.from_json(bare.traits.to_json()) == bare.traits
     assert bare.traits.instance_key
     assert bare.traits.way() == "decoder"

@@ -160,7 +160,7 @@ class TestTiff:
         assert image.pixel_size is None
         np.testing.assert_array_equal(image.plane(next(image.plane_indices())), stack[0, 0])
 
-    def test_a_plane_too_large_for_the_memory_says_so(self, tmp_path, stack, monkeypatch):
+    def test_a_plane_too_large_for_the_memory_is_reported(self, tmp_path, stack, monkeypatch):
         tifffile.imwrite(tmp_path / "a.tif", stack, compression="zlib", metadata={"axes": "TZYX"})
         image = read_image(tmp_path / "a.tif")
 
@@ -479,7 +479,7 @@ class TestLabels:
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         assert sum(file.stat().st_size for file in files) < 3 * 256 * 256 * 4 / 20
 
-    def test_tags_alone_tell_the_pixel_size(self, tmp_path):
+    def test_tags_alone_give_the_pixel_size(self, tmp_path):
         write_labels(tmp_path / "a.tif", np.eye(9, dtype=int), "YX", {"Y": 0.5, "X": 0.25}, "µm")
         with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
             tags = tiff.pages[0].tags
@@ -610,7 +610,7 @@ class TestReadImage:
 
 class TestImageFile:
     @pytest.mark.parametrize("error", [zlib.error("bad"), KeyError("a"), struct.error(), Strange()])
-    def test_whatever_reading_a_plane_raises_is_one_error(self, error):
+    def test_any_error_of_reading_a_plane_is_one_error(self, error):
         class Broken:
             shape, dtype = (4, 5), np.dtype(np.uint8)
 

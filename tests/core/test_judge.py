@@ -32,7 +32,7 @@ def seen(ious, appearances=None) -> list[Causes]:
     ]
 
 
-def test_signs_tell_what_was_lost_what_comes_and_what_came_back():
+def test_signs_measure_what_was_lost_what_comes_and_what_came_back():
     signs = dict(zip(SIGNS, signs_of(seen([0.9, 0.6, 0.7, 0.8, 1.0]), 2, 1), strict=True))
     assert signs["expected_iou"] == pytest.approx(0.7)
     assert signs["expected_iou_lost"] == pytest.approx(0.2)
@@ -41,7 +41,7 @@ def test_signs_tell_what_was_lost_what_comes_and_what_came_back():
     assert signs["appearance_lost"] == 0
 
 
-def test_an_end_is_likelier_where_the_object_is_worse_and_looks_unlike_itself():
+def test_an_end_is_likelier_where_the_object_is_worse_and_differs_from_itself():
     judge = Judge()
     good, bad = seen([0.93, 0.93, 0.93]), seen([0.93, 0.8, 0.78])
     assert judge.end(good, 1) < 0.1 < judge.end(bad, 1)
@@ -115,7 +115,7 @@ def test_presence_never_rises_on_the_way_and_the_quality_with_it():
     assert presences == sorted(presences, reverse=True)
 
 
-def test_an_object_that_is_said_not_to_be_on_a_plane_ended_where_that_was_likeliest():
+def test_an_object_that_is_not_on_a_plane_ended_where_that_was_likeliest():
     weights = [0.0] * len(SIGNS)
     weights[SIGNS.index("expected_iou_lost")] = 20
     judge = Judge(end_bias=-4, end_weights=tuple(weights), ahead=0)
@@ -129,14 +129,14 @@ def carried(area: int, present: float, iou: float) -> Followed:
     return Followed(Patch((0, 0), np.ones((1, area), bool)), iou, present * iou, causes)
 
 
-def test_a_look_is_worth_most_where_much_would_go_and_not_at_the_very_end():
+def test_a_correction_is_worth_most_where_much_would_go_and_not_at_the_very_end():
     on = {z: carried(50, 1 - 0.1 * z, 0.95) for z in range(1, 7)}
     found = {0: carried(50, 1, 0.95), **on}
     assert worth_a_look(found, {0}) in (2, 3, 4)
     assert min(on, key=lambda z: on[z].quality) == 6
 
 
-def test_a_look_is_worth_most_on_the_side_that_is_in_doubt():
+def test_a_correction_is_worth_most_on_the_side_that_is_in_doubt():
     found = {z: carried(50, 1.0 if z < 5 else 0.6, 0.9) for z in range(11)}
     assert (worth_a_look(found, {5}) or 0) > 5
     assert worth_a_look({5: found[5]}, {5}) is None

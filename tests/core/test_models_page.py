@@ -33,13 +33,13 @@ def test_the_table_is_the_one_that_the_script_makes(maker):
     assert all(f"| `{name}` |" in PAGE for name in REGISTRY)
 
 
-def test_it_says_of_sam2_what_its_network_can_do(maker):
+def test_it_lists_what_the_network_of_sam2_can_do(maker):
     traits = remembering(small_video()).traits
     assert traits.remembers == ("sam2" in maker.REMEMBERS)
     assert traits.reads_text == ("sam2" in maker.READS_TEXT)
 
 
-def test_what_it_says_to_install_is_an_extra_of_the_package():
+def test_what_it_names_to_install_is_an_extra_of_the_package():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for entry in REGISTRY.values():
         if entry.repository is not None:

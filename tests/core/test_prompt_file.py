@@ -339,7 +339,7 @@ def test_points_and_boxes_files_are_not_confused(table, shapes):
         read_boxes(table)
 
 
-def test_a_heading_of_very_many_columns_is_told_in_short(table):
+def test_a_heading_of_very_many_columns_is_reported_in_short(table):
     table.write_text(",".join(f"axis-{i}" for i in range(20_000)))
     with pytest.raises(ValueError, match="lacks the columns label, object;") as caught:
         read_prompts(table)

@@ -85,7 +85,7 @@ def test_gap_between_prompted_planes_is_filled_from_where_the_object_is_found(se
     assert indexes == [0, 1, 2, 3, 5, 6, 7, 8]
 
 
-def test_judge_tells_where_the_object_ends(segmenter):
+def test_judge_decides_where_the_object_ends(segmenter):
     stack = drifting()
     strict = Judge(end_bias=60)
     steps = list(propagate(segmenter, stack, {4: CLICK}, judge=strict))
@@ -93,7 +93,7 @@ def test_judge_tells_where_the_object_ends(segmenter):
 
 
 @pytest.mark.parametrize("no", [NotHere(), Prompts([(25, 20)], [0])])
-def test_object_ends_before_a_plane_where_it_is_said_not_to_be(segmenter, no):
+def test_object_ends_before_a_plane_where_it_is_given_as_absent(segmenter, no):
     steps = propagate(segmenter, drifting(), {4: CLICK, 6: no})
     assert sorted(s.index for s in steps) == [2, 3, 4, 5]
 

@@ -200,7 +200,7 @@ def test_proposals_lie_in_the_plane_best_first(made, plane, quick):
     assert made[VIT.name].propose(made[VIT.name].embed(plane), quick) is None
 
 
-def test_cells_are_read_once_for_both_looks(plane):
+def test_cells_are_read_once_for_both_decodes(plane):
     sam, reads = network(HYBRID), []
     sam.dense_head.boxes.register_forward_hook(lambda *given: reads.append(given))
     one = SamSegmenter(sam, device="cpu", precision="float32")
@@ -507,7 +507,7 @@ class Counting:
         return self.segmenter.decode_many(embedding, prompts)
 
 
-def test_objects_replayed_together_report_progress_and_stop_when_told():
+def test_objects_replayed_together_report_progress_and_stop_when_cancelled():
     counting = Counting(ComponentSegmenter())
     embedding = counting.embed(np.eye(40))
     told = []

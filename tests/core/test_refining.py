@@ -99,7 +99,7 @@ def test_of_two_joined_objects_the_one_that_is_not_clicked_away_is_meant():
     assert disk(SHAPE, (24, 18), 8)[int(row), int(column)]
 
 
-def test_a_click_refines_what_a_segmenter_says_to_the_correction():
+def test_a_click_refines_a_segmenters_prediction_for_the_correction():
     segmenter = FakeSegmenter(radius=6)
     embedding = segmenter.embed(np.zeros(SHAPE))
     given = rectangle(10, 30, 10, 30)

@@ -235,7 +235,7 @@ def test_a_wrong_token_is_refused_and_never_repeated(machine, caplog):
     assert TOKEN not in caplog.text
 
 
-def test_the_environment_says_the_token_or_its_file(machine, monkeypatch, tmp_path):
+def test_the_environment_has_the_token_or_its_file(machine, monkeypatch, tmp_path):
     monkeypatch.delenv("NAPARI_SAM_TOKEN", raising=False)
     with pytest.raises(ValueError, match="expected a token for ws"):
         RemoteSegmenter("tiny", machine.address)
@@ -317,7 +317,7 @@ def test_another_model_under_the_name_is_noticed(here, plane):
             remote.decode(embedding, CLICK)
 
 
-def test_nobody_there_is_told_at_once(here):
+def test_nobody_there_is_reported_at_once(here):
     with serving({"tiny": here}) as gone:
         pass
     with pytest.raises(ConnectionLost, match="can't be reached"):

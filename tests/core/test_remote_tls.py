@@ -81,18 +81,18 @@ def test_an_authority_that_nobody_trusts_is_named_as_the_reason(here, authority)
     assert "SSL_CERT_FILE" in told
 
 
-def test_a_certificate_that_has_expired_is_told(here, authority, trusting):
+def test_a_certificate_that_has_expired_is_reported(here, authority, trusting):
     with serving({"tiny": here}, certificate=authority.sign("127.0.0.1", -1)) as machine:
         assert "has expired" in refusal(machine.address)
 
 
-def test_a_certificate_of_another_machine_is_told(here, authority, trusting):
+def test_a_certificate_of_another_machine_is_reported(here, authority, trusting):
     with serving({"tiny": here}, certificate=authority.sign("gpu.example.org")) as machine:
         for host in ("127.0.0.1", "localhost"):
             assert "is of another machine" in refusal(f"wss://{host}:{machine.port}")
 
 
-def test_the_wrong_scheme_is_told(here, authority, trusting):
+def test_the_wrong_scheme_is_reported(here, authority, trusting):
     with serving({"tiny": here}) as machine:
         told = refusal(machine.address.replace("ws://", "wss://"))
         assert "its address begins with ws://" in told

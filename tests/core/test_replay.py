@@ -378,7 +378,7 @@ def test_another_model_is_only_taken_when_asked_for(tmp_path, nano_session, monk
     assert "were made by another model" in result.stderr
 
 
-def test_info_tells_of_a_session(nano_session):
+def test_info_describes_a_session(nano_session):
     file, _ = nano_session
     result = run("info", file)
     assert result.exit_code == 0, result.output
@@ -402,7 +402,7 @@ def test_info_refuses_what_is_no_session(tmp_path, stack):
         assert "expected a session" in result.stderr
 
 
-def test_entries_that_do_not_tell_enough_are_refused(tmp_path, stack):
+def test_entries_with_too_few_details_are_refused(tmp_path, stack):
     from dataclasses import replace
 
     from napari_sam.session.saved import read_without_image

@@ -267,7 +267,7 @@ def test_kept_embeddings_are_found_again(segmenter, plane, tmp_path, monkeypatch
         assert torch.equal(one, other)
 
 
-def test_features_tell_bright_from_dark(segmenter, plane):
+def test_features_distinguish_bright_from_dark(segmenter, plane):
     shown = plane // 4
     shown[:, 45:] += 150
     bright = np.broadcast_to(np.arange(SHAPE[1]) >= 45, SHAPE)
@@ -354,14 +354,14 @@ def test_folder_of_the_video_model_is_the_model_too(tmp_path):
     assert found.traits.remembers
 
 
-def test_colours_are_normalised_as_the_folder_says(folder, segmenter):
+def test_colours_are_normalised_as_the_folder_requires(folder, segmenter):
     told = {"image_processor": {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}}
     (folder / "processor_config.json").write_text(json.dumps(told))
     found = load_segmenter(folder, "cpu", tiles=False, cache=False)
     assert found.encoder_key != segmenter.encoder_key
 
 
-def test_missing_tensors_are_told(network, tmp_path):
+def test_missing_tensors_are_reported(network, tmp_path):
     state = network.state_dict()
     del state["mask_decoder.iou_token.weight"]
     network.save_pretrained(tmp_path, state_dict=state)
@@ -369,7 +369,7 @@ def test_missing_tensors_are_told(network, tmp_path):
         load_segmenter(tmp_path, "cpu")
 
 
-def test_tensors_of_another_shape_are_told(folder):
+def test_tensors_of_another_shape_are_reported(folder):
     config = json.loads((folder / "config.json").read_text())
     config["mask_decoder_config"]["iou_head_hidden_dim"] = 20
     (folder / "config.json").write_text(json.dumps(config))
@@ -407,13 +407,13 @@ def test_network_without_measure_is_refused_before_it_is_built(folder, part, nam
 @pytest.mark.parametrize(
     "text", ['{"model_type": "sam2", "vision_config": 7}', '{"model_type": "sam2"}']
 )
-def test_configuration_of_something_else_is_told(folder, text):
+def test_configuration_of_something_else_is_reported(folder, text):
     (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=str(folder)):
         load_segmenter(folder, "cpu")
 
 
-def test_levels_of_another_layout_are_told():
+def test_levels_of_another_layout_are_reported():
     config = small_config()
     config.vision_config.backbone_feature_sizes = [[16, 16], [8, 8], [8, 8]]
     with pytest.raises(CheckpointError, match="three levels of features"):
@@ -426,13 +426,13 @@ def test_weights_that_could_run_code_are_not_opened(folder):
         load_segmenter(folder, "cpu")
 
 
-def test_missing_library_is_told_with_what_installs_it(folder, monkeypatch):
+def test_missing_library_is_reported_with_what_installs_it(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(CheckpointError, match=r'pip install "napari-sam-live\[sam2\]"'):
         load_segmenter(folder, "cpu")
 
 
-def test_library_says_as_much_as_before(folder, capfd):
+def test_library_logs_as_much_as_before(folder, capfd):
     from transformers.utils import logging
 
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -244,7 +244,7 @@ def test_objects_of_examples_are_the_librarys(
     assert [one.score for one in both] != [one.score for one in found]
 
 
-def test_examples_without_torchvision_say_what_to_install(segmenter, embedding):
+def test_examples_without_torchvision_name_what_to_install(segmenter, embedding):
     assert not hasattr(modeling_sam3, "torchvision")
     with pytest.raises(CheckpointError, match=r'torchvision.*pip install "napari-sam-live\[sam3\]'):
         segmenter.find_concept(embedding, Concept("", BOXES))
@@ -337,7 +337,7 @@ def test_process_and_other_machine_find_the_same(folder, segmenter, embedding, p
             )
 
 
-def test_models_that_read_no_text_say_so():
+def test_models_that_read_no_text_refuse_one():
     plain = ComponentSegmenter()
     tiled = CachedSegmenter(TiledSegmenter(plain), max_bytes=0)
     embedding = tiled.embed(np.zeros((20, 20), np.uint8))
@@ -348,7 +348,7 @@ def test_models_that_read_no_text_say_so():
 # Loading -------------------------------------------------------------------------------------
 
 
-def test_folder_without_a_tokenizer_answers_clicks_and_says_what_is_missing(copied, plane):
+def test_folder_without_a_tokenizer_answers_clicks_and_names_what_is_missing(copied, plane):
     (copied / "vocab.json").unlink()
     found = load_segmenter(copied, "cpu", tiles=False, cache=False)
     embedding = found.embed(plane)
@@ -357,7 +357,7 @@ def test_folder_without_a_tokenizer_answers_clicks_and_says_what_is_missing(copi
         found.find_concept(embedding, Concept("cell"))
 
 
-def test_damaged_tokenizer_is_told(folder, tmp_path):
+def test_damaged_tokenizer_is_reported(folder, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(CheckpointError, match="expected a tokenizer"):
         TextReader(tmp_path, 32).tokens("cell")
@@ -365,14 +365,14 @@ def test_damaged_tokenizer_is_told(folder, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["sam3", "sam3_tracker", "edgetam"])
-def test_folder_of_a_part_or_of_another_model_is_told(copied, kind):
+def test_folder_of_a_part_or_of_another_model_is_reported(copied, kind):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"model_type": kind}))
     with pytest.raises(CheckpointError, match=f"of the kind '{kind}'"):
         load_segmenter(copied, "cpu")
 
 
-def test_missing_tensors_and_other_layouts_are_told(network, copied):
+def test_missing_tensors_and_other_layouts_are_reported(network, copied):
     state = network.state_dict()
     del state["tracker_neck.fpn_layers.0.proj1.weight"]
     network.save_pretrained(copied, state_dict=state)
@@ -400,14 +400,14 @@ def test_configuration_of_another_network_is_refused(copied, part, name, value, 
         load_segmenter(copied, "cpu")
 
 
-def test_truncated_weights_are_told(copied):
+def test_truncated_weights_are_reported(copied):
     weights = copied / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(CheckpointError):
         load_segmenter(copied, "cpu")
 
 
-def test_missing_library_is_told_with_what_installs_it(folder, monkeypatch):
+def test_missing_library_is_reported_with_what_installs_it(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     for model in (folder, "sam3", "facebook/sam3"):
         with pytest.raises(CheckpointError, match=r'pip install "napari-sam-live\[sam3\]"'):

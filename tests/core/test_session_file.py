@@ -197,7 +197,7 @@ def test_reading_changes_nothing_and_leaves_nothing_beside(tmp_path):
 # Copies
 
 
-def test_a_saved_copy_is_one_file_that_tells_no_more_than_it_should(tmp_path):
+def test_a_saved_copy_is_one_file_without_what_was_dropped(tmp_path):
     secret = "home-of-somebody" * 300  # long enough to leave rests in free pages
     file = SessionFile.create(tmp_path / "one.napari-sam", {**ABOUT, "source": {"path": secret}})
     file.append([entry(1)])
@@ -249,7 +249,7 @@ def test_a_database_of_another_program_is_refused(tmp_path):
         SessionFile.open(path)
 
 
-def test_a_newer_version_says_to_update(tmp_path):
+def test_a_newer_version_advises_an_update(tmp_path):
     path = closed(tmp_path / "one.napari-sam")
     alter(path, f"PRAGMA user_version = {VERSION + 1}")
     with pytest.raises(SessionFileError, match=r"version 2 or before, got version 3; update"):

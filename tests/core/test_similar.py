@@ -89,7 +89,7 @@ class TwoKinds(ComponentSegmenter):
         return np.array([maps[:, mask].mean(1) for mask in masks]).reshape(-1, 2)
 
 
-def test_what_looks_like_a_rejected_object_is_not_found():
+def test_what_resembles_a_rejected_object_is_not_found():
     segmenter = TwoKinds()
     plane = np.where(disk(SMALL[1]) | disk(LARGE), PLANE // 3 * 2, PLANE)
     embedding = segmenter.embed(plane, LIMITS)
@@ -114,12 +114,12 @@ def test_examples_of_another_plane_will_do(segmenter):
     assert len(find_similar(segmenter, here, examples)) == 3
 
 
-def test_without_an_example_there_is_nothing_to_look_for(segmenter, embedding):
+def test_without_an_example_there_is_nothing_to_find(segmenter, embedding):
     with pytest.raises(ValueError, match="accepted object"):
         find_similar(segmenter, embedding, examples_of(segmenter, embedding, []))
 
 
-def test_a_search_tells_how_far_it_is(segmenter, embedding):
+def test_a_search_reports_its_progress(segmenter, embedding):
     heard: list[float] = []
     examples = examples_of(segmenter, embedding, [disk(SMALL[0])])
     find_similar(segmenter, embedding, examples, progress=heard.append)
@@ -157,7 +157,7 @@ def test_other_planes_are_searched_for_what_was_clicked_on_one(session):
     assert [len(np.unique(plane)) - 1 for plane in session.canvas.array] == [3, 3]
 
 
-def test_only_named_objects_are_looked_for(session, told):
+def test_only_named_objects_are_examples(session, told):
     session.add_point(0, (12, 12))
     session.add_point(0, (40, 55), object_id=2)
     session.find_similar(object_ids=[2])
@@ -185,7 +185,7 @@ def test_proposals_deleted_together_do_not_come_back(session):
     assert np.array_equal(session.canvas.array, before)
 
 
-def test_a_session_without_an_accepted_object_says_what_to_do(session):
+def test_a_session_without_an_accepted_object_advises_what_to_do(session):
     with pytest.raises(ValueError, match="click one, or accept some"):
         session.find_similar([0])
 

@@ -138,7 +138,7 @@ def test_sessions_of_a_taught_model_teach_its_parent(session: Path) -> None:
         model_to_teach(saved)
 
 
-def test_what_is_missing_of_a_sessions_model_is_told(session: Path) -> None:
+def test_what_is_missing_of_a_sessions_model_is_reported(session: Path) -> None:
     saved = read_without_image(session)
     taught = teach(network(HYBRID), "own.safetensors").named("coli")
     about = {"model": {"name": "coli", "key": taught.key}}
@@ -232,7 +232,7 @@ def test_labels_become_a_taught_model_of_a_name(
     assert weights.load("coli").config.name == "coli"
 
 
-def test_session_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_session_that_is_missing_is_reported(tmp_path: Path) -> None:
     code, _, error = run(missing := tmp_path / "none.napari-sam", "--name", "a")
     assert code == 2
     assert error.strip() == f"error: expected a session at {missing}, found nothing there"
@@ -262,7 +262,7 @@ def test_what_is_no_better_is_not_written(
         (["--name", "a", "--model", "colli"], "no file colli"),
     ],
 )
-def test_wrong_request_is_told_before_anything_is_taught(
+def test_wrong_request_is_reported_before_anything_is_taught(
     session: Path, options: list[object], said: str
 ) -> None:
     asked = [str(option).format(session=session) for option in options]

@@ -65,7 +65,7 @@ def test_objects_of_a_movie_are_found_and_tracked(movie, tmp_path):
     assert Track(mother, 0, 1) in tracks
 
 
-def test_table_tells_each_track_on_each_frame(movie, tmp_path):
+def test_table_lists_each_track_on_each_frame(movie, tmp_path):
     track_files(ComponentSegmenter(dense=True), movie, tmp_path / "out")
     rows = rows_of(tmp_path / "out/cells_tracks.csv")
     assert len(rows) == 7

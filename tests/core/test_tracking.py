@@ -127,7 +127,7 @@ def test_planes_far_apart_count_as_far_apart():
     assert apart.relabelled(labels).max() == 2
 
 
-def test_centroids_and_areas_are_told_in_the_spacing():
+def test_centroids_and_areas_are_measured_in_the_spacing():
     labels = np.zeros((1, 4, 5), np.int32)
     labels[0, 1:3, 2:5] = 4
     (seen,) = link(labels, spacing=(0.5, 2)).objects.values()

@@ -58,7 +58,7 @@ def test_a_beginning_is_a_kind_of_message_and_not_any():
         assert sum(text.startswith(one) for text in told) <= 12, one
 
 
-def test_what_python_refuses_says_what_was_needed_and_what_came():
+def test_what_python_refuses_names_what_was_needed_and_what_came():
     assert "`expected …, got …`" in PYTHON
     asked = [m for m in messages() if not WINDOW.match(m.module) and not INSIDE.match(m.module)]
     assert len(asked) > 100

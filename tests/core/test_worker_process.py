@@ -143,9 +143,7 @@ def test_an_embedding_made_elsewhere_is_sent_once(here, there, plane, monkeypatc
     assert len(sent) == 1
 
 
-def test_what_features_say_of_masks_is_answered_without_the_process(
-    here, there, plane, embedding, monkeypatch
-):
+def test_mean_features_are_computed_without_the_process(here, there, plane, embedding, monkeypatch):
     monkeypatch.setattr(there, "_call", None)  # so no mask goes through the pipe
     masks = [np.zeros(plane.shape[:2], bool), np.ones(plane.shape[:2], bool)]
     masks[0][40:80, 20:90] = True
@@ -216,7 +214,7 @@ def test_threads_share_it(here, there, embedding):
     assert all(same(one, other) for one, other in zip(found, expected, strict=True))
 
 
-def test_a_call_whose_process_dies_says_so_and_the_next_starts_another(here, there, plane):
+def test_a_call_whose_process_dies_raises_and_the_next_starts_another(here, there, plane):
     embedding, click = there.embed(plane), Prompts([(60, 80)], [1])
     before = there.worker.pid
 

@@ -88,7 +88,7 @@ def test_configuration_in_metadata_wins_over_inference(tmp_path, state):
     assert sam.pixel_mean.flatten().tolist() == [1.0, 2.0, 3.0]
 
 
-def test_content_tells_the_format_whatever_the_suffix(tmp_path, state):
+def test_format_is_recognised_by_the_content_whatever_the_suffix(tmp_path, state):
     torch.save(state, tmp_path / "model.safetensors")
     assert_holds(load(tmp_path / "model.safetensors"), state)
     safetensors.torch.save_file(state, tmp_path / "model.pth")

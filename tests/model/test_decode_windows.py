@@ -98,7 +98,7 @@ def test_logits_come_back_where_they_were_cut():
         ((126, 94), (23, 23), False),
     ],
 )
-def test_masks_that_go_on_beyond_are_told(at, cell, left):
+def test_masks_that_reach_beyond_are_found(at, cell, left):
     windows = Windows.around((*clicks(at), None, None), SIDE, GRID, HYBRID)
     logits = torch.full((1, 2, 24, 24), -1.0)
     logits[0, 1, *cell] = 1.0

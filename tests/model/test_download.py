@@ -172,7 +172,7 @@ def test_second_download_of_the_same_file_waits_for_the_first(server, target):
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
-def test_error_of_the_server_is_told(server, target, status):
+def test_error_of_the_server_is_reported(server, target, status):
     server.status = status
     failed(server.url, target, f"answered {status}")
 
@@ -204,21 +204,21 @@ def test_connection_that_brings_nothing_is_not_retried_for_ever(server, target):
     assert part_of(target).stat().st_size == 2**20
 
 
-def test_refused_connection_is_told(target):
+def test_refused_connection_is_reported(target):
     failed(f"http://127.0.0.1:{unused_port()}/model.pt", target, "check the network", "HTTPS_PROXY")
 
 
-def test_unknown_host_is_told(target):
+def test_unknown_host_is_reported(target):
     failed("http://host.invalid/model.pt", target, "host.invalid", "check the network")
 
 
-def test_full_disk_is_told_before_anything_is_fetched(server, target, monkeypatch):
+def test_full_disk_is_reported_before_anything_is_fetched(server, target, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10, 10))
     failed(server.url, target, "no space", "3 MB needed, 0 MB free", "NAPARI_SAM_HOME")
 
 
-def test_disk_that_fills_up_on_the_way_is_told(server, target, monkeypatch):
+def test_disk_that_fills_up_on_the_way_is_reported(server, target, monkeypatch):
     class Full(io.BytesIO):
         def write(self, data: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -229,7 +229,7 @@ def test_disk_that_fills_up_on_the_way_is_told(server, target, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize("name", ["model.pt", "model.pt.part"])
-def test_named_pipe_in_place_of_the_file_is_told(server, target, name):
+def test_named_pipe_in_place_of_the_file_is_reported(server, target, name):
     target.parent.mkdir()
     os.mkfifo(target.with_name(name))
     with pytest.raises(DownloadError, match=f"{name}: expected a file, found a named pipe"):
@@ -301,7 +301,7 @@ def test_server_that_keeps_one_waiting_is_given_up(server, target, way, monkeypa
 
 
 @pytest.mark.parametrize("kept", [b"", CONTENT[:1000]])
-def test_refused_range_is_told_as_what_it_is(server, target, kept):
+def test_refused_range_is_reported_as_what_it_is(server, target, kept):
     target.parent.mkdir()
     if kept:
         part_of(target).write_bytes(kept)
@@ -328,7 +328,7 @@ def test_unknown_digest_is_refused(target):
         file_digest(target, "sha0")
 
 
-def test_read_only_directory_is_told(server, target, monkeypatch):
+def test_read_only_directory_is_reported(server, target, monkeypatch):
     def refuse(self: Path, *args: object, **options: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(self))
 
@@ -336,6 +336,6 @@ def test_read_only_directory_is_told(server, target, monkeypatch):
     failed(server.url, target, "cannot write", "Read-only file system", "NAPARI_SAM_HOME")
 
 
-def test_directory_below_a_file_is_told(server, tmp_path):
+def test_directory_below_a_file_is_reported(server, tmp_path):
     (tmp_path / "models").write_text("not a directory")
     failed(server.url, tmp_path / "models" / "model.pt", "cannot write", "NAPARI_SAM_HOME")

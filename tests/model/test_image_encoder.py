@@ -180,7 +180,7 @@ def test_decomposed_bias_equals_reference(q_size, k_size):
     assert torch.allclose(scores + bias, expected, atol=1e-5)
 
 
-def test_progress_is_told_after_each_block_and_can_stop_the_encoder(networks):
+def test_progress_is_reported_after_each_block_and_can_stop_the_encoder(networks):
     fractions: list[float] = []
     networks.ours.image_encoder(images(1), step=fractions.append)
     assert fractions == [0.25, 0.5, 0.75, 1.0]

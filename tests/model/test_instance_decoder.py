@@ -168,7 +168,7 @@ def test_something_else_under_the_decoders_name_is_refused(tmp_path, network):
         weights.load(tmp_path / "best.pt")
 
 
-def test_decoder_given_as_a_model_says_what_to_give(tmp_path, decoder):
+def test_decoder_given_as_a_model_advises_what_to_give(tmp_path, decoder):
     torch.save(decoder, tmp_path / "vit_b_decoder.pt")
     with pytest.raises(CheckpointError, match="decoder for instances alone"):
         weights.load(tmp_path / "vit_b_decoder.pt")
@@ -246,7 +246,7 @@ def test_decoder_is_downloaded_with_its_model(registered):
     weights.verify("small_lm")
 
 
-def test_model_without_its_decoder_says_how_to_fetch_it(registered):
+def test_model_without_its_decoder_explains_how_to_fetch_it(registered):
     weights.download("small_lm")
     weights.decoder_path_of("small_lm").unlink()
     with pytest.warns(UserWarning, match="napari-sam models download small_lm"):

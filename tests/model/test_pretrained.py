@@ -146,7 +146,7 @@ def test_model_is_fetched_once_with_its_commit(hub, private_home):
     )
 
 
-def test_altered_weights_are_told(hub):
+def test_altered_weights_are_reported(hub):
     path = weights.download(NAME) / "model.safetensors"
     blob = path.resolve()
     blob.chmod(0o644)
@@ -179,7 +179,7 @@ def test_half_a_download_is_none(tmp_path, missing):
     assert not weights.is_downloaded(NAME)
 
 
-def test_without_a_network_the_way_by_hand_is_told(monkeypatch):
+def test_without_a_network_the_way_by_hand_is_explained(monkeypatch):
     use(monkeypatch, unused_port())
     with pytest.raises(DownloadError) as caught:
         weights.download(NAME)
@@ -189,19 +189,19 @@ def test_without_a_network_the_way_by_hand_is_told(monkeypatch):
     assert len(told) < 700
 
 
-def test_guarded_model_says_how_to_get_access(hub):
+def test_guarded_model_explains_how_to_get_access(hub):
     hub.refusal = 403, "GatedRepo"
     with pytest.raises(DownloadError, match="accept its conditions, make a token") as caught:
         pretrained.download(REPOSITORY)
     assert f"https://huggingface.co/{REPOSITORY}" in str(caught.value)
 
 
-def test_unknown_repository_is_told(hub):
+def test_unknown_repository_is_reported(hub):
     with pytest.raises(DownloadError, match=r"no model somebody/nothing on hugging"):
         pretrained.download("somebody/nothing")
 
 
-def test_missing_library_is_told(monkeypatch):
+def test_missing_library_is_reported(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(CheckpointError, match=r'pip install "napari-sam-live\[sam2\]"'):
         weights.download(NAME)

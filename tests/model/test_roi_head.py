@@ -98,7 +98,7 @@ def test_without_boxes_there_is_nothing_to_judge_and_still_a_gradient(head: RoiH
     (boxes.sum() + scores.sum()).backward()
 
 
-def test_what_cells_say_is_seen_as_distances_from_the_box(trained: RoiHead) -> None:
+def test_predictions_of_cells_are_seen_as_distances_from_the_box(trained: RoiHead) -> None:
     _, (sides, scores) = planes(1)
     n = sides.shape[-1]
     y = (torch.arange(n) + 0.5) * CELL

@@ -176,7 +176,7 @@ def altered(taught: TaughtModel, **changes: object) -> bytes:
         ({"lesson": None}, "TypeError"),
     ],
 )
-def test_file_that_says_nonsense_is_refused(
+def test_file_with_nonsense_is_refused(
     taught: TaughtModel, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
     (tmp_path / "a.safetensors").write_bytes(altered(taught, **changes))
@@ -252,7 +252,7 @@ def test_parent_among_the_models_is_found(beside: Path, private_home: Path) -> N
     assert weights.load(beside).config.name == "coli"
 
 
-def test_missing_parent_is_told_with_its_place(beside: Path) -> None:
+def test_missing_parent_is_reported_with_its_place(beside: Path) -> None:
     (beside.parent / "parent.safetensors").unlink()
     with pytest.raises(
         CheckpointError, match=r"^[^/]*: .* from, parent\.safetensors .* found none; put a copy"

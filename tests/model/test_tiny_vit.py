@@ -190,7 +190,7 @@ def test_network_that_is_put_to_use_stays_as_its_file_has_it(plane):
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_encoding_tells_how_far_it_is_and_can_be_stopped(plane):
+def test_encoding_reports_its_progress_and_can_be_stopped(plane):
     heard: list[float] = []
     segmenter(TINY).embed_pixels(plane[:64, :64], progress=heard.append)
     assert heard == sorted(heard)

@@ -169,14 +169,14 @@ def test_file_brought_by_hand_is_used_without_a_network(server, content, monkeyp
     assert load("small").config.image_size == SMALL.image_size
 
 
-def test_wrong_file_on_the_server_leaves_nothing_that_looks_downloaded(server):
+def test_wrong_file_on_the_server_leaves_nothing_that_counts_as_downloaded(server):
     server.content = b"<html>Please log in</html>"
     with pytest.raises(DownloadError, match="login page"):
         load("small")
     assert not is_downloaded("small")
 
 
-def test_home_that_cannot_be_written_is_told(server, monkeypatch, tmp_path):
+def test_home_that_cannot_be_written_is_reported(server, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NAPARI_SAM_HOME", str(tmp_path / "file"))
     with pytest.raises(DownloadError, match="NAPARI_SAM_HOME"):
@@ -187,7 +187,7 @@ def test_home_that_cannot_be_written_is_told(server, monkeypatch, tmp_path):
 # Verifying -----------------------------------------------------------------------------------
 
 
-def test_verifying_a_missing_model_says_how_to_get_it(server):
+def test_verifying_a_missing_model_explains_how_to_get_it(server):
     with pytest.raises(CheckpointError, match="napari-sam models download small"):
         verify("small")
     assert not server.asked

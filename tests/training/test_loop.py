@@ -24,7 +24,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path / "checkpoint.pt", weights_only=True)["model"]
 
 
-def test_a_damaged_checkpoint_of_a_run_is_told(tiny_run: TrainConfig, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_of_a_run_is_reported(tiny_run: TrainConfig, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(CheckpointError, match="truncated, damaged or of another kind"):

@@ -40,7 +40,7 @@ def test_a_cell_is_on_frames_that_follow_each_other_but_for_blank_ones(movie):
         assert between <= set(movie.blank)
 
 
-def test_divisions_tell_where_one_becomes_two(movie):
+def test_divisions_are_where_one_becomes_two(movie):
     assert movie.divisions
     for one in movie.divisions:
         before = on(movie, one.parent)

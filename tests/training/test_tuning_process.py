@@ -89,7 +89,7 @@ def test_cancelling_ends_the_process_amid_a_step(
     assert begun[0].has_ended
 
 
-def test_process_that_is_lost_says_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_is_lost_raises(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = tuning_process.WorkerProcess
 
     def starting(*args: str, **options: bool) -> worker_process.WorkerProcess:
