@@ -286,12 +286,12 @@ def show(rows: Mapping[str, Mapping[str, Any]], seconds: str) -> None:
             *(f"{before[k]:.2f} > {after[k]:.2f}" for k in ("ap50", "ap75")),
             f"{read['kept_after'] - row['kept_before']:+.3f}",
             f"{gain:+.3f}",
-            told(read),
+            figures_text(read),
         )
     Console(width=150).print(table)
 
 
-def told(read: Mapping[str, Any]) -> str:
+def figures_text(read: Mapping[str, Any]) -> str:
     """Say what was offered."""
     if not read["offered"]:
         return "no"

@@ -144,8 +144,8 @@ def show(title: str, rows: dict[str, dict[str, float]]) -> None:
     for column in ("", *COLUMNS):
         table.add_column(column, justify="right")
     for name, row in rows.items():
-        told = (f"{row[c]:.0f}" if c == "objects" else f"{row[c]:.3f}" for c in COLUMNS)
-        table.add_row(name, *told)
+        values = (f"{row[c]:.0f}" if c == "objects" else f"{row[c]:.3f}" for c in COLUMNS)
+        table.add_row(name, *values)
     Console(width=120).print(table)
 
 

@@ -471,12 +471,12 @@ def plot(groups: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     names = list(groups)
     places = np.arange(len(names))
     figure, axes = pyplot.subplots(figsize=(8, 0.7 * len(names) + 1.2), layout="constrained")
-    for offset, way, told, colour in (
+    for offset, way, label, colour in (
         (-0.2, "clicks", "clicks alone", "#9aa5b1"),
         (0.2, "product", "find all, proofread, mend", "#1f77b4"),
     ):
         values = [groups[name][f"actions_per_object_{way}"] for name in names]
-        bars = axes.barh(places + offset, values, 0.38, label=told, color=colour)
+        bars = axes.barh(places + offset, values, 0.38, label=label, color=colour)
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
     goals = [GOALS.get(name, GOAL) * groups[name]["actions_per_object_clicks"] for name in names]
     axes.plot(goals, places + 0.2, "|", color="black", markersize=14, label="goal")
@@ -508,8 +508,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.threads} threads, "
           f"{time.perf_counter() - began:.0f} s")  # fmt: skip
     if options.json:
-        told = {"model": options.model, "threads": options.threads, "groups": groups}
-        options.json.write_text(json.dumps(told, indent=1))
+        results = {"model": options.model, "threads": options.threads, "groups": groups}
+        options.json.write_text(json.dumps(results, indent=1))
     if options.plot:
         plot(groups, options.plot)
 

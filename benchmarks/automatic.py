@@ -56,7 +56,7 @@ def measure(model: str, data: str, slices: int, stride: int) -> dict[str, dict[s
 
 
 def time_drawn(model: str, repetitions: int = 5) -> str:
-    """Segment a drawn plane of many nuclei again and again; say how long it took."""
+    """Segment a drawn plane of many nuclei repeatedly; return the time it took."""
     segmenter = load_segmenter(model, device="cpu", precision="float32", cache=False)
     plane, truth = draw_nuclei(rows=14)
     segment_all(segmenter, plane)

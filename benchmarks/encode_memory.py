@@ -69,7 +69,7 @@ def prepare(model: str, side: str) -> Callable[..., object]:
 
 
 def resident_memory() -> int:
-    """Memory this process has now, in bytes; Linux tells."""
+    """Memory this process has now, in bytes, as Linux reports it."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 

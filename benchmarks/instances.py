@@ -56,7 +56,7 @@ def main() -> None:
     config = replace(PRESETS[args.model], instance_channels=(512, 256, 128, 64))
     segmenter = SamSegmenter(build(config), args.device, args.precision)
     plane, truth = draw_nuclei(rows=14)
-    said = perfect_maps(truth)
+    maps = perfect_maps(truth)
 
     began = clock()
     embedding = segmenter.embed(plane)
@@ -65,7 +65,7 @@ def main() -> None:
     instance_maps(segmenter, embedding)
     decode = clock() - began
     began = clock()
-    found = objects_of_maps(said, AutomaskSettings())
+    found = objects_of_maps(maps, AutomaskSettings())
     part = clock() - began
     print(
         f"{args.model}, {args.device}, {args.precision}, {args.threads} threads, plane of "

@@ -1,15 +1,15 @@
 """How it feels to annotate: previews a second, and from a click to its mask, in a real viewer.
 
 A hand moves over drawn nuclei and clicks them, each a new object, with the model that comes with
-the plugin; every movement and press is an event of the window. Three times are told of a click:
+the plugin; every movement and press is an event of the window. A click has three times:
 until its mask is in the labels and handed to the canvas, until the canvas is drawn, and the same
 without a preview before it. Then everything is undone, step by step. What a movement costs the
-window's thread is our own part; napari's comes on top, which is told beside it. Needs a screen; on
+window's thread is our own part; napari's is reported beside it. Needs a screen; on
 a machine without one:
 
     xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" python benchmarks/interaction.py
 
-`--side 8192` tells how much of a large plane a click refreshes.
+`--side 8192` measures how much of a large plane a click refreshes.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def milliseconds(call: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def told(times: list[float]) -> str:
+def time_text(times: list[float]) -> str:
     return f"median {np.median(times):.2f} ms, 95 % {np.percentile(times, 95):.2f} ms"
 
 
@@ -113,12 +113,12 @@ def costs(folder: Path) -> None:
         times.append(milliseconds(lambda: click(session, rng)))
         time.sleep(0.002)
     entries = len(session.journal)
-    print(f"a click and its mask, two entries, at {entries} entries: {told(times)}")
+    print(f"a click and its mask, two entries, at {entries} entries: {time_text(times)}")
     session.undo()
     undone = [milliseconds(session.undo) for _ in range(100)]
-    print(f"undo of a click on {SIDE} x {SIDE}: {told(undone)}")
+    print(f"undo of a click on {SIDE} x {SIDE}: {time_text(undone)}")
     redone = [milliseconds(session.redo) for _ in range(100)]
-    print(f"redo: {told(redone)}")
+    print(f"redo: {time_text(redone)}")
     keeping.recorder.flush(120)
     before = size(path)
     times = []
@@ -127,14 +127,14 @@ def costs(folder: Path) -> None:
         stroke(session, labels, rng)
         times.append(1e3 * (time.perf_counter() - start))
     keeping.recorder.flush(120)
-    print(f"a brush stroke: {told(times)}, {(size(path) - before) / 200:.0f} bytes")
+    print(f"a brush stroke: {time_text(times)}, {(size(path) - before) / 200:.0f} bytes")
     late = []
     for _ in range(20):
         click(session, rng)
         start = time.perf_counter()
         keeping.recorder.flush(10)
         late.append(1e3 * (time.perf_counter() - start))
-    print(f"on disk after {told(late)}")
+    print(f"on disk after {time_text(late)}")
     saving = milliseconds(lambda: keeping.save(folder / "saved.napari-sam"))
     print(f"saving: {saving:.0f} ms")
     keeping.close()
@@ -153,7 +153,7 @@ def actions(count: int, reopenings: int, folder: Path) -> None:
     for run in range(count // 100):
         player, path = Player(), folder / f"{run}.napari-sam"
         keeping = Keeping(player.session, SessionFile.create(path, {}))
-        untold = False  # what nobody tells the session is in no file
+        untold = False  # a change that no signal reports is in no file
         for _ in range(100):
             before, entries = player.snapshot(), player.session.journal.entries
             steps = [e.number for e in entries if e.is_step]

@@ -1,10 +1,10 @@
 """What one more click costs among the prompts that are there already.
 
-First in a session without a window: the time of `add_point` and of what undo says, with a model
+First in a session without a window: the time of `add_point` and of `last_change`, with a model
 that answers nothing. Then in a viewer: real clicks of the mouse, each on an object of its own,
 answered with a small disk at once; all prompts lie on the plane that is shown. Counted is what
 the window's thread computes, from the press of the button until the mask is written and the table
-of prompts says what the model saw. Beside it the same clicks in a points layer of napari alone,
+of prompts describes the model's input. Beside it the same clicks in a points layer of napari alone,
 which copies all of its points and sends them to the screen again for each click. Needs a screen;
 on a machine without one:
 
@@ -44,15 +44,15 @@ def without_window(count: int, clicks: int) -> dict[str, float]:
     """Measure a session: medians in milliseconds."""
     session = Session(None, ArraySource(np.zeros((_SIDE, _SIDE), np.uint8)))
     session.add_prompts(prompts_of(count))
-    adding, telling = [], []
+    adding, describing = [], []
     for i in range(clicks):
         start = time.perf_counter()
         session.add_point((), (600, 3 * i), object_id=count + 1 + i)
         adding.append(time.perf_counter() - start)
         start = time.perf_counter()
         assert session.next_undo.startswith("added a point")
-        telling.append(time.perf_counter() - start)
-    return {"add_point": _median(adding), "last_change": _median(telling)}
+        describing.append(time.perf_counter() - start)
+    return {"add_point": _median(adding), "last_change": _median(describing)}
 
 
 def in_viewer(count: int, clicks: int) -> dict[str, float]:

@@ -3,7 +3,7 @@
     python benchmarks/masks_against_reference.py --output masks_against_reference.json
 
 The weights are those of a small network of exactly SAM's architecture, trained on drawn nuclei;
-`configs/sam_small.toml` tells how.
+see `configs/sam_small.toml`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Of each volume the largest objects on at least five planes, those over 30 % of t
 are prompted on one of their planes, each object for itself: on the middle one by a click on the
 deepest point and by the label's tight box, and by a click at a fifth of their extent. Then the
 plane that the tool itself ranks worst is corrected by one click on the deepest point of the larger
-error, or told that the object isn't there; twice. The same is done on random planes. Plain
+error, or marked as without the object; twice. The same is done on random planes. Plain
 projection decodes, with the same model and embeddings, the box of the last mask on the next plane,
 and ends where the masks of two planes have an IoU below 0.5.
 

@@ -5,7 +5,7 @@
 
 TRA, DET and SEG of the Cell Tracking Challenge are computed by py-ctcmetrics, in an environment of
 its own. On the nuclei movie they are those of the objects of frame 0 until each first divides,
-where its area falls below 0.62 of that on the frame before, as its labels tell no parents; frames
+where its area falls below 0.62 of that on the frame before, as its labels have no parents; frames
 on which one of them is blanked are left out. Its objects are those that the model finds in each
 frame, linked; or the labels of frame 0, carried along time. A result's object counts if its track
 begins on frame 0 with one of those objects, or if it covers most of one.
@@ -128,7 +128,7 @@ def covers(frame: Labels, mask: NDArray[np.bool_]) -> int:
 def metrics(result: Result, truth: Labels, parents: Mapping[int, int], evaluate: Path) -> Row:
     """Have TRA, DET and SEG computed."""
     with tempfile.TemporaryDirectory() as folder:
-        res, gt, told = Path(folder) / "01_RES", Path(folder) / "01_GT", Path(folder) / "a.csv"
+        res, gt, scores = Path(folder) / "01_RES", Path(folder) / "01_GT", Path(folder) / "a.csv"
         _write(res, result.labels, result.parents)
         _write(gt / "TRA", truth, parents)
         (gt / "TRA" / "res_track.txt").rename(gt / "TRA" / "man_track.txt")
@@ -139,12 +139,12 @@ def metrics(result: Result, truth: Labels, parents: Mapping[int, int], evaluate:
             if mask.any():
                 tifffile.imwrite(gt / "SEG" / f"man_seg{number}.tif", mask)
             path.rename(path.with_name(f"man_track{number}.tif"))
-        command = [str(evaluate), "--res", str(res), "--gt", str(gt), "--csv-file", str(told)]
+        command = [str(evaluate), "--res", str(res), "--gt", str(gt), "--csv-file", str(scores)]
         command += ["--num-threads", "1", "--valid", "--tra", "--det", "--seg"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr[-2000:])
-        with told.open(newline="") as file:
+        with scores.open(newline="") as file:
             (row,) = csv.DictReader(file, delimiter=";")
     if int(float(row["Valid"])) != 1:
         raise RuntimeError("py-ctcmetrics finds the result not valid")
@@ -163,15 +163,15 @@ def _write(path: Path, labels: Labels, parents: Mapping[int, int]) -> None:
 
 def divisions(result: Result, movie: Movie) -> Row:
     """Count divisions found, missed, and made up."""
-    told: dict[int, list[int]] = {}
+    linked: dict[int, list[int]] = {}
     for child, parent in result.parents.items():
-        told.setdefault(parent, []).append(child)
-    on = {i: np.flatnonzero((result.labels == i).any((1, 2))) for i in {*told, *result.parents}}
+        linked.setdefault(parent, []).append(child)
+    on = {i: np.flatnonzero((result.labels == i).any((1, 2))) for i in {*linked, *result.parents}}
     found = 0
     for one in movie.divisions:
         before = int(np.flatnonzero((movie.labels == one.parent).any((1, 2)))[-1])
         mother = covers(result.labels[before], movie.labels[before] == one.parent)
-        children = told.get(mother, [])
+        children = linked.get(mother, [])
         hits = []
         for daughter in one.daughters:
             near = range(one.frame, min(one.frame + 2, len(movie.labels)))
@@ -179,7 +179,12 @@ def divisions(result: Result, movie: Movie) -> Row:
             hits.append([i for i in children if i in seen and abs(on[i][0] - one.frame) <= 1])
         found += all(hits) and hits[0] != hits[1]
     count = len(movie.divisions)
-    return {"divisions": count, "found": found, "missed": count - found, "false": len(told) - found}
+    return {
+        "divisions": count,
+        "found": found,
+        "missed": count - found,
+        "false": len(linked) - found,
+    }
 
 
 def nuclei(data: Path) -> tuple[NDArray[Any], Labels]:

@@ -2,8 +2,8 @@
 
 Usage: ``check_site.py SITE SOURCES [PAGE ...]``: the folder that Sphinx wrote, the one that it
 read, and Markdown pages beside it that show pictures of the sources, too. Every local link leads
-to a page or file of the site, and to a place on it if it names one; every picture says in words
-what it shows; each picture of the sources is on some page, and none is so large that a page is
+to a page or file of the site, and to a place on it if it names one; every picture has a text that
+describes it; each picture of the sources is on some page, and none is so large that a page is
 slow to load.
 """
 

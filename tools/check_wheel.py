@@ -1,4 +1,4 @@
-"""Build the sdist and the wheel, look into them, and try the wheel in a new environment.
+"""Build the sdist and the wheel, check their contents, and try the wheel in a new environment.
 
 Usage: ``check_wheel.py FOLDER [REQUIREMENT ...]``. The files go to FOLDER/dist, the environment to
 FOLDER/env, made anew; the requirements, such as a CPU build of torch, are installed before the
@@ -41,7 +41,7 @@ viewer.close()
 
 
 def main(arguments: list[str]) -> None:
-    """Build, look, install, try; exit with what is wrong."""
+    """Build, check, install and try the wheel; exit with a message if anything is wrong."""
     folder, *requirements = arguments
     work = Path(folder).resolve()
     shutil.rmtree(work, ignore_errors=True)
@@ -94,15 +94,17 @@ def contents(wheel: Path, sdist: Path) -> list[str]:
 
 
 def metadata(wheel: Path) -> list[str]:
-    """Return what of the metadata PyPI and napari's hub would show wrongly."""
+    """Return the problems of the metadata for PyPI and napari's hub."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
-        told: Message = Parser().parsestr(archive.read(name).decode("utf-8"))
+        fields: Message = Parser().parsestr(archive.read(name).decode("utf-8"))
     needed = ("Name", "Version", "Summary", "License-Expression", "Requires-Python", "Keywords")
-    problems = [f"the metadata lacks {field}" for field in needed if not told[field]]
-    if told["Description-Content-Type"] != "text/markdown" or "# " not in str(told.get_payload()):
+    problems = [f"the metadata lacks {field}" for field in needed if not fields[field]]
+    if fields["Description-Content-Type"] != "text/markdown" or "# " not in str(
+        fields.get_payload()
+    ):
         problems.append("the metadata lacks the README as its description")
-    if "Framework :: napari" not in told.get_all("Classifier", []):
+    if "Framework :: napari" not in fields.get_all("Classifier", []):
         problems.append("napari's hub lists only what has the classifier Framework :: napari")
     return problems
 
@@ -134,9 +136,11 @@ def attempt(python: Path, version: str) -> None:
             if not name.startswith(("PYTHON", "XDG_", "NAPARI_"))
         }
         known = {"cwd": folder, "env": {**clean, **home}}
-        told = run([str(python), "-c", "import napari_sam; print(napari_sam.__version__)"], **known)
-        if told.strip() != version:
-            sys.exit(f"expected version {version}, got {told.strip()}")
+        version_found = run(
+            [str(python), "-c", "import napari_sam; print(napari_sam.__version__)"], **known
+        )
+        if version_found.strip() != version:
+            sys.exit(f"expected version {version}, got {version_found.strip()}")
         print(run([str(scripts / "napari-sam"), "info"], **known))
         print(run([str(scripts / "napari-sam"), "demo", "--output", "demo"], **known))
         if not list(Path(folder, "demo").rglob("*.tif")):

@@ -75,7 +75,7 @@ def value_of(hint: Any) -> str:
 
 
 def default_of(option: Any) -> str:
-    """Return the default of an option; empty where it has none, or its help says it."""
+    """Return the default of an option; empty if it has none, or its help states it."""
     if option.required:
         return "required"
     if option.is_flag:

@@ -1,4 +1,4 @@
-"""Print the tables of dependencies for LICENCES.md, as the installed packages tell them.
+"""Print the tables of dependencies for LICENCES.md, from the metadata of the installed packages.
 
 Usage: ``licences.py``, in an environment that has the extras. What is not installed keeps the row
 that LICENCES.md has.
@@ -32,12 +32,12 @@ def name_of(requirement: str) -> str:
 def licence_of(name: str) -> str | None:
     """Return the licence that an installed package names, None where it isn't installed."""
     try:
-        told = metadata(name)
+        fields = metadata(name)
     except PackageNotFoundError:
         return None
-    classifiers = [c for c in told.get_all("Classifier") or [] if c.startswith("License")]
-    text = told["License-Expression"] or told["License"] or ""
-    if not text or (len(text) > SHORT and not told["License-Expression"]):
+    classifiers = [c for c in fields.get_all("Classifier") or [] if c.startswith("License")]
+    text = fields["License-Expression"] or fields["License"] or ""
+    if not text or (len(text) > SHORT and not fields["License-Expression"]):
         text = ", ".join(c.rsplit(" :: ", 1)[-1] for c in classifiers)
     return text or None
 

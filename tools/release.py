@@ -36,15 +36,15 @@ def version() -> str:
 
 
 def disagreements(version: str) -> list[str]:
-    """Return which files tell of another version, or none."""
-    told = {
+    """Return a message for each file with another version, or none."""
+    patterns = {
         "CITATION.cff": r"^version: (.+)$",
         "CHANGELOG.md": r"^## (\S+)",
         "packaging/recipe.yaml": r'^  version: "(.+)"$',
     }
     found = {
         name: re.findall(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
-        for name, pattern in told.items()
+        for name, pattern in patterns.items()
     }
     return [
         f"{name}: expected version {version}, got {versions[0] if versions else 'none'}"
