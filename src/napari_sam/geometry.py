@@ -1,6 +1,6 @@
-"""How pixels of a plane and pixels of a model's input correspond, and tiles of large planes.
+"""The mapping between pixels of a plane and of a model's input, and tiles of large planes.
 
-Torch is imported where it resamples: a window that opens doesn't wait for it.
+Torch is only imported by the functions that resample, so that a window opens without it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CANVAS_MULTIPLE = 32  # coarsest stride of our own encoders
 
 
 def region_of(mask: NDArray[np.bool_]) -> Region | None:
-    """Return the smallest rectangle that holds a mask `(H, W)`; None for an empty one."""
+    """Return the bounding box of a mask `(H, W)` as slices; None for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return None
@@ -35,22 +35,23 @@ def region_of(mask: NDArray[np.bool_]) -> Region | None:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Correspondence of a rectangle of a plane and a model's input.
+    """The mapping between a rectangle of a plane and a model's input.
 
     Parameters
     ----------
     plane_shape
         (H, W) of the whole plane, in pixels.
     origin, shape
-        First (row, column) and (height, width) of the rectangle the model sees, in plane pixels.
+        First (row, column) and (height, width) of the encoded rectangle, in pixels of the plane.
     scaled
         (height, width) of the rectangle in model pixels.
     canvas
         (height, width) of the padded model input, in model pixels.
     convention
-        ``"sam"``: a coordinate x maps to x·s, as in SAM's reference. ``"own"``: pixel centres
-        map to pixel centres, (x + 0.5)·s − 0.5. ``"stretched"``: as in SAM's, of another s along
-        each axis; logits become pixels of the plane at once, not by those of the model.
+        ``"sam"``: a coordinate x maps to x·s, as in SAM's reference implementation. ``"own"``:
+        pixel centres map to pixel centres, (x + 0.5)·s − 0.5. ``"stretched"``: as ``"sam"``, but
+        with a different s for each axis; logits are resampled to the plane directly instead of by
+        way of the model's pixels.
     """
 
     plane_shape: tuple[int, int]
@@ -118,20 +119,20 @@ class Frame:
     ) -> tuple[tuple[int, int], NDArray[np.float32]]:
         """Resample low-resolution logits only where they may exceed a threshold.
 
-        An object costs what its own extent costs, not what the plane's does.
+        The cost depends on the extent of the object, not on that of the plane.
 
         Parameters
         ----------
         logits
             `(h, w)` over the canvas.
         threshold
-            Nothing outside of the part exceeds it.
+            Logits outside of the returned part don't exceed it.
 
         Returns
         -------
         origin, logits
-            (row, column) of the part's first pixel in the plane, and `(h', w')` logits as
-            :meth:`enlarge` gives them; `(0, 0)` where nothing exceeds the threshold.
+            (row, column) of the part's first pixel in the plane, and its logits `(h', w')` as from
+            :meth:`enlarge`; of shape `(0, 0)` if none exceeds the threshold.
         """
         import torch
 
@@ -214,7 +215,7 @@ class Tile:
     ----------
     core, outer
         (row 0, column 0, row 1, column 1), half-open: the part that belongs to this tile alone,
-        and the part the model sees.
+        and the part that is encoded.
     scale
         Model pixels per pixel of the plane; by default as :func:`fit_frame` chooses.
     """
@@ -270,20 +271,20 @@ def _resampling(cells: int, canvas: int, scaled: int, pixels: int) -> _Resamplin
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How a plane is laid into a model's input.
+    """How a plane is resized and padded to a model's input.
 
     Parameters
     ----------
     input_size
         Side of the largest input, in model pixels.
     max_upscale
-        Of a model that takes a plane at any scale that its input holds: the largest magnification
-        by default. The input is padded to a multiple of 32 then, and coordinates are
-        (x + 0.5)·s − 0.5. None where a plane always fills a square input, as in SAM; coordinates
-        are x·s there.
+        For a model that accepts any scale at which the plane fits into its input: the largest
+        magnification by default. The input is padded to a multiple of 32, and coordinates map to
+        (x + 0.5)·s − 0.5. None for a model whose square input a plane always fills, as in SAM;
+        coordinates map to x·s.
     keeps_aspect
-        Whether height and width have the same scale, and the square is padded; otherwise both
-        sides become the input's.
+        Whether height and width are scaled alike, and the rest of the square is padded; otherwise
+        each is scaled to the input's side.
     """
 
     input_size: int
@@ -292,11 +293,11 @@ class Geometry:
 
     @property
     def has_choice(self) -> bool:
-        """Whether a plane may have any scale that the input holds."""
+        """Whether the model accepts any scale at which the plane fits into its input."""
         return self.max_upscale is not None
 
     def default_scale(self, longest: int) -> float:
-        """Model pixels per pixel of a plane whose longer side has so many."""
+        """Return the default model pixels per pixel of a plane with this longer side."""
         fitting = self.input_size / longest
         return fitting if self.max_upscale is None else min(fitting, self.max_upscale)
 
@@ -315,18 +316,19 @@ def fit_frame(
     shape
         (height, width) of the rectangle in pixels.
     geometry
-        Of the model.
+        Geometry of the model.
     origin, plane_shape
-        Where the rectangle lies; by default it is the whole plane.
+        (row, column) of the rectangle's first pixel, and (H, W) of the plane; by default the
+        rectangle is the whole plane.
     scale
-        Model pixels per pixel of the plane that are wanted, if the input holds them; by default
-        as many as it holds, up to the geometry's `max_upscale`. Where a plane fills the input
-        there is no choice.
+        Wanted number of model pixels per pixel of the plane, reduced if the input is too small
+        for it; by default the largest that fits, up to the geometry's `max_upscale`. It has no
+        effect for models whose input a plane always fills.
 
     Returns
     -------
     frame
-        Of the rectangle.
+        The mapping between the rectangle and the model's input.
     """
     whole = geometry.input_size, geometry.input_size
     plane_shape = plane_shape or shape
@@ -362,7 +364,7 @@ def tile_grid(shape: tuple[int, int], tile: int, halo: int) -> list[Tile]:
     Raises
     ------
     ValueError
-        If no core is left between the halos.
+        If the halo leaves no core.
     """
     if tile <= 2 * halo:
         raise ValueError(f"expected a tile larger than two halos of {halo} pixels, got {tile}")

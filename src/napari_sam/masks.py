@@ -1,4 +1,4 @@
-"""Masks: their stability, overlap and encoding, and how one is merged into labels."""
+"""Masks: their stability, overlap, encoding, and merging into labels."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Rle:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """What writing a mask changes in labels; all masks have the labels' shape.
+    """The changes of labels by writing a mask; all masks have the labels' shape.
 
     Parameters
     ----------
     erase, paint
         Pixels to set to 0 and to the label.
     written
-        Pixels that belong to the prediction afterwards: give them back as `previous` next time.
+        Pixels of the prediction afterwards, for the `previous` of the next :func:`merge_mask`.
     """
 
     erase: Bool
@@ -87,7 +87,7 @@ def iou(a: Bool, b: Bool) -> float:
 def stability_score(
     logits: NDArray[np.float32], threshold: float = 0.0, offset: float = 1.0
 ) -> NDArray[np.float32]:
-    """Agreement of masks cut a little above and a little below the threshold.
+    """Return the IoU of masks thresholded a little above and a little below a threshold.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def box_nms(
 def box_groups(
     boxes: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]], threshold: float
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Part boxes into groups: the best one that is left, and what overlaps it.
+    """Split boxes into groups: the best one that is left, with those that overlap it.
 
     Parameters
     ----------

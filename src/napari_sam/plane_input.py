@@ -1,4 +1,4 @@
-"""What a model was given of a plane, as values and as the words that a prompts file keeps."""
+"""A model's input for a plane, as values and as the text that a prompts file stores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SPAN = re.compile(r"\s*(\d+) to (\d+) on axis (\d+)\s*")
 
 @dataclass(frozen=True, slots=True)
 class ColourInput:
-    """Pixels that the model saw as grey, or as one of its colours.
+    """One grey or colour channel of a model's input.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class ColourInput:
         Pixel values that became black and white; None for the model's own choice, which leaves
         uint8 RGB as it is.
     index
-        Position on the image's channel axis; None for all of the image's plane, or of another
-        layer's.
+        Index along the image's channel axis; None for the whole plane of the image or of another
+        layer.
     layer
-        Name of the layer, if it is another one than the image's.
+        Name of the layer, if it is not the image's.
     checksum
-        Of the pixels before they were stretched (:func:`checksum`); empty where not known.
+        Checksum of the pixels before contrast stretching (:func:`checksum`); empty if unknown.
     gamma, inverted
-        As of :func:`~napari_sam.image.as_shown`.
+        As in :func:`~napari_sam.image.as_shown`.
     """
 
     limits: Limits | None = None
@@ -60,23 +60,23 @@ class ColourInput:
 
 @dataclass(frozen=True, slots=True)
 class PlaneInput:
-    """What the model was given of one plane.
+    """A model's input for one plane.
 
     Parameters
     ----------
     displayed
         The two axes of the image that the plane spans: rows and columns.
     colours
-        One for a plane as it is; three for channels that were made red, green and blue, None
-        where a colour stayed black.
+        One entry for a plane as it is; three for channels shown as red, green and blue, with None
+        for a colour that is black.
     channel_axis
-        Axis whose positions `colours` name by their `index`.
+        Axis of the image that the `index` of `colours` refers to.
     known
-        Whether the contrast limits are known. Those found in the pixels are not before they are
-        read.
+        Whether the contrast limits are known; those computed from the pixels are unknown until
+        the pixels are read.
     projection, spans
-        How several planes were projected to this one (a function of NumPy), and which: (axis,
-        first, last) for each axis with more than one; empty for a plane alone.
+        NumPy's function that projected several planes to this one, and these planes as (axis,
+        first, last) for each axis with more than one; empty for a single plane.
     """
 
     displayed: tuple[int, int]
@@ -88,7 +88,7 @@ class PlaneInput:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the model saw the image's own plane, without a choice of channels."""
+        """Whether the input is the image's own plane, without a choice of channels."""
         return len(self.colours) == 1
 
     def words(self) -> dict[str, str]:

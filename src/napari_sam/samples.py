@@ -11,22 +11,22 @@ from napari_sam.prompts import Prompts
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sample(ImageFile):
-    """A sample image with where it comes from and clicks to try on it.
+    """A sample image with its licence, and clicks to try on it.
 
     Parameters
     ----------
     data, axes, pixel_size, unit
-        As of :class:`~napari_sam.io.ImageFile`.
+        As in :class:`~napari_sam.io.ImageFile`.
     name : str
         Its key in `NAMES`.
     title : str
-        A line for a menu.
+        Its title, for a menu.
     licence : str
-        SPDX identifier of the licence the image is under.
+        SPDX identifier of the image's licence.
     credit : str
-        Whom to name when the image is shown or passed on.
+        The credit to give when the image is shown or passed on.
     prompts : mapping of (plane index, object) to Prompts
-        One click in the middle of some objects.
+        One click on each of some objects.
     """
 
     name: str

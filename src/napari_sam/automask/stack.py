@@ -44,7 +44,7 @@ def segment_all(
     progress
         Called with the finished fraction; it may raise :class:`~napari_sam.Cancelled`.
     link_iou
-        Least IoU of objects on neighbouring planes that are taken for one.
+        Least IoU of objects on neighbouring planes that get the same label.
     **settings
         Fields of :class:`AutomaskSettings`.
 

@@ -1,7 +1,6 @@
-"""The models that a user has taught, by name: one file each in a folder of the user's.
+"""The library of a user's taught models, by name: one file each in a folder.
 
-Nothing in it is ever replaced, and nothing deleted but by :func:`remove`. Lists are read without
-torch.
+Files are never replaced, and only deleted by :func:`remove`. Lists are read without torch.
 """
 
 from __future__ import annotations
@@ -142,7 +141,7 @@ def find_by_key(key: str) -> TaughtFile | None:
 
 
 def path_of(name: str) -> Path:
-    """Return where the taught model of a name belongs, whether or not it is there."""
+    """Return the file for the taught model of a name, whether or not it exists."""
     return taught_folder() / f"{unicodedata.normalize('NFC', name)}{SUFFIX}"
 
 
@@ -154,7 +153,7 @@ def keep(model: TaughtModel, name: str) -> TaughtFile:
     model
         The taught model.
     name
-        Under which it is kept.
+        Its name in the library.
 
     Returns
     -------
@@ -184,7 +183,7 @@ def bring(path: str | Path, name: str | None = None) -> TaughtFile:
     path
         The file.
     name
-        For it; by default its own, or another one like it if that is taken.
+        Its name in the library; by default its own, or a similar one if that is taken.
 
     Returns
     -------
@@ -194,7 +193,7 @@ def bring(path: str | Path, name: str | None = None) -> TaughtFile:
     Raises
     ------
     CheckpointError
-        If it is none, or damaged.
+        If it isn't a taught model, or is damaged.
     ValueError, OSError
         As in :func:`keep`.
     """
@@ -273,12 +272,12 @@ def existing(name: str) -> TaughtFile:
 
 
 def check_free(name: str) -> None:
-    """Refuse a name that can't be one, or is taken.
+    """Raise an error for a name that is invalid or taken.
 
     Raises
     ------
     ValueError
-        Saying why.
+        If it is, with the reason.
     """
     check_name(name)
     if name.casefold() in _taken():
@@ -289,12 +288,12 @@ def check_free(name: str) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that makes no file name on every system, or may be taken for a path.
+    """Raise an error for a name that isn't a valid file name everywhere, or could be a path.
 
     Raises
     ------
     ValueError
-        Saying why.
+        If it is, with the reason.
     """
     if not is_name(name):
         raise ValueError(

@@ -80,12 +80,13 @@ class ArraySource:
     revision
         Raise it when the array's content changes.
     content
-        What stands for the array in :attr:`stamp`; by default the array's own identity. A source
-        that goes on with the planes of another, and adds some, gets that of the other.
+        Value that identifies the array in :attr:`stamp`; by default the array's identity. A source
+        with the planes of another one and more has that of the other.
     slab
         How planes around each one are projected onto it; None reads each plane alone.
     gamma, inverted
-        How a display shows values between the limits: raised to a power, and high ones dark.
+        How values between the limits are displayed: their exponent, and whether high values are
+        dark.
     autocontrast
         Every plane is stretched between its own lowest and highest value (uint8 between 0 and
         255, as napari does it), whatever `contrast_limits` are.
@@ -145,7 +146,7 @@ class ArraySource:
 
     @property
     def stamp(self) -> Hashable:
-        """What the pixels of a plane depend on."""
+        """Hashable value that changes when the pixels of planes do."""
         channels = self.channels and tuple(c and c.stamp for c in self.channels)
         slab = self.slab and (self.slab, self.shape)  # which ends where the image does
         style = self.contrast_limits, self.gamma, self.inverted, self.autocontrast
@@ -153,7 +154,7 @@ class ArraySource:
 
     @property
     def content_stamp(self) -> tuple[Hashable, int]:
-        """What the image holds, however it is shown; one of another stamp is another image."""
+        """Hashable value that changes when the image's content does, however it is shown."""
         return self.identity, self.revision
 
     @property

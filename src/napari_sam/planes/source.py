@@ -1,4 +1,4 @@
-"""What is read plane by plane: the protocol, and what planes of two sources have in common."""
+"""The protocol of images that are read plane by plane, and comparisons of two of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ plane that spans such an axis itself has no colours.
 
 
 class PlaneSource(Protocol):
-    """Where planes come from. Frozen: a changed image is another source."""
+    """An image that is read plane by plane. It is immutable: a changed image is a new source."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,12 +34,12 @@ class PlaneSource(Protocol):
 
     @property
     def stamp(self) -> Hashable:
-        """What the pixels of a plane depend on; embeddings of another stamp are not used."""
+        """Hashable value that changes when the pixels of planes do; embeddings depend on it."""
         ...
 
     @property
     def content_stamp(self) -> Hashable:
-        """What the image holds, however it is shown; one of another stamp is another image."""
+        """Hashable value that changes when the image's content does, however it is shown."""
         ...
 
     @property

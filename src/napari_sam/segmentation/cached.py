@@ -1,4 +1,4 @@
-"""Embeddings kept in memory and on disk, so that no plane is encoded twice."""
+"""A cache of embeddings in memory and on disk, so that no plane is encoded twice."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _FOREIGN = (
 
 
 class CacheWarning(UserWarning):
-    """Embeddings can't be kept on disk; everything goes on without."""
+    """Embeddings can't be cached on disk; the program continues without the cache."""
 
 
 class CachedSegmenter(DelegatingSegmenter[Segmenter]):
@@ -82,19 +82,19 @@ class CachedSegmenter(DelegatingSegmenter[Segmenter]):
     ----------
     segmenter
         A :class:`~napari_sam.segmentation.network.SamSegmenter`, or a wrapper such as
-        :class:`~napari_sam.TiledSegmenter`, whose tiles are then cached one by one. One that is
-        cached already gets this cache instead of its own.
+        :class:`~napari_sam.TiledSegmenter`, whose tiles are then cached individually. The cache of
+        one that is cached already is replaced by this one.
     directory
-        Where embeddings are kept; :func:`embeddings_home` by default.
+        Directory of the cache; :func:`embeddings_home` by default.
     max_bytes
-        Largest size of the directory; 0 keeps embeddings in memory only.
+        Largest size of the directory in bytes; 0 caches embeddings in memory only.
     max_memory
-        Largest size of the embeddings kept in memory, in bytes.
+        Largest size of the embeddings in memory, in bytes.
 
     Attributes
     ----------
     cache
-        The embeddings that are kept.
+        The cached embeddings.
     uncached
         The segmenter without the cache.
 
@@ -137,15 +137,16 @@ class EmbeddingCache:
     Parameters
     ----------
     directory
-        Made when the first embedding is stored.
+        Directory of the files, which is created with the first embedding.
     max_bytes, max_memory
-        Limits of the directory and of the memory, in bytes. The least recently used go first.
+        Limits of the directory and of the memory, in bytes. The least recently used embeddings
+        are removed first.
 
     Notes
     -----
-    Where files have owners, embeddings of this user, of the directory's owner and of the system's
-    are used. Those of anybody else count as missing, and only those of this user are ever
-    replaced, removed, or counted.
+    On systems with file owners, only files of this user, of the directory's owner and of root are
+    read; those of others count as missing. Only this user's files are replaced, removed or
+    counted.
     """
 
     def __init__(self, directory: Path, max_bytes: int, max_memory: int) -> None:
@@ -174,16 +175,16 @@ class EmbeddingCache:
         Parameters
         ----------
         key
-            Of the pixels and the encoder.
+            Key of the pixels and the encoder.
         frame, encoder_key, precision
-            What the embedding has besides its features, which alone are stored.
+            Of the embedding, as only its features are stored.
         shapes
-            Of the features; a file with others counts as missing.
+            Shapes of the features; a file with others counts as missing.
 
         Returns
         -------
         embedding
-            None if it is not kept.
+            None if it is not in the cache.
         """
         with self._lock:
             found = self._memory.get(key)
@@ -229,7 +230,7 @@ class EmbeddingCache:
         return stored
 
     def clear(self) -> None:
-        """Forget all embeddings, also those on disk."""
+        """Remove all embeddings from memory and from disk."""
         with self._lock:
             self._memory.clear()
             self._memory_bytes = 0
@@ -238,7 +239,7 @@ class EmbeddingCache:
             self._disk_bytes = 0
 
     def path_of(self, key: str) -> Path:
-        """Return where the embedding of a key is kept, whether or not it is there."""
+        """Return the file for the embedding of a key, whether or not it exists."""
         return self.directory / key[:2] / f"{key}.safetensors"
 
     def _remember(self, key: str, embedding: Embedding) -> None:
@@ -378,7 +379,7 @@ class _CachedEncoder(DelegatingSegmenter[PixelSegmenter]):
 
 
 def embedding_key(pixels: NDArray[np.uint8], frame: Frame, encoder_key: str, precision: str) -> str:
-    """Hash everything that decides what an embedding is.
+    """Hash everything that an embedding depends on.
 
     Parameters
     ----------

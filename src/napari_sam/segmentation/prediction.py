@@ -28,10 +28,10 @@ class MaskPrediction:
     frame
         Frame of the embedding that was decoded.
     exact
-        The only candidate at the plane's resolution, where it is a given mask that clicks
-        corrected: logits would blur it.
+        The only candidate at the plane's resolution, if it is an exact mask, given or corrected by
+        clicks, that low-resolution logits would blur.
     patches
-        What :meth:`patch` gives of each candidate, where it has been worked out already.
+        Results of :meth:`patch` that have been computed already, by candidate.
     """
 
     logits: NDArray[np.float32]
@@ -53,9 +53,9 @@ class MaskPrediction:
         return tuple(order[areas[order] > 0].tolist())
 
     def index_of(self, candidate: Candidate | None) -> int:
-        """Return which mask a candidate names; by default the one of the highest predicted IoU.
+        """Return the index of a candidate; by default that of the highest predicted IoU.
 
-        Of fewer masks than are named the last one counts.
+        An index or area beyond the last mask means the last one.
         """
         if candidate is None:
             return self.best_index
@@ -94,9 +94,9 @@ class MaskPrediction:
         Parameters
         ----------
         index
-            Which candidate.
+            Index of the candidate.
         threshold
-            Of the logits.
+            Threshold of the logits.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Objects that become two."""
+"""Divisions of objects into two."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from napari_sam.tracking.seen import Key, Observed, Report, Seen, observe
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """An object that has become two others.
+    """The division of an object into two.
 
     Parameters
     ----------
     parent
-        Its track, or its label where labels are numbered by track.
+        Track of the parent, or its label where labels are numbered by track.
     daughters
-        Those of the two. One may be the parent's own, where its number goes on in a daughter.
+        Tracks or labels of the daughters. One may be that of the parent, if its number continues.
     frame
-        The first of the daughters.
+        First frame of the daughters.
     plausibility
-        0 to 1: how well the two together have the place and the area of the parent, and how alike
-        they are. It is no probability: what is over 0 is suggested, and 1 is two halves in the
-        parent's place.
+        How well the daughters together match the parent's place and area, and how similar they
+        are, 0-1. It is not a probability: every suggestion has more than 0, and two equal halves
+        in the parent's place have 1.
     """
 
     parent: int
@@ -50,7 +50,7 @@ def suggest_divisions(
     """Find divisions in labels whose numbers are tracks already.
 
     An object divides where a track begins beside it and the two together have its place and its
-    area, whether its own number goes on in one of the two or ends.
+    area, whether the object's own number continues in one of the two or ends.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ def suggest_divisions(
     spacing
         As of :func:`~napari_sam.tracking.link`.
     reach
-        Farthest that a daughter is from its parent, in units of the spacing; by default the median
-        diameter of the objects.
+        Largest distance of a daughter from its parent, in units of the spacing; by default the
+        median diameter of the objects.
     max_gap
-        Most frames in a row between a parent and its daughters.
+        Largest number of frames between a parent and its daughters.
     report
         Called with the finished fraction; it may raise to cancel.
 

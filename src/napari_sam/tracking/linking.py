@@ -18,17 +18,17 @@ _Pair = tuple[Key, Key, float]  # two objects, and what speaks for their link
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """What may be linked.
+    """Settings of :func:`link`.
 
     Parameters
     ----------
     reach
-        Farthest that an object's centroid moves from frame to frame, in units of the spacing; by
-        default the median diameter of the objects.
+        Largest distance that an object's centroid moves from frame to frame, in units of the
+        spacing; by default the median diameter of the objects.
     max_gap
-        Most frames in a row on which an object may be missing.
+        Largest number of successive frames on which an object may be missing.
     divisions
-        Whether an object may become two.
+        Whether objects may divide.
 
     Raises
     ------
@@ -49,18 +49,18 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """Which object of each frame belongs to which track.
+    """The tracks of the objects of all frames.
 
     Parameters
     ----------
     numbers
         The track of each label, for each frame; tracks are numbered from 1.
     divisions
-        What is suggested as a division, by frame.
+        Suggested divisions, ordered by frame.
     objects
-        What is seen of each object, by frame and label.
+        Measurements of each object, by frame and label.
     reach
-        Farthest that an object was taken to move from frame to frame.
+        Largest distance that objects were assumed to move from frame to frame.
     """
 
     numbers: tuple[Mapping[int, int], ...]
@@ -70,7 +70,7 @@ class Tracks:
 
     @property
     def parents(self) -> Mapping[int, int]:
-        """The track that a track descends from, where it does."""
+        """The parent track of each track that has one."""
         return {child: one.parent for one in self.divisions for child in one.daughters}
 
     def relabelled(self, labels: LazyArray, report: Report | None = None) -> NDArray[np.int32]:
@@ -114,27 +114,28 @@ def link(
 ) -> Tracks:
     """Link the objects of all frames so that the sum of the links' costs is least.
 
-    First frame to frame; then tracks that end are joined with those that begin a few frames
-    later, and tracks that begin beside another are made its daughter if the two have the area
-    and the place of the parent. A cost is the distance of the centroids in reaches, plus
-    1 − IoU, plus half the logarithm of the areas' ratio.
+    Objects of neighbouring frames are linked first. Then tracks that end are joined with those
+    that begin a few frames later, and a track that begins beside another becomes its daughter if
+    the two together have the area and the place of the parent. The cost of a link is the distance
+    of the centroids as a multiple of the reach, plus 1 − IoU, plus half the logarithm of the ratio
+    of the areas.
 
     Parameters
     ----------
     labels
-        `(T, H, W)` or `(T, Z, H, W)`, numbered in each frame by itself; 0 is background. A frame
-        is read at a time.
+        `(T, H, W)` or `(T, Z, H, W)`; numbers are independent between frames, and 0 is
+        background. Frames are read one at a time.
     settings
-        What may be linked.
+        Largest distance and gap, and whether objects may divide.
     spacing
         Distance of neighbouring pixels along (Z,) Y and X, in any unit, such as µm; 1 by default.
         Distances are measured in it, so that planes far apart count as far apart.
     report
         Called with the finished fraction; it may raise to cancel.
     entered, left
-        Objects, by frame and label, that come from frames before the first, or go on behind the
-        last, across a gap, where the labels are a part of a movie: nothing is linked to them on
-        that side.
+        Objects, by frame and label, that continue a track from before the first frame, or are
+        continued after the last, if the labels are a part of a movie: nothing is linked to them
+        on that side.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def link(
     Raises
     ------
     ValueError
-        If the labels have another number of axes, or are no whole numbers, or the spacing doesn't
+        If the labels have another number of axes, or are not whole numbers, or the spacing doesn't
         fit them.
 
     References
