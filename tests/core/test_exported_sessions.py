@@ -95,7 +95,7 @@ def test_every_format_leaves_into_a_folder(saved, tmp_path):
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == [
         "cells.geojson", "cells_RoiSet.zip", "cells_classes.csv", "cells_classes.tif",
         "cells_coco.json", "cells_crops", "cells_ctc", "cells_labels.ome.zarr",
-        "cells_labels.tif", "cells_objects.csv",
+        "cells_labels.tif", "cells_objects.csv", "cells_yolo",
     ]  # fmt: skip
     table = pandas.read_csv(tmp_path / "out" / "cells_objects.csv")
     assert table["label"].tolist() == [1, 2, 9]
@@ -156,6 +156,8 @@ def test_several_sessions_make_one_data_set_or_a_file_each(saved, tmp_path):
     twin.write_bytes(path.read_bytes())
     export_sessions([path, twin], "coco", tmp_path / "all.json")
     assert len(json.loads((tmp_path / "all.json").read_text())["images"]) == 6
+    with pytest.raises(ValueError, match="images of different names"):
+        export_sessions([path, twin], "yolo", tmp_path / "all")
     written = export_sessions([path, twin], "geojson", tmp_path / "out")
     assert [one.name for one in written] == ["cells.geojson", "twin_cells.geojson"]
     with pytest.raises(ValueError, match="expected a folder for 2 sessions"):

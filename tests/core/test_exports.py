@@ -5,26 +5,32 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
+import imageio.v3 as imageio
 import numpy as np
 import pandas
 import pytest
 import roifile
 import shapely
 import tifffile
+import yaml
 import yaozarrs
 import zarr
 from exported import exported, plane_of_objects
+from labelformat.formats import YOLOv8InstanceSegmentationInput
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from napari_sam.io import read_image
 from napari_sam.io.exports import (
     FORMATS,
+    ClassRecord,
     ExportedObjects,
     ExportOptions,
+    ObjectRecord,
     check_target,
     proposed_name,
     write_export,
@@ -44,6 +50,23 @@ def write(to: str, path: Path, objects: ExportedObjects | None = None, **options
 
 def coco_of(path: Path) -> COCO:
     return COCO(path)
+
+
+def yolo_of(path: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
+    """Return class and mask of each line, by file, as labelformat reads them with the images."""
+    (path / "images").mkdir()
+    for one in (path / "labels").iterdir():
+        imageio.imwrite(path / "images" / f"{one.stem}.png", np.zeros(LABELS.shape, np.uint8))
+    read = {}
+    for image in YOLOv8InstanceSegmentationInput(path / "data.yaml", "train").get_labels():
+        lines = read[Path(image.image.filename).stem] = []
+        for one in image.objects:
+            (corners,) = one.segmentation.polygons
+            (row, column), mask = fill([np.array(corners)[:, ::-1]], LABELS.shape)
+            full = np.zeros(LABELS.shape, bool)
+            full[row : row + mask.shape[0], column : column + mask.shape[1]] = mask
+            lines.append((one.category.name, full))
+    return read
 
 
 @pytest.mark.parametrize("segmentation", ["rle", "polygons"])
@@ -82,6 +105,56 @@ def test_a_stack_is_one_coco_image_a_plane_and_several_images_share_categories(t
     assert [one["name"] for one in data.dataset["categories"]] == [
         "nucleus", "debris, old", "object"
     ]  # fmt: skip
+
+
+def test_labelformat_reads_the_outlines_and_classes(tmp_path):
+    lines = yolo_of(write("yolo", tmp_path / "a"))["cells"]
+    outer = np.zeros(LABELS.shape, bool)
+    outer[2:10, 3:12] = True  # its hole is filled, and the island in it has a line of its own
+    island, first, second = (np.zeros_like(outer) for _ in range(3))
+    island[5:7, 7:9] = first[20:22, 20:22] = second[22:24, 22:24] = True
+    expected = [
+        ("nucleus", outer), ("nucleus", island), ("object", LABELS == 2), ("debris, old", first),
+        ("debris, old", second), ("object", LABELS == 5), ("nucleus", LABELS == 70000),
+    ]  # fmt: skip
+    assert [name for name, _ in lines] == [name for name, _ in expected]
+    for (_, mask), (_, pixels) in zip(lines, expected, strict=True):
+        np.testing.assert_array_equal(mask, pixels)
+
+
+def test_a_stack_is_one_yolo_file_a_plane_and_several_images_share_classes(tmp_path):
+    stack = exported((2, 3), "TZYX")
+    other = replace(exported(), name="other.tif", classes=(ClassRecord("debris, old"),))
+    write_export(FORMATS["yolo"], [other, stack], tmp_path / "a")
+    data = yaml.safe_load((tmp_path / "a" / "data.yaml").read_text("utf-8"))
+    assert data == {
+        "train": "images", "val": "images", "names": {0: "debris, old", 1: "nucleus", 2: "object"},
+    }  # fmt: skip
+    read = yolo_of(tmp_path / "a")
+    assert sorted(read) == [*(f"cells_t{t:04}_z{z:04}" for t in (0, 1) for z in range(3)), "other"]
+    for t, z in np.ndindex(2, 3):
+        lines = read[f"cells_t{t:04}_z{z:04}"]
+        assert {name for name, _ in lines} <= {"nucleus", "debris, old", "object"}
+        drawn = np.any([mask for _, mask in lines], 0)
+        np.testing.assert_array_equal(drawn[12:], stack.labels[t, z, 12:] > 0)
+    with pytest.raises(ValueError, match="two called other"):
+        write_export(FORMATS["yolo"], [other, replace(other, name="other.png")], tmp_path / "b")
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+def test_yolo_has_a_class_for_objects_without_one_only_if_there_are_any(tmp_path):
+    def names(path: Path, labels: np.ndarray, *classes: str) -> dict[int, str]:
+        records = {i: ObjectRecord(i, name) for i, name in enumerate(classes, 1)}
+        write("yolo", path, ExportedObjects(labels, "YX", "a", records))
+        return yaml.safe_load((path / "data.yaml").read_text("utf-8"))["names"]
+
+    labels = np.array([[1, 0, 2]])
+    strange = '"T": cell # \U0001f9ec'
+    assert names(tmp_path / "a", labels, strange, "no") == {0: strange, 1: "no"}
+    assert names(tmp_path / "b", labels, "cell", "") == {0: "cell", 1: "object"}
+    assert names(tmp_path / "c", labels, "object", "") == {0: "object"}
+    assert names(tmp_path / "d", labels * 0) == {0: "object"}
+    assert (tmp_path / "d" / "labels" / "a.txt").read_text() == ""
 
 
 def test_geopandas_reads_valid_polygons_with_holes(tmp_path):
@@ -281,6 +354,8 @@ def test_only_accepted_objects_leave(tmp_path, to, caplog):
         assert set(np.unique(zarr.open_group(path)["0"][:])) == {0, 1, 4, 70000}
     elif to == "coco":
         assert {one["object_id"] for one in coco_of(path).anns.values()} == {1, 4, 70000}
+    elif to == "yolo":
+        assert {name for name, _ in yolo_of(path)["cells"]} == {"nucleus", "debris, old"}
     elif to == "geojson":
         assert set(geopandas.read_file(path)["name"]) == {"1", "4", "70000"}
     elif to == "imagej":
@@ -321,6 +396,9 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     (strange / "thesis.doc").write_text("dear")
     with pytest.raises(FileExistsError, match="other things"):
         check_target(FORMATS["crops"], strange, overwrite=True)
+    (tmp_path / "yolo_yolo" / "images").mkdir()
+    with pytest.raises(FileExistsError, match="other things"):
+        check_target(FORMATS["yolo"], tmp_path / "yolo_yolo", overwrite=True)
     with pytest.raises(ValueError, match=r"ending in \.json"):
         check_target(FORMATS["coco"], tmp_path / "a.txt")
 

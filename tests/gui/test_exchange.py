@@ -55,6 +55,7 @@ def test_objects_leave_the_viewer_and_come_back(me, tmp_path, monkeypatch):
         ("Cut-outs with masks (*_crops)", "cells_labels.tif", "cells_crops"),
         ("Cell Tracking Challenge (*_ctc)", "cells_labels.tif", "cells_ctc"),
         ("Cell Tracking Challenge (*_ctc)", "day.1", "day.1"),
+        ("YOLO segmentation (*_yolo)", "cells_labels.tif", "cells_yolo"),
         ("OME-Zarr labels (*.zarr)", "x.tif", "cells_labels.ome.zarr"),
     ],
 )

@@ -110,9 +110,9 @@ def export_sessions(
     to
         The format, a key of :data:`~napari_sam.io.exports.FORMATS`.
     output
-        The file; or a folder, in which files are named after the images. Only COCO and CSV can
-        hold several sessions in one file. Cut-outs and tracks are written as a folder: this one,
-        or a new one in it if it exists.
+        The file; or a folder, in which files are named after the images. Only COCO, YOLO
+        and CSV can hold several sessions in one. YOLO, cut-outs and tracks are written as a
+        folder: this one, or a new one in it if it exists.
     image, labels
         As in :func:`objects_of_session`, for a single session; or a sequence with the image of
         each session.

@@ -83,8 +83,8 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="Format: labels, coco, geojson (QuPath), ome-zarr, imagej, csv, crops, classes or "
-            "ctc (Cell Tracking Challenge).",
+            help="Format: labels, coco, yolo, geojson (QuPath), ome-zarr, imagej, csv, crops, "
+            "classes or ctc (Cell Tracking Challenge).",
         ),
     ],
     output: Annotated[

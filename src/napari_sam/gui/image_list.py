@@ -160,7 +160,7 @@ class ListedImages:
         Parameters
         ----------
         to
-            One of :data:`~napari_sam.io.exports.FORMATS`. Data sets and tables are one file for all
+            One of :data:`~napari_sam.io.exports.FORMATS`. Data sets and tables are one for all
             images, others a file for each. Existing files are never replaced: that is an error.
         folder
             The folder to write to.

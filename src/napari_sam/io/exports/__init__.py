@@ -16,6 +16,7 @@ from napari_sam.io.exports.label_images import write_class_image, write_label_im
 from napari_sam.io.exports.objects import ClassRecord, ExportedObjects, ObjectRecord, Report
 from napari_sam.io.exports.ome_zarr import Version, labels_folder, version_of_image, write_ome_zarr
 from napari_sam.io.exports.table import write_table
+from napari_sam.io.exports.yolo import DATA_FILE, LABELS_FOLDER, write_yolo
 from napari_sam.io.formats import LABEL_FORMATS
 from napari_sam.io.ome_zarr import zarr_library
 
@@ -49,7 +50,7 @@ class ExportFormat:
     ending
         Ending of a proposed file name, before the suffix.
     joins
-        Whether one file can hold the objects of several images.
+        Whether one file or folder can hold the objects of several images.
     needs_image
         Whether the image's pixels are needed.
     """
@@ -65,6 +66,7 @@ class ExportFormat:
 _ALL = (
     ExportFormat("labels", "Label image", LABEL_FORMATS, "_labels"),
     ExportFormat("coco", "COCO data set", (".json",), "_coco", joins=True),
+    ExportFormat("yolo", "YOLO segmentation", (), "_yolo", joins=True),
     ExportFormat("geojson", "GeoJSON for QuPath", (".geojson", ".json"), ""),
     ExportFormat("ome-zarr", "OME-Zarr labels", (".zarr",), "_labels.ome"),
     ExportFormat("imagej", "ImageJ regions", (".zip",), "_RoiSet"),
@@ -173,12 +175,19 @@ def check_target(to: ExportFormat, path: Path, overwrite: bool = False) -> None:
             f"{there[0]} is there already and was left as it is; choose another name, or allow "
             "it to be overwritten"
         )
-    its_own = TRACK_FILE if to.key == "ctc" else "objects.csv"
-    if there and there[0].is_dir() and not (to.suffixes or (there[0] / its_own).is_file()):
+    if there and there[0].is_dir() and not (to.suffixes or _is_ours(to, there[0])):
         raise FileExistsError(
             f"{there[0]} is a folder with other things in it and was left as it is; choose "
             "another name"
         )
+
+
+def _is_ours(to: ExportFormat, folder: Path) -> bool:
+    """Whether a folder is one that an export wrote, so that nothing else is lost with it."""
+    if to.key == "yolo":  # beside which its users put the images
+        names = {one.name for one in folder.iterdir()}
+        return DATA_FILE in names and names <= {DATA_FILE, LABELS_FOLDER}
+    return (folder / (TRACK_FILE if to.key == "ctc" else "objects.csv")).is_file()
 
 
 def write_export(
@@ -217,6 +226,9 @@ def write_export(
         return
     if to.key == "csv":
         write_table(several, path, report)
+        return
+    if to.key == "yolo":
+        write_yolo(several, path, report)
         return
     if len(several) != 1:
         raise ValueError(

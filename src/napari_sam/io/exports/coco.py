@@ -65,7 +65,7 @@ def write_coco(
         file.write(',\n"annotations": [')
         number = 0
         for position, objects in enumerate(several):
-            for index, labels in objects.planes(_part(report, position, len(several))):
+            for index, labels in objects.planes(part_of_report(report, position, len(several))):
                 images.append(_image(objects, index, len(images) + 1))
                 for annotation in _annotations(objects, labels, segmentation, categories):
                     number += 1
@@ -139,7 +139,8 @@ def _polygons(polygons: Sequence[Polygon]) -> list[list[int]]:
     return [one.shell[:, ::-1].reshape(-1).tolist() for one in polygons]
 
 
-def _part(report: Report | None, position: int, count: int) -> Report | None:
+def part_of_report(report: Report | None, position: int, count: int) -> Report | None:
+    """Return what one of several images reports its own fraction to."""
     if report is None:
         return None
     return lambda fraction: report((position + fraction) / count)
