@@ -164,6 +164,29 @@ def test_several_sessions_make_one_data_set_or_a_file_each(saved, tmp_path):
         export_sessions([path, twin], "geojson", tmp_path / "all.geojson")
 
 
+@pytest.mark.parametrize("to", ["yolo", "crops", "ctc"])
+def test_exported_folder_is_replaced_only_when_asked(saved, image, tmp_path, to):
+    path, _ = saved
+    target = tmp_path / "out"
+    export_sessions([path], to, target, image=image)
+    before = sorted(target.rglob("*"))
+    with pytest.raises(FileExistsError, match="is there already"):
+        export_sessions([path], to, target, image=image)
+    assert export_sessions([path], to, target, image=image, overwrite=True) == [target]
+    assert sorted(target.rglob("*")) == before
+    (tmp_path / "mine").mkdir()
+    (written,) = export_sessions([path], to, tmp_path / "mine", image=image)
+    assert written.parent == tmp_path / "mine"
+
+
+def test_session_without_an_image_file_is_named_after_its_own(tmp_path):
+    source = ArraySource(np.zeros((8, 9), np.uint8))
+    session = Session(None, source, canvas=ArrayCanvas(np.ones((8, 9), np.int32)))
+    session.save(tmp_path / "field_3.napari-sam")
+    (written,) = export_sessions([tmp_path / "field_3.napari-sam"], "labels", tmp_path / "out")
+    assert written.name == "field_3_labels.tif"
+
+
 @pytest.mark.parametrize("to", ["labels", "coco", "ome-zarr"])
 def test_what_left_becomes_a_session_again(saved, image, tmp_path, to):
     path, session = saved

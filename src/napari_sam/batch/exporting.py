@@ -19,6 +19,7 @@ from napari_sam.io.exports import (
     Report,
     check_target,
     format_of,
+    is_exported_folder,
     proposed_name,
     write_export,
 )
@@ -112,7 +113,7 @@ def export_sessions(
     output
         The file; or a folder, in which files are named after the images. Only COCO, YOLO
         and CSV can hold several sessions in one. YOLO, cut-outs and tracks are written as a
-        folder: this one, or a new one in it if it exists.
+        folder: this one, or a new one in it if there is one that no export wrote.
     image, labels
         As in :func:`objects_of_session`, for a single session; or a sequence with the image of
         each session.
@@ -182,8 +183,8 @@ def export_sessions(
 
 def _is_file(to: ExportFormat, target: Path) -> bool:
     """Whether a target is the file or folder to write, rather than a folder to write it in."""
-    if not to.suffixes:  # a folder for each image
-        return not target.is_dir()
+    if not to.suffixes:  # a folder for each image, or one that was exported before
+        return not target.is_dir() or is_exported_folder(to, target)
     if target.suffix.lower() in to.suffixes:
         return True
     if target.suffix and not target.is_dir():

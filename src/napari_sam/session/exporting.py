@@ -75,7 +75,7 @@ def exported_objects(
         for row in session.objects
     }
     classes = tuple(ClassRecord(one.name, one.colour) for one in session.classes)
-    name = str(about.get("file") or about.get("name") or "image")
+    name = str(about.get("file") or about.get("name") or saved.path.stem)
     return ExportedObjects(array, letters, name, records, classes, sizes, unit, image)
 
 

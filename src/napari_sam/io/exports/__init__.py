@@ -30,6 +30,7 @@ __all__ = [
     "Report",
     "check_target",
     "format_of",
+    "is_exported_folder",
     "proposed_name",
     "write_export",
 ]
@@ -175,15 +176,23 @@ def check_target(to: ExportFormat, path: Path, overwrite: bool = False) -> None:
             f"{there[0]} is there already and was left as it is; choose another name, or allow "
             "it to be overwritten"
         )
-    if there and there[0].is_dir() and not (to.suffixes or _is_ours(to, there[0])):
+    if there and there[0].is_dir() and not (to.suffixes or is_exported_folder(to, there[0])):
         raise FileExistsError(
             f"{there[0]} is a folder with other things in it and was left as it is; choose "
             "another name"
         )
 
 
-def _is_ours(to: ExportFormat, folder: Path) -> bool:
-    """Whether a folder is one that an export wrote, so that nothing else is lost with it."""
+def is_exported_folder(to: ExportFormat, folder: Path) -> bool:
+    """Whether a folder was written by an export, so that nothing else is lost if it is replaced.
+
+    Parameters
+    ----------
+    to
+        A format that is written as a folder.
+    folder
+        An existing folder.
+    """
     if to.key == "yolo":  # beside which its users put the images
         names = {one.name for one in folder.iterdir()}
         return DATA_FILE in names and names <= {DATA_FILE, LABELS_FOLDER}
