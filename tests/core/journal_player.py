@@ -27,11 +27,11 @@ from napari_sam.tracking import LinkSettings
 SHAPE, PLANES, OBJECTS = (24, 30), 4, 4
 # To shrink a failure among so many actions takes longer than a test may; it comes again as it is.
 UNSHRUNK = Phase.explicit, Phase.generate
-FOREIGN = 90  # a label from before, which no command may touch but those that say so
+FOREIGN = 90  # a label from before, which only some commands may change
 
 
 class Likening(FakeSegmenter):
-    """Sees what resembles an object at some places of every plane; all objects look alike."""
+    """Finds objects at some places of every plane; all objects have the same appearance."""
 
     def mean_features(self, embedding, masks) -> np.ndarray:
         return np.array([[2.0 - mask.all()] for mask in masks], np.float32).reshape(-1, 1)
@@ -299,12 +299,12 @@ class Player:
         self.session.object_id = self._object(a)
 
     def elsewhere(self, a: int, b: int) -> None:
-        """A script paints, and the session is told what."""
+        """A script paints, and reports the change to the session."""
         self.by_hand = True
         self.session.note_elsewhere(self._draw(a % PLANES, self._point(b), 1 + a % 6))
 
     def untold(self, a: int, b: int) -> None:
-        """A script paints, and nobody tells the session: only where it would notice."""
+        """A script paints without a report to the session, only where the session notices it."""
         self.by_hand = True
         for change in self.session.journal.entries[-1].pixels if len(self.session.journal) else ():
             shown = self.labels[(change.plane[0], *change.slices)]
@@ -375,18 +375,18 @@ class Player:
         return now != self.linkings or (now > 0 and prompted)
 
     def check(self, held: dict[int, np.ndarray]) -> None:
-        """Labels are what the journal says; locked and foreign pixels are what they were."""
-        told = self.start.copy()
+        """Labels agree with the journal; locked and foreign pixels have not changed."""
+        reported = self.start.copy()
         for entry in self.session.journal.entries:
             for change in entry.pixels:
                 at = (change.plane[0], *change.slices)
-                told[at][change.where] = change.after
-        np.testing.assert_array_equal(told, self.labels)
+                reported[at][change.where] = change.after
+        np.testing.assert_array_equal(reported, self.labels)
         journal = self.session.journal
         assert [e for e in journal.entries if e.kind == "deleted"] == [*journal.deleted]
         for (number, plane), marks in self.session._state.ownership.items():
             written = marks.written
-            assert not (written.pixels & (told[(plane[0], *written.region)] != number)).any()
+            assert not (written.pixels & (reported[(plane[0], *written.region)] != number)).any()
         self.check_objects()
         for number, where in held.items():
             is_foreign = number == FOREIGN
@@ -396,7 +396,7 @@ class Player:
                     np.testing.assert_array_equal(self.labels == number, where)
 
     def check_objects(self) -> None:
-        """The table tells what labels show and what was prompted, and places are no smaller."""
+        """The table agrees with labels and prompts, and its places contain the objects."""
         shown = dict(zip(*np.unique(self.labels[self.labels > 0], return_counts=True), strict=True))
         rows = {row.id: row for row in self.session.objects}
         if self.session.is_counting:  # until then some may be missing

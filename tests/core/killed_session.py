@@ -21,7 +21,7 @@ from napari_sam.session.keeping import Keeping
 
 
 def checksum(session: Session, labels: np.ndarray) -> int:
-    """Return what tells one state of a session from another."""
+    """Return a value that distinguishes the states of a session."""
     prompts = [
         (c.id, c.key, [float(x) for x in c.point], c.label) for c in session.prompts.clicks
     ] + [(b.id, b.key, [float(x) for x in b.box]) for b in session.prompts.boxes]
@@ -30,7 +30,7 @@ def checksum(session: Session, labels: np.ndarray) -> int:
     return zlib.crc32(labels.tobytes() + repr((prompts, sorted(chosen, key=str), facts)).encode())
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -38,7 +38,7 @@ def say(line: str) -> None:
 def work(path: str, seed: str) -> None:
     """Do anything in any order, for ever."""
     player, rng = Player(Engine()), np.random.default_rng(int(seed))
-    # what nobody tells the session is in no file
+    # changes without a report to the session are in no file
     actions = [one for one in player.actions if one != player.untold]
     player.actions = (
         *actions,
@@ -47,12 +47,12 @@ def work(path: str, seed: str) -> None:
     )
     keeping = Keeping(player.session, SessionFile.create(path, {}))
 
-    def tell(*_: object) -> None:
-        say(f"{checksum(player.session, player.labels)} {time.monotonic()}")
+    def report(*_: object) -> None:
+        write_line(f"{checksum(player.session, player.labels)} {time.monotonic()}")
 
-    player.session.journal.changed.connect(tell)
+    player.session.journal.changed.connect(report)
     assert keeping.recorder.flush(30)
-    tell()
+    report()
     while True:
         player.act(*rng.integers(1 << 20, size=3).tolist(), wait=bool(rng.random() < 0.5))
         player.session.wait(0)
@@ -61,7 +61,7 @@ def work(path: str, seed: str) -> None:
 if __name__ == "__main__":
     for line in sys.stdin:
         if not (worker := os.fork()):  # what is imported is imported once
-            say(str(os.getpid()))
+            write_line(str(os.getpid()))
             work(*line.split())
         os.waitpid(worker, 0)
-        say("gone")
+        write_line("gone")

@@ -1,4 +1,4 @@
-"""An executor that works and delivers only when it is told to: threads without their chance."""
+"""An executor that works and delivers only on request, so that the order is deterministic."""
 
 from __future__ import annotations
 

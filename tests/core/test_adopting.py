@@ -149,12 +149,12 @@ def test_starting_over_brings_the_mask_back_that_was_there_before(session, label
 
 def test_starting_over_never_takes_a_mask_that_was_there_before(session, labels):
     session.adopt(1, 7)
-    before, told = labels.copy(), []
-    session.noticed.connect(told.append)
+    before, reported = labels.copy(), []
+    session.noticed.connect(reported.append)
     session.clear(1, 7)
     np.testing.assert_array_equal(labels, before)
     assert session.next_undo == "adopted object 7"
-    assert "delete it to take it away" in told[0]
+    assert "delete it to take it away" in reported[0]
 
 
 def test_label_that_isnt_there_is_refused(session):
@@ -210,12 +210,12 @@ def test_lasso_is_a_region_beyond_which_nothing_lies(session, labels):
         session.add_lasso(0, [(100, 100), (100, 110), (110, 110)], object_id=2)
 
 
-def test_unknown_prompt_is_told(session):
+def test_unknown_prompt_raises_a_key_error(session):
     with pytest.raises(KeyError, match="may have been removed"):
         session.remove_prompt(99)
 
 
-def test_large_label_is_followed_beyond_the_first_look():
+def test_large_label_is_read_beyond_the_first_region():
     labels = np.zeros((500, 700), np.uint8)
     labels[100:400, 50:600] = 3
     labels[0:4, 0:4] = 3  # another part, far away

@@ -148,27 +148,27 @@ def test_click_moved_before_the_steps_that_are_kept_is_replayed_from_the_start(p
     assert segmenter.decodes == 300 + 299
 
 
-def test_progress_is_told_and_reaches_the_end(engine, points):
-    session, told = shown(Counting(seconds=0.002), engine), []
-    session.activity_changed.connect(lambda: told.append(session.backlog))
+def test_progress_is_reported_and_reaches_the_end(engine, points):
+    session, reported = shown(Counting(seconds=0.002), engine), []
+    session.activity_changed.connect(lambda: reported.append(session.backlog))
     session.prompts = book_of(points, 100)
     assert session.backlog.total == 300
     assert session.wait(60)
     assert session.backlog is None
-    told = [backlog for backlog in told if backlog]
-    done = [backlog.done for backlog in told]
+    reported = [backlog for backlog in reported if backlog]
+    done = [backlog.done for backlog in reported]
     assert len(done) > 3
     assert done == sorted(done)
-    assert {backlog.total for backlog in told} == {300}
-    assert told[0].seconds_left > told[-1].seconds_left
+    assert {backlog.total for backlog in reported} == {300}
+    assert reported[0].seconds_left > reported[-1].seconds_left
 
 
-def test_single_click_tells_of_no_backlog(engine):
-    session, told = shown(Counting(), engine), []
-    session.activity_changed.connect(lambda: told.append(session.backlog))
+def test_single_click_reports_no_backlog(engine):
+    session, reported = shown(Counting(), engine), []
+    session.activity_changed.connect(lambda: reported.append(session.backlog))
     session.add_point((), (20, 20))
     assert session.wait(20)
-    assert not any(told)
+    assert not any(reported)
 
 
 def test_latest_click_goes_before_those_that_wait(engine, points):
@@ -200,11 +200,11 @@ def test_object_that_fails_fails_alone(points):
 
 
 def test_listener_that_fails_holds_up_no_other_object(engine, points):
-    session, told = shown(Counting(), engine), []
+    session, reported = shown(Counting(), engine), []
 
     def fail_once(object_id, plane):
-        told.append(object_id)
-        if len(told) == 2:
+        reported.append(object_id)
+        if len(reported) == 2:
             raise RuntimeError("a listener's own fault")
 
     session.mask_changed.connect(fail_once)
@@ -212,7 +212,7 @@ def test_listener_that_fails_holds_up_no_other_object(engine, points):
     with pytest.raises(Exception, match="own fault"):
         session.wait(60)
     assert session.wait(60)
-    assert sorted(told) == list(range(1, 301))
+    assert sorted(reported) == list(range(1, 301))
 
 
 def test_many_drafts_equal_those_of_each_object():
@@ -231,11 +231,11 @@ def test_many_drafts_equal_those_of_each_object():
             np.testing.assert_array_equal(draft.prediction.logits, alone.prediction.logits)
 
 
-def test_book_of_many_prompts_is_looked_through_once():
+def test_book_of_many_prompts_is_walked_through_once():
     book = book_of([(1.0, 1.0)] * 5_000, 5_000)
-    said = [book.prompts_of(key) for key in book.keys]
-    assert len(said) == 5_000
-    assert book.prompts_of(book.keys[5]) is said[5]
+    prompts = [book.prompts_of(key) for key in book.keys]
+    assert len(prompts) == 5_000
+    assert book.prompts_of(book.keys[5]) is prompts[5]
     another = book.with_click((3, PLANE), (2.0, 2.0), 0)
     assert len(another.prompts_of((3, PLANE)).points) == 2
     assert len(book.prompts_of((3, PLANE)).points) == 1

@@ -1,4 +1,4 @@
-"""How likely masks are right, told from what they look like and what a model expects."""
+"""How likely masks are right, by their appearance and the IoU that a model predicts."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_quality_rises_with_the_expected_iou(field):
     assert qualities[-1] > 0.9
 
 
-def test_masks_without_a_predicted_iou_are_told_by_their_looks(field):
+def test_masks_without_a_predicted_iou_are_judged_by_appearance(field):
     field[16:22, 16:22] = 0
     field[17:19, 17:19] = 5
     found = judged(field)
@@ -83,7 +83,7 @@ def test_of_few_objects_none_is_unusual():
     assert all(not one.reasons for one in judged(labels).values())
 
 
-def test_the_model_that_answers_says_alone_whether_a_mask_is_right(field):
+def test_quality_depends_on_the_present_model_alone(field):
     (one, *_) = appearances(field).values()
     found, now = Expectation(0.9), Expectation(0.7)
     both = judge(one, None, found, now)

@@ -1,4 +1,4 @@
-"""What is said at once from the tiles that are encoded, and the better answer that follows."""
+"""Drafts from the tiles that are encoded, and the better answers that follow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECOND = (60, 30)
 
 
 class Gated(Nearsighted):
-    """Encodes looks at other scales than the first only while the gate is open."""
+    """Encodes other scales than the first only while the gate is open."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ def tiled_on(plane):
     return tiled, tiled.embed(plane, (0, 255))
 
 
-def test_draft_is_what_the_first_look_says_and_encodes_nothing():
+def test_draft_is_decoded_from_the_overview_and_encodes_nothing():
     tiled, embedding = tiled_on(LARGE)
     draft = tiled.draft(embedding, Prompts([CLICK], [1]))
     assert not draft.is_final
@@ -61,7 +61,7 @@ def test_draft_is_final_and_equals_the_answer_once_everything_is_encoded():
     np.testing.assert_array_equal(draft.prediction.logits, answer.logits)
 
 
-def test_object_that_its_first_look_shows_has_a_final_draft():
+def test_object_that_the_encoded_tiles_contain_has_a_final_draft():
     tiled, embedding = tiled_on(square(50, 20, 100, (512, 512)))
     assert tiled.draft(embedding, Prompts([(90, 60)], [1])).is_final
 
@@ -184,7 +184,7 @@ def mask_of(*points):
     return session.mask(1, ())
 
 
-def test_click_has_a_draft_before_its_better_look_is_encoded(session, gated, engine):
+def test_click_has_a_draft_before_its_tile_is_encoded(session, gated, engine):
     gated.gate.clear()
     session.add_point((), CLICK)
     wait_for_draft(engine, session)
@@ -195,18 +195,18 @@ def test_click_has_a_draft_before_its_better_look_is_encoded(session, gated, eng
 
 
 def test_better_answer_takes_the_place_of_the_draft(session, gated, engine):
-    told = []
-    session.mask_changed.connect(lambda *about: told.append(session.mask(1, ()).sum()))
+    reported = []
+    session.mask_changed.connect(lambda *about: reported.append(session.mask(1, ()).sum()))
     gated.gate.clear()
     session.add_point((), CLICK)
     wait_for_draft(engine, session)
-    assert not told
+    assert not reported
     gated.gate.set()
     assert session.wait(5)
     assert session.draft(1, ()) is None
     assert not session.is_waiting
     np.testing.assert_array_equal(session.mask(1, ()), mask_of(CLICK))
-    assert told == [mask_of(CLICK).sum()]
+    assert reported == [mask_of(CLICK).sum()]
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
@@ -226,20 +226,20 @@ def test_second_click_builds_on_the_better_answer(session, gated, engine, before
 
 
 def test_draft_of_a_click_that_is_taken_back_goes(session, gated, engine):
-    told = []
+    reported = []
     gated.gate.clear()
     session.add_point((), CLICK)
     wait_for_draft(engine, session)
-    session.draft_changed.connect(lambda *about: told.append(session.draft(1, ())))
+    session.draft_changed.connect(lambda *about: reported.append(session.draft(1, ())))
     session.undo()
-    assert told == [None]
+    assert reported == [None]
     assert not session.is_waiting
     gated.gate.set()
     assert session.wait(5)
     assert not session.mask(1, ()).any()
 
 
-def test_draft_goes_where_the_better_look_fails(session, gated, engine):
+def test_draft_is_dropped_where_encoding_its_tile_fails(session, gated, engine):
     errors = []
     session.failed.connect(errors.append)
     gated.gate.clear()
@@ -281,7 +281,7 @@ def test_cancelled_answer_is_given_when_it_is_asked_for_again(session, gated, en
     np.testing.assert_array_equal(session.mask(1, ()), mask_of(CLICK))
 
 
-def test_other_objects_are_answered_while_a_better_look_is_encoded(session, gated, engine):
+def test_other_objects_are_answered_while_a_tile_is_encoded(session, gated, engine):
     gated.gate.clear()
     session.add_point((), CLICK)
     wait_for_draft(engine, session)
@@ -290,11 +290,11 @@ def test_other_objects_are_answered_while_a_better_look_is_encoded(session, gate
 
 
 def test_synchronous_session_knows_no_drafts():
-    told = []
+    reported = []
     session = Session(TiledSegmenter(Nearsighted()), ArraySource(LARGE, contrast_limits=(0, 255)))
-    session.mask_changed.connect(lambda *about: told.append(session.mask(1, ()).sum()))
+    session.mask_changed.connect(lambda *about: reported.append(session.mask(1, ()).sum()))
     session.add_point((), CLICK)
-    assert told == [mask_of(CLICK).sum()]
+    assert reported == [mask_of(CLICK).sum()]
     assert session.draft(1, ()) is None
 
 
@@ -330,7 +330,7 @@ class Deaf(Nearsighted):
         return super().embed_pixels(pixels, frame, progress)
 
 
-def test_view_that_was_left_says_nothing_of_the_one_on_screen(engine):
+def test_result_of_an_earlier_view_is_ignored(engine):
     model = Deaf()
     source = ArraySource(square(0, 0, 1500, (1500, 1500)), contrast_limits=(0, 255))
     session = Session(TiledSegmenter(model), source, engine)

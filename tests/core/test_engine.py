@@ -37,12 +37,12 @@ class Gate:
 
 
 def test_results_come_home_to_the_owners_thread(engine):
-    worked, told = [], []
+    worked, reported = [], []
     engine.embed("a", lambda report: worked.append(threading.current_thread()), lambda o: None)
-    engine.decode("b", lambda: None, lambda o: told.append(threading.current_thread()))
+    engine.decode("b", lambda: None, lambda o: reported.append(threading.current_thread()))
     assert engine.wait(5)
     assert worked[0] is not threading.main_thread()
-    assert told[0] is threading.main_thread()
+    assert reported[0] is threading.main_thread()
 
 
 def test_errors_come_home_too(engine):
@@ -53,11 +53,11 @@ def test_errors_come_home_too(engine):
     assert {type(o.error) for o in outcomes} == {ZeroDivisionError, IndexError}
 
 
-def test_notify_says_that_there_is_something(engine):
-    said = threading.Event()
-    loud = Engine(said.set)
+def test_notify_is_called_when_there_is_something_to_drain(engine):
+    stated = threading.Event()
+    loud = Engine(stated.set)
     loud.decode("a", lambda: 1, lambda o: None)
-    assert said.wait(5)
+    assert stated.wait(5)
     loud.close()
 
 
@@ -167,21 +167,21 @@ def test_task_that_stops_by_itself_is_not_started_again(engine):
     assert [o.cancelled for o in outcomes] == [True]
 
 
-def test_what_came_home_with_a_call_that_fails_is_told_of_again():
-    told, said, gate = [], threading.Event(), Gate()
-    engine = Engine(said.set)
+def test_calls_left_after_one_that_fails_are_notified_again():
+    reported, stated, gate = [], threading.Event(), Gate()
+    engine = Engine(stated.set)
     engine.embed("running", gate, lambda o: None)
     gate.started.wait(5)
     engine.embed("a", lambda report: None, lambda o: 1 / 0)
-    engine.embed("b", lambda report: None, told.append)
+    engine.embed("b", lambda report: None, reported.append)
     engine.cancel("a")
     engine.cancel("b")
-    said.clear()
+    stated.clear()
     with pytest.raises(ZeroDivisionError):
         engine.drain()
-    assert said.is_set()
+    assert stated.is_set()
     engine.drain()
-    assert [o.cancelled for o in told] == [True]
+    assert [o.cancelled for o in reported] == [True]
     engine.close(5)
 
 
@@ -237,14 +237,14 @@ def test_cancelled_key_can_be_asked_for_again_while_it_still_runs(engine):
 
 
 def test_latest_decode_of_a_slot_wins(engine):
-    busy, hold, told = threading.Event(), threading.Event(), []
+    busy, hold, reported = threading.Event(), threading.Event(), []
     engine.decode("busy", lambda: busy.set() or hold.wait(5), lambda o: None)
     assert busy.wait(5)  # otherwise the newest slot may overtake it
     for i in range(5):
-        engine.decode("slot", lambda i=i: i, lambda o: told.append(o.value))
+        engine.decode("slot", lambda i=i: i, lambda o: reported.append(o.value))
     hold.set()
     assert engine.wait(5)
-    assert told == [4]
+    assert reported == [4]
 
 
 def test_decode_in_the_background_goes_only_when_no_other_waits(engine):
@@ -269,17 +269,17 @@ def test_nobody_waits_for_a_decode_in_the_background(engine):
     assert engine.wait(5, background=True)
 
 
-def test_latest_decode_in_the_background_wins_and_what_ran_is_told(engine):
-    started, hold, told = threading.Event(), threading.Event(), []
-    tell = lambda outcome: told.append(outcome.value)  # noqa: E731
+def test_latest_background_decode_wins_and_finished_ones_are_delivered(engine):
+    started, hold, reported = threading.Event(), threading.Event(), []
+    deliver = lambda outcome: reported.append(outcome.value)  # noqa: E731
     first = lambda: started.set() or (hold.wait(5) and "first")  # noqa: E731
-    engine.decode("preview", first, tell, background=True)
+    engine.decode("preview", first, deliver, background=True)
     assert started.wait(5)
     for i in range(5):
-        engine.decode("preview", lambda i=i: i, tell, background=True)
+        engine.decode("preview", lambda i=i: i, deliver, background=True)
     hold.set()
     assert engine.wait(5, background=True)
-    assert told == ["first", 4]
+    assert reported == ["first", 4]
 
 
 def test_embed_makes_no_way_for_a_decode_in_the_background(engine, monkeypatch):
@@ -293,38 +293,38 @@ def test_embed_makes_no_way_for_a_decode_in_the_background(engine, monkeypatch):
 
 
 def test_decode_never_waits_for_an_embed(engine):
-    gate, told = Gate(), threading.Event()
+    gate, reported = Gate(), threading.Event()
     engine.embed("slow", gate, lambda o: None)
     gate.started.wait(5)
-    engine.decode("fast", told.set, lambda o: None)
-    assert told.wait(5)
+    engine.decode("fast", reported.set, lambda o: None)
+    assert reported.wait(5)
     assert not engine.wait(0.02)
     gate.open.set()
     assert engine.wait(5)
 
 
 def test_neither_decode_nor_embed_waits_for_a_chore(engine):
-    gate, told = Gate(), []
-    engine.chore("download", gate, told.append)
+    gate, reported = Gate(), []
+    engine.chore("download", gate, reported.append)
     gate.started.wait(5)
     clicked, embedded = threading.Event(), threading.Event()
     engine.decode("click", clicked.set, lambda o: None)
     engine.embed("plane", lambda report: embedded.set(), lambda o: None, BACKGROUND)
     assert clicked.wait(5)
     assert embedded.wait(5)
-    assert not told
+    assert not reported
     gate.open.set()
     assert engine.wait(5)
-    assert [o.value for o in told] == ["done"]
+    assert [o.value for o in reported] == ["done"]
 
 
 def test_chore_waits_neither_for_an_embed_nor_for_a_chore_of_another_key(engine):
-    embed, download, told = Gate(), Gate(), threading.Event()
+    embed, download, reported = Gate(), Gate(), threading.Event()
     engine.embed("plane", embed, lambda o: None)
     engine.chore("download", download, lambda o: None)
     download.started.wait(5)
-    engine.chore("search", lambda report: told.set(), lambda o: None)
-    assert told.wait(5)
+    engine.chore("search", lambda report: reported.set(), lambda o: None)
+    assert reported.wait(5)
     embed.open.set()
     download.open.set()
     assert engine.wait(5)
@@ -372,14 +372,16 @@ def test_cancel_without_a_key_stops_chores_too(engine):
 
 
 def test_progress_of_a_chore_comes_home_to_the_owners_thread(engine):
-    told = []
+    reported = []
 
     def task(report):
         report(0.25)
 
-    engine.chore("a", task, lambda o: None, lambda x: told.append((x, threading.current_thread())))
+    engine.chore(
+        "a", task, lambda o: None, lambda x: reported.append((x, threading.current_thread()))
+    )
     assert engine.wait(5)
-    assert told == [(0.25, threading.main_thread())]
+    assert reported == [(0.25, threading.main_thread())]
 
 
 def test_wait_counts_a_chore_that_nobody_waits_for_only_when_asked(engine):
@@ -401,19 +403,19 @@ def test_threads_of_chores_end_with_them(engine):
         time.sleep(0.002)
 
 
-def test_progress_is_told_in_order_and_not_flooded(engine):
-    told, ready = [], threading.Event()
+def test_progress_is_reported_in_order_and_not_flooded(engine):
+    reported, ready = [], threading.Event()
 
     def task(report):
         for i in range(1000):
             report(i / 1000)
         ready.set()
 
-    engine.embed("a", task, lambda o: None, progress=told.append)
+    engine.embed("a", task, lambda o: None, progress=reported.append)
     ready.wait(5)
     assert engine.wait(5)
-    assert len(told) == 1
-    assert all(a <= b for a, b in pairwise(told))
+    assert len(reported) == 1
+    assert all(a <= b for a, b in pairwise(reported))
 
 
 def test_wait_counts_background_work_only_when_asked(engine):
@@ -473,15 +475,15 @@ def test_synchronous_executor_never_nests_callbacks():
 
 
 def test_synchronous_executor_replaces_a_chore_that_waits():
-    executor, told = SynchronousExecutor(), []
+    executor, reported = SynchronousExecutor(), []
 
     def queue_two(outcome):
-        told.append(outcome.value)
-        executor.chore("b", lambda report: "never", told.append)
-        executor.chore("b", lambda report: "second", lambda o: told.append(o.value))
+        reported.append(outcome.value)
+        executor.chore("b", lambda report: "never", reported.append)
+        executor.chore("b", lambda report: "second", lambda o: reported.append(o.value))
 
     executor.chore("a", lambda report: "first", queue_two)
-    first, cancelled, second = told
+    first, cancelled, second = reported
     assert (first, cancelled.cancelled, second) == ("first", True, "second")
 
 
@@ -502,17 +504,17 @@ def test_synchronous_executor_runs_what_is_queued_twice_once():
 
 
 def test_what_a_call_raises_without_threads_leaves_nothing_behind():
-    executor, told = SynchronousExecutor(), []
+    executor, reported = SynchronousExecutor(), []
 
     def fail(outcome):
-        executor.decode("after", lambda: 2, lambda after: told.append(after.value))
+        executor.decode("after", lambda: 2, lambda after: reported.append(after.value))
         raise ValueError("a listener's own fault")
 
     with pytest.raises(ValueError, match="own fault"):
         executor.decode("first", lambda: 1, fail)
-    assert not told
+    assert not reported
     assert executor.wait()
-    assert told == [2]
+    assert reported == [2]
 
 
 def test_synchronous_executor_runs_what_is_in_the_background_last():

@@ -62,7 +62,7 @@ def run(*arguments):
     return CliRunner().invoke(cli.app, [str(a) for a in arguments])
 
 
-def test_a_saved_session_tells_its_objects(saved):
+def test_objects_of_a_saved_session_are_exported(saved):
     path, session = saved
     objects = objects_of_session(path)
     assert (objects.axes, objects.name, objects.unit) == ("ZYX", "cells.tif", "µm")

@@ -1,4 +1,4 @@
-"""Every object that a text or some boxes tell of: in Python, in a session, on the command line."""
+"""Finding objects by a text or boxes: in Python, in a session, on the command line."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def session(segmenter, labels):
 
 
 @pytest.fixture
-def told(session):
+def reported(session):
     heard: list[str] = []
     session.noticed.connect(heard.append)
     return heard
@@ -84,13 +84,13 @@ def test_what_makes_no_sense_is_refused(segmenter):
         AutomaskSettings(text="bright", text_score_thresh=1.5)
 
 
-def test_session_finds_a_text_as_one_step_that_waits_to_be_proofread(session, labels, told):
+def test_session_finds_a_text_as_one_step_that_waits_to_be_proofread(session, labels, reported):
     fractions = []
     session.run_changed.connect(
         lambda: fractions.append(session.run.fraction if session.run else None)
     )
     session.find_text("large", range(3))
-    assert told == ["1 object of ‘large’ found"]
+    assert reported == ["1 object of ‘large’ found"]
     assert fractions[-1] is None
     assert np.array_equal(labels[0] > 0, disks(SHAPE, LARGE) > 0)
     assert np.array_equal(labels[0], labels[1])
@@ -108,18 +108,18 @@ def test_session_finds_a_text_as_one_step_that_waits_to_be_proofread(session, la
     assert labels[0].any()
 
 
-def test_session_finds_by_examples_and_leaves_what_is_there(session, labels, told):
+def test_session_finds_by_examples_and_leaves_what_is_there(session, labels, reported):
     labels[0][disks(SHAPE, SMALL) > 0] = 7
     session.find_text("bright", [0])
     assert set(np.unique(labels[0])) == {0, 7, 8}
     session.find_text("", [2], boxes=[BOX])
     assert np.array_equal(labels[2] > 0, disks(SHAPE, SMALL) > 0)
-    assert told == ["1 object of ‘bright’ found", "1 object found"]
+    assert reported == ["1 object of ‘bright’ found", "1 object found"]
 
 
-def test_session_reports_what_was_not_found_or_can_not_be(session, told):
+def test_session_reports_what_was_not_found_or_can_not_be(session, reported):
     session.find_text("purple", [0])
-    assert told == ["Nothing of ‘purple’ was found; other words or a higher contrast may help"]
+    assert reported == ["Nothing of ‘purple’ was found; other words or a higher contrast may help"]
     assert not session.journal.entries
     with pytest.raises(ValueError, match="expected a text, or boxes"):
         session.find_text("  ", [0])
@@ -147,8 +147,8 @@ def test_methods_state_the_texts(session):
     assert "specified what to find" not in methods_text({}, session.journal.entries)
     session.find_text("large", [1])
     session.find_text("bright", [2])
-    told = methods_text({}, session.journal.entries)
-    assert "The texts “large” and “bright” specified what to find." in told
+    reported = methods_text({}, session.journal.entries)
+    assert "The texts “large” and “bright” specified what to find." in reported
 
 
 @pytest.mark.parametrize(

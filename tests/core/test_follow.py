@@ -147,15 +147,15 @@ def test_object_without_anchors_is_refused():
 
 
 def test_every_plane_is_yielded_before_its_embedding_is_needed():
-    planes, told = StackPlanes(ComponentSegmenter(), two_disks(5), contrast_limits=(0, 255)), []
+    planes, reported = StackPlanes(ComponentSegmenter(), two_disks(5), contrast_limits=(0, 255)), []
     asked, embedding = [], planes.embedding
     planes.embedding = lambda z: asked.append(z) or embedding(z)
     for one in follow_steps(planes, {1: {2: mask_of(A)}}):
-        assert set(asked) <= set(told)
+        assert set(asked) <= set(reported)
         if isinstance(one, Upcoming):
-            told.append(one.index)
-    assert told == [2, 3, 4, 1, 0]
-    assert asked == told
+            reported.append(one.index)
+    assert reported == [2, 3, 4, 1, 0]
+    assert asked == reported
 
 
 def test_objects_that_may_overlap_are_followed_as_if_each_were_alone():

@@ -32,9 +32,9 @@ def begun(stack=STACK, executor=None):
     labels = np.zeros(stack.shape, np.int32)
     source = ArraySource(stack, contrast_limits=(0, 255))
     session = Session(ComponentSegmenter(), source, executor, canvas=ArrayCanvas(labels))
-    session.told = []
-    session.noticed.connect(session.told.append)
-    session.failed.connect(lambda error: session.told.append(str(error)))
+    session.reported = []
+    session.noticed.connect(session.reported.append)
+    session.failed.connect(lambda error: session.reported.append(str(error)))
     return session, labels
 
 
@@ -43,7 +43,7 @@ def planes_of(labels, object_id) -> list[int]:
 
 
 def paint(session, labels, z, where, number):
-    """Paint as a person would: the labels show it before the session is told."""
+    """Paint as a person would: the labels change before the session gets the report."""
     pixels = np.nonzero(where & (labels[z] != number))
     before = labels[z][pixels]
     labels[z][pixels] = number
@@ -69,7 +69,7 @@ def test_clicked_object_is_followed_to_its_ends_as_one_step():
     assert len(session.quality(1)) == 5
 
 
-def test_waiting_for_a_correction_waits_for_what_is_made_anew_too(engine):
+def test_waiting_for_a_correction_includes_masks_predicted_again(engine):
     session, _ = begun(executor=engine)
     session.add_point(3, B[:2])
     assert session.wait(10)
@@ -112,19 +112,19 @@ def test_all_objects_of_a_plane_are_followed_together():
     session.propagate(session.followable(3))
     assert planes_of(labels, 1) == [1, 2, 3, 4, 5, 6]
     assert planes_of(labels, 2) == list(range(COUNT))
-    assert session.told[-1] == (
+    assert session.reported[-1] == (
         "2 objects were followed to 8 further planes; together they reach from plane 0 to 8"
     )
 
 
-def test_planes_where_a_person_said_that_the_object_is_not_are_not_told_as_reached():
+def test_planes_marked_as_without_the_object_are_not_reported_as_reached():
     session, _ = begun()
     session.add_point(3, A[:2])
     session.propagate()
     session.stop_here(plane=5)
     session.add_point(2, A[:2])
     session.propagate()
-    assert session.told[-1] == (
+    assert session.reported[-1] == (
         "Object 1 was followed to 2 further planes; it reaches from plane 1 to 4"
     )
 
@@ -136,7 +136,7 @@ def test_found_object_is_followed_from_the_labels():
     assert planes_of(labels, 7) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_correction_makes_only_its_neighbours_anew_as_a_part_of_its_step():
+def test_a_correction_renews_only_its_neighbours_as_a_part_of_its_step():
     session, labels = begun()
     session.add_point(1, B[:2])
     session.add_point(7, B[:2])
@@ -280,12 +280,12 @@ class Unreadable:
         return self._stack[at]
 
 
-def test_plane_that_cannot_be_read_is_passed_and_told():
+def test_plane_that_cannot_be_read_is_passed_and_reported():
     session, labels = begun(Unreadable(STACK, 5))
     session.add_point(3, A[:2])
     session.propagate()
     assert planes_of(labels, 1) == [1, 2, 3, 4, 6]
-    assert session.told[-1].endswith("plane 5 could not be read")
+    assert session.reported[-1].endswith("plane 5 could not be read")
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
@@ -349,7 +349,7 @@ def test_planes_of_rolled_axes_are_followed_along_the_third():
     assert planes_of(np.moveaxis(labels, 2, 0), 1) == [1, 2, 3, 4, 5, 6]
 
 
-def test_object_on_planes_along_other_axes_is_told_as_such():
+def test_object_on_planes_along_other_axes_is_reported_as_such():
     labels = np.zeros(STACK.shape, np.int32)
     labels[3:5, 10:20, 10:20] = 1
     source = ArraySource(STACK, displayed=(0, 2), contrast_limits=(0, 255))
@@ -392,7 +392,7 @@ def test_saved_session_is_followed_again_by_replay(tmp_path):
     np.testing.assert_array_equal(result.labels, labels)
 
 
-def test_methods_tell_how_many_masks_were_carried():
+def test_methods_state_how_many_masks_were_followed():
     session, _ = begun()
     session.add_point(3, A[:2])
     session.propagate()
@@ -429,7 +429,7 @@ def test_another_model_ends_a_run_and_keeps_what_is_done(engine):
 
     session, labels = interrupted(engine, switch)
     assert 1 < len(planes_of(labels, 2)) < COUNT
-    assert "model" in session.told[-1]
+    assert "model" in session.reported[-1]
     session.propagate([1, 2])
     assert session.wait(30)
     assert planes_of(labels, 2) == list(range(COUNT))
@@ -443,7 +443,7 @@ def test_other_labels_end_a_run(engine):
 
     session, labels = interrupted(engine, switch)
     assert len(planes_of(labels, 2)) < COUNT
-    assert any("labels to stay" in sentence for sentence in session.told)
+    assert any("labels to stay" in sentence for sentence in session.reported)
     assert session.quality(2) == {}
     assert planes_of(others, 2) == []
 
@@ -454,7 +454,7 @@ def test_other_pixels_end_a_run(engine):
 
     session, labels = interrupted(engine, change)
     assert len(planes_of(labels, 2)) < COUNT
-    assert "the image to stay" in session.told[-1]
+    assert "the image to stay" in session.reported[-1]
 
 
 def test_object_that_is_deleted_or_locked_meanwhile_is_left_alone(engine):
@@ -508,14 +508,14 @@ def test_objects_of_the_same_pixels_are_followed_by_one_of_them():
         assert len({*np.unique(labels[z])} & {1, 2}) == 1
 
 
-def test_spans_tell_between_which_planes_and_whether_they_hold():
+def test_spans_have_their_planes_and_whether_they_are_fresh():
     session, labels = begun()
     session.add_point(1, B[:2])
     session.add_point(5, B[:2])
     session.propagate()
     spans = [(s.first, s.last, s.anchors, s.state) for s in session.spans(1)]
     assert spans == [(0, 0, (1,), "fresh"), (2, 4, (1, 5), "fresh"), (6, 8, (5,), "fresh")]
-    session.segmenter = None  # nothing can be followed anew
+    session.segmenter = None  # nothing can be followed again
     paint(session, labels, 5, disks(SHAPE, (26, 36, 2)) > 0, 0)
     assert [s.state for s in session.spans(1)] == ["fresh", "stale", "stale"]
 
@@ -581,7 +581,7 @@ def test_go_on_follows_an_object_beyond_the_end_that_the_judge_saw():
     assert planes_of(labels, 1) == [0, 1, 2, 3, 4]
 
 
-def test_object_is_not_said_to_go_on_where_a_plane_is_blank():
+def test_object_can_not_be_marked_present_on_a_blank_plane():
     stack = STACK.copy()
     stack[7:] = 0
     session, labels = begun(stack)
@@ -595,7 +595,7 @@ def test_object_is_not_said_to_go_on_where_a_plane_is_blank():
     session.go_on(1, 6)  # the next plane is blank, but what lies beyond it is not known
 
 
-def test_end_is_told_in_numbers_and_with_who_was_not_followed():
+def test_message_of_the_end_has_numbers_and_objects_not_followed():
     assert ending_text([3], [4], [3]) == (
         "Object 3 was followed to 1 further plane; it reaches from plane 3 to 4"
     )
@@ -613,13 +613,13 @@ def test_end_is_told_in_numbers_and_with_who_was_not_followed():
     )
 
 
-def test_what_was_not_made_anew_before_a_crash_is_told_after_it(tmp_path):
+def test_spans_not_renewed_before_a_crash_are_stale_after_it(tmp_path):
     session, labels = begun()
     session.add_point(5, B[:2])
     session.propagate()
     paint(session, labels, 5, disks(SHAPE, (26, 36, 2)) > 0, 0)
     session.save(tmp_path / "whole.napari-sam")
-    session.segmenter = None  # as if it had crashed before anything was followed anew
+    session.segmenter = None  # as if it had crashed before anything was followed again
     paint(session, labels, 5, disks(SHAPE, (30, 36, 2)) > 0, 0)
     session.save(tmp_path / "crashed.napari-sam")
     for name, state in (("whole", "fresh"), ("crashed", "stale")):
@@ -648,15 +648,15 @@ def test_facts_of_planes_go_with_their_object():
     session.add_point(3, B[:2], object_id=2)
     session.propagate([1, 2])
     session.stop_here(2, 7)
-    told = session.quality(1), session.plane_facts(2, 7)
+    reported = session.quality(1), session.plane_facts(2, 7)
     session.renumber(2, 5)
-    assert session.plane_facts(5, 7) == told[1]
+    assert session.plane_facts(5, 7) == reported[1]
     assert session.quality(2) == {}
     session.merge_objects(1, 5)
     assert session.plane_facts(5, 7).verdict == ""
     session.undo()
     session.undo()
-    assert (session.quality(1), session.plane_facts(2, 7)) == told
+    assert (session.quality(1), session.plane_facts(2, 7)) == reported
     session.delete_object(2)
     assert session.quality(2) == {}
     assert session.plane_facts(2, 7).verdict == ""

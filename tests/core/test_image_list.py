@@ -12,8 +12,8 @@ from napari_sam.session.library import KeptSession, Library
 
 def kept(name, source, changed=1.0, entries=3, objects=2, is_done=False, error=""):
     path = Path(f"/kept/{name}.napari-sam")
-    told = path, name, changed, entries, objects, 100
-    return KeptSession(*told, error=error, source=str(source), is_done=is_done)
+    reported = path, name, changed, entries, objects, 100
+    return KeptSession(*reported, error=error, source=str(source), is_done=is_done)
 
 
 def progress_of(images):

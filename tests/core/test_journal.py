@@ -1,4 +1,4 @@
-"""Whatever a user does: undo is exact, labels are what the journal says, locked pixels stay."""
+"""Whatever a user does: undo is exact, labels agree with the journal, locked pixels stay."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_everything_is_taken_back_and_made_again(actions):
 
 @pytest.mark.parametrize("threads", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_labels_are_what_the_journal_says_whenever_answers_arrive(seed, threads):
+def test_labels_agree_with_the_journal_whenever_answers_arrive(seed, threads):
     rng = np.random.default_rng(seed)
     executor = Engine() if threads else SteppingExecutor(rng)
     player = Player(executor)
@@ -156,11 +156,11 @@ def test_what_is_made_again_lies_where_it_lay_and_what_came_since_above_it(late)
     again = session.journal.entries[-1]  # the mask holds, and comes after what is there
     assert (again.first_number, again.came) == (mask.number, again.number)
     session.redo()
-    told = [(entry.first_number, entry.came) for entry in session.journal.entries[-2:]]
-    assert told == [(deletion.number, deletion.number), (mask.number, mask.number)]
+    reported = [(entry.first_number, entry.came) for entry in session.journal.entries[-2:]]
+    assert reported == [(deletion.number, deletion.number), (mask.number, mask.number)]
     session.undo()
     session.redo()
-    assert told == [(entry.first_number, entry.came) for entry in session.journal.entries[-2:]]
+    assert reported == [(entry.first_number, entry.came) for entry in session.journal.entries[-2:]]
 
 
 def test_what_was_carried_meanwhile_is_taken_back_with_what_it_lies_over():
@@ -198,7 +198,7 @@ def test_labels_that_changed_and_changed_back_are_linked_as_they_are_now(rng):
     session.undo()
     done(Outcome(found))
     assert "linked" not in [entry.kind for entry in session.journal.entries]
-    task, done = held.pop(0)  # it is decided anew
+    task, done = held.pop(0)  # it is decided again
     done(Outcome(task(lambda fraction: None)))
     assert (labels[:, 5, 5] == 1).all()
 

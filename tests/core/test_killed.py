@@ -39,22 +39,22 @@ class Launcher:
 
         Returns
         -------
-        told
-            (checksum, time) of everything that happened.
+        reported
+            (checksum, time) of each change.
         end
             When it was killed.
         """
-        given, said = self._process.stdin, self._process.stdout
+        given, output = self._process.stdin, self._process.stdout
         assert given is not None
-        assert said is not None
+        assert output is not None
         given.write(f"{path} {seed}\n")
         given.flush()
-        number = int(said.readline())
-        lines = [said.readline()]  # it has begun
+        number = int(output.readline())
+        lines = [output.readline()]  # it has begun
         time.sleep(float(np.random.default_rng(seed).uniform(0, 1)))
         end = time.monotonic()
         os.kill(number, signal.SIGKILL)
-        while (line := said.readline()) and not line.endswith("gone\n"):
+        while (line := output.readline()) and not line.endswith("gone\n"):
             lines.append(line)
         parts = [line.split() for line in lines if line.endswith("\n")]
         return [(int(crc), float(when)) for crc, when in parts], end
@@ -73,13 +73,13 @@ def kill_at_random(launcher: Launcher, path: Path, seed: int) -> tuple[list[floa
     happened
         How many things there were.
     """
-    told, end = launcher.kill_one(path, seed)
+    reported, end = launcher.kill_one(path, seed)
     labels = np.zeros((PLANES, *SHAPE), np.int32)
     session = Session.open(path, ArraySource(np.zeros(labels.shape)), canvas=ArrayCanvas(labels))
-    is_left, sums = checksum(session, labels), [crc for crc, _ in told]
+    is_left, sums = checksum(session, labels), [crc for crc, _ in reported]
     assert is_left in sums, "what was opened is nothing that there ever was"
     last = len(sums) - 1 - sums[::-1].index(is_left)
-    return [end - when for _, when in told[last + 1 :]], len(told)
+    return [end - when for _, when in reported[last + 1 :]], len(reported)
 
 
 @pytest.fixture(scope="module")

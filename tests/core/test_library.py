@@ -56,7 +56,7 @@ def test_a_session_is_found_by_its_image(library, tmp_path):
     assert found(library, ImageContent(pixels())) == [path]
 
 
-def test_a_kept_session_tells_what_happened_last(library):
+def test_a_kept_session_has_the_text_of_its_last_step(library):
     image = ImageContent(pixels())
     path = work(library, image, clicks=2)
     assert library.find(image)[0].last == "added a point to object 2"
@@ -114,7 +114,7 @@ def test_another_image_under_the_same_name_is_not_taken_for_it(library, tmp_path
     assert found(library, image) == []
 
 
-def test_images_without_content_are_told_by_where_they_lie(library, tmp_path):
+def test_images_without_content_are_recognised_by_their_path(library, tmp_path):
     blank = np.zeros((4, 30, 40), np.uint8)
     session = work(library, saved_image(tmp_path / "blank.npy", blank))
     assert found(library, saved_image(tmp_path / "blank.npy", blank)) == [session]
@@ -155,7 +155,7 @@ def test_few_planes_are_read_and_each_once():
     assert len(read) == len(set(read)) == 5
 
 
-def test_of_a_large_plane_windows_are_looked_at():
+def test_of_a_large_plane_windows_are_read():
     large = np.zeros((5000, 5000), np.uint8)
     before = ImageContent(large).identity()
     assert before.samples[0].is_blank
@@ -224,7 +224,7 @@ def test_what_cant_be_opened_is_free_again(library):
 # The list
 
 
-def test_the_list_tells_what_there_is(library, tmp_path):
+def test_the_library_lists_its_sessions(library, tmp_path):
     work(library, saved_image(tmp_path / "cells.npy", pixels()), clicks=3)
     damaged = work(library, saved_image(tmp_path / "others.npy", pixels(1)))
     damaged.write_bytes(b"nothing")
@@ -295,7 +295,7 @@ def test_an_empty_library_has_nothing(tmp_path):
     assert not library.folder.exists()
 
 
-def test_a_saved_copy_tells_nothing_about_where_the_image_lay(library, tmp_path):
+def test_a_saved_copy_has_no_path_of_the_image(library, tmp_path):
     (tmp_path / "users-own").mkdir()
     image = saved_image(tmp_path / "users-own" / "cells.npy", pixels())
     file = library.begin(image.identity())
@@ -308,5 +308,5 @@ def test_a_saved_copy_tells_nothing_about_where_the_image_lay(library, tmp_path)
     sent = SessionFile.open(tmp_path / "sent.napari-sam")
     assert read_identity(sent.about["identity"]).path == ""
     sent.close()
-    # the folder's own path below the session's is told, as it is no folder above it
+    # the path below the session's folder is stored, since it names no folder above that
     assert str(tmp_path).encode() not in (tmp_path / "sent.napari-sam").read_bytes()

@@ -104,7 +104,7 @@ def test_a_rejected_division_is_remembered(session):
         session.reject_division(5, (5,))
 
 
-def test_what_is_not_there_or_locked_is_said_to_descend_from_nothing_by_no_one(session):
+def test_missing_or_locked_daughters_can_not_be_rejected(session):
     with pytest.raises(ValueError, match="expected objects that are there, got object 77"):
         session.reject_division(5, (77,))
     session.lock([6])
@@ -154,7 +154,7 @@ def test_divisions_are_saved(session, tmp_path):
     assert again.parents == {}
 
 
-def test_time_is_the_first_axis_unless_said(labels):
+def test_time_is_the_first_axis_by_default(labels):
     volumes = np.stack([labels, labels], axis=1)
     session = Session(None, ArraySource(np.zeros(volumes.shape)), canvas=ArrayCanvas(volumes))
     assert session.confirm_division(5, (5, 6), 2) == (7, 6)
@@ -169,7 +169,7 @@ def places(session) -> dict[tuple[int, int], tuple[float, ...]]:
     return {(i, t): tuple(place) for i, t, place in rows}
 
 
-def test_points_tell_where_objects_are_on_each_frame(session, labels):
+def test_points_are_the_positions_of_objects_on_each_frame(session, labels):
     assert session.tracks is None
     session.watch_tracks()
     found = places(session)
@@ -180,8 +180,8 @@ def test_points_tell_where_objects_are_on_each_frame(session, labels):
 
 
 def test_points_and_suggestions_follow_every_change(session, labels):
-    told = []
-    session.tracks_changed.connect(lambda: told.append(True))
+    reported = []
+    session.tracks_changed.connect(lambda: reported.append(True))
     session.watch_tracks()
     assert [(one.parent, one.daughters) for one in session.suggested_divisions()] == [
         (1, (2, 3)),
@@ -197,12 +197,12 @@ def test_points_and_suggestions_follow_every_change(session, labels):
     assert session.suggested_divisions() == ()
     session.undo()
     assert [one.parent for one in session.suggested_divisions()] == [5]
-    assert len(told) >= 5
+    assert len(reported) >= 5
     session.stop_watching_tracks()
     assert session.tracks is None
 
 
-def test_only_frames_that_changed_are_looked_at_again(labels):
+def test_only_frames_that_changed_are_read_again(labels):
     read = []
 
     class Watched(ArrayCanvas):
@@ -219,7 +219,7 @@ def test_only_frames_that_changed_are_looked_at_again(labels):
 
 
 @pytest.mark.parametrize("seed", [12, 19, 24, 48])
-def test_every_frame_is_looked_at_where_watching_begins_anew_meanwhile(labels, seed):
+def test_every_frame_is_read_where_watching_restarts_meanwhile(labels, seed):
     rng = np.random.default_rng(seed)
     executor = SteppingExecutor(rng)
     source = ArraySource(np.zeros(labels.shape))

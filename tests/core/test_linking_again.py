@@ -1,4 +1,4 @@
-"""After a correction only objects around it are linked anew, as if all frames had been."""
+"""After a correction only objects around it are linked again, with the result of all frames."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def paint(session: Session, labels: np.ndarray, where, number: int) -> None:
 
 @pytest.fixture
 def solved(monkeypatch):
-    """How many frames each linking has looked at."""
+    """The number of frames that each linking has read."""
     counts: list[int] = []
     for module in (linked, linked_around):
 
@@ -100,7 +100,7 @@ def test_frames_that_are_linked_again_do_not_grow_with_the_movie(solved, frames)
     assert solved == [frames, 7]
 
 
-def test_tracks_that_were_right_from_the_start_are_looked_at_once(solved):
+def test_tracks_that_were_right_from_the_start_are_linked_once(solved):
     labels = linked_session(16)[1]
     session = session_of(labels)
     session.link_objects()
@@ -125,7 +125,7 @@ def test_other_settings_or_a_wish_or_labels_that_nobody_knows_link_all(solved):
     session.link_objects(settings=LinkSettings(max_gap=1), everything=True)
     assert solved == [16, 16, 16]
     paint(session, labels, place(1, 8), 92)
-    labels[place(2, 9)] = 93  # by a script that tells nobody
+    labels[place(2, 9)] = 93  # by a script, without a report
     session.link_objects(settings=LinkSettings(max_gap=1))
     assert solved[3:] == [5, 16]
     assert "frames" not in session.journal.entries[-1].details
@@ -166,7 +166,7 @@ def test_children_far_away_follow_their_parent_that_is_called_otherwise(solved):
     for t in range(8, 12):  # what is left before the division is another track then
         paint(session, labels, place(3, t), 0)
     session.link_objects()
-    assert solved[-1] == 10  # up to frame 14: the daughters are not looked at
+    assert solved[-1] == 10  # up to frame 14: the daughters are not read
     parent = int(labels[place(3, 14)][0, 0])
     assert (labels[place(3, 0)] == one).all()
     assert parent != one

@@ -46,7 +46,7 @@ def test_masks_are_as_the_model_gives_them_by_default(session, labels):
 @pytest.mark.parametrize(
     "how", [PostProcessing(True, True), PostProcessing(True, smallest=4)], ids=["clicked", "size"]
 )
-def test_holes_and_islands_go_and_the_journal_says_why(session, labels, how):
+def test_holes_and_islands_go_and_the_journal_records_why(session, labels, how):
     session.post_processing = how
     session.add_point((), (20, 20))
     np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
@@ -115,13 +115,13 @@ def test_overlaps_are_kept_overwritten_or_their_gaps_filled(labels):
 
 
 def test_overwrite_is_one_of_the_rules_for_overlaps(session):
-    told = []
-    session.rules_changed.connect(lambda: told.append(session.overlap))
+    reported = []
+    session.rules_changed.connect(lambda: reported.append(session.overlap))
     session.overwrite = True
     session.overlap = "fill gaps"
     assert not session.overwrite
     session.overwrite = False  # as it is
-    assert told == ["overwrite", "fill gaps"]
+    assert reported == ["overwrite", "fill gaps"]
     with pytest.raises(ValueError, match="fill gaps"):
         session.overlap = "drop"
 

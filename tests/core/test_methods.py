@@ -66,7 +66,7 @@ def timed(entries, seconds: float) -> list[Entry]:
     return [replace(entry, time=1000.0 + i * seconds) for i, entry in enumerate(entries)]
 
 
-def test_prompts_are_told_with_the_time_they_took():
+def test_prompts_are_listed_with_the_time_they_took():
     session = new_session()
     session.add_point(PLANE, (10, 10))
     session.add_point(PLANE, (10, 14))
@@ -86,7 +86,7 @@ def test_prompts_are_told_with_the_time_they_took():
     )
 
 
-def test_share_found_automatically_and_corrected_is_told():
+def test_share_found_automatically_and_corrected_is_stated():
     session = new_session()
     session.add_point(PLANE, (10, 10), object_id=7)
     entries = [
@@ -109,12 +109,12 @@ def test_share_found_automatically_and_corrected_is_told():
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "told"),
+    ("part", "whole", "reported"),
     [(1, 9, "11 %"), (280, 281, "99.6 %"), (1, 281, "0.4 %"), (1, 5000, "<0.1 %"),
      (4999, 5000, ">99.9 %"), (5, 5, "100 %"), (0, 5, "0 %"), (0, 0, "0 %")],
 )  # fmt: skip
-def test_a_few_are_not_told_as_none_and_nearly_all_not_as_all(part, whole, told):
-    assert share(part, whole) == told
+def test_a_few_are_not_rounded_to_none_nor_nearly_all_to_all(part, whole, reported):
+    assert share(part, whole) == reported
 
 
 def test_pauses_do_not_count():
@@ -124,7 +124,7 @@ def test_pauses_do_not_count():
     assert summarize(entries).active_seconds == 10 + 60 + 1
 
 
-def test_a_model_that_answered_earlier_is_told_too():
+def test_a_model_that_was_used_earlier_is_named_too():
     session = new_session()
     session.add_point(PLANE, (10, 10))
     session.segmenter = FakeSegmenter(key="fedcba9876543210")
@@ -135,19 +135,19 @@ def test_a_model_that_answered_earlier_is_told_too():
         "using the model fake (digest fedcba987654, float32 precision) and the model fake (digest "
         "0123456789ab)." in text
     )
-    del about["models"]  # of a file from before they were told
+    del about["models"]  # as in files of earlier versions
     text = methods_text(about, session.journal.entries)
     assert "using the model fake (digest fedcba987654, float32 precision) and 1 other model" in text
     assert "(digest 0123456789ab)" in text
 
 
-def test_a_session_in_which_nothing_was_done_says_so():
+def test_the_methods_of_an_empty_session_state_no_objects():
     text = methods_text({}, ())
     assert text.startswith("0 objects in the image were segmented with napari-sam-live, an impl")
     assert text.endswith("(Kirillov et al., 2023).")
 
 
-def test_what_was_taken_back_is_not_told():
+def test_undone_entries_are_not_counted():
     session = new_session()
     session.add_point(PLANE, (10, 10))
     paint(session, 1, 11, 18)
@@ -158,7 +158,7 @@ def test_what_was_taken_back_is_not_told():
     assert (summary.objects, summary.retouched, summary.clicks) == ({1}, set(), 1)
 
 
-def test_text_tells_what_a_model_was_taught_and_names_the_others():
+def test_text_states_what_a_model_was_taught_and_names_the_others():
     card = Card(
         Lesson(
             "nano",

@@ -1,4 +1,4 @@
-"""Every object has a row that tells what labels, prompts and the journal say of it."""
+"""Every object has a row, which agrees with labels, prompts and the journal."""
 
 from __future__ import annotations
 
@@ -71,29 +71,29 @@ def test_rows_follow_painting_undo_and_redo(session, labels):
     assert session.object_row(1).area == AREA
 
 
-def test_only_objects_that_changed_are_told(session):
-    told = []
+def test_only_objects_that_changed_are_announced(session):
+    reported = []
     session.object_id = 3
     assert session.objects
-    session.objects_changed.connect(told.append)
+    session.objects_changed.connect(reported.append)
     session.add_point((), (20, 20))
-    assert {*sum(told, ())} == {3}
+    assert {*sum(reported, ())} == {3}
     session.delete_object(7)
-    assert told[-1] == (7,)
+    assert reported[-1] == (7,)
     assert session.object_row(7) is None
 
 
 def test_a_clicked_object_is_accepted_when_another_is_current(session):
-    told = []
+    reported = []
     session.add_point((), (20, 20))
     assert session.object_row(1).state == "proposed"
-    session.objects_changed.connect(told.append)
+    session.objects_changed.connect(reported.append)
     session.new_object()
-    assert told == [(1, 2)]
+    assert reported == [(1, 2)]
     assert session.object_row(1).state == "accepted"
 
 
-def test_a_found_object_is_accepted_when_that_is_said_or_it_was_corrected(session, labels):
+def test_a_found_object_is_accepted_by_command_or_by_a_correction(session, labels):
     session.find_all(points_per_side=2)
     found = [row for row in session.objects if row.origin == "found"]
     assert {row.state for row in found} == {"proposed"}
@@ -110,7 +110,7 @@ def test_a_found_object_is_accepted_when_that_is_said_or_it_was_corrected(sessio
     assert session.object_row(third).state == "locked"
 
 
-def test_a_found_object_tells_what_the_model_expected_of_it(session):
+def test_a_found_object_has_the_score_of_the_model(session):
     session.find_all(points_per_side=2)
     scores = {row.score for row in session.objects if row.origin == "found"}
     assert scores
@@ -205,7 +205,7 @@ def test_labels_that_change_while_they_are_counted_are_counted_right(rng, labels
     assert [(row.id, row.area) for row in session.objects] == [(1, 5), (7, 19)]
 
 
-def test_what_was_counted_before_it_was_told_is_not_counted_twice(session, labels):
+def test_pixels_counted_before_their_entry_are_not_counted_twice(session, labels):
     pixels = np.nonzero(disk(SHAPE, (10, 10), 3))
     before = labels[pixels]
     labels[pixels] = 9
@@ -216,7 +216,7 @@ def test_what_was_counted_before_it_was_told_is_not_counted_twice(session, label
     assert session.object_row(9) is None
 
 
-def test_other_labels_are_counted_anew(session):
+def test_replaced_labels_are_counted_again(session):
     assert [row.id for row in session.objects] == [7]
     others = np.zeros(SHAPE, np.int32)
     others[:2] = 4
@@ -224,7 +224,7 @@ def test_other_labels_are_counted_anew(session):
     assert [(row.id, row.area) for row in session.objects] == [(4, 100)]
 
 
-def test_without_labels_rows_tell_the_masks(rng):
+def test_without_labels_rows_describe_the_masks(rng):
     session = Session(FakeSegmenter(), ArraySource(rng.random(SHAPE)))
     session.add_point((), (20, 20))
     (row,) = session.objects

@@ -1,4 +1,4 @@
-"""Objects that are looked for in large labels, while the session goes on."""
+"""Objects that are searched in large labels, while the session continues."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ DISK = disk(SHAPE[1:], (20, 20), 4)
 
 
 class Searching(SynchronousExecutor):
-    """Searches at once, and tells what was found when it is asked to."""
+    """Searches at once, and delivers the result on request."""
 
     def __init__(self):
         super().__init__()
@@ -22,7 +22,7 @@ class Searching(SynchronousExecutor):
         found = task(lambda fraction: None)
         self.searches.append(lambda: done(Outcome(value=found)))
 
-    def tell(self):
+    def deliver(self):
         while self.searches:
             self.searches.pop(0)()
 
@@ -48,9 +48,9 @@ def session(labels, executor, monkeypatch):
 
 @pytest.fixture
 def errors(session):
-    told = []
-    session.failed.connect(told.append)
-    return told
+    reported = []
+    session.failed.connect(reported.append)
+    return reported
 
 
 def paint(session, labels, plane, number):
@@ -62,11 +62,11 @@ def paint(session, labels, plane, number):
     session.paint(pixel_changes((plane, None, None), pixels, before, after))
 
 
-def test_what_an_object_gets_while_it_is_looked_for_is_deleted_too(session, labels, executor):
+def test_pixels_that_an_object_gets_during_the_search_are_deleted_too(session, labels, executor):
     session.delete_object(1)
     session.add_point(2, (20, 20), object_id=1)
     paint(session, labels, 3, 1)
-    executor.tell()
+    executor.deliver()
     assert not labels.any()
     assert not session.prompts.clicks
     session.undo()
@@ -74,12 +74,12 @@ def test_what_an_object_gets_while_it_is_looked_for_is_deleted_too(session, labe
     assert (labels[3] == 1).sum() == 4
 
 
-def test_what_comes_back_while_an_object_is_looked_for_is_deleted_too(session, labels, executor):
+def test_pixels_that_come_back_during_the_search_are_deleted_too(session, labels, executor):
     paint(session, labels, 3, 1)
     paint(session, labels, 3, 0)
     session.delete_object(1)
     session.undo()
-    executor.tell()
+    executor.deliver()
     assert not labels.any()
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_merged_into_an_object_that_was_locked_meanwhile(
     session.add_point(1, (20, 20), object_id=2)
     session.merge_objects(1, 2)
     session.lock([1])
-    executor.tell()
+    executor.deliver()
     np.testing.assert_array_equal(labels[1] == 2, DISK)
     assert "locked" in str(errors[0])
 
@@ -99,7 +99,7 @@ def test_a_number_that_was_taken_meanwhile_is_not_given_to_another_object(
 ):
     session.renumber(1, 5)
     session.add_point(1, (20, 20), object_id=5)
-    executor.tell()
+    executor.deliver()
     np.testing.assert_array_equal(labels[0] == 1, DISK)
     np.testing.assert_array_equal(labels[1] == 5, DISK)
     assert "no object has" in str(errors[0])
@@ -110,14 +110,14 @@ def test_a_second_command_does_not_replace_the_first(session, labels, executor):
     session.delete_object(2)
     session.merge_objects(1, 2)
     assert len(executor.searches) == 2
-    executor.tell()
+    executor.deliver()
     assert not labels[1].any()
 
 
 def test_a_closed_session_deletes_nothing_any_more(session, labels, executor):
     session.delete_object(1)
     session.close(ValueError("closed"))
-    executor.tell()
+    executor.deliver()
     np.testing.assert_array_equal(labels[0] == 1, DISK)
 
 
@@ -126,8 +126,8 @@ def test_a_stroke_in_another_view_counts_once_while_labels_are_counted(labels, e
     session = Session(None, ArraySource(np.zeros(SHAPE)), executor, canvas=ArrayCanvas(labels))
     assert session.objects == ()
     if again:
-        executor.tell()
-        labels[1, 30:32, 30:32] = 5  # by a script, which is counted anew
+        executor.deliver()
+        labels[1, 30:32, 30:32] = 5  # by a script, which is counted again
         before = np.zeros(4, np.int32)
         at = tuple(axis.ravel() for axis in np.mgrid[30:32, 30:32])
         session.note_elsewhere(pixel_changes((1, None, None), at, before, before + 5))
@@ -135,7 +135,7 @@ def test_a_stroke_in_another_view_counts_once_while_labels_are_counted(labels, e
     before = np.zeros(6, np.int32)
     at = tuple(axis.ravel() for axis in np.mgrid[1:3, 2:5])
     session.paint(pixel_changes((None, 6, None), at, before, before + 3))
-    executor.tell()
+    executor.deliver()
     assert not session.is_counting
     row = session.object_row(3)
     assert (row.area, row.planes) == (6, ((1, None, None), (2, None, None)))

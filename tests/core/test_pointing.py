@@ -39,7 +39,7 @@ def test_object_at_a_place_is_the_one_whose_pixel_lies_there(two):
         two.object_at((), (1, 2, 3))
 
 
-def test_going_to_a_place_makes_its_object_current_or_says_that_there_is_none(two):
+def test_going_to_a_place_makes_its_object_current_or_raises_an_error(two):
     assert two.go_to((), FIRST) == two.object_id == 1
     with pytest.raises(ValueError, match="got the background"):
         two.go_to((), BACKGROUND)
@@ -94,7 +94,7 @@ def test_each_click_on_the_background_begins_an_object_if_that_is_wanted(session
     assert np.unique(session.canvas.array).tolist() == list(range(len(places) + 1))
 
 
-def test_each_click_mode_goes_on_with_an_object_on_its_mask_or_if_told_so(two):
+def test_each_click_mode_continues_an_object_on_its_mask_or_with_continues(two):
     two.new_each_click = True
     assert did(two, SECOND) == ("refine", 2, 3)
     assert did(two, BACKGROUND, continues=True) == ("refine", 2, 4)

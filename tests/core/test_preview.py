@@ -83,8 +83,8 @@ def test_latest_place_wins(segmenter):
 
 
 @pytest.fixture
-def looks(segmenter, monkeypatch):
-    """Return what the decodes of a model that looks twice were asked for."""
+def decodes(segmenter, monkeypatch):
+    """Return the requests for decodes of a model that refines a first click."""
     monkeypatch.setattr(segmenter, "traits", replace(segmenter.traits, refines_first_click=True))
     asked, decode = [], segmenter.decode
 
@@ -96,17 +96,17 @@ def looks(segmenter, monkeypatch):
     return asked
 
 
-def test_first_look_is_shown_until_the_model_has_looked_twice(segmenter, looks):
+def test_first_pass_is_shown_until_the_model_has_refined_it(segmenter, decodes):
     session, seen = make(segmenter)
     session.preview(0, (20, 25))
-    assert looks == [True, "auto"]
+    assert decodes == [True, "auto"]
     assert [preview.mask.area for preview in seen] == 2 * [disk(SHAPE, (20, 25), 4).sum()]
     decodes = segmenter.decodes
     session.click(0, (20, 25))
     assert segmenter.decodes == decodes
 
 
-def test_second_look_is_for_the_place_where_the_mouse_rests(segmenter, looks):
+def test_only_the_place_where_the_mouse_rests_is_refined(segmenter, decodes):
     executor = SteppingExecutor(np.random.default_rng(0))
     session, seen = make(segmenter, executor)
     session.preview(0, (20, 10))
@@ -114,7 +114,7 @@ def test_second_look_is_for_the_place_where_the_mouse_rests(segmenter, looks):
         executor.step()
     session.preview(0, (20, 30))
     assert executor.wait(background=True)
-    assert looks == [True, True, "auto"]
+    assert decodes == [True, True, "auto"]
     assert [preview.point[1] for preview in seen] == [10, 30, 30]
 
 
@@ -198,7 +198,7 @@ def test_candidates_are_cycled_before_the_click(segmenter):
     assert seen[-1].granularity == "sub-part"  # the model's best
 
 
-def test_preview_ends_when_what_it_says_does_not_hold_any_more(segmenter):
+def test_preview_ends_when_it_does_not_hold_any_more(segmenter):
     session, seen = make(segmenter)
     for change in (
         lambda: session.click(0, (20, 25)),

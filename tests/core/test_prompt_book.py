@@ -25,7 +25,7 @@ KEYS = [(object_id, plane) for plane in (PLANE, OTHER) for object_id in (1, 2, 3
 
 @dataclass
 class Plain:
-    """Prompts in a list, and all that is said of them found by going through it."""
+    """Prompts in a list, whose properties are computed by walking through it."""
 
     prompts: list[Click | BoxPrompt] = field(default_factory=list)
     candidates: dict = field(default_factory=dict)
@@ -138,7 +138,7 @@ def do(deed, book: PromptBook, plain: Plain) -> PromptBook:
 
 
 @given(st.lists(deeds, max_size=40))
-def test_a_book_says_what_a_list_of_its_prompts_says(deeds):
+def test_a_book_agrees_with_a_list_of_its_prompts(deeds):
     book, plain = PromptBook(), Plain()
     for deed in deeds:
         before, was = book, {key: book.group(key) for key in KEYS}
@@ -211,7 +211,7 @@ def test_what_one_click_does_not_speak_of_is_shared():
     assert after.with_box((3, PLANE), None) is after
 
 
-def test_one_more_click_is_added_and_told_without_walking_through_the_others(monkeypatch):
+def test_one_more_click_is_added_and_described_without_walking_through_the_others(monkeypatch):
     prompts = {(i, PLANE): Prompts([(1, 1)], [1]) for i in range(1, 50)}
     before = PromptBook().with_prompts(prompts).with_click((1, PLANE), (1, 1), 1)
 
@@ -267,7 +267,7 @@ def test_unknown_click_is_an_error_that_names_it():
         book.with_changed(Click(1, 1, PLANE, (1, 1), 1))
 
 
-def test_change_is_told_by_what_was_done():
+def test_change_is_described_by_what_was_done():
     key, other = (7, PLANE), (8, PLANE)
     book = PromptBook().with_click(key, (1, 1), 1).with_click(other, (2, 2), 1)
     chosen = book.with_candidate(key, 1)

@@ -219,7 +219,7 @@ def test_a_stopwatch_counts_the_seconds_that_an_object_takes(session, monkeypatc
     assert queue.progress.seconds == pytest.approx(8 / 3)
 
 
-def test_without_labels_there_is_nothing_to_look_through():
+def test_without_labels_the_queue_can_not_begin():
     session = Session(ComponentSegmenter(), ArraySource(np.zeros(SHAPE)))
     with pytest.raises(ValueError, match="canvas"):
         session.queue.begin()

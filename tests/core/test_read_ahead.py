@@ -83,7 +83,7 @@ class Queue:
             done(Outcome(task(lambda fraction: None)))
 
 
-def test_plane_that_was_embedded_anew_has_its_own_tiles_encoded():
+def test_plane_that_was_embedded_again_has_its_own_tiles_encoded():
     seen = []
 
     class Segmenter(FakeSegmenter):

@@ -113,7 +113,7 @@ def test_tiles_of_large_planes_are_read_too(stack):
     assert session.read_progress is None
 
 
-def test_another_model_reads_all_planes_anew(stepping):
+def test_another_model_embeds_all_planes_again(stepping):
     executor, session = stepping
     session.read_all(range(COUNT))
     while session.read_progress.done < 4:

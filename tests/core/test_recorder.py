@@ -143,7 +143,7 @@ def test_undo_and_redo_are_recorded_as_the_journal_has_them(recorder):
         JournalChange((mask(2),)),
         JournalChange((click(3),)),
         JournalChange((mask(4),)),
-        JournalChange((mask(5),), (3, 4), (2,)),  # mask 2 lay over it and is written anew
+        JournalChange((mask(5),), (3, 4), (2,)),  # mask 2 overlapped it and is written again
         JournalChange((), (1,), ()),
         JournalChange((click(6),), (), (1,)),
     ]
@@ -181,27 +181,27 @@ def test_a_journal_is_followed(recorder):
 
 
 class TestADiskThatIsFull:
-    def test_is_told_once_on_the_owners_thread(self, recorder, file):
-        told, threads = [], []
-        recorder.failed.connect(lambda error: (told.append(error), threads.append(me())))
+    def test_is_reported_once_on_the_owners_thread(self, recorder, file):
+        reported, threads = [], []
+        recorder.failed.connect(lambda error: (reported.append(error), threads.append(me())))
         file.error = OSError("no space left")
         add(recorder, 1, 2, 3)
         assert not recorder.flush(20)
         assert not recorder.flush(20)  # tried once more
-        assert told == [file.error]
+        assert reported == [file.error]
         assert threads == [me()]
         assert recorder.error is file.error
 
     def test_is_tried_again_and_nothing_is_lost(self, recorder, file):
-        told = []
-        recorder.recovered.connect(lambda: told.append("well"))
+        reported = []
+        recorder.recovered.connect(lambda: reported.append("well"))
         file.error = OSError("no space left")
         add(recorder, 1)
         recorder.flush(20)
         add(recorder, 2, 3)
         file.error = None
         assert recorder.flush(20)
-        assert told == ["well"]
+        assert reported == ["well"]
         assert recorder.error is None
         assert content(recorder.path).in_force == (1, 2, 3)
 
@@ -222,15 +222,15 @@ class TestADiskThatIsFull:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files can't be taken away there")
-def test_a_file_that_is_taken_away_is_told_of_and_written_when_it_is_back(recorder, tmp_path):
-    told = []
-    recorder.failed.connect(told.append)
+def test_a_file_that_is_removed_is_reported_and_written_when_it_is_back(recorder, tmp_path):
+    reported = []
+    recorder.failed.connect(reported.append)
     add(recorder, 1)
     recorder.flush(20)
     recorder.path.rename(tmp_path / "aside")
     add(recorder, 2)
     assert not recorder.flush(20)
-    assert "moved or deleted" in str(told[0])
+    assert "moved or deleted" in str(reported[0])
     (tmp_path / "aside").rename(recorder.path)
     assert recorder.flush(20)
     assert content(recorder.path).in_force == (1, 2)
@@ -240,7 +240,7 @@ def me() -> int:
     return threading.get_ident()
 
 
-def test_somebody_is_called_when_there_is_something_to_tell(file):
+def test_notify_is_called_when_there_is_something_to_report(file):
     called = threading.Event()
     recorder = Recorder(file, called.set)
     file.error = OSError("no space left")
@@ -251,19 +251,19 @@ def test_somebody_is_called_when_there_is_something_to_tell(file):
 
 
 def test_what_cant_be_spelled_ends_the_recording_with_a_word(recorder, caplog):
-    told = []
-    recorder.failed.connect(told.append)
+    reported = []
+    recorder.failed.connect(reported.append)
     add(recorder, 1)
     recorder.flush(20)
     recorder.record(JournalChange((Entry(2, "prompts", "", 1.0, details={"x": object()}),)))
     add(recorder, 3)
     assert not recorder.flush(20)
-    assert "object" in str(told[0])
+    assert "object" in str(reported[0])
     assert content(recorder.path).in_force == (1,)
     assert "can't be recorded" in caplog.text
 
 
-def test_settings_are_told_in_their_last_state(recorder, file):
+def test_settings_are_recorded_in_their_last_state(recorder, file):
     file.may_write.clear()
     add(recorder, 1)
     for number in range(5):
@@ -298,9 +298,9 @@ def test_labels_are_kept_after_what_is_more_urgent(recorder, file):
         np.testing.assert_array_equal(labels_of(record, (6, 7)), labels[record.plane[0]])
 
 
-def test_labels_that_cant_be_read_are_told_of_and_recording_goes_on(recorder):
-    told = []
-    recorder.failed.connect(told.append)
+def test_labels_that_cant_be_read_are_reported_and_recording_continues(recorder):
+    reported = []
+    recorder.failed.connect(reported.append)
 
     def fail():
         raise OSError("the disk is gone")
@@ -308,7 +308,7 @@ def test_labels_that_cant_be_read_are_told_of_and_recording_goes_on(recorder):
     recorder.keep_planes([(PLANE, fail)], 0)
     add(recorder, 1)
     assert recorder.flush(20)
-    assert [str(error) for error in told] == ["the disk is gone"]
+    assert [str(error) for error in reported] == ["the disk is gone"]
     assert content(recorder.path).in_force == (1,)
 
 
@@ -371,11 +371,11 @@ def test_a_killed_program_loses_nothing_that_was_written(tmp_path):
     path = tmp_path / "one.napari-sam"
     with process(str(path), "100000", "flushed") as running:
         for line in running.stdout:
-            if (said := int(line)) >= 20:
+            if (reported := int(line)) >= 20:
                 running.kill()
                 break
     again = SessionFile.open(path, writable=True)
-    assert again.count >= said
+    assert again.count >= reported
     assert again.read().in_force == tuple(range(1, again.count + 1))
     again.append([])
     again.close()

@@ -1,4 +1,4 @@
-"""The proofreading queue after another model answers: what it judges anew, and in which order."""
+"""The proofreading queue after a change of model: what is judged again, and in which order."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ WORST_FIRST = [2, 4, 5, 1, 3]
 
 
 class Judge(FakeSegmenter):
-    """Fills the box that it is given, and expects of it what `scores` says of its middle."""
+    """Fills the box of the prompt, with the score that `scores` has for its centre."""
 
     def __init__(self, key, scores, encoder="one"):
         super().__init__(key=key)
@@ -108,7 +108,7 @@ def test_undo_of_the_model_brings_the_old_judgement_back(session, taught):
     session.undo()
     assert offered(session) == WORST_FIRST
     assert {item.object_id: item for item in session.queue.items} == before
-    assert session.segmenter.asked == []  # it has said so when it found them
+    assert session.segmenter.asked == []  # the scores from finding them are used
     session.redo()
     assert offered(session) == [2, 1, 3, 5, 4]
 
@@ -207,32 +207,32 @@ def test_where_nothing_is_read_ahead_no_part_of_a_plane_is_read_for_it(session, 
     assert sorted(taught.asked) == [2, 3, 5]
 
 
-def test_what_can_not_be_read_is_told_once_and_keeps_its_place(labels, taught):
+def test_labels_that_can_not_be_read_are_reported_once_and_the_order_stays(labels, taught):
     def fail(*args, **options):
         raise OSError("the disk is full")
 
     session = session_of(labels, Judge("first", SCORES), prefetch=1)
-    told = []
-    session.failed.connect(told.append)
+    reported = []
+    session.failed.connect(reported.append)
     find(session, SCORES)
     session.show(())
     session.queue.begin()
     taught.unread, taught.prepare = {1, 4}, fail
     session.use_model(taught)
-    assert [str(error) for error in told] == ["the disk is full"]
+    assert [str(error) for error in reported] == ["the disk is full"]
     assert offered(session) == [2, 4, 3, 5, 1]
 
 
-def test_an_error_of_the_model_is_told_and_keeps_the_old_order(session, taught):
-    told = []
-    session.failed.connect(told.append)
+def test_an_error_of_the_model_is_reported_and_keeps_the_old_order(session, taught):
+    reported = []
+    session.failed.connect(reported.append)
     taught.decode_error = RuntimeError("out of memory")
     session.use_model(taught)
-    assert [str(error) for error in told] == ["out of memory"]
+    assert [str(error) for error in reported] == ["out of memory"]
     assert offered(session) == WORST_FIRST
 
 
-def test_a_mask_that_has_changed_is_judged_anew(session, taught, labels):
+def test_a_mask_that_has_changed_is_judged_again(session, taught, labels):
     session.use_model(taught)
     taught.asked.clear()
     before = next(item for item in session.queue.items if item.object_id == 4)

@@ -34,18 +34,18 @@ def session(labels):
 
 
 def test_objects_have_one_number_on_all_frames_and_undo_brings_the_others_back(session, labels):
-    told = []
-    session.noticed.connect(told.append)
+    reported = []
+    session.noticed.connect(reported.append)
     session.link_objects()
     assert [np.unique(labels[t, 3:9, 3:10]).tolist() for t in range(3)] == [[1]] * 3
     assert [np.unique(labels[t, 3:9, 25:33]).tolist() for t in range(3)] == [[2]] * 3
-    assert told == ["2 objects linked over time; Ctrl+Z takes it back"]
+    assert reported == ["2 objects linked over time; Ctrl+Z takes it back"]
     assert len(session.journal) == 1
     session.undo()
     assert np.array_equal(labels, swapped())
     session.redo()
     session.link_objects()
-    assert told[-1] == "Every object has one number on all frames already"
+    assert reported[-1] == "Every object has one number on all frames already"
     assert len(session.journal) == 1
 
 
@@ -89,7 +89,7 @@ def test_an_object_that_gets_a_number_of_its_own_descends_from_none(session, lab
     assert session.parents == {1: 5, 6: 5}
 
 
-def test_what_was_carried_and_said_goes_with_the_pixels():
+def test_qualities_and_verdicts_move_with_the_pixels():
     labels = np.zeros((3, *PLANE), np.int32)
     images = np.stack([disks(PLANE, (6, 8, 4), (6, 28, 5))] * 3)
     source = ArraySource(images, contrast_limits=(0, 255))
@@ -113,7 +113,7 @@ def test_what_was_carried_and_said_goes_with_the_pixels():
     assert session.plane_facts(1, 2) == facts
 
 
-def test_nothing_is_followed_anew_when_numbers_change():
+def test_nothing_is_followed_again_when_numbers_change():
     labels = np.zeros((4, *PLANE), np.int32)
     images = np.stack([disks(PLANE, (6, 8, 4), (6, 28, 5))] * 4)
     source = ArraySource(images, contrast_limits=(0, 255))

@@ -279,8 +279,8 @@ def test_no_file_outside_the_folder_of_the_session_is_opened(tmp_path, stack):
     session = session_of(squares(), FakeSegmenter())
     session.add_point(0, (6, 7))
     file = inside / "one.napari-sam"
-    told = ImageFacts("stack", inside / "stack.tif")
-    save_session(session, file, told)
+    reported = ImageFacts("stack", inside / "stack.tif")
+    save_session(session, file, reported)
     (inside / "stack.tif").symlink_to(stack)
     with pytest.raises(FileNotFoundError, match=r"beside one\.napari-sam"):
         replay_session(file, None, FakeSegmenter())

@@ -18,7 +18,7 @@ LIMITS = (0, 255)
 
 
 class GatedSegmenter(ComponentSegmenter):
-    """Proposes only when it may; says when it is asked."""
+    """Proposes only when it may, and reports when that is requested."""
 
     def __init__(self) -> None:
         super().__init__(dense=True)
@@ -57,7 +57,7 @@ def threaded(labels):
 
 
 @pytest.fixture
-def told(session):
+def reported(session):
     sentences = []
     session.noticed.connect(sentences.append)
     session.failed.connect(lambda error: sentences.append(str(error)))
@@ -69,7 +69,7 @@ def numbers(labels) -> list[int]:
 
 
 def paint(session, labels, z, where, number):
-    """Paint as a person would: the labels show it before the session is told."""
+    """Paint as a person would: the labels change before the session gets the report."""
     pixels = np.nonzero(where & (labels[z] != number))
     before = labels[z][pixels]
     labels[z][pixels] = number
@@ -109,7 +109,7 @@ def test_run_is_one_step_that_undo_takes_back_and_redo_brings_back(session, labe
     assert session.object_id == 3
 
 
-def test_entry_says_what_it_takes_to_do_the_same_again(session):
+def test_entry_has_the_details_to_repeat_the_run(session):
     session.find_all(range(3), proposal_overlap=0.2)
     details = dict(session.journal.entries[0].details)
     (given,) = {one["contrast"] for one in details.pop("given")}
@@ -145,7 +145,7 @@ def test_objects_are_linked_along_the_planes_unless_they_are_not_to_be(session, 
     assert [numbers(plane) for plane in labels] == [[3], [4, 5], [6, 7]]
 
 
-def test_what_is_there_stays_and_new_objects_get_new_numbers(session, labels, told):
+def test_what_is_there_stays_and_new_objects_get_new_numbers(session, labels, reported):
     session.add_point(1, (12, 12))
     labels[2, 30:, 30:] = 90  # by a script
     before = labels.copy()
@@ -154,15 +154,15 @@ def test_what_is_there_stays_and_new_objects_get_new_numbers(session, labels, to
     np.testing.assert_array_equal(labels[before > 0], before[before > 0])
     assert numbers(np.where(before, 0, labels)) == [91, 92]
     assert session.new_object() == 93
-    assert told == ["2 objects found"]
+    assert reported == ["2 objects found"]
 
 
-def test_object_that_is_mostly_there_is_left_out(session, labels, told):
+def test_object_that_is_mostly_there_is_left_out(session, labels, reported):
     labels[1, :, :45] = 7
     before = labels.copy()
     session.find_all([1])
     np.testing.assert_array_equal(labels, before)
-    assert told == ["Nothing new was found: what is there already stays as it is"]
+    assert reported == ["Nothing new was found: what is there already stays as it is"]
     assert not session.can_undo
 
 
@@ -202,45 +202,45 @@ def test_click_on_a_found_object_corrects_its_mask(session, labels):
     np.testing.assert_array_equal(labels, found)
 
 
-def test_plane_without_objects_says_so(segmenter, told):
+def test_plane_without_objects_is_reported(segmenter, reported):
     labels = np.zeros(SHAPE, np.int32)
     source = ArraySource(np.zeros(SHAPE, np.uint8), contrast_limits=LIMITS)
     session = Session(segmenter, source, canvas=ArrayCanvas(labels))
-    session.noticed.connect(told.append)
+    session.noticed.connect(reported.append)
     session.find_all()
-    assert told == ["Nothing was found; a higher contrast or another model may help"]
+    assert reported == ["Nothing was found; a higher contrast or another model may help"]
 
 
-def test_labels_that_cannot_hold_the_numbers_are_refused(segmenter, told):
+def test_labels_that_cannot_hold_the_numbers_are_refused(segmenter, reported):
     labels = np.zeros(SHAPE, np.uint8)
     labels[0, 0] = 254
     source = ArraySource(TWO, contrast_limits=LIMITS)
     session = Session(segmenter, source, canvas=ArrayCanvas(labels))
-    session.failed.connect(lambda error: told.append(str(error)))
+    session.failed.connect(lambda error: reported.append(str(error)))
     session.find_all()
-    assert told[0].startswith("expected labels that hold 256, got uint8")
+    assert reported[0].startswith("expected labels that hold 256, got uint8")
     assert numbers(labels) == [254]
     assert session.run is None
 
 
-def test_refused_write_leaves_journal_and_labels_as_they_were(session, labels, told):
+def test_refused_write_leaves_journal_and_labels_as_they_were(session, labels, reported):
     def full(writes):
         raise OSError("the disk is full")
 
     session.canvas.write = full
     session.find_all(range(3))
-    assert told == ["the disk is full"]
+    assert reported == ["the disk is full"]
     assert not labels.any()
     assert not session.can_undo
 
 
-def test_error_of_the_model_is_told_and_ends_the_run(session, segmenter, labels, told):
+def test_error_of_the_model_is_reported_and_ends_the_run(session, segmenter, labels, reported):
     def broken(*_, **__):
         raise RuntimeError("out of luck")
 
     segmenter.propose = broken
     session.find_all(range(3))
-    assert told == ["out of luck"]
+    assert reported == ["out of luck"]
     assert session.run is None
     assert not labels.any()
 
@@ -259,7 +259,7 @@ def test_request_without_sense_is_refused(session, planes, settings, message):
         session.find_all(planes, **settings)
 
 
-def test_without_a_model_or_labels_nothing_is_looked_for(segmenter, labels):
+def test_without_a_model_or_labels_no_run_starts(segmenter, labels):
     source = ArraySource(STACK)
     with pytest.raises(ValueError, match="expected labels to write into"):
         Session(segmenter, source).find_all([0])
@@ -329,15 +329,15 @@ def test_one_run_at_a_time(threaded):
 
 @pytest.mark.parametrize("ended_by", ["other pixels", "closed"])
 def test_changed_image_or_closed_session_ends_the_run(threaded, labels, ended_by):
-    told = []
-    threaded.failed.connect(told.append)
+    reported = []
+    threaded.failed.connect(reported.append)
     begun(threaded)
     if ended_by == "closed":
         threaded.close(ValueError("gone"))
     else:
         threaded.source = ArraySource(STACK[::-1].copy(), contrast_limits=LIMITS)
     assert threaded.run is None
-    assert len(told) == 1
+    assert len(reported) == 1
     threaded.segmenter.may_propose.set()
     threaded.wait(10)
     assert not labels.any()

@@ -30,7 +30,7 @@ def new_session(labels=None, dtype=np.int32) -> Session:
 
 
 def paint(session: Session, plane: int, value: int, top: int, left: int, size: int = 6) -> None:
-    """Paint a square, as a brush does: the labels first, then it is told."""
+    """Paint a square, as a brush does: first in the labels, then with a report."""
     labels = session.canvas.array[plane]
     rows, columns = (x.ravel() for x in np.mgrid[top : top + size, left : left + size])
     before = labels[rows, columns].copy()
@@ -188,7 +188,7 @@ def test_labels_are_right_however_late_they_are_read(tmp_path, monkeypatch):
 
 
 def brush(session: Session, plane, value: int, top: int, left: int, size: int = 6):
-    """Paint a square without telling it yet; return what is to be told."""
+    """Paint a square without a report yet; return the change to be reported."""
     labels = session.canvas.array[tuple(slice(None) if i is None else i for i in plane)]
     rows, columns = (x.ravel() for x in np.mgrid[top : top + size, left : left + size])
     before = labels[rows, columns].copy()
@@ -318,13 +318,13 @@ class OnDisk(ArrayCanvas):
 
 def test_labels_that_show_something_else_are_left_alone_until_undo(tmp_path):
     session = clicked(tmp_path)
-    labels, told = session.canvas.array.copy(), []
+    labels, reported = session.canvas.array.copy(), []
     labels[1, 20, 20:22] = 77
     again = Session(FakeSegmenter(), image(), canvas=ArrayCanvas(labels))
-    again.noticed.connect(told.append)
+    again.noticed.connect(reported.append)
     assert again.restore(read_session(tmp_path / "one.napari-sam", image())) == 2
     assert labels[1, 20, 20:22].tolist() == [77, 77]
-    assert told[0].startswith("2 pixels of the labels are not what the session says")
+    assert reported[0].startswith("2 pixels of the labels are not what the session says")
     again.undo()
     np.testing.assert_array_equal(labels, session.canvas.array)
 
@@ -437,10 +437,10 @@ def test_what_a_run_found_comes_back_as_one_step(tmp_path):
     assert not again.canvas.array.any()
 
 
-# What a file tells
+# What a file stores
 
 
-def test_a_saved_file_tells_no_folder(tmp_path):
+def test_a_saved_file_names_no_folder(tmp_path):
     folder = tmp_path / "users-own-folder"
     path = folder / "below" / "cells.tif"
     path.parent.mkdir(parents=True)
@@ -482,20 +482,20 @@ def about(path) -> dict:
         file.close()
 
 
-def test_a_file_tells_models_versions_and_settings(tmp_path):
+def test_a_file_stores_models_versions_and_settings(tmp_path):
     session = new_session()
     session.overwrite = True
     session.object_id = 5
     session.save(tmp_path / "one.napari-sam")
-    told = about(tmp_path / "one.napari-sam")
-    assert told["model"] == {
+    reported = about(tmp_path / "one.napari-sam")
+    assert reported["model"] == {
         "name": "fake",
         "key": session.segmenter.model_key,
         "encoder_key": session.segmenter.encoder_key,
         "precision": "float32",
         "device": "cpu",
     }
-    assert {"python", "numpy", "torch"} <= told["versions"].keys()
+    assert {"python", "numpy", "torch"} <= reported["versions"].keys()
     again = Session.open(tmp_path / "one.napari-sam", image())
     assert (again.overwrite, again.object_id) == (True, 5)
 

@@ -47,7 +47,7 @@ def test_picture_is_what_the_encoder_is_given_for_a_click(rng, shape, config):
     assert shown.frame.region[0].start <= place[0] < shown.frame.region[0].stop
 
 
-def test_tile_is_told_where_there_are_several(rng):
+def test_tile_is_named_where_there_are_several(rng):
     tiled = TiledSegmenter(segmenter(VIT), rescale=False)
     side = tiled.tile
     plane = rng.integers(0, 255, (2 * side, 2 * side), np.uint8)
@@ -64,7 +64,7 @@ def test_embedding_in_one_piece_needs_its_plane():
         encoder_input(embedding, None, None, (3, 3))
 
 
-def test_facts_tell_contrast_part_and_scale(rng):
+def test_facts_state_contrast_part_and_scale(rng):
     source = ArraySource(rng.integers(0, 4000, (60, 80), np.uint16), contrast_limits=(100, 3000))
     session = Session(segmenter(VIT), source)
     session.show(())
@@ -78,7 +78,7 @@ def test_facts_tell_contrast_part_and_scale(rng):
     assert scale.startswith("60 × 80 pixels as ")
 
 
-def test_masks_of_another_contrast_are_told_until_the_next_prompt(rng):
+def test_masks_of_another_contrast_are_reported_until_the_next_prompt(rng):
     data = rng.integers(0, 255, (40, 50), np.uint8)
     session = Session(FakeSegmenter(), ArraySource(data, contrast_limits=(0, 255)))
     session.add_point((), (10, 10))

@@ -49,7 +49,7 @@ def test_negative_point_takes_away(session):
     assert session.mask(1, 0)[20, 17]
 
 
-def test_moved_point_is_predicted_anew_from_the_first_step(session):
+def test_moved_point_is_predicted_again_from_the_first_step(session):
     first = session.add_point(0, (10, 10))
     session.add_point(0, (30, 40))
     session.move_point(first, (10, 30))
@@ -58,12 +58,12 @@ def test_moved_point_is_predicted_anew_from_the_first_step(session):
 
 
 def test_removing_the_only_point_removes_the_mask(session):
-    told = []
+    reported = []
     click = session.add_point(0, (10, 10))
-    session.mask_changed.connect(lambda *about: told.append(about))
+    session.mask_changed.connect(lambda *about: reported.append(about))
     session.remove_point(click)
     assert not session.mask(1, 0).any()
-    assert told == [(1, (0, None, None))]
+    assert reported == [(1, (0, None, None))]
 
 
 def test_flipped_point_changes_its_sign(session):
@@ -104,7 +104,7 @@ def test_reserved_numbers_leave_a_started_object_alone(session):
 
 
 @pytest.mark.parametrize("point", [(1, 2, 3), (4,), 5, ("a", "b")])
-def test_point_of_another_length_says_what_was_needed(session, point):
+def test_point_of_another_length_raises_an_error_that_explains(session, point):
     with pytest.raises(ValueError, match=r"expected a point \(row, column\)"):
         session.add_point(0, point)
     click = session.add_point(0, (20, 20))
@@ -220,7 +220,9 @@ def test_granularity_speaks_of_a_first_positive_click_alone(session):
     session.add_point(0, (7, 7))
     session.add_point(1, (20, 20), label=0)
     assert [group.granularity for group in session.prompts.by_key().values()] == ["", ""]
-    session.add_prompts({(5, 0): Prompts([(20, 20)], [1])})  # say themselves what was chosen
+    session.add_prompts(
+        {(5, 0): Prompts([(20, 20)], [1])}
+    )  # the prompts themselves contain the choice
     assert session.prompts.group((5, session.source.plane_of(0))).granularity == ""
 
 
@@ -306,7 +308,7 @@ def test_plane_that_is_not_there_is_refused(session, plane, message):
         session.add_point(plane, (10, 10))
 
 
-def test_failed_embedding_is_told_and_the_prompt_kept(session, segmenter):
+def test_failed_embedding_is_reported_and_the_prompt_kept(session, segmenter):
     errors = []
     session.failed.connect(errors.append)
     segmenter.error = RuntimeError("out of luck")
@@ -328,7 +330,7 @@ def test_failed_decode_keeps_the_last_mask(session, segmenter):
     np.testing.assert_array_equal(session.mask(1, 0), disk(SHAPE, (10, 10), 4))
 
 
-def test_wait_says_that_a_prompt_could_not_be_answered(session, segmenter):
+def test_wait_is_false_if_a_prompt_could_not_be_answered(session, segmenter):
     session.add_point(0, (10, 10))
     assert session.wait()
     segmenter.decode_error = RuntimeError("no")
@@ -339,7 +341,7 @@ def test_wait_says_that_a_prompt_could_not_be_answered(session, segmenter):
     assert session.wait()
 
 
-def test_wait_says_that_there_is_no_model(segmenter, rng):
+def test_wait_is_false_without_a_model(segmenter, rng):
     session = Session(None, ArraySource(rng.random(SHAPE)))
     session.add_point((), (20, 20))
     assert not session.wait()
@@ -436,7 +438,7 @@ def test_pixels_that_are_not_finite_are_noticed_once(segmenter, rng):
     assert np.isnan(data[0, 3, 4])
 
 
-def test_last_change_is_said_in_words(session):
+def test_last_change_is_described(session):
     assert session.next_undo == ""
     click = session.add_point(0, (10, 10), object_id=7)
     assert session.next_undo == "added a point to object 7"

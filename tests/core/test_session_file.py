@@ -1,4 +1,4 @@
-"""A session file holds what was written, whole, or says why it can't be read."""
+"""A session file holds all that was written, or the error explains why it can't be read."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ def test_entries_are_taken_back_and_made_again(tmp_path):
 
 def test_each_change_is_one_transaction(tmp_path):
     file = written(tmp_path / "one.napari-sam", 1)
-    said: list[str] = []
-    file._connection.set_trace_callback(said.append)
+    statements: list[str] = []
+    file._connection.set_trace_callback(statements.append)
     file.append([entry(2), entry(3)])
     file.travel([2], [entry(4)], [2])
     file.set_about({"settings": {"overwrite": True}})
-    file.set_about({"settings": {"overwrite": True}})  # it says so already
-    assert [s for s in said if s in ("BEGIN IMMEDIATE", "COMMIT")] == [
+    file.set_about({"settings": {"overwrite": True}})  # it is stored already
+    assert [s for s in statements if s in ("BEGIN IMMEDIATE", "COMMIT")] == [
         "BEGIN IMMEDIATE",
         "COMMIT",
     ] * 3
@@ -425,7 +425,7 @@ def test_a_file_of_the_version_without_taught_models_opens_and_goes_on(tmp_path)
 
 @pytest.fixture
 def later_version(monkeypatch):
-    """A later version of this program, whose entries tell their authors."""
+    """A later version of this program, whose entries have their authors."""
     old = dict(session_database.SCHEMA)
     columns = old["entries"].removesuffix(")") + ", author TEXT NOT NULL)"
 

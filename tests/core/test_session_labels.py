@@ -21,7 +21,7 @@ def session(rng, labels):
 
 
 def paint(session, labels, where, number):
-    """Paint as a person would: the labels show it before the session is told."""
+    """Paint as a person would: the labels change before the session gets the report."""
     pixels = np.nonzero(where & (labels != number))
     before = labels[pixels]
     labels[pixels] = number
@@ -143,15 +143,15 @@ def test_undo_of_a_stroke_restores_what_lay_beneath(session, labels):
     np.testing.assert_array_equal(labels, painted)
 
 
-def test_painting_over_a_locked_object_is_put_back_and_told(session, labels):
+def test_painting_over_a_locked_object_is_put_back_and_reported(session, labels):
     session.add_point((), (20, 20))
     session.lock([1])
-    before, told = labels.copy(), []
-    session.noticed.connect(told.append)
+    before, reported = labels.copy(), []
+    session.noticed.connect(reported.append)
     paint(session, labels, disk(SHAPE, (22, 26), 5), 9)
     np.testing.assert_array_equal(labels == 1, before == 1)
     assert (labels == 9).any()
-    assert told == ["Object 1 is locked: its pixels were put back"]
+    assert reported == ["Object 1 is locked: its pixels were put back"]
     with pytest.raises(ValueError, match="object 1, which is locked"):
         session.add_point((), (1, 1))
 
@@ -172,13 +172,13 @@ def test_chosen_candidate_comes_back_with_undo_of_clear(session, labels):
 
 def test_pixels_changed_elsewhere_are_recorded_and_not_overwritten(session, labels):
     session.add_point((), (20, 20))
-    told = []
-    session.noticed.connect(told.append)
+    reported = []
+    session.noticed.connect(reported.append)
     labels[20, 20] = 5  # by a script
     session.undo()
     assert labels[20, 20] == 5
     assert session.next_undo == "1 pixel changed elsewhere on object 5"
-    assert "changed elsewhere and are left as they are" in told[0]
+    assert "changed elsewhere and are left as they are" in reported[0]
     session.undo()
     np.testing.assert_array_equal(labels == 1, disk(SHAPE, (20, 20), 4))
     session.undo()
@@ -197,11 +197,11 @@ def test_a_click_notices_what_was_changed_elsewhere(session, labels):
 
 def test_undo_ends_where_labels_became_others(session, labels):
     session.add_point((), (20, 20))
-    other, told = np.zeros_like(labels), []
+    other, reported = np.zeros_like(labels), []
     session.canvas = ArrayCanvas(other)
-    session.noticed.connect(told.append)
+    session.noticed.connect(reported.append)
     session.undo()
-    assert told == ["Undo ends here: masks go into other labels since"]
+    assert reported == ["Undo ends here: masks go into other labels since"]
     assert session.next_undo == ""
     session.add_point((), (20, 24))
     session.undo()
@@ -280,7 +280,7 @@ def test_mask_that_came_after_a_stroke_stays_when_the_stroke_is_undone(rng, labe
     np.testing.assert_array_equal(labels, painted)
 
 
-def test_stroke_made_again_leaves_the_mask_that_was_written_anew_meanwhile_to_its_prompts(
+def test_redone_stroke_leaves_the_mask_that_was_written_again_meanwhile_to_its_prompts(
     session, labels
 ):
     session.add_point((), (20, 20))
@@ -303,13 +303,13 @@ def test_stroke_is_made_again_where_a_mask_that_moved_away_has_left_nothing(sess
     session.move_point(first, (20, 30))  # it waits
     paint(session, labels, disk(SHAPE, (20, 18), 2), 9)
     session.segmenter = model
-    painted, told = labels.copy(), []
-    session.noticed.connect(told.append)
+    painted, reported = labels.copy(), []
+    session.noticed.connect(reported.append)
     session.undo()
     assert not (labels == 9).any()
     session.redo()
     np.testing.assert_array_equal(labels, painted)
-    assert not told
+    assert not reported
     assert session.next_undo == "a brush stroke on object 9"
 
 
@@ -344,7 +344,7 @@ def test_deleted_object_is_gone_from_every_plane_and_comes_back(rng):
     assert session.scores(1, 0) == pytest.approx((0.9, 0.8, 0.7))
 
 
-def test_merged_objects_are_one_that_further_clicks_refine(session, labels):
+def test_merged_objects_are_one_that_more_clicks_refine(session, labels):
     session.add_point((), (20, 20))
     session.add_point((), (20, 26), object_id=2)
     both = labels > 0

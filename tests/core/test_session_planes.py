@@ -139,7 +139,7 @@ def test_channel_without_limits_gets_its_own_pair(rng):
     assert pixels[..., 1].max() > 200
 
 
-def test_stamp_tells_contents_apart(rng):
+def test_stamp_distinguishes_contents(rng):
     data = rng.random((10, 12))
     same = ArraySource(data, contrast_limits=(0, 1))
     assert same.stamp == ArraySource(data, contrast_limits=(0, 1)).stamp
@@ -226,12 +226,12 @@ def test_planes_of_a_longer_stack_are_compared_with_those_of_before(rng):
     planes = [(0, None, None), (2, None, None)]
     before, grown = ArraySource(data[:3]), ArraySource(data.copy())
     before._found[-1] = grown._found[-1] = (0.0, 1.0)
-    told = []
-    assert same_planes(before, grown, planes, told.append)
-    assert told == [0.0, 0.5]
+    reported = []
+    assert same_planes(before, grown, planes, reported.append)
+    assert reported == [0.0, 0.5]
     grown.data[2, 1, 1] = 7
-    assert not same_planes(before, grown, planes, told.append)
-    assert same_planes(before, grown, planes[:1], told.append)
+    assert not same_planes(before, grown, planes, reported.append)
+    assert same_planes(before, grown, planes[:1], reported.append)
 
 
 @pytest.mark.parametrize("shape", [(2, 20, 30), (3, 20, 31), (3, 19, 30)])
@@ -249,8 +249,8 @@ def test_array_resized_in_place_is_not_read_as_what_it_was(shape):
 def test_closed_session_refuses_every_change_and_can_be_read():
     session = Session(FakeSegmenter(), ArraySource(np.zeros((20, 30), np.uint8)))
     click = session.add_point((), (10, 15))
-    mask, told = session.mask(1, ()), []
-    session.failed.connect(told.append)
+    mask, reported = session.mask(1, ()), []
+    session.failed.connect(reported.append)
     reason = ValueError("expected the image of before")
     session.close(reason)
     for change in (
@@ -263,7 +263,7 @@ def test_closed_session_refuses_every_change_and_can_be_read():
             change()
     session.undo()
     session.show(())
-    assert told == [reason]
+    assert reported == [reason]
     assert session.closed is reason
     assert len(session.prompts.clicks) == 1
     np.testing.assert_array_equal(session.mask(1, ()), mask)

@@ -38,7 +38,7 @@ class TilesSegmenter(FakeSegmenter):
         if not self.is_ready(embedding, prompts):
             return None
         column = prompts.points[-1][1] if len(prompts.points) else prompts.box[1]
-        if column % 2:  # a closer look would say another thing
+        if column % 2:  # a decode at a finer scale would differ
             return Draft(FakeSegmenter(9.0).decode(embedding, prompts, multimask), False)
         return Draft(self.decode(embedding, prompts, multimask), True)
 
@@ -169,7 +169,7 @@ class Player:
         self.session.prompts = book
 
     def end_well(self, timeout: float | None = None) -> None:
-        """Whatever went wrong is mended, and the user looks at every plane."""
+        """All errors are resolved, and the user views every plane."""
         self.mend()
         if self.session.segmenter is None:
             self.session.segmenter = self.models[0]
@@ -204,9 +204,9 @@ class Player:
         given = {(o, plane[0]) for o, plane in self.session.prompts.keys}
         return [key for key in everywhere if key not in given and self.session.scores(*key)]
 
-    def check_wait(self, said: bool) -> None:
+    def check_wait(self, is_answered: bool) -> None:
         """True means that nothing is missing."""
-        if said:
+        if is_answered:
             assert not self.unanswered()
             assert not self.drafts()
             assert not self.session.is_waiting

@@ -67,15 +67,15 @@ def test_stale_results_are_dropped(session, segmenter):
     session.show(0)
     session.wait(5)
     segmenter.may_decode.clear()
-    told = []
-    session.mask_changed.connect(lambda *about: told.append(session.mask(1, 0).copy()))
+    reported = []
+    session.mask_changed.connect(lambda *about: reported.append(session.mask(1, 0).copy()))
     click = session.add_point(0, (20, 20))
     time.sleep(0.02)
     session.move_point(click, (10, 40))
     segmenter.may_decode.set()
     assert session.wait(5)
-    assert len(told) == 1
-    np.testing.assert_array_equal(told[0], disk(SHAPE, (10, 40), 4))
+    assert len(reported) == 1
+    np.testing.assert_array_equal(reported[0], disk(SHAPE, (10, 40), 4))
 
 
 def test_prompt_removed_while_decoding_leaves_no_mask(session, segmenter):
@@ -295,7 +295,7 @@ def test_tiles_in_the_middle_of_the_screen_are_made_before_any_click(slow, ahead
     assert rest is None
 
 
-def test_plane_of_one_tile_needs_only_its_further_looks_ahead(engine, rng):
+def test_of_a_plane_of_one_tile_only_other_scales_are_encoded_ahead(engine, rng):
     small = SlowTiles(tiles=False)
     session = Session(small, ArraySource(rng.random(SHAPE)), engine, prefetch=1)
     session.show((), focus=(12, 34))
@@ -309,7 +309,9 @@ def test_plane_of_one_tile_needs_only_its_further_looks_ahead(engine, rng):
     assert every_scale
 
 
-def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(slow, ahead, engine):
+def test_other_scales_of_an_unsure_click_are_encoded_ahead_where_clicks_are_answered(
+    slow, ahead, engine
+):
     ahead.show((), focus=(12, 34))
     assert engine.wait(5, background=True)
     ahead.add_point((), (20, 20))
@@ -320,7 +322,7 @@ def test_looks_of_an_unsure_click_are_made_ahead_where_clicks_are_answered(slow,
     assert every_scale
 
 
-def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(slow, ahead, engine):
+def test_other_scales_of_a_click_come_before_tiles_in_the_background(slow, ahead, engine):
     ahead.show(())
     assert engine.wait(5, background=True)
     slow.may_embed.clear()
@@ -333,7 +335,7 @@ def test_looks_of_a_click_come_before_tiles_that_nobody_asked_for(slow, ahead, e
     assert rest is None
 
 
-def test_looks_that_are_there_are_not_made_again(slow, ahead, engine):
+def test_scales_that_are_encoded_are_not_encoded_again(slow, ahead, engine):
     ahead.show(())
     for _ in range(2):
         ahead.add_point((), (20, 20))
@@ -358,12 +360,12 @@ def test_click_answered_on_a_plane_no_longer_shown_asks_for_nothing(slow, engine
     assert [[20, 20]] not in slow.looked_further
 
 
-def test_click_leaves_the_looks_of_the_middle_of_the_screen_queued(slow, ahead, engine):
+def test_click_leaves_the_scales_of_the_middle_of_the_screen_queued(slow, ahead, engine):
     slow.prepared.append((Prompts([(0, 0)], [1]), False))  # a tile that is ready
     ahead.show(())
     ahead.wait(5)
     slow.may_embed.clear()
-    ahead.show((), focus=(12, 34))  # its looks wait from here on
+    ahead.show((), focus=(12, 34))  # its scales wait from here on
     ahead.add_point((), (20, 20))
     finish_after_the_mask(slow, ahead, engine)
     assert slow.looked_further == [[[12, 34]], [[20, 20]]]

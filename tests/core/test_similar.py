@@ -49,7 +49,7 @@ def session(segmenter):
 
 
 @pytest.fixture
-def told(session):
+def reported(session):
     sentences = []
     session.noticed.connect(sentences.append)
     session.failed.connect(lambda error: sentences.append(str(error)))
@@ -73,7 +73,7 @@ def test_size_is_part_of_what_is_alike(segmenter, embedding):
 
 
 class TwoKinds(ComponentSegmenter):
-    """Tells bright objects from very bright ones."""
+    """Distinguishes bright objects from very bright ones."""
 
     def embed_pixels(self, pixels, frame=None, progress=None):
         embedding = super().embed_pixels(pixels, frame, progress)
@@ -135,13 +135,15 @@ def test_settings_that_make_no_sense_are_refused(wrong):
         SimilarSettings(**wrong)
 
 
-def test_more_like_the_clicked_one_is_one_step_that_is_taken_back_and_brought_back(session, told):
+def test_more_like_the_clicked_one_is_one_step_that_is_taken_back_and_brought_back(
+    session, reported
+):
     session.add_point(0, (12, 12))
     session.find_similar()
     labels = session.canvas.array.copy()
     assert np.unique(labels[0]).tolist() == [0, 1, 2, 3]
     assert not labels[1].any()
-    assert told[-1] == "2 more objects found"
+    assert reported[-1] == "2 more objects found"
     assert [entry.text for entry in session.journal.entries][2:] == ["found 2 more objects"]
     assert session.facts(2).origin == "found"
     assert session.object_row(2).state == "proposed"
@@ -157,11 +159,11 @@ def test_other_planes_are_searched_for_what_was_clicked_on_one(session):
     assert [len(np.unique(plane)) - 1 for plane in session.canvas.array] == [3, 3]
 
 
-def test_only_named_objects_are_examples(session, told):
+def test_only_named_objects_are_examples(session, reported):
     session.add_point(0, (12, 12))
     session.add_point(0, (40, 55), object_id=2)
     session.find_similar(object_ids=[2])
-    assert told[-1].startswith("Nothing more like these")
+    assert reported[-1].startswith("Nothing more like these")
 
 
 def test_a_deleted_proposal_does_not_come_back(session):

@@ -230,7 +230,7 @@ def test_session_that_is_opened_goes_on_with_what_was_taught(tmp_path, taught):
     assert again.models[model.key].weights == model.to_bytes()
 
 
-def test_session_with_damaged_weights_opens_and_says_so_when_they_are_needed(tmp_path, taught):
+def test_session_with_damaged_weights_opens_and_fails_when_they_are_needed(tmp_path, taught):
     model = taught
     session = work(new_session(model), model)
     path = tmp_path / "one.napari-sam"
@@ -276,8 +276,8 @@ def test_table_of_models_that_is_damaged_is_refused(tmp_path, taught):
     path = tmp_path / "one.napari-sam"
     session.save(path)
     file = SessionFile.open(path, writable=True)
-    told = file.about["models"]
-    file.set_about({"models": {**told, model.key: {**told[model.key], "taught": 5}}})
+    reported = file.about["models"]
+    file.set_about({"models": {**reported, model.key: {**reported[model.key], "taught": 5}}})
     file.close()
     with pytest.raises(SessionFileError, match="expected what models the session used"):
         read_session(path, session.source)

@@ -175,10 +175,10 @@ def test_teaching_needs_labels():
         session.teaching_examples()
 
 
-def test_mark_complete_is_undone_and_redone_and_told():
+def test_mark_complete_is_undone_and_redone_and_announced():
     session = session_of((2, 40, 50))
-    told = []
-    session.complete_changed.connect(lambda: told.append(session.complete_regions(1)))
+    reported = []
+    session.complete_changed.connect(lambda: reported.append(session.complete_regions(1)))
     session.mark_complete(1)
     session.mark_complete(1, (0, 0, 9.4, 49), on=False)
     assert session.next_undo == "marked a region as not complete"
@@ -188,7 +188,13 @@ def test_mark_complete_is_undone_and_redone_and_told():
     session.undo()
     assert session.complete_regions(1) == ()
     session.redo()
-    assert told == [((0, 0, 39, 49),), ((10, 0, 39, 49),), ((0, 0, 39, 49),), (), ((0, 0, 39, 49),)]
+    assert reported == [
+        ((0, 0, 39, 49),),
+        ((10, 0, 39, 49),),
+        ((0, 0, 39, 49),),
+        (),
+        ((0, 0, 39, 49),),
+    ]
     session.mark_complete(1, (3, 3, 8, 8))
     assert session.next_undo == "marked a plane as complete"  # it was already
     with pytest.raises(ValueError, match="draw it on the image"):

@@ -155,7 +155,7 @@ def test_what_is_missing_of_a_sessions_model_is_reported(session: Path) -> None:
 
 @pytest.fixture
 def parent(private_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small network among the models; little is rehearsed and looked at."""
+    """A small network among the models, with little rehearsal and few validation objects."""
     for name in ("_OF_EACH", "_FEWEST"):
         monkeypatch.setattr(views, name, 2)
     monkeypatch.setattr(pupil, "_FEWEST_HEAD_VIEWS", 2)
@@ -178,11 +178,11 @@ def quick(parent: Path) -> tuple[object, ...]:
 
 def test_session_becomes_a_taught_model(session: Path, parent: Path, tmp_path: Path) -> None:
     output = tmp_path / "my.safetensors"
-    code, told, _ = run(session, "-o", output, *quick(parent), "--anyway", "--seed", 3)
-    assert code == 0, told
-    assert "after one click" in told
-    assert "2 objects held back: little to go by" in told
-    assert "taught on 4 objects of 1 plane in 2 steps (seed 3, threads 1)" in told
+    code, reported, _ = run(session, "-o", output, *quick(parent), "--anyway", "--seed", 3)
+    assert code == 0, reported
+    assert "after one click" in reported
+    assert "2 objects held back: little to go by" in reported
+    assert "taught on 4 objects of 1 plane in 2 steps (seed 3, threads 1)" in reported
     lesson = read(output).lesson
     assert (lesson.parent, lesson.objects, lesson.seed) == ("parent.safetensors", 4, 3)
     assert lesson.sources == ()
@@ -220,10 +220,10 @@ def test_labels_become_a_taught_model_of_a_name(
     pair: tuple[Path, Path], parent: Path, lessons: list[tuple[Any, ...]]
 ) -> None:
     options = "--name", "coli", "--keep-names", "--complete", "--thorough"
-    code, told, error = run(pair[0], "--labels", pair[1], *options, *quick(parent))
+    code, reported, error = run(pair[0], "--labels", pair[1], *options, *quick(parent))
     assert code == 0, error
-    assert "on 9 objects held back\n" in told
-    assert '--model "coli"' in told
+    assert "on 9 objects held back\n" in reported
+    assert '--model "coli"' in reported
     (one,), settings = lessons[0][1:]
     assert one.complete.all()
     assert settings == TuneSettings(
@@ -242,15 +242,15 @@ def test_what_is_no_better_is_not_written(
     session: Path, parent: Path, tmp_path: Path, lessons: list[tuple[Any, ...]]
 ) -> None:
     output = tmp_path / "my.safetensors"
-    code, told, error = run(session, "-o", output, *quick(parent), "--seed", 13)
+    code, reported, error = run(session, "-o", output, *quick(parent), "--seed", 13)
     assert code == 1
-    assert "after one click     0.50 → 0.80" in told.replace("\n ", "\n")
+    assert "after one click     0.50 → 0.80" in reported.replace("\n ", "\n")
     assert "--anyway" in error
     assert not output.exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "give --output"),
         (["-o", "my.pt"], "ends in .safetensors"),
@@ -263,10 +263,10 @@ def test_what_is_no_better_is_not_written(
     ],
 )
 def test_wrong_request_is_reported_before_anything_is_taught(
-    session: Path, options: list[object], said: str
+    session: Path, options: list[object], message: str
 ) -> None:
     asked = [str(option).format(session=session) for option in options]
-    code, told, error = run(session, *asked)
+    code, reported, error = run(session, *asked)
     assert code == 2
-    assert said in error
-    assert told == ""
+    assert message in error
+    assert reported == ""

@@ -196,7 +196,7 @@ class ArrayCanvas:
                 self._put(write, after)
         except Exception as error:
             for write, before in reversed(done):
-                with suppress(Exception):  # the first error says why
+                with suppress(Exception):  # the first error is reported
                     self._put(write, before)
             raise OSError(
                 f"expected to write labels, got {type(error).__name__}: {error}; free the disk, "

@@ -31,7 +31,7 @@ def grown(
     where = region_of(np.isin(labels, [*object_ids]))
     if where is None or not pixels:
         return after
-    margin = max(pixels, 1)  # what lies beside an object tells where its outline is
+    margin = max(pixels, 1)  # the outline of an object depends on the pixels beside it
     rows, columns = (
         slice(max(0, s.start - margin), min(size, s.stop + margin))
         for s, size in zip(where, labels.shape, strict=True)

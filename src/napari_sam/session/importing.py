@@ -65,7 +65,7 @@ class Imports(BackgroundEdit):
     state
         The state of the session.
     executor
-        Runs the reading.
+        Reads the files.
     source
         Returns the image.
     highest

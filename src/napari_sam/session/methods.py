@@ -11,7 +11,7 @@ from napari_sam.model.lesson import Card, Lesson
 from napari_sam.session.journal import Entry
 from napari_sam.session.summary import KINDS, LONGEST_STEP, Summary, summarize
 
-_SHOWN = 12  # digits of a digest: enough to tell models apart
+_SHOWN = 12  # digits of a digest: enough to distinguish models
 _SAM = "an implementation of the Segment Anything Model (Kirillov et al., 2023)"
 _VERSIONS = (("napari", "napari"), ("torch", "PyTorch"), ("numpy", "NumPy"))
 

@@ -63,7 +63,7 @@ class OverTime:
     state
         The state with the labels.
     executor
-        Runs the reading.
+        Reads the labels.
     source
         Returns the image.
 

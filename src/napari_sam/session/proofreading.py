@@ -25,7 +25,7 @@ from napari_sam.session.rejudging import Rejudging, finders
 from napari_sam.session.state import State
 from napari_sam.session.summary import LONGEST_STEP
 
-_SORTED_EVERY = 0.5  # seconds, while objects are being judged anew
+_SORTED_EVERY = 0.5  # seconds, while objects are being judged again
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Queue:
     read_ahead
         Knows which plane is on screen.
     executor
-        Runs the reading of labels and the judging of masks.
+        Reads labels and judges masks.
     region_of
         Returns a rectangle around an object's pixels on a plane, or None if it isn't known.
     failed

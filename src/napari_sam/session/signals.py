@@ -1,4 +1,4 @@
-"""The signals of a session: what it reports to whoever shows it."""
+"""The signals of a session, with which it reports changes."""
 
 from __future__ import annotations
 
