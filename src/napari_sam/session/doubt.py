@@ -139,7 +139,7 @@ def appearances(labels: NDArray[np.integer]) -> dict[int, Appearance]:
     labels
         `(H, W)` integers; values of 0 and below are background.
     """
-    from scipy import ndimage  # a window that opens doesn't wait for it
+    from scipy import ndimage  # imported late, since it is slow
 
     numbers, flat = np.unique(labels, return_inverse=True)
     image = flat.reshape(labels.shape)

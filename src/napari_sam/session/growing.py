@@ -1,4 +1,4 @@
-"""Objects whose outlines are moved outwards or inwards by some pixels."""
+"""Growing or shrinking objects by some pixels."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from napari_sam.geometry import region_of
 def grown(
     labels: NDArray[np.integer], object_ids: Collection[int], pixels: int
 ) -> NDArray[np.integer]:
-    """Return labels in which some objects are wider by a distance, or narrower.
+    """Return labels in which some objects have grown, or shrunk, by a distance.
 
-    They grow into the background alone; where two meet, each gets what is nearer to it. An object
-    that would vanish stays as it is.
+    Objects grow only into the background; where two meet, each gets the pixels nearer to it. An
+    object that would vanish stays as it is.
 
     Parameters
     ----------
     labels
         `(H, W)`.
     object_ids
-        Which objects.
+        The objects to grow.
     pixels
-        The distance; below 0, they shrink.
+        The distance; objects shrink if it is negative.
     """
     after = labels.copy()
     where = region_of(np.isin(labels, [*object_ids]))
@@ -45,7 +45,7 @@ def grown(
 def _wider(
     labels: NDArray[np.integer], chosen: NDArray[np.bool_], pixels: int
 ) -> NDArray[np.integer]:
-    from scipy import ndimage  # a window that opens doesn't wait for it
+    from scipy import ndimage  # imported late, since it is slow
 
     far, nearest = ndimage.distance_transform_edt(~chosen, return_indices=True)
     taken = (labels == 0) & (far <= pixels)

@@ -339,7 +339,7 @@ class ObjectCommands(Prompting):
         self._objects.grow(ids, at, int(pixels))
 
     def split_object(self, object_id: int, plane: object, path: Sequence[Sequence[float]]) -> int:
-        """Split an object on a plane along a stroke, as one step; the largest part stays its mask.
+        """Split an object on a plane along a stroke, as one step; the largest part is kept.
 
         Later predictions of the object do not take the other parts back.
 

@@ -1,4 +1,4 @@
-"""A mask cut in two by a stroke."""
+"""Splitting a mask along a stroke."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 def cut_off(
     mask: NDArray[np.bool_], path: Sequence[tuple[float, float]]
 ) -> NDArray[np.bool_] | None:
-    """Return what a stroke cuts off from a mask: all pieces beside it but the largest.
+    """Return the pieces that a stroke cuts off from a mask: all beside it except the largest.
 
     The stroke is one pixel wide; its own pixels go to the nearest piece. Parts of the mask that
-    it doesn't touch stay.
+    it doesn't touch are kept.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def cut_off(
     stroke = _drawn(mask.shape, path) & mask
     if not stroke.any():
         return None
-    # A diagonal stroke parts only what is joined along sides; what touches it at a corner is
-    # beside it.
+    # A diagonal stroke separates pixels only if pieces are connected along sides alone; pixels that
+    # touch the stroke at a corner count as beside it.
     pieces, _ = ndimage.label(mask & ~stroke)
     beside = np.unique(pieces[ndimage.binary_dilation(stroke, np.ones((3, 3)))])
     beside = beside[beside > 0]
@@ -53,7 +53,7 @@ def cut_off(
 
 
 def _drawn(shape: tuple[int, ...], path: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """Return the pixels of a stroke, as far as they lie in a shape."""
+    """Return the pixels of a stroke within a mask of a shape."""
     from skimage.draw import line
 
     drawn = np.zeros(shape, bool)
