@@ -218,7 +218,7 @@ class Session(Signals, Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self.journal_changed.emit()
         self._go_on_following()
 
-    # What happened
+    # History
 
     def undo(self) -> None:
         """Undo the last step: prompts, a chosen candidate, painting, an object or a run.
@@ -420,7 +420,7 @@ class Session(Signals, Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
             self._emitted_object = self.object_id
             self.object_changed.emit(self.object_id)
 
-    # Running over planes
+    # Results of runs
 
     def _take_found(self, touched: Touched | None, highest: int) -> None:
         self._reserved = max(self._reserved, highest)
@@ -434,7 +434,7 @@ class Session(Signals, Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._follow(touched)
         self.reserve(highest)
 
-    # Running
+    # View, progress and end
 
     def show(
         self,

@@ -24,7 +24,7 @@ class ObjectCommands(Prompting):
     _queue: Queue
     _imports: Imports
 
-    # What there is
+    # Access
 
     @property
     def objects(self) -> tuple[ObjectRow, ...]:
@@ -58,7 +58,7 @@ class ObjectCommands(Prompting):
 
     @property
     def is_fixing(self) -> bool:
-        """Whether the current object is one of the queue that is corrected (:meth:`Queue.fix`)."""
+        """Whether the current object is from the queue, being corrected (:meth:`Queue.fix`)."""
         return self._queue.is_fixing
 
     def object_place(self, object_id: int, near: object = None) -> tuple[Plane, Box] | None:
@@ -130,7 +130,7 @@ class ObjectCommands(Prompting):
         if self.object_id <= self._reserved and self.object_id not in self.prompts.object_ids:
             self.new_object()
 
-    # What is known of them
+    # Properties
 
     def lock(self, object_ids: Iterable[int], locked: bool = True) -> None:
         """Lock objects against changes, or unlock them, as one step.
@@ -219,7 +219,7 @@ class ObjectCommands(Prompting):
         self._check_open()
         self._objects.set_class(object_ids, name)
 
-    # Changing them
+    # Changes
 
     def import_objects(self, read: ReadObjects, name: str) -> None:
         """Import the objects of a file into the background of the labels, as one step.

@@ -18,8 +18,8 @@ from napari_sam.session.answers import Drafting, Foreseen, draft_steps
 from napari_sam.session.pointing import ClickAction
 from napari_sam.session.prompt_book import Group
 
-_MOST_STEPS = 3  # that are decoded for one; an object whose answer is still to come has more
-_TIMED = 5  # previews whose times are remembered
+_MOST_STEPS = 3  # steps that a preview may decode; an object that waits for its answer has more
+_TIMED = 5  # latest previews whose times are kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +89,7 @@ class Previews:
         self._foreseen = foreseen
         self._show = show
         self._requests = 0  # results of requests before the last `clear` are dropped
-        self._latest: object = None  # request
+        self._latest: object = None  # the latest request
         self._seconds: deque[float] = deque(maxlen=_TIMED)
         self._timed: Segmenter | None = None
         self._prediction: MaskPrediction | None = None  # of the preview that is shown

@@ -30,7 +30,7 @@ class Prompting(Readable, ABC):
     @property
     @abstractmethod
     def is_fixing(self) -> bool:
-        """Whether the current object is one of the queue that is corrected (:meth:`Queue.fix`)."""
+        """Whether the current object is from the queue, being corrected (:meth:`Queue.fix`)."""
 
     @property
     def prompts(self) -> PromptBook:

@@ -206,7 +206,7 @@ class Readable:
             and answer.given not in (None, now)
         )
 
-    # What happened
+    # History
 
     @property
     def journal(self) -> Journal:
@@ -235,7 +235,7 @@ class Readable:
         group = self.journal.next_redo
         return group[0].text if group else ""
 
-    # What is going on
+    # Progress
 
     @property
     def is_waiting(self) -> bool:
