@@ -1,6 +1,6 @@
-"""Models by name: where their weights come from, where they are kept, and how they are loaded.
+"""Models by name: the sources and the files of their weights, and loading them.
 
-Torch comes with the first model that is loaded: a list of models doesn't wait for it.
+Torch is only imported when a model is loaded, so that a list of models doesn't wait for it.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _DIGESTS: dict[tuple[Path, str, int, int], str] = {}
 
 
 def path_of(name: str) -> Path:
-    """Return where a registered model's file belongs, whether or not it is there.
+    """Return the path of a registered model's file, whether or not it exists.
 
-    Of one on the hub it is the folder of its files, where they are here.
+    For a model on the hub it is the folder of its files, if they have been downloaded.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def path_of(name: str) -> Path:
 
 
 def decoder_path_of(name: str) -> Path | None:
-    """Return where a registered model's decoder for instances belongs; None if it has none.
+    """Return the path of a registered model's decoder for instances; None if it has none.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def is_downloaded(name: str) -> bool:
 
 
 def size_of(name: str) -> int | None:
-    """Return the bytes of a registered model's file, here or to be downloaded, if known."""
+    """Return the size of a registered model's file in bytes, downloaded or not; None if unknown."""
     path = path_of(name)
     if path.is_dir():
         return sum(one.stat().st_size for one in pretrained.weight_files(path))
@@ -110,9 +110,9 @@ def size_of(name: str) -> int | None:
 
 
 def to_download(model: str | Path | TaughtModel) -> str | None:
-    """Return the name of what :func:`load` would download first, None if that is nothing.
+    """Return the name of the model that :func:`load` would download first; None for no download.
 
-    Of a taught model it is its parent.
+    For a taught model it is its parent.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def to_download(model: str | Path | TaughtModel) -> str | None:
 
 
 def called(model: str | Path) -> str:
-    """Return what a taught model calls its parent: a model's name, or its file's."""
+    """Return the name by which a taught model records its parent: a model's or a file's name."""
     if (taught := taught_library.find(model)) is not None:
         return taught.name
     return str(model) if isinstance(model, str) and model in REGISTRY else Path(model).name
@@ -156,8 +156,8 @@ def download(name: str, progress: Progress | None = None, force: bool = False) -
     name
         A key of :data:`REGISTRY`, or a name on Hugging Face's hub.
     progress
-        Called with the fraction received, 0 to 1; may raise to cancel. What came by then is kept
-        and continued the next time.
+        Called with the fraction received, 0-1; it may raise an exception to cancel. A download
+        that was cancelled is continued the next time.
     force
         Fetch even if an intact copy is there.
 
@@ -211,7 +211,7 @@ def _part(progress: Progress | None, low: float, high: float) -> Progress | None
 
 
 def verify(model: str | Path) -> str:
-    """Check that a model's file is what it should be, and return its digest.
+    """Check the integrity of a model's file, and return its digest.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def load(model: str | Path | TaughtModel, progress: Progress | None = None) -> S
 
 
 def load_parent(model: str | Path, progress: Progress | None = None) -> Sam:
-    """Load the model that a taught one was taught from; any other model is loaded itself.
+    """Load the parent of a taught model; any other model is loaded itself.
 
     Parameters, results and errors are those of :func:`load`.
     """
@@ -310,7 +310,7 @@ def _parent_of(
 
 
 def _load_plain(model: str | Path, progress: Progress | None) -> Sam:
-    """Load a model that is whole by itself."""
+    """Load a model that isn't a taught one."""
     from napari_sam.model.checkpoint import load_into_new, read, with_decoder
 
     pretrained.refuse_to_teach(model)  # the network itself is only needed for that
@@ -357,7 +357,7 @@ def _checked_decoder(model: str, path: Path, heard: Callable[[], None]) -> Path 
 
 
 def _heard(progress: Progress | None, fraction: float) -> Callable[[], None]:
-    """Return what lets a user cancel while a file is checked."""
+    """Return a callback by which a user can cancel the check of a file."""
     return (lambda: None) if progress is None else (lambda: progress(fraction))
 
 

@@ -1,4 +1,4 @@
-"""What segmenters whose embeddings are complete have in common."""
+"""Base class of segmenters whose embeddings need no more encoding after `embed`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from napari_sam.segmentation.traits import Traits
 
 
 class CompleteSegmenter(ABC):
-    """Decodes whatever it is asked from an embedding alone: the encoder runs in `embed`, once."""
+    """A segmenter that decodes any prompts from an embedding alone, without encoding more."""
 
     traits: Traits
     encoder_key: str

@@ -1,6 +1,6 @@
-"""What a model remembers of an object on the planes that were passed, where it can remember.
+"""Memories of an object on planes, for models with a memory such as SAM 2.1.
 
-A segmenter is stateless: a memory is a value, made by one call and used by others.
+Segmenters are stateless: a memory is a value that one call returns and others are given.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Memory:
-    """What a model remembers of an object on one plane.
+    """A model's memory of an object on one plane.
 
     Parameters
     ----------
     features
-        `(C, h, w)` in bfloat16, on the CPU: the plane's features with the mask in them. None
-        once only the pointer counts.
+        `(C, h, w)` in bfloat16, on the CPU: the plane's features fused with the mask. None once
+        only the pointer is used.
     pointer
-        `(D,)` in float32, on the CPU: what the object is.
+        `(D,)` in float32, on the CPU: the object pointer, which represents the object.
     is_given
-        Whether the mask was given. Such a memory counts at any distance, also from a plane that
-        is still ahead.
+        Whether the mask was given. Such a memory is used at any distance, also on the planes
+        before it.
     frame
-        Of the embedding.
+        Frame of the embedding.
     model_key
-        Of the model that made it; see :attr:`Segmenter.model_key`.
+        Key of the model that made it; see :attr:`Segmenter.model_key`.
     """
 
     features: Tensor | None
@@ -56,20 +56,21 @@ class Memory:
         return self.pointer.nbytes + (0 if self.features is None else self.features.nbytes)
 
     def faded(self) -> Memory:
-        """Return what is left of it where only the pointer counts."""
+        """Return the memory without its features, where only the pointer is used."""
         return self if self.features is None else replace(self, features=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """A memory, seen from another plane.
+    """A memory with its distance from the current plane.
 
     Parameters
     ----------
     memory
-        Of the object.
+        Memory of the object.
     distance
-        Planes from there to the plane in question; negative for a given one that lies ahead.
+        Number of planes from the memory's plane to the current one; negative for a given memory
+        of a plane that lies ahead.
     """
 
     memory: Memory
@@ -78,16 +79,16 @@ class Past:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recalled:
-    """An object that was found from memories.
+    """An object that was found by its memories.
 
     Parameters
     ----------
     prediction
-        Its only candidate; empty where it isn't there.
+        Its only candidate, which is empty if the object isn't on the plane.
     presence
-        Probability that it is there, 0-1, as the model has it; below 0.5 it isn't.
+        Predicted probability that it is on the plane, 0-1; below 0.5 it isn't.
     memory
-        Of this plane.
+        Its memory of this plane.
     """
 
     prediction: MaskPrediction
@@ -96,12 +97,12 @@ class Recalled:
 
 
 class PlaneMemory(Protocol):
-    """Makes and uses memories of planes that a model sees in one piece."""
+    """Encode memories, and find objects by them, on planes that are encoded in one piece."""
 
     def remember(
         self, embedding: Embedding, masks: Sequence[Patch], progress: Progress | None = None
     ) -> list[Memory]:
-        """Return what is remembered of objects whose masks are given.
+        """Return the memories of objects on a plane from their masks.
 
         Parameters
         ----------
@@ -127,16 +128,16 @@ class PlaneMemory(Protocol):
         count: int,
         progress: Progress | None = None,
     ) -> list[Recalled]:
-        """Find objects from what is remembered of them, on the way from plane to plane.
+        """Find objects on a plane by their memories of other planes.
 
         Parameters
         ----------
         embedding
             Of the plane, in one piece: with features.
         pasts
-            Of each object: all that was given, and what was recalled behind. Of the latter,
-            features count over :attr:`Traits.memory_planes` and pointers over
-            :attr:`Traits.memory_pointers` planes.
+            The memories of each object: all given ones, and those of the planes passed, whose
+            features are used over :attr:`Traits.memory_planes` planes and whose pointers are
+            used over :attr:`Traits.memory_pointers` planes.
         count
             Number of planes of the stack: a model may weigh distances by it.
         progress
@@ -145,7 +146,7 @@ class PlaneMemory(Protocol):
         Raises
         ------
         ValueError
-            If nothing is remembered of an object, for a memory of another model or frame, or as
+            If an object has no memory, for a memory of another model or frame, or as
             :meth:`remember` does.
         """
         ...
@@ -157,24 +158,24 @@ class Remembering(Protocol):
 
     @property
     def memory(self) -> PlaneMemory | None:
-        """What makes and uses memories; None for a model without."""
+        """Encodes and uses memories; None for a model without a memory."""
         ...
 
 
 def memory_of(segmenter: Segmenter | PixelSegmenter) -> PlaneMemory | None:
-    """Return what makes and uses a model's memories, below all wrappers; None without any."""
+    """Return a model's :class:`PlaneMemory`, below all wrappers; None without a memory."""
     while isinstance(segmenter, DelegatingSegmenter):
         segmenter = segmenter.wrapped
     return segmenter.memory if isinstance(segmenter, Remembering) else None
 
 
 def check_whole(embedding: Embedding) -> None:
-    """Refuse the embedding of a plane in tiles.
+    """Raise an error for the embedding of a plane in tiles.
 
     Raises
     ------
     ValueError
-        If it is one.
+        If the plane is in tiles.
     """
     if not embedding.features:
         raise ValueError(
@@ -184,24 +185,24 @@ def check_whole(embedding: Embedding) -> None:
 
 
 def check_masks(masks: Sequence[Patch]) -> None:
-    """Refuse empty masks.
+    """Raise an error for empty masks.
 
     Raises
     ------
     ValueError
-        If there is one.
+        If a mask is empty.
     """
     if any(mask.is_empty for mask in masks):
         raise ValueError("expected masks with at least one pixel to remember, got an empty one")
 
 
 def check_pasts(pasts: Sequence[Sequence[Past]], embedding: Embedding, model_key: str) -> None:
-    """Refuse memories that a model can't use for a plane.
+    """Raise an error for memories that a model can't use on a plane.
 
     Raises
     ------
     ValueError
-        If they are another model's or frame's, or there are none of an object.
+        If a memory is of another model or frame, or an object has no memory.
     """
     for past in pasts:
         if not any(one.memory.is_given for one in past):

@@ -141,7 +141,7 @@ def tune(
     examples
         Planes with three finished objects or more in all.
     settings
-        Duration, seed and what is trained; by default :class:`TuneSettings()`.
+        Duration, seed and what is trained; by default those of :class:`TuneSettings`.
 
     Returns
     -------
