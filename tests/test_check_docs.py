@@ -21,16 +21,16 @@ def test_a_page_whose_links_lead_somewhere_and_whose_example_runs_passes(folder)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[on](gone.md)", "page.md:1: the link gone.md leads to no file"),
         ("[on](other.md#end)", "has no heading #end"),
         ("```python\n1 / 0\n```", "ZeroDivisionError"),
     ],
 )
-def test_what_is_wrong_is_reported(folder, text, told):
+def test_what_is_wrong_is_reported(folder, text, message):
     (problem,) = problems(folder, text)
-    assert told in problem
+    assert message in problem
 
 
 def test_an_example_that_a_test_cannot_run_is_left_out(folder):

@@ -28,7 +28,7 @@ def test_a_whole_site_passes(folders, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("<a href='third.html'>on</a>", "third.html leads to no file"),
         ("<a href='second.html#end'>on</a>", "leads to no place on its page"),
@@ -41,10 +41,10 @@ def test_a_whole_site_passes(folders, capsys):
         ("<img src='click.png'>", "click.png has no text"),
     ],
 )
-def test_what_is_wrong_on_a_page_is_reported(folders, capsys, wrong, told):
+def test_what_is_wrong_on_a_page_is_reported(folders, capsys, wrong, message):
     write(folders[0], f"{wrong} <img src='click.png' alt='A click'>")
     assert check_site.main([str(folder) for folder in folders]) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_link_to_another_site_is_no_problem(folders):

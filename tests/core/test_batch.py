@@ -123,18 +123,18 @@ def test_many_objects_of_a_plane_are_decoded_in_parts_and_can_be_cancelled(segme
             decoded.append(prompts)
             return super().decode(embedding, prompts, multimask)
 
-    told = []
+    reported = []
 
     def stop(fraction):
-        told.append(fraction)
+        reported.append(fraction)
         if fraction >= 0.5:
             raise Cancelled
 
     many = {((), number): Prompts([(12, 12)], [1]) for number in range(1, 301)}
     with pytest.raises(Cancelled):
         label_objects(Watching(), ImageFile(PLANE, "YX"), many, progress=stop)
-    assert told == sorted(told)
-    assert len(set(told)) >= 5
+    assert reported == sorted(reported)
+    assert len(set(reported)) >= 5
     assert 100 < len(decoded) < 200
 
 
@@ -176,16 +176,16 @@ def test_prompts_on_a_missing_plane_are_refused(segmenter):
 
 
 def spied(segmenter, image, prompts, limits=None):
-    told = []
-    labels = label_objects(segmenter, image, prompts, limits, notify=told.append)
-    return labels, told
+    messages = []
+    labels = label_objects(segmenter, image, prompts, limits, notify=messages.append)
+    return labels, messages
 
 
 def test_contrast_of_the_prompts_is_used_unless_another_is_asked_for(segmenter):
     given = PlaneInput((0, 1), (ColourInput((1.0, 99.0)),))
     saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
-    _, told = spied(segmenter, ImageFile(PLANE, "YX"), saved)
-    assert (segmenter.limits, told) == ([(1, 99)], [])
+    _, messages = spied(segmenter, ImageFile(PLANE, "YX"), saved)
+    assert (segmenter.limits, messages) == ([(1, 99)], [])
     spied(segmenter, ImageFile(PLANE, "YX"), saved, (2, 50))
     assert segmenter.limits[-1] == (2, 50)
 
@@ -193,10 +193,10 @@ def test_contrast_of_the_prompts_is_used_unless_another_is_asked_for(segmenter):
 def test_gamma_and_inversion_of_the_prompts_are_used(segmenter):
     given = PlaneInput((0, 1), (ColourInput((0.0, 200.0), gamma=2.0, inverted=True),))
     saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
-    _, told = spied(segmenter, ImageFile(PLANE, "YX"), saved)
+    _, messages = spied(segmenter, ImageFile(PLANE, "YX"), saved)
     expected = 1 - np.clip(PLANE / 200.0, 0, 1) ** 2
     np.testing.assert_allclose(segmenter.embedded[-1][..., 0], expected * 255, atol=0.6)
-    assert (segmenter.limits, told) == ([(0, 1)], [])
+    assert (segmenter.limits, messages) == ([(0, 1)], [])
 
 
 def test_prompts_on_other_pixels_than_the_plane_s_are_noted(segmenter):
@@ -219,8 +219,8 @@ def test_prompts_without_their_contrast_are_noted(segmenter):
 def test_contrast_of_a_plane_alone_is_noted_as_unknown_unless_there_is_none(
     segmenter, pixels, axes
 ):
-    _, told = spied(segmenter, ImageFile(pixels, axes), CLICKS)
-    assert [note[:44] for note in told] == (
+    _, messages = spied(segmenter, ImageFile(pixels, axes), CLICKS)
+    assert [note[:44] for note in messages] == (
         ["the prompts don't say the contrast limits of"] if axes == "YX" else []
     )
 
@@ -255,10 +255,10 @@ def test_prompts_of_one_channel_find_it_by_its_pixels(segmenter):
     file = np.stack([PLANE // 2, PLANE, np.zeros_like(PLANE)])
     given = PlaneInput((0, 1), (ColourInput((0.0, 200.0), checksum=checksum(PLANE)),))
     saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, given))
-    labels, told = spied(segmenter, ImageFile(file, "CYX"), saved)
+    labels, messages = spied(segmenter, ImageFile(file, "CYX"), saved)
     assert labels.shape == SHAPE
     assert set(np.unique(labels)) == {0, 3, 7}
-    assert not told
+    assert not messages
     with pytest.raises(ValueError, match=r"choose the channel it was clicked on \(--channel\)"):
         label_objects(segmenter, ImageFile(file // 3, "CYX"), saved)
 
@@ -266,9 +266,9 @@ def test_prompts_of_one_channel_find_it_by_its_pixels(segmenter):
 def test_a_colour_that_is_in_no_file_is_reported(segmenter):
     colours = (ColourInput((0.0, 9.0), None, "gfp", "crc-00000000"), None, None)
     saved = SavedPrompts(CLICKS, dict.fromkeys(CLICKS, PlaneInput((0, 1), colours)))
-    labels, told = spied(segmenter, ImageFile(PLANE, "YX"), saved)
+    labels, messages = spied(segmenter, ImageFile(PLANE, "YX"), saved)
     assert set(np.unique(labels)) == {0, 3, 7}
-    assert any("'gfp' as a colour, which isn't in the image" in note for note in told)
+    assert any("'gfp' as a colour, which isn't in the image" in note for note in messages)
 
 
 def test_everything_in_a_z_stack_is_linked_but_channels_are_not(segmenter):
@@ -382,10 +382,12 @@ def test_damaged_line_of_the_manifest_is_skipped_and_the_file_named(segmenter, t
 def test_folder_in_place_of_the_manifest_blocks_nothing(segmenter, tmp_path):
     images, out = folder(tmp_path, "a.tif", "b.tif"), tmp_path / "out"
     (out / "napari-sam-batch.jsonl").mkdir(parents=True)
-    with pytest.warns(ManifestWarning, match="batch.jsonl: it is no file; move it away") as told:
+    with pytest.warns(
+        ManifestWarning, match="batch.jsonl: it is no file; move it away"
+    ) as messages:
         summary = segment_files(segmenter, images, out)
     assert len(summary.done) == 2
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
 def leave(path: Path, days: float = 2) -> Path:

@@ -306,10 +306,10 @@ def test_damaged_taught_model_does_not_spoil_the_list(taught):
 
 @pytest.mark.parametrize("by", ["name", "path"])
 def test_info_shows_what_a_model_was_taught(taught, by):
-    told = run("info", "coli" if by == "name" else taught.path).stdout
+    shown = run("info", "coli" if by == "name" else taught.path).stdout
     for word in ("parent.safetensors", "5 objects of 2 planes", "0.57 → 0.86", "0.40 → 0.50"):
-        assert word in told
-    assert "2 objects held back: little to go by" in told
+        assert word in shown
+    assert "2 objects held back: little to go by" in shown
     assert_refused(run("info", taught.path, "--methods"), 2, "expected a session")
 
 

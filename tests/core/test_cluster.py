@@ -142,12 +142,12 @@ def test_stopped_run_goes_on_where_it_was(model, tmp_path, rng):
         segment_all_files(model, images, out, progress=stop)
     finished = {name for name, is_done in noted(out) if is_done}
     assert 2 <= len(finished) < 8
-    told = []
-    summary = segment_all_files(model, images, out, progress=lambda *about: told.append(about[1]))
+    caught = []
+    summary = segment_all_files(model, images, out, progress=lambda *about: caught.append(about[1]))
     assert len(summary.skipped) == len(finished)
     assert len(summary.done) == 8 - len(finished)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert caught == sorted(caught)
+    assert caught[-1] == 1.0
 
 
 def test_planes_of_a_stack_are_shared_out(model, here, checkpoint, tmp_path, rng, monkeypatch):
@@ -183,12 +183,12 @@ def test_workers_that_dont_see_the_folder_are_named(model, tmp_path, rng, monkey
             yield path, text
 
     monkeypatch.setattr(cluster, "_sign", sign_elsewhere)
-    with pytest.raises(ClusterError) as told:
+    with pytest.raises(ClusterError) as caught:
         segment_files(model, images, tmp_path / "out")
     for worker in model.workers:
-        assert worker in str(told.value)
+        assert worker in str(caught.value)
     assert f"doesn't see {tmp_path / 'out'}; use a folder that all machines mount" in str(
-        told.value
+        caught.value
     )
     assert not contents(tmp_path / "out")
 

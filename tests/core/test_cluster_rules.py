@@ -34,9 +34,9 @@ def test_workers_that_agree_are_taken():
     ],
 )
 def test_worker_that_differs_is_named(other, words):
-    with pytest.raises(ClusterError, match=f"but c: .*{words}; start workers in one") as told:
+    with pytest.raises(ClusterError, match=f"but c: .*{words}; start workers in one") as reported:
         agreed({"a": SAME, "b": SAME, "c": other}, "1.0")
-    assert "a:" not in str(told.value)
+    assert "a:" not in str(reported.value)
 
 
 def test_worker_reports_what_it_doesnt_see(tmp_path):
@@ -53,20 +53,20 @@ def test_worker_reports_what_it_doesnt_see(tmp_path):
 
 
 def test_part_that_nobody_waits_for_stops_at_its_next_report():
-    told = []
-    Watch(told.append, lambda: True)(0.25)
-    assert told == [0.25]
+    reported = []
+    Watch(reported.append, lambda: True)(0.25)
+    assert reported == [0.25]
     with pytest.raises(Cancelled):
-        Watch(told.append, lambda: False)(0.5)
-    assert told == [0.25]
+        Watch(reported.append, lambda: False)(0.5)
+    assert reported == [0.25]
 
 
 def test_progress_is_reported_at_intervals():
-    told = []
-    watch = Watch(told.append, lambda: True)
+    reported = []
+    watch = Watch(reported.append, lambda: True)
     for i in range(1000):
         watch(i / 1000)
-    assert 1 <= len(told) < 100
+    assert 1 <= len(reported) < 100
 
 
 class Task:

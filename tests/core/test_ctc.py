@@ -145,8 +145,8 @@ def test_labels_without_a_track_are_refused(tmp_path):
 
 
 def brought(path, shape, axes="TYX"):
-    told: list[str] = []
-    found = read_objects(path, ImportTarget(axes, shape), told.append)
+    messages: list[str] = []
+    found = read_objects(path, ImportTarget(axes, shape), messages.append)
     labels = np.zeros(shape, np.int32)
     for index, plane in found.planes(None):
         labels[index] = plane

@@ -81,8 +81,8 @@ def test_pycocotools_reads_the_masks_classes_and_scores(tmp_path, segmentation):
         assert one["area"] == np.count_nonzero(label == LABELS)
         assert one["bbox"] == coco_masks.toBbox(data.annToRLE(one)).astype(int).tolist()
     names = {i: one["name"] for i, one in data.cats.items()}
-    told = {label: names[one["category_id"]] for label, one in annotations.items()}
-    assert told == {1: "nucleus", 2: "object", 4: "debris, old", 5: "object", 70000: "nucleus"}
+    found = {label: names[one["category_id"]] for label, one in annotations.items()}
+    assert found == {1: "nucleus", 2: "object", 4: "debris, old", 5: "object", 70000: "nucleus"}
     assert (annotations[1]["score"], annotations[2]["state"]) == (0.91, "proposed")
     assert "score" not in annotations[4]
     is_polygon = isinstance(annotations[4]["segmentation"], list)
@@ -231,10 +231,10 @@ def test_yaozarrs_reads_labels_of_either_version(tmp_path, version):
     objects = exported((2, 3), "TZYX")
     path = write("ome-zarr", tmp_path / "a.zarr", objects, ome_version=version)
     group = yaozarrs.open_group(path)
-    told = group.ome_metadata()
-    assert (told.multiscales[0] if version == "0.4" else told).version == version
-    assert [one.label_value for one in told.image_label.properties] == [1, 2, 4, 70000]
-    scale = told.multiscales[0].datasets[0].coordinateTransformations[0].scale
+    found = group.ome_metadata()
+    assert (found.multiscales[0] if version == "0.4" else found).version == version
+    assert [one.label_value for one in found.image_label.properties] == [1, 2, 4, 70000]
+    scale = found.multiscales[0].datasets[0].coordinateTransformations[0].scale
     assert scale == [60.0, 2.0, 0.5, 0.5]
     yaozarrs.validate_zarr_store(path)
     np.testing.assert_array_equal(zarr.open_group(path)["0"][:], objects.labels)
@@ -246,9 +246,9 @@ def test_yaozarrs_reads_labels_of_either_version(tmp_path, version):
 def test_labels_go_into_an_image_in_its_version(tmp_path, version):
     path = write("ome-zarr", tmp_path / "a.zarr", ome_version=version)
     image = zarr.open_group(path)
-    told = dict(image.attrs["ome"]) if version == "0.5" else dict(image.attrs)
-    told.pop("image-label")
-    image.attrs.put({"ome": told} if version == "0.5" else told)
+    found = dict(image.attrs["ome"]) if version == "0.5" else dict(image.attrs)
+    found.pop("image-label")
+    image.attrs.put({"ome": found} if version == "0.5" else found)
     other = "0.5" if version == "0.4" else "0.4"
     with pytest.raises(ValueError, match=f"expected version {version}"):
         write("ome-zarr", path, ome_version=other)

@@ -56,11 +56,11 @@ def test_what_left_comes_back(tmp_path, to, options, shape, axes):
         "nucleus": "#ff8000", "debris, old": "#0000ff"
     } or to == "ome-zarr"  # fmt: skip
     for label in (1, 2, 4):
-        told, known = records[label], objects.records[label]
-        assert (told.class_name, told.state, told.origin) == (
+        reported, known = records[label], objects.records[label]
+        assert (reported.class_name, reported.state, reported.origin) == (
             known.class_name, known.state, known.origin
         )  # fmt: skip
-        assert told.score == known.score
+        assert reported.score == known.score
 
 
 def test_masks_of_pycocotools_are_read(tmp_path):

@@ -64,9 +64,9 @@ def test_maps_are_the_references_at_the_planes_resolution(bare, plane, maps):
 
 
 def test_progress_is_reported_and_can_cancel(bare, plane):
-    told = []
-    instance_maps(bare, bare.embed(plane), told.append)
-    assert told == [1.0]
+    reported = []
+    instance_maps(bare, bare.embed(plane), reported.append)
+    assert reported == [1.0]
     with pytest.raises(Cancelled):
         instance_maps(bare, bare.embed(plane), cancel)
 
@@ -90,10 +90,10 @@ def test_process_of_its_own_maps_the_same(tmp_path, bare, plane, maps):
     save(network(WITH_DECODER), tmp_path / "mine.safetensors", half=False)
     with closing(ProcessSegmenter(tmp_path / "mine.safetensors", "cpu", "float32")) as there:
         assert there.traits.maps_instances
-        told = []
+        reported = []
         embedding = there.embed(plane)
-        assert np.array_equal(instance_maps(there, embedding, told.append), maps)
-        assert told[-1] == 1.0
+        assert np.array_equal(instance_maps(there, embedding, reported.append), maps)
+        assert reported[-1] == 1.0
         # a process that doesn't have the embedding is sent it
         there.close()
         assert np.array_equal(instance_maps(there, embedding), maps)
@@ -174,11 +174,11 @@ def test_tiles_that_differ_join_without_a_step():
 def test_large_plane_is_mapped_in_tiles(bare):
     plane = np.random.default_rng(2).integers(0, 255, (64, 150), np.uint8)
     tiled = TiledSegmenter(bare)
-    embedding, told = tiled.embed(plane, (0, 255)), []
-    maps = instance_maps(tiled, embedding, told.append)
+    embedding, reported = tiled.embed(plane, (0, 255)), []
+    maps = instance_maps(tiled, embedding, reported.append)
     assert maps.shape == (3, 64, 150)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
     # the first tile alone says what lies beyond all others
     alone = bare.embed(plane[:, :64], (0, 255))
     second = embedding.pyramid.levels[0][1].outer[1]
@@ -293,15 +293,15 @@ def test_foreground_without_a_seed_is_background():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"foreground_threshold": 0.0}, "foreground_threshold"),
         ({"foreground_smoothing": -1.0}, "foreground_smoothing"),
         ({"distance_smoothing": float("nan")}, "distance_smoothing"),
     ],
 )
-def test_settings_without_sense_are_refused(settings, told):
-    with pytest.raises(ValueError, match=told):
+def test_settings_without_sense_are_refused(settings, reported):
+    with pytest.raises(ValueError, match=reported):
         AutomaskSettings(**settings)
 
 
@@ -328,13 +328,13 @@ def test_everything_is_found_by_the_decoder_also_across_tiles(bare, shape, caplo
     discs = [(r, c, 10) for r in range(12, shape[0] - 8, 19) for c in range(12, shape[1] - 8, 19)]
     maps, truth = maps_of_discs(shape, discs)
     tiled = TiledSegmenter(Knowing(bare, maps))
-    told = []
+    reported = []
     with caplog.at_level(logging.INFO):
-        found = generate_masks(tiled, np.zeros(shape, np.uint8), (0, 1), told.append)
+        found = generate_masks(tiled, np.zeros(shape, np.uint8), (0, 1), reported.append)
     assert len(found) == len(discs)
     assert min(ious(painted(found, shape), truth)) > 0.9
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
     assert "by the model's decoder for instances" in caplog.text
 
 

@@ -45,12 +45,12 @@ SEEN = {
 def test_batch_reads_what_the_viewer_read(name):
     source = SEEN[name]
     plane = source.plane_of([1] * len(source._free_axes()))
-    pixels, limits, told = source.read_described(plane)
+    pixels, limits, described = source.read_described(plane)
     image = ImageFile(source.data, "QTZYX"[-np.ndim(source.data) :])
     if source.rgb:
         image = ImageFile(source.data, "TYXS")
     reader = InputReader(image, None)
-    shown = reader.read(plane, told)
+    shown = reader.read(plane, described)
     assert shown.pixels.dtype == pixels.dtype
     assert np.array_equal(shown.pixels, pixels)
     assert shown.limits == limits
@@ -60,8 +60,8 @@ def test_batch_reads_what_the_viewer_read(name):
 
 def test_unknown_limits_are_found_as_the_viewer_finds_them():
     source = ArraySource(STACK, channel_axis=0, channels=(Channel(STACK, 0), None, None))
-    pixels, _, told = source.read_described((0, 1, None, None))
-    unknown = replace(told, known=False)
+    pixels, _, described = source.read_described((0, 1, None, None))
+    unknown = replace(described, known=False)
     shown = InputReader(ImageFile(STACK, "QZYX"), None).read((0, 1, None, None), unknown)
     assert shown.guessed
     assert np.array_equal(shown.pixels, pixels)
@@ -69,9 +69,9 @@ def test_unknown_limits_are_found_as_the_viewer_finds_them():
 
 def test_slice_beyond_the_image_is_refused():
     source = SEEN["a mean"]
-    *_, told = source.read_described((0, 4, None, None))
+    *_, described = source.read_described((0, 4, None, None))
     with pytest.raises(IndexError, match="up to plane 5 of axis 1, which the image of shape"):
-        InputReader(ImageFile(STACK[:, :5], "TZYX"), None).read((0, 4, None, None), told)
+        InputReader(ImageFile(STACK[:, :5], "TZYX"), None).read((0, 4, None, None), described)
 
 
 def test_masked_pixels_of_colours_are_black_in_a_stack_too():

@@ -458,9 +458,9 @@ def test_replay_repeats_only_what_changed(made, plane):
 def test_replay_reports_each_click_and_may_be_cancelled(made, plane):
     one = made[VIT.name]
     clicks = Prompts([(10, 20), (25, 12), (5, 40)], [1, 0, 1])
-    told = []
-    replay(one, one.embed(plane), clicks, progress=told.append)
-    assert told == pytest.approx([1 / 3, 2 / 3, 1])
+    reported = []
+    replay(one, one.embed(plane), clicks, progress=reported.append)
+    assert reported == pytest.approx([1 / 3, 2 / 3, 1])
 
     def stop(fraction):
         raise Cancelled
@@ -510,17 +510,17 @@ class Counting:
 def test_objects_replayed_together_report_progress_and_stop_when_cancelled():
     counting = Counting(ComponentSegmenter())
     embedding = counting.embed(np.eye(40))
-    told = []
+    reported = []
 
     def stop(fraction):
-        told.append(fraction)
+        reported.append(fraction)
         if fraction > 0.3:
             raise Cancelled
 
     with pytest.raises(Cancelled):
         list(replay_many(counting, embedding, [CLICK] * 300, stop))
-    assert told == sorted(told)
-    assert 0.3 < told[-1] < 0.45
+    assert reported == sorted(reported)
+    assert 0.3 < reported[-1] < 0.45
     assert len(counting.asked) < 0.45 * 300
 
 

@@ -76,9 +76,9 @@ def refusal(address):
 
 def test_an_authority_that_nobody_trusts_is_named_as_the_reason(here, authority):
     with serving({"tiny": here}, certificate=authority.sign("127.0.0.1")) as machine:
-        told = refusal(machine.address)
-    assert "isn't trusted here" in told
-    assert "SSL_CERT_FILE" in told
+        message = refusal(machine.address)
+    assert "isn't trusted here" in message
+    assert "SSL_CERT_FILE" in message
 
 
 def test_a_certificate_that_has_expired_is_reported(here, authority, trusting):
@@ -94,11 +94,11 @@ def test_a_certificate_of_another_machine_is_reported(here, authority, trusting)
 
 def test_the_wrong_scheme_is_reported(here, authority, trusting):
     with serving({"tiny": here}) as machine:
-        told = refusal(machine.address.replace("ws://", "wss://"))
-        assert "its address begins with ws://" in told
+        message = refusal(machine.address.replace("ws://", "wss://"))
+        assert "its address begins with ws://" in message
     with serving({"tiny": here}, certificate=authority.sign("127.0.0.1")) as machine:
-        told = refusal(machine.address.replace("wss://", "ws://"))
-        assert "its address begins with wss://" in told
+        message = refusal(machine.address.replace("wss://", "ws://"))
+        assert "its address begins with wss://" in message
 
 
 def test_the_command_serves_with_a_certificate(authority, trusting, tmp_path):

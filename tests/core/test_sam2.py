@@ -88,19 +88,19 @@ KINDS = {
 
 def given(prompts: Prompts) -> dict[str, torch.Tensor]:
     """The same prompts as the library takes them."""
-    told = {}
+    facts = {}
     if len(prompts.points):
-        told["input_points"] = xy(*prompts.points)[None, None]
-        told["input_labels"] = torch.tensor(prompts.point_labels)[None, None].int()
+        facts["input_points"] = xy(*prompts.points)[None, None]
+        facts["input_labels"] = torch.tensor(prompts.point_labels)[None, None].int()
     if prompts.box is not None:
         r0, c0, r1, c1 = prompts.box
-        told["input_boxes"] = xy((r0, c0), (r1, c1)).reshape(1, 1, 4)
+        facts["input_boxes"] = xy((r0, c0), (r1, c1)).reshape(1, 1, 4)
     if prompts.mask is not None:
         x = torch.from_numpy(disk().astype(np.float32))[None, None]
         size = (SIDE // 4,) * 2
         x = torch.nn.functional.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
-        told["input_masks"] = (2 * torch.nn.functional.adaptive_avg_pool2d(x, size) - 1) * 8
-    return told
+        facts["input_masks"] = (2 * torch.nn.functional.adaptive_avg_pool2d(x, size) - 1) * 8
+    return facts
 
 
 def test_it_follows_the_protocol(segmenter):
@@ -355,8 +355,8 @@ def test_folder_of_the_video_model_is_the_model_too(tmp_path):
 
 
 def test_colours_are_normalised_as_the_folder_requires(folder, segmenter):
-    told = {"image_processor": {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}}
-    (folder / "processor_config.json").write_text(json.dumps(told))
+    facts = {"image_processor": {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}}
+    (folder / "processor_config.json").write_text(json.dumps(facts))
     found = load_segmenter(folder, "cpu", tiles=False, cache=False)
     assert found.encoder_key != segmenter.encoder_key
 

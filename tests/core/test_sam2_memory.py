@@ -249,9 +249,9 @@ def test_what_makes_no_sense_is_refused(segmenter, embeddings, stack):
 def test_recalling_reports_between_objects_and_may_be_cancelled(segmenter, embeddings):
     memory = memory_of(segmenter)
     given = memory.remember(embeddings[0], [cut(disk(20, 30)), cut(disk(30, 60, 9))])
-    pasts, told = [[Past(one, 1)] for one in given], []
-    memory.recall(embeddings[1], pasts, COUNT, told.append)
-    assert told == [0.5, 1.0]
+    pasts, reported = [[Past(one, 1)] for one in given], []
+    memory.recall(embeddings[1], pasts, COUNT, reported.append)
+    assert reported == [0.5, 1.0]
 
     def cancel(fraction):
         raise Cancelled

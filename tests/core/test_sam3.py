@@ -83,9 +83,9 @@ def input_of(pixels: np.ndarray) -> torch.Tensor:
 def detected(network, folder, plane, text, **more):
     """What the library's own model and tokenizer find, as its processor gives it to them."""
     tokenizer = CLIPTokenizer.from_pretrained(folder)
-    told = tokenizer(text, return_tensors="pt", padding="max_length", max_length=32)
+    facts = tokenizer(text, return_tensors="pt", padding="max_length", max_length=32)
     with torch.no_grad():
-        out = network.detector_model(pixel_values=input_of(plane), **told, **more)
+        out = network.detector_model(pixel_values=input_of(plane), **facts, **more)
     scores = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid())[0]
     order = torch.argsort(-scores, stable=True)
     r0, c0, r1, c1 = (out.pred_boxes[0, order][:, i] for i in (1, 0, 3, 2))
@@ -135,13 +135,13 @@ def test_embedding_is_that_of_the_librarys_tracker_and_of_its_model_of_videos(
 def test_clicks_boxes_and_masks_are_answered_as_by_the_library(
     network, segmenter, embedding, plane, multimask
 ):
-    told = network.config.tracker_config
-    vision = told.vision_config.to_dict() | {"scale_factors": [4.0, 2.0, 1.0]}
+    facts = network.config.tracker_config
+    vision = facts.vision_config.to_dict() | {"scale_factors": [4.0, 2.0, 1.0]}
     tracker = Sam3TrackerModel(
         Sam3TrackerConfig(
             vision_config=vision,
-            prompt_encoder_config=told.prompt_encoder_config.to_dict(),
-            mask_decoder_config=told.mask_decoder_config.to_dict(),
+            prompt_encoder_config=facts.prompt_encoder_config.to_dict(),
+            mask_decoder_config=facts.mask_decoder_config.to_dict(),
         )
     ).eval()
     parts = {f"vision_encoder.neck.{n}": v for n, v in network.tracker_neck.state_dict().items()}
@@ -237,9 +237,9 @@ def test_objects_of_examples_are_the_librarys(
     given = torch.tensor([BOXES]) / torch.tensor([SHAPE * 2])  # (1, N, r0 c0 r1 c1)
     r0, c0, r1, c1 = given.unbind(-1)
     boxes = torch.stack([(c0 + c1) / 2, (r0 + r1) / 2, c1 - c0, r1 - r0], -1)
-    told = {"input_boxes": boxes, "input_boxes_labels": torch.tensor([[1, 0]])}
+    facts = {"input_boxes": boxes, "input_boxes_labels": torch.tensor([[1, 0]])}
     found = segmenter.find_concept(embedding, Concept(text, BOXES[:1], BOXES[1:]), 0.0)
-    assert_same(found, detected(network, folder, plane, text or "visual", **told))
+    assert_same(found, detected(network, folder, plane, text or "visual", **facts))
     both = segmenter.find_concept(embedding, Concept(text, BOXES), 0.0)
     assert [one.score for one in both] != [one.score for one in found]
 

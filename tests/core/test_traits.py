@@ -27,10 +27,10 @@ def test_other_text_is_refused(text):
 
 
 def test_numbers_beyond_measure_are_refused():
-    told = json.loads(Traits.of(HYBRID).to_json())
-    told["tuning"]["proposals"]["diameter"] = -1.0
+    data = json.loads(Traits.of(HYBRID).to_json())
+    data["tuning"]["proposals"]["diameter"] = -1.0
     with pytest.raises(ValueError, match=r"diameter"):
-        Traits.from_json(json.dumps(told))
+        Traits.from_json(json.dumps(data))
 
 
 def test_each_policy_of_nano_and_of_sam_has_a_name():

@@ -52,14 +52,14 @@ def test_a_session_with_negative_labels_is_saved_and_opened(before, painted, tmp
 def test_what_is_painted_outside_of_the_image_does_not_spoil_the_session(tmp_path):
     labels = np.zeros((60, 60), np.int32)
     session = session_on(labels)
-    told = []
-    session.noticed.connect(told.append)
+    messages = []
+    session.noticed.connect(messages.append)
     paint(session, labels, np.s_[50:55, 3:6], 1)
     assert not len(session.journal)
     paint(session, labels, np.s_[38:42, 3:6], 1)
     (entry,) = reopened(session, tmp_path).entries
     assert entry.pixels[0].region == (38, 3, 2, 3)
-    assert [sentence.split()[0] for sentence in told] == ["15", "6"]
+    assert [sentence.split()[0] for sentence in messages] == ["15", "6"]
 
 
 def test_nothing_is_made_again_over_what_others_have_changed_meanwhile():
@@ -142,11 +142,11 @@ def test_undo_keeps_what_is_known_of_masks_that_came_later(rng):
     session.undo()
     session.undo()
     session.wait()
-    told = []
-    session.journal.changed.connect(lambda change: told.extend(e.kind for e in change.added))
+    messages = []
+    session.journal.changed.connect(lambda change: messages.extend(e.kind for e in change.added))
     session.move_point(1, (20, 20))
     session.wait()
-    assert "elsewhere" not in told
+    assert "elsewhere" not in messages
     np.testing.assert_array_equal(labels == 2, disk(SHAPE, (20, 20), 4))
 
 

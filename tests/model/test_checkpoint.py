@@ -335,7 +335,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, state, value):
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "words"),
     [
         ("{}", "JSON of a SamConfig"),
         (replace(SMALL, embed_dim=-1).to_json(), "embed_dim a whole number from 8"),
@@ -344,7 +344,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, state, value):
     ],
     ids=["incomplete", "impossible", "of another network", "of a similar network"],
 )
-def test_configuration_that_does_not_fit_is_refused(tmp_path, state, config, told):
+def test_configuration_that_does_not_fit_is_refused(tmp_path, state, config, words):
     path = tmp_path / "model.safetensors"
     safetensors.torch.save_file(state, path, metadata={"config": config})
-    refused(path, told)
+    refused(path, words)

@@ -79,13 +79,13 @@ def test_wrapper_that_holds_itself_is_refused(path, wrapper, zipped):
     refused(path, "expected tensors by name", "epoch")
 
 
-@pytest.mark.parametrize(("depth", "told"), [(50, "tensors by name"), (250, "endlessly")])
-def test_wrappers_within_wrappers_without_end_are_refused(path, state, depth, told):
+@pytest.mark.parametrize(("depth", "words"), [(50, "tensors by name"), (250, "endlessly")])
+def test_wrappers_within_wrappers_without_end_are_refused(path, state, depth, words):
     content: dict[str, Any] = state
     for _ in range(depth):
         content = {"model": content}
     torch.save(content, path)
-    refused(path, told)
+    refused(path, words)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -202,7 +202,7 @@ def test_configuration_that_is_too_long_is_refused(path, state):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "words"),
     [
         ({"encoder": replace(SMALL.encoder, depth=10**6)}, "depth a whole number"),
         ({"num_multimask_outputs": 10**6}, "num_multimask_outputs a whole number from 1 to 64"),
@@ -217,8 +217,8 @@ def test_configuration_that_is_too_long_is_refused(path, state):
         ({"decoder_depth": 3}, "are missing"),
     ],
 )
-def test_configuration_of_a_network_without_measure_is_refused(path, state, changes, told):
-    refused(with_config(path, state, replace(SMALL, **changes).to_json()), told)
+def test_configuration_of_a_network_without_measure_is_refused(path, state, changes, words):
+    refused(with_config(path, state, replace(SMALL, **changes).to_json()), words)
 
 
 def test_tensors_of_a_network_without_measure_are_refused(path, state):
@@ -263,7 +263,7 @@ def test_networks_that_are_in_use_are_within_bounds(config):
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "words"),
     [
         (replace(SMALL, decoder_heads=7), "decoder_heads"),
         (replace(SMALL, embed_dim=36), "embed_dim is a multiple of 8"),
@@ -274,8 +274,8 @@ def test_networks_that_are_in_use_are_within_bounds(config):
         (replace(TINY, encoder=replace(TINY.encoder, num_heads=(3, 3, 2))), "num_heads"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused_before_the_first_click(config, told):
-    with pytest.raises(ValueError, match=told):
+def test_settings_that_do_not_go_together_are_refused_before_the_first_click(config, words):
+    with pytest.raises(ValueError, match=words):
         check_bounds(config)
 
 

@@ -140,14 +140,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), WRONG)
-def test_wrong_decoder_is_refused(tmp_path, network, decoder, change, told):
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_wrong_decoder_is_refused(tmp_path, network, decoder, change, message):
     torch.save(network, tmp_path / "mine.pt")
     torch.save(change(decoder), tmp_path / "mine_decoder.pt")
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         weights.load(tmp_path / "mine.pt")
     torch.save(trained(network, change(decoder)), tmp_path / "best.pt")
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         weights.load(tmp_path / "best.pt")
 
 
@@ -234,13 +234,13 @@ def registered(tmp_path, network, decoder, monkeypatch):
 
 
 def test_decoder_is_downloaded_with_its_model(registered):
-    told: list[float] = []
-    sam = weights.load("small_lm", told.append)
+    reported: list[float] = []
+    sam = weights.load("small_lm", reported.append)
     assert registered.asked == ["http://x/a.pt", "http://x/a_decoder.pt"]
     assert sam.instance_decoder is not None
     assert sam.config.name == "small_lm"
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
     weights.download("small_lm")
     assert len(registered.asked) == 2
     weights.verify("small_lm")

@@ -183,10 +183,10 @@ def test_without_a_network_the_way_by_hand_is_explained(monkeypatch):
     use(monkeypatch, unused_port())
     with pytest.raises(DownloadError) as caught:
         weights.download(NAME)
-    told = str(caught.value)
-    assert f"could not download {REPOSITORY} from huggingface.co" in told
-    assert f"hf download {REPOSITORY} --local-dir FOLDER" in told
-    assert len(told) < 700
+    words = str(caught.value)
+    assert f"could not download {REPOSITORY} from huggingface.co" in words
+    assert f"hf download {REPOSITORY} --local-dir FOLDER" in words
+    assert len(words) < 700
 
 
 def test_guarded_model_explains_how_to_get_access(hub):

@@ -148,10 +148,10 @@ def test_whole_checkpoint_is_not_taken_for_a_taught_model(parent: Sam, tmp_path:
 
 def altered(taught: TaughtModel, **changes: object) -> bytes:
     """The content of a file whose lesson says something else."""
-    told = json.loads(taught.card.to_json())
+    words = json.loads(taught.card.to_json())
     for name, value in changes.items():
-        (told if name in told else told["lesson"])[name] = value
-    return safetensors.torch.save(taught.tensors, metadata={"taught": json.dumps(told)})
+        (words if name in words else words["lesson"])[name] = value
+    return safetensors.torch.save(taught.tensors, metadata={"taught": json.dumps(words)})
 
 
 @pytest.mark.parametrize(

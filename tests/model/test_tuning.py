@@ -82,7 +82,7 @@ def test_defaults_never_change():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "words"),
     [
         ({"scales": {"sharpness": 1}}, "'tuning.scales.sharpness'.*newer version"),
         ({"lenses": {}}, "'tuning.lenses'.*newer version"),
@@ -95,11 +95,11 @@ def test_defaults_never_change():
         ([], "by name"),
     ],
 )
-def test_numbers_that_are_unknown_or_make_no_sense_are_refused(tmp_path, values, told):
+def test_numbers_that_are_unknown_or_make_no_sense_are_refused(tmp_path, values, words):
     path = tmp_path / "model.safetensors"
     metadata = {"config": with_tuning(values)}
     path.write_bytes(safetensors.torch.save({"x": torch.zeros(1)}, metadata))
-    with pytest.raises(CheckpointError, match=f"model.safetensors: .*{told}"):
+    with pytest.raises(CheckpointError, match=f"model.safetensors: .*{words}"):
         load(path)
 
 

@@ -162,9 +162,9 @@ def test_file_brought_by_hand_is_used_without_a_network(server, content, monkeyp
     monkeypatch.setitem(REGISTRY, "small", replace(REGISTRY["small"], url=offline))
     with pytest.raises(DownloadError) as caught:
         load("small")
-    told = re.search(r"save it as (.+)$", str(caught.value))
-    assert told is not None
-    path = Path(told[1])
+    message = re.search(r"save it as (.+)$", str(caught.value))
+    assert message is not None
+    path = Path(message[1])
     path.write_bytes(content)
     assert load("small").config.image_size == SMALL.image_size
 

@@ -192,13 +192,13 @@ def _answered(model: Path, examples: list[Example], from_parent: bool = False) -
         "settings": settings_values(FEW),
     }
     threads, (source, target) = torch.get_num_threads(), os.pipe()
-    told: list[TuneStep] = []
+    reported: list[TuneStep] = []
 
     class Heard(Writer):
         def put(self, message: Message) -> None:
             if message.kind == "error":
                 raise tuning_process.error_of(message.values)
-            told.append(unpack_step(message))
+            reported.append(unpack_step(message))
 
     try:
         tuning_worker.answer(Message("tune", 1, about, arrays), Heard(target))
@@ -206,4 +206,4 @@ def _answered(model: Path, examples: list[Example], from_parent: bool = False) -
         torch.set_num_threads(threads)
         os.close(source)
         os.close(target)
-    return told[-1]
+    return reported[-1]

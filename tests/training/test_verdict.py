@@ -42,8 +42,8 @@ def test_each_half_is_judged_by_itself(
     verdict = judge(figures(0.5, 30), figures(clicks, joint), found(half), PARTS)
     assert verdict.offered is (parts is not None)
     assert verdict.parts == (parts or PARTS)
-    told = verdict.scores["everything"].after
-    assert told == pytest.approx(0.8 if parts in (PARTS, None) else half / 100)
+    message = verdict.scores["everything"].after
+    assert message == pytest.approx(0.8 if parts in (PARTS, None) else half / 100)
     assert verdict.scores["click"].after == (0.5 if parts == HEADS else clicks)
 
 
