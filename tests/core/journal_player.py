@@ -279,7 +279,11 @@ class Player:
     def proofread(self, a: int, b: int) -> None:
         queue = self.session.queue
         if queue.is_open:
-            (queue.next, queue.accept, queue.delete, queue.accept_rest, queue.end)[a % 5]()
+            command = (queue.next, queue.accept, queue.delete, queue.accept_rest, queue.end)[a % 5]
+            offered = queue.current
+            is_foreign = offered is not None and offered.object_id == FOREIGN
+            self.by_hand = is_foreign and command == queue.delete  # adopted, and so offered
+            command()
         else:
             queue.begin()
 
