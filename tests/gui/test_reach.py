@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPlainTextEdit,
     QScrollBar,
+    QStyleOptionComboBox,
     QVBoxLayout,
     QWidget,
 )
@@ -63,6 +64,18 @@ def _inside(widget):
 def name_of(control):
     text = control.text() if isinstance(control, QAbstractButton) else ""
     return control.accessibleName() or text
+
+
+def test_menu_shortens_what_it_has_no_room_for(qtbot):
+    menu, option = combo("the model"), QStyleOptionComboBox()
+    qtbot.addWidget(menu)
+    menu.addItem("nano · built in · 0.25 s a plane")
+    for width, is_whole in ((400, True), (120, False)):
+        menu.resize(width, 30)
+        menu.initStyleOption(option)
+        assert (option.currentText == menu.currentText()) == is_whole
+    assert option.currentText.startswith("nano")
+    assert option.currentText.endswith("…")
 
 
 def test_dock_is_used_by_keyboard(user, rng, qtbot):

@@ -37,6 +37,9 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -67,6 +70,7 @@ QToolButton { background: rgba(128, 128, 128, 60); border-radius: 2px; padding: 
 QToolButton:hover { background: rgba(128, 128, 128, 110); }
 QToolButton:checked { background: rgba(74, 110, 230, 200); color: white; }
 """
+_EDGE = 2  # pixels that a style leaves free beside the text of a menu
 _WAVE = ((4, 23), (9, 13), (15, 19), (20, 10), (28, 7))
 _LOOP = ((7, 9), (18, 4), (28, 11), (25, 22), (13, 28), (4, 20))
 
@@ -120,7 +124,30 @@ def check(text: str, tip: str) -> QCheckBox:
 
 
 class _Menu(QComboBox):
-    """A menu that the wheel changes only while it has keyboard focus; else the dock scrolls."""
+    """A menu that shortens the text it shows if there is no room for all of it.
+
+    The wheel changes it only while it has keyboard focus; else the dock scrolls.
+    """
+
+    def initStyleOption(self, option: QStyleOptionComboBox | None) -> None:
+        """Fill in what is drawn, with as much of the text as there is room for."""
+        super().initStyleOption(option)
+        style = self.style()
+        if option is None or style is None:
+            return
+        control = QStyle.ComplexControl.CC_ComboBox
+        field = style.subControlRect(control, option, QStyle.SubControl.SC_ComboBoxEditField, self)
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideRight, field.width() - 2 * _EDGE
+        )
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the menu with its shortened text."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
         if event is not None and not self.hasFocus():
