@@ -36,7 +36,7 @@ from scipy.stats import spearmanr
 from napari_sam import Embedding, Prompts, Segmenter, load_segmenter, replay
 from napari_sam.patches import Patch, cut
 from napari_sam.prompts import deepest_point, tight_box
-from napari_sam.propagate import Anchor, Followed, NotHere, StackPlanes, follow, worth_a_look
+from napari_sam.propagate import Anchor, Followed, NotHere, StackPlanes, follow, plane_to_check
 
 Bool = NDArray[np.bool_]
 Labels = NDArray[np.int64]
@@ -207,7 +207,7 @@ def worst(carried: Mapping[int, Followed], anchors: Collection[int]) -> int:
 
 def best_look(carried: Mapping[int, Followed], anchors: Collection[int]) -> int:
     """Return the plane that the tool asks for."""
-    z = worth_a_look(carried, anchors)
+    z = plane_to_check(carried, anchors)
     assert z is not None, "something was carried"
     return z
 

@@ -309,7 +309,7 @@ def test_view_is_ready_when_its_tiles_are_encoded(engine):
     assert session.is_view_ready
     assert session.view_fraction is None
     before = len(model.frames)
-    session.look((1400, 1400), (1300, 1300, 1499, 1499))
+    session.set_view((1400, 1400), (1300, 1300, 1499, 1499))
     assert not session.is_view_ready
     assert session.wait(5)
     assert session.is_view_ready
@@ -336,7 +336,7 @@ def test_result_of_an_earlier_view_is_ignored(engine):
     session = Session(TiledSegmenter(model), source, engine)
     session.show((), (250, 250), (0, 0, 499, 499))
     wait_for(engine, lambda: model.started[0])
-    session.look((1400, 1400), (1300, 1300, 1499, 1499))
+    session.set_view((1400, 1400), (1300, 1300, 1499, 1499))
     model.gates[0].set()
     wait_for(engine, lambda: model.started[1])
     engine.drain()
@@ -355,7 +355,7 @@ def test_looking_elsewhere_starts_nothing_that_was_cancelled(engine):
     assert session.wait(5)
     session.cancel()
     before = len(model.frames)
-    session.look((1400, 1400), (1300, 1300, 1499, 1499))
+    session.set_view((1400, 1400), (1300, 1300, 1499, 1499))
     assert engine.wait(5, background=True)
     assert len(model.frames) == before
 
@@ -368,7 +368,7 @@ def test_what_goes_on_after_a_cancel_is_the_part_on_screen_by_now(engine):
     assert session.wait(5)
     session.cancel()
     now = (700, 700, 1499, 1499)
-    session.look((1100, 1100), now)
+    session.set_view((1100, 1100), now)
     session.add_point((), (1400, 1400))
     assert session.wait(5)
     assert session.is_view_ready

@@ -73,4 +73,4 @@ def test_library_knows_where_an_image_lay_and_that_it_is_done(tmp_path):
     (listed,) = list_images([image], library.sessions()).images
     assert (listed.progress, listed.session, listed.objects) == ("done", file.path, 0)
     assert listed.session is not None
-    assert library.look_at(listed.session).is_done
+    assert library.describe(listed.session).is_done

@@ -16,7 +16,7 @@ from napari_sam.propagate import (
     StackPlanes,
     follow,
     judge_of,
-    worth_a_look,
+    plane_to_check,
 )
 from napari_sam.propagate.judge import SIGNS, signs_of
 
@@ -132,11 +132,11 @@ def carried(area: int, present: float, iou: float) -> Followed:
 def test_a_correction_is_worth_most_where_much_would_go_and_not_at_the_very_end():
     on = {z: carried(50, 1 - 0.1 * z, 0.95) for z in range(1, 7)}
     found = {0: carried(50, 1, 0.95), **on}
-    assert worth_a_look(found, {0}) in (2, 3, 4)
+    assert plane_to_check(found, {0}) in (2, 3, 4)
     assert min(on, key=lambda z: on[z].quality) == 6
 
 
 def test_a_correction_is_worth_most_on_the_side_that_is_in_doubt():
     found = {z: carried(50, 1.0 if z < 5 else 0.6, 0.9) for z in range(11)}
-    assert (worth_a_look(found, {5}) or 0) > 5
-    assert worth_a_look({5: found[5]}, {5}) is None
+    assert (plane_to_check(found, {5}) or 0) > 5
+    assert plane_to_check({5: found[5]}, {5}) is None

@@ -165,8 +165,8 @@ def test_of_a_large_plane_windows_are_read():
 
 def test_an_identity_is_what_it_was_when_it_is_read():
     identity = ImageContent(pixels(), layer="cells").identity()
-    assert read_identity(identity.spell(), identity.where()) == identity
-    for wrong in (None, [], {}, {**identity.spell(), "samples": [1]}, {"shape": "x"}):
+    assert read_identity(identity.to_json(), identity.where()) == identity
+    for wrong in (None, [], {}, {**identity.to_json(), "samples": [1]}, {"shape": "x"}):
         with pytest.raises(ValueError, match="expected"):
             read_identity(wrong)
 

@@ -324,7 +324,7 @@ def test_labels_that_show_something_else_are_left_alone_until_undo(tmp_path):
     again.noticed.connect(reported.append)
     assert again.restore(read_session(tmp_path / "one.napari-sam", image())) == 2
     assert labels[1, 20, 20:22].tolist() == [77, 77]
-    assert reported[0].startswith("2 pixels of the labels are not what the session says")
+    assert reported[0].startswith("2 pixels of the labels are not what the session recorded")
     again.undo()
     np.testing.assert_array_equal(labels, session.canvas.array)
 

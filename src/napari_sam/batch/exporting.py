@@ -274,7 +274,7 @@ def import_session(
         tuple(units[axis] if axis in sizes else "pixel" for axis in letters),
     )
     content = ImageContent(opened.data, opened.is_rgb, facts.name, path)
-    save_session(session, target, facts, {"identity": content.identity().spell()})
+    save_session(session, target, facts, {"identity": content.identity().to_json()})
     return len(session.objects)
 
 

@@ -368,7 +368,7 @@ def _export(
 
 
 def _updated(library: Library, left: ListedImage, session: Path | None) -> ListedImage:
-    return left if session is None else left.after(library.look_at(session))
+    return left if session is None else left.after(library.describe(session))
 
 
 def _nothing() -> None:

@@ -131,7 +131,7 @@ class View:
         """Pass the part of the plane on screen to the session."""
         plane = self.displayed()
         if plane is not None and plane == self._session.shown and not self._resting:
-            self._session.look(*self._part_on_screen(plane))
+            self._session.set_view(*self._part_on_screen(plane))
             self._session.activity_changed.emit()
 
     def _part_on_screen(self, plane: Plane) -> tuple[tuple[float, float], Box]:

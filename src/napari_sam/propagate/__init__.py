@@ -1,7 +1,7 @@
 """Objects through a stack: one with :func:`propagate`, many together with :func:`follow`."""
 
 from napari_sam.propagate.anchors import Anchor, Anchors, Ends, NotHere
-from napari_sam.propagate.attention import worth_a_look
+from napari_sam.propagate.attention import plane_to_check
 from napari_sam.propagate.follow import FollowedPlane, Upcoming, follow, follow_steps
 from napari_sam.propagate.judge import Causes, Judge, judge_of
 from napari_sam.propagate.march import Followed
@@ -24,6 +24,6 @@ __all__ = [
     "follow",
     "follow_steps",
     "judge_of",
+    "plane_to_check",
     "propagate",
-    "worth_a_look",
 ]

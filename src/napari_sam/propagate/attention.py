@@ -11,7 +11,7 @@ from napari_sam.propagate.march import Followed
 _REACH = 4.0  # planes over which correcting a mask improves its neighbours
 
 
-def worth_a_look(found: Mapping[int, Followed], anchors: Collection[int]) -> int | None:
+def plane_to_check(found: Mapping[int, Followed], anchors: Collection[int]) -> int | None:
     """Return the plane on which a correction can be expected to fix the most pixels.
 
     If the object has ended before a plane, marking that removes its masks on all planes beyond,

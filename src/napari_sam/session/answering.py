@@ -178,7 +178,7 @@ class Answering:
         self._ahead.show(plane, focus, view, answered_first)
         self._advance_all()
 
-    def look(self, focus: tuple[float, float], view: Box) -> None:
+    def set_view(self, focus: tuple[float, float], view: Box) -> None:
         """Set which part of the plane is on screen; work that was cancelled is not resumed.
 
         Parameters

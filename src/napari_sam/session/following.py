@@ -232,7 +232,7 @@ class Following(Searching):
 
         See Also
         --------
-        napari_sam.propagate.attention.worth_a_look
+        napari_sam.propagate.attention.plane_to_check
             The planes on which a correction is expected to improve the masks most.
         """
         quality = self.quality(self.object_id if object_id is None else object_id)

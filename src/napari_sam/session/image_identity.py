@@ -76,7 +76,7 @@ class ImageIdentity:
         about = self.dtype, len(self.shape), self.shape[planes:], self.rgb
         return xxhash.xxh3_64(repr(about).encode()).hexdigest()
 
-    def spell(self) -> Json:
+    def to_json(self) -> Json:
         """Return the identity as JSON values for a session file, without the path."""
         return {
             "shape": list(self.shape),

@@ -408,7 +408,7 @@ class Session(Signals, Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         if changes:
             count = total_area(changes)
             self.noticed.emit(
-                f"{count} pixels of the labels are not what the session says and are left as "
+                f"{count} pixels of the labels are not what the session recorded and are left as "
                 "they are; undo takes that back"
             )
         return total_area(changes)
@@ -463,12 +463,12 @@ class Session(Signals, Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
         self._answering.show(self.source.plane_of(plane), focus, view)
         self._queue.follow_view()
 
-    def look(self, focus: tuple[float, float], view: Box) -> None:
+    def set_view(self, focus: tuple[float, float], view: Box) -> None:
         """Set which part of the plane is on screen; see :meth:`show`.
 
         In contrast to :meth:`show`, work that was cancelled is not resumed.
         """
-        self._answering.look(focus, view)
+        self._answering.set_view(focus, view)
 
     def read_all(self, planes: Iterable[object]) -> None:
         """Embed planes in idle time, starting with those near the plane shown.

@@ -226,7 +226,7 @@ class Library:
                 found.append(KeptSession(path, *values))
         return sorted(found, key=lambda kept: kept.changed, reverse=True)
 
-    def look_at(self, path: str | Path) -> KeptSession:
+    def describe(self, path: str | Path) -> KeptSession:
         """Return the entry of one session in the library.
 
         Parameters
@@ -290,7 +290,7 @@ class _LockedFile(SessionFile):
 
 
 def _about(image: ImageIdentity) -> dict[str, Json]:
-    return {"identity": image.spell(), **({"source": image.where()} if image.path else {})}
+    return {"identity": image.to_json(), **({"source": image.where()} if image.path else {})}
 
 
 def _lock(path: Path, seconds: float = 0.2) -> BaseFileLock | None:

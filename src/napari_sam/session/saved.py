@@ -204,7 +204,7 @@ def check_image(about: Mapping[str, Json], source: PlaneSource) -> None:
     shape, spanned = _lengths(image.get("shape")), _lengths(image.get("spanned"))
     if shape is None or spanned is None or len(spanned) != 2:
         raise SessionFileError(
-            "expected a session that tells the shape of its image, got none; it is damaged; use "
+            "expected a session that states the shape of its image, got none; it is damaged; use "
             "another copy"
         )
     if not extends(source.shape, shape, (spanned[0], spanned[1])):
@@ -296,7 +296,7 @@ def stand_in(about: Mapping[str, Json]) -> PlaneSource:
         return ArraySource(pixels, displayed=(first, second), channel_axis=channel_axis)
     except (ValueError, TypeError, IndexError) as error:
         raise SessionFileError(
-            f"expected a session that tells what its image is, got {stored}: {error}; use another "
+            f"expected a session that states what its image is, got {stored}: {error}; use another "
             "copy"
         ) from error
 
