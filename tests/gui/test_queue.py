@@ -57,13 +57,22 @@ def test_keys_take_a_field_from_proposed_to_accepted(field):
     me.press(K.Key_0)
     assert second.object_id not in me.labels
     third = me.session.queue.current
+    me.annotation.new_each_click = True
+    r0, c0, r1, c1 = third.box
+    beside = (r1 + 3, (c0 + c1) // 2)
+    me.move(beside)
+    me.qtbot.waitUntil(lambda: me.dock.preview.text.text().startswith("click: begins object"))
     me.press(K.Key_9)
     me.qtbot.waitUntil(lambda: "correct it" in section.offered.text())
+    assert me.dock.object.each_click.text().endswith("now: this one")
+    me.qtbot.waitUntil(lambda: me.dock.preview.text.text().startswith("click: refines object"))
+    me.click(beside)
+    assert me.session.prompts.object_ids == (third.object_id,)
     me.press(K.Key_8)
     me.qtbot.waitUntil(lambda: section.offered.text() == "Everything is accepted")
     assert me.session.queue.progress.done == 3
     assert me.session.facts(third.object_id).accepted
-    for _ in range(2):
+    for _ in range(3):
         me.press(K.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert second.object_id in me.labels
     me.press(K.Key_Q, Qt.KeyboardModifier.ShiftModifier)

@@ -90,6 +90,8 @@ class ObjectState:
         Why a click or drag is no prompt, and what to press; empty if it is one.
     new_each_click
         Whether each click on the background begins a new object.
+    is_fixing
+        Whether clicks correct the object all the same, as the queue offers it to be fixed.
     can_clear
         Whether the object can be started over: it has prompts on the plane on screen, and isn't
         locked.
@@ -110,6 +112,7 @@ class ObjectState:
     tool: Tool = ""
     elsewhere: str = ""
     new_each_click: bool = False
+    is_fixing: bool = False
     can_clear: bool = False
     can_adopt: bool = False
     locked: bool = False
@@ -150,6 +153,7 @@ def object_state_of(
         tool=annotation.tool,
         elsewhere=_elsewhere(controller, annotation),
         new_each_click=annotation.new_each_click,
+        is_fixing=session.is_fixing,
         can_clear=prompted and not locked,
         can_adopt=not prompted and not locked and _can_adopt(session, object_id, plane),
         locked=locked,
@@ -361,7 +365,7 @@ class ObjectSection(Section[ObjectState]):
         self.elsewhere.setVisible(bool(state.elsewhere))
         text = "each click a new object"
         if state.new_each_click:
-            text += " · Shift: this one"
+            text += " · now: this one" if state.is_fixing else " · Shift: this one"
         self.each_click.setText(text)
         with quietly(self.each_click):
             self.each_click.setChecked(state.new_each_click)

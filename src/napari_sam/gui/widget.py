@@ -225,7 +225,7 @@ class SegmentAnything(QWidget):
         for signal in (
             session.prompts_changed, session.object_changed, session.mask_changed,
             session.facts_changed, session.journal_changed, session.granularity_changed,
-            session.complete_changed,
+            session.complete_changed, session.queue_changed,
         ):  # fmt: skip
             getattr(signal, verb)(self._status_changed)
         getattr(session.rules_changed, verb)(self._changed)
