@@ -171,6 +171,13 @@ def test_dock_opened_before_any_image_takes_the_first(user, rng):
     me.viewer.reset_view()
     me.click((20, 30))
     assert me.labels[20, 30] == 1
+    me.viewer.layers.clear()
+    me.settle()
+    me.viewer.add_image(grey(rng, *SHAPE))
+    me.settle()
+    me.viewer.reset_view()
+    me.click((20, 30))  # after all were removed, the next image is taken as the first was
+    assert me.labels[20, 30] == 1
 
 
 def test_cancel_and_resume(user, rng, segmenter):

@@ -330,6 +330,8 @@ class Controller:
                 if annotation is self.everything.annotation:
                     self.everything.cancel()
                 annotation.close()
+        if not self._annotations:
+            self._begun = False  # the next image is begun like the first
         self.image_changed.emit()
         self.status_changed.emit()
 
