@@ -517,7 +517,45 @@ def test_spans_have_their_planes_and_whether_they_are_fresh():
     assert spans == [(0, 0, (1,), "fresh"), (2, 4, (1, 5), "fresh"), (6, 8, (5,), "fresh")]
     session.segmenter = None  # nothing can be followed again
     paint(session, labels, 5, disks(SHAPE, (26, 36, 2)) > 0, 0)
-    assert [s.state for s in session.spans(1)] == ["fresh", "stale", "stale"]
+    stale = ["fresh", "stale", "stale"]
+    assert [s.state for s in session.spans(1)] == stale
+    session.undo()
+    assert [s.state for s in session.spans(1)] == ["fresh"] * 3
+    session.redo()
+    assert [s.state for s in session.spans(1)] == stale
+    session.renumber(1, 7)
+    assert [s.state for s in session.spans(7)] == stale
+    session.undo()
+    assert [s.state for s in session.spans(1)] == stale
+    session.undo()
+    session.redo()
+    session.redo()
+    assert [s.state for s in session.spans(7)] == stale
+
+
+def test_spans_are_stale_in_a_session_that_is_opened_after_a_renumbering(tmp_path):
+    session, labels = begun()
+    session.add_point(1, B[:2])
+    session.add_point(5, B[:2])
+    session.propagate()
+    session.segmenter = None
+    paint(session, labels, 5, disks(SHAPE, (26, 36, 2)) > 0, 0)
+    session.renumber(1, 7)
+    session.save(tmp_path / "a.napari-sam")
+    opened = Session.open(tmp_path / "a.napari-sam", ArraySource(STACK, contrast_limits=(0, 255)))
+    assert [s.state for s in opened.spans(7)] == ["fresh", "stale", "stale"]
+    opened.undo()
+    assert [s.state for s in opened.spans(1)] == ["fresh", "stale", "stale"]
+
+
+def test_followed_again_as_far_as_before_after_a_renumbering():
+    session, labels = begun()
+    session.add_point(3, B[:2])
+    session.propagate(first=2, last=5)
+    carried = planes_of(labels, 1)
+    session.renumber(1, 7)
+    session.add_point(3, B[:2], object_id=7)
+    assert planes_of(labels, 7) == carried
 
 
 def test_spans_wait_for_the_mask_of_a_correction_and_are_not_stale_meanwhile(engine):

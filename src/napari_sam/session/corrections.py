@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from napari_sam.planes import Plane
@@ -59,6 +59,9 @@ class Corrections:
         self._count = count
         self._stale: dict[_Spot, int] = {}  # with the number of the step that changed it
         self._pending: dict[_Spot, None] = {}
+        self._firsts: dict[int, int] = {}  # first numbers of the steps that made planes stale
+        self._undone: dict[int, set[_Spot]] = {}  # stale planes of undone steps, by first number
+        self._moves: dict[int, tuple[int, int]] = {}  # object and its new number, by entry
         self._is_travelling = False
         # (first, last) of users' runs, by their entry's number
         self._ranges: dict[tuple[int, Line], dict[int, tuple[int, int]]] = {}
@@ -112,7 +115,10 @@ class Corrections:
         begun: set[tuple[int, Line]] = set()
         for entry in entries:
             self._note_run(entry)
-            if entry.kind == "carried":
+            if entry.kind == "renumbered":
+                old, new = self._note_move(entry)
+                begun = {(new if i == old else i, line) for i, line in begun}
+            elif entry.kind == "carried":
                 details = runs.get(entry.details.get("begin", entry.first_number))
                 if details is None:
                     continue
@@ -124,9 +130,9 @@ class Corrections:
             elif entry.kind not in (*_OF_MACHINES, *_OF_NUMBERS) and not entry.details.get(
                 "settled"
             ):
-                for spot in self._spots(entry):
+                for spot in self._spots(entry, begun):
                     if (spot.object_id, spot.line) in begun:
-                        self._stale[spot] = entry.number
+                        self._mark(spot, entry)
 
     def advance(self) -> None:
         """Start runs for the corrections whose prompts have their masks."""
@@ -191,32 +197,74 @@ class Corrections:
                     if entry.kind in _OF_NUMBERS:
                         self._runs.drop(spot.object_id, spot.line)
                     else:
-                        self._note(spot, entry.number)
+                        self._note(spot, entry)
+            if entry.kind == "renumbered":
+                self._note_move(entry)
+            for spot in self._undone.pop(entry.first_number, ()) if self._is_travelling else ():
+                self._mark(spot, entry)
+        for number in sorted(self._moves.keys() & {*change.undone}, reverse=True):
+            self._move(*reversed(self._moves.pop(number)))
+        for number in change.dropped:
+            self._undone.pop(self._firsts.pop(number, number), None)
         gone = {*change.undone, *change.dropped}
         for number in gone & self._range_keys.keys():
             for key in self._range_keys.pop(number):
                 del self._ranges[key][number]
         if gone:
             for spot in [spot for spot, number in self._stale.items() if number in gone]:
-                del self._stale[spot]
+                number = self._stale.pop(spot)
                 self._pending.pop(spot, None)
+                if number in change.undone:
+                    self._undone.setdefault(self._firsts[number], set()).add(spot)
 
-    def _note(self, spot: _Spot, number: int) -> None:
+    def _mark(self, spot: _Spot, entry: Entry) -> None:
+        self._stale[spot] = entry.number
+        self._firsts[entry.number] = entry.first_number
+
+    def _note_move(self, entry: Entry) -> tuple[int, int]:
+        """Let what is known of an object go with it to its new number; return both numbers."""
+        move = entry.details["object"], entry.details["into"]
+        self._moves[entry.number] = move
+        self._move(*move)
+        return move
+
+    def _move(self, object_id: int, into: int) -> None:
+        for spot in [spot for spot in self._stale if spot.object_id == object_id]:
+            moved = replace(spot, object_id=into)
+            self._stale[moved] = self._stale.pop(spot)
+            if spot in self._pending:
+                del self._pending[spot]
+                self._pending[moved] = None
+        for key in [key for key in self._ranges if key[0] == object_id]:
+            self._ranges[into, key[1]] = self._ranges.pop(key)
+        for keys in self._range_keys.values():
+            keys[:] = [(into if i == object_id else i, line) for i, line in keys]
+
+    def _note(self, spot: _Spot, entry: Entry) -> None:
         was_running = self._runs.drop(spot.object_id, spot.line)
         if self._is_travelling and not was_running:
             return
-        self._stale[spot] = number
+        self._mark(spot, entry)
         if not self._is_travelling:
             self._pending[spot] = None
 
-    def _spots(self, entry: Entry) -> Iterator[_Spot]:
-        """Yield the places at which an entry changes objects that were followed."""
+    def _spots(self, entry: Entry, followed: Collection[tuple[int, Line]] = ()) -> Iterator[_Spot]:
+        """Yield the places at which an entry changes objects that were followed.
+
+        Parameters
+        ----------
+        entry
+            The entry.
+        followed
+            Objects and lines besides those that the state knows, such as of earlier numbers.
+        """
         keys = {*touched_by(entry), *(change.key for change in entry.planes)}
         axes = _axes_before(entry)
-        running = [(i, run.walk.line) for run in self._runs.runs for i in run.object_ids]
+        lines_of = [(i, run.walk.line) for run in self._runs.runs for i in run.object_ids]
+        lines_of += followed
         for object_id, plane in sorted(keys, key=str):
             lines = self._state.known.lines(object_id)
-            lines |= {line for number, line in running if number == object_id}
+            lines |= {line for number, line in lines_of if number == object_id}
             if (axis := axes.get((object_id, plane))) is not None:
                 lines.add(Line.through(plane, axis))
             for line in sorted(lines, key=str):
