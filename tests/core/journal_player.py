@@ -130,16 +130,24 @@ class Player:
         return prompts[number % len(prompts)] if prompts else None
 
     def move(self, a: int, b: int) -> None:
-        if clicks := self.session.prompts.clicks:
-            self.session.move_point(clicks[a % len(clicks)].id, self._point(b))
+        if (click := self._click(a)) is not None:
+            self.session.move_point(click.id, self._point(b))
 
     def remove(self, a: int, b: int) -> None:
-        if clicks := self.session.prompts.clicks:
-            self.session.remove_point(clicks[a % len(clicks)].id)
+        if (click := self._click(a)) is not None:
+            self.session.remove_point(click.id)
 
     def flip(self, a: int, b: int) -> None:
-        if clicks := self.session.prompts.clicks:
-            self.session.flip_point(clicks[a % len(clicks)].id)
+        if (click := self._click(a)) is not None:
+            self.session.flip_point(click.id)
+
+    def _click(self, number: int) -> Click | None:
+        clicks = self.session.prompts.clicks
+        if not clicks:
+            return None
+        click = clicks[number % len(clicks)]
+        self.by_hand = click.object_id == FOREIGN  # as after a linking; its mask follows
+        return click
 
     def clear(self, a: int, b: int) -> None:
         self.session.clear(a % PLANES, self._object(b))
