@@ -173,16 +173,16 @@ GESTURES = (
     Gesture("left click", "this belongs to the object", PROMPTS),
     Gesture("right click", "this doesn't belong to the object", PROMPTS),
     Gesture("Shift+click", "this belongs to the object, also on another mask", PROMPTS),
-    Gesture("Q, with prompts selected", "turn them from inside to outside, or back", PROMPTS),
+    Gesture("Q, with prompts selected", "switch them between inside and outside", PROMPTS),
     Gesture("left click on another mask", "go to its object", OBJECTS),
-    Gesture("Ctrl+click", "go to the object there, and add nothing", OBJECTS),
+    Gesture("Ctrl+click", "go to the object there, without adding a prompt", OBJECTS),
     Gesture("Ctrl+Shift+click", "this belongs to the nearest object: correct it", OBJECTS),
     Gesture("Ctrl+right click", "this doesn't belong to the object there: correct it", OBJECTS),
     Gesture("Shift+wheel", "next candidate: whole, part, sub-part", MASKS),
-    Gesture("drag, with the box drawn next", "a box around the object", PROMPTS),
-    Gesture("drag, with the stroke drawn next", "this belongs to the object", PROMPTS),
-    Gesture("right drag, with the stroke drawn next", "this doesn't belong to it", PROMPTS),
-    Gesture("drag, with the lasso drawn next", "the object lies in here", PROMPTS),
+    Gesture("drag, with the box tool", "a box around the object", PROMPTS),
+    Gesture("drag, with the stroke tool", "this belongs to the object", PROMPTS),
+    Gesture("right drag, with the stroke tool", "this doesn't belong to it", PROMPTS),
+    Gesture("drag, with the lasso tool", "the object lies inside", PROMPTS),
     Gesture("hold Space and drag", "move the view, with any tool", PROMPTS),
 )
 """What is done with the mouse."""
@@ -257,10 +257,12 @@ def markdown() -> str:
     lines = [
         "# Keys and mouse",
         "",
-        "Every key works while the image, its prompts or its masks are selected, or no layer is; "
-        "those marked ● with any layer selected. On a Mac, Ctrl is ⌘. `H`, and the `?` at the "
-        "foot of the dock, show this list in the viewer, to search and to pick from; every "
-        "action is in napari's command palette (Ctrl+Shift+P) too: type *Segment Anything*.",
+        "A key works while the image, its prompts or its masks are selected, or no layer is "
+        "selected; keys marked ● work with any layer selected. On a Mac, press ⌘ for Ctrl. "
+        "`H`, or the `?` at the foot of the dock, shows this list in the viewer, where you can "
+        "search it and start an action. Every action is also in napari's command palette "
+        "(Ctrl+Shift+P): type *Segment Anything*. Actions without a key have *palette* in the "
+        "first column.",
     ]
     for section in SECTIONS:
         lines += ["", f"## {section}", "", "| Key | What it does |", "|---|---|"]
