@@ -109,7 +109,7 @@ def test_home_is_the_users_cache_directory_by_default(monkeypatch):
 
 @pytest.mark.parametrize("ask", [path_of, is_downloaded, download, load, verify])
 def test_unknown_name_lists_the_known_ones(ask):
-    with pytest.raises(CheckpointError, match="nano, vit_t, vit_b, vit_l") as caught:
+    with pytest.raises(CheckpointError, match=", ".join(REGISTRY)) as caught:
         ask("vit_x")
     assert "vit_x" in str(caught.value)
 

@@ -131,6 +131,9 @@ class MaskPrompt:
 Prompt = Click | BoxPrompt | Stroke | Lasso | MaskPrompt
 """A prompt of any kind."""
 
+SINGLE = ("box", "lasso", "mask")
+"""Fields of :class:`Group` that hold one prompt each."""
+
 
 @dataclass(frozen=True)
 class Group:

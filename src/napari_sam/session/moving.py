@@ -8,9 +8,9 @@ from typing import Any
 
 from napari_sam.patches import Patch, join
 from napari_sam.session.answers import Answer
+from napari_sam.session.groups import NOTHING, SINGLE, Click, Group, ObjectPlane
 from napari_sam.session.journal import Change, ObjectFacts
 from napari_sam.session.ownership import Marks
-from napari_sam.session.prompt_book import NOTHING, BoxPrompt, Click, Group, ObjectPlane
 from napari_sam.session.state import State
 
 
@@ -117,20 +117,17 @@ def _at(state: State, key: ObjectPlane) -> _At:
 def _joined(kept: Group, gone: Group, object_id: int) -> Group:
     """Return the prompts of two objects as those of one; the first of two boxes is kept."""
     clicks: list[Click] = [replace(c, object_id=object_id) for c in (*kept.clicks, *gone.clicks)]
-    box: BoxPrompt | None = kept.box or gone.box
     chosen = gone if kept.is_empty else kept
     strokes = [replace(s, object_id=object_id) for s in (*kept.strokes, *gone.strokes)]
-    lasso, mask = kept.lasso or gone.lasso, kept.mask or gone.mask
+    single = {name: getattr(kept, name) or getattr(gone, name) for name in SINGLE}
     if kept.mask is not None and gone.mask is not None:
-        mask = replace(kept.mask, patch=join(kept.mask.patch, gone.mask.patch))
+        single["mask"] = replace(kept.mask, patch=join(kept.mask.patch, gone.mask.patch))
     return Group(
-        tuple(sorted(clicks, key=lambda click: click.id)),
-        None if box is None else replace(box, object_id=object_id),
-        chosen.candidate,
-        chosen.granularity,
-        tuple(sorted(strokes, key=lambda stroke: stroke.id)),
-        None if lasso is None else replace(lasso, object_id=object_id),
-        None if mask is None else replace(mask, object_id=object_id),
+        clicks=tuple(sorted(clicks, key=lambda click: click.id)),
+        candidate=chosen.candidate,
+        granularity=chosen.granularity,
+        strokes=tuple(sorted(strokes, key=lambda stroke: stroke.id)),
+        **{name: one and replace(one, object_id=object_id) for name, one in single.items()},
     )
 
 

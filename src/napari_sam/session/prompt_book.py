@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, assert_never
 from weakref import ref
 
 from napari_sam.patches import Patch
@@ -16,6 +16,7 @@ from napari_sam.planes import Plane
 from napari_sam.prompts import Box, Candidate, Granularity, Prompts
 from napari_sam.session.groups import (
     NOTHING,
+    SINGLE,
     BoxPrompt,
     Click,
     Group,
@@ -462,13 +463,15 @@ class PromptBook:
         groups = {}
         for key, ids in gone.items():
             group = self.group(key)
+            left: dict[str, Any] = {}
+            for name in SINGLE:
+                one = getattr(group, name)
+                left[name] = None if one is None or one.id in ids else one
             groups[key] = replace(
                 group,
                 clicks=tuple(click for click in group.clicks if click.id not in ids),
                 strokes=tuple(stroke for stroke in group.strokes if stroke.id not in ids),
-                box=None if group.box is not None and group.box.id in ids else group.box,
-                lasso=None if group.lasso is not None and group.lasso.id in ids else group.lasso,
-                mask=None if group.mask is not None and group.mask.id in ids else group.mask,
+                **left,
             )
         return groups
 
@@ -539,9 +542,11 @@ def _put(groups: dict[ObjectPlane, Group], book: PromptBook, prompt: Prompt) -> 
     elif isinstance(prompt, Lasso):
         _check_single(group.lasso, "lasso", prompt)
         groups[prompt.key] = replace(group, lasso=prompt)
-    else:
+    elif isinstance(prompt, MaskPrompt):
         _check_single(group.mask, "mask", prompt)
         groups[prompt.key] = replace(group, mask=prompt)
+    else:
+        assert_never(prompt)
 
 
 def _check_single(there: Prompt | None, word: str, prompt: Prompt) -> None:

@@ -11,9 +11,18 @@ import numpy as np
 
 from napari_sam.io.session_file import Json
 from napari_sam.model.lesson_facts import taught_on
+from napari_sam.session.groups import (
+    BoxPrompt,
+    Click,
+    Group,
+    Lasso,
+    MaskPrompt,
+    ObjectPlane,
+    Prompt,
+    Stroke,
+)
 from napari_sam.session.journal import Entry, PlaneFacts
 from napari_sam.session.mask_rules import MaskRules
-from napari_sam.session.prompt_book import Group, ObjectPlane
 from napari_sam.session.saved import SavedSession
 
 KINDS = {
@@ -24,6 +33,14 @@ KINDS = {
     "mask": "masks",
 }
 """Kinds of prompts: singular and plural."""
+
+_KIND_OF: dict[type[Prompt], str] = {
+    Click: "click",
+    BoxPrompt: "box",
+    Stroke: "stroke",
+    Lasso: "lasso",
+    MaskPrompt: "mask",
+}
 
 LONGEST_STEP = 60.0
 """Seconds between two entries above which the time counts as a pause."""
@@ -263,11 +280,8 @@ def _counted(groups: dict[ObjectPlane, Group]) -> dict[int, Counter[str]]:
     counted: dict[int, Counter[str]] = {}
     for (object_id, _), group in groups.items():
         given = group.mask is not None and not group.mask.is_first
-        numbers = (
-            *(len(group.clicks), group.box is not None, len(group.strokes)),
-            *(group.lasso is not None, given),
-        )
-        here = +Counter(dict(zip(KINDS, map(int, numbers), strict=True)))
+        here = Counter(_KIND_OF[type(prompt)] for prompt in group.members)
+        here = +(here if given else here - Counter(mask=1))
         if here:
             counted[object_id] = counted.get(object_id, Counter()) + here
     return counted
