@@ -15,7 +15,7 @@ from napari_sam.segmentation.traits import Traits
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- tables of models: tools/models_table.py -->", "<!-- end of the tables -->"
 MODELS = ("model", "what for", "size", "a plane on two CPU cores", "licence")
-ABILITIES = ("models", "*Find all* by", "*Follow* by memory", "reads text", "install besides")
+ABILITIES = ("models", "*Find all* by", "*Follow* by memory", "reads text", "also install")
 LIGHT, ORGANELLES = "cells and nuclei in light microscopy", "organelles in electron microscopy"
 FOR = {
     "nano": "small and fast, for microscopy ([card](models/nano.md))",
@@ -78,7 +78,7 @@ def abilities(entry: Entry) -> tuple[str, ...]:
     if entry.repository is None:
         traits = Traits.of(PRESETS[entry.config])
         extra, remembers, reads = "–", traits.remembers, traits.reads_text
-        finds = "boxes of its own" if traits.proposes else "grid of points"
+        finds = "its own boxes" if traits.proposes else "grid of points"
         if entry.decoder_digest is not None:
             finds = "[decoder for instances](models/micro-sam.md)"
     else:
