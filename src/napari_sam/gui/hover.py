@@ -49,7 +49,6 @@ class Hover:
         self._at: tuple[np.ndarray, bool] | None = None  # last mouse position, and whether Shift
         self._turns = 0.0  # of the wheel, in steps
         self._again = Delay(0, self._ask_if_none)
-        self._anew = Delay(0, self._ask)
         viewer.mouse_move_callbacks.append(self._moved)
         viewer.mouse_drag_callbacks.append(self._pressed)
         viewer.mouse_wheel_callbacks.append(self._turned)
@@ -97,7 +96,6 @@ class Hover:
     def close(self) -> None:
         """Disconnect from the viewer."""
         self._again.close()
-        self._anew.close()
         self._let_go()
         viewer = self._viewer
         for callbacks, mine in (
@@ -117,8 +115,10 @@ class Hover:
 
     def _listen(self, session: Session, verb: str) -> None:
         getattr(session.preview_changed, verb)(self._show)
-        getattr(session.queue_changed, verb)(self._ask_anew)
-        for signal in (session.journal_changed, session.object_changed, session.activity_changed):
+        for signal in (
+            session.journal_changed, session.object_changed, session.activity_changed,
+            session.queue_changed,
+        ):  # fmt: skip
             getattr(signal, verb)(self._ask_again)
 
     def _let_go(self) -> None:
@@ -172,11 +172,6 @@ class Hover:
     def _ask_again(self, *_: object) -> None:
         if self._at is not None:
             self._again.start()
-
-    def _ask_anew(self) -> None:
-        """Ask also where there is a preview: a click may do something else now."""
-        if self._at is not None:
-            self._anew.start()
 
     def _ask_if_none(self) -> None:
         if self.preview is None:

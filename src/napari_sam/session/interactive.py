@@ -141,6 +141,7 @@ class Session(Signals, Choosing, Lineage, MaskSettings, Teaching, WorkingWith):
             *(self._state, self, self._ahead, executor, self._table.region, self.failed.emit)
         )
         self._queue.changed.connect(self.queue_changed.emit)
+        self._queue.fixing_changed.connect(self._previews.clear)
         self.objects_changed.connect(self._queue.follow)
         self.object_changed.connect(self._queue.follow_current)
         self._state.relabelled.connect(self._queue.follow_labels)

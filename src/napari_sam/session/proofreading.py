@@ -112,9 +112,12 @@ class Queue:
     ----------
     changed
         Signal: the queue changed.
+    fixing_changed
+        Signal: :attr:`is_fixing` may have changed, and with it what a click does.
     """
 
     changed = Signal()
+    fixing_changed = Signal()
 
     def __init__(
         self,
@@ -237,7 +240,8 @@ class Queue:
         if self._state.canvas is None:
             raise ValueError("expected labels to look through, got none; give the session a canvas")
         at = None if planes is None else tuple(map(self._session.source.plane_of, planes))
-        self._scope, self._is_open, self._is_fixing = at, True, False
+        self._scope, self._is_open = at, True
+        self._set_fixing(False)
         self._is_beginning = True
         self._deleting.clear()
         self._watch.start()
@@ -265,7 +269,7 @@ class Queue:
             If no object is offered.
         """
         self._offered()
-        self._is_fixing = True
+        self._set_fixing(True)
         self.changed.emit()
 
     def delete(self) -> None:
@@ -312,10 +316,16 @@ class Queue:
     def end(self) -> None:
         """Close the queue; :meth:`begin` opens it again with the objects that are left."""
         if self._is_open:
-            self._is_open = self._is_fixing = False
+            self._is_open = False
+            self._set_fixing(False)
             self._executor.cancel(self._ranking_key)
             self._forget()
             self.changed.emit()
+
+    def _set_fixing(self, on: bool) -> None:
+        if on != self._is_fixing:
+            self._is_fixing = on
+            self.fixing_changed.emit()
 
     # What follows from changes of the session
 
@@ -323,7 +333,7 @@ class Queue:
         """Update after another object became current."""
         if not self._is_open:
             return
-        self._is_fixing = False
+        self._set_fixing(False)
         self._refresh([self._last])  # what was corrected is accepted by being left
         if self.current is not None:
             self._last = self._session.object_id
