@@ -153,7 +153,7 @@ def object_state_of(
         tool=annotation.tool,
         elsewhere=_elsewhere(controller, annotation),
         new_each_click=annotation.new_each_click,
-        is_fixing=session.is_fixing,
+        is_fixing=session.queue.is_fixing,
         can_clear=prompted and not locked,
         can_adopt=not prompted and not locked and _can_adopt(session, object_id, plane),
         locked=locked,

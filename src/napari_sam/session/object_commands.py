@@ -56,11 +56,6 @@ class ObjectCommands(Prompting):
         """The proofreading queue: found objects that are not accepted yet, most doubtful first."""
         return self._queue
 
-    @property
-    def is_fixing(self) -> bool:
-        """Whether the current object is from the queue, being corrected (:meth:`Queue.fix`)."""
-        return self._queue.is_fixing
-
     def object_place(self, object_id: int, near: object = None) -> tuple[Plane, Box] | None:
         """Return a plane on which an object has pixels, and a rectangle around them.
 

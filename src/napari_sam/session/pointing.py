@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from napari_sam.session.prompting import Prompting, as_point
+from napari_sam.session.proofreading import Queue
 
 _REACHES = 8, 32, 128  # pixels to each side in which the nearest object is searched
 
@@ -43,6 +44,7 @@ class Pointing(Prompting):
     """
 
     new_each_click: bool = False
+    _queue: Queue
 
     def object_at(self, plane: object, point: Sequence[float]) -> int:
         """Return the object that has the pixel at a point; 0 for the background.
@@ -197,7 +199,7 @@ class Pointing(Prompting):
             return ClickMeaning("go to", there)
         if not is_begun:
             return ClickMeaning("new", current)
-        if is_plain and self.new_each_click and not self.is_fixing and there != current:
+        if is_plain and self.new_each_click and not self._queue.is_fixing and there != current:
             return ClickMeaning("new", self.highest_object + 1)
         return ClickMeaning("refine", current)
 
@@ -245,7 +247,7 @@ class Pointing(Prompting):
         A positive click on the mask of another object makes that object current and adds no
         prompt. Any other click becomes a prompt of the current object; with
         :attr:`new_each_click`, a positive click on the background starts a new object, unless
-        :attr:`is_fixing`.
+        an object of the queue is being corrected.
 
         Parameters
         ----------

@@ -28,11 +28,6 @@ class Prompting(Readable, ABC):
     _adoption: Adoption
 
     @property
-    @abstractmethod
-    def is_fixing(self) -> bool:
-        """Whether the current object is from the queue, being corrected (:meth:`Queue.fix`)."""
-
-    @property
     def prompts(self) -> PromptBook:
         """All prompts, immutable. Assign another book to change many prompts in one step."""
         return self._state.book
