@@ -116,7 +116,6 @@ class Controller:
         self._users = 0
         self._open_docks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._went_on = True
-        self._begun = False
         self._new_each_click = False
         self._at_work = False
         self._closed = False
@@ -213,7 +212,6 @@ class Controller:
             except ValueError as error:
                 self.refused.emit(error)
             else:
-                self._begun = True
                 if click:
                     self.annotation.click_here()
         self.image_changed.emit()
@@ -302,8 +300,9 @@ class Controller:
                     self.choose_image(annotation.image, click=ended)
                 return
         if isinstance(layer, Image):
-            # The user may only want to adjust the contrast of another image: no layers yet.
-            self.choose_image(layer, click=not self._begun)
+            # The user may only want to adjust the contrast of another image: layers at once are
+            # for the first one alone.
+            self.choose_image(layer, click=not self._annotations)
 
     def _bind_viewer(self, active: Layer | None) -> None:
         """Bind keys to the viewer if the active layer has none; otherwise no key would work."""
@@ -330,8 +329,6 @@ class Controller:
                 if annotation is self.everything.annotation:
                     self.everything.cancel()
                 annotation.close()
-        if not self._annotations:
-            self._begun = False  # the next image is begun like the first
         self.image_changed.emit()
         self.status_changed.emit()
 
