@@ -279,10 +279,8 @@ def _retouch(entry: Entry, origins: dict[int, str], retouched: set[int]) -> None
 def _counted(groups: dict[ObjectPlane, Group]) -> dict[int, Counter[str]]:
     counted: dict[int, Counter[str]] = {}
     for (object_id, _), group in groups.items():
-        given = group.mask is not None and not group.mask.is_first
-        here = Counter(_KIND_OF[type(prompt)] for prompt in group.members)
-        here = +(here if given else here - Counter(mask=1))
-        if here:
+        given = (one for one in group.members if not (isinstance(one, MaskPrompt) and one.is_first))
+        if here := Counter(_KIND_OF[type(prompt)] for prompt in given):
             counted[object_id] = counted.get(object_id, Counter()) + here
     return counted
 
