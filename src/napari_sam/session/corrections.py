@@ -57,10 +57,9 @@ class Corrections:
         self._runs = runs
         self._anchoring = anchoring
         self._count = count
-        self._stale: dict[_Spot, int] = {}  # with the number of the step that changed it
+        self._stale: dict[_Spot, Entry] = {}  # with the entry that changed it
         self._pending: dict[_Spot, None] = {}
-        self._firsts: dict[int, int] = {}  # first numbers of the steps that made planes stale
-        self._undone: dict[int, set[_Spot]] = {}  # stale planes of undone steps, by first number
+        self._undone: dict[int, set[_Spot]] = {}  # stale planes of undone entries, by first number
         self._moves: dict[int, tuple[int, int]] = {}  # object and its new number, by entry
         self._is_travelling = False
         # (first, last) of users' runs, by their entry's number
@@ -132,7 +131,7 @@ class Corrections:
             ):
                 for spot in self._spots(entry, begun):
                     if (spot.object_id, spot.line) in begun:
-                        self._mark(spot, entry)
+                        self._stale[spot] = entry
 
     def advance(self) -> None:
         """Start runs for the corrections whose prompts have their masks."""
@@ -155,8 +154,8 @@ class Corrections:
         if self._runs.is_blocked or state.facts(object_id).locked:
             return
         indices = sorted({*indices, *self.stale(object_id, line)})
-        causes = [self._stale.get(_Spot(object_id, line, index), 0) for index in indices]
-        cause = state.journal.entry(max(causes))
+        causes = (self._stale.get(_Spot(object_id, line, index)) for index in indices)
+        cause = max(filter(None, causes), key=lambda entry: entry.number, default=None)
         if cause is None:
             return
         known = self._anchoring.known(object_id, line)
@@ -201,25 +200,19 @@ class Corrections:
             if entry.kind == "renumbered":
                 self._note_move(entry)
             for spot in self._undone.pop(entry.first_number, ()) if self._is_travelling else ():
-                self._mark(spot, entry)
+                self._stale[spot] = entry
         for number in sorted(self._moves.keys() & {*change.undone}, reverse=True):
             self._move(*reversed(self._moves.pop(number)))
-        for number in change.dropped:
-            self._undone.pop(self._firsts.pop(number, number), None)
         gone = {*change.undone, *change.dropped}
         for number in gone & self._range_keys.keys():
             for key in self._range_keys.pop(number):
                 del self._ranges[key][number]
         if gone:
-            for spot in [spot for spot, number in self._stale.items() if number in gone]:
-                number = self._stale.pop(spot)
+            for spot in [spot for spot, entry in self._stale.items() if entry.number in gone]:
+                entry = self._stale.pop(spot)
                 self._pending.pop(spot, None)
-                if number in change.undone:
-                    self._undone.setdefault(self._firsts[number], set()).add(spot)
-
-    def _mark(self, spot: _Spot, entry: Entry) -> None:
-        self._stale[spot] = entry.number
-        self._firsts[entry.number] = entry.first_number
+                if entry.number in change.undone:
+                    self._undone.setdefault(entry.first_number, set()).add(spot)
 
     def _note_move(self, entry: Entry) -> tuple[int, int]:
         """Let what is known of an object go with it to its new number; return both numbers."""
@@ -244,7 +237,7 @@ class Corrections:
         was_running = self._runs.drop(spot.object_id, spot.line)
         if self._is_travelling and not was_running:
             return
-        self._mark(spot, entry)
+        self._stale[spot] = entry
         if not self._is_travelling:
             self._pending[spot] = None
 
