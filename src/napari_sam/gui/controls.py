@@ -142,7 +142,7 @@ class _Menu(QComboBox):
         )
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the menu with its shortened text."""
+        """Draw the menu with its shortened text: Qt 5 would not use :meth:`initStyleOption`."""
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
         painter = QStylePainter(self)
