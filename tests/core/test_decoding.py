@@ -12,7 +12,6 @@ from core.bright_model import Nearsighted, square
 from core.fake_segmenter import FakeSegmenter, disk
 from core.stepping_executor import SteppingExecutor
 
-from napari_sam.engine import Engine
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.tiled import TiledSegmenter
 from napari_sam.session import ArraySource, Click, PromptBook, Session
@@ -36,13 +35,6 @@ class Counting(FakeSegmenter):
     def draft_many(self, embedding, prompts, multimask="auto"):
         self.calls.append(len(prompts))
         return super().draft_many(embedding, prompts, multimask)
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close(5)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from core.bright_model import Nearsighted, square
 
-from napari_sam.engine import Engine
 from napari_sam.masks import iou
 from napari_sam.prompts import Prompts
 from napari_sam.segmentation.tiled import TiledSegmenter
@@ -136,13 +135,6 @@ def test_cancelled_view_goes_on_where_it_was_left():
 
 
 # In a session
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -13,13 +13,6 @@ from napari_sam.engine import BACKGROUND, CLICK, DISPLAYED, SOON, Engine, Synchr
 from napari_sam.segmentation.protocol import Cancelled
 
 
-@pytest.fixture
-def engine():
-    made = Engine()
-    yield made
-    made.close()
-
-
 class Gate:
     """Work that waits until it is let through, reporting progress meanwhile."""
 

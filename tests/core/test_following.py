@@ -10,7 +10,6 @@ import torch
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam.batch import replay_session
-from napari_sam.engine import Engine
 from napari_sam.session import ArrayCanvas, ArraySource, PlaneFacts, Session, pixel_changes
 from napari_sam.session.follow_words import ending_text, locked_text
 from napari_sam.session.methods import methods_text
@@ -19,13 +18,6 @@ SHAPE, COUNT = (40, 50), 9
 A, B = (12, 12, 6), (26, 36, 7)
 # A lives on planes 1 to 6, B on all
 STACK = np.stack([disks(SHAPE, *([A] if 1 <= z <= 6 else []), B) for z in range(COUNT)])
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close(5)
 
 
 def begun(stack=STACK, executor=None):

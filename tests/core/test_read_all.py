@@ -5,7 +5,6 @@ import pytest
 from core.fake_segmenter import FakeSegmenter
 from core.stepping_executor import SteppingExecutor
 
-from napari_sam.engine import Engine
 from napari_sam.segmentation.protocol import Embedding
 from napari_sam.session import ArraySource, Session
 
@@ -64,10 +63,9 @@ def test_reading_that_is_stopped_keeps_what_is_read(stepping):
     assert session.read_progress is None
 
 
-def test_click_on_a_plane_that_is_not_read_goes_first(stack):
+def test_click_on_a_plane_that_is_not_read_goes_first(stack, engine):
     segmenter = FakeSegmenter()
     segmenter.may_embed.clear()
-    engine = Engine()
     session = Session(segmenter, ArraySource(stack), engine)
     session.show(0)
     session.read_all(range(COUNT))
@@ -78,7 +76,6 @@ def test_click_on_a_plane_that_is_not_read_goes_first(stack):
     assert 8 in embedded(session)[:2]
     assert session._answering.wait(10, background=True)
     assert sorted(embedded(session)) == [*range(COUNT)]
-    engine.close(5)
 
 
 def test_plane_that_can_not_be_read_is_passed(stack):

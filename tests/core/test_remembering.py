@@ -11,7 +11,6 @@ from component_segmenter import ComponentSegmenter, disks
 from scipy import ndimage
 
 from napari_sam import Cancelled, propagate
-from napari_sam.engine import Engine
 from napari_sam.propagate import Ends, NotHere, StackPlanes, Upcoming, follow, follow_steps
 from napari_sam.propagate.recollection import Trail, nearest, worth_remembering
 from napari_sam.segmentation.memory import Memory, Recalled
@@ -244,12 +243,7 @@ def followed(executor, count=8):
 
 @pytest.fixture(params=["here", "background"])
 def executor(request):
-    if request.param == "here":
-        yield None
-        return
-    engine = Engine()
-    yield engine
-    engine.close(5)
+    return None if request.param == "here" else request.getfixturevalue("engine")
 
 
 def test_session_follows_by_memory_as_one_step(executor):

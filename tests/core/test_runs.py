@@ -7,7 +7,6 @@ import pytest
 from component_segmenter import ComponentSegmenter, disks
 
 from napari_sam import segment_all
-from napari_sam.engine import Engine
 from napari_sam.session import ArrayCanvas, ArraySource, Session, pixel_changes
 
 SHAPE = (40, 50)
@@ -49,11 +48,9 @@ def session(segmenter, labels):
 
 
 @pytest.fixture
-def threaded(labels):
-    engine = Engine()
+def threaded(labels, engine):
     source = ArraySource(STACK, contrast_limits=LIMITS)
-    yield Session(GatedSegmenter(), source, engine, canvas=ArrayCanvas(labels))
-    engine.close(5)
+    return Session(GatedSegmenter(), source, engine, canvas=ArrayCanvas(labels))
 
 
 @pytest.fixture

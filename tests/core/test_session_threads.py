@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from core.fake_segmenter import FakeSegmenter, disk
 
-from napari_sam.engine import Engine
 from napari_sam.prompts import Prompts
 from napari_sam.session import ArraySource, Session
 
@@ -18,13 +17,6 @@ SHAPE = (40, 50)
 @pytest.fixture
 def segmenter():
     return FakeSegmenter()
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture
