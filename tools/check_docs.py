@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOST_WORDS = 1500
-LONG = {"command-line.md", "trouble.md"}  # for reference
+LONG = {"trouble.md"}  # for reference
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 ELSEWHERE = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 NOT_RUN = re.compile(r"<!--\s*not run:\s*\S.*-->")

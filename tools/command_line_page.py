@@ -1,7 +1,7 @@
-"""Write the reference of docs/command-line.md: every command with its arguments and options.
+"""Write docs/api/command-line.md: every command with its arguments and options.
 
-Usage: ``command_line_page.py``. It all comes from what ``napari-sam COMMAND --help`` shows; what
-stands above it on the page is written by hand. ``replaced`` is what a test compares.
+Usage: ``command_line_page.py``. It all comes from what ``napari-sam COMMAND --help`` shows.
+``page`` is what a test compares.
 """
 
 from __future__ import annotations
@@ -14,23 +14,30 @@ from typer.main import get_command
 
 from napari_sam import cli
 
-PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
-BEGIN, END = "<!-- reference: tools/command_line_page.py -->", "<!-- end of the reference -->"
+PAGE = Path(__file__).parents[1] / "docs" / "api" / "command-line.md"
+LEAD = """\
+# Command-line reference
+
+All commands of `napari-sam`, as `--help` shows them. What they are for, file types and exit \
+codes: [Command line](../command-line.md).
+
+An option with two names, such as `--overlay` and `--no-overlay`, is switched on by the first and \
+off by the second. Where no default is given, the option isn't used unless you give it."""
 PROGRAM = "napari-sam"
 HEADING = ("argument or option", "default", "meaning")
 NOT_OURS = {"install_completion", "show_completion", "help"}
 VALUES = {int: "NUMBER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 
 
-def reference() -> str:
-    """Return a section for each command as Markdown."""
+def page() -> str:
+    """Return the page as Markdown: a section for each command."""
     program = get_command(cli.app)
-    sections = [section(PROGRAM, program)]
+    sections = [LEAD, section(PROGRAM, program)]
     for name, command in program.commands.items():
         sections.append(section(f"{PROGRAM} {name}", command))
         for subname, subcommand in getattr(command, "commands", {}).items():
             sections.append(section(f"{PROGRAM} {name} {subname}", subcommand))
-    return "\n\n".join(sections)
+    return "\n\n".join(sections) + "\n"
 
 
 def section(name: str, command: Any) -> str:
@@ -39,7 +46,7 @@ def section(name: str, command: Any) -> str:
     arguments = [one for one in taken if one.param_type_name == "argument"]
     words = [one.metavar if one.required else f"[{one.metavar}]" for one in arguments]
     options = [] if len(arguments) == len(taken) else ["[OPTIONS]"]
-    parts = [f"### {name}", command.help]
+    parts = [f"## {name}", command.help]
     if not hasattr(command, "commands"):
         parts.append(f"```text\n{' '.join([name, *options, *words])}\n```")
     if command.epilog:
@@ -83,12 +90,5 @@ def default_of(option: Any) -> str:
     return "" if option.default in (None, "") else f"`{option.default}`"
 
 
-def replaced(page: str) -> str:
-    """Return a page with its reference made anew."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{after}"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8", newline="\n")
