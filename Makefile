@@ -27,13 +27,12 @@ WORKERS ?= auto
 TWO_AT_ONCE := --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 PYTEST := NAPARI_CONFIG= $(WITH_SCREEN) $(BIN)/python -m pytest
 
-.PHONY: help setup setup-test system-libraries demo test ci wheel-test sbom release lint format typecheck imports docs docs-test pytest coverage clean
+.PHONY: help setup setup-test system-libraries demo test wheel-test sbom release lint format typecheck imports docs docs-test pytest coverage clean
 
 help:
 	@echo "setup      install the plugin and what it needs into $(VENV)"
 	@echo "demo       segment the sample images into demo-output/"
 	@echo "test       lint, typecheck, imports, docs-test and docs, two at once; then pytest"
-	@echo "ci         the same, and wheel-test beside them"
 	@echo "wheel-test build wheel and sdist into build/wheel/dist, try the wheel in a new environment"
 	@echo "sbom       what the wheel comes with, as CycloneDX, into build/wheel/sbom.json"
 	@echo "release    wheel-test with every address known, and the recipe for conda-forge"
@@ -78,11 +77,6 @@ demo: $(VENV)/.runtime
 CHECKS := lint typecheck imports docs-test docs
 test: $(VENV)/.test
 	+$(MAKE) $(TWO_AT_ONCE) $(CHECKS)
-	+$(MAKE) pytest
-
-# The new environment waits for the network and the disk most of its time.
-ci: $(VENV)/.test
-	+$(MAKE) $(TWO_AT_ONCE) wheel-test $(CHECKS)
 	+$(MAKE) pytest
 
 wheel-test: $(VENV)/.test system-libraries
