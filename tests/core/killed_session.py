@@ -45,12 +45,12 @@ def work(path: str, seed: str) -> None:
         *(lambda *_: player.session.undo(),) * 3,
         lambda *_: player.session.redo(),
     )
-    keeping = Keeping(player.session, SessionFile.create(path, {}))
 
     def report(*_: object) -> None:
         write_line(f"{checksum(player.session, player.labels)} {time.monotonic()}")
 
-    player.session.journal.changed.connect(report)
+    player.session.journal.changed.connect(report)  # before the file has it, which may be at once
+    keeping = Keeping(player.session, SessionFile.create(path, {}))
     assert keeping.recorder.flush(30)
     report()
     while True:

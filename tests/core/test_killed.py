@@ -16,6 +16,7 @@ from core.journal_player import PLANES, SHAPE
 from core.killed_session import checksum
 
 from napari_sam.session import ArrayCanvas, ArraySource, Session
+from napari_sam.session.saved import read_without_image
 
 WRITTEN_WITHIN = 0.5  # seconds that an entry may take to the disk
 
@@ -76,6 +77,10 @@ def kill_at_random(launcher: Launcher, path: Path, seed: int) -> tuple[list[floa
     reported, end = launcher.kill_one(path, seed)
     labels = np.zeros((PLANES, *SHAPE), np.int32)
     session = Session.open(path, ArraySource(np.zeros(labels.shape)), canvas=ArrayCanvas(labels))
+    # A mask prompt is answered when it is opened, without a model: that is not in the file.
+    for entry in reversed(session.journal.entries[len(read_without_image(path).entries) :]):
+        for change in entry.pixels:
+            labels[(change.plane[0], *change.slices)][change.where] = change.before
     is_left, sums = checksum(session, labels), [crc for crc, _ in reported]
     assert is_left in sums, "what was opened is nothing that there ever was"
     last = len(sums) - 1 - sums[::-1].index(is_left)
